@@ -1,0 +1,23 @@
+"""A picture of your own: configs/image.py:FILE, anything Pillow opens.
+
+    python main.py --config=configs/image.py:cat.png
+
+Dark-on-light and light-on-dark are told apart by the border; --config.data.invert=yes or no decides
+otherwise. Transparent pixels are empty.
+"""
+
+from pathlib import Path
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.errors import UserError
+
+
+def get_config(path: str = ""):
+    if not path:
+        raise UserError("configs/image.py: name a picture, as in --config=configs/image.py:cat.png")
+    config = default_config()
+    config.name = f"image_{Path(path).stem}"
+    config.data.name = "image"
+    config.data.path = path
+    config.data.jitter = "uniform"
+    return config

@@ -1,0 +1,22 @@
+"""One MNIST digit as a scatter plot: configs/mnist_digit.py[:DIGIT].
+
+    python main.py --config=configs/mnist_digit.py
+    python main.py --config=configs/mnist_digit.py:7 --config.data.index=4
+
+The density is proportional to the image's intensity and uniform within a pixel, so it is known
+exactly.
+"""
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.errors import UserError
+
+
+def get_config(digit: str = "3"):
+    if not digit.isdecimal():
+        raise UserError(f"configs/mnist_digit.py:{digit}: must be a digit, 0..9")
+    config = default_config()
+    config.name = f"mnist_{digit}"
+    config.data.name = "mnist"
+    config.data.digit = int(digit)
+    config.data.jitter = "uniform"
+    return config

@@ -1,0 +1,95 @@
+"""Every option there is, with its default and its meaning. `configs/*.py` change some of them."""
+
+from ml_collections import ConfigDict
+
+
+def default_config() -> ConfigDict:
+    """The options of a run. The types are fixed: 1.0 stays a float, "" a text."""
+    config = ConfigDict()
+    config.name = "run"  # of the default workdir, runs/<name>
+    config.seed = 0  # of weights and training
+
+    config.data = ConfigDict(dict(
+        # moons, circle, line, eight_gaussians, two_spirals, pinwheel, checkerboard, rings,
+        # swiss_roll, dino | image | points | mnist
+        name="moons",
+        normalize=True,  # mean 0 and variance 1 for the network; samples come back in own units
+        jitter="none",  # spread of a drawn point: none, gaussian, or uniform (in its pixel)
+        jitter_std=0.0,  # of gaussian jitter: pixels for pictures, the table's units for points
+        path="",  # image, points: the file
+        invert="auto",  # image: yes = dark is dense, no = light is dense, auto = see the border
+        threshold=0.0,  # image, mnist: intensities in [0, 1] below this count as 0
+        max_side=256,  # image: larger pictures are reduced to this many pixels a side
+        columns="",  # points: two names "x,y" or numbers "0,1"; "" = the first two numeric ones
+        header="auto",  # points: does the table start with names? yes, no, auto
+        where="",  # points: keep only these rows, "column=value"
+        array="",  # points: name of the array in an .npz file; "" = the first
+        digit=0,  # mnist: the class, 0..9
+        index=0,  # mnist: which image of that class in the training split
+        source="auto",  # mnist: tfds, openml, digits (8x8, bundled), auto = the first that works
+        data_dir="",  # mnist: of tensorflow_datasets; "" = $TFDS_DATA_DIR, else its own default
+        cache_dir="",  # mnist: of downloads and decoded images; "" = ~/.cache/tiny_diffusion_jax
+    ))
+    config.schedule = ConfigDict(dict(
+        name="karras",  # linear, quadratic, cosine, seed_cosine, karras, flow
+        num_levels=1000,  # T
+        beta_min=1e-4,  # linear, quadratic, seed_cosine
+        beta_max=0.02,
+        sigma_min=0.002,  # karras, in units of the normalised data
+        sigma_max=12.0,
+        rho=7.0,  # karras: larger puts more levels near the data
+    ))
+    config.diffusion = ConfigDict(dict(
+        prediction="edm",  # what the network outputs: eps, x0, v, edm (preconditioned)
+        weighting="simple",  # of the loss over noise levels: simple, min_snr, likelihood
+    ))
+    config.model = ConfigDict(dict(
+        name="fourier_mlp",
+        hidden_dim=128,
+        num_blocks=3,
+        embedding="sinusoidal",  # of coordinates: sinusoidal, gaussian, learned, identity
+        num_frequencies=32,  # per coordinate (sinusoidal) or in all (gaussian, learned)
+        scale=12.0,  # highest frequency (sinusoidal) or their spread (gaussian, learned)
+        max_period=100.0,  # sinusoidal: highest over lowest frequency
+        time_frequencies=64,
+        time_scale=1000.0,  # t / T is multiplied by this: T gives the classic features of t
+    ))
+    config.train = ConfigDict(dict(
+        steps=12000,
+        num_sets=64,  # B: sets in a batch, each at a noise level of its own
+        num_points=8,  # N: points of each set
+        learning_rate=3e-3,  # peak, after a linear warm-up; a cosine takes it to 0
+        warmup=200,  # steps
+        weight_decay=1e-4,
+        clip_norm=1.0,  # gradients longer than this are shortened to it
+        ema_decay=0.998,  # of the averaged weights that samples are drawn with
+        block=200,  # steps compiled as one program; one line of metrics.jsonl each
+        shards=2,  # slices of a batch with a gradient each: they run on separate CPU cores
+        checkpoint_every=4000,  # steps, rounded up to whole blocks
+        keep=2,  # checkpoints kept
+    ))
+    config.sample = ConfigDict(dict(
+        sampler="dpm++2m",  # ancestral, ddim, dpm++2m, heun
+        num_steps=25,
+        spacing="time",  # of the levels visited: even in time or in log_snr
+        eta=0.0,  # ddim: 0 = deterministic ... 1 = ancestral
+        num_sets=32,
+        num_points=4000,
+        seed=1,
+        memory_mb=1024,  # larger requests are drawn in chunks that need about this much
+    ))
+    config.evaluate = ConfigDict(dict(
+        seed=2,  # of the real draws
+        num_projections=128,  # sliced Wasserstein: directions
+        exact_points=1000,  # exact 2-Wasserstein: points (its cost grows as their cube)
+        likelihood_steps=32,  # Runge-Kutta steps of the probability-flow ODE
+        density_size=128,  # pixels a side of the density picture; 0 = no picture
+        heldout_points=2000,  # likelihood: points
+        frames=48,  # of the animations; 0 = none
+    ))
+    config.log = ConfigDict(dict(
+        tensorboard=False,  # also write TensorBoard event files (needs `tensorboardX`)
+    ))
+    # Compiled programs are kept here, so that a second start is faster; "" = nowhere.
+    config.compilation_cache = "~/.cache/tiny_diffusion_jax/xla"
+    return config

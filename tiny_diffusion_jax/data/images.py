@@ -1,0 +1,179 @@
+"""A picture as a density: a pixel in proportion to its intensity, a place within the pixel.
+
+Coordinates are pixels with y up: of an H x W picture, the pixel in row r and column c covers
+x in [c, c + 1] and y in [H - 1 - r, H - r].
+"""
+
+import math
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from tiny_diffusion_jax.data.base import (
+    Dataset,
+    draw_index,
+    inverse_cdf_table,
+    make_dataset,
+    mixture_log_prob,
+    single_density,
+)
+from tiny_diffusion_jax.errors import UserError, require, require_choice
+
+MAX_MIXTURE = 4096  # components of a Gaussian mixture above which its log density is not offered
+
+
+def build(config) -> Dataset:
+    """The density of the picture at `config.path`; `UserError` where it cannot be one."""
+    require_choice("config.data.invert", config.invert, ("auto", "yes", "no"))
+    require(config.max_side >= 1, "config.data.max_side", config.max_side, "at least 1")
+    intensity = load_intensity(config.path, config.invert, config.max_side)
+    place = f"config.data.path = {config.path!r}"
+    fields = {"title": Path(config.path).stem, "source": "image"}
+    return from_intensity(intensity, config.threshold, config, place, **fields)
+
+
+def from_intensity(
+    intensity: np.ndarray, threshold: float, config, place: str, **fields
+) -> Dataset:
+    """The density p(x, y) = intensity of the pixel / sum of intensities, blurred by the jitter.
+
+    intensity: [H, W] in [0, 1]; pixels below `threshold` count as 0.
+    `config.jitter`: 'uniform' within the pixel, 'gaussian' about its centre with standard
+    deviation `config.jitter_std` pixels, or 'none', the centre itself.
+    place: what to blame in the `UserError` for a blank picture; fields: see `Dataset`.
+    """
+    require_choice("config.data.jitter", config.jitter, ("uniform", "gaussian", "none"))
+    require(0 <= threshold <= 1, "config.data.threshold", threshold, "within 0..1")
+    std = check_jitter_std(config.jitter_std) if config.jitter == "gaussian" else 0.0
+    brightest = intensity.max()
+    if not brightest > 0:
+        raise UserError(f"{place}: must be a picture with some ink, but it is blank")
+    require(
+        brightest >= threshold, "config.data.threshold", threshold,
+        f"at most {brightest:.4g}, the strongest pixel of this picture",
+    )  # fmt: skip
+
+    mass = np.where(intensity >= threshold, intensity, 0.0)
+    mass = mass / mass.sum()
+    rows, columns = np.nonzero(mass)
+    corners = np.stack([columns, len(mass) - 1 - rows], axis=1).astype(np.float64)
+    weights = mass[rows, columns]
+    table, corner = jnp.asarray(inverse_cdf_table(weights)), jnp.asarray(corners, jnp.float32)
+
+    log_prob, jitter_variance = None, std**2
+    if config.jitter == "uniform":
+        sample, jitter_variance = Partial(_sample_uniform, table, corner), 1 / 12
+        with np.errstate(divide="ignore"):
+            log_prob = Partial(_pixel_log_prob, jnp.asarray(np.log(mass), jnp.float32))
+    else:
+        sample = Partial(_sample_gaussian, table, corner + 0.5, jnp.float32(std))
+        if std > 0 and len(weights) <= MAX_MIXTURE:
+            log_weights = jnp.asarray(np.log(weights), jnp.float32)
+            log_prob = Partial(mixture_log_prob, corner + 0.5, jnp.float32(std), log_weights)
+
+    mean = weights @ (corners + 0.5)
+    variance = weights @ (corners + 0.5 - mean) ** 2 + jitter_variance
+    return make_dataset(
+        single_density(sample), normalize=config.normalize, moments=(mean, variance),
+        log_prob=log_prob, **fields,
+    )  # fmt: skip
+
+
+def check_jitter_std(jitter_std: float) -> float:
+    """`jitter_std`, or a `UserError` unless it is finite and not negative."""
+    allowed = "a finite number, 0 or more"
+    require(0 <= jitter_std < math.inf, "config.data.jitter_std", jitter_std, allowed)
+    return jitter_std
+
+
+def _sample_uniform(table, corner, key: jax.Array, num: int) -> jax.Array:
+    index_key, place_key = jax.random.split(key)
+    low = corner[draw_index(index_key, table, num)]
+    # low + u rounds up to low + 1 once in 10^5 draws: out of the pixel, perhaps to density 0.
+    below = jnp.nextafter(low + 1, low)
+    return jnp.minimum(low + jax.random.uniform(place_key, (num, 2)), below)
+
+
+def _sample_gaussian(table, center, std, key: jax.Array, num: int) -> jax.Array:
+    index_key, jitter_key = jax.random.split(key)
+    index = draw_index(index_key, table, num)
+    return center[index] + std * jax.random.normal(jitter_key, (num, 2))
+
+
+def _pixel_log_prob(log_mass: jax.Array, points: jax.Array) -> jax.Array:
+    """log density per unit area, f32[...]: the pixel's log mass, -inf outside the picture."""
+    height, width = log_mass.shape
+    column, row = jnp.floor(points[..., 0]), height - 1 - jnp.floor(points[..., 1])
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    index = jnp.where(inside, row, 0).astype(int), jnp.where(inside, column, 0).astype(int)
+    return jnp.where(inside, log_mass[index], -jnp.inf)
+
+
+def load_intensity(path: str, invert: str, max_side: int) -> np.ndarray:
+    """How much ink each pixel of a picture holds, f64[H, W] in [0, 1], longer side <= max_side.
+
+    invert: 'yes' takes dark as ink, 'no' takes light as ink, 'auto' looks at the border, which
+    shows the paper. Transparent pixels hold no ink; where all visible ones have one colour, the
+    shape lies in the transparency and 'auto' takes that alone.
+    Raises `UserError` unless Pillow can read the file.
+    """
+    light, alpha = _read_picture(path, max_side)
+    if invert == "auto" and alpha.min() < 1:
+        visible = light[alpha > 0.5 * alpha.max()]
+        if visible.size and np.ptp(visible) < 0.05:
+            return alpha
+    dark_is_ink = _is_paper_light(light, alpha) if invert == "auto" else invert == "yes"
+    return (1 - light if dark_is_ink else light) * alpha
+
+
+def _is_paper_light(light: np.ndarray, alpha: np.ndarray) -> bool:
+    border = np.ones(light.shape, bool)
+    border[1:-1, 1:-1] = False
+    opaque = alpha[border] > 0.5
+    if opaque.mean() < 0.5:
+        return True  # no paper of its own: shown on a white page, where dark is ink
+    return bool(np.median(light[border][opaque]) > 0.5)
+
+
+def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lightness and opacity, f64[H, W] each in [0, 1], upright and reduced to max_side."""
+    from PIL import Image, ImageOps
+
+    file = Path(path).expanduser()
+    require(file.is_file(), "config.data.path", path, "an existing picture file")
+    try:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode.startswith("I") or image.mode == "F":
+                image = _unit_float(image)
+            elif image.has_transparency_data:
+                image = image.convert("RGBA")
+            else:
+                image = image.convert("RGB")
+            if max(image.size) > max_side:
+                size = [max(1, round(side * max_side / max(image.size))) for side in image.size]
+                # The mean over each new pixel's area: the only filter that keeps mass where it is.
+                image = image.resize(size, Image.Resampling.BOX)
+    except Exception as error:  # each of Pillow's 40 readers has errors of its own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(
+            f"config.data.path = {path!r}: must be a picture that Pillow can read ({reason})"
+        ) from error
+    pixels = np.asarray(image, np.float64)
+    if image.mode == "F":
+        return pixels, np.ones(pixels.shape)
+    pixels = pixels / 255
+    light = pixels[..., :3] @ np.array([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's 'L'
+    return light, pixels[..., 3] if image.mode == "RGBA" else np.ones(light.shape)
+
+
+def _unit_float(image):
+    """A 16- or 32-bit integer or float picture as floats in [0, 1]; what is not a number is 0."""
+    from PIL import Image
+
+    values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(0)
+    white = 1.0 if image.mode == "F" else 65535.0
+    return Image.fromarray((values / max(white, values.max())).astype(np.float32))
