@@ -13,50 +13,124 @@ tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
 import ast
 import logging
 import os
+import re
+import runpy
+import signal
 import sys
+import traceback
 from pathlib import Path
 
 # Before jax is imported: its C++ start-up messages are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from absl import app, flags
-from ml_collections import config_flags
+from ml_collections import ConfigDict, config_flags
 
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, require, require_choice
 
 CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file in configs/, with :ARGUMENT where its header says so."
 )
-WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives. Default: runs/<config.name>.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives. Default: runs/NAME.")
 MODE = flags.DEFINE_string("mode", "train", "train, sample, evaluate, or list (the configs).")
 
 MODES = ("train", "sample", "evaluate", "list")
+CONFIGS = Path(__file__).parent / "configs"
 
 
 def main(_) -> None:
-    if MODE.value not in MODES:
-        raise UserError(f"--mode = {MODE.value!r}: must be one of {', '.join(MODES)}")
+    require_choice("--mode", MODE.value, MODES)
     if MODE.value == "list":
-        return print(config_list(Path(__file__).parent / "configs"))
+        return print(config_list())
     if CONFIG.value is None:
         raise UserError("--config is missing: name a file, or see them all with --mode=list")
-    from tiny_diffusion_jax import runs  # imports jax: only when there is work to do
-
-    path = f"runs/{CONFIG.value.name}" if WORKDIR.value is None else WORKDIR.value
+    path = WORKDIR.value
+    if path is None:
+        name = CONFIG.value.name
+        if not name or "/" in name:
+            raise UserError(f"config.name = {name!r}: must be the name of a folder in runs/")
+        path = f"runs/{name}"
     if not path:
         raise UserError("--workdir = '': must be the path of a folder")
+    from tiny_diffusion_jax import runs  # imports jax: only when there is work to do
+
     getattr(runs, MODE.value)(CONFIG.value, path)
 
 
-def config_list(folder: Path) -> str:
+def config_list() -> str:
     """Each config with the first line of its header."""
-    headers = [
-        (f"configs/{path.relative_to(folder)}", (ast.get_docstring(tree) or "").splitlines()[0])
-        for path in sorted(folder.rglob("*.py"))
-        if ast.get_docstring(tree := ast.parse(path.read_text()))
-    ]
-    width = max(len(name) for name, _ in headers)
-    return "\n".join(f"{name:{width}}  {header}" for name, header in headers)
+    lines = []
+    for file in sorted(CONFIGS.rglob("*.py")):
+        header = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n")[0]
+        usage, colon, about = header.partition(": ")
+        lines.append((usage, about) if colon else (f"configs/{file.relative_to(CONFIGS)}", header))
+    width = max(len(usage) for usage, _ in lines)
+    return "\n".join(f"{usage:{width}}  {about}" for usage, about in lines)
+
+
+class ConfigParser(flags.ArgumentParser):
+    """Reads --config; whatever is wrong with it, or with an option set in it, is a UserError."""
+
+    def parse(self, path: str) -> ConfigDict:
+        config = load_config(path)
+        for argument in sys.argv[1:]:
+            if match := re.fullmatch(r"--?(?:no)?config\.([^=]*)(?:=(.*))?", argument, re.DOTALL):
+                check_option(config, *match.groups())
+        return config.lock()
+
+
+flags.FLAGS["config"].parser = ConfigParser()
+flags.FLAGS["config"].default_as_str = None  # as --help shows it: not at all
+
+
+def load_config(path: str) -> ConfigDict:
+    """What `get_config` of the file gives, called with what stands after the first colon."""
+    file, _, argument = path.partition(":")
+    if not Path(file).is_file():
+        known = ", ".join(f"configs/{f.relative_to(CONFIGS)}" for f in sorted(CONFIGS.rglob("*.py")))
+        raise UserError(f"--config = {file!r}: must be a config file; there are {known}")
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+        require(callable(get_config), f"{file}: get_config", get_config, "a function")
+        config = get_config(argument) if argument else get_config()
+    except UserError:
+        raise
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}: line {error.lineno}: {error.msg}") from error
+    except Exception as error:  # a config is a program: it can fail in any way
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+        place = f"{file}: line {frames[-1].lineno}" if frames else file
+        sentence = re.split(r"\. |\n", str(error).strip("'\""))[0]
+        raise UserError(f"{place}: {type(error).__name__}: {sentence}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{file}: get_config() = {config!r}: must be a ConfigDict")
+    return config
+
+
+KINDS = {
+    int: (flags.IntegerParser(), "a whole number"),
+    float: (flags.FloatParser(), "a number"),
+    bool: (flags.BooleanParser(), "True or False"),
+}
+
+
+def check_option(config: ConfigDict, dotted: str, value: str | None) -> None:
+    """Raises UserError unless --config.`dotted`=`value` sets a field that `config` has."""
+    node, place = config, "config"
+    for name in dotted.split("."):
+        if not isinstance(node, ConfigDict):
+            raise UserError(f"--config.{dotted}: no such option; {place} is a single value")
+        if name not in node:
+            raise UserError(f"--config.{dotted}: no such option; {place} has {', '.join(node)}")
+        node, place = node[name], f"{place}.{name}"
+    if isinstance(node, ConfigDict):
+        raise UserError(f"--{place}: set one field of it; it has {', '.join(node)}")
+    if value is not None and type(node) in KINDS:
+        parser, allowed = KINDS[type(node)]
+        try:
+            parser.parse(value)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{place} = {value!r}: must be {allowed}") from error
 
 
 def parse_flags(argv: list[str]) -> list[str]:
@@ -66,32 +140,59 @@ def parse_flags(argv: list[str]) -> list[str]:
         if len(rest) > 1:
             raise UserError(f"{rest[1]!r} is not a flag; flags start with --, see --help")
         return rest
-    except Exception as error:  # a config file is a program: it can fail in any way
+    except SystemExit:  # after --help, which absl ends with 1
+        sys.exit(0)
+    except Exception as error:
+        if isinstance(error.__context__, UserError):  # absl wraps what the parser raised
+            error = error.__context__
+        elif re.search(r"flag '(no)?config\.|before a value for --config", str(error)):
+            error = UserError("--config=FILE must stand before the options set in it, --config.*")
         fail(error, 2)
 
 
 def fail(error: Exception, exit_code: int) -> None:
-    """Prints the first line of `error` and leaves."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    print(f"error: {lines[0]}", file=sys.stderr)
+    """Prints `error` in one line and leaves."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    print(f"error: {message}", file=sys.stderr)
     sys.exit(exit_code)
+
+
+class Console(logging.Handler):
+    """Writes messages as they are, above the progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(record.getMessage(), file=sys.stderr)
+
+
+def stop(number: int, frame) -> None:
+    raise KeyboardInterrupt(number)
 
 
 def guarded(argv) -> None:
     """`main`, with the ends that users should see as a line instead of a traceback."""
-    # Ours to the terminal as they are; of the libraries' (absl, orbax, jax) only the warnings.
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, force=True)
+    # Ours to the terminal; of the libraries' (absl, orbax, jax) only the warnings.
+    logging.basicConfig(handlers=[Console()], level=logging.WARNING, force=True)
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("tiny_diffusion_jax").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, stop)
     try:
         main(argv)
     except UserError as error:
         fail(error, 2)
-    except KeyboardInterrupt:
-        fail(RuntimeError("interrupted; what was saved before stays as it is"), 130)
+    except KeyboardInterrupt as error:
+        number = error.args[0] if error.args else signal.SIGINT
+        fail(RuntimeError(
+            "interrupted: every file written is whole, and the same command goes on from the "
+            "last checkpoint"), 128 + number)
     except Exception as error:
-        if hasattr(error, "exit_code"):  # runs.Interrupted, runs.TrainingDiverged
+        if hasattr(error, "exit_code"):  # Interrupted, TrainingDiverged, SamplesDiverged
             fail(error, error.exit_code)
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            fail(RuntimeError(
+                "out of memory: lower config.sample.num_points, num_sets or memory_mb, or "
+                f"config.train.num_sets ({str(error).partition(chr(10))[0]})"), 1)
         raise
 
 

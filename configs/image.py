@@ -1,4 +1,4 @@
-"""A picture of your own: configs/image.py:FILE, anything Pillow opens.
+"""configs/image.py:FILE: a picture of your own, anything Pillow opens.
 
     python main.py --config=configs/image.py:cat.png
 

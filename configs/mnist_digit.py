@@ -1,4 +1,4 @@
-"""One MNIST digit as a scatter plot: configs/mnist_digit.py[:DIGIT].
+"""configs/mnist_digit.py[:DIGIT]: one MNIST digit as a scatter plot.
 
     python main.py --config=configs/mnist_digit.py
     python main.py --config=configs/mnist_digit.py:7 --config.data.index=4

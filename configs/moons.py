@@ -1,4 +1,4 @@
-"""Two moons, or another analytic shape: configs/moons.py[:SHAPE].
+"""configs/moons.py[:SHAPE]: two moons, or another analytic shape.
 
     python main.py --config=configs/moons.py
     python main.py --config=configs/moons.py:pinwheel

@@ -1,4 +1,4 @@
-"""A table of points of your own: configs/points.py:FILE, a .csv, .tsv, .npy or .npz.
+"""configs/points.py:FILE: a table of points of your own, .csv, .tsv, .npy or .npz.
 
     python main.py --config=configs/points.py:table.csv
     python main.py --config=configs/points.py:DatasaurusDozen.tsv \\

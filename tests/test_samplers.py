@@ -6,24 +6,56 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracle import one_gaussian, three_components
+from jax.tree_util import Partial
+from oracle import GaussianMixture, three_components
 
 from tiny_diffusion_jax import diffusion
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.metrics import sliced_wasserstein2
 from tiny_diffusion_jax.samplers import SAMPLERS, ddim, make_sampler, sample, time_grid
 from tiny_diffusion_jax.schedules import FAMILIES, Schedule, make_schedule
 
-NUM_SETS, NUM_POINTS = 8, 1000
-KEYS = jax.random.split(jax.random.key(1), NUM_SETS)
+KEYS = jax.random.split(jax.random.key(4), 8)
 DETERMINISTIC = ["ddim", "dpm++2m", "heun"]
 
 
 @functools.partial(jax.jit, static_argnames=("name", "eta", "num_points", "keep_trajectory"))
-def run(process, mixture, grid, keys, name, eta, num_points, keep_trajectory=False):
+def run(process, denoise, grid, keys, name, eta, num_points, keep_trajectory=False):
     sampler = make_sampler(name, eta)
-    return sample(process, sampler, mixture.denoise, grid, keys, num_points, keep_trajectory)
+    return sample(process, sampler, denoise, grid, keys, num_points, keep_trajectory)
+
+
+@functools.partial(jax.jit, static_argnames=("name", "eta"))
+def one_step(denoise, memory, x_t, t, s, noise, name, eta):
+    return make_sampler(name, eta).step(denoise, memory, x_t, t, s, noise)
+
+
+def walk(process, denoise, grid, x_T, name, eta=0.0):
+    """As `sample`, step by step from a given x_T: one small program for every grid and schedule."""
+    levels = jax.tree.map(np.asarray, process.level(np.asarray(grid)))
+    at = lambda i: jax.tree.map(lambda a: a[i], levels)
+    x, memory = x_T, make_sampler(name, eta).init(x_T)
+    for i in range(len(grid) - 1):
+        noise = jax.random.normal(jax.random.key(i), x_T.shape)
+        memory, x = one_step(denoise, memory, x, at(i), at(i + 1), noise, name, eta)
+    return x
+
+
+@Partial
+def tanh_denoiser(x_t, level):
+    """Not linear, quick to compile."""
+    return jnp.tanh(2 * x_t + level.alpha)
+
+
+@Partial
+def point_denoiser(x_t, level):
+    """E[x_0 | x_t] for data at one point."""
+    return jnp.broadcast_to(jnp.array([0.3, -2.0]), x_t.shape)
+
+
+def normal_denoiser(std, x_t, level):
+    """E[x_0 | x_t] for data N(0, std^2 I)."""
+    return level.alpha * std**2 / (level.alpha**2 * std**2 + level.sigma**2) * x_t
 
 
 def float64_levels(process):
@@ -31,49 +63,57 @@ def float64_levels(process):
     return np.asarray(schedule.alpha, np.float64), np.asarray(schedule.sigma, np.float64)
 
 
-@functools.cache
-def reference_draws():
-    """Two independent real draws, and the distance between them: what no sampler can beat."""
-    mixture = three_components()
-    a, b = (mixture.draw(jax.random.key(seed), NUM_SETS, NUM_POINTS).points for seed in (2, 3))
-    return a, float(distance(a, b))
+# ---------------------------------------------------------------- against the exact answer
 
 
 @jax.jit
-def distance(a, b):
-    return jax.vmap(functools.partial(sliced_wasserstein2, num_projections=32))(a, b).mean()
+def draw_and_denoise(mixture, key, level):
+    """Real points; and the same, noised to `level` and denoised: how a perfect sampler ends."""
+    data_key, noise_key = jax.random.split(key)
+    x_0 = mixture.draw(data_key, 1, 32_000).points
+    x_t = diffusion.add_noise(level, x_0, jax.random.normal(noise_key, x_0.shape))
+    return x_0[0], mixture.denoise(x_t, level)[0]
 
 
-# ---------------------------------------------------------------- against the exact answer
+def distance(x, reference, num_directions=16):
+    """Sliced W2 to a `reference` of a whole number of times as many points; in numpy, whose sort
+    is the faster one."""
+    angle = np.pi * np.arange(num_directions) / num_directions
+    directions = np.stack([np.cos(angle), np.sin(angle)])
+    x = np.repeat(np.sort(x @ directions, axis=0), len(reference) // len(x), axis=0)
+    return np.sqrt(np.mean((x - np.sort(reference @ directions, axis=0)) ** 2))
 
 
 @pytest.mark.parametrize("name", FAMILIES)
 @pytest.mark.parametrize(
     "sampler, eta, num_steps",
-    [("ancestral", 0.0, 1000), ("ddim", 0.0, 100), ("ddim", 0.5, 250), ("dpm++2m", 0.0, 25),
-     ("heun", 0.0, 25)],
+    [("ancestral", 0.0, 500), ("ddim", 0.0, 200), ("ddim", 0.5, 300), ("dpm++2m", 0.0, 50),
+     ("heun", 0.0, 50)],
 )
 def test_the_ideal_denoiser_gives_back_the_mixture(sampler, eta, num_steps, name):
     mixture = three_components()
-    process = make_process(make_schedule(name, 1000))
-    # The seed's cosine leaves its data at once: few steps must be placed by log SNR.
-    spacing = "log_snr" if name == "seed_cosine" and num_steps < 1000 else "time"
+    # The seed's cosine leaves its data at once: it needs small steps there, and few steps must
+    # be placed by log SNR.
+    beta_max = 0.02 if name == "seed_cosine" else 0.04
+    process = make_process(make_schedule(name, 500, beta_min=2e-4, beta_max=beta_max))
+    spacing = "log_snr" if name == "seed_cosine" and num_steps < 500 else "time"
     grid = time_grid(process.schedule, num_steps, spacing)
-    x = run(process, mixture, grid, KEYS, sampler, eta, NUM_POINTS)
-    assert x.shape == (NUM_SETS, NUM_POINTS, 2) and x.dtype == jnp.float32
-    real, floor = reference_draws()
-    assert distance(x, real) < 1.2 * floor
+    x = run(process, Partial(GaussianMixture.denoise, mixture), grid, KEYS, sampler, eta, 1000)
+    assert x.shape == (8, 1000, 2) and x.dtype == jnp.float32
+    x = np.asarray(x).reshape(-1, 2)
 
-    flat = np.asarray(x, np.float64).reshape(-1, 2)
-    weight, mean, std = (np.float64(a) for a in (mixture.weight, mixture.mean, mixture.std))
-    share = np.bincount(np.asarray(mixture.owner(x)).ravel(), minlength=3) / len(flat)
-    np.testing.assert_allclose(share, weight, atol=0.025)  # 4.5 standard errors
-    np.testing.assert_allclose(flat.mean(0), 0, atol=0.05)
-    axes = [np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) for a in mixture.angle]
-    parts = [np.outer(m, m) + r @ np.diag(s**2) @ r.T
-             for m, r, s in zip(mean, axes, std, strict=True)]
-    covariance = np.einsum("k,kij->ij", weight, parts)
-    np.testing.assert_allclose(np.cov(flat.T), covariance, atol=0.07)
+    last = process.level(jnp.int32(grid[-2]))
+    clean, attainable = map(np.asarray, draw_and_denoise(mixture, jax.random.key(2), last))
+    assert distance(x, attainable) < 0.065  # real draws: 0.034, give or take 0.011
+    if last.sigma / last.alpha < 0.05:  # else the last jump, to a mean, loses visible detail
+        assert distance(x, clean) < 0.065
+    share, expected = (
+        np.bincount(np.asarray(mixture.owner(a[None]))[0], minlength=3) / len(a)
+        for a in (x, attainable)
+    )
+    np.testing.assert_allclose(share, expected, atol=0.025)  # 4.5 standard errors
+    np.testing.assert_allclose(x.mean(0), attainable.mean(0), atol=0.05)
+    np.testing.assert_allclose(np.cov(x.T), np.cov(attainable.T), atol=0.07)
 
 
 def ode_error(name, sampler, num_steps):
@@ -84,11 +124,12 @@ def ode_error(name, sampler, num_steps):
     options = dict(beta_min=1e-3, beta_max=0.05, sigma_min=0.02, sigma_max=20.0)
     process = make_process(make_schedule(name, 385, **options))
     grid = np.linspace(385, 1, num_steps + 1).astype(np.int32)
-    way = run(process, one_gaussian(0.5), grid, KEYS[:2], sampler, 0.0, 50, keep_trajectory=True)
+    x_T = process.prior_std * jax.random.normal(KEYS[0], (1, 100, 2))
+    x_1 = walk(process, Partial(normal_denoiser, 0.5), grid, x_T, sampler)
     alpha, sigma = float64_levels(process)
     spread = np.sqrt(0.25 * alpha**2 + sigma**2)
-    exact = np.float64(way[0]) * spread[1] / spread[385]
-    return np.sqrt(np.mean((way[-1] - exact) ** 2) / np.mean(exact**2))
+    exact = np.float64(x_T) * spread[1] / spread[385]
+    return np.sqrt(np.mean((x_1 - exact) ** 2) / np.mean(exact**2))
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine", "karras", "flow"])
@@ -104,19 +145,17 @@ def test_deterministic_samplers_converge_at_their_order(sampler, order, name):
 def test_one_point_is_found_in_any_number_of_steps(sampler, name):
     """With one possible x_0 the path is x_t = alpha x_0 + sigma eps, whatever the steps."""
     process = make_process(make_schedule(name, 50))
-    point = jnp.array([0.3, -2.0])
-    denoise = lambda x_t, level: jnp.broadcast_to(point, x_t.shape)
+    x_T = jax.random.normal(KEYS[0], (2, 3, 2))
     for num_steps in (1, 5, 50):
-        grid = time_grid(process.schedule, num_steps)
-        x = sample(process, make_sampler(sampler), denoise, grid, KEYS[:2], 3)
-        np.testing.assert_allclose(x, np.broadcast_to(point, x.shape), atol=1e-5)
+        x = walk(process, point_denoiser, time_grid(process.schedule, num_steps), x_T, sampler)
+        np.testing.assert_allclose(x, point_denoiser(x, None), atol=1e-5)
 
 
 def test_heun_leaves_standard_normal_data_where_it_is():
     process = make_process(make_schedule("linear", 1000))
-    grid = time_grid(process.schedule, 5)
-    way = run(process, one_gaussian(1.0), grid, KEYS[:2], "heun", 0.0, 50, keep_trajectory=True)
-    np.testing.assert_allclose(way[1:-1], np.broadcast_to(way[0], way[1:-1].shape), atol=1e-5)
+    x_T = jax.random.normal(KEYS[0], (2, 50, 2))
+    x_1 = walk(process, Partial(normal_denoiser, 1.0), [1000, 700, 100, 1], x_T, "heun")
+    np.testing.assert_allclose(x_1, x_T, atol=1e-5)
 
 
 # ---------------------------------------------------------------- one step, by hand
@@ -167,7 +206,7 @@ def test_ancestral_on_the_full_grid_is_ddpm_as_published():
         x = (x - beta[t] / np.sqrt(1 - alpha_bar[t]) * eps) / np.sqrt(1 - beta[t])
         x = x + np.sqrt(variance) * normal(index)
     grid = time_grid(process.schedule, T)
-    ours = run(process, one_gaussian(std), grid, key[None], "ancestral", 0.0, n)
+    ours = run(process, Partial(normal_denoiser, std), grid, key[None], "ancestral", 0.0, n)
     np.testing.assert_allclose(ours[0], x, atol=2e-5)
 
 
@@ -180,22 +219,24 @@ def test_evaluations_are_counted_right(name):
         calls.append(level)
         return 0.5 * x_t
 
-    sampler = make_sampler(name)
-    with jax.disable_jit():
-        grid = time_grid(process.schedule, 4)
-        sample(process, sampler, denoise, grid, KEYS[:1], 2)
-    to_data = 1
-    assert len(calls) == 3 * sampler.evaluations + to_data
+    sampler, x_t = make_sampler(name), jnp.ones((1, 2, 2))
+    levels = [process.level(jnp.int32(t)) for t in (20, 10, 0)]
+    with jax.disable_jit():  # else both branches of a lax.cond are traced
+        memory, x_s = sampler.step(denoise, sampler.init(x_t), x_t, *levels[:2], x_t)
+        assert len(calls) == sampler.evaluations
+        calls.clear()
+        sampler.step(denoise, memory, x_s, *levels[1:], x_t)
+        assert len(calls) == 1  # to clean data
 
 
 # ---------------------------------------------------------------- structure
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ["ddim", "dpm++2m"])  # one with noise, one with a memory
 def test_a_batch_is_its_sets_one_by_one(name):
     process = make_process(make_schedule("cosine", 100))
     grid = time_grid(process.schedule, 10)
-    draw = lambda keys: run(process, three_components(), grid, keys, name, 0.5, 7)
+    draw = lambda keys: run(process, tanh_denoiser, grid, keys, name, 0.5, 7)
     together = draw(KEYS[:3])
     for b in range(3):
         np.testing.assert_allclose(together[b], draw(KEYS[b : b + 1])[0], atol=1e-5)
@@ -205,29 +246,29 @@ def test_a_batch_is_its_sets_one_by_one(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_permuting_points_permutes_the_step(name):
-    process, mixture = make_process(make_schedule("karras", 100)), three_components()
+    process = make_process(make_schedule("karras", 100))
     t, s = process.level(jnp.int32(60)), process.level(jnp.int32(40))
     x_t, z = (jax.random.normal(jax.random.key(i), (2, 6, 2)) for i in range(2))
     order = np.array([3, 0, 5, 1, 4, 2])
     sampler = make_sampler(name, 0.5)
-    step = jax.jit(lambda x, z: sampler.step(mixture.denoise, sampler.init(x), x, t, s, z)[1])
+    step = jax.jit(lambda x, z: sampler.step(tanh_denoiser, sampler.init(x), x, t, s, z)[1])
     moved = step(x_t[:, order], z[:, order])
     np.testing.assert_allclose(moved, step(x_t, z)[:, order], atol=1e-5)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", ["ddim", "dpm++2m"])
 def test_the_trajectory_runs_from_the_noise_to_the_sample(name):
-    process = make_process(make_schedule("karras", 100), sigma_data=0.5)
+    process = make_process(make_schedule("cosine", 100), sigma_data=0.5)
     grid = time_grid(process.schedule, 10)
-    mixture = three_components()
-    way = run(process, mixture, grid, KEYS, name, 0.5, 50, keep_trajectory=True)
-    end = run(process, mixture, grid, KEYS, name, 0.5, 50)
-    assert way.shape == (11, NUM_SETS, 50, 2)
-    np.testing.assert_allclose(way[-1], end, atol=1e-6)
-    noise = jax.random.normal(jax.random.fold_in(KEYS[3], 0), (50, 2))
-    np.testing.assert_allclose(way[0, 3], np.hypot(0.5, 80) * noise, rtol=1e-5)
-    spread = np.asarray(way).std((1, 2, 3))
-    assert np.all(np.diff(spread) < 0.05)  # the noise only ever leaves
+    way = run(process, tanh_denoiser, grid, KEYS[:3], name, 0.5, 7, keep_trajectory=True)
+    end = run(process, tanh_denoiser, grid, KEYS[:3], name, 0.5, 7)
+    assert way.shape == (11, 3, 7, 2)
+    np.testing.assert_allclose(way[-1], end, atol=1e-5)
+    noise = jax.random.normal(jax.random.fold_in(KEYS[1], 0), (7, 2))
+    np.testing.assert_allclose(way[0, 1], process.prior_std * noise, rtol=1e-5)
+    # the last step is to clean data: it ends in the denoiser's answer
+    x_0_hat = tanh_denoiser(way[-2], process.level(jnp.int32(grid[-2])))
+    np.testing.assert_allclose(way[-1], x_0_hat, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -241,22 +282,21 @@ def test_deterministic_samplers_do_not_read_the_noise(name):
     np.testing.assert_array_equal(step(jnp.zeros(())), step(jnp.full((1, 2, 2), 9.0)))
 
 
-@pytest.mark.parametrize("spacing", ["time", "log_snr"])
 @pytest.mark.parametrize("name", SAMPLERS)
-def test_any_number_of_steps_is_finite(name, spacing):
+def test_few_steps_are_finite(name):
     """T = 1, alpha_T = 0, a single step: none may divide 0 by 0."""
     for family in FAMILIES:
-        for num_levels, num_steps in [(1, 1), (2, 2), (30, 1), (30, 3)]:
-            process = make_process(make_schedule(family, num_levels))
-            grid = time_grid(process.schedule, num_steps, spacing)
-            x = run(process, three_components(), grid, KEYS[:2], name, 0.5, 4)
-            assert np.isfinite(x).all(), (family, num_levels, num_steps)
-            if num_steps == 1:  # straight to the denoiser's answer
-                x_T = process.prior_std * jax.vmap(
-                    lambda key: jax.random.normal(jax.random.fold_in(key, 0), (4, 2))
-                )(KEYS[:2])
-                x_0_hat = three_components().denoise(x_T, process.level(jnp.int32(num_levels)))
-                np.testing.assert_allclose(x, x_0_hat, atol=1e-5)
+        process = make_process(make_schedule(family, 1))
+        x_T = process.prior_std * jax.random.normal(KEYS[0], (2, 3, 2))
+        x = walk(process, tanh_denoiser, [1, 0], x_T, name, 0.5)
+        # straight to the denoiser's answer
+        x_0_hat = tanh_denoiser(x_T, process.level(jnp.int32(1)))
+        np.testing.assert_allclose(x, x_0_hat, atol=1e-5, err_msg=family)
+        process = make_process(make_schedule(family, 30))
+        for spacing in ("time", "log_snr"):
+            grid = time_grid(process.schedule, 3, spacing)
+            x = walk(process, tanh_denoiser, grid, x_T, name, 0.5)
+            assert np.isfinite(x).all(), (family, spacing)
 
 
 # ---------------------------------------------------------------- the levels visited
@@ -283,15 +323,20 @@ def test_the_full_time_grid_visits_every_level():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_log_snr_spacing_is_even_in_log_snr(name):
-    schedule = make_schedule(name, 10_000)
-    grid = time_grid(schedule, 12, "log_snr")
-    assert len(grid) == 13 and grid[-2] == 1
+    """Each level visited is one of the two around an even spacing's, and none is left out."""
+    T, num_steps = 1000, 12
+    schedule = make_schedule(name, T)
+    inner = time_grid(schedule, num_steps, "log_snr")[1:-1]
     log_snr = np.asarray(schedule.log_snr, np.float64)
-    inner = log_snr[grid[1:-1]]  # the first step may start at -inf, the last ends at +inf
-    steps = np.diff(inner)
-    resolution = 2 * np.abs(np.diff(log_snr[1:-1])).max(initial=0, where=np.isfinite(
-        np.diff(log_snr[1:-1])))
-    np.testing.assert_allclose(steps, steps.mean(), atol=min(resolution, 0.3 * steps.mean()))
+    noisiest = log_snr[T] if np.isfinite(log_snr[T]) else log_snr[T - 1]
+    targets = noisiest + (log_snr[1] - noisiest) * np.arange(1, num_steps) / (num_steps - 1)
+    below = np.array([np.max(np.nonzero(log_snr >= target - 1e-6)) for target in targets])
+    around = np.stack([below, below + 1])  # log SNR falls with t
+    assert inner[-1] == 1
+    assert np.isin(inner, around).all()
+    assert np.isin(around, [T, *inner]).any(axis=0).all()
+    if name != "cosine":  # whose last levels are too far apart to choose from
+        assert len(inner) == num_steps - 1
 
 
 def test_a_grid_uses_the_schedule_and_not_its_name():

@@ -1,24 +1,41 @@
-"""Saving and restoring a training state: a few functions around orbax."""
+"""Saving and restoring a training state: a few functions around orbax.
 
+A checkpoint is a flat dictionary {place of an array in the state: array}, so it can be read on
+any device and compared, name by name, with the model it is to be read into. A checksum goes with
+it: orbax notices a file that is cut short, but not a changed byte.
+"""
+
+import contextlib
+import io
+import time
+import zlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from tiny_diffusion_jax.errors import UserError
 
+CHECKSUM = "crc32"
+
 
 def open_checkpoints(directory: Path, keep: int | None = None):
-    """An orbax checkpointer on `directory`, keeping the last `keep` (None: all); use `with`.
+    """An orbax checkpointer on `directory` that keeps the last `keep`; use `with`.
 
     A checkpoint appears under its final name only when complete, so a crash while saving leaves
-    the earlier ones as they were.
+    the earlier ones as they were. With `keep` None it is for reading alone, and lets be what
+    another process may just be writing.
     """
     from orbax.checkpoint import v1 as ocp
 
+    directory = Path(directory).resolve()
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory}: must be a folder of checkpoints; is it another file?")
     return ocp.training.Checkpointer(
-        Path(directory).resolve(),
+        directory,
         preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-        cleanup_tmp_directories=True,
+        cleanup_tmp_directories=keep is not None,
     )
 
 
@@ -26,29 +43,57 @@ def save(checkpointer, state) -> None:
     """Writes `state` under its step, unless that step is already there."""
     step = int(state.step)
     if step not in {c.step for c in checkpointer.checkpoints}:
-        checkpointer.save_pytree(step, state)
+        arrays = {name: np.asarray(leaf) for name, leaf in _leaves(state).items()}
+        checkpointer.save(step, arrays | {CHECKSUM: np.array(_checksum(arrays), np.uint32)}, force=True)
 
 
 def restore_latest(checkpointer, like):
-    """The newest state, in the shapes of `like`; None where there is no checkpoint.
+    """The newest state, in the structure of `like` (arrays or shapes); None where there is none.
 
     Raises UserError where the checkpoint is damaged or was made by another model.
     """
     newest = checkpointer.latest
     if newest is None:
         return None
-    try:
-        state = checkpointer.load_pytree(newest.step, like)
-    except Exception as error:  # orbax has many ways to say it
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    path = Path(checkpointer.directory) / str(newest.step)
+    arrays = _load(checkpointer, newest.step)
+    if arrays is None or arrays.pop(CHECKSUM, None) != _checksum(arrays):
         raise UserError(
-            f"checkpoint {checkpointer.directory / str(newest.step)}: cannot be read into this "
-            f"model; delete it to go back to the one before, or use another --workdir ({reason})"
-        ) from error
-    same = jax.tree.map(lambda a, b: a.shape == b.shape, state, like)
-    if not all(jax.tree.leaves(same)):
-        raise UserError(
-            f"checkpoint {checkpointer.directory / str(newest.step)}: its arrays have other "
-            "shapes: it was made by another model; use another --workdir"
+            f"checkpoint {path}: is damaged; delete this folder to go on from the one before it, "
+            "or from the start if it is the only one"
         )
-    return state
+    theirs = {name: array.shape for name, array in arrays.items()}
+    ours = {name: leaf.shape for name, leaf in _leaves(like).items()}
+    for name in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(name) != ours.get(name):
+            raise UserError(
+                f"checkpoint {path}: was made by another model ({name} has shape "
+                f"{theirs.get(name)}, here {ours.get(name)}); use another --workdir"
+            )
+    leaves = [jnp.array(arrays[name]) for name in ours]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _leaves(tree) -> dict:
+    """{".params['block_0']['kernel']": leaf, ...} in the order of the tree."""
+    flat = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(place): leaf for place, leaf in flat}
+
+
+def _checksum(arrays: dict) -> int:
+    crc = 0
+    for name in sorted(arrays):
+        crc = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), zlib.crc32(name.encode(), crc))
+    return crc
+
+
+def _load(checkpointer, step: int) -> dict | None:
+    """The arrays of a checkpoint, or None where orbax cannot read it."""
+    # After a failure the reads still under way print tracebacks from threads of their own.
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            arrays = checkpointer.load(step)
+        except Exception:  # orbax has many ways to say it, none in one line
+            time.sleep(0.2)
+            return None
+    return {name: np.asarray(array) for name, array in arrays.items()}

@@ -92,4 +92,4 @@ def default_config() -> ConfigDict:
     ))
     # Compiled programs are kept here, so that a second start is faster; "" = nowhere.
     config.compilation_cache = "~/.cache/tiny_diffusion_jax/xla"
-    return config
+    return config.lock()  # a misspelt field in a config file is an error, not a new field

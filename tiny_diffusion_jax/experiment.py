@@ -104,6 +104,7 @@ def train(
                 lowered = block.lower(state, experiment.dataset, key, steps=steps)
                 programs[steps] = lowered.compile()
                 compile_seconds = time.perf_counter() - start
+                bar.unpause()  # the time left follows from the steps alone
             start = time.perf_counter()
             state, metrics = programs[steps](state, experiment.dataset, key)
             metrics = jax.tree.map(np.asarray, metrics)  # waits for the device

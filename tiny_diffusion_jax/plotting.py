@@ -176,10 +176,12 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
         axes[1].legend(frameon=False, fontsize=7.5, labelcolor=MUTED, title="steps")
         axes[1].get_legend().get_title().set(color=MUTED, fontsize=7.5)
     for ax in axes:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
+        low, high = ax.dataLim.intervaly
+        if 0 < low < high / 5:  # less than that has too few round numbers for a log axis
+            ax.set_yscale("log")
+            ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
+            ax.yaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-        ax.yaxis.set_minor_locator(NullLocator())
         _quiet(ax)
     return figure
 

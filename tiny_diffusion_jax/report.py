@@ -126,18 +126,23 @@ def _animate(path: Path, way, levels, log_snr, title: str, **style) -> None:
         plotting.save_animation(temporary, way, labels, title, **style)
 
 
-def tensorboard_writer(folder: Path):
-    """A TensorBoard writer into `folder`/tensorboard; UserError when tensorboardX is missing."""
+def import_tensorboard():
+    """The package tensorboardX; UserError when it is missing."""
     from tiny_diffusion_jax.errors import UserError
 
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX
     except ImportError as error:
         raise UserError(
             "config.log.tensorboard = True: needs the package tensorboardX (pip install "
             "tensorboardX)"
         ) from error
-    return SummaryWriter(str(folder / "tensorboard"))
+    return tensorboardX
+
+
+def tensorboard_writer(folder: Path):
+    """A TensorBoard writer into `folder`/tensorboard."""
+    return import_tensorboard().SummaryWriter(str(folder / "tensorboard"))
 
 
 def write_tensorboard(writer, row: dict) -> None:

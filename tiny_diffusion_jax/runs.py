@@ -4,6 +4,7 @@ import json
 import logging
 import platform
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tiny_diffusion_jax.experiment import Experiment, TrainingDiverged
 
 log = logging.getLogger("tiny_diffusion_jax")
 
+LOG_SECONDS = 10.0  # between lines on the progress of training, where there is no terminal
+
 
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM arrived; `exit_code` is 128 + the signal's number, as shells have it."""
@@ -25,8 +28,17 @@ class Interrupted(Exception):
         self.exit_code = 128 + signal_number
 
 
+class SamplesDiverged(RuntimeError):
+    """Some points drawn are not finite numbers."""
+
+    exit_code = 1
+
+
 class Signals:
-    """Remembers Ctrl-C and SIGTERM while training, which ends after the block it is in."""
+    """Remembers Ctrl-C and SIGTERM while training, which ends after the block it is in.
+
+    A second one is not waited with: it goes where it went before.
+    """
 
     def __enter__(self):
         self.received = 0
@@ -37,115 +49,127 @@ class Signals:
 
     def _receive(self, number, frame):
         self.received = number
+        self._restore()
 
-    def __exit__(self, *_):
+    def _restore(self):
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
+    def __exit__(self, *_):
+        self._restore()
 
-def start(config, path: str, must_exist: bool) -> tuple[Experiment, Path]:
-    """Checks the folder, builds the experiment and logs what was decided."""
+
+def prepare(config) -> Experiment:
+    """The experiment of `config`. Touches no file: a bad config leaves no trace."""
     if config.compilation_cache:
         folder = Path(config.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # Small programs count here: by default those that compile in under 1 s are not kept.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-    experiment_ = experiment.build(config)  # before the folder: a bad config leaves no trace
-    folder = workdir.open_workdir(path, config, must_exist)
-    _check_source(folder, experiment_.dataset)
-    device = jax.devices()[0]
-    log.info("device: %s x %d (%s)", device.platform, jax.device_count(), device.device_kind)
-    log.info("data: %s, from %s", experiment_.dataset.title, experiment_.dataset.source)
-    if experiment_.dataset.notice:
-        log.warning("!!! %s", experiment_.dataset.notice)
-    snr = experiment_.process.schedule.terminal_snr
-    log.info("schedule: %s, terminal SNR %.2g", config.schedule.name, snr)
+    if config.log.tensorboard:
+        report.import_tensorboard()
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise UserError(f"JAX finds no device to run on: {_first_line(error)}") from error
+    return experiment.build(config)
+
+
+def announce(setup: Experiment) -> None:
+    """Logs what was decided about data, device and schedule."""
+    dataset, device = setup.dataset, jax.devices()[0]
+    source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
+    log.info("data: %s%s", dataset.title, source)
+    if dataset.notice:
+        log.warning("!!! %s", dataset.notice)
+    log.info("device: %d x %s", jax.device_count(), device.device_kind)
+    snr = setup.process.schedule.terminal_snr
+    log.info("schedule: %s, terminal SNR %.2g", setup.config.schedule.name, snr)
     if snr > schedules.TERMINAL_SNR_WARNING:
         log.warning(
-            "terminal SNR %.2g is above %g: x_T is far from pure noise, and samples will be fuzzy; "
-            "use more levels or larger betas", snr, schedules.TERMINAL_SNR_WARNING,
-        )
-    return experiment_, folder
-
-
-def _check_source(folder: Path, dataset) -> None:
-    """A run keeps its data source: `auto` must not change it between two calls."""
-    record = folder / "data_source.json"
-    ours = {"title": dataset.title, "source": dataset.source}
-    if not record.exists():
-        workdir.write_json(record, ours)
-    elif (theirs := json.loads(record.read_text())) != ours:
-        raise UserError(
-            f"{folder}: was trained on {theirs['title']} from {theirs['source']}, but the data "
-            f"found now is {ours['title']} from {ours['source']}; use another --workdir, or name "
-            "the source in config.data"
+            "warning: terminal SNR above %g: the last noise level still shows the data, and "
+            "samples will be fuzzy; use more levels or more noise", schedules.TERMINAL_SNR_WARNING,
         )
 
 
 def train(config, path: str) -> None:
     """Trains, or goes on training, then draws samples and evaluates them."""
     began = time.perf_counter()
-    setup, folder = start(config, path, must_exist=False)
-    rows = folder / "metrics.jsonl"
-    times = {"start": time.perf_counter() - began, "compile": 0.0}
-    with checkpoints.open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
-        state = checkpoints.restore_latest(saved, experiment.init(setup))
-        first = 0 if state is None else int(state.step)
-        if first:
-            log.info("going on from step %d of %d", first, config.train.steps)
-        workdir.rewind_rows(rows, first)
-        state, times["train"], times["compile"] = _train(setup, state, saved, rows, folder)
-    _finish(setup, folder, state.ema, times)
+    setup = prepare(config)
+    with workdir.open_to_train(path, config, setup.dataset) as folder:
+        with checkpoints.open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
+            like = jax.eval_shape(lambda: experiment.init(setup))
+            state = checkpoints.restore_latest(saved, like)
+            announce(setup)
+            start_seconds = time.perf_counter() - began
+            state = _train(setup, state, saved, folder)
+        _finish(setup, folder, state.ema, start_seconds)
 
 
-def _train(setup: Experiment, state, saved, rows: Path, folder: Path):
-    """The training loop with its files: (final state, training seconds, compile seconds)."""
-    config = setup.config.train
-    writer = report.tensorboard_writer(folder) if setup.config.log.tensorboard else None
-    compile_seconds = 0.0
+def _train(setup: Experiment, state, saved, folder: Path):
+    """The training loop with its files: from `state` (None: the start) to the final state."""
+    config, rows = setup.config.train, folder / "metrics.jsonl"
     last_saved = 0 if state is None else int(state.step)
-    began = time.perf_counter()
+    workdir.rewind_rows(rows, last_saved)
+    if last_saved == config.steps:
+        log.info("trained already, to step %d", last_saved)
+        return state
+    if last_saved:
+        log.info("going on from step %d of %d", last_saved, config.steps)
+    writer = report.tensorboard_writer(folder) if setup.config.log.tensorboard else None
+    terminal = sys.stderr.isatty()
+    last_line = time.perf_counter()
+
+    def on_block(state, row) -> bool:
+        nonlocal last_saved, last_line
+        file.write(json.dumps(row) + "\n")
+        file.flush()
+        if writer is not None:
+            report.write_tensorboard(writer, row)
+        step, now = row["step"], time.perf_counter()
+        if "compile_seconds" in row:
+            log.info("compiled the training step in %.1f s", row["compile_seconds"])
+        if not terminal and (now - last_line > LOG_SECONDS or step == config.steps):
+            last_line = now
+            log.info("step %d of %d: loss %.4f, %.0f steps/s", step, config.steps, row["loss"],
+                     row["steps_per_second"])
+        due = step - last_saved >= config.checkpoint_every
+        if due or signals.received or step == config.steps:
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+                raise TrainingDiverged(f"weights are not finite at step {step}")
+            checkpoints.save(saved, state)
+            last_saved = step
+        return bool(signals.received)
+
     with Signals() as signals, rows.open("a") as file:
-
-        def on_block(state, row) -> bool:
-            nonlocal last_saved, compile_seconds
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            if writer is not None:
-                report.write_tensorboard(writer, row)
-            if "compile_seconds" in row:
-                compile_seconds += row["compile_seconds"]
-                log.info("compiled the training step in %.1f s", row["compile_seconds"])
-            due = row["step"] - last_saved >= config.checkpoint_every
-            if due or signals.received or row["step"] == config.steps:
-                checkpoints.save(saved, state)
-                last_saved = row["step"]
-            return bool(signals.received)
-
         try:
-            state = experiment.train(setup, state, on_block)
+            state = experiment.train(setup, state, on_block, progress=terminal)
         except TrainingDiverged as error:
-            kept = f"checkpoint of step {last_saved}" if last_saved else "no checkpoint yet"
+            kept = f"the checkpoint of step {last_saved}" if last_saved else "no checkpoint yet"
             raise TrainingDiverged(
-                f"{error}; training stopped; last good state: {kept} in {folder}. "
-                "A lower config.train.learning_rate often helps"
+                f"{error}: training stopped; last good state: {kept}, in {folder}; a lower "
+                "config.train.learning_rate often helps"
             ) from error
-    step = int(state.step)
-    if step < config.steps:
+        finally:
+            if writer is not None:
+                writer.close()
+    if signals.received:
         raise Interrupted(
-            f"interrupted: step {step} of {config.steps} is saved in {folder}; the same command "
-            "goes on from there", signals.received,
+            f"interrupted: step {last_saved} of {config.steps} is saved in {folder}; the same "
+            "command goes on from there", signals.received,
         )
-    return state, time.perf_counter() - began - compile_seconds, compile_seconds
+    return state
 
 
 def restore(config, path: str) -> tuple[Experiment, Path, dict]:
     """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint."""
-    setup, folder = start(config, path, must_exist=True)
+    setup = prepare(config)
+    folder = workdir.open_to_read(path, config, setup.dataset)
     with checkpoints.open_checkpoints(folder / "checkpoints") as saved:
-        state = checkpoints.restore_latest(saved, experiment.init(setup))
+        state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: experiment.init(setup)))
     if state is None:
-        raise UserError(f"--workdir = {path!r}: holds no checkpoint yet; use --mode=train")
+        raise UserError(f"--workdir = {path!r}: holds no checkpoint yet; train first, --mode=train")
+    announce(setup)
     log.info("restored step %d", int(state.step))
     return setup, folder, state.ema
 
@@ -160,18 +184,27 @@ def sample(config, path: str) -> None:
 
 def evaluate(config, path: str) -> None:
     """Draws from the newest checkpoint and measures: as the end of `train`."""
+    began = time.perf_counter()
     setup, folder, params = restore(config, path)
-    _finish(setup, folder, params, {})
+    _finish(setup, folder, params, time.perf_counter() - began)
 
 
 def _draw(setup: Experiment, folder: Path, params) -> np.ndarray:
-    samples = experiment.sample(setup, params, progress=True)
+    samples = experiment.sample(setup, params, progress=sys.stderr.isatty())
+    bad = int((~np.isfinite(samples).all(-1)).sum())
+    if bad:
+        raise SamplesDiverged(
+            f"{bad} of {samples[..., 0].size} sampled points are not finite numbers; nothing was "
+            f"written to {folder}; other values of config.sample, or more training, may help"
+        )
     workdir.write_array(folder / "samples.npy", samples)
     return samples
 
 
-def _finish(setup: Experiment, folder: Path, params, times: dict) -> None:
-    """Samples, metrics and pictures; `times` holds the wall times so far, in seconds."""
+def _finish(setup: Experiment, folder: Path, params, start_seconds: float) -> None:
+    """Samples, metrics and pictures, with the wall time of each."""
+    rows = workdir.read_rows(folder / "metrics.jsonl")
+    times = {"start": start_seconds} | training_seconds(rows)
     began = time.perf_counter()
     samples = _draw(setup, folder, params)
     times["sample"] = time.perf_counter() - began
@@ -181,22 +214,34 @@ def _finish(setup: Experiment, folder: Path, params, times: dict) -> None:
     began = time.perf_counter()
     report.pictures(setup, folder, params, samples)
     times["pictures"] = time.perf_counter() - began
-    earlier = folder / "metrics.json"
-    if "train" not in times and earlier.exists():  # evaluate: keep what training took
-        times = json.loads(earlier.read_text())["seconds"] | times
-    workdir.write_json(earlier, {
+    device = jax.devices()[0]
+    workdir.write_json(folder / "metrics.json", {
         "name": setup.config.name,
         "data": setup.dataset.title,
         "data_source": setup.dataset.source,
         "notice": setup.dataset.notice,
         "metrics": metrics,
+        "sample": setup.config.sample.to_dict(),
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
         "terminal_snr": setup.process.schedule.terminal_snr,
-        "seconds": {name: round(t, 2) for name, t in times.items()},
-        "device": f"{jax.devices()[0].platform} {jax.devices()[0].device_kind}",
+        "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
+        "device": f"{device.platform} {device.device_kind}",
         "versions": {"python": platform.python_version(), "jax": jax.__version__,
                      "numpy": np.__version__, "tiny_diffusion_jax": __version__},
     })
     for line in report.lines(metrics):
         log.info("%s", line)
     log.info("wrote %s", folder)
+
+
+def training_seconds(rows: list[dict]) -> dict:
+    """{"compile", "train"}: seconds in all, over the interruptions, from rows of metrics.jsonl."""
+    train, previous = 0.0, 0
+    for row in rows:
+        train += (row["step"] - previous) / row["steps_per_second"]
+        previous = row["step"]
+    return {"compile": sum(row.get("compile_seconds", 0.0) for row in rows), "train": train}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,14 +12,19 @@ from tiny_diffusion_jax.errors import UserError
 
 # What a trained model depends on. The other parts of a config may change from call to call.
 MODEL_PARTS = ("seed", "data", "schedule", "diffusion", "model", "train")
-# Within them, what does not change the numbers.
-FREE_FIELDS = {"data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every"}
+# Within them, what does not change the numbers. The source is compared as it was found.
+FREE_FIELDS = {
+    "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
+}
+OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy")
+PART = ".part-"  # how the names of files begin that are still being written
+MAX_DIFFERENCES = 6  # named in a message
 
 
 @contextlib.contextmanager
 def atomic(path: Path):
     """A temporary path in the same folder; becomes `path` if the block ends without an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=path.suffix)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix=path.suffix)
     os.close(handle)
     try:
         yield Path(name)
@@ -42,16 +47,16 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
-    """Rows of a metrics.jsonl up to `last_step` (None: all); a line cut short by a crash ends it."""
+    """Rows of a metrics.jsonl up to `last_step` (None: all), without lines cut short by a crash."""
     rows = []
     if path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(errors="replace").splitlines():
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if last_step is None or row["step"] <= last_step:
-                rows.append(row)
+                if last_step is None or row["step"] <= last_step:
+                    rows.append(row)
+            except (ValueError, TypeError, KeyError):  # not JSON, or not a row
+                continue
     return rows
 
 
@@ -62,39 +67,117 @@ def rewind_rows(path: Path, last_step: int) -> None:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def open_workdir(path: str, config, must_exist: bool) -> Path:
-    """The run's folder, after checking that it can be written and holds no other run.
+def open_to_read(path: str, config, dataset) -> Path:
+    """The folder of an earlier run of `config`.
 
-    The config of a new run is stored as config.json. Raises UserError, touching nothing, where the
-    folder cannot be made or written, holds a run of another config (lists the fields that
-    differ), or with `must_exist` holds no run at all.
+    Raises UserError where there is none, where it is of another config or other data, and where
+    it cannot be written.
     """
-    workdir = Path(path).expanduser()
-    stored = workdir / "config.json"
-    ours = config.to_dict()
-    if must_exist and not stored.exists():
-        raise UserError(f"--workdir = {path!r}: holds no run; train one first with --mode=train")
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=workdir):
+    with _refusing(path):
+        folder = Path(path).expanduser()
+        if not (folder / "config.json").exists():
+            raise UserError(f"--workdir = {path!r}: holds no run; train one first, --mode=train")
+        with tempfile.TemporaryFile(dir=folder):
             pass
-        theirs = json.loads(stored.read_text()) if stored.exists() else None
-    except OSError as error:
-        reason = error.strerror or error
+        _check_same(path, folder, config, dataset)
+    return folder
+
+
+@contextlib.contextmanager
+def open_to_train(path: str, config, dataset):
+    """The run's folder, new or of this same config, for this process alone until the block ends.
+
+    A new run leaves config.json there. Raises UserError, touching nothing, where the folder
+    cannot be made or written, is in use, or holds a run of another config or other data.
+    """
+    with contextlib.ExitStack() as stack:
+        with _refusing(path):
+            folder = Path(path).expanduser()
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+            stack.enter_context(_locked(path, folder))
+            if (folder / "config.json").exists():
+                _check_same(path, folder, config, dataset)
+                for left_by_a_crash in folder.glob(f"{PART}*"):
+                    left_by_a_crash.unlink()
+            elif found := [name for name in OUTPUTS if (folder / name).exists()]:
+                raise UserError(
+                    f"--workdir = {path!r}: holds {found[0]} but no config.json that says what "
+                    "made it; use another --workdir"
+                )
+            else:
+                description = config.to_dict() | {"dataset": describe(dataset)}
+                write_json(folder / "config.json", description)
+        yield folder
+
+
+def describe(dataset) -> dict:
+    """What a config's `data` turned out to be: normalised points are (points - shift) / scale."""
+    return {
+        "title": dataset.title,
+        "source": dataset.source,
+        "shift": [float(f"{x:.7g}") for x in dataset.shift],
+        "scale": float(f"{dataset.scale:.7g}"),
+    }
+
+
+@contextlib.contextmanager
+def _refusing(path: str):
+    """Turns the errors of the file system into one line about --workdir."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # RuntimeError: no home folder for ~
+        reason = getattr(error, "strerror", None) or error
         raise UserError(f"--workdir = {path!r}: must be a folder that can be written ({reason})") \
             from error
-    except json.JSONDecodeError as error:
-        raise UserError(f"{stored}: is not JSON ({error}); was it edited?") from error
-    if theirs is None:
-        write_json(stored, ours)
-        return workdir
-    changes = differences(_model_fields(theirs), _model_fields(ours))
-    if changes:
+
+
+@contextlib.contextmanager
+def _locked(path: str, folder: Path):
+    """Holds the folder's lock; the system lets go of it when the process ends, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # Windows: two runs in one folder are then the user's to avoid
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"--workdir = {path!r}: another process is training in it; wait for its end, or "
+                "use another --workdir"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_same(path: str, folder: Path, config, dataset) -> None:
+    """Raises UserError unless the run in `folder` is of the same model, trained on the same data."""
+    stored = folder / "config.json"
+    try:
+        theirs = json.loads(stored.read_text())
+        if not isinstance(theirs, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
         raise UserError(
-            f"--workdir = {path!r}: holds a run of another config; use another --workdir, or "
-            "delete it. It differs in " + ", ".join(changes)
+            f"{stored}: must be the config that this program wrote, but is damaged ({error}); "
+            "use another --workdir"
+        ) from error
+    changes = differences(_model_fields(theirs), _model_fields(config.to_dict()))
+    changes = changes or _data_differences(theirs.get("dataset"), describe(dataset))
+    if changes:
+        more = len(changes) - MAX_DIFFERENCES
+        raise UserError(
+            f"--workdir = {path!r}: holds a run of another config or other data; use another "
+            "--workdir, or delete it. It differs in " + ", ".join(changes[:MAX_DIFFERENCES])
+            + (f" and {more} more" if more > 0 else "")
         )
-    return workdir
 
 
 def differences(theirs: dict, ours: dict) -> list[str]:
@@ -105,6 +188,16 @@ def differences(theirs: dict, ours: dict) -> list[str]:
         for field in sorted(theirs.keys() | ours.keys())
         if theirs.get(field, missing) != ours.get(field, missing)
     ]
+
+
+def _data_differences(theirs, ours: dict) -> list[str]:
+    """As `differences`; shift and scale may differ by what another machine's rounding does."""
+    theirs = theirs if isinstance(theirs, dict) else {}
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        near = {"rtol": 1e-4, "atol": 1e-4 * ours["scale"]}
+        if all(np.allclose(theirs[f], ours[f], **near) for f in ("shift", "scale")):
+            theirs = theirs | {"shift": ours["shift"], "scale": ours["scale"]}
+    return [f"dataset.{change}" for change in differences(theirs, ours)]
 
 
 def _model_fields(config: dict) -> dict:

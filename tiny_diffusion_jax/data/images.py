@@ -165,9 +165,9 @@ def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray]:
     pixels = np.asarray(image, np.float64)
     if image.mode == "F":
         return pixels, np.ones(pixels.shape)
-    pixels = pixels / 255
-    light = pixels[..., :3] @ np.array([0.299, 0.587, 0.114])  # Rec. 601 luma, as Pillow's 'L'
-    return light, pixels[..., 3] if image.mode == "RGBA" else np.ones(light.shape)
+    # Rec. 601 luma, as Pillow's 'L'; the sum is of whole numbers, so that white is exactly 1.
+    light = pixels[..., :3] @ np.array([299.0, 587.0, 114.0]) / 255_000
+    return light, pixels[..., 3] / 255 if image.mode == "RGBA" else np.ones(light.shape)
 
 
 def _unit_float(image):

@@ -48,7 +48,7 @@ def build(config) -> Dataset:
     )
     title = f"digit {config.digit} (8x8)" if source == "digits" else f"MNIST {config.digit}"
     threshold = config.threshold
-    if source == "digits" and threshold > DIGITS_THRESHOLD:
+    if source == "digits" and DIGITS_THRESHOLD < threshold <= 1:
         lowered = f"threshold lowered from {threshold:.3g} to {DIGITS_THRESHOLD}: their ink is grey"
         threshold, notice = DIGITS_THRESHOLD, f"{notice or '8x8 digits'}, {lowered}"
     place = f"config.data.digit = {config.digit}, config.data.index = {config.index}"
@@ -241,14 +241,13 @@ def _fetch_openml(home: Path):
         raise Unavailable(f"no cached copy of mnist_784, and {OPENML_HOST} does not answer")
     from sklearn.datasets import fetch_openml
 
-    # pandas reads the table several times as fast where it happens to be installed.
-    parser = "liac-arff" if find_spec("pandas") is None else "pandas"
     patience = socket.getdefaulttimeout()
     socket.setdefaulttimeout(30)  # a connection that stalls would hold the run for ever
     try:
         table = fetch_openml(
-            "mnist_784", version=1, as_frame=False, parser=parser, data_home=(held or [home])[0]
-        )
+            "mnist_784", version=1, as_frame=False, parser="liac-arff",
+            data_home=(held or [home])[0],
+        )  # fmt: skip
         pictures = np.asarray(table.data, np.uint8).reshape(-1, 28, 28)
         return pictures, np.asarray(table.target, np.int64)
     except Exception as error:  # URLError, OSError, arff's and hashing's own

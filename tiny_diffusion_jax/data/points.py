@@ -1,5 +1,6 @@
 """Tables of points (.csv, .tsv, .npy, .npz): rows drawn with replacement, plus Gaussian jitter."""
 
+import contextlib
 import csv
 from pathlib import Path
 from typing import NamedTuple
@@ -174,15 +175,15 @@ def _find_column(table: Table, name: str, field: str, value: str) -> int:
 
 
 def _numbers(table: Table, index: int, place: str) -> np.ndarray:
-    column = table.columns[index]
-    try:
-        if column.dtype.kind not in "biufU":
-            raise TypeError("complex numbers, dates, objects")
-        numbers = column.astype(np.float64)
+    column, numbers = table.columns[index], None
+    with contextlib.suppress(ValueError):
+        if column.dtype.kind in "biufU":  # not complex numbers, not dates
+            numbers = column.astype(np.float64)
+    if numbers is None:
+        bad = np.array([not _is_number(cell) for cell in column])
+    else:
         with np.errstate(over="ignore"):
             bad = ~np.isfinite(numbers.astype(np.float32))
-    except (ValueError, TypeError):
-        bad = np.array([not _is_number(cell) for cell in column])
     if bad.any():
         row = int(np.argmax(bad))
         raise UserError(
@@ -193,8 +194,10 @@ def _numbers(table: Table, index: int, place: str) -> np.ndarray:
 
 
 def _is_number(cell) -> bool:
+    if not isinstance(cell, str):
+        return np.asarray(cell).dtype.kind in "biuf"
     try:
         float(cell)
-    except (ValueError, TypeError):
+    except ValueError:
         return False
     return True

@@ -1,0 +1,255 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+from ml_collections import ConfigDict
+from PIL import Image
+
+from tiny_diffusion_jax import data
+from tiny_diffusion_jax.data import images
+from tiny_diffusion_jax.errors import UserError
+
+
+def config(path="", **fields):
+    defaults = {
+        "name": "image", "normalize": True, "jitter": "uniform", "jitter_std": 0.3,
+        "path": str(path), "invert": "auto", "threshold": 0.0, "max_side": 256,
+    }  # fmt: skip
+    return ConfigDict({**defaults, **fields})
+
+
+def save(tmp_path, pixels, mode=None, name="picture.png", **options):
+    image = Image.fromarray(np.asarray(pixels, np.uint8))
+    image = image.convert(mode) if mode else image
+    image.save(tmp_path / name, **options)
+    return tmp_path / name
+
+
+def density(intensity, threshold=0.0, **fields):
+    return images.from_intensity(np.asarray(intensity, float), threshold, config(**fields), "it")
+
+
+def draw(dataset, num=4096, seed=0):
+    points = jax.jit(lambda d, key: d.draw(key, 1, num).points[0])(dataset, jax.random.key(seed))
+    return np.asarray(points)
+
+
+# A white 5 x 4 page with one black pixel in the top row, column 3: x in [3, 4], y in [4, 5].
+PAGE = np.full((5, 4), 255)
+PAGE[0, 3] = 0
+
+
+def test_rows_run_down_and_y_runs_up(tmp_path):
+    dataset = data.build(config(save(tmp_path, PAGE)))
+    points = draw(dataset)
+    assert points.min(0) == pytest.approx([3, 4], abs=0.01) and (points >= [3, 4]).all()
+    assert points.max(0) == pytest.approx([4, 5], abs=0.01) and (points < [4, 5]).all()
+    assert dataset.title == "picture" and dataset.source == "image"
+
+
+def test_pixels_are_drawn_in_proportion_and_dark_ones_never():
+    intensity = np.random.default_rng(0).random((16, 16)) ** 3
+    intensity[:, ::4] = 0
+    intensity[-1, -1] = 0.9
+    points = draw(density(intensity), num=2**17)
+    column, row = np.floor(points).astype(int).T
+    counts = np.zeros((16, 16))
+    np.add.at(counts, (15 - row, column), 1)
+    lit = intensity > 0
+    assert counts[~lit].sum() == 0
+    expected = intensity[lit] / intensity.sum() * 2**17
+    assert scipy.stats.chisquare(counts[lit], expected).pvalue > 1e-3
+    within = np.histogram2d(*(points % 1).T, bins=8, range=[[0, 1], [0, 1]])[0]
+    assert scipy.stats.chisquare(within.ravel()).pvalue > 1e-3
+
+
+def test_log_prob_is_the_pixel_mass_per_unit_area():
+    intensity = np.array([[0.2, 0.0, 0.4], [0.1, 0.3, 1.0]])
+    log_prob = density(intensity).log_prob
+    points = np.stack(np.meshgrid([0.5, 1.5, 2.5], [1.5, 0.5]), -1)  # row 0 is the upper one
+    np.testing.assert_allclose(jnp.exp(log_prob(jnp.asarray(points))), intensity / 2, rtol=1e-6)
+    outside = jnp.array([[-0.01, 0.5], [3.01, 0.5], [0.5, -0.01], [0.5, 2.01], [1.5, 1.5]])
+    assert np.all(np.asarray(log_prob(outside)) == -np.inf)
+
+
+def test_no_draw_is_rounded_out_of_its_pixel():
+    intensity = np.zeros((256, 256))
+    intensity[3, 252] = 1  # float32 has 2^-16 left for the place in the pixel: u often rounds to 1
+    dataset = density(intensity)
+    points = draw(dataset, num=2**20)
+    assert np.all(np.floor(points) == [252, 252])
+    assert np.all(np.isfinite(dataset.log_prob(jnp.asarray(points))))
+
+
+@pytest.mark.parametrize("jitter", ["uniform", "gaussian", "none"])
+def test_units_are_the_exact_mean_and_spread(jitter):
+    dataset = density(np.random.default_rng(1).random((9, 7)), jitter=jitter)
+    points = np.asarray(dataset.normalize(draw(dataset, num=2**17)))
+    assert np.all(np.abs(points.mean(0)) < 5 / np.sqrt(2**17))
+    assert abs(points.var(0).mean() - 1) < 0.01
+    assert float(density(np.ones((9, 7)), normalize=False).scale) == 1
+
+
+def test_gaussian_jitter_is_a_mixture_about_the_centres():
+    intensity = np.array([[0.0, 0.5], [1.0, 0.0]])
+    dataset = density(intensity, jitter="gaussian", jitter_std=0.1)
+    points = draw(dataset, num=2**15)
+    lower = points[:, 1] < 1
+    assert abs(lower.mean() - 2 / 3) < 5 * np.sqrt(2 / 9 / 2**15)
+    assert np.allclose(points[lower].mean(0), [0.5, 0.5], atol=0.005)
+    assert np.allclose(points[~lower].std(0), 0.1, rtol=0.03)
+    normal = scipy.stats.multivariate_normal
+    lower, upper = (normal([c, c], 0.01).pdf(points[:50]) for c in (0.5, 1.5))
+    expected = np.log(2 / 3 * lower + 1 / 3 * upper)
+    np.testing.assert_allclose(dataset.log_prob(jnp.asarray(points[:50])), expected, atol=1e-4)
+
+
+def test_without_jitter_points_are_centres_and_have_no_density():
+    dataset = density(np.ones((2, 3)), jitter="none")
+    assert set(map(tuple, draw(dataset) % 1)) == {(0.5, 0.5)} and dataset.log_prob is None
+
+
+def test_threshold_keeps_pixels_that_reach_it():
+    levels = np.array([[249, 250, 255]]) / 255
+    log_prob = density(levels, threshold=250 / 255).log_prob
+    mass = np.exp(log_prob(jnp.array([[0.5, 0.5], [1.5, 0.5], [2.5, 0.5]])))
+    np.testing.assert_allclose(mass, [0, 250 / 505, 255 / 505], rtol=1e-6)
+
+
+def test_paper_is_what_the_border_shows(tmp_path):
+    disc = np.zeros((9, 9))
+    disc[2:7, 2:7] = 200
+    ink = images.load_intensity(save(tmp_path, disc), "auto", 256)
+    np.testing.assert_allclose(ink, disc / 255)
+    ink = images.load_intensity(save(tmp_path, 255 - disc), "auto", 256)
+    np.testing.assert_allclose(ink, disc / 255)
+    ink = images.load_intensity(save(tmp_path, disc), "yes", 256)
+    np.testing.assert_allclose(ink, 1 - disc / 255)
+    ink = images.load_intensity(save(tmp_path, 255 - disc), "no", 256)
+    np.testing.assert_allclose(ink, 1 - disc / 255)
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_one_colour_with_alpha_is_the_shape_of_the_alpha(tmp_path, colour):
+    pixels = np.full((6, 6, 4), colour)
+    pixels[..., 3] = 0
+    pixels[1:3, 2:5, 3] = [255, 128, 64]
+    ink = images.load_intensity(save(tmp_path, pixels), "auto", 256)
+    np.testing.assert_allclose(ink, pixels[..., 3] / 255)
+
+
+def test_transparent_pixels_hold_no_ink(tmp_path):
+    pixels = np.zeros((6, 6, 4))  # invisible black all round, as many programs write it
+    pixels[1:5, 1:5] = 255
+    pixels[2, 2, :3] = 0
+    ink = images.load_intensity(save(tmp_path, pixels), "auto", 256)
+    assert ink[2, 2] == 1 and ink.sum() == 1
+    ink = images.load_intensity(save(tmp_path, pixels), "no", 256)
+    np.testing.assert_allclose(ink, (pixels[..., 3] - 255 * (np.indices((6, 6)) == 2).all(0)) / 255)
+
+
+@pytest.mark.parametrize("mode, name", [
+    ("1", "a.png"), ("L", "a.png"), ("LA", "a.png"), ("P", "a.gif"), ("P", "a.png"),
+    ("RGB", "a.bmp"), ("RGB", "a.tif"), ("RGB", "a.webp"), ("RGBA", "a.png"), ("CMYK", "a.tif"),
+    ("I;16", "a.png"), ("I;16", "a.tif"), ("I", "a.tif"), ("F", "a.tif"),
+])  # fmt: skip
+def test_every_mode_of_pillow(tmp_path, mode, name):
+    options = {"lossless": True} if name == "a.webp" else {}
+    if mode in ("I;16", "I", "F"):
+        dtype = {"I;16": np.uint16, "I": np.int32, "F": np.float32}[mode]
+        white = 1 if mode == "F" else 65535
+        Image.fromarray((PAGE // 255 * white).astype(dtype)).save(tmp_path / name)
+        file = tmp_path / name
+    else:
+        file = save(tmp_path, PAGE, mode, name, **options)
+    with Image.open(file) as image:
+        assert image.mode.startswith(mode) or name == "a.webp"
+    np.testing.assert_allclose(images.load_intensity(file, "auto", 256), PAGE == 0, atol=1e-6)
+
+
+def test_palette_with_a_transparent_colour(tmp_path):
+    image = Image.new("P", (4, 5), 0)
+    image.putpalette([255, 0, 0, 0, 0, 0])
+    image.putpixel((3, 0), 1)
+    image.save(tmp_path / "a.png", transparency=0)
+    np.testing.assert_allclose(images.load_intensity(tmp_path / "a.png", "auto", 256), PAGE == 0)
+
+
+def test_sixteen_bits_are_kept(tmp_path):
+    levels = np.array([[0, 0, 0], [0, 1000, 1001], [0, 0, 0]], np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    ink = images.load_intensity(tmp_path / "a.png", "auto", 256)
+    np.testing.assert_allclose(ink, levels / 65535, rtol=1e-6)
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera lay on its side: turn by 90 degrees clockwise to view
+    file = save(tmp_path, PAGE, name="a.png", exif=exif)
+    np.testing.assert_allclose(images.load_intensity(file, "auto", 256), np.rot90(PAGE == 0, -1))
+
+
+def test_large_pictures_shrink_by_area_means(tmp_path):
+    big = np.kron([[0, 255], [102, 0]], np.full((40, 80), 1))
+    ink = images.load_intensity(save(tmp_path, big), "no", 4)
+    assert ink.shape == (2, 4)
+    np.testing.assert_allclose(ink, np.kron([[0, 1], [0.4, 0]], np.ones((1, 2))), atol=1e-6)
+    assert images.load_intensity(save(tmp_path, big), "no", 160).shape == (80, 160)
+
+
+def test_pictures_are_leaves_and_not_part_of_the_program():
+    traces = []
+
+    @jax.jit
+    def program(dataset, key):
+        traces.append(1)
+        return dataset.draw(key, 2, 8).points
+
+    one, other = density([[1.0, 0.5]]), density([[0.5, 1.0]])
+    assert program(one, jax.random.key(0)).shape == (2, 8, 2)
+    program(other, jax.random.key(0))
+    assert len(traces) == 1
+    points = draw(one)
+    assert np.abs(points - draw(one, seed=1)).max() > 0.1
+    np.testing.assert_array_equal(points, one.draw(jax.random.key(0), 1, 4096).points[0])
+
+
+def test_one_bright_pixel_without_jitter_has_no_scale():
+    with pytest.raises(UserError, match="config.data.normalize = True: must be False where all"):
+        density([[1.0]], jitter="none")
+    assert draw(density([[1.0]], jitter="none", normalize=False)).std() == 0
+
+
+def files(tmp_path):
+    (tmp_path / "text.png").write_text("not a picture")
+    whole = save(tmp_path, np.random.default_rng(0).integers(0, 255, (64, 64))).read_bytes()
+    (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
+    save(tmp_path, np.zeros((4, 4, 4)), name="clear.png")
+    save(tmp_path, PAGE * 0 + 255, name="white.png")
+    save(tmp_path, PAGE * 0, name="black.png")
+    save(tmp_path, np.pad([[100]], 2), name="grey.png")
+    save(tmp_path, PAGE, name="good.png")
+
+
+@pytest.mark.parametrize("name, fields, message", [
+    ("none.png", {}, r"config\.data\.path = '.*none\.png': must be an existing picture file"),
+    (".", {}, r"config\.data\.path = '.*': must be an existing picture file"),
+    ("text.png", {}, r"config\.data\.path = '.*text\.png': must be a picture that Pillow can read"),
+    ("cut.png", {}, r"config\.data\.path = '.*cut\.png': must be a picture that Pillow can read"),
+    ("white.png", {}, r"config\.data\.path = '.*white\.png': must be a picture with some ink"),
+    ("black.png", {}, r"config\.data\.path = '.*black\.png': must be a picture with some ink"),
+    ("clear.png", {}, r"config\.data\.path = '.*clear\.png': must be a picture with some ink"),
+    ("grey.png", {"threshold": 0.5}, r"threshold = 0\.5: must be at most 0\.3922, the strongest"),
+    ("good.png", {"threshold": 1.5}, r"config\.data\.threshold = 1\.5: must be within 0\.\.1"),
+    ("good.png", {"invert": "maybe"}, r"config\.data\.invert = 'maybe': must be one of auto, yes"),
+    ("good.png", {"jitter": "big"}, r"config\.data\.jitter = 'big': must be one of uniform, gau"),
+    ("good.png", {"jitter": "gaussian", "jitter_std": -1.0}, r"jitter_std = -1\.0: must be a fin"),
+    ("good.png", {"jitter": "gaussian", "jitter_std": np.nan}, r"jitter_std = nan: must be a fin"),
+    ("good.png", {"max_side": 0}, r"config\.data\.max_side = 0: must be at least 1"),
+])  # fmt: skip
+def test_bad_pictures_are_one_clear_line(tmp_path, name, fields, message):
+    files(tmp_path)
+    with pytest.raises(UserError, match=message) as error:
+        data.build(config(tmp_path / name, **fields))
+    assert "\n" not in str(error.value)
