@@ -11,6 +11,7 @@ tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
 """
 
 import ast
+import errno
 import logging
 import os
 import re
@@ -18,6 +19,7 @@ import runpy
 import signal
 import sys
 import traceback
+import warnings
 from pathlib import Path
 
 # Before jax is imported: its C++ start-up messages are not for users.
@@ -34,6 +36,7 @@ CONFIG = config_flags.DEFINE_config_file(
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives. Default: runs/NAME.")
 MODE = flags.DEFINE_string("mode", "train", "train, sample, evaluate, or list (the configs).")
 
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 MODES = ("train", "sample", "evaluate", "list")
 CONFIGS = Path(__file__).parent / "configs"
 
@@ -173,9 +176,12 @@ def stop(number: int, frame) -> None:
 def guarded(argv) -> None:
     """`main`, with the ends that users should see as a line instead of a traceback."""
     # Ours to the terminal; of the libraries' (absl, orbax, jax) only the warnings.
-    logging.basicConfig(handlers=[Console()], level=logging.WARNING, force=True)
+    logging.root.handlers[:] = [Console()]
+    logging.root.setLevel(logging.WARNING)
     logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # echoes of errors that orbax raises
     logging.getLogger("tiny_diffusion_jax").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache")  # only slower
     signal.signal(signal.SIGTERM, stop)
     try:
         main(argv)
@@ -189,6 +195,8 @@ def guarded(argv) -> None:
     except Exception as error:
         if hasattr(error, "exit_code"):  # Interrupted, TrainingDiverged, SamplesDiverged
             fail(error, error.exit_code)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            fail(error, 1)
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             fail(RuntimeError(
                 "out of memory: lower config.sample.num_points, num_sets or memory_mb, or "

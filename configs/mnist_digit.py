@@ -19,4 +19,6 @@ def get_config(digit: str = "3"):
     config.data.name = "mnist"
     config.data.digit = int(digit)
     config.data.jitter = "uniform"
+    config.train.steps = 12_000
+    config.train.num_points = 16
     return config

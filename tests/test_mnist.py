@@ -30,10 +30,8 @@ def offline(monkeypatch, tmp_path):
 
 @pytest.fixture
 def warnings(monkeypatch):
-    from absl import logging
-
     lines = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: lines.append(text % args))
+    monkeypatch.setattr(mnist.log, "warning", lambda text, *args: lines.append(text % args))
     return lines
 
 

@@ -20,8 +20,15 @@ from tiny_diffusion_jax.errors import UserError
 CHECKSUM = "crc32"
 
 
+class SaveFailed(RuntimeError):
+    """A checkpoint could not be written; the earlier ones are as they were."""
+
+    exit_code = 1
+
+
+@contextlib.contextmanager
 def open_checkpoints(directory: Path, keep: int | None = None):
-    """An orbax checkpointer on `directory` that keeps the last `keep`; use `with`.
+    """An orbax checkpointer on `directory` that keeps the last `keep`, for a `with` block.
 
     A checkpoint appears under its final name only when complete, so a crash while saving leaves
     the earlier ones as they were. With `keep` None it is for reading alone, and lets be what
@@ -32,19 +39,33 @@ def open_checkpoints(directory: Path, keep: int | None = None):
     directory = Path(directory).resolve()
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{directory}: must be a folder of checkpoints; is it another file?")
-    return ocp.training.Checkpointer(
-        directory,
-        preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-        cleanup_tmp_directories=keep is not None,
-    )
+    with contextlib.redirect_stderr(io.StringIO()):  # about damage we say more in restore_latest
+        checkpointer = ocp.training.Checkpointer(
+            directory,
+            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
+            cleanup_tmp_directories=keep is not None,
+        )
+    try:
+        yield checkpointer
+    finally:
+        with _hushed():  # it raises a second time what a save has raised
+            checkpointer.close()
 
 
 def save(checkpointer, state) -> None:
-    """Writes `state` under its step, unless that step is already there."""
+    """Writes `state` under its step, unless that step is already there. Raises SaveFailed."""
     step = int(state.step)
-    if step not in {c.step for c in checkpointer.checkpoints}:
-        arrays = {name: np.asarray(leaf) for name, leaf in _leaves(state).items()}
-        checkpointer.save(step, arrays | {CHECKSUM: np.array(_checksum(arrays), np.uint32)}, force=True)
+    if step in {c.step for c in checkpointer.checkpoints}:
+        return
+    arrays = {name: np.asarray(leaf) for name, leaf in _leaves(state).items()}
+    arrays[CHECKSUM] = np.array(_checksum(arrays), np.uint32)
+    with _hushed() as failed:
+        checkpointer.save(step, arrays, force=True)
+    if failed:
+        raise SaveFailed(
+            f"the checkpoint of step {step} cannot be written to {checkpointer.directory}; is the "
+            f"disk full? (... {str(failed[0])[-80:]})"
+        )
 
 
 def restore_latest(checkpointer, like):
@@ -89,11 +110,21 @@ def _checksum(arrays: dict) -> int:
 
 def _load(checkpointer, step: int) -> dict | None:
     """The arrays of a checkpoint, or None where orbax cannot read it."""
-    # After a failure the reads still under way print tracebacks from threads of their own.
+    with _hushed() as failed:
+        arrays = checkpointer.load(step)
+    return None if failed else {name: np.asarray(array) for name, array in arrays.items()}
+
+
+@contextlib.contextmanager
+def _hushed():
+    """Collects what orbax raises in a list instead of raising it: it has many ways to say it.
+
+    After a failure what is still under way prints tracebacks from threads of its own.
+    """
+    failed = []
     with contextlib.redirect_stderr(io.StringIO()):
         try:
-            arrays = checkpointer.load(step)
-        except Exception:  # orbax has many ways to say it, none in one line
+            yield failed
+        except Exception as error:
+            failed.append(error)
             time.sleep(0.2)
-            return None
-    return {name: np.asarray(array) for name, array in arrays.items()}

@@ -33,7 +33,7 @@ class TrainingDiverged(RuntimeError):
 
 def build(config) -> Experiment:
     """Puts the pieces together. Raises UserError for any field out of its range."""
-    require(config.seed >= 0, "config.seed", config.seed, "0 or more")
+    check_seed("config.seed", config.seed)
     check_sample(config.sample)
     check_evaluate(config.evaluate)
     schedule = schedules.make_schedule(**config.schedule)
@@ -48,19 +48,26 @@ def build(config) -> Experiment:
     return Experiment(config, dataset, process, model, optimizer)
 
 
+def check_seed(field: str, seed: int) -> None:
+    """Raises UserError for what cannot be the seed of a key."""
+    require(0 <= seed < 2**32, field, seed, "in 0..4294967295")
+
+
 def check_sample(config) -> None:
     """Raises UserError for a field of `config.sample` out of its range."""
     samplers.make_sampler(config.sampler, config.eta)
     for field in ("num_sets", "num_points", "memory_mb"):
         require(config[field] >= 1, f"config.sample.{field}", config[field], "at least 1")
-    require(config.seed >= 0, "config.sample.seed", config.seed, "0 or more")
+    check_seed("config.sample.seed", config.seed)
 
 
 def check_evaluate(config) -> None:
     """Raises UserError for a field of `config.evaluate` out of its range."""
-    for field in ("num_projections", "exact_points", "likelihood_steps", "heldout_points"):
+    for field in ("num_projections", "exact_points", "likelihood_steps", "density_steps",
+                  "heldout_points"):
         require(config[field] >= 1, f"config.evaluate.{field}", config[field], "at least 1")
-    for field in ("seed", "density_size", "frames"):
+    check_seed("config.evaluate.seed", config.seed)
+    for field in ("density_size", "frames"):
         require(config[field] >= 0, f"config.evaluate.{field}", config[field], "0 or more")
 
 

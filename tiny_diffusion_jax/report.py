@@ -116,7 +116,7 @@ def log_density(setup: Experiment, params, extent, size: int) -> np.ndarray:
     left, right, bottom, top = extent
     x, y = ((np.arange(size) + 0.5) / size * (b - a) + a for a, b in ((left, right), (bottom, top)))
     grid = np.stack(np.meshgrid(x, y), -1).reshape(-1, 2)
-    steps = setup.config.evaluate.likelihood_steps
+    steps = setup.config.evaluate.density_steps
     return experiment.log_prob(setup, params, grid, steps).reshape(size, size)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tiny_diffusion_jax.errors import UserError
 
 # What a trained model depends on. The other parts of a config may change from call to call.
-MODEL_PARTS = ("seed", "data", "schedule", "diffusion", "model", "train")
+MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
 # Within them, what does not change the numbers. The source is compared as it was found.
 FREE_FIELDS = {
     "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
@@ -53,10 +53,11 @@ def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
         for line in path.read_text(errors="replace").splitlines():
             try:
                 row = json.loads(line)
-                if last_step is None or row["step"] <= last_step:
-                    rows.append(row)
+                step = int(row["step"])
             except (ValueError, TypeError, KeyError):  # not JSON, or not a row
                 continue
+            if last_step is None or step <= last_step:
+                rows.append(row)
     return rows
 
 
@@ -128,7 +129,8 @@ def _refusing(path: str):
     try:
         yield
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder for ~
-        reason = getattr(error, "strerror", None) or error
+        is_file = isinstance(error, FileExistsError)
+        reason = "it is a file" if is_file else getattr(error, "strerror", None) or error
         raise UserError(f"--workdir = {path!r}: must be a folder that can be written ({reason})") \
             from error
 
@@ -203,8 +205,8 @@ def _data_differences(theirs, ours: dict) -> list[str]:
 def _model_fields(config: dict) -> dict:
     """{"train.steps": 8000, ...} of what a trained model depends on."""
     fields = {}
-    for part in MODEL_PARTS:
-        value = config.get(part)
+    for part in MODEL_PARTS & config.keys():
+        value = config[part]
         nested = value.items() if isinstance(value, dict) else [(None, value)]
         for name, entry in nested:
             fields[part if name is None else f"{part}.{name}"] = entry

@@ -7,6 +7,7 @@ for by name answers or fails; 'auto' asks them in order and says loudly when it 
 import contextlib
 import hashlib
 import io
+import logging
 import os
 import socket
 import tempfile
@@ -21,6 +22,8 @@ import numpy as np
 from tiny_diffusion_jax.data import images
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.errors import UserError, require, require_choice
+
+log = logging.getLogger("tiny_diffusion_jax")
 
 SOURCES = ("auto", "tfds", "openml", "digits")
 # The digits in a TFDS copy are shuffled: "the first 3" differs between sources.
@@ -110,9 +113,7 @@ def _ask(source: str, readers: dict[str, Callable]) -> tuple:
             continue
         notice = NOTICES[name] if source == "auto" else ""
         if notice:
-            from absl import logging
-
-            logging.warning("%s (%s)", notice, "; ".join(reasons))
+            log.warning("%s (%s)", notice, "; ".join(reasons))
         return answer, name, notice
     raise UserError(
         f"config.data.source = {source!r}: must be one that is at hand ({'; '.join(reasons)})"
@@ -167,10 +168,10 @@ def _prepare_tfds(home: Path) -> Path:
 @contextlib.contextmanager
 def _reading(folder: Path):
     """Turns every failure of TFDS and its readers into one line, and hushes their warnings."""
-    from absl import logging
+    from absl import logging as absl_logging
 
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity(logging.ERROR)
+    verbosity = absl_logging.get_verbosity()
+    absl_logging.set_verbosity(absl_logging.ERROR)
     try:
         yield
     except ImportError as error:
@@ -178,7 +179,7 @@ def _reading(folder: Path):
     except Exception as error:  # RuntimeError, ParseError, JSONDecodeError, OSError, ValueError
         raise Unavailable(f"the copy in {folder} cannot be read ({_one_line(error)})") from error
     finally:
-        logging.set_verbosity(verbosity)
+        absl_logging.set_verbosity(verbosity)
 
 
 def _decode_png(data: bytes) -> np.ndarray:

@@ -1,0 +1,63 @@
+"""Runs `main.py` inside the test process, as a shell would: arguments in, exit code and lines out."""
+
+import contextlib
+import io
+import logging
+import signal
+import sys
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import app, flags
+
+import main
+
+ROOT = Path(main.__file__).parent
+# Every part of a run, each as small as it can be.
+TINY = [f"--config.{option}" for option in (
+    "train.steps=40", "train.block=10", "train.warmup=5", "train.checkpoint_every=20",
+    "train.num_sets=8", "model.hidden_dim=8", "model.num_blocks=1", "model.num_frequencies=4",
+    "model.time_frequencies=4", "sample.num_sets=2", "sample.num_points=64", "sample.num_steps=4",
+    "evaluate.frames=2", "evaluate.density_size=0", "evaluate.exact_points=32",
+    "evaluate.num_projections=4", "evaluate.heldout_points=32", "evaluate.likelihood_steps=2",
+    "compilation_cache=",
+)]  # fmt: skip
+
+
+class Result(NamedTuple):
+    """What a command leaves."""
+
+    code: int
+    out: str
+    err: str
+
+
+def config(name: str) -> str:
+    """--config=configs/NAME, found from any folder."""
+    file, colon, argument = name.partition(":")
+    return f"--config={ROOT / 'configs' / file}.py{colon}{argument}"
+
+
+def run(*arguments: str) -> Result:
+    """`python main.py ARGUMENTS`, without the start of a process; afterwards all is as before."""
+    command = [str(ROOT / "main.py"), *arguments]
+    before = sys.argv, logging.root.handlers[:], logging.root.level
+    handler = signal.getsignal(signal.SIGTERM)
+    out, err = io.StringIO(), io.StringIO()
+    sys.argv, code = command, 0
+    try:
+        with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
+              warnings.catch_warnings()):
+            app.run(main.guarded, argv=command, flags_parser=main.parse_flags)
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv, logging.root.handlers, logging.root.level = before
+        signal.signal(signal.SIGTERM, handler)
+        for name in list(flags.FLAGS):
+            if name.startswith("config."):
+                delattr(flags.FLAGS, name)
+            elif name in ("config", "workdir", "mode"):
+                flags.FLAGS[name].unparse()
+    return Result(code, out.getvalue(), err.getvalue())
