@@ -18,6 +18,7 @@ import re
 import runpy
 import signal
 import sys
+import threading
 import traceback
 import warnings
 from pathlib import Path
@@ -90,8 +91,8 @@ def load_config(path: str) -> ConfigDict:
     """What `get_config` of the file gives, called with what stands after the first colon."""
     file, _, argument = path.partition(":")
     if not Path(file).is_file():
-        known = ", ".join(f"configs/{f.relative_to(CONFIGS)}" for f in sorted(CONFIGS.rglob("*.py")))
-        raise UserError(f"--config = {file!r}: must be a config file; there are {known}")
+        known = sorted(f"configs/{f.relative_to(CONFIGS)}" for f in CONFIGS.rglob("*.py"))
+        raise UserError(f"--config = {file!r}: must be a config file; there are {", ".join(known)}")
     try:
         get_config = runpy.run_path(file).get("get_config")
         require(callable(get_config), f"{file}: get_config", get_config, "a function")
@@ -173,6 +174,16 @@ def stop(number: int, frame) -> None:
     raise KeyboardInterrupt(number)
 
 
+def insist(unraisable) -> None:
+    """A signal that struck where Python cannot raise, as in a `__del__`, is sent once more."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        return sys.__unraisablehook__(unraisable)
+    number = (*unraisable.exc_value.args, signal.SIGINT)[0]
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
 def guarded(argv) -> None:
     """`main`, with the ends that users should see as a line instead of a traceback."""
     # Ours to the terminal; of the libraries' (absl, orbax, jax) only the warnings.
@@ -183,12 +194,13 @@ def guarded(argv) -> None:
     logging.getLogger("tiny_diffusion_jax").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")  # only slower
     signal.signal(signal.SIGTERM, stop)
+    sys.unraisablehook = insist
     try:
         main(argv)
     except UserError as error:
         fail(error, 2)
     except KeyboardInterrupt as error:
-        number = error.args[0] if error.args else signal.SIGINT
+        number = (*error.args, signal.SIGINT)[0]
         fail(RuntimeError(
             "interrupted: every file written is whole, and the same command goes on from the "
             "last checkpoint"), 128 + number)

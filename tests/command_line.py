@@ -1,4 +1,4 @@
-"""Runs `main.py` inside the test process, as a shell would: arguments in, exit code and lines out."""
+"""Runs `main.py` inside the test process, as a shell would: arguments in, code and lines out."""
 
 import contextlib
 import io
@@ -43,7 +43,7 @@ def run(*arguments: str) -> Result:
     """`python main.py ARGUMENTS`, without the start of a process; afterwards all is as before."""
     command = [str(ROOT / "main.py"), *arguments]
     before = sys.argv, logging.root.handlers[:], logging.root.level
-    handler = signal.getsignal(signal.SIGTERM)
+    handler, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     out, err = io.StringIO(), io.StringIO()
     sys.argv, code = command, 0
     try:
@@ -55,6 +55,7 @@ def run(*arguments: str) -> Result:
     finally:
         sys.argv, logging.root.handlers, logging.root.level = before
         signal.signal(signal.SIGTERM, handler)
+        sys.unraisablehook = hook
         for name in list(flags.FLAGS):
             if name.startswith("config."):
                 delattr(flags.FLAGS, name)

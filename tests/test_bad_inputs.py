@@ -131,8 +131,10 @@ MIXED = {
     "eps from pure noise": (
         [MOONS, "--config.schedule.name=flow", "--config.diffusion.prediction=eps"],
         "config.diffusion.prediction = 'eps': must be x0, v or edm"),
-    "seed too large": ([MOONS, f"--config.seed={10**20}"], "config.seed = 100000000000000000000: must be in "),
-    "steps too many": ([MOONS, f"--config.train.steps={10**20}"], "config.train.steps = 100000000000000000000: must"),
+    "seed too large": (
+        [MOONS, f"--config.seed={10**20}"], f"config.seed = {10**20}: must be in "),
+    "steps too many": (
+        [MOONS, f"--config.train.steps={10**20}"], f"config.train.steps = {10**20}: must"),
 }  # fmt: skip
 
 DATA = {

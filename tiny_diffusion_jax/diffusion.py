@@ -58,7 +58,7 @@ def _x0(level: Level, sigma_data: float) -> Coefficients:
 
 
 def _v(level: Level, sigma_data: float) -> Coefficients:
-    """F = v = alpha eps - sigma x_0 (arXiv 2202.00512); x_0_hat = (alpha x_t - sigma F) / norm^2."""
+    """F = v = alpha eps - sigma x_0 (arXiv 2202.00512): x_0_hat = (alpha x_t - sigma F) / norm2."""
     norm2 = level.alpha**2 + level.sigma**2
     return Coefficients(jnp.ones_like(norm2), level.alpha / norm2, -level.sigma / norm2)
 

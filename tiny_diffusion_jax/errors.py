@@ -1,10 +1,10 @@
-"""Mistakes a user can mend: each is one line that names the field, its value and what is allowed."""
+"""Mistakes a user can mend, each one line: the field, its value and what is allowed."""
 
 from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """A bad input. `main.py` prints its one line and leaves with exit code 2, without a traceback."""
+    """A bad input. `main.py` prints its one line and leaves with exit code 2, no traceback."""
 
 
 def require(condition: bool, field: str, value, allowed: str) -> None:

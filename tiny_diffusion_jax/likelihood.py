@@ -1,6 +1,6 @@
 """Exact log-likelihood of points, by the probability-flow ODE.
 
-In the coordinate z = x / alpha with noise level nu = sigma / alpha, the ODE is dz/dnu = eps_hat, and
+In the coordinate z = x / alpha with noise nu = sigma / alpha, the ODE is dz/dnu = eps_hat, and
     log p(x_0) = log N(z_T; 0, prior) + integral of div_z eps_hat dnu,
 (arXiv 2011.13456, equation 39). The plane has two coordinates, so the divergence is exact: two
 forward derivatives, no estimator. The integral runs over log nu, from level 1 to level T, with

@@ -160,7 +160,7 @@ def _locked(path: str, folder: Path):
 
 
 def _check_same(path: str, folder: Path, config, dataset) -> None:
-    """Raises UserError unless the run in `folder` is of the same model, trained on the same data."""
+    """Raises UserError unless the run in `folder` is of the same model and the same data."""
     stored = folder / "config.json"
     try:
         theirs = json.loads(stored.read_text())
