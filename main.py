@@ -91,8 +91,10 @@ def load_config(path: str) -> ConfigDict:
     """What `get_config` of the file gives, called with what stands after the first colon."""
     file, _, argument = path.partition(":")
     if not Path(file).is_file():
-        known = sorted(f"configs/{f.relative_to(CONFIGS)}" for f in CONFIGS.rglob("*.py"))
-        raise UserError(f"--config = {file!r}: must be a config file; there are {", ".join(known)}")
+        known = ", ".join(
+            sorted(f"configs/{f.relative_to(CONFIGS)}" for f in CONFIGS.rglob("*.py"))
+        )
+        raise UserError(f"--config = {file!r}: must be a config file; there are {known}")
     try:
         get_config = runpy.run_path(file).get("get_config")
         require(callable(get_config), f"{file}: get_config", get_config, "a function")
