@@ -165,8 +165,3 @@ def test_a_signal_that_struck_in_a_destructor_is_not_lost(monkeypatch):
     result = run(config("moons"))
     assert result.code == 143 and result.err.count("\n") == 1
 
-
-def test_the_list_and_the_help_start_at_once():
-    """They import neither jax nor anything else that takes seconds."""
-    code = "import sys, main; sys.exit(bool({'jax', 'sklearn', 'tqdm'} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
