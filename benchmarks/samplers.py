@@ -96,8 +96,8 @@ def figure(rows: list[dict], title: str, path: Path) -> None:
     ax.set_xlabel("network evaluations per point", color=INK)
     ax.set_ylabel("sliced W2 / floor between real draws", color=INK)
     ax.set_title(title, loc="left", color=INK, weight="bold")
-    ax.text(0.98, 0.05, "shaded: within 10 % of ancestral, 1,000 steps", color=MUTED, fontsize=8,
-            transform=ax.transAxes, ha="right")
+    ax.text(0.98, 0.01, "shaded: within 10 % of ancestral, 1,000 steps", color=MUTED, fontsize=8,
+            transform=ax.transAxes, ha="right", va="bottom")
     ax.legend(frameon=False)
     for side in ("top", "right"):
         ax.spines[side].set_visible(False)
