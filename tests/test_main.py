@@ -11,12 +11,13 @@ import subprocess
 import sys
 import time
 
-import main
+import jax
 import pytest
-from command_line import ROOT, TINY, config, run
+from command_line import ROOT, config, run
 from tqdm import tqdm
 
-from tiny_diffusion_jax import runs
+import main
+from tiny_diffusion_jax import checkpoints, runs, training
 from tiny_diffusion_jax.config import default_config
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -51,8 +52,7 @@ def test_commands_of_the_help_and_the_headers_are_real():
     commands = [c for text in shown for c in re.findall(r"python main\.py ((?:\\\n|.)+)", text)]
     assert len(commands) >= 10
     for command in commands:
-        arguments = command.replace("\\", "").partition("  ")[0] if "  -" not in command else command
-        for argument in arguments.replace("\\", " ").split():
+        for argument in command.replace("\\", " ").split():
             if match := re.fullmatch(r"--config\.([\w.]+)=(.*)", argument):
                 main.check_option(default_config(), *match.groups())
             elif argument.startswith("--config="):
@@ -106,7 +106,8 @@ def ends_with(error, monkeypatch):
     (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nlong story"), 1,
      "config.train.num_sets (RESOURCE_EXHAUSTED: Out of memory)\n"),
     (runs.Interrupted("interrupted: step 4 is saved", signal.SIGINT), 130, "interrupted: step 4"),
-], ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None)  # fmt: skip
+    (checkpoints.SaveFailed("the checkpoint of step 4"), 1, "the checkpoint of step 4"),
+], ids=str)  # fmt: skip
 def test_ends_are_one_line(error, code, line, monkeypatch):
     result = ends_with(error, monkeypatch)
     assert result.code == code and result.err.count("\n") == 1
@@ -118,22 +119,25 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
         ends_with(ZeroDivisionError("a bug"), monkeypatch)
 
 
-def test_a_full_disk_is_one_line_and_does_no_harm(tmp_path, monkeypatch):
+def test_a_full_disk_does_no_harm(tmp_path):
     """A limit on the size of files stands for the end of the disk: writing fails half-way."""
-    monkeypatch.setattr(runs, "_finish", lambda *_: None)
-    arguments = [config("moons"), *TINY, "--config.model.hidden_dim=256", f"--workdir={tmp_path}"]
+    weights = {"w": jax.random.normal(jax.random.key(0), (100, 100))}
+    state = training.TrainState(jax.numpy.int32(1), weights, weights, ())
+    later = state.replace(step=jax.numpy.int32(2))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        full = run(*arguments)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert full.code == 1 and "Traceback" not in full.err
-    last = full.err.splitlines()[-1]
-    assert last.startswith("error: the checkpoint of step 20 cannot be written to ")
-    assert "is the disk full? (... " in last
-    mended = run(*arguments)
-    assert mended.code == 0 and "step 40 of 40" in mended.err, mended.err
+    with checkpoints.open_checkpoints(tmp_path, keep=2) as saved:
+        checkpoints.save(saved, state)
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+            with pytest.raises(checkpoints.SaveFailed, match="step 2 cannot .* disk full"):
+                checkpoints.save(saved, later)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    for step in (1, 2):  # what was there is there, and with room again all is well
+        with checkpoints.open_checkpoints(tmp_path, keep=2) as saved:
+            restored = checkpoints.restore_latest(saved, state)
+            assert restored.step == step and (restored.params["w"] == weights["w"]).all()
+            checkpoints.save(saved, later)
 
 
 def test_messages_stand_above_the_bar(capsys):

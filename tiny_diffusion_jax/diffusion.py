@@ -192,8 +192,7 @@ def loss_per_set(
     target = (x_0 - c.c_skip * x_t) / c.c_out
     output = apply(params, c.c_in * x_t, level.time, mask=mask, **condition)
     error = jnp.mean((output - target) ** 2, axis=-1)  # [B, N]
-    where = None if mask is None else mask
-    error = jnp.mean(error, axis=-1, where=where)
+    error = jnp.mean(error, axis=-1, where=mask)
     if process.weighting == "simple":
         return error
     return error * WEIGHTINGS[process.weighting](process, t) * c.c_out[:, 0, 0] ** 2
