@@ -64,12 +64,17 @@ def main(_) -> None:
 def config_list() -> str:
     """Each config with the first line of its header."""
     lines = []
-    for file in sorted(CONFIGS.rglob("*.py")):
+    for name, file in config_files().items():
         header = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n")[0]
         usage, colon, about = header.partition(": ")
-        lines.append((usage, about) if colon else (f"configs/{file.relative_to(CONFIGS)}", header))
+        lines.append((usage, about) if colon else (name, header))
     width = max(len(usage) for usage, _ in lines)
     return "\n".join(f"{usage:{width}}  {about}" for usage, about in lines)
+
+
+def config_files() -> dict[str, Path]:
+    """{"configs/moons.py": its path, ...}, in order."""
+    return {f"configs/{f.relative_to(CONFIGS)}": f for f in sorted(CONFIGS.rglob("*.py"))}
 
 
 class ConfigParser(flags.ArgumentParser):
@@ -91,9 +96,7 @@ def load_config(path: str) -> ConfigDict:
     """What `get_config` of the file gives, called with what stands after the first colon."""
     file, _, argument = path.partition(":")
     if not Path(file).is_file():
-        known = ", ".join(
-            sorted(f"configs/{f.relative_to(CONFIGS)}" for f in CONFIGS.rglob("*.py"))
-        )
+        known = ", ".join(config_files())
         raise UserError(f"--config = {file!r}: must be a config file; there are {known}")
     try:
         get_config = runpy.run_path(file).get("get_config")

@@ -169,3 +169,8 @@ def test_a_signal_that_struck_in_a_destructor_is_not_lost(monkeypatch):
     result = run(config("moons"))
     assert result.code == 143 and result.err.count("\n") == 1
 
+
+
+def test_the_list_needs_no_jax():
+    code = "import sys, main; main.config_list(); sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

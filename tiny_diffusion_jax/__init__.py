@@ -1,7 +1,20 @@
 """tiny_diffusion_jax: distributions of points in the plane, learned by diffusion."""
 
-from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.experiment import Experiment, build, log_prob, sample, train
+import importlib
 
 __version__ = "0.1.0"
-__all__ = ["Experiment", "build", "default_config", "log_prob", "sample", "train"]
+
+# name -> module. Imported when first asked for: a config or an error message needs no jax.
+_HOME = {"default_config": "config"} | dict.fromkeys(
+    ("Experiment", "build", "log_prob", "sample", "train"), "experiment"
+)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
