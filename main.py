@@ -5,6 +5,7 @@
   python main.py --config=configs/mnist_digit.py:7            another digit
   python main.py --config=configs/moons.py --config.train.steps=4000 --workdir=runs/short
   python main.py --config=configs/moons.py --mode=sample --config.sample.num_points=100000
+  python main.py --config=configs/mixture.py:dino+moons --mode=complete --points=partial.csv
 
 Training again in the same --workdir goes on where it stopped. Every option is described in
 tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
@@ -12,6 +13,7 @@ tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
 
 import ast
 import errno
+import inspect
 import logging
 import os
 import re
@@ -35,10 +37,15 @@ CONFIG = config_flags.DEFINE_config_file(
     "config", None, "A file in configs/, with :ARGUMENT where its header says so."
 )
 WORKDIR = flags.DEFINE_string("workdir", None, "Where the run lives. Default: runs/NAME.")
-MODE = flags.DEFINE_string("mode", "train", "train, sample, evaluate, or list (the configs).")
+MODE = flags.DEFINE_string(
+    "mode", "train", "train, sample, evaluate, complete, or list (the configs)."
+)
+POINTS = flags.DEFINE_string(
+    "points", None, "With --mode=complete: a table of points that every set begins with."
+)
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
-MODES = ("train", "sample", "evaluate", "list")
+MODES = ("train", "sample", "evaluate", "complete", "list")
 CONFIGS = Path(__file__).parent / "configs"
 
 
@@ -56,9 +63,13 @@ def main(_) -> None:
         path = f"runs/{name}"
     if not path:
         raise UserError("--workdir = '': must be the path of a folder")
+    completing = MODE.value == "complete"
+    if completing != (POINTS.value is not None):
+        raise UserError("--points goes with --mode=complete: a table of points to begin sets with")
     from tiny_diffusion_jax import runs  # imports jax: only when there is work to do
 
-    getattr(runs, MODE.value)(CONFIG.value, path)
+    extra = [POINTS.value] if completing else []
+    getattr(runs, MODE.value)(CONFIG.value, path, *extra)
 
 
 def config_list() -> str:
@@ -81,7 +92,8 @@ class ConfigParser(flags.ArgumentParser):
     """Reads --config; whatever is wrong with it, or with an option set in it, is a UserError."""
 
     def parse(self, path: str) -> ConfigDict:
-        config = load_config(path)
+        names = [a.partition("=")[2] for a in sys.argv if "config.model.name=" in a]
+        config = load_config(path, *names[-1:])
         for argument in sys.argv[1:]:
             if match := re.fullmatch(r"--?(?:no)?config\.([^=]*)(?:=(.*))?", argument, re.DOTALL):
                 check_option(config, *match.groups())
@@ -92,8 +104,11 @@ flags.FLAGS["config"].parser = ConfigParser()
 flags.FLAGS["config"].default_as_str = None  # as --help shows it: not at all
 
 
-def load_config(path: str) -> ConfigDict:
-    """What `get_config` of the file gives, called with what stands after the first colon."""
+def load_config(path: str, model: str = "") -> ConfigDict:
+    """What `get_config` of the file gives, called with what stands after the first colon.
+
+    `model`: --config.model.name, for a `get_config` that has a parameter of that name.
+    """
     file, _, argument = path.partition(":")
     if not Path(file).is_file():
         known = ", ".join(config_files())
@@ -101,7 +116,11 @@ def load_config(path: str) -> ConfigDict:
     try:
         get_config = runpy.run_path(file).get("get_config")
         require(callable(get_config), f"{file}: get_config", get_config, "a function")
-        config = get_config(argument) if argument else get_config()
+        # A config may choose its settings by the model: an option that others depend on.
+        chosen = {}
+        if model and "model" in inspect.signature(get_config).parameters:
+            chosen["model"] = model
+        config = get_config(argument, **chosen) if argument else get_config(**chosen)
     except UserError:
         raise
     except SyntaxError as error:

@@ -155,7 +155,7 @@ def sampling() -> dict:
         grid = jax.numpy.asarray(samplers.time_grid(process.schedule, steps))
         denoise = make_denoise(process, model.apply, state.params)
         run = jax.jit(lambda k, s=sampler, g=grid, d=denoise: samplers.sample(
-            process, s, d, g, k, 4_000))
+            process, s, d, g, k, (4_000, 2)))
         seconds = median_seconds(lambda run=run: run(keys).block_until_ready(), 3)
         evaluations = (steps - 1) * sampler.evaluations + 1
         result[name] = {

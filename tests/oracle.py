@@ -1,4 +1,4 @@
-"""A Gaussian mixture in the plane: the one data set on which every answer is known exactly.
+"""Gaussian mixtures in the plane: the one kind of data on which every answer is known exactly.
 
     p_0(x) = sum_k w_k N(x; m_k, R_k diag(s_k^2) R_k^T)
     p_t(x) = sum_k w_k N(x; alpha m_k, R_k diag(alpha^2 s_k^2 + sigma^2) R_k^T)                (1)
@@ -94,3 +94,67 @@ def one_gaussian(std: float) -> GaussianMixture:
     """N(0, std^2 I), not rescaled: its ODE has a solution in closed form."""
     array = lambda a: jnp.asarray(a, jnp.float32)
     return GaussianMixture(array([1.0]), array([[0.0, 0.0]]), array([[std, std]]), array([0.0]))
+
+
+@flax.struct.dataclass
+class MemberMixture:
+    """Sets whose points all come from one of K mixtures, the members of this one.
+
+        p_t(X) = sum_k w_k prod_i p_kt(x_i),    p(k | X_t) ~ w_k prod_i p_kt(x_i)
+        E[x_0i | X_t] = sum_k p(k | X_t) E_k[x_0 | x_ti]                                        (3)
+
+    A network that sees one point at a time can at best learn (3) with p(k | x_ti) for p(k | X_t).
+    """
+
+    members: GaussianMixture  # its arrays with an axis of K in front
+    weight: jax.Array  # f32[K], sums to 1
+
+    def draw(self, key: jax.Array, num_sets: int, num_points: int) -> PointSets:
+        """Exact draws, f32[B, N, 2]: the label, once per set, is the member."""
+        pick, points = jax.random.split(key)
+        label = jax.random.categorical(pick, jnp.log(self.weight), shape=(num_sets,))
+        draw = lambda member, key: member.draw(key, 1, num_points).points[0]
+        own = jax.tree.map(lambda a: a[label], self.members)
+        points = jax.vmap(draw)(own, jax.random.split(points, num_sets))
+        return PointSets(points, None, label)
+
+    def log_prob(self, x: jax.Array, level: Level = CLEAN) -> jax.Array:
+        """log p_t(X) of whole sets in nats, f32[B]; x f32[B, N, 2]."""
+        return jax.nn.logsumexp(jnp.log(self.weight) + self._log_points(x, level).sum(1), axis=-1)
+
+    def denoise(self, x_t: jax.Array, level: Level) -> jax.Array:
+        """The ideal joint denoiser, equation (3); x_t f32[B, N, 2], level scalars or f32[B]."""
+        log_joint = jnp.log(self.weight) + self._log_points(x_t, level).sum(1)
+        return self._mean(x_t, level, jax.nn.softmax(log_joint, axis=-1)[:, None])
+
+    def point_denoise(self, x_t: jax.Array, level: Level) -> jax.Array:
+        """The ideal denoiser of each point alone: that of the mixture of all members."""
+        log_joint = jnp.log(self.weight) + self._log_points(x_t, level)
+        return self._mean(x_t, level, jax.nn.softmax(log_joint, axis=-1))
+
+    def owner(self, x: jax.Array) -> jax.Array:
+        """The member each clean point most likely comes from, i32[B, N]."""
+        return jnp.argmax(jnp.log(self.weight) + self._log_points(x, CLEAN), axis=-1)
+
+    def _log_points(self, x: jax.Array, level: Level) -> jax.Array:
+        """log p_kt(x_i), f32[B, N, K]."""
+        return jax.vmap(lambda member: member.log_prob(x, level), out_axes=-1)(self.members)
+
+    def _mean(self, x_t: jax.Array, level: Level, share: jax.Array) -> jax.Array:
+        """sum_k share_k E_k[x_0 | x_t] with share f32[B, N or 1, K]."""
+        x_0 = jax.vmap(lambda member: member.denoise(x_t, level), out_axes=-1)(self.members)
+        return (x_0 * share[:, :, None]).sum(-1)
+
+
+def three_members() -> MemberMixture:
+    """A triangle of unequal corners, the same turned by 40 degrees, and three blobs in a row."""
+    turns = 2 * np.pi * np.arange(3) / 3
+    corners = lambda by: np.stack([np.cos(turns + by), np.sin(turns + by)], -1)
+    triangle = lambda by: make_mixture(
+        weight=[1, 2, 2], mean=corners(by), std=[[0.2, 0.05], [0.1, 0.1], [0.1, 0.1]], angle=turns
+    )
+    row = make_mixture(
+        weight=[1, 1, 1], mean=[[-2, 0], [0, 0], [2, 0]], std=[[0.3, 0.3]] * 3, angle=[0.0] * 3
+    )
+    members = jax.tree.map(lambda *a: jnp.stack(a), triangle(0.0), triangle(np.deg2rad(40)), row)
+    return MemberMixture(members, jnp.asarray([0.5, 0.3, 0.2], jnp.float32))

@@ -199,7 +199,7 @@ def test_a_perfect_network_recovers_the_clean_points(name, prediction, sigma_dat
     a, s = alpha[t, None, None], sigma[t, None, None]
     seen = {}
 
-    def apply(params, x, time):
+    def apply(params, x, time, **_):
         seen.update(params=params, x=x, time=time)
         return jnp.float32(network_target(prediction, a, s, sigma_data, x_0, eps))
 
@@ -363,7 +363,7 @@ def test_the_network_is_given_the_mask_and_the_condition():
     x_0, t, mask = normal(0, 2, 3, 2), jnp.array([5, 50]), jnp.ones((2, 3), bool)
     seen = {}
 
-    def apply(params, x, time, mask, label):
+    def apply(params, x, time, mask, target, label):
         seen.update(mask=mask, label=label, time=time)
         return x
 

@@ -22,7 +22,7 @@ DETERMINISTIC = ["ddim", "dpm++2m", "heun"]
 @functools.partial(jax.jit, static_argnames=("name", "eta", "num_points", "keep_trajectory"))
 def run(process, denoise, grid, keys, name, eta, num_points, keep_trajectory=False):
     sampler = make_sampler(name, eta)
-    return sample(process, sampler, denoise, grid, keys, num_points, keep_trajectory)
+    return sample(process, sampler, denoise, grid, keys, (num_points, 2), keep_trajectory)
 
 
 @functools.partial(jax.jit, static_argnames=("name", "eta"))

@@ -15,7 +15,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.base import PointSets, make_dataset
 from tiny_diffusion_jax.diffusion import add_noise, loss_per_set, make_denoise, make_process
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.models.fourier_mlp import FourierMLP
+from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.schedules import make_schedule
 
 KEY = jax.random.key(5)
@@ -31,10 +31,10 @@ def train_config(**changes):
 
 
 def small_model(embedding="gaussian"):
-    return FourierMLP(
+    return FourierMLP(FourierTrunk(
         hidden_dim=16, num_blocks=1, embedding=embedding, num_frequencies=8, scale=2.0,
         time_frequencies=4,
-    )
+    ))
 
 
 def masked_draw(mixture, key, num_sets, num_points):
@@ -63,7 +63,8 @@ def programs():
     return lambda: jax.tree.map(jnp.copy, state), step, block  # a block consumes its state
 
 
-draw_batches = jax.jit(training.draw_batches, static_argnums=(2, 3, 4, 5))
+draw_batches = jax.jit(training.draw_batches, static_argnums=(2, 3, 4))
+PLAN = training.Plan(num_sets=8, num_points=3)
 
 
 def pick(batch, i):
@@ -88,7 +89,7 @@ def loss_and_grad(params, batch, shards):
 
 def test_batches_are_normalised_data_and_standard_noise():
     shifted = dataset().replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
-    batch = draw_batches(KEY, shifted, 100, 20, 50, 8)
+    batch = draw_batches(KEY, shifted, 100, 20, training.Plan(50, 8))
     assert batch.mask is None and batch.label is None
     x_0, eps, t = map(np.asarray, batch[:3])
     assert x_0.shape == eps.shape == (20, 50, 8, 2) and t.shape == (20, 50)
@@ -101,7 +102,7 @@ def test_batches_are_normalised_data_and_standard_noise():
 
 
 def test_batches_carry_mask_and_label():
-    batch = draw_batches(KEY, dataset(masked_draw), 100, 2, 8, 3)
+    batch = draw_batches(KEY, dataset(masked_draw), 100, 2, PLAN)
     assert batch.mask.shape == (2, 8, 3) and batch.label.shape == (2, 8)
     np.testing.assert_array_equal(np.asarray(batch.mask).sum(-1), batch.label)
 
@@ -112,7 +113,7 @@ def test_batches_carry_mask_and_label():
 def test_shards_do_not_change_loss_or_gradient():
     fresh, _, _ = programs()
     params = fresh().params
-    batch = pick(draw_batches(KEY, dataset(masked_draw), 100, 2, 8, 3), 0)
+    batch = pick(draw_batches(KEY, dataset(masked_draw), 100, 2, PLAN), 0)
 
     def plain(params):
         losses = loss_per_set(
@@ -132,7 +133,7 @@ def test_one_step_is_adamw_by_hand():
     size; decay is added to matrices only; the average takes (1 + 0) / (10 + 0) of the old."""
     fresh, step, _ = programs()
     state, config = fresh(), train_config()
-    batch = pick(draw_batches(KEY, dataset(), 100, 5, 8, 3), 0)
+    batch = pick(draw_batches(KEY, dataset(), 100, 5, PLAN), 0)
     after, (losses, norm) = step(state, batch)
     plain, grads = loss_and_grad(state.params, batch, 1)
     np.testing.assert_allclose(losses, plain, rtol=1e-5)
@@ -152,7 +153,7 @@ def test_one_step_is_adamw_by_hand():
         lambda old, new: 0.1 * np.float64(old) + 0.9 * np.float64(new), state.ema, after.params
     )
     assert_trees_close(after.ema, average, rtol=1e-5, atol=1e-6)
-    frequency = lambda s: s.params["params"]["features"]["fixed_frequency"]
+    frequency = lambda s: s.params["params"]["trunk"]["features"]["fixed_frequency"]
     np.testing.assert_array_equal(frequency(after), frequency(state))
     assert after.step == 1
 
@@ -192,8 +193,8 @@ def test_learning_rate_warms_up_then_falls_to_zero():
 
 def test_a_block_is_its_steps_one_by_one():
     fresh, step, block = programs()
-    end, metrics = block(fresh(), dataset(), KEY, 5)
-    drawn = draw_batches(jax.random.fold_in(KEY, 0), dataset(), 100, 5, 8, 3)
+    end, metrics = block(fresh(), dataset(), KEY, 5, PLAN)
+    drawn = draw_batches(jax.random.fold_in(KEY, 0), dataset(), 100, 5, PLAN)
     state, all_losses, norms = fresh(), [], []
     for i in range(5):
         state, (losses, norm) = step(state, pick(drawn, i))
@@ -211,7 +212,7 @@ def test_a_block_is_its_steps_one_by_one():
 
 def test_slices_of_time_without_a_loss_are_nan():
     fresh, _, block = programs()
-    _, metrics = block(fresh(), dataset(), KEY, 1)
+    _, metrics = block(fresh(), dataset(), KEY, 1, PLAN)
     # eight sets, a stratum of T / 8 each: no two in one slice of T / 10 but by wrapping around
     assert 7 <= np.isfinite(metrics.loss_by_time).sum() <= 8
 
@@ -219,7 +220,7 @@ def test_slices_of_time_without_a_loss_are_nan():
 def run_blocks(state, total):
     _, _, block = programs()
     while state.step < total:
-        state, _ = block(state, dataset(), KEY, min(5, total - int(state.step)))
+        state, _ = block(state, dataset(), KEY, min(5, total - int(state.step)), PLAN)
     return state
 
 
@@ -232,19 +233,20 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(total):
     resumed = run_blocks(jax.tree.map(jnp.asarray, half), total)
     assert resumed.step == total
     assert_trees_equal(whole, resumed)
-    moved = lambda s: np.asarray(s.params["params"]["to_output"]["kernel"])
+    moved = lambda s: np.asarray(s.params["params"]["trunk"]["to_output"]["kernel"])
     assert not np.array_equal(moved(half), moved(resumed))
 
 
 def test_blocks_draw_fresh_numbers():
     """Two blocks from one state at different steps must not repeat their batches."""
     fresh, _, block = programs()
-    _, first = block(fresh(), dataset(), KEY, 5)
-    _, later = block(fresh().replace(step=jnp.int32(5)), dataset(), KEY, 5)
-    _, again = block(fresh(), dataset(), KEY, 5)
-    _, other = block(fresh(), dataset(), jax.random.key(6), 5)
+    _, first = block(fresh(), dataset(), KEY, 5, PLAN)
+    _, later = block(fresh().replace(step=jnp.int32(5)), dataset(), KEY, 5, PLAN)
+    _, again = block(fresh(), dataset(), KEY, 5, PLAN)
+    _, other = block(fresh(), dataset(), jax.random.key(6), 5, PLAN)
     np.testing.assert_array_equal(first.loss, again.loss)
-    _, short = block(fresh(), dataset(), KEY, 1)  # a last block takes the first of its numbers
+    # a last block takes the first of its numbers
+    _, short = block(fresh(), dataset(), KEY, 1, PLAN)
     np.testing.assert_allclose(short.loss, first.loss[:1], rtol=1e-5)
     losses = [np.asarray(m.loss)[0] for m in (first, later, other)]
     assert len(set(losses)) == 3
@@ -263,8 +265,9 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
     """Its loss on fresh data, beside that of E[x_0 | x_t], which nothing can beat."""
     config = train_config(steps=800, num_sets=256, num_points=1, warmup=40, block=400,
                           learning_rate=5e-3, weight_decay=1e-4, clip_norm=1.0)
-    model = FourierMLP(hidden_dim=48, num_blocks=2, num_frequencies=8, scale=4.0, max_period=20.0,
-                       time_frequencies=8, time_scale=20.0)
+    model = FourierMLP(FourierTrunk(
+        hidden_dim=48, num_blocks=2, num_frequencies=8, scale=4.0, max_period=20.0,
+        time_frequencies=8, time_scale=20.0))
     optimizer = training.make_optimizer(config)
     block = training.make_train_block(PROCESS, model, optimizer, config)
     state = training.init_state(jax.random.key(0), model, optimizer)
@@ -282,7 +285,7 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
     of_model = jax.jit(lambda x, level, p: make_denoise(PROCESS, model.apply, p)(x, level))
     start = loss(lambda x, level: of_model(x, level, state.params))
     for _ in range(2):
-        state, _ = block(state, dataset(), KEY, 400)
+        state, _ = block(state, dataset(), KEY, 400, training.Plan(256, 1))
     ideal = loss(jax.jit(mixture.denoise))
     learned = loss(lambda x, level: of_model(x, level, state.ema))
     assert start > 1.5 * ideal

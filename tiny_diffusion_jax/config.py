@@ -11,7 +11,7 @@ def default_config() -> ConfigDict:
 
     config.data = ConfigDict(dict(
         # moons, circle, line, eight_gaussians, two_spirals, pinwheel, checkerboard, rings,
-        # swiss_roll, dino | image | points | mnist
+        # swiss_roll, dino | image | points | mnist | mixture | mnist_sets
         name="moons",
         normalize=True,  # mean 0 and variance 1 for the network; samples come back in own units
         jitter="none",  # spread of a drawn point: none, gaussian, or uniform (in its pixel)
@@ -29,6 +29,12 @@ def default_config() -> ConfigDict:
         source="auto",  # mnist: tfds, openml, digits (8x8, bundled), auto = the first that works
         data_dir="",  # mnist: of tensorflow_datasets; "" = $TFDS_DATA_DIR, else its own default
         cache_dir="",  # mnist: of downloads and decoded images; "" = ~/.cache/tiny_diffusion_jax
+        members="",  # mixture: "dino+moons+mnist:3+cat.png": shapes, mnist:DIGIT[:INDEX], files
+        weights="",  # mixture: "0.3+0.7", one number a member, of sum 1; "" = equal
+        order="shuffled",  # mixture: shuffled, or sequential: trained on one member after the other
+        align=True,  # mixture: bring each member to mean 0 and mean variance 1; False: own units
+        digits="",  # mnist_sets: "017" = only these digits; "" = all
+        replace=True,  # mnist_sets: draw pixels with replacement; False: different pixels
     ))
     config.schedule = ConfigDict(dict(
         name="karras",  # linear, quadratic, cosine, seed_cosine, karras, flow
@@ -44,9 +50,16 @@ def default_config() -> ConfigDict:
         weighting="simple",  # of the loss over noise levels: simple, min_snr, likelihood
     ))
     config.model = ConfigDict(dict(
+        # fourier_mlp | history, set_transformer, set_latent | seq2seq, attention_v1, attention_v2
         name="fourier_mlp",
+        labels=False,  # tell the model the label of each set: the member, or the digit
         hidden_dim=128,
         num_blocks=3,
+        num_heads=4,  # history, set_transformer
+        num_inducing=32,  # set_transformer: learned queries that read the set; 0 = full attention
+        latent_dim=16,  # set_latent: numbers in the latent of a set
+        latent_noise=0.1,  # set_latent: blur of the latents that the decoder is trained with
+        teacher_forcing=0.5,  # seq2seq: share of the sets whose decoder is told the answers so far
         embedding="sinusoidal",  # of coordinates: sinusoidal, gaussian, learned, identity
         num_frequencies=32,  # per coordinate (sinusoidal) or in all (gaussian, learned)
         scale=12.0,  # highest frequency (sinusoidal) or their spread (gaussian, learned)
@@ -58,6 +71,12 @@ def default_config() -> ConfigDict:
         steps=12000,
         num_sets=64,  # B: sets in a batch, each at a noise level of its own
         num_points=8,  # N: points of each set
+        min_points=0,  # set sizes log-uniform from this to num_points; 0 = always num_points
+        max_points=0,  # blocks of sets of 4, 16, ... x num_points, too, up to this; 0 = none
+        max_history=64,  # history, set_latent, attention: most clean points that are shown
+        min_history=1,  # and fewest; their number is log-uniform
+        history_drop=0.15,  # share of sets that are shown no history
+        label_drop=0.15,  # with labels: share of sets that are not told theirs
         learning_rate=3e-3,  # peak, after a linear warm-up; a cosine takes it to 0
         warmup=200,  # steps
         weight_decay=1e-4,
@@ -69,13 +88,18 @@ def default_config() -> ConfigDict:
         keep=2,  # checkpoints kept
     ))
     config.sample = ConfigDict(dict(
-        sampler="dpm++2m",  # ancestral, ddim, dpm++2m, heun
+        sampler="dpm++2m",  # ancestral, ddim, dpm++2m, sde-dpm++2m, heun
         num_steps=25,
         spacing="time",  # of the levels visited: even in time or in log_snr
         eta=0.0,  # ddim: 0 = deterministic ... 1 = ancestral
         num_sets=32,
         num_points=4000,
         seed=1,
+        label=-1,  # models with labels: the label of every set; -1 = unnamed
+        guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
+        first_block=1,  # history, attention: points drawn first, with no history
+        growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks
+        redraw=0,  # history: at the end draw the first points anew, as many as this, given the rest
         memory_mb=1024,  # larger requests are drawn in chunks that need about this much
     ))
     config.evaluate = ConfigDict(dict(
@@ -87,6 +111,8 @@ def default_config() -> ConfigDict:
         density_size=160,  # pixels a side of the density picture; 0 = no picture
         heldout_points=2000,  # likelihood: points
         frames=48,  # of the animations; 0 = none
+        max_sets=500,  # mnist_sets: sets that are compared with as many real ones
+        guidance_scale=2.0,  # mnist_sets: of the sets whose label is checked
     ))
     config.log = ConfigDict(dict(
         tensorboard=False,  # also write TensorBoard event files (needs `tensorboardX`)

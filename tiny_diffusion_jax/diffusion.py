@@ -164,16 +164,28 @@ def eps_from_x0(level: Level, x_t: jax.Array, x_0: jax.Array) -> jax.Array:
     return (x_t - level.alpha * x_0) / level.sigma
 
 
-def make_denoise(process: Process, apply: Callable, params, **condition) -> Callable:
+def make_denoise(
+    process: Process, apply: Callable, params, guidance_scale: float = 1.0,
+    unconditional: dict | None = None, **condition,
+) -> Callable:
     """The denoiser `denoise(x_t[B, N, 2], level) -> x_0_hat[B, N, 2]` of a trained network.
 
-    `level` holds scalars (all sets at one level) or arrays [B].
+    `level` holds scalars (all sets at one level) or arrays [B]. `condition` is what the network is
+    told (history, label, ...). With `unconditional`, which replaces parts of it,
+        F = F_unconditional + guidance_scale (F_condition - F_unconditional),
+    classifier-free guidance: 1 is the condition as learned, 1 + w in the paper's w
+    (arXiv 2207.12598, equation 6).
     """
+    guided = unconditional is not None and guidance_scale != 1.0
 
     def denoise(x_t: jax.Array, level: Level) -> jax.Array:
         level = Level(*(jnp.broadcast_to(a, x_t.shape[:1]) for a in level))
         c = Coefficients(*(a[:, None, None] for a in process.coefficients(level)))
-        return c.c_skip * x_t + c.c_out * apply(params, c.c_in * x_t, level.time, **condition)
+        output = apply(params, c.c_in * x_t, level.time, **condition)
+        if guided:
+            free = apply(params, c.c_in * x_t, level.time, **condition | unconditional)
+            output = free + guidance_scale * (output - free)
+        return c.c_skip * x_t + c.c_out * output
 
     return denoise
 
@@ -181,7 +193,7 @@ def make_denoise(process: Process, apply: Callable, params, **condition) -> Call
 def loss_per_set(
     process: Process, apply: Callable, params, x_0, eps, t, mask=None, **condition
 ) -> jax.Array:
-    """w_t mean |x_0_hat - x_0|^2 for each set, f32[B]; x_0, eps: f32[B, N, 2], t: i32[B] in 1..T.
+    """w_t mean |x_0_hat - x_0|^2 for each set, f32[B]; x_0, eps: f32[B, N, D], t: i32[B] in 1..T.
 
     Written as the network's own error, |F - (x_0 - c_skip x_t) / c_out|^2, times w_t c_out^2:
     the same number, without the overflow of 1/sigma^2 at small noise.
@@ -190,7 +202,7 @@ def loss_per_set(
     x_t = add_noise(level.expand(), x_0, eps)
     c = Coefficients(*(a[:, None, None] for a in process.coefficients(level)))
     target = (x_0 - c.c_skip * x_t) / c.c_out
-    output = apply(params, c.c_in * x_t, level.time, mask=mask, **condition)
+    output = apply(params, c.c_in * x_t, level.time, mask=mask, target=target, **condition)
     error = jnp.mean((output - target) ** 2, axis=-1)  # [B, N]
     error = jnp.mean(error, axis=-1, where=mask)
     if process.weighting == "simple":

@@ -10,7 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tiny_diffusion_jax import data, diffusion, likelihood, models, samplers, schedules, training
+from tiny_diffusion_jax import (
+    data,
+    diffusion,
+    generation,
+    likelihood,
+    models,
+    samplers,
+    schedules,
+    training,
+)
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.errors import require
 
@@ -34,14 +43,17 @@ class TrainingDiverged(RuntimeError):
 def build(config) -> Experiment:
     """Puts the pieces together. Raises UserError for any field out of its range."""
     check_seed("config.seed", config.seed)
-    check_sample(config.sample)
     check_evaluate(config.evaluate)
     schedule = schedules.make_schedule(**config.schedule)
     samplers.time_grid(schedule, config.sample.num_steps, config.sample.spacing)
-    model = models.make_model(config.model)
     optimizer = training.make_optimizer(config.train)
-    diffusion.make_process(schedule, **config.diffusion)  # names first, before any data is read
+    # Names first, before any data is read.
+    diffusion.make_process(schedule, **config.diffusion)
+    models.make_model(config.model, num_labels=1)
+    check_sample(config.sample)
     dataset = data.build(config.data)
+    model = models.make_model(config.model, dataset.num_labels)
+    check_sample(config.sample, model)
     points = dataset.draw(jax.random.key(0), 4096, 1).points
     sigma_data = 1.0 if config.data.normalize else float(jnp.sqrt(points.var((0, 1)).mean()))
     process = diffusion.make_process(schedule, **config.diffusion, sigma_data=sigma_data)
@@ -53,12 +65,29 @@ def check_seed(field: str, seed: int) -> None:
     require(0 <= seed < 2**32, field, seed, "in 0..4294967295")
 
 
-def check_sample(config) -> None:
-    """Raises UserError for a field of `config.sample` out of its range."""
+def check_sample(config, model=None, labels: bool = False) -> None:
+    """Raises UserError for a field of `config.sample` out of its range, or not for `model`."""
     samplers.make_sampler(config.sampler, config.eta)
-    for field in ("num_sets", "num_points", "memory_mb"):
+    for field in ("num_sets", "num_points", "memory_mb", "first_block"):
         require(config[field] >= 1, f"config.sample.{field}", config[field], "at least 1")
+    require(config.growth >= 1, "config.sample.growth", config.growth, "at least 1")
+    require(config.redraw >= 0, "config.sample.redraw", config.redraw, "0 or more")
+    require(config.label >= -1, "config.sample.label", config.label, "a label, or -1 for none")
     check_seed("config.sample.seed", config.seed)
+    if model is None:
+        return
+    last = model.num_labels - 1
+    require(config.label <= last, "config.sample.label", config.label,
+            f"in 0..{last}, or -1 for none" if model.num_labels else
+            "-1 for a model without labels; train one with config.model.labels=True")
+    named = model.num_labels > 0 and (config.label >= 0 or labels)
+    guided = named or (model.history and not model.latent_dim)
+    require(guided or config.guidance_scale == 1, "config.sample.guidance_scale",
+            config.guidance_scale, "1 without a label to guide to: set config.sample.label"
+            if model.num_labels else "1 for a model without labels or history")
+    limit = getattr(model, "max_points", None)
+    require(limit is None or config.num_points <= limit, "config.sample.num_points",
+            config.num_points, f"at most {limit} for this model")
 
 
 def check_evaluate(config) -> None:
@@ -67,6 +96,7 @@ def check_evaluate(config) -> None:
                   "heldout_points"):
         require(config[field] >= 1, f"config.evaluate.{field}", config[field], "at least 1")
     check_seed("config.evaluate.seed", config.seed)
+    require(config.max_sets >= 2, "config.evaluate.max_sets", config.max_sets, "at least 2")
     for field in ("density_size", "frames"):
         require(config[field] >= 0, f"config.evaluate.{field}", config[field], "0 or more")
 
@@ -99,21 +129,22 @@ def train(
     block = training.make_train_block(
         experiment.process, experiment.model, experiment.optimizer, config
     )
-    programs = {}  # number of steps -> compiled program: at most two
+    programs = {}  # (number of steps, shapes) -> compiled program: a few
     step = int(state.step)
     with tqdm(total=config.steps, initial=step, unit="step", disable=not progress,
               smoothing=0.05, dynamic_ncols=True, desc="train") as bar:
         while step < config.steps:
             steps = min(config.block, config.steps - step)
             compile_seconds = 0.0
-            if steps not in programs:
+            plan = training.make_plan(config, experiment.model, step // config.block)
+            if (steps, plan) not in programs:
                 start = time.perf_counter()
-                lowered = block.lower(state, experiment.dataset, key, steps=steps)
-                programs[steps] = lowered.compile()
+                lowered = block.lower(state, experiment.dataset, key, steps=steps, plan=plan)
+                programs[steps, plan] = lowered.compile()
                 compile_seconds = time.perf_counter() - start
                 bar.unpause()  # the time left follows from the steps alone
             start = time.perf_counter()
-            state, metrics = programs[steps](state, experiment.dataset, key)
+            state, metrics = programs[steps, plan](state, experiment.dataset, key)
             metrics = jax.tree.map(np.asarray, metrics)  # waits for the device
             seconds = time.perf_counter() - start
             bad = np.flatnonzero(~np.isfinite(metrics.loss))
@@ -139,62 +170,22 @@ def train(
 
 def sample(
     experiment: Experiment, params, config=None, keep_trajectory: bool = False,
-    progress: bool = False,
+    progress: bool = False, given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:
     """Draws config.num_sets sets of config.num_points points, f32[num_sets, num_points, 2].
 
     `config` is the `sample` part of a config (None: the experiment's); points come in the data's
     own units. A set depends on config.seed and its own number only, not on how many sets are asked
     for; requests too large for config.memory_mb are drawn in chunks. With `keep_trajectory` the way
-    from noise is kept too, f32[steps + 1, num_sets, num_points, 2], noise first.
+    from noise is kept too, f32[steps + 1, num_sets, num_points, 2], noise first. `given`, points
+    f32[n, 2] in own units, begins every set, and the rest is drawn to go with it; `labels`
+    i32[num_sets] takes the place of config.label.
     """
-    from tqdm import tqdm
-
     config = experiment.config.sample if config is None else config
-    check_sample(config)
-    process, model = experiment.process, experiment.model
-    sampler = samplers.make_sampler(config.sampler, config.eta)
-    grid = jnp.asarray(samplers.time_grid(process.schedule, config.num_steps, config.spacing))
-    sets, points, parts = _chunks(config, model)
-
-    @jax.jit
-    def draw(params, dataset, keys):
-        denoise = diffusion.make_denoise(process, model.apply, params)
-        x = samplers.sample(process, sampler, denoise, grid, keys, points, keep_trajectory)
-        return dataset.denormalize(x)
-
-    # Key of part j of set i: fold_in(fold_in(seed, i), j). The last chunk is filled up with sets
-    # that are thrown away, so one program serves all chunks.
-    set_keys = jax.vmap(jax.random.fold_in, (None, 0))(
-        jax.random.key(config.seed), jnp.arange(config.num_sets)
+    check_sample(config, experiment.model, labels is not None)
+    return generation.draw(
+        experiment, params, config, keep_trajectory, progress, given, labels
     )
-    part_keys = jax.vmap(jax.vmap(jax.random.fold_in, (None, 0)), (0, None))(
-        set_keys, jnp.arange(parts)
-    ).reshape(-1)
-    total = config.num_sets * parts
-    chunks = []
-    starts = range(0, total, sets)
-    for start in tqdm(starts, desc="sample", unit="chunk",
-                      disable=not progress or len(starts) == 1):
-        index = jnp.minimum(jnp.arange(start, start + sets), total - 1)
-        chunk = np.asarray(draw(params, experiment.dataset, part_keys[index]))
-        chunks.append(chunk[..., : total - start, :, :])
-    drawn = np.concatenate(chunks, axis=-3)  # [..., num_sets * parts, points, 2]
-    drawn = drawn.reshape(*drawn.shape[:-3], config.num_sets, parts * points, 2)
-    return drawn[..., : config.num_points, :]
-
-
-def _chunks(config, model) -> tuple[int, int, int]:
-    """(sets per chunk, points per set and chunk, parts per set) within config.memory_mb."""
-    bytes_per_point = 2 * 4 * model.floats_per_point  # arrays in and out of a layer
-    room = max(1, config.memory_mb * 2**20 // bytes_per_point)
-    if not model.per_point:
-        return max(1, min(config.num_sets, room // config.num_points)), config.num_points, 1
-    # The points of a set are independent: larger sets are drawn in parts of a fixed size, so that
-    # memory_mb decides about speed and never about which points are drawn.
-    part = min(config.num_points, 16_384)
-    parts = math.ceil(config.num_points / part)
-    return max(1, min(config.num_sets * parts, room // part)), part, parts
 
 
 def log_prob(experiment: Experiment, params, points: np.ndarray, num_steps: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Pictures: data beside samples, the loss, and animations of the two processes.
+"""Pictures: data beside samples and the loss.
 
 One look for all: data in slate blue, samples in burnt orange, on paper white; dense places darker,
 so a picture keeps its meaning in a grey print. Every picture is a function of its arguments: no
@@ -18,6 +18,12 @@ DATA, SAMPLES, ALERT = "#2b4a6f", "#d9622b", "#b3261e"
 DENSITY = ("#ffffff", "#fde6cf", "#f4ae76", SAMPLES, "#8f2d3a", "#33132e")  # low to high
 WARM = (PAPER, "#f4ae76", SAMPLES, "#8f2d3a")  # dots of an animation, one alone to many
 COOL = (PAPER, "#9fb4cc", DATA, "#101d33")
+# Of the members of a mixture: told apart by colour-blind readers (any two of the first four by 0.14
+# in OKLab with no red or no green cones, of all ten by 0.069), no two of one grey.
+MEMBERS = (
+    SAMPLES, DATA, "#35b0bf", "#f2a51c", "#93263d", "#94a8f0", "#5b7869", "#8d6cae", "#20242c",
+    "#979588",
+)  # fmt: skip
 MAX_DOTS = 20_000  # more dots than this are a filled shape, and slow to draw
 
 
@@ -26,7 +32,7 @@ MAX_DOTS = 20_000  # more dots than this are a filled shape, and slow to draw
 
 def save_samples(path, data, samples, title, notice="", log_density=None, extent=None) -> None:
     """Writes `samples_figure(...)` as a PNG."""
-    _save(samples_figure(data, samples, title, notice, log_density, extent), path)
+    save_figure(samples_figure(data, samples, title, notice, log_density, extent), path)
 
 
 def samples_figure(data, samples, title, notice="", log_density=None, extent=None):
@@ -63,7 +69,7 @@ def samples_figure(data, samples, title, notice="", log_density=None, extent=Non
 
 def save_grid(path, sets, title, color=SAMPLES) -> None:
     """Writes `grid_figure(...)` as a PNG."""
-    _save(grid_figure(sets, title, color), path)
+    save_figure(grid_figure(sets, title, color), path)
 
 
 def grid_figure(sets, title, color=SAMPLES):
@@ -127,7 +133,7 @@ def _density(figure, ax, log_density, extent) -> None:
 
 def save_loss(path, metrics_rows) -> None:
     """Writes `loss_figure(...)` as a PNG."""
-    _save(loss_figure(metrics_rows), path)
+    save_figure(loss_figure(metrics_rows), path)
 
 
 def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
@@ -182,7 +188,7 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
             ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
             ax.yaxis.set_minor_locator(NullLocator())
         ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-        _quiet(ax)
+        quiet(ax)
     return figure
 
 
@@ -234,127 +240,17 @@ def _heading(ax, name, color, note) -> None:
 
 def _plane(ax, limits) -> None:
     ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
-    _quiet(ax)
+    quiet(ax)
 
 
-def _quiet(ax) -> None:
+def quiet(ax) -> None:
+    """Thin pale axes on white."""
     ax.set_facecolor("white")
     ax.tick_params(which="both", length=2.5, color=RULE, labelsize=8, labelcolor=MUTED)
     for side in ax.spines.values():
         side.set(color=RULE, linewidth=0.8)
 
 
-def _save(figure, path) -> None:
+def save_figure(figure, path) -> None:
+    """Writes a figure as a PNG at 160 dots per inch."""
     figure.savefig(Path(path), format="png", dpi=160, metadata={"Software": None})
-
-
-# ---------------------------------------------------------------- animations
-
-
-def select_frames(log_snr, num_frames: int) -> np.ndarray:
-    """Indices of at most `num_frames` levels between which the picture changes evenly to the eye.
-
-    A sampler's levels are spaced for its error, not for the eye. The share of noise in a picture is
-    s = sigma / sqrt(alpha^2 + sigma^2), and shapes come out while it is small: the clock is
-    |log(s + 0.1)|, about as many frames above s = 1/4 as below it. `log_snr[F]`: of each level,
-    log(alpha^2 / sigma^2) for data of variance 1, either way round. Both ends are kept, and every
-    level where there are no more than `num_frames`.
-    """
-    if len(log_snr) <= num_frames:
-        return np.arange(len(log_snr))
-    share = np.exp(np.clip(np.asarray(log_snr, float), -50, 50)) + 1
-    clock = np.log(share**-0.5 + 0.1)
-    wanted = np.linspace(clock[0], clock[-1], num_frames)
-    return np.unique(np.abs(clock[:, None] - wanted).argmin(0))
-
-
-def save_animation(
-    path, trajectory, labels: Sequence[str], title: str, fps: float = 15, hold: float = 2.0,
-    ramp: Sequence[str] = WARM, size: int = 480,
-) -> None:  # fmt: skip
-    """A GIF of the moving points: `trajectory: f32[F, n, 2]`, one label a frame.
-
-    The view follows the cloud: it holds 99 % of the points in every frame, wide while they are
-    noise and close at the data. The first frame stays for a quarter of `hold` seconds and the last
-    for all of it. `ramp`: the colours from paper to many dots (`WARM`, `COOL`). `size`: the width
-    in pixels.
-    """
-    from PIL import Image, ImageColor, ImageDraw, ImageFont
-
-    trajectory = np.asarray(trajectory, np.float32)[:, :MAX_DOTS]
-    centre, half = _camera(trajectory)
-    shades, greys, caption = 22, 8, 40  # with two lines' colours 32: five bits a pixel
-
-    def blend(colors, count):
-        stops = np.array([ImageColor.getrgb(c) for c in colors]).T
-        where = np.linspace(0, len(colors) - 1, count)
-        return np.stack([np.interp(where, range(len(colors)), channel) for channel in stops], -1)
-
-    palette = np.concatenate([blend(ramp, shades), blend((PAPER, INK), greys)])
-    palette = np.concatenate([palette, blend((RULE, ramp[2]), 2)]).round().astype(np.uint8)
-    big, small = ImageFont.load_default(size=17), ImageFont.load_default(size=14)
-
-    frames = []
-    for i, (points, label) in enumerate(zip(trajectory, labels, strict=True)):
-        pixels = (points - centre[i]) / half[i] * [0.5, -0.5] + 0.5
-        picture = np.zeros((size + caption, size), np.uint8)
-        picture[:size] = np.round(_splat(pixels * size, size) * (shades - 1))
-        text = Image.new("L", (size, caption), 0)
-        draw = ImageDraw.Draw(text)
-        draw.text((14, 22), title, fill=255, font=big, anchor="lm")
-        draw.text((size - 14, 22), label, fill=170, font=small, anchor="rm")
-        picture[size:] = shades + np.round(np.asarray(text) / 255 * (greys - 1))
-        picture[size : size + 2, 14:-14] = shades + greys
-        done = round((size - 28) * i / max(len(trajectory) - 1, 1))
-        picture[size : size + 2, 14 : 14 + done] = shades + greys + 1
-        frame = Image.fromarray(picture, "P")
-        frame.putpalette(palette.tobytes())
-        frames.append(frame)
-
-    duration = [round(100 / fps) * 10] * len(frames)  # GIF counts in hundredths of a second
-    duration[0], duration[-1] = round(hold * 250), round(hold * 1000)
-    frames[0].save(
-        Path(path), format="GIF", save_all=True, append_images=frames[1:], duration=duration,
-        loop=0, optimize=False, disposal=1,
-    )  # fmt: skip
-
-
-def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
-    """Centre f32[F, 2] and half-width f32[F] of a square that holds 99 % of each frame's points.
-
-    Smoothed over neighbouring frames: quantiles of random points tremble, a camera must not.
-    """
-    low, high = np.quantile(trajectory, [0.005, 0.995], axis=1)
-    centre, half = (low + high) / 2, np.maximum(0.57 * (high - low).max(-1), 1e-6)
-    reach = len(trajectory) // 12
-    weights = np.hanning(2 * reach + 3)[1:-1]
-
-    def smooth(track):
-        # odd reflection carries the slope on: the first and the last frame keep their own view
-        padded = np.pad(track, reach, mode="reflect", reflect_type="odd")
-        return np.convolve(padded, weights / weights.sum(), mode="valid")
-
-    return np.stack([smooth(c) for c in centre.T], -1), np.exp(smooth(np.log(half)))
-
-
-def _splat(pixels, size) -> np.ndarray:
-    """Points in pixel coordinates -> ink in [0, 1], f32[size, size]: soft dots that add up.
-
-    Each point is shared out among its four nearest pixels, then blurred once: a dot moves by
-    fractions of a pixel without jumping.
-    """
-    corner = np.floor(pixels - 0.5).astype(int)
-    part = pixels - 0.5 - corner
-    ink = np.zeros((size + 2) * (size + 2))
-    for dx in (0, 1):
-        for dy in (0, 1):
-            x, y = corner[:, 0] + dx, corner[:, 1] + dy
-            share = np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
-            inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
-            place = (y[inside] + 1) * (size + 2) + x[inside] + 1
-            ink += np.bincount(place, share[inside], len(ink))
-    ink = ink.reshape(size + 2, size + 2)
-    ink = ink[:-2] + 2 * ink[1:-1] + ink[2:]
-    ink = ink[:, :-2] + 2 * ink[:, 1:-1] + ink[:, 2:]
-    strength = np.clip(8_000 / max(len(pixels), 1), 0.05, 1)
-    return (1 - np.exp(-0.25 * strength * ink)).astype(np.float32)

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import experiment, metrics, plotting, samplers, workdir
+from tiny_diffusion_jax import (
+    animation,
+    experiment,
+    metrics,
+    plotting,
+    samplers,
+    set_report,
+    workdir,
+)
 from tiny_diffusion_jax.diffusion import add_noise
 from tiny_diffusion_jax.experiment import Experiment
 
@@ -26,7 +34,10 @@ def evaluate(setup: Experiment, params, samples: np.ndarray) -> dict:
 
     Held-out log-likelihood is that of real points never seen in training, in nats per point; its
     floor, where the true density is known, is what that density itself gives the same points.
+    Of data with many members, the numbers of `set_report.evaluate`.
     """
+    if setup.dataset.num_labels:
+        return set_report.evaluate(setup, params, samples)
     config = setup.config.evaluate
     # More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
     sets, points = min(len(samples), 64), min(samples.shape[1], 4_000)
@@ -61,7 +72,16 @@ def lines(result: dict) -> list[str]:
 
 
 def pictures(setup: Experiment, folder: Path, params, samples: np.ndarray) -> None:
-    """samples.png, reverse.gif with trajectory.npy, forward.gif and loss.png."""
+    """samples.png, reverse.gif with trajectory.npy, forward.gif and loss.png.
+
+    Of data with many members, loss.png and the pictures of `set_report.pictures`.
+    """
+    rows = workdir.read_rows(folder / "metrics.jsonl")
+    if rows:
+        with workdir.atomic(folder / "loss.png") as path:
+            plotting.save_loss(path, rows)
+    if setup.dataset.num_labels:
+        return set_report.pictures(setup, folder, params, samples)
     config = setup.config.evaluate
     title, notice = setup.dataset.title, setup.dataset.notice
     count = min(PICTURE_POINTS, samples.shape[1])
@@ -72,19 +92,14 @@ def pictures(setup: Experiment, folder: Path, params, samples: np.ndarray) -> No
         density = log_density(setup, params, extent, config.density_size)
     with workdir.atomic(folder / "samples.png") as path:
         plotting.save_samples(path, real, samples[0, :count], title, notice, density, extent)
-    rows = workdir.read_rows(folder / "metrics.jsonl")
-    if rows:
-        with workdir.atomic(folder / "loss.png") as path:
-            plotting.save_loss(path, rows)
-
     way, grid = trajectory(setup, params, count, max(config.frames, 2))
     workdir.write_array(folder / "trajectory.npy", way)
     if not config.frames:
         return
     log_snr = np.asarray(setup.process.schedule.log_snr)
-    frames = plotting.select_frames(log_snr[grid], config.frames)
+    frames = animation.select_frames(log_snr[grid], config.frames)
     _animate(folder / "reverse.gif", way[frames], grid[frames], log_snr, f"{title}: from noise")
-    levels = plotting.select_frames(log_snr, config.frames)
+    levels = animation.select_frames(log_snr, config.frames)
     _animate(folder / "forward.gif", noised(setup, real, levels), levels, log_snr,
              f"{title}: to noise", ramp=plotting.COOL)
 
@@ -121,7 +136,7 @@ def log_density(setup: Experiment, params, extent, size: int) -> np.ndarray:
 def _animate(path: Path, way, levels, log_snr, title: str, **style) -> None:
     labels = ["data" if t == 0 else f"log SNR {log_snr[t]:+.1f}" for t in levels]
     with workdir.atomic(path) as temporary:
-        plotting.save_animation(temporary, way, labels, title, **style)
+        animation.save_animation(temporary, way, labels, title, **style)
 
 
 def import_tensorboard():

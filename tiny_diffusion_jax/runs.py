@@ -11,7 +11,17 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__, checkpoints, experiment, report, schedules, workdir
+from tiny_diffusion_jax import (
+    __version__,
+    checkpoints,
+    experiment,
+    generation,
+    report,
+    schedules,
+    set_plots,
+    workdir,
+)
+from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, TrainingDiverged
 
@@ -161,9 +171,9 @@ def _train(setup: Experiment, state, saved, folder: Path):
     return state
 
 
-def restore(config, path: str) -> tuple[Experiment, Path, dict]:
+def restore(config, path: str, setup=None) -> tuple[Experiment, Path, dict]:
     """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint."""
-    setup = prepare(config)
+    setup = prepare(config) if setup is None else setup
     folder = workdir.open_to_read(path, config, setup.dataset)
     with checkpoints.open_checkpoints(folder / "checkpoints") as saved:
         state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: experiment.init(setup)))
@@ -182,6 +192,25 @@ def sample(config, path: str) -> None:
     log.info("wrote %s", folder / "samples.npy")
 
 
+def complete(config, path: str, table: str) -> None:
+    """Draws sets that begin with the points of `table`, in the data's own units.
+
+    Writes completed.npy and completed.png.
+    """
+    try:
+        given = load_points(table)
+    except UserError as error:
+        raise UserError(str(error).replace("config.data.path", "--points")) from error
+    setup = prepare(config)
+    generation.check_given(setup.model, given, config.sample.num_points)
+    setup, folder, params = restore(config, path, setup)
+    sets = _draw(setup, folder, params, "completed.npy", given)
+    with workdir.atomic(folder / "completed.png") as path:
+        title = f"{setup.dataset.title}: completed from {len(given)} points"
+        set_plots.save_sets(path, sets, title, setup.dataset.notice, given=len(given))
+    log.info("wrote %s", folder / "completed.npy")
+
+
 def evaluate(config, path: str) -> None:
     """Draws from the newest checkpoint and measures: as the end of `train`."""
     began = time.perf_counter()
@@ -189,15 +218,17 @@ def evaluate(config, path: str) -> None:
     _finish(setup, folder, params, time.perf_counter() - began)
 
 
-def _draw(setup: Experiment, folder: Path, params) -> np.ndarray:
-    samples = experiment.sample(setup, params, progress=sys.stderr.isatty())
+def _draw(
+    setup: Experiment, folder: Path, params, name: str = "samples.npy", given=None
+) -> np.ndarray:
+    samples = experiment.sample(setup, params, progress=sys.stderr.isatty(), given=given)
     bad = int((~np.isfinite(samples).all(-1)).sum())
     if bad:
         raise SamplesDiverged(
             f"{bad} of {samples[..., 0].size} sampled points are not finite numbers; nothing was "
             f"written to {folder}; other values of config.sample, or more training, may help"
         )
-    workdir.write_array(folder / "samples.npy", samples)
+    workdir.write_array(folder / name, samples)
     return samples
 
 

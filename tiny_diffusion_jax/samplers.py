@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.diffusion import Level, Process, eps_from_x0, noise_ratio
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.diffusion import Level, Process, eps_from_x0, noise_ratio, posterior
 from tiny_diffusion_jax.errors import require, require_choice
 from tiny_diffusion_jax.schedules import Schedule
 
@@ -72,6 +73,26 @@ def dpm_solver_pp_2m() -> Sampler:
     return Sampler(init, step)
 
 
+def sde_dpm_solver_pp_2m() -> Sampler:
+    """x_s = (sigma_s / sigma_t) e^-h x_t + alpha_s r D + sigma_s sqrt(r) z, r = 1 - e^-2h.
+
+    The ancestral sampler with the D of DPM-Solver++(2M) in place of x_0_hat: second order, and the
+    fresh noise undoes errors of earlier steps, which a deterministic path keeps (arXiv 2211.01095,
+    section 5, SDE-DPM-Solver++(2M)). With D = x_0_hat it is equation (2) of diffusion.py.
+    """
+
+    def step(denoise, memory, x_t, t, s, noise):
+        previous, inverse_h = memory
+        x_0 = denoise(x_t, t)
+        h = 0.5 * (s.log_snr - t.log_snr)
+        weight = jnp.where(jnp.isfinite(h), 0.5 * h * inverse_h, 0.0)
+        d = x_0 + weight * (x_0 - previous)
+        mean, variance = posterior(t, s, x_t, d)
+        return (x_0, 1.0 / h), mean + jnp.sqrt(variance) * noise
+
+    return Sampler(dpm_solver_pp_2m().init, step, stochastic=True)
+
+
 def noise_ratio_half(t: Level, s: Level) -> jax.Array:
     """1 - e^(lambda_t - lambda_s), lambda = log_snr / 2."""
     return -jnp.expm1(0.5 * (t.log_snr - s.log_snr))
@@ -109,6 +130,7 @@ SAMPLERS = {
     "ancestral": lambda eta: ddim(1.0),
     "ddim": ddim,
     "dpm++2m": lambda eta: dpm_solver_pp_2m(),
+    "sde-dpm++2m": lambda eta: sde_dpm_solver_pp_2m(),
     "heun": lambda eta: heun(),
 }
 
@@ -149,20 +171,30 @@ def sample(
     denoise: Callable,
     grid: jax.Array,
     keys: jax.Array,
-    num_points: int,
+    shape: tuple[int, int],
     keep_trajectory: bool = False,
+    known: PointSets | None = None,
 ) -> jax.Array:
     """Draws one set per key by running the reverse process along `grid`.
 
-    denoise(x_t[B, N, 2], level) -> x_0_hat. Returns f32[B, N, 2], or with `keep_trajectory` the
-    whole way f32[len(grid), B, N, 2], noise first. A set depends on its own key only, so a batch
-    equals its sets drawn one by one.
+    denoise(x_t[B, N, D], level) -> x_0_hat; `shape` is (N, D): (num_points, 2) for points. Returns
+    f32[B, N, D], or with `keep_trajectory` the whole way f32[len(grid), B, N, D], noise first. A
+    set depends on its own key only, so a batch equals its sets drawn one by one.
+
+    `known`: points f32[B, N, D] that stand where its mask is True. On the way they are replaced by
+    their noised selves, which steers the others to complete them (arXiv 2011.13456, appendix I.2).
     """
 
     def normal(index):
         # One draw per set and step, by fold_in: set b sees the same noise in any batch.
-        draw = lambda key: jax.random.normal(jax.random.fold_in(key, index), (num_points, 2))
+        draw = lambda key: jax.random.normal(jax.random.fold_in(key, index), shape)
         return jax.vmap(draw)(keys)
+
+    def keep(x, level):
+        if known is None:
+            return x
+        x_known = level.alpha * known.points + level.sigma * normal(len(grid))
+        return jnp.where(known.mask[..., None], x_known, x)
 
     def step(carry, ts):
         x_t, memory = carry
@@ -171,9 +203,10 @@ def sample(
         memory, x_s = sampler.step(
             denoise, memory, x_t, process.level(t), process.level(s), noise
         )
+        x_s = keep(x_s, process.level(s))
         return (x_s, memory), x_s if keep_trajectory else None
 
-    x_T = process.prior_std * normal(0)
+    x_T = keep(process.prior_std * normal(0), process.level(grid[0]))
     steps = jnp.arange(1, len(grid))
     (x_0, _), path = jax.lax.scan(step, (x_T, sampler.init(x_T)), (grid[:-1], grid[1:], steps))
     return jnp.concatenate([x_T[None], path]) if keep_trajectory else x_0

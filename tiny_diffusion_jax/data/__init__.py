@@ -1,10 +1,10 @@
-"""Data sets by name: analytic shapes, pictures, tables of points, MNIST digits."""
+"""Data sets by name: analytic shapes, pictures, tables of points, MNIST digits; sets of them."""
 
 from functools import partial
 
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import images, mnist, points
+from tiny_diffusion_jax.data import images, mixture, mnist, mnist_sets, points
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import require_choice
@@ -20,11 +20,16 @@ def _build_shape(name: str, config) -> Dataset:
     )  # fmt: skip
 
 
-BUILDERS = {
+SINGLE_DENSITIES = {
     **{name: partial(_build_shape, name) for name in SHAPES},
     "image": images.build,
     "points": points.build,
     "mnist": mnist.build,
+}
+BUILDERS = {
+    **SINGLE_DENSITIES,
+    "mixture": partial(mixture.build, builders=SINGLE_DENSITIES),
+    "mnist_sets": mnist_sets.build,
 }
 
 

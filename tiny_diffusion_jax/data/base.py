@@ -1,6 +1,7 @@
 """What a data set is: a pure function that draws point sets, and the units it draws them in."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.struct
@@ -22,7 +23,7 @@ class PointSets(NamedTuple):
 
 @flax.struct.dataclass
 class Dataset:
-    """A distribution over point sets; a single density is one with a single member.
+    """A distribution over point sets: one density, a mixture of them, or sets from many images.
 
     The arrays that `draw` needs are leaves of this pytree (`jax.tree_util.Partial`), so a data
     set passes through `jit` as an argument and its images are never baked into a program.
@@ -32,9 +33,16 @@ class Dataset:
     shift: jax.Array  # f32[2], the mean in own units
     scale: jax.Array  # f32[], one number for both axes: shapes keep their proportions
     log_prob: Callable[[jax.Array], jax.Array] | None = None  # exact, per point, own units
+    members: tuple["Dataset", ...] = ()  # of a mixture: each alone, in the mixture's units
+    weights: jax.Array | None = None  # f32[K], the probabilities of K members
+    heldout: "Dataset | None" = None  # the same distribution from data never trained on
     title: str = flax.struct.field(pytree_node=False, default="")  # for figures: "MNIST 3"
     source: str = flax.struct.field(pytree_node=False, default="analytic")
     notice: str = flax.struct.field(pytree_node=False, default="")  # loud: "fell back to ..."
+    num_labels: int = flax.struct.field(pytree_node=False, default=0)  # 0: draws are unnamed
+    label_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+    # A mixture whose members are shown one after the other in training, see `at`.
+    sequential: bool = flax.struct.field(pytree_node=False, default=False)
 
     def normalize(self, points: jax.Array) -> jax.Array:
         """(points - shift) / scale: own units -> mean 0, mean variance 1."""
@@ -43,6 +51,29 @@ class Dataset:
     def denormalize(self, points: jax.Array) -> jax.Array:
         """points * scale + shift: the inverse of `normalize`."""
         return points * self.scale + self.shift
+
+    def at(self, progress: jax.Array) -> "Dataset":
+        """What training sees after the share `progress` of its steps, f32[] in [0, 1).
+
+        Itself; of a `sequential` mixture of K, member floor(progress K) alone, labels as ever.
+        """
+        if not self.sequential:
+            return self
+        num = len(self.members)
+        # A hair more, for progress * num may come out of float32 just below the whole number.
+        index = jnp.clip(jnp.floor(progress * num + 1e-6).astype(int), 0, num - 1)
+        return self.reweighted(jax.nn.one_hot(index, num))
+
+    def reweighted(self, weights: jax.Array) -> "Dataset":
+        """The same mixture with other probabilities of its members: f32[K] of sum 1."""
+        known = all(member.log_prob is not None for member in self.members)
+        return self.replace(
+            draw=Partial(_draw_members, tuple(member.draw for member in self.members), weights),
+            log_prob=Partial(
+                _superposed_log_prob, tuple(member.log_prob for member in self.members), weights
+            ) if known else None,
+            weights=weights,
+        )  # fmt: skip
 
 
 def make_dataset(
@@ -63,8 +94,7 @@ def make_dataset(
     if not normalize:
         return Dataset(draw=draw, shift=jnp.zeros(2), scale=jnp.ones(()), **fields)
     if moments is None:
-        measure = jax.jit(lambda draw, key: draw(key, num_points, 1).points.reshape(-1, 2))
-        points = measure(draw, jax.random.key(0))
+        points = _draw_in_jit(draw, jax.random.key(0), num_points).points.reshape(-1, 2)
         moments = points.mean(0), points.var(0)
     mean, variance = (np.asarray(moment, np.float64) for moment in moments)
     scale = np.sqrt(variance.mean())
@@ -72,6 +102,11 @@ def make_dataset(
         raise UserError("config.data.normalize = True: must be False where all points coincide")
     shift, scale = jnp.asarray(mean, jnp.float32), jnp.asarray(scale, jnp.float32)
     return Dataset(draw=draw, shift=shift, scale=scale, **fields)
+
+
+@partial(jax.jit, static_argnames="num_sets")
+def _draw_in_jit(draw, key: jax.Array, num_sets: int) -> PointSets:
+    return draw(key, num_sets, 1)
 
 
 def single_density(sample: Callable[[jax.Array, int], jax.Array]) -> Partial:
@@ -85,6 +120,25 @@ def single_density(sample: Callable[[jax.Array, int], jax.Array]) -> Partial:
 
 def _draw_sets(sample, key, num_sets: int, num_points: int) -> PointSets:
     return PointSets(sample(key, num_sets * num_points).reshape(num_sets, num_points, 2))
+
+
+def _draw_members(draws, weights, key, num_sets: int, num_points: int) -> PointSets:
+    """One member per set; label: which. Every member is drawn and all but one thrown away.
+
+    With four members this takes 1.5 times as long as drawing the chosen one, set after set, on a
+    CPU; on a GPU, where sets must be drawn side by side, there is no better way.
+    """
+    label_key, *keys = jax.random.split(key, len(draws) + 1)
+    label = jax.random.categorical(label_key, jnp.log(weights), shape=(num_sets,))
+    pairs = zip(draws, keys, strict=True)
+    points = jnp.stack([draw(key, num_sets, num_points).points for draw, key in pairs])
+    return PointSets(points[label, jnp.arange(num_sets)], label=label)
+
+
+def _superposed_log_prob(log_probs, weights, points: jax.Array) -> jax.Array:
+    """log sum_k w_k p_k(x) of one point: what remains of a mixture if sets are not looked at."""
+    each = jnp.stack([log_prob(points) for log_prob in log_probs], axis=-1)
+    return jax.nn.logsumexp(each + jnp.log(weights), axis=-1)
 
 
 def inverse_cdf_table(weights: np.ndarray) -> np.ndarray:

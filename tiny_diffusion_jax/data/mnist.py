@@ -50,13 +50,18 @@ def build(config) -> Dataset:
         config.source, config.data_dir, config.cache_dir, config.digit, config.index
     )
     title = f"digit {config.digit} (8x8)" if source == "digits" else f"MNIST {config.digit}"
-    threshold = config.threshold
-    if source == "digits" and DIGITS_THRESHOLD < threshold <= 1:
-        lowered = f"threshold lowered from {threshold:.3g} to {DIGITS_THRESHOLD}: their ink is grey"
-        threshold, notice = DIGITS_THRESHOLD, f"{notice or '8x8 digits'}, {lowered}"
+    threshold, notice = fit_threshold(config.threshold, source, notice)
     place = f"config.data.digit = {config.digit}, config.data.index = {config.index}"
     fields = {"title": title, "source": source, "notice": notice}
     return images.from_intensity(image / 255, threshold, config, place, **fields)
+
+
+def fit_threshold(threshold: float, source: str, notice: str) -> tuple[float, str]:
+    """(threshold, notice), the one lowered and the other telling so where the source asks it."""
+    if source == "digits" and DIGITS_THRESHOLD < threshold <= 1:
+        lowered = f"threshold lowered from {threshold:.3g} to {DIGITS_THRESHOLD}: their ink is grey"
+        return DIGITS_THRESHOLD, f"{notice or '8x8 digits'}, {lowered}"
+    return threshold, notice
 
 
 def load_digit(

@@ -105,3 +105,22 @@ EMBEDDINGS = {
     "learned": Learned,
     "identity": Identity,
 }
+
+
+class LabelEmbedding(nn.Module):
+    """A learned vector for each of `num_labels` labels and one more for "unnamed" (-1 or None).
+
+    f32[B, features] of label i32[B]; None where `num_labels` is 0, for then no label is looked at.
+    """
+
+    num_labels: int
+    features: int
+
+    @nn.compact
+    def __call__(self, label: jax.Array | None, num_sets: int) -> jax.Array | None:
+        if not self.num_labels:
+            return None
+        if label is None:
+            label = jnp.full(num_sets, -1)
+        row = jnp.where(label < 0, self.num_labels, label)
+        return nn.Embed(self.num_labels + 1, self.features, name="table")(row)

@@ -1,18 +1,24 @@
-"""The Fourier MLP: each point is denoised alone, from its features and the time's."""
+"""The Fourier MLP: each point is denoised alone, from its features and the time's.
+
+Its body, `FourierTrunk`, also serves the denoisers that know more than the point: what they know
+comes in as features of each point, or as one vector per set that scales and shifts every layer.
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.models.embeddings import EMBEDDINGS, sinusoidal
+from tiny_diffusion_jax.models.embeddings import EMBEDDINGS, LabelEmbedding, sinusoidal
 
 TIME_MAX_PERIOD = 10_000.0  # the classic choice for features of t (arXiv 1706.03762)
 
 
-class FourierMLP(nn.Module):
-    """h = gelu(W_in [features(x), features(t)]); h += gelu(W_k h) num_blocks times; W_out h.
+class FourierTrunk(nn.Module):
+    """h = gelu(W_in [features(x), features(t), context]); then h += gelu(W_k h); then W_out h.
 
-    Inputs: x f32[B, N, 2], time f32[B] in [0, 1] (t / T). Output: f32[B, N, 2].
+    With `per_set` c, the inside of every gelu is (1 + scale(c)) W h + shift(c) (FiLM, arXiv
+    1709.07871). Inputs: x f32[B, N, 2], time f32[B] in [0, 1] (t / T), per_point f32[B, N, C],
+    per_set f32[B, C]. Output: f32[B, N, 2].
     """
 
     hidden_dim: int = 128
@@ -24,27 +30,64 @@ class FourierMLP(nn.Module):
     time_frequencies: int = 64
     time_scale: float = 1000.0
 
-    # Points of a set do not see each other, so a set may be split (sampling in chunks), and the
-    # likelihood of one point is defined.
-    per_point = True
-
     @property
     def floats_per_point(self) -> int:
         """About how many float32 numbers one evaluation keeps alive for each point."""
         return 6 * self.num_frequencies + 2 * self.time_frequencies + 4 * self.hidden_dim
 
-    @nn.compact
-    def __call__(
-        self, x: jax.Array, time: jax.Array, *, history=None, label=None, mask=None
-    ) -> jax.Array:
+    def setup(self):
+        embedding = EMBEDDINGS[self.embedding]
+        self.features = embedding(self.num_frequencies, self.scale, self.max_period)
+        layers = range(self.num_blocks)
+        self.from_features = nn.Dense(self.hidden_dim)
+        self.blocks = [nn.Dense(self.hidden_dim) for _ in layers]
+        self.films = [nn.Dense(2 * self.hidden_dim) for _ in range(self.num_blocks + 1)]
+        self.to_output = nn.Dense(2)
+
+    def time_features(self, time: jax.Array) -> jax.Array:
+        """f32[B, 2 time_frequencies] of time f32[B]."""
+        return sinusoidal(time[:, None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
+
+    def __call__(self, x: jax.Array, time: jax.Array, per_point=None, per_set=None) -> jax.Array:
         num_sets, num_points, _ = x.shape
-        embedding = EMBEDDINGS[self.embedding](
-            self.num_frequencies, self.scale, self.max_period, name="features"
-        )
-        time = sinusoidal(time[:, None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
         # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
-        features = [embedding(x.reshape(-1, 2)), jnp.repeat(time, num_points, axis=0)]
-        h = nn.gelu(nn.Dense(self.hidden_dim, name="from_features")(jnp.concatenate(features, -1)))
-        for i in range(self.num_blocks):
-            h = h + nn.gelu(nn.Dense(self.hidden_dim, name=f"block_{i}")(h))
-        return nn.Dense(2, name="to_output")(h).reshape(num_sets, num_points, 2)
+        features = [
+            self.features(x.reshape(-1, 2)),
+            jnp.repeat(self.time_features(time), num_points, axis=0),
+        ]
+        if per_point is not None:
+            features.append(per_point.reshape(num_sets * num_points, -1))
+
+        def film(layer: int, h: jax.Array) -> jax.Array:
+            if per_set is None:
+                return h
+            scale, shift = jnp.split(self.films[layer](per_set)[:, None], 2, axis=-1)
+            h = h.reshape(num_sets, num_points, -1)
+            return ((1 + scale) * h + shift).reshape(-1, self.hidden_dim)
+
+        h = nn.gelu(film(0, self.from_features(jnp.concatenate(features, -1))))
+        for i, block in enumerate(self.blocks):
+            h = h + nn.gelu(film(i + 1, block(h)))
+        return self.to_output(h).reshape(num_sets, num_points, 2)
+
+
+class FourierMLP(nn.Module):
+    """The trunk alone: a set's points never see each other, so sets of them are superpositions."""
+
+    trunk: FourierTrunk
+    num_labels: int = 0
+
+    # A set may be split (sampling in chunks), and the likelihood of one point is defined.
+    per_point = True
+    history = ""
+    latent_dim = 0
+
+    @property
+    def floats_per_point(self) -> int:
+        """See `FourierTrunk`."""
+        return self.trunk.floats_per_point
+
+    @nn.compact
+    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+        named = LabelEmbedding(self.num_labels, self.trunk.hidden_dim, name="label")
+        return self.trunk(x, time, per_set=named(label, len(x)))

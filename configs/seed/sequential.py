@@ -1,0 +1,16 @@
+"""configs/seed/sequential.py: the seed's dino first, then moons: the first is forgotten.
+
+    python main.py --config=configs/seed/sequential.py --config.model.name=attention_v1
+
+The first half of the steps sees the first member alone, the second half the second.
+"""
+
+from tiny_diffusion_jax.seed import seed_config
+
+
+def get_config(members: str = "dino+moons", model: str = "fourier_mlp"):
+    config = seed_config("sequential", model)
+    config.data.name = "mixture"
+    config.data.members = members
+    config.data.order = "sequential"
+    return config

@@ -1,0 +1,380 @@
+"""What every denoiser owes its callers: order, masks, batches, histories, labels, latents."""
+
+import functools
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.models import MODELS, make_model
+
+VARIANTS = {name: {} for name in MODELS} | {
+    "set_transformer": dict(num_inducing=3),
+    "set_transformer, full attention": dict(name="set_transformer", num_inducing=0),
+}
+ORDERED = {"seq2seq", "attention_v1"}  # models that another order of the points changes
+READERS = {"history", "set_latent", "attention_v1", "attention_v2"}  # models with a history
+EVERY = pytest.mark.parametrize("variant", VARIANTS)
+READING = pytest.mark.parametrize("variant", sorted(READERS))
+NUM_LABELS = 3
+
+
+def model_config(**changes):
+    config = default_config().model
+    small = dict(hidden_dim=16, num_heads=2, num_blocks=2, num_frequencies=4, time_frequencies=4,
+                 latent_dim=6, scale=3.0, max_period=4.0, time_scale=5.0)
+    config.update(small | changes)
+    return config
+
+
+def variant_config(variant, **changes):
+    return model_config(**dict(name=variant) | VARIANTS[variant] | changes)
+
+
+def init_shapes(model, num_points=2):
+    x = jnp.zeros((1, num_points, 2))
+    return jax.eval_shape(lambda key: model.init(
+        key, x, jnp.zeros(1), history=PointSets(x), label=jnp.zeros(1, int)
+    ), jax.random.key(0))
+
+
+@functools.cache
+def network(variant, num_labels=NUM_LABELS):
+    """(model, weights, jitted apply). All weights are random: none hides behind a zero at init."""
+    model = make_model(variant_config(variant, labels=num_labels > 0), num_labels)
+    rng = np.random.default_rng(0)
+    weight = lambda a: np.float32(rng.normal(size=a.shape) * max(a.shape[0], 4) ** -0.5)
+    params = jax.tree.map(weight, init_shapes(model))
+    return model, params, jax.jit(model.apply, static_argnames="method")
+
+
+def normal(seed, *shape):
+    return np.float32(np.random.default_rng(seed).normal(size=shape))
+
+
+# Three sets of five points among two masked ones, with a history of four among two: all tests
+# call a model with these shapes, so that it is compiled once.
+B, N, M = 3, 5, 4
+MASK = np.array([[1, 1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 1, 1, 1], [1, 0, 1, 1, 1, 0, 1]], bool)
+SEEN = np.array([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 0, 1], [1, 0, 1, 1, 1, 0]], bool)
+X, HISTORY = normal(1, B, N, 2), normal(2, B, M, 2)
+TIME, LABEL = np.float32([0.1, 0.5, 0.9]), np.array([2, 0, 1])
+
+
+def pad(points, mask, fill):
+    out = np.full((*mask.shape, 2), fill, np.float32)
+    out[mask] = points.reshape(-1, 2)
+    return out
+
+
+def call(variant, x=X, history=HISTORY, seen=SEEN, label=LABEL, fill=0.0, time=TIME):
+    """The output at the points that are there, f32[B, N, 2]; `fill` stands at all others."""
+    model, params, apply = network(variant)
+    shown = PointSets(pad(history, SEEN, fill), seen)
+    out = apply(params, pad(x, MASK, fill), time, mask=MASK, history=shown, label=label)
+    assert out.shape == (*MASK.shape, 2) and out.dtype == jnp.float32
+    return np.asarray(out)[MASK].reshape(B, N, 2)
+
+
+def call_bare(variant):
+    """As `call`, with neither history nor label."""
+    model, params, apply = network(variant)
+    return np.asarray(apply(params, pad(X, MASK, 0), TIME, mask=MASK))[MASK].reshape(B, N, 2)
+
+
+def same(a, b):
+    np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4)
+
+
+def distance(a, b):
+    """The largest difference in each set, f32[B]."""
+    return np.abs(a - b).max(axis=(1, 2))
+
+
+def test_every_model_is_here():
+    assert {config.get("name", key) for key, config in VARIANTS.items()} == set(MODELS)
+
+
+# ---------------------------------------------------------------- order, masks, batches
+
+
+@EVERY
+def test_another_order_of_the_points_orders_the_output(variant):
+    order = np.array([3, 0, 4, 1, 2])
+    out, moved = call(variant), call(variant, X[:, order])
+    if variant in ORDERED:
+        assert distance(moved, out[:, order]).min() > 1e-3
+    else:
+        same(moved, out[:, order])
+    assert distance(out, out[:, order]).min() > 1e-2
+
+
+@EVERY
+@pytest.mark.parametrize("fill", [3e4, np.nan])
+def test_what_stands_at_masked_places_changes_nothing(variant, fill):
+    same(call(variant, fill=fill), call(variant))
+
+
+@EVERY
+def test_a_set_alone_and_unpadded_is_as_in_the_batch(variant):
+    """Batched = looped, and padded = unpadded, of points and of history."""
+    model, params, apply = network(variant)
+    out = call(variant, fill=np.nan)
+    for b in range(B):
+        one = slice(b, b + 1)
+        alone = apply(params, X[one], TIME[one], history=PointSets(HISTORY[one]), label=LABEL[one])
+        same(alone, out[one])
+
+
+@EVERY
+def test_a_set_does_not_see_its_neighbours(variant):
+    index = np.array([0, 1, 0])
+    out = call(variant)
+    moved = call(variant, X[index], HISTORY[index], label=LABEL[index], time=TIME[index])
+    same(moved[:2], out[:2])
+    assert distance(moved, out)[2] > 1e-2
+
+
+@EVERY
+def test_points_see_each_other_where_a_model_says_so(variant):
+    """A set model whose points ignored each other could not keep a set together."""
+    model, _, _ = network(variant)
+    others = np.arange(N) != 1
+    moved = np.where(others[:, None], X, X + 1)
+    change = distance(call(variant, moved)[:, others], call(variant)[:, others])
+    if model.history or model.per_point:
+        assert change.max() < 1e-5  # they meet in the history only, if at all
+    else:
+        assert change.min() > 1e-4
+
+
+@EVERY
+def test_time_matters(variant):
+    time = TIME + np.float32([0.05, 0.0, 0.05])
+    changed = distance(call(variant, time=time), call(variant))
+    assert changed[[0, 2]].min() > 1e-3 and changed[1] < 1e-5
+
+
+# ---------------------------------------------------------------- history
+
+
+@EVERY
+def test_only_models_with_a_history_read_it(variant):
+    assert bool(network(variant)[0].history) == (variant in READERS)
+    change = distance(call(variant, history=HISTORY + 1), call(variant))
+    assert change.min() > 1e-3 if variant in READERS else change.max() == 0
+
+
+@READING
+def test_a_history_has_no_order(variant):
+    moved = call(variant, history=HISTORY[:, [2, 0, 3, 1]])
+    if variant == "attention_v1":  # which reads it in turn
+        assert distance(moved, call(variant)).min() > 1e-3
+    else:
+        same(moved, call(variant))
+
+
+@READING
+def test_a_masked_history_is_none(variant):
+    model, params, apply = network(variant)
+    unnamed, nobody = np.full(B, -1), np.zeros_like(SEEN)
+    nothing = call(variant, seen=nobody, label=unnamed, fill=np.nan)
+    same(nothing, call_bare(variant))
+    no_points = PointSets(np.zeros((B, 0, 2), np.float32))
+    none = apply(params, pad(X, MASK, 0), TIME, mask=MASK, history=no_points)
+    same(np.asarray(none)[MASK].reshape(X.shape), nothing)
+    # and each set has its own: one may have none beside others that have some
+    out = call(variant, label=unnamed)
+    beside = call(variant, seen=SEEN * (np.arange(B) != 1)[:, None], label=unnamed)
+    same(beside, np.where((np.arange(B) == 1)[:, None, None], nothing, out))
+    assert distance(nothing, out).min() > 1e-3
+
+
+@pytest.mark.parametrize("variant, size", [
+    ("history", (2, 7, 7)), ("attention_v1", (1, 7, 6)), ("attention_v2", (1, 7, 6)),
+    ("set_transformer", (2, 3, 7)), ("set_transformer, full attention", (2, 7, 7)),
+])  # fmt: skip
+def test_attention_is_there_to_be_drawn(variant, size):
+    """Weights [B, heads, asking, asked] that sum to 1, with nothing for what is masked."""
+    model, params, _ = network(variant)
+    shown = PointSets(pad(HISTORY, SEEN, 0), SEEN)
+    apply = jax.jit(lambda params: model.apply(
+        params, pad(X, MASK, 0), TIME, mask=MASK, history=shown, mutable="intermediates"
+    )[1])
+    layers = jax.tree.leaves(apply(params))
+    assert len(layers) == (2 if "transformer" in variant else 1)
+    asked = {7: MASK, 6: SEEN}[size[-1]]
+    if variant == "history":  # a token that is always there stands first
+        asked = np.pad(SEEN, ((0, 0), (1, 0)), constant_values=True)
+    for weights in layers:
+        assert weights.shape == (B, *size)
+        np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
+        looked_at = np.asarray(weights).max(axis=(1, 2)) > 0
+        np.testing.assert_array_equal(looked_at, asked)
+
+
+# ---------------------------------------------------------------- labels
+
+
+def named_part(variant):
+    """What a label is told to: the prior of latents where there is one, else the denoiser."""
+    model, params, apply = network(variant)
+    if model.latent_dim:
+        z = normal(5, B, 1, model.latent_dim)
+        return lambda label: np.asarray(apply(params, z, TIME, label=label, method="prior"))
+    return lambda label: call(variant, label=label, seen=np.zeros_like(SEEN))
+
+
+@EVERY
+def test_a_label_is_heard_and_minus_one_is_none(variant):
+    part = named_part(variant)
+    unnamed = part(np.full(B, -1))
+    same(part(None) if variant == "set_latent" else call_bare(variant), unnamed)
+    answers = [unnamed] + [part(np.full(B, k)) for k in range(NUM_LABELS)]
+    for i, answer in enumerate(answers):
+        for other in answers[:i]:
+            assert distance(answer, other).min() > 1e-3
+    # each set its own
+    mixed = part(np.array([-1, 2, 0]))
+    same(mixed, np.stack([answers[0][0], answers[3][1], answers[1][2]]))
+
+
+@EVERY
+def test_without_labels_none_is_looked_at(variant):
+    model, params, apply = network(variant, num_labels=0)
+    assert "label" not in params["params"]
+    run = lambda label: model.apply(params, X, TIME, history=PointSets(HISTORY), label=label)
+    program = jax.make_jaxpr(run)(LABEL).jaxpr
+    (label,) = program.invars
+    assert not any(label in equation.invars for equation in program.eqns)
+
+
+@pytest.mark.parametrize("variant", ["fourier_mlp", "seq2seq", "set_latent"])
+def test_the_table_of_labels_is_trained(variant):
+    """Rows that were used get a gradient, "unnamed" among them, and the others none."""
+    model, params, _ = network(variant)
+    method, x = ("prior", normal(5, B, 1, 6)) if model.latent_dim else (None, X)
+
+    @jax.jit
+    def slope(params, label):
+        loss = lambda p: (model.apply(p, x, TIME, label=label, method=method) ** 2).sum()
+        return jax.grad(loss)(params)["params"]["label"]["table"]["embedding"]
+
+    used = np.abs(slope(params, np.array([1, -1, 1]))).max(1) > 1e-6
+    np.testing.assert_array_equal(used, [False, True, False, True])
+
+
+# ---------------------------------------------------------------- one latent per set
+
+
+def encode(points, seen=None):
+    model, params, apply = network("set_latent")
+    return np.asarray(apply(params, PointSets(points, seen), method="encode"))
+
+
+def test_a_latent_is_of_the_set_and_not_of_its_order():
+    z = encode(HISTORY)
+    assert z.shape == (B, 1, 6) and network("set_latent")[0].latent_dim == 6
+    same(encode(HISTORY[:, [1, 3, 0, 2]]), z)
+    same(encode(pad(HISTORY, SEEN, np.nan), SEEN), z)
+    np.testing.assert_allclose(z.mean(-1), 0, atol=1e-6)
+    np.testing.assert_allclose(z.var(-1), 1, atol=1e-3)
+    assert distance(encode(HISTORY + 0.5), z).min() > 1e-2
+    # a set repeated is the same density: only the mean over points counts
+    same(encode(np.concatenate([HISTORY, HISTORY], axis=1)), z)
+
+
+def test_points_are_denoised_given_the_latent():
+    model, params, apply = network("set_latent")
+    by_history = apply(params, X, TIME, history=PointSets(HISTORY), label=LABEL)
+    same(apply(params, X, TIME, latent=encode(HISTORY)), by_history)
+    assert distance(apply(params, X, TIME, latent=encode(HISTORY)[::-1]), by_history)[0] > 1e-2
+
+
+def test_the_prior_denoises_latents_of_each_set_alone():
+    model, params, apply = network("set_latent")
+    z = normal(5, B, 1, 6)
+    out = apply(params, z, TIME, label=LABEL, method="prior")
+    assert out.shape == z.shape
+    for b in range(B):
+        one = slice(b, b + 1)
+        alone = apply(params, z[one], TIME[one], label=LABEL[one], method="prior")
+        same(alone, out[one])
+    assert distance(out, apply(params, z, TIME + 0.1, label=LABEL, method="prior")).min() > 1e-3
+
+
+# ---------------------------------------------------------------- cost
+
+
+def array_sizes(jaxpr):
+    """Sizes of all arrays that a program makes, its inner programs included."""
+    for equation in jaxpr.eqns:
+        yield from (int(np.prod(v.aval.shape)) for v in equation.outvars)
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from array_sizes(inner)
+
+
+def program_sizes(variant, num_points):
+    model, _, _ = network(variant)
+    x = jax.ShapeDtypeStruct((1, num_points, 2), jnp.float32)
+    time = jax.ShapeDtypeStruct((1,), jnp.float32)
+    program = jax.make_jaxpr(model.apply)(init_shapes(model), x, time)
+    return list(array_sizes(program.jaxpr))
+
+
+def test_inducing_points_make_the_cost_linear():
+    """4,096 points: no array of pairs, and twice the numbers of 2,048."""
+    large, half = (program_sizes("set_transformer", n) for n in (4096, 2048))
+    assert max(large) < 4096 * 200
+    assert sum(large) < 2.001 * sum(half)
+    full = program_sizes("set_transformer, full attention", 4096)
+    assert max(full) == 2 * 4096**2  # two heads
+
+
+@EVERY
+def test_memory_per_point_is_a_sane_number(variant):
+    small, wide = (
+        make_model(variant_config(variant, hidden_dim=h)).floats_per_point for h in (16, 160)
+    )
+    assert isinstance(small, int) and 16 <= small < 10_000
+    assert wide - small >= 144
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize("changes, num_labels, message", [
+    (dict(name="unet"), 0, "config.model.name = 'unet': must be one of fourier_mlp, "),
+    (dict(name="history", num_heads=3), 0,
+     "config.model.num_heads = 3: must be a divisor of config.model.hidden_dim = 16"),
+    (dict(name="set_transformer", num_heads=0), 0,
+     "config.model.num_heads = 0: must be a divisor of config.model.hidden_dim = 16"),
+    (dict(name="set_transformer", num_heads=5), 0, "config.model.num_heads = 5: must be a divisor"),
+    (dict(name="set_transformer", num_inducing=-1), 0,
+     "config.model.num_inducing = -1: must be 0 (full attention) or more"),
+    (dict(name="set_latent", latent_dim=1), 0, "config.model.latent_dim = 1: must be at least 2"),
+    (dict(name="seq2seq", teacher_forcing=1.5), 0,
+     "config.model.teacher_forcing = 1.5: must be between 0 and 1"),
+    (dict(name="seq2seq", teacher_forcing=-0.1), 0, "config.model.teacher_forcing = -0.1: must be"),
+    (dict(name="seq2seq", teacher_forcing=float("nan")), 0,
+     "config.model.teacher_forcing = nan: must be"),
+    *[(dict(name=name, labels=True), 0,
+       "config.model.labels = True: must be False for data without labels") for name in MODELS],
+    *[(dict(name=name, hidden_dim=0), 0, "config.model.hidden_dim = 0: must be at least 1")
+      for name in MODELS],
+])  # fmt: skip
+def test_a_bad_model_is_named(changes, num_labels, message):
+    with pytest.raises(UserError) as error:
+        make_model(model_config(**changes), num_labels)
+    assert str(error.value).startswith(message)
+
+
+def test_labels_are_told_only_when_asked_for():
+    for name in MODELS:
+        assert make_model(model_config(name=name), 7).num_labels == 0
+        assert make_model(model_config(name=name, labels=True), 7).num_labels == 7

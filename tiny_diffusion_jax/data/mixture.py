@@ -1,0 +1,137 @@
+"""A mixture: every set comes whole from one of several densities, and nobody says from which.
+
+The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv".
+"""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.data.shapes import SHAPES
+from tiny_diffusion_jax.errors import UserError, require, require_choice
+
+TABLES = (".csv", ".tsv", ".npy", ".npz")
+
+
+def build(config, builders: dict[str, Callable]) -> Dataset:
+    """The mixture of `config.members` with probabilities `config.weights`, "" for equal ones.
+
+    p({x_1..x_N}) = sum_k w_k prod_n p_k(x_n): the member is drawn once per set and is its label.
+    `config.align`: each member is brought to mean 0 and mean variance 1, else it keeps its units.
+    builders: of the single densities, by name; jitter is uniform within a pixel for pictures and
+    Gaussian of `config.jitter_std` for tables.
+    Raises `UserError` for an unknown member, weights that are no probabilities, an unknown order.
+    """
+    names = [name.strip() for name in config.members.split("+")]
+    weights = parse_weights(config.weights, names)
+    require_choice("config.data.order", config.order, ("shuffled", "sequential"))
+    # Without `align`, the members' own moments are needed only for those of the mixture.
+    measured = config.align or config.normalize
+    alone = [_build_member(config, name, measured, builders) for name in names]
+
+    shift, scale = jnp.zeros(2), jnp.ones(())
+    if config.normalize and not config.align:
+        shift, scale = _pooled_moments(alone, weights)
+    members = [_aligned(member) for member in alone] if config.align else alone
+    members = tuple(member.replace(shift=shift, scale=scale) for member in members)
+    sources = [source for source in _distinct(alone, "source") if source != "analytic"]
+    titles = tuple(member.title for member in members)
+    mixture = Dataset(
+        draw=None, shift=shift, scale=scale, members=members, title=" + ".join(titles),
+        source=", ".join(sources) or "analytic", notice="; ".join(_distinct(alone, "notice")),
+        num_labels=len(members), label_names=titles, sequential=config.order == "sequential",
+    )  # fmt: skip
+    return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # which gives it its draw
+
+
+def parse_weights(text: str, names: list[str]) -> np.ndarray:
+    """f64[K] probabilities of K members from "0.3+0.7", or equal ones from ""."""
+    if not text.strip():
+        return np.full(len(names), 1 / len(names))
+
+    def check(condition, allowed):
+        require(condition, "config.data.weights", text, allowed)
+
+    try:
+        weights = np.array([float(part) for part in text.split("+")])
+    except ValueError:
+        check(False, "numbers joined by +, as '0.3+0.7', or '' for equal ones")
+    check(len(weights) == len(names), f"{len(names)} numbers, one for each member")
+    check(bool((weights > 0).all() and np.isfinite(weights).all()), "positive numbers")
+    check(abs(weights.sum() - 1) <= 1e-6, f"numbers of sum 1, not {weights.sum():.7g}")
+    return weights / weights.sum()
+
+
+def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
+    fields = parse_member(name, config.members)
+    member = config.copy_and_resolve_references()
+    member.update(normalize=normalize, **fields)
+    try:
+        dataset = builders[fields["name"]](member)
+    except UserError as error:  # it names the field that is at fault, but not the member
+        raise UserError(f"config.data.members = {config.members!r}: {name!r}: {error}") from error
+    if fields.get("index"):
+        dataset = dataset.replace(title=f"{dataset.title} #{fields['index']}")
+    return dataset
+
+
+def parse_member(name: str, members: str) -> dict:
+    """The fields of `config.data` that ask for one member by the name it has in `members`."""
+    if name in SHAPES:
+        return {"name": name}
+    head, *numbers = name.split(":")
+    if head == "mnist":
+        place = f"config.data.members = {members!r}: {name!r}"
+        if not 1 <= len(numbers) <= 2 or not all(n.isdecimal() for n in numbers):
+            raise UserError(f"{place}: must be mnist:DIGIT or mnist:DIGIT:INDEX")
+        digit, index = map(int, (*numbers, 0)[:2])
+        if digit > 9:
+            raise UserError(f"{place}: must be a digit of 0..9")
+        return {"name": "mnist", "digit": digit, "index": index, "jitter": "uniform"}
+    path = Path(name).expanduser()
+    if path.suffix.lower() in TABLES:
+        return {"name": "points", "path": name, "jitter": "gaussian"}
+    if name and (path.suffix or path.exists()):
+        return {"name": "image", "path": name, "jitter": "uniform"}
+    known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, or a file"
+    raise UserError(
+        f"config.data.members = {members!r}: {name!r}: must be one of {known}, joined by +"
+    )
+
+
+def _pooled_moments(members: list[Dataset], weights: np.ndarray):
+    """shift = sum_k w_k m_k; scale^2 = sum_k w_k (s_k^2 + |m_k - shift|^2 / 2)."""
+    means = np.array([member.shift for member in members], np.float64)
+    scales = np.array([member.scale for member in members], np.float64)
+    shift = weights @ means
+    scale = math.sqrt(weights @ (scales**2 + ((means - shift) ** 2).mean(1)))
+    return jnp.asarray(shift, jnp.float32), jnp.asarray(scale, jnp.float32)
+
+
+def _aligned(member: Dataset) -> Dataset:
+    """`member`, drawn at mean 0 and mean variance 1: its own normalised units."""
+    shift, scale = member.shift, member.scale
+    log_prob = member.log_prob
+    return member.replace(
+        draw=Partial(_draw_aligned, member.draw, shift, scale),
+        log_prob=log_prob and Partial(_aligned_log_prob, log_prob, shift, scale),
+    )  # fmt: skip
+
+
+def _draw_aligned(draw, shift, scale, key, num_sets: int, num_points: int) -> PointSets:
+    sets = draw(key, num_sets, num_points)
+    return sets._replace(points=(sets.points - shift) / scale)
+
+
+def _aligned_log_prob(log_prob, shift, scale, points):
+    """log p(z) = log p(x) + 2 log scale at x = z scale + shift: areas shrink by scale^2."""
+    return log_prob(points * scale + shift) + 2 * jnp.log(scale)
+
+
+def _distinct(members: list[Dataset], field: str) -> list[str]:
+    return list(dict.fromkeys(filter(None, (getattr(member, field) for member in members))))

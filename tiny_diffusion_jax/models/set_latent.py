@@ -1,0 +1,80 @@
+"""One latent per set: an encoder that ignores order, a point-wise decoder, a prior over latents.
+
+    z = encoder({x_i}),    p(X) = int p(z) prod_i p(x_i | z) dz
+
+which is de Finetti's form of every exchangeable law. All three parts are diffusion or feed it: the
+decoder denoises points given z, the prior denoises z itself with the same loss and samplers.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.models.embeddings import LabelEmbedding, sinusoidal
+from tiny_diffusion_jax.models.fourier_mlp import TIME_MAX_PERIOD, FourierTrunk
+from tiny_diffusion_jax.models.history import pool, read_history
+
+
+class SetLatent(nn.Module):
+    """`encode` points to z f32[B, 1, D]; `prior` denoises z; a call denoises points given z.
+
+    A call takes z as `latent`, or makes it from `history`, points of the same set.
+    """
+
+    trunk: FourierTrunk
+    latent_dim: int = 16
+    latent_noise: float = 0.1  # blurs z in training, so that the decoder forgives the prior
+    num_labels: int = 0
+
+    per_point = False
+    history = "same_set"
+
+    @property
+    def floats_per_point(self) -> int:
+        """As the trunk's: given z, points are denoised alone."""
+        return self.trunk.floats_per_point + 2 * self.trunk.hidden_dim
+
+    def setup(self):
+        size = self.trunk.hidden_dim
+        self.from_points = nn.Dense(size)
+        self.encoder_blocks = [nn.Dense(size) for _ in range(2)]
+        self.to_latent = nn.Dense(self.latent_dim)
+        self.from_latent = nn.Dense(size)
+        self.label = LabelEmbedding(self.num_labels, size)
+        self.prior_in = nn.Dense(2 * size)
+        self.prior_time = nn.Dense(2 * size)
+        self.prior_label = nn.Dense(2 * size)
+        self.prior_blocks = [nn.Dense(2 * size) for _ in range(3)]
+        self.prior_out = nn.Dense(self.latent_dim)
+
+    def encode(self, history) -> jax.Array:
+        """z f32[B, 1, D] of points f32[B, M, 2]: its D numbers have mean 0 and variance 1."""
+        points, there = read_history(history, len(history.points))
+        h = nn.gelu(self.from_points(self.trunk.features(points)))
+        for block in self.encoder_blocks:
+            h = h + nn.gelu(block(h))
+        z = self.to_latent(pool(h, there))
+        z = z - z.mean(-1, keepdims=True)
+        return (z * jax.lax.rsqrt((z**2).mean(-1, keepdims=True) + 1e-4))[:, None]
+
+    def prior(self, z_t, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+        """The prior's network: z_t f32[B, 1, D] and time f32[B] to f32[B, 1, D]."""
+        clock = sinusoidal(time[:, None], self.trunk.time_frequencies, self.trunk.time_scale,
+                           TIME_MAX_PERIOD)  # fmt: skip
+        h = self.prior_in(z_t[:, 0]) + self.prior_time(clock)
+        named = self.label(label, len(z_t))
+        h = h if named is None else h + self.prior_label(named)
+        for block in self.prior_blocks:
+            h = h + block(nn.gelu(h))
+        return self.prior_out(h)[:, None]
+
+    def __call__(
+        self, x, time, *, history=None, label=None, mask=None, target=None, latent=None
+    ) -> jax.Array:
+        if latent is None:
+            no_points = PointSets(jnp.zeros((len(x), 0, 2)))
+            latent = self.encode(no_points if history is None else history)
+        if self.is_initializing():
+            self.prior(latent, time, label=label)
+        return self.trunk(x, time, per_set=nn.gelu(self.from_latent(latent[:, 0])))

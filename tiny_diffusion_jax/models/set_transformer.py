@@ -1,0 +1,104 @@
+"""The joint denoiser: attention across the noisy points of a set, the same for any order of them.
+
+It learns the score of p_t(X) of the whole set, which a set from one of several densities needs:
+while noise is strong the points agree on a member, and then each finds its place in it.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.models.embeddings import LabelEmbedding
+from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
+
+MLP_RATIO = 3  # width of a block's hidden layer over that of its stream
+
+
+def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
+    """softmax(q k^T / sqrt(d)) v over `heads` heads, and the weights f32[B, heads, N, M].
+
+    q f32[B, N, D], k and v f32[B, M, D], mask bool[B, M]: False is not looked at.
+    """
+    q, k, v = (a.reshape(*a.shape[:2], heads, -1) for a in (q, k, v))
+    logits = jnp.einsum("bnhd,bmhd->bhnm", q * q.shape[-1] ** -0.5, k)
+    if mask is not None:
+        logits = jnp.where(mask[:, None, None], logits, -1e9)
+    weights = jax.nn.softmax(logits, axis=-1)
+    out = jnp.einsum("bhnm,bmhd->bnhd", weights, v)
+    return out.reshape(*out.shape[:2], -1), weights
+
+
+def unit(x: jax.Array) -> jax.Array:
+    """x over its root mean square (RMSNorm without a gain, arXiv 1910.07467)."""
+    return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
+
+
+class SetBlock(nn.Module):
+    """h += g(c) W_out [attention, gelu(u)],    [q, k, v, u] = W_in (unit(h) a(c) + b(c)).
+
+    Attention and MLP side by side share one matrix in and one out (arXiv 2302.05442, section 2.1):
+    few large products. c f32[B, C] is time and label (adaptive norm, arXiv 2212.09748). With
+    `num_inducing` > 0 the points are first read by that many learned queries and then read those,
+    at a cost linear in N (induced set attention, arXiv 1810.00825); 0 is full attention.
+    """
+
+    num_heads: int
+    num_inducing: int
+
+    @nn.compact
+    def __call__(self, h: jax.Array, c: jax.Array, mask=None) -> jax.Array:
+        num_sets, num_points, size = h.shape
+        zero = nn.initializers.zeros
+        adapt = nn.Dense(3 * size, kernel_init=zero, name="adapt")(c)[:, None]
+        scale, shift, gate = jnp.split(adapt, 3, axis=-1)
+        x = unit(h) * (1 + scale) + shift
+        inside = nn.Dense((3 + MLP_RATIO) * size, name="inside")(x.reshape(-1, size))
+        inside = inside.reshape(num_sets, num_points, -1)
+        q, k, v, u = jnp.split(inside, (size, 2 * size, 3 * size), axis=-1)
+        if self.num_inducing:
+            shape = (self.num_inducing, size)
+            asking = self.param("inducing", nn.initializers.normal(1.0), shape)
+            asking = jnp.broadcast_to(asking, (num_sets, *shape))
+            told, weights = attend(asking, k, v, self.num_heads, mask)
+            told = unit(told + nn.Dense(size, name="told")(nn.gelu(told)))
+            k, v = jnp.split(nn.Dense(2 * size, name="retold")(told), 2, axis=-1)
+            read, _ = attend(q, k, v, self.num_heads)
+        else:
+            read, weights = attend(q, k, v, self.num_heads, mask)
+        self.sow("intermediates", "attention", weights)
+        out = jnp.concatenate([read, nn.gelu(u)], axis=-1).reshape(num_sets * num_points, -1)
+        out = nn.Dense(size, name="outside")(out).reshape(num_sets, num_points, size)
+        return h + (1 + gate) * out
+
+
+class SetTransformer(nn.Module):
+    """Fourier features of the points, `num_blocks` of `SetBlock`, a linear map to the output."""
+
+    trunk: FourierTrunk
+    num_heads: int = 4
+    num_inducing: int = 32
+    num_labels: int = 0
+
+    per_point = False
+    history = ""
+    latent_dim = 0
+
+    @property
+    def floats_per_point(self) -> int:
+        """Of full attention, for sets of 256 points."""
+        return (6 + 2 * MLP_RATIO) * self.trunk.hidden_dim + 256 * self.num_heads
+
+    @nn.compact
+    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+        size = self.trunk.hidden_dim
+        num_sets, num_points, _ = x.shape
+        if mask is not None:
+            x = jnp.where(mask[..., None], x, 0)
+        c = nn.Dense(size, name="from_time")(self.trunk.time_features(time))
+        named = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
+        c = nn.gelu(c if named is None else c + named)
+        h = nn.Dense(size, name="from_features")(self.trunk.features(x.reshape(-1, 2)))
+        h = h.reshape(num_sets, num_points, size)
+        for i in range(self.trunk.num_blocks):
+            h = SetBlock(self.num_heads, self.num_inducing, name=f"block_{i}")(h, c, mask)
+        return nn.Dense(2, name="to_output")(unit(h).reshape(-1, size)).reshape(x.shape)
