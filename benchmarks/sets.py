@@ -34,13 +34,15 @@ def save(name: str, rows) -> None:
 # ---------------------------------------------------------------- quality
 
 
-def quality(members: str, models: list[str]) -> None:
+def quality(members: str, models: list[str], steps: int | None) -> None:
     """Trains and measures each model by main.py; a table of them all."""
     file = "sets_quality_" + members.replace("+", "_").replace(":", "")
     path = RESULTS / f"{file}.json"
     rows = json.loads(path.read_text()) if path.exists() else {}
     for model in models:
         command = [f"--config=configs/mixture.py:{members}", f"--config.model.name={model}"]
+        if steps:
+            command.append(f"--config.train.steps={steps}")
         subprocess.run([sys.executable, "main.py", *command], cwd=ROOT, check=True)
         workdir = ROOT / "runs" / f"mixture_{members.replace(':', '')}_{model}"
         result = json.loads((workdir / "metrics.json").read_text())
@@ -248,10 +250,11 @@ def main() -> None:
     parser.add_argument("what", choices=("quality", "growth", "speed", "cost"))
     parser.add_argument("--members", default="dino+moons")
     parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--steps", type=int, help="of training, in place of the config's")
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs/mixture_dino+moons_history")
     options = parser.parse_args()
     if options.what == "quality":
-        return quality(options.members, options.models.split(","))
+        return quality(options.members, options.models.split(","), options.steps)
     if options.what == "growth":
         return growth(options.workdir)
     return speed() if options.what == "speed" else cost()

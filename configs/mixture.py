@@ -34,12 +34,12 @@ SETTINGS = {
     "fourier_mlp": {"train.steps": 20_000, "train.num_sets": 64, "train.num_points": 16},
     "seq2seq": {"train.steps": 600, "train.num_sets": 16, "train.num_points": 256},
     "attention_v1": {
-        "train.steps": 10_000, "train.num_sets": 64, "train.num_points": 16,
+        "train.steps": 10_000, "train.num_sets": 16, "train.num_points": 64,
         "train.max_history": 250, "train.history_drop": 0.0, "sample.first_block": 250,
         "sample.growth": 1.0,
     },
     "attention_v2": {
-        "train.steps": 10_000, "train.num_sets": 64, "train.num_points": 16,
+        "train.steps": 10_000, "train.num_sets": 16, "train.num_points": 64,
         "train.max_history": 250, "train.history_drop": 0.7, "sample.first_block": 250,
         "sample.growth": 1.0, "sample.guidance_scale": 1.7,
     },

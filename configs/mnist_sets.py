@@ -23,7 +23,7 @@ def get_config(digits: str = "", model: str = "set_transformer"):
     config.model.hidden_dim = 64
     config.model.num_blocks = 4
     config.model.num_inducing = 0
-    config.train.steps = 30_000
+    config.train.steps = 28_000
     config.train.num_sets = 64
     config.train.num_points = 64
     config.train.learning_rate = 2e-3

@@ -59,6 +59,6 @@ def run(*arguments: str) -> Result:
         for name in list(flags.FLAGS):
             if name.startswith("config."):
                 delattr(flags.FLAGS, name)
-            elif name in ("config", "workdir", "mode"):
+            elif name in ("config", "workdir", "mode", "points"):
                 flags.FLAGS[name].unparse()
     return Result(code, out.getvalue(), err.getvalue())

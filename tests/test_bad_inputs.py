@@ -47,7 +47,7 @@ COMMAND = {
     "argument missing for a table": ([config("points")], "configs/points.py: name a table"),
     "option unknown": (
         [MOONS, "--config.data.bla=1"],
-        "--config.data.bla: no such option; config.data has array, cache_dir, columns"),
+        "--config.data.bla: no such option; config.data has align, array, cache_dir, columns"),
     "option unknown at the top": ([MOONS, "--config.bla=1"], "--config.bla: no such option; conf"),
     "option below a value": (
         [MOONS, "--config.train.steps.x=1"],
@@ -73,7 +73,15 @@ COMMAND = {
     "word without a flag": ([MOONS, "train"], "'train' is not a flag; flags start with --"),
     "mode unknown": (
         [MOONS, "--mode=dance"],
-        "--mode = 'dance': must be one of train, sample, evaluate, list"),
+        "--mode = 'dance': must be one of train, sample, evaluate, complete, list"),
+    "points without completing": (
+        [MOONS, "--points={files}/good.csv"], "--points goes with --mode=complete: a table of"),
+    "completing without points": (
+        [config("mixture"), "--mode=complete"], "--points goes with --mode=complete: a table of"),
+    "model unknown to a config": (
+        [config("mixture"), "--config.model.name=mamba"],
+        "config.model.name = 'mamba': must be one of fourier_mlp, history, set_transformer, set_"),
+    "seed's digit": ([config("seed/digit:ten")], "digit.py:ten: must be a digit, 0..9"),
 }  # fmt: skip
 
 OPTIONS = {  # option: (value, what is allowed)
@@ -95,7 +103,14 @@ OPTIONS = {  # option: (value, what is allowed)
     "model.num_blocks": (-1, "must be 0 or more"),
     "model.num_frequencies": (0, "must be at least 1"),
     "model.scale": (float("nan"), "must be above 0"),
+    "model.labels": (True, "must be False for data without labels"),
     "train.steps": (-5, "must be"),
+    "train.min_points": (9, "must be at most config.train.num_points = 8"),
+    "train.max_points": (-1, "must be at least 0"),
+    "train.min_history": (0, "must be at least 1"),
+    "train.max_history": (0, "must be at least config.train.min_history = 1"),
+    "train.history_drop": (1.5, "must be in [0, 1]"),
+    "train.label_drop": (-0.1, "must be in [0, 1]"),
     "train.num_sets": (0, "must be at least 1"),
     "train.num_points": (0, "must be at least 1"),
     "train.learning_rate": (0.0, "must be above 0"),
@@ -107,7 +122,7 @@ OPTIONS = {  # option: (value, what is allowed)
     "train.shards": (7, "must be a divisor of config.train.num_sets = 64"),
     "train.checkpoint_every": (0, "must be at least 1"),
     "train.keep": (0, "must be at least 1"),
-    "sample.sampler": ("euler9", "must be one of ancestral, ddim, dpm++2m, heun"),
+    "sample.sampler": ("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun"),
     "sample.eta": (1.5, "must be between 0"),
     "sample.num_steps": (1001, "must be in 1..1000"),
     "sample.spacing": ("wide", "must be one of time, log_snr"),
@@ -115,6 +130,11 @@ OPTIONS = {  # option: (value, what is allowed)
     "sample.num_points": (0, "must be at least 1"),
     "sample.seed": (-1, "must be"),
     "sample.memory_mb": (0, "must be at least 1"),
+    "sample.label": (0, "must be -1 for a model without labels; train one with config.model."),
+    "sample.guidance_scale": (2.0, "must be 1 for a model without labels or history"),
+    "sample.first_block": (0, "must be at least 1"),
+    "sample.growth": (0.5, "must be a finite number, at least 1"),
+    "sample.redraw": (-1, "must be 0 or more"),
     "evaluate.seed": (-1, "must be"),
     "evaluate.num_projections": (0, "must be at least 1"),
     "evaluate.exact_points": (0, "must be at least 1"),
@@ -122,6 +142,8 @@ OPTIONS = {  # option: (value, what is allowed)
     "evaluate.heldout_points": (0, "must be at least 1"),
     "evaluate.density_size": (-1, "must be 0 or more"),
     "evaluate.frames": (-1, "must be 0 or more"),
+    "evaluate.max_sets": (1, "must be at least 2"),
+    "evaluate.guidance_scale": (float("nan"), "must be a finite number"),
 }  # fmt: skip
 
 MIXED = {
@@ -199,6 +221,119 @@ DATA = {
         [TABLE + "good.csv", "--config.data.jitter_std=inf"],
         "config.data.jitter_std = inf: must be a finite number, 0 or more"),
 }  # fmt: skip
+
+MEMBERS = {  # of a mixture: {option: value}, the line
+    "member unknown": (
+        "dino+heart", {},
+        "config.data.members = 'dino+heart': 'heart': must be one of moons, circle, line, "),
+    "member left out": ("dino+", {}, "config.data.members = 'dino+': '': must be one of moons, "),
+    "digit of a member": (
+        "mnist:12+moons", {},
+        "config.data.members = 'mnist:12+moons': 'mnist:12': must be a digit of 0..9"),
+    "digit of a member in words": (
+        "mnist:two", {}, "'mnist:two': must be mnist:DIGIT or mnist:DIGIT:INDEX"),
+    "weights in words": (
+        "dino+moons", {"data.weights": "0.5+half"},
+        "config.data.weights = '0.5+half': must be numbers joined by +, as '0.3+0.7', or ''"),
+    "weights too few": (
+        "dino+moons+circle", {"data.weights": "0.5+0.5"},
+        "config.data.weights = '0.5+0.5': must be 3 numbers, one for each member"),
+    "weights of another sum": (
+        "dino+moons", {"data.weights": "0.5+0.6"},
+        "config.data.weights = '0.5+0.6': must be numbers of sum 1, not 1.1"),
+    "weights below 0": (
+        "dino+moons", {"data.weights": "-0.5+1.5"},
+        "config.data.weights = '-0.5+1.5': must be positive numbers"),
+    "order": (
+        "dino+moons", {"data.order": "random"},
+        "config.data.order = 'random': must be one of shuffled, sequential"),
+    "label of no member": (
+        "dino+moons", {"model.labels": True, "sample.label": 2},
+        "config.sample.label = 2: must be in 0..1, "),
+    "label below all": (
+        "dino+moons", {"model.labels": True, "sample.label": -3},
+        "config.sample.label = -3: must be a label, "),
+    "label for a model without": (
+        "dino+moons", {"sample.label": 1}, "config.sample.label = 1: must be -1 for a model with"),
+    "guidance to no label": (
+        "dino+moons", {"sample.guidance_scale": 2.0},
+        "config.sample.guidance_scale = 2.0: must be 1 for a model without labels or history"),
+    "guidance without the label": (
+        "dino+moons", {"sample.guidance_scale": 2.0, "model.labels": True, "sample.label": -2},
+        "config.sample.guidance_scale = 2.0: must be 1 without a label to guide to: set config."),
+    "guidance of a latent": (
+        "dino+moons", {"sample.guidance_scale": 2.0, "model.name": "set_latent"},
+        "config.sample.guidance_scale = 2.0: must be 1 for a model without labels or history"),
+    "guidance nan": (
+        "dino+moons", {"sample.guidance_scale": float("nan"), "model.name": "history"},
+        "config.sample.guidance_scale = nan: must be a finite number"),
+    "heads": (
+        "dino+moons", {"model.num_heads": 5},
+        "config.model.num_heads = 5: must be a divisor of config.model.hidden_dim = 64"),
+    "heads of a history": (
+        "dino+moons", {"model.num_heads": 0, "model.name": "history"},
+        "config.model.num_heads = 0: must be a divisor of config.model.hidden_dim = 128"),
+    "inducing points": (
+        "dino+moons", {"model.num_inducing": -1},
+        "config.model.num_inducing = -1: must be 0 (full attention) or more"),
+    "latent of one number": (
+        "dino+moons", {"model.latent_dim": 1, "model.name": "set_latent"},
+        "config.model.latent_dim = 1: must be at least 2"),
+    "blur of the latent": (
+        "dino+moons", {"model.latent_noise": -0.1, "model.name": "set_latent"},
+        "config.model.latent_noise = -0.1: must be 0 or more"),
+    "teacher forcing": (
+        "dino+moons", {"model.teacher_forcing": 2.0, "model.name": "seq2seq"},
+        "config.model.teacher_forcing = 2.0: must be between 0 and 1"),
+    "one point tells no member": (
+        "dino+moons", {"sample.num_points": 1},
+        "config.sample.num_points = 1: must be at least 2, for a set to be told apart"),
+    "too large for full attention": (
+        "dino+moons", {"model.num_inducing": 0, "sample.num_points": 4097},
+        "config.sample.num_points = 4097: must be at most 4096 for full attention; "
+        "config.model.num_inducing = 16 takes any number"),
+    "too large to train full attention": (
+        "dino+moons", {"model.num_inducing": 0, "train.num_points": 4097},
+        "config.train.num_points = 4097: must be at most 4096 for full attention; config.model."),
+    "growing too large for full attention": (
+        "dino+moons", {"model.num_inducing": 0, "train.max_points": 8192},
+        "config.train.max_points = 8192: must be at most 4096 for full attention; config.model."),
+    "too long a sequence": (
+        "dino+moons", {"model.name": "seq2seq", "sample.num_points": 5000},
+        "config.sample.num_points = 5000: must be at most 4096 for this model"),
+}  # fmt: skip
+
+DIGITS = [config("mnist_sets"), "--config.data.source=digits"]
+SETS = {name: ([config(f"mixture:{members}"),
+                *(f"--config.{option}={value}" for option, value in options.items())], line)
+        for name, (members, options, line) in MEMBERS.items()} | {
+    "label of no digit": (
+        [*DIGITS, "--config.sample.label=10"], "config.sample.label = 10: must be in 0..9, "),
+    "digits": (
+        [config("mnist_sets:0x")], "config.data.digits = '0x': must be digits such as '017', or"),
+    "one set is not compared": (
+        [*DIGITS, "--config.sample.num_sets=1"],
+        "config.sample.num_sets = 1: must be at least 2, to be compared with real sets; --mode="),
+}  # fmt: skip
+
+COMPLETE = {name: ([config("mixture"), "--mode=complete", *arguments], line)
+            for name, (arguments, line) in {
+    "points missing": (
+        ["--points={files}/no.csv"], "no.csv': must be an existing file"),
+    "points of no kind": (["--points="], "--points = '': must be a .csv, .tsv, .npy or .npz file"),
+    "points with NaN": (
+        ["--points={files}/nan.csv"],
+        "nan.csv': line 3, column 'y' holds 'nan': must be a finite number"),
+    "points enough": (
+        ["--points={files}/good.csv", "--config.sample.num_points=3"],
+        "--points: number of points = 3: must be in 1..2, fewer than config.sample.num_points = 3"),
+    "points do not see each other": (
+        ["--points={files}/good.csv", "--config.model.name=fourier_mlp"],
+        "config.model.name = 'fourier_mlp': must be a model whose points see each other, to"),
+    "points before a run": (
+        ["--points={files}/good.csv", "--workdir={files}/none"],
+        "none': holds no run; train one first, --mode=train"),
+}.items()}  # fmt: skip
 
 FOLDERS = {
     "workdir empty": ([MOONS, "--workdir="], "--workdir = '': must be the path of a folder"),
@@ -281,6 +416,9 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "more steps than levels": (
         [*RUN, "--mode=sample", "--config.sample.num_steps=2000"],
         "config.sample.num_steps = 2000: must be in 1..1000", None),
+    "completing what is drawn point by point": (
+        [*RUN, "--mode=complete", "--points=table.csv"],
+        "config.model.name = 'fourier_mlp': must be a model whose points see each other", None),
     "no points": (
         [*RUN, "--mode=evaluate", "--config.sample.num_points=0"],
         "config.sample.num_points = 0: must be at least 1", None),
@@ -344,12 +482,13 @@ def refuses(arguments, line, *folders) -> None:
     assert contents(*folders) == before
 
 
-TABLE_OF_ALL = COMMAND | MIXED | DATA | FOLDERS | {
+TABLE_OF_ALL = COMMAND | MIXED | DATA | SETS | COMPLETE | FOLDERS | {
     option: ([MOONS, f"--config.{option}={value}"], f"config.{option} = {value!r}: {allowed}")
     for option, (value, allowed) in OPTIONS.items()
 }
 
-assert len(TABLE_OF_ALL) == sum(map(len, (COMMAND, MIXED, DATA, FOLDERS, OPTIONS)))
+assert len(TABLE_OF_ALL) == sum(
+    map(len, (COMMAND, MIXED, DATA, SETS, COMPLETE, FOLDERS, OPTIONS)))
 
 
 @pytest.mark.parametrize("arguments, line", TABLE_OF_ALL.values(), ids=TABLE_OF_ALL)
@@ -357,6 +496,17 @@ def test_a_mistake_is_one_line(arguments, line, files, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     refuses([a.replace("{files}", str(files)) for a in arguments], line, files, tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_what_needs_no_data_is_checked_before_they_are_read(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tiny_diffusion_jax.data.build", lambda _: pytest.fail("read the data"))
+    checked = [mistake for mistake in TABLE_OF_ALL.values() if mistake[1].startswith(
+        ("config.seed", "config.model", "config.train", "config.sample", "config.evaluate",
+         "config.schedule", "config.diffusion", "--points"))]  # fmt: skip
+    assert len(checked) > 80
+    for arguments, line in checked:
+        refuses([a.replace("{files}", str(files)) for a in arguments], line, tmp_path)
 
 
 @pytest.mark.parametrize("arguments, line, damage", RUNS.values(), ids=RUNS)

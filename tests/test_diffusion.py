@@ -267,7 +267,7 @@ def test_prior_is_the_spread_of_the_last_level(name):
 # ---------------------------------------------------------------- the loss
 
 
-def network(params, x, time, mask=None, shift=0.0):
+def network(params, x, time, mask=None, target=None, shift=0.0):
     """A stand-in with an output that is anything but right."""
     return jnp.sin(3 * x) * params + time[:, None, None] + shift
 

@@ -10,11 +10,12 @@ import pytest
 from jax.tree_util import Partial
 from oracle import GaussianMixture, three_components
 
-from tiny_diffusion_jax import training
+from tiny_diffusion_jax import experiment, training
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import PointSets, make_dataset
+from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
 from tiny_diffusion_jax.diffusion import add_noise, loss_per_set, make_denoise, make_process
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.schedules import make_schedule
 
@@ -258,6 +259,287 @@ def test_the_start_is_the_same_in_weights_and_average():
     assert state.step == 0 and state.step.dtype == jnp.int32
 
 
+# ---------------------------------------------------------------- batches of sets that are shown
+
+
+@functools.cache
+def far_apart(num=2):
+    """Members at 100, 200, ... with a spread of 1; labels 0, 1, ..."""
+    def sample(center, key, n):
+        return center + jax.random.normal(key, (n, 2))
+
+    members = tuple(
+        make_dataset(single_density(Partial(sample, jnp.float32(100.0 * (k + 1)))), normalize=False)
+        for k in range(num)
+    )
+    whole = members[0].replace(draw=None, members=members, num_labels=num)
+    return whole.reweighted(jnp.full(num, 1 / num))
+
+
+def member_of(points):
+    """Of far_apart's, by coordinates."""
+    return np.round(np.asarray(points).mean(-1) / 100).astype(int) - 1
+
+
+def shares(sizes, last):
+    return np.array([np.mean(sizes == n) for n in range(last + 1)])
+
+
+def test_a_history_of_the_same_set_is_of_its_member_and_of_other_points():
+    plan = training.Plan(
+        64, 3, history="same_set", min_history=1, max_history=12, history_drop=0.25
+    )
+    batch = draw_batches(KEY, far_apart(), 100, 60, plan)
+    assert batch.x_0.shape == (60, 64, 3, 2) and batch.history.points.shape == (60, 64, 12, 2)
+    label = np.asarray(batch.label)
+    assert 0.45 < label.mean() < 0.55
+    np.testing.assert_array_equal(member_of(batch.x_0), np.stack([label] * 3, -1))
+    np.testing.assert_array_equal(member_of(batch.history.points), np.stack([label] * 12, -1))
+    both = np.concatenate([batch.x_0, batch.history.points], axis=2)
+    points = both.reshape(-1, 2)
+    assert len(np.unique(points, axis=0)) > 0.999 * len(points)  # no point twice, but by rounding
+    # the first points are shown: none in a quarter of the sets, else floor(exp(uniform))
+    mask = np.asarray(batch.history.mask)
+    sizes = mask.sum(-1)
+    assert (mask == (np.arange(12) < sizes[..., None])).all()
+    n = np.arange(1, 13)
+    expected = [0.25, *(0.75 * np.log((n + 1) / n) / np.log(13))]
+    np.testing.assert_allclose(shares(sizes, 12), expected, atol=0.03)
+    # a set's noise level, its member and how much it is shown have nothing to do with each other
+    for a, b in ((sizes, label), (sizes, np.asarray(batch.t)), (label, np.asarray(batch.t))):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.06
+
+
+@pytest.mark.parametrize("drop, smallest", [(0.0, 5), (1.0, 0)])
+def test_a_history_has_at_least_its_fewest_points(drop, smallest):
+    plan = training.Plan(32, 2, history="same_set", min_history=5, max_history=9, history_drop=drop)
+    sizes = np.asarray(draw_batches(KEY, dataset(), 100, 20, plan).history.mask).sum(-1)
+    assert sizes.min() == smallest and sizes.max() == (9 if drop == 0 else 0)
+    assert drop or set(np.unique(sizes)) == {5, 6, 7, 8, 9}
+
+
+def test_a_history_has_no_points_that_its_set_has_not():
+    """Of a set of 5 points all in all, 3 to denoise, at most 2 are shown."""
+    def draw(key, num_sets, num_points):
+        points = jax.random.normal(key, (num_sets, num_points, 2))
+        return PointSets(points, jnp.broadcast_to(jnp.arange(num_points) < 5, points.shape[:2]))
+
+    plan = training.Plan(8, 3, history="same_set", max_history=6, min_history=6)
+    short = make_dataset(Partial(draw), normalize=False)
+    batch = draw_batches(KEY, short, 100, 4, plan)
+    assert np.asarray(batch.mask).all() and batch.mask.shape == (4, 8, 3)
+    np.testing.assert_array_equal(np.asarray(batch.history.mask).sum(-1), 2)
+
+
+def test_the_previous_batch_is_the_history_of_the_next():
+    plan = training.Plan(4, 5, history="previous_batch", max_history=1000, history_drop=0.0)
+    batch = draw_batches(KEY, far_apart(), 100, 6, plan)
+    assert batch.x_0.shape == (6, 4, 5, 2) and batch.history.points.shape == (6, 4, 20, 2)
+    assert batch.label.shape == (6, 4) and batch.t.shape == (6, 4)
+    for step in range(1, 6):
+        before = np.asarray(batch.x_0[step - 1]).reshape(20, 2)
+        np.testing.assert_array_equal(batch.history.points[step], np.stack([before] * 4))
+    np.testing.assert_array_equal(member_of(batch.x_0), np.stack([batch.label] * 5, -1))
+    assert len(np.unique(batch.history.points[0, 0], axis=0)) == 20  # the first has one, too
+    assert np.asarray(batch.history.mask).all()
+    last = draw_batches(KEY, far_apart(), 100, 6, plan._replace(max_history=7))
+    np.testing.assert_array_equal(last.history.points, batch.history.points[:, :, -7:])
+
+
+def test_the_previous_batch_is_shown_to_all_or_none():
+    plan = training.Plan(4, 2, history="previous_batch", max_history=8, history_drop=0.7)
+    mask = np.asarray(draw_batches(KEY, dataset(), 100, 1000, plan).history.mask)
+    shown = mask[:, 0, 0]
+    np.testing.assert_array_equal(mask, np.broadcast_to(shown[:, None, None], mask.shape))
+    assert shown.mean() == pytest.approx(0.3, abs=0.06)  # four standard errors
+
+
+def test_set_sizes_are_log_uniform():
+    plan = training.Plan(64, 8, min_points=2)
+    mask = np.asarray(draw_batches(KEY, dataset(), 100, 60, plan).mask)
+    sizes = mask.sum(-1)
+    assert (mask == (np.arange(8) < sizes[..., None])).all()
+    n = np.arange(2, 9)
+    expected = [0, 0, *(np.log((n + 1) / n) / np.log(9 / 2))]
+    np.testing.assert_allclose(shares(sizes, 8), expected, atol=0.03)
+    # and never more than the data have
+    both = draw_batches(KEY, dataset(masked_draw), 100, 60, plan)
+    there = np.asarray(both.mask)
+    assert (there.sum(-1) <= np.asarray(both.label)).all()
+    assert (there == (np.arange(8) < there.sum(-1, keepdims=True))).all()
+
+
+def test_labels_are_dropped_as_often_as_asked():
+    plan = training.Plan(64, 1, label_drop=0.2)
+    batch = draw_batches(KEY, far_apart(3), 100, 60, plan)
+    label = np.asarray(batch.label)
+    assert np.mean(label == -1) == pytest.approx(0.2, abs=0.025)
+    told = label >= 0
+    np.testing.assert_array_equal(label[told], member_of(batch.x_0)[..., 0][told])
+    assert (np.asarray(draw_batches(KEY, far_apart(3), 100, 60, PLAN).label) >= 0).all()
+
+
+def test_latents_have_noise_of_their_own():
+    plan = training.Plan(64, 2, latent_dim=5, latent_noise=0.1)
+    batch = draw_batches(KEY, dataset(), 100, 30, plan)
+    eps, blur = np.asarray(batch.latent_eps), np.asarray(batch.latent_blur)
+    assert eps.shape == blur.shape == (30, 64, 1, 5)
+    assert eps.std() == pytest.approx(1.0, abs=0.03) and eps.mean() == pytest.approx(0, abs=0.04)
+    assert blur.std() == pytest.approx(0.1, abs=0.003)
+    assert abs(np.corrcoef(eps.ravel(), blur.ravel())[0, 1]) < 0.04
+    none = draw_batches(KEY, dataset(), 100, 3, PLAN)
+    assert none.latent_eps is None and none.latent_blur is None and none.history is None
+
+
+# ---------------------------------------------------------------- the plan of a block
+
+
+def plans(model=None, blocks=range(9), **changes):
+    config = train_config(**changes)
+    return [training.make_plan(config, model or small_model(), block) for block in blocks]
+
+
+def test_blocks_take_turns_at_the_sizes_of_sets():
+    options = dict(num_sets=128, num_points=32, max_points=2048)
+    taken = plans(**options)
+    assert [p.num_points for p in taken] == [32, 128, 512, 2048] * 2 + [32]
+    assert [p.num_sets for p in taken] == [128, 32, 8, 2] * 2 + [128]
+    below = plans(**options | dict(max_points=2047))
+    assert [p.num_points for p in below] == [32, 128, 512] * 3
+    # never fewer sets than shards, and always a multiple of them
+    few = plans(**options | dict(num_sets=12, shards=4))
+    assert [p.num_sets for p in few] == [12, 4, 4, 4] * 2 + [12]
+    for max_points in (0, 1, 32, 127):
+        same = plans(**options | dict(max_points=max_points))
+        assert {(p.num_sets, p.num_points) for p in same} == {(128, 32)}
+
+
+def test_a_plan_asks_for_what_the_model_uses():
+    options = dict(max_history=9, min_history=2, history_drop=0.3, label_drop=0.4, min_points=1)
+    [plain] = plans(blocks=[0], **options)
+    assert plain.history == "" and plain.max_history == 0 and plain.label_drop == 0
+    assert plain.min_points == 1 and plain.latent_dim == 0
+    config = default_config().model
+    config.update(name="set_latent", labels=True, latent_dim=5, latent_noise=0.2)
+    [latent] = plans(make_model(config, 2), blocks=[0], **options)
+    assert latent == training.Plan(8, 3, 1, "same_set", 2, 9, 0.3, 0.4, 5, 0.2)
+
+
+# ---------------------------------------------------------------- a latent's loss
+
+
+def latent_model():
+    config = default_config().model
+    config.update(dict(name="set_latent", hidden_dim=8, num_blocks=1, num_frequencies=4, scale=1.0,
+                       time_frequencies=4, latent_dim=4, latent_noise=0.3))
+    return make_model(config)
+
+
+@functools.cache
+def latent_batch():
+    model = latent_model()
+    params = training.init_state(jax.random.key(0), model, optax.sgd(1.0)).params
+    config = train_config(num_sets=6, max_history=7, min_history=3)
+    batch = draw_batches(KEY, dataset(), 100, 1, training.make_plan(config, model))
+    return model, params, pick(batch, 0)
+
+
+def test_the_loss_with_a_latent_is_the_points_and_the_latents():
+    model, params, batch = latent_batch()
+    losses = jax.jit(lambda *a: training.loss_of_batch(PROCESS, model.apply, *a))(params, batch)
+    z = jax.jit(lambda *a: model.apply(*a, method="encode"))(params, batch.history)
+    level = PROCESS.level(batch.t).expand()
+    alpha, sigma = (np.asarray(a) for a in level[1:])  # alpha^2 + sigma^2 = 1: F is -v
+    expected, time = np.zeros(6), batch.t / 100
+    for clean, eps, answer in [
+        (z, batch.latent_eps,
+         lambda x: model.apply(params, x, time, method="prior")),
+        (batch.x_0, batch.eps,
+         lambda x: model.apply(params, x, time, latent=z + batch.latent_blur)),
+    ]:
+        x_t = alpha * clean + sigma * eps
+        error = jax.jit(answer)(x_t) - (sigma * clean - alpha * eps)
+        expected += np.mean(np.asarray(error) ** 2, axis=(1, 2))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def test_the_prior_does_not_pull_at_the_encoder():
+    """Weights of the prior grow a thousandfold: the encoder's gradient stays as it is."""
+    model, params, batch = latent_batch()
+
+    @jax.jit
+    def gradient(params, factor):
+        leaves = params["params"]
+        scaled = {k: jax.tree.map(lambda w: w * factor, v) if k == "prior_out" else v
+                  for k, v in leaves.items()}
+        loss = lambda p: training.loss_of_batch(PROCESS, model.apply, p, batch).mean()
+        return jax.grad(loss)({"params": scaled})["params"]
+
+    small, large = gradient(params, 1.0), gradient(params, 1000.0)
+    for name in small:
+        same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-4, atol=1e-7),
+                            small[name], large[name])
+        if name.startswith("prior"):
+            assert not all(jax.tree.leaves(same)), name
+        else:
+            assert all(jax.tree.leaves(same)), name
+    assert float(jnp.abs(small["to_latent"]["kernel"]).max()) > 1e-6
+
+
+# ---------------------------------------------------------------- all models, from block to block
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_resumes_bit_for_bit(name):
+    """Two blocks with sets of two sizes, in one go and with a stop between them."""
+    config = default_config()
+    config.update_from_flattened_dict({
+        "model.name": name, "model.hidden_dim": 8, "model.num_blocks": 1,
+        "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_heads": 2,
+        "model.num_inducing": 2, "model.latent_dim": 4, "model.labels": True, "train.steps": 4,
+        "train.block": 2, "train.warmup": 0, "train.num_sets": 4, "train.num_points": 2,
+        "train.min_points": 1, "train.max_points": 8, "train.max_history": 4, "train.shards": 1,
+    })  # fmt: skip
+    model = make_model(config.model, 2)
+    setup = experiment.Experiment(
+        config, far_apart(), PROCESS, model, training.make_optimizer(config.train))
+    kept = []
+
+    def keep(state, row):
+        kept.append(jax.tree.map(np.array, state))
+
+    experiment.train(setup, on_block=keep, progress=False)
+    half, whole = kept
+    assert half.step == 2 and whole.step == 4
+    resumed = experiment.train(setup, jax.tree.map(jnp.asarray, half), progress=False)
+    assert_trees_equal(whole, jax.tree.map(np.asarray, resumed))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole.params))
+    start = jax.tree.leaves(experiment.init(setup).params)
+    changed = [not np.array_equal(a, b) for a, b in zip(start, jax.tree.leaves(whole.params),
+                                                        strict=True)]
+    assert np.mean(changed) > 0.6
+
+
+def test_members_in_sequence_are_seen_one_after_the_other():
+    """A network that always answers 0 has the mean square of the data as its loss."""
+    class Silent:
+        def apply(self, params, x, time, **condition):
+            return jnp.zeros_like(x) * params["w"]
+
+    sequential = far_apart().replace(sequential=True)
+    process = make_process(make_schedule("cosine", 100), "x0")
+    optimizer = optax.identity()
+    weights = lambda: {"w": jnp.ones(())}
+    state = training.TrainState(
+        jnp.int32(0), weights(), weights(), optimizer.init(weights()))
+    block = training.make_train_block(process, Silent(), optimizer, train_config(steps=20))
+    seen = []
+    for _ in range(4):
+        state, metrics = block(state, sequential, KEY, 5, PLAN)
+        seen.append(np.sqrt(metrics.loss))
+    np.testing.assert_allclose(np.concatenate(seen), [100.0] * 10 + [200.0] * 10, rtol=0.02)
+
+
 # ---------------------------------------------------------------- learning
 
 
@@ -313,6 +595,12 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
         (dict(learning_rate=float("nan")), "config.train.learning_rate = nan: must be above 0"),
         (dict(weight_decay=-0.1), "config.train.weight_decay = -0.1: must be 0 or more"),
         (dict(clip_norm=0.0), "config.train.clip_norm = 0.0: must be above 0"),
+        (dict(min_points=4), "config.train.min_points = 4: must be at most config.train.num_poi"),
+        (dict(max_points=-1), "config.train.max_points = -1: must be at least 0"),
+        (dict(min_history=0), "config.train.min_history = 0: must be at least 1"),
+        (dict(max_history=2, min_history=3), "config.train.max_history = 2: must be at least conf"),
+        (dict(history_drop=-0.1), "config.train.history_drop = -0.1: must be in [0, 1]"),
+        (dict(label_drop=float("nan")), "config.train.label_drop = nan: must be in [0, 1]"),
         (dict(ema_decay=1.0), "config.train.ema_decay = 1.0: must be in [0, 1)"),
     ],
 )

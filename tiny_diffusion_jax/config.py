@@ -95,7 +95,7 @@ def default_config() -> ConfigDict:
         num_sets=32,
         num_points=4000,
         seed=1,
-        label=-1,  # models with labels: the label of every set; -1 = unnamed
+        label=-1,  # models with labels: that of every set; -1 = random ones, -2 = not told
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
         first_block=1,  # history, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks

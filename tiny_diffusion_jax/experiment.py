@@ -47,17 +47,41 @@ def build(config) -> Experiment:
     schedule = schedules.make_schedule(**config.schedule)
     samplers.time_grid(schedule, config.sample.num_steps, config.sample.spacing)
     optimizer = training.make_optimizer(config.train)
-    # Names first, before any data is read.
+    # All that can be checked before any data is read.
     diffusion.make_process(schedule, **config.diffusion)
-    models.make_model(config.model, num_labels=1)
     check_sample(config.sample)
-    dataset = data.build(config.data)
-    model = models.make_model(config.model, dataset.num_labels)
+    model = make_model(config)
     check_sample(config.sample, model)
+    check_sizes(config, model)
+    dataset = data.build(config.data)
     points = dataset.draw(jax.random.key(0), 4096, 1).points
     sigma_data = 1.0 if config.data.normalize else float(jnp.sqrt(points.var((0, 1)).mean()))
     process = diffusion.make_process(schedule, **config.diffusion, sigma_data=sigma_data)
     return Experiment(config, dataset, process, model, optimizer)
+
+
+def make_model(config):
+    """The denoiser of `config`, before its data is read: how many labels they have is in a name."""
+    data_ = config.data
+    num_labels = {"mixture": data_.members.count("+") + 1, "mnist_sets": 10}.get(data_.name, 0)
+    return models.make_model(config.model, num_labels)
+
+
+def check_sizes(config, model) -> None:
+    """Raises UserError for sets larger than `model` takes, or too small to be told apart."""
+    for field in ("num_points", "max_points"):
+        check_limit(f"config.train.{field}", config.train[field], model)
+    require(config.data.name != "mixture" or config.sample.num_points >= 2,
+            "config.sample.num_points", config.sample.num_points,
+            "at least 2, for a set to be told apart")
+
+
+def check_limit(field: str, num_points: int, model) -> None:
+    """Raises UserError for sets of more points than `model` takes."""
+    limit = getattr(model, "max_points", None)
+    where = "full attention; config.model.num_inducing = 16 takes any number" if hasattr(
+        model, "num_inducing") else "this model"
+    require(limit is None or num_points <= limit, field, num_points, f"at most {limit} for {where}")
 
 
 def check_seed(field: str, seed: int) -> None:
@@ -70,24 +94,26 @@ def check_sample(config, model=None, labels: bool = False) -> None:
     samplers.make_sampler(config.sampler, config.eta)
     for field in ("num_sets", "num_points", "memory_mb", "first_block"):
         require(config[field] >= 1, f"config.sample.{field}", config[field], "at least 1")
-    require(config.growth >= 1, "config.sample.growth", config.growth, "at least 1")
+    require(1 <= config.growth < math.inf, "config.sample.growth", config.growth,
+            "a finite number, at least 1")
+    require(math.isfinite(config.guidance_scale), "config.sample.guidance_scale",
+            config.guidance_scale, "a finite number")
     require(config.redraw >= 0, "config.sample.redraw", config.redraw, "0 or more")
-    require(config.label >= -1, "config.sample.label", config.label, "a label, or -1 for none")
+    require(config.label >= -2, "config.sample.label", config.label,
+            "a label, -1 for random ones, or -2 for none")
     check_seed("config.sample.seed", config.seed)
     if model is None:
         return
     last = model.num_labels - 1
     require(config.label <= last, "config.sample.label", config.label,
-            f"in 0..{last}, or -1 for none" if model.num_labels else
+            f"in 0..{last}, -1 for random ones, or -2 for none" if model.num_labels else
             "-1 for a model without labels; train one with config.model.labels=True")
-    named = model.num_labels > 0 and (config.label >= 0 or labels)
+    named = model.num_labels > 0 and (config.label >= -1 or labels)
     guided = named or (model.history and not model.latent_dim)
     require(guided or config.guidance_scale == 1, "config.sample.guidance_scale",
             config.guidance_scale, "1 without a label to guide to: set config.sample.label"
             if model.num_labels else "1 for a model without labels or history")
-    limit = getattr(model, "max_points", None)
-    require(limit is None or config.num_points <= limit, "config.sample.num_points",
-            config.num_points, f"at most {limit} for this model")
+    check_limit("config.sample.num_points", config.num_points, model)
 
 
 def check_evaluate(config) -> None:
@@ -96,6 +122,8 @@ def check_evaluate(config) -> None:
                   "heldout_points"):
         require(config[field] >= 1, f"config.evaluate.{field}", config[field], "at least 1")
     check_seed("config.evaluate.seed", config.seed)
+    require(math.isfinite(config.guidance_scale), "config.evaluate.guidance_scale",
+            config.guidance_scale, "a finite number")
     require(config.max_sets >= 2, "config.evaluate.max_sets", config.max_sets, "at least 2")
     for field in ("density_size", "frames"):
         require(config[field] >= 0, f"config.evaluate.{field}", config[field], "0 or more")

@@ -20,7 +20,9 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.errors import require
 
 PART = 16_384  # points of a set that are drawn at once where they do not see each other
-LATENT_KEY, REDRAW_KEY = 2**30, 2**30 + 1  # apart from the numbers of parts and blocks
+# Apart from the numbers of parts and blocks.
+LATENT_KEY, REDRAW_KEY, LABEL_KEY = 2**30, 2**30 + 1, 2**30 + 2
+RANDOM, UNNAMED = -1, -2  # in place of a label
 
 
 def draw(
@@ -33,12 +35,14 @@ def draw(
     if given is not None:
         check_given(experiment.model, given, config.num_points)
         given = experiment.dataset.normalize(jnp.asarray(given, jnp.float32))
-    if labels is None:
-        labels = np.full(config.num_sets, config.label)
     way = _chain if experiment.model.history and not experiment.model.latent_dim else _direct
     keys = jax.vmap(jax.random.fold_in, (None, 0))(
         jax.random.key(config.seed), jnp.arange(config.num_sets)
     )
+    if labels is None and given is not None and config.label == RANDOM:
+        labels = np.full(config.num_sets, UNNAMED)  # a random one would not go with the points
+    if labels is None:
+        labels = _labels(experiment, config, keys)
     sets = _sets_at_once(experiment, config)
     starts = range(0, config.num_sets, sets)
     draw_some = way(experiment, params, config, keep_trajectory, given)
@@ -50,6 +54,17 @@ def draw(
         chunk = np.asarray(draw_some(keys[index], jnp.asarray(labels[index])))
         chunks.append(chunk[..., : config.num_sets - start, :, :])
     return np.concatenate(chunks, axis=-3)
+
+
+def _labels(experiment, config, keys) -> np.ndarray:
+    """i32[num_sets]: config.label for all; for RANDOM each set's own, as often as in the data."""
+    if config.label != RANDOM or not experiment.model.num_labels:
+        return np.full(config.num_sets, config.label)
+
+    def label(dataset, key):
+        return dataset.draw(jax.random.fold_in(key, LABEL_KEY), 1, 1).label[0]
+
+    return np.asarray(jax.jit(jax.vmap(label, (None, 0)))(experiment.dataset, keys))
 
 
 def check_given(model, given: np.ndarray, num_points: int) -> None:

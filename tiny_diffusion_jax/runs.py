@@ -22,7 +22,7 @@ from tiny_diffusion_jax import (
     workdir,
 )
 from tiny_diffusion_jax.data.points import load_points
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.experiment import Experiment, TrainingDiverged
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -105,6 +105,7 @@ def announce(setup: Experiment) -> None:
 def train(config, path: str) -> None:
     """Trains, or goes on training, then draws samples and evaluates them."""
     began = time.perf_counter()
+    _check_measured(config)
     setup = prepare(config)
     with workdir.open_to_train(path, config, setup.dataset) as folder:
         with checkpoints.open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
@@ -171,9 +172,9 @@ def _train(setup: Experiment, state, saved, folder: Path):
     return state
 
 
-def restore(config, path: str, setup=None) -> tuple[Experiment, Path, dict]:
+def restore(config, path: str) -> tuple[Experiment, Path, dict]:
     """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint."""
-    setup = prepare(config) if setup is None else setup
+    setup = prepare(config)
     folder = workdir.open_to_read(path, config, setup.dataset)
     with checkpoints.open_checkpoints(folder / "checkpoints") as saved:
         state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: experiment.init(setup)))
@@ -201,9 +202,8 @@ def complete(config, path: str, table: str) -> None:
         given = load_points(table)
     except UserError as error:
         raise UserError(str(error).replace("config.data.path", "--points")) from error
-    setup = prepare(config)
-    generation.check_given(setup.model, given, config.sample.num_points)
-    setup, folder, params = restore(config, path, setup)
+    generation.check_given(experiment.make_model(config), given, config.sample.num_points)
+    setup, folder, params = restore(config, path)
     sets = _draw(setup, folder, params, "completed.npy", given)
     with workdir.atomic(folder / "completed.png") as path:
         title = f"{setup.dataset.title}: completed from {len(given)} points"
@@ -214,8 +214,16 @@ def complete(config, path: str, table: str) -> None:
 def evaluate(config, path: str) -> None:
     """Draws from the newest checkpoint and measures: as the end of `train`."""
     began = time.perf_counter()
+    _check_measured(config)
     setup, folder, params = restore(config, path)
     _finish(setup, folder, params, time.perf_counter() - began)
+
+
+def _check_measured(config) -> None:
+    """Raises UserError for samples that can be drawn but not compared with real ones."""
+    count = config.sample.num_sets
+    require(config.data.name != "mnist_sets" or count >= 2, "config.sample.num_sets", count,
+            "at least 2, to be compared with real sets; --mode=sample draws any number")
 
 
 def _draw(

@@ -158,7 +158,7 @@ def _note(sets, drawn: int, limits) -> str:
         x, y = sets[..., 0], sets[..., 1]
         inside = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
         outside = inside.size - int(inside.sum())
-        note += f", {outside:,} points outside" if outside else ""
+        note += f", {outside:,} point{'s' * (outside > 1)} outside" if outside else ""
     return note
 
 

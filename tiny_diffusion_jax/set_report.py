@@ -114,6 +114,8 @@ def attention(setup: Experiment, path: Path, params, points: np.ndarray) -> None
     """What a few points of a finished set look at, as the network weighs them at little noise."""
     model, dataset = setup.model, setup.dataset
     process = setup.process
+    if model.history:
+        points = points[: setup.config.train.max_history]
     x = dataset.normalize(jnp.asarray(points))[None]
     level = process.level(jnp.array([process.schedule.num_levels // 4]))
     history = PointSets(x) if model.history else None
@@ -125,11 +127,12 @@ def attention(setup: Experiment, path: Path, params, points: np.ndarray) -> None
         return
     weights = np.asarray(found[-1])[0].mean(0)[:, -len(points):]  # heads averaged, no null token
     inducing = model.history == "" and getattr(model, "num_inducing", 0) > 0
-    chosen = _spread(points, QUERIES) if not inducing else np.arange(QUERIES)
+    chosen = _spread(points, QUERIES) if not inducing else np.arange(min(QUERIES, len(weights)))
     queries = None if inducing else points[chosen]
     with workdir.atomic(path) as temporary:
         set_plots.save_attention(temporary, points, weights[chosen], queries,
-                                 f"{dataset.title}: what a point looks at")
+                                 f"{dataset.title}: " + ("what learned queries look at" if inducing
+                                                       else "what a point looks at"))
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:

@@ -83,6 +83,7 @@ class Seq2Seq(nn.Module):
     per_point = False
     history = ""
     latent_dim = 0
+    max_points = 4096  # of a sequence
 
     @property
     def floats_per_point(self) -> int:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from tiny_diffusion_jax.models.embeddings import LabelEmbedding
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 
+MAX_POINTS = 4096  # of full attention, whose cost grows as their square
 MLP_RATIO = 3  # width of a block's hidden layer over that of its stream
 
 
@@ -87,6 +88,11 @@ class SetTransformer(nn.Module):
     def floats_per_point(self) -> int:
         """Of full attention, for sets of 256 points."""
         return (6 + 2 * MLP_RATIO) * self.trunk.hidden_dim + 256 * self.num_heads
+
+    @property
+    def max_points(self) -> int | None:
+        """The largest set it takes; None: any."""
+        return None if self.num_inducing else MAX_POINTS
 
     @nn.compact
     def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
