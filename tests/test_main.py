@@ -17,7 +17,7 @@ from command_line import ROOT, config, run
 from tqdm import tqdm
 
 import main
-from tiny_diffusion_jax import checkpoints, runs, training
+from tiny_diffusion_jax import checkpoints, data, experiment, models, runs, seed, training
 from tiny_diffusion_jax.config import default_config
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
@@ -31,7 +31,7 @@ def test_the_list_shows_every_config_and_how_to_name_it():
     for line, file in zip(lines, CONFIGS, strict=True):
         usage, about = re.split(" {2,}", line)
         assert usage.startswith(f"configs/{file.relative_to(ROOT / 'configs')}")
-        assert len(about) > 20 and about.endswith(".")
+        assert len(about) > 20 and about[-1] in ".?"
 
 
 @pytest.mark.parametrize("flag", ["--help", "--helpfull"])
@@ -85,6 +85,64 @@ def test_options_reach_the_run_and_its_folder_has_the_configs_name(monkeypatch):
     assert run(config("moons:pinwheel"), "--mode=evaluate", "--workdir=here").code == 0
     assert calls[0][0] == "evaluate" and calls[0][1].data.name == "pinwheel"
     assert calls[0][2] == "here"
+
+
+def test_points_reach_the_completion(monkeypatch):
+    calls = []
+    monkeypatch.setattr(runs, "complete", lambda *call: calls.append(call))
+    assert run(config("mixture:dino+circle"), "--mode=complete", "--points=some.csv").code == 0
+    [(used, path, table)] = calls
+    assert table == "some.csv" and path == "runs/mixture_dino+circle_set_transformer"
+    assert used.data.members == "dino+circle"
+
+
+# Each with the models that it has settings for, or takes.
+MANY = {"mixture": models.MODELS, "mnist_sets": models.MODELS, "seed/digit": seed.MODELS,
+        "seed/sequential": seed.MODELS, "seed/shuffled": seed.MODELS}  # fmt: skip
+
+
+def test_every_config_that_takes_a_model_is_looked_at():
+    for name in main.config_files():
+        file = name.removeprefix("configs/").removesuffix(".py")
+        assert ('model: str = "' in (ROOT / name).read_text()) == (file in MANY), name
+
+
+@pytest.fixture(scope="module")
+def some_sets():
+    """Two members to stand for any data: what is built from a config is not the data's matter."""
+    settings = default_config().data
+    settings.update(name="mixture", members="line+circle")
+    return data.build(settings)
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_every_config_goes_with_every_model_it_takes(name, some_sets, monkeypatch):
+    monkeypatch.setattr(data, "build", lambda _: some_sets)
+    calls = []
+    monkeypatch.setattr(runs, "train", lambda *call: calls.append(call))
+    names = set()
+    for model in MANY[name]:
+        result = run(config(name), f"--config.model.name={model}")
+        assert result.code == 0, result
+        used, _ = calls.pop()
+        setup = experiment.build(used)
+        # the settings were chosen for the model, and not the model put into those of another
+        assert used.model.name == model
+        assert used == main.load_config(f"{ROOT}/configs/{name}.py", model)
+        names.add(used.name)
+        plan = training.make_plan(used.train, setup.model)
+        assert plan.history == setup.model.history and plan.num_sets * plan.num_points <= 8192
+    assert len(names) == len(MANY[name])  # each model has a folder of its own
+
+
+def test_an_option_of_the_user_wins_over_those_of_the_model(monkeypatch):
+    calls = []
+    monkeypatch.setattr(runs, "train", lambda *call: calls.append(call))
+    assert run(config("mixture"), "--config.train.steps=7", "--config.model.name=history",
+               "--config.model.scale=3").code == 0  # fmt: skip
+    [(used, path)] = calls
+    assert path == "runs/mixture_dino+moons_history" and used.train.steps == 7
+    assert used.model.scale == 3.0 and used.model.max_period == 200.0
 
 
 def ends_with(error, monkeypatch):

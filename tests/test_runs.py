@@ -391,6 +391,91 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
     assert not (tmp_path / "samples.npy").exists()
 
 
+# -- sets of many members -----------------------------------------------------------------------
+
+SETS = [*TINY, *(f"--config.{option}" for option in (
+    "train.steps=10", "train.checkpoint_every=10", "train.shards=1", "train.num_points=8",
+    "train.max_points=0", "train.min_history=1", "train.max_history=8", "model.num_heads=2",
+    "model.num_inducing=2", "model.latent_dim=4", "sample.num_sets=6", "sample.num_points=16",
+    "sample.first_block=8", "sample.growth=1.0", "evaluate.max_sets=6"))]  # fmt: skip
+SET_FILES = {
+    "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "sets.png", "birth.gif",
+    "loss.png", "checkpoints",
+}  # fmt: skip
+
+
+def is_picture(file: Path, frames: int = 1) -> bool:
+    with Image.open(file) as image:
+        image.load()
+        return min(image.size) > 100 and getattr(image, "n_frames", 1) == frames
+
+
+@pytest.mark.parametrize("model", ["history", "set_transformer", "set_latent"])
+def test_a_run_of_a_mixture(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here = [config("mixture:moons+circle"), *SETS, f"--config.model.name={model}"]
+    result = run(*here)
+    assert result.code == 0, result.err
+    folder = tmp_path / "runs" / f"mixture_moons+circle_{model}"
+    attention = set() if model == "set_latent" else {"attention.png"}
+    assert {path.name for path in folder.iterdir()} == SET_FILES | attention
+    stored = json.loads((folder / "metrics.json").read_text())
+    assert {"separation", "stray", "frequency_error"} <= stored["metrics"].keys()
+    assert all(np.isfinite(m["value"]) for m in stored["metrics"].values())
+    assert "separation: " in result.err and stored["data"] == "moons + circle"
+    samples = np.load(folder / "samples.npy")
+    assert samples.shape == (6, 16, 2) and samples.dtype == np.float32
+    assert all(is_picture(folder / name) for name in {"sets.png"} | attention)
+    # the blocks of a chain take turns in its animation
+    with Image.open(folder / "birth.gif") as image:
+        assert image.n_frames >= 2
+
+    Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,0\n")
+    done = run(*here, "--mode=complete", "--points=partial.csv")
+    assert done.code == 0 and done.err.endswith("completed.npy\n"), done.err
+    sets = np.load(folder / "completed.npy")
+    assert sets.shape == (6, 16, 2) and np.isfinite(sets).all()
+    np.testing.assert_allclose(sets[:, :2], [[[0.5, 0.25], [-1, 0]]] * 6, atol=1e-5)
+    assert is_picture(folder / "completed.png")
+    assert (np.load(folder / "samples.npy") == samples).all()
+
+    # a mistake in what is given leaves what was completed before
+    Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,nan\n")
+    wrong = run(*here, "--mode=complete", "--points=partial.csv")
+    assert wrong.code == 2 and wrong.err == (
+        "error: --points = 'partial.csv': line 3, column 'y' holds 'nan': must be a finite number\n"
+    )
+    assert (np.load(folder / "completed.npy") == sets).all()
+
+
+def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
+    monkeypatch.setattr("tiny_diffusion_jax.classifier.TRAIN_SETS", 400)
+    monkeypatch.setattr("tiny_diffusion_jax.set_report.NUM_TRAIN", 50)
+    here = [config("mnist_sets:01"), *SETS, "--config.data.source=digits",
+            "--config.train.num_points=8", f"--workdir={tmp_path}"]  # fmt: skip
+    result = run(*here)
+    assert result.code == 0, result.err
+    assert {path.name for path in tmp_path.iterdir()} == SET_FILES | {"attention.png", "labels.png"}
+    stored = json.loads((tmp_path / "metrics.json").read_text())
+    metrics = stored["metrics"]
+    assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "memorisation", "label_accuracy"} <= set(
+        metrics)  # fmt: skip
+    assert metrics["label_accuracy"]["guidance_scale"] == 2.0
+    assert metrics["label_accuracy"]["floor"] > 0.8 and metrics["nna_cd"]["num_sets"] == 6
+    assert stored["data_source"] == "digits" and is_picture(tmp_path / "labels.png")
+
+    monkeypatch.setattr("tiny_diffusion_jax.report.pictures", lambda *_: None)
+    ask = [*here, "--mode=sample", "--config.sample.num_sets=1"]
+    drawn = []
+    for options in (["--config.sample.label=1", "--config.sample.guidance_scale=2"],
+                    ["--config.sample.label=1"], ["--config.sample.label=-2"]):  # fmt: skip
+        result = run(*ask, *options)
+        assert result.code == 0, result.err
+        drawn.append(np.load(tmp_path / "samples.npy"))
+    assert all(d.shape == (1, 16, 2) for d in drawn)
+    assert np.abs(drawn[0] - drawn[1]).max() > 0 and np.abs(drawn[1] - drawn[2]).max() > 0
+
+
 # -- what is said -------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 from oracle import GaussianMixture, three_components
 
 from tiny_diffusion_jax import diffusion
+from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.samplers import SAMPLERS, ddim, make_sampler, sample, time_grid
@@ -85,7 +86,7 @@ def distance(x, reference, num_directions=16):
 
 
 RUNS = [("ancestral", 0.0, 500), ("ddim", 0.0, 200), ("ddim", 0.5, 300), ("dpm++2m", 0.0, 50),
-        ("heun", 0.0, 50)]
+        ("heun", 0.0, 50), ("sde-dpm++2m", 0.0, 100)]
 
 
 @pytest.mark.parametrize(
@@ -175,6 +176,40 @@ def test_ddim_with_eta_1_steps_to_a_draw_of_the_posterior(name):
         mean, var = diffusion.posterior(t, s, x_t, x_0)
         tolerance = 2e-5 * float(s.alpha + s.sigma)
         np.testing.assert_allclose(x_s, mean + jnp.sqrt(var) * z, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_first_step_of_the_stochastic_second_order_is_ancestral(name):
+    """With nothing remembered D is x_0_hat, and so it is in the step to clean data."""
+    process = make_process(make_schedule(name, 100))
+    x_t, z, previous = (jax.random.normal(jax.random.key(i), (2, 5, 2)) for i in range(3))
+    sde, ancestral = make_sampler("sde-dpm++2m"), make_sampler("ancestral")
+    assert sde.stochastic
+    for t, s in [(100, 60), (60, 20), (2, 1), (20, 0)]:
+        t, s = process.level(jnp.int32(t)), process.level(jnp.int32(s))
+        memory = sde.init(x_t) if s.sigma > 0 else (previous, jnp.float32(2.0))
+        _, x_s = sde.step(tanh_denoiser, memory, x_t, t, s, z)
+        _, expected = ancestral.step(tanh_denoiser, (), x_t, t, s, z)
+        np.testing.assert_allclose(x_s, expected, atol=2e-5 * float(s.alpha + s.sigma))
+
+
+def test_the_stochastic_second_order_looks_back():
+    """D = x_0_hat + (h / 2 h_prev) (x_0_hat - x_0_hat_prev), in float64."""
+    process = make_process(make_schedule("cosine", 100))
+    x_t, z = (jax.random.normal(jax.random.key(i), (1, 4, 2)) for i in range(2))
+    levels = [process.level(jnp.int32(t)) for t in (80, 50, 30)]
+    sampler = make_sampler("sde-dpm++2m")
+    memory, x_s = sampler.step(tanh_denoiser, sampler.init(x_t), x_t, *levels[:2], z)
+    _, x_r = sampler.step(tanh_denoiser, memory, x_s, *levels[1:], z)
+    (_, a0, s0), (_, a1, s1), (_, a2, s2) = (map(float, level) for level in levels)
+    h_before, h = np.log(a1 * s0 / (s1 * a0)), np.log(a2 * s1 / (s2 * a1))
+    old, new = (np.float64(tanh_denoiser(x, level)) for x, level in ((x_t, levels[0]),
+                                                                     (x_s, levels[1])))
+    d = new + h / (2 * h_before) * (new - old)
+    r = -np.expm1(-2 * h)
+    expected = s2 / s1 * np.exp(-h) * np.float64(x_s) + a2 * r * d + s2 * np.sqrt(r) * z
+    np.testing.assert_allclose(x_r, expected, atol=1e-5)
+    assert np.abs(d - new).max() > 0.05
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
@@ -302,6 +337,46 @@ def test_few_steps_are_finite(name):
             assert np.isfinite(x).all(), (family, spacing)
 
 
+@pytest.mark.parametrize("name", ["ancestral", "sde-dpm++2m", "heun"])
+def test_known_points_end_where_they_are_known(name):
+    process = make_process(make_schedule("karras", 100))
+    grid = jnp.asarray(time_grid(process.schedule, 8))
+    points = jax.random.normal(jax.random.key(9), (3, 6, 2))
+    there = jnp.array([[True] * 6, [True, False, True, False, False, True], [False] * 6])
+
+    def mean_denoiser(x_t, level):  # points see each other
+        return 0.3 * tanh_denoiser(x_t, level) + x_t.mean(1, keepdims=True) / (1 + level.sigma)
+
+    draw = jax.jit(lambda known: sample(
+        process, make_sampler(name), mean_denoiser, grid, KEYS[:3], (6, 2), True, known
+    ))
+    way, free = draw(PointSets(points, there)), draw(None)
+    np.testing.assert_array_equal(way[-1][there], points[there])
+    np.testing.assert_array_equal(way[:, 2], free[:, 2])  # a set of which nothing is known
+    # on the way they are noised as their level says, all along with the same noise
+    alpha, sigma = float64_levels(process)
+    at = np.asarray(grid)[:-1, None, None]
+    eps = (way[:-1, 0] - alpha[at] * points[0]) / sigma[at]
+    np.testing.assert_allclose(eps, np.broadcast_to(eps[:1], eps.shape), atol=1e-3)
+    assert 0.4 < np.std(eps[0]) < 2
+    # and the others are drawn to go with them
+    assert np.abs(way[-1, 1, 1] - free[-1, 1, 1]).max() > 0.01
+
+
+def test_points_may_have_any_number_of_coordinates():
+    """A latent of 5 numbers is one point in 5 dimensions: exact for a Gaussian."""
+    process = make_process(make_schedule("karras", 200), sigma_data=0.5)
+    keys = jax.random.split(jax.random.key(1), 2000)
+    grid = jnp.asarray(time_grid(process.schedule, 30))
+    draw = jax.jit(lambda keys: sample(
+        process, make_sampler("dpm++2m"), Partial(normal_denoiser, 0.5), grid, keys, (1, 5)
+    ))
+    x = np.asarray(draw(keys))[:, 0]
+    assert x.shape == (2000, 5)
+    np.testing.assert_allclose(np.cov(x.T), 0.25 * np.eye(5), atol=0.03)
+    np.testing.assert_allclose(x.mean(0), 0, atol=0.05)
+
+
 # ---------------------------------------------------------------- the levels visited
 
 
@@ -355,7 +430,8 @@ def test_a_grid_uses_the_schedule_and_not_its_name():
     "make, message",
     [
         (lambda: make_sampler("euler"),
-         "config.sample.sampler = 'euler': must be one of ancestral, ddim, dpm++2m, heun"),
+         "config.sample.sampler = 'euler': must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, "
+         "heun"),
         (lambda: make_sampler("ddim", 1.5), "config.sample.eta = 1.5: must be between 0"),
         (lambda: make_sampler("ddim", -0.1), "config.sample.eta = -0.1: must be between 0"),
         (lambda: make_sampler("ddim", float("nan")), "config.sample.eta = nan: must be"),

@@ -131,7 +131,7 @@ def _direct(experiment, params, config, keep_trajectory, given):
     new = N - (len(given) if given is not None and model.latent_dim else 0)
 
     def draw_some(keys, labels):
-        condition, known = _condition(model, labels), None
+        condition = _condition(model, labels)
         if model.latent_dim:
             if given is None:
                 condition["latent"] = run_latent(
@@ -142,9 +142,10 @@ def _direct(experiment, params, config, keep_trajectory, given):
                 condition["latent"] = jnp.broadcast_to(z, (len(keys), *z.shape[1:]))
             condition.pop("label", None)  # it is in the latent
         elif given is not None:
-            points = jnp.zeros((len(keys), N, 2)).at[:, : len(given)].set(given)
-            known = PointSets(points, jnp.broadcast_to(jnp.arange(N) < len(given), (len(keys), N)))
-        parts = [run(params, _fold(keys, j), (part, 2), known=known, **condition)
+            known = _known(given, N, len(keys))
+            x = run(params, _fold(keys, 0), known.points.shape[1:], known=known, **condition)
+            return dataset.denormalize(x[..., :N, :])
+        parts = [run(params, _fold(keys, j), (part, 2), **condition)
                  for j in range(math.ceil(new / part))]  # fmt: skip
         x = jnp.concatenate(parts, axis=-2)[..., :new, :]
         if given is not None and model.latent_dim:
@@ -153,6 +154,21 @@ def _direct(experiment, params, config, keep_trajectory, given):
         return dataset.denormalize(x)
 
     return draw_some
+
+
+def _known(given, num_points: int, num_sets: int) -> PointSets:
+    """The given points first, places for the new ones, then copies of the given ones.
+
+    A few noised points among many unknown ones are soon outvoted, and the set becomes what it
+    likes. Copies, each with noise of its own, give them as much weight as all the others.
+    """
+    n, copies = len(given), math.ceil(num_points / len(given))
+    index = jnp.arange(num_points + copies * n)
+    places = jnp.where(index < num_points, index, (index - num_points) % n)
+    there = (index < n) | (index >= num_points)
+    points = jnp.where(there[:, None], given[jnp.minimum(places, n - 1)], 0)
+    shape = (num_sets, len(index))
+    return PointSets(jnp.broadcast_to(points, (*shape, 2)), jnp.broadcast_to(there, shape))
 
 
 def block_sizes(num_points: int, filled: int, first_block: int, growth: float) -> list[int]:

@@ -182,7 +182,8 @@ def sample(
     set depends on its own key only, so a batch equals its sets drawn one by one.
 
     `known`: points f32[B, N, D] that stand where its mask is True. On the way they are replaced by
-    their noised selves, which steers the others to complete them (arXiv 2011.13456, appendix I.2).
+    their noised selves, with fresh noise in every step, which steers the others to complete them
+    (arXiv 2011.13456, appendix I.2).
     """
 
     def normal(index):
@@ -190,10 +191,10 @@ def sample(
         draw = lambda key: jax.random.normal(jax.random.fold_in(key, index), shape)
         return jax.vmap(draw)(keys)
 
-    def keep(x, level):
+    def keep(x, level, index):
         if known is None:
             return x
-        x_known = level.alpha * known.points + level.sigma * normal(len(grid))
+        x_known = level.alpha * known.points + level.sigma * normal(len(grid) + index)
         return jnp.where(known.mask[..., None], x_known, x)
 
     def step(carry, ts):
@@ -203,10 +204,10 @@ def sample(
         memory, x_s = sampler.step(
             denoise, memory, x_t, process.level(t), process.level(s), noise
         )
-        x_s = keep(x_s, process.level(s))
+        x_s = keep(x_s, process.level(s), index)
         return (x_s, memory), x_s if keep_trajectory else None
 
-    x_T = keep(process.prior_std * normal(0), process.level(grid[0]))
+    x_T = keep(process.prior_std * normal(0), process.level(grid[0]), 0)
     steps = jnp.arange(1, len(grid))
     (x_0, _), path = jax.lax.scan(step, (x_T, sampler.init(x_T)), (grid[:-1], grid[1:], steps))
     return jnp.concatenate([x_T[None], path]) if keep_trajectory else x_0

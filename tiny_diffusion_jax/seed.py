@@ -7,7 +7,7 @@ MODELS = {
     "fourier_mlp": {},
     # One list of 50 points a sequence: a batch is 5 of them.
     "seq2seq": {"train.num_sets": 5, "train.num_points": 50, "train.shards": 1,
-                "sample.num_points": 250},
+                "train.steps": 4_000, "sample.num_points": 250},
     # Batches of 250 as 10 noise levels of 25 points: every level reads the whole history.
     "attention_v1": {"train.num_sets": 10, "train.num_points": 25,
                      "train.max_history": 250, "train.history_drop": 0.0},
