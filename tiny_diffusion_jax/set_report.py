@@ -94,7 +94,7 @@ def pictures(setup: Experiment, folder: Path, params, samples: np.ndarray) -> No
 def birth(setup: Experiment, path: Path, params, member=None) -> None:
     """Whole sets on their way from noise, side by side; a chain's blocks one after the other."""
     config = setup.config.sample.copy_and_resolve_references()
-    config.num_sets = BIRTHS
+    config.num_sets = min(BIRTHS, config.num_sets)
     way = experiment.sample(setup, params, config, keep_trajectory=True)
     title, member = setup.dataset.title, None if member is None else member[:BIRTHS]
     if not setup.model.history or setup.model.latent_dim:
