@@ -43,7 +43,7 @@ def draw(
         labels = np.full(config.num_sets, UNNAMED)  # a random one would not go with the points
     if labels is None:
         labels = _labels(experiment, config, keys)
-    sets = _sets_at_once(experiment, config)
+    sets = _sets_at_once(experiment, config, given)
     starts = range(0, config.num_sets, sets)
     draw_some = way(experiment, params, config, keep_trajectory, given)
     chunks = []
@@ -77,14 +77,16 @@ def check_given(model, given: np.ndarray, num_points: int) -> None:
             f"in 1..{num_points - 1}, fewer than config.sample.num_points = {num_points}")
 
 
-def _sets_at_once(experiment, config) -> int:
+def _sets_at_once(experiment, config, given=None) -> int:
     """Sets that fit into config.memory_mb."""
-    points = config.num_points
-    if _splits(experiment.model):
+    model, points = experiment.model, config.num_points
+    if _splits(model):
         points = min(points, PART)
-    bytes_per_point = 2 * 4 * experiment.model.floats_per_point  # arrays in and out of a layer
-    room = max(1, config.memory_mb * 2**20 // bytes_per_point)
-    return max(1, min(config.num_sets, room // points))
+    elif given is not None and not model.history:
+        points += len(given) * math.ceil(points / len(given))  # `_known`
+    floats = model.floats_per_point + points * getattr(model, "floats_per_pair", 0)
+    bytes_per_set = 2 * 4 * points * floats  # arrays in and out of a layer
+    return max(1, min(config.num_sets, config.memory_mb * 2**20 // bytes_per_set))
 
 
 def _splits(model) -> bool:

@@ -7,13 +7,14 @@ MODELS = {
     "fourier_mlp": {},
     # One list of 50 points a sequence: a batch is 5 of them.
     "seq2seq": {"train.num_sets": 5, "train.num_points": 50, "train.shards": 1,
-                "train.steps": 4_000, "sample.num_points": 250},
+                "train.steps": 3_000, "sample.num_points": 250},
     # Batches of 250 as 10 noise levels of 25 points: every level reads the whole history.
-    "attention_v1": {"train.num_sets": 10, "train.num_points": 25,
+    "attention_v1": {"train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25,
                      "train.max_history": 250, "train.history_drop": 0.0},
     # 70 % of the steps without a history; w = 0.7 of arXiv 2207.12598 is a scale of 1 + w.
-    "attention_v2": {"train.num_sets": 10, "train.num_points": 25, "train.max_history": 250,
-                     "train.history_drop": 0.7, "sample.guidance_scale": 1.7},
+    "attention_v2": {"train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25,
+                     "train.max_history": 250, "train.history_drop": 0.7,
+                     "sample.guidance_scale": 1.7},
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ One signature, so one loss, one train step and one sampler serve all. A module a
     history           what clean points it is shown in training: "" none, "same_set" others of the
                       same set, "previous_batch" those of the batch before, whatever their member
     latent_dim        size of the latent drawn once per set; 0: there is none
+    floats_per_pair   and for each pair of points, where it is not 0
     max_points        the largest set it takes, where there is a limit
     floats_per_point  how many float32 numbers an evaluation takes for each point
 `history` is a `PointSets` of clean points (None or all masked: empty), `label` i32[B] (None or -1:

@@ -86,8 +86,14 @@ class SetTransformer(nn.Module):
 
     @property
     def floats_per_point(self) -> int:
-        """Of full attention, for sets of 256 points."""
-        return (6 + 2 * MLP_RATIO) * self.trunk.hidden_dim + 256 * self.num_heads
+        """Stream, its four parts and the hidden layer; attention weights of inducing points."""
+        size, inducing = self.trunk.hidden_dim, 2 * self.num_heads * self.num_inducing
+        return (6 + 2 * MLP_RATIO) * size + inducing
+
+    @property
+    def floats_per_pair(self) -> int:
+        """Numbers for each pair of points: the attention weights of full attention."""
+        return 0 if self.num_inducing else 2 * self.num_heads
 
     @property
     def max_points(self) -> int | None:
