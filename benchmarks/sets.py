@@ -91,10 +91,10 @@ def growth(workdir: Path) -> None:
 
     setup, params = load(workdir)
     config = setup.config.sample.copy_and_resolve_references()
-    config.num_sets = 300
+    config.num_sets = 200
     calibration = separation.calibrate(setup.dataset, jax.random.key(3), config.num_points)
     rows = []
-    for g in (1.0, 1.25, 1.5, 2.0, 3.0, 5.0):
+    for g in (1.0, 1.25, 1.5, 2.0, 4.0):
         config.growth = g
         td.sample(setup, params, config)  # compiles
         start = time.perf_counter()

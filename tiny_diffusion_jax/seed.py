@@ -41,7 +41,7 @@ def seed_config(name: str, model: str):
     config.train.ema_decay = 0.0
     config.sample.sampler = "ancestral"
     config.sample.num_steps = 250
-    config.sample.num_sets = 16
+    config.sample.num_sets = 2
     config.sample.num_points = 3000
     # Batches of 250, each the history of the next.
     config.sample.first_block = 250
