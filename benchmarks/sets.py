@@ -11,6 +11,7 @@ model trained already is not trained again.
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import sys
@@ -20,6 +21,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from speed import matmul_rate, median_seconds  # noqa: E402
+
 RESULTS = ROOT / "benchmarks" / "results"
 MODELS = ("set_transformer", "history", "set_latent", "fourier_mlp", "attention_v1",
           "attention_v2", "seq2seq")  # fmt: skip
@@ -66,9 +70,7 @@ def table(rows: dict) -> str:
         lines.append(
             f"| {model} | {100 * m['separation']['value']:.1f} % | "
             f"{100 * m['stray']['value']:.2f} % | {shares} | "
-            f"{within['ratio']:.2f} | " if within else "| "
-        )
-        lines[-1] += (
+            f"{within['ratio'] if within else float('nan'):.2f} | "
             f"{seconds['train']:.0f} s | {row['parameters']:,} | "
             f"{seconds['sample'] * 1000 / row['sample']['num_sets']:.0f} s |"
         )
@@ -100,12 +102,15 @@ def growth(workdir: Path) -> None:
         start = time.perf_counter()
         sets = td.sample(setup, params, config)
         seconds = time.perf_counter() - start
-        found = separation.separate(calibration, sets)
+        found = separation.summarize(
+            separation.separate(calibration, sets), setup.dataset.weights
+        )
         blocks = len(generation.block_sizes(config.num_points, 0, config.first_block, g))
         rows.append({
             "growth": g, "label": f"{g:g}", "blocks": blocks, "seconds": seconds,
-            "separation": float(found.accepted.mean()), "stray": float(found.stray.mean()),
             "num_sets": config.num_sets,
+        } | {
+            name: found[name] for name in ("separation", "separation_se", "stray", "stray_se")
         })  # fmt: skip
         print(rows[-1], flush=True)
     save("sets_growth", rows)
@@ -121,7 +126,6 @@ def growth(workdir: Path) -> None:
 def plain_transformer(hidden: int, blocks: int, heads: int):
     """The straightforward one: separate q, k, v, LayerNorm, GELU by erf, MLP of ratio 4."""
     import flax.linen as nn
-    import jax.numpy as jnp
 
     from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 
@@ -138,7 +142,7 @@ def plain_transformer(hidden: int, blocks: int, heads: int):
                 h = h + nn.MultiHeadDotProductAttention(heads)(y, y)
                 y = nn.Dense(4 * hidden)(nn.LayerNorm()(h))
                 h = h + nn.Dense(hidden)(nn.gelu(y, approximate=False))
-            return nn.Dense(2)(nn.LayerNorm()(h)) + 0 * jnp.sum(c)
+            return nn.Dense(2)(nn.LayerNorm()(h))
 
     return Plain()
 
@@ -164,18 +168,17 @@ def plain_loop(num_sets: int, num_points: int, steps: int = 30) -> float:
         updates, state = optimizer.update(jax.grad(loss)(params), state, params)
         return optax.apply_updates(params, updates), state
 
-    best = float("inf")
-    for _ in range(4):
-        start = time.perf_counter()
+    def once():
+        nonlocal params, state
         for i in range(steps):
             params, state = step(params, state, jax.random.key(i))
         jax.block_until_ready(params)
-        best = min(best, time.perf_counter() - start)
-    return steps * num_sets / best
+
+    return steps * num_sets / median_seconds(once, 5)
 
 
-def training_speed(model, num_sets: int, num_points: int, shards: int, rounds: int = 5) -> dict:
-    """Training sets per second, the best of `rounds` blocks of 20 steps, and FLOPs of a step."""
+def training_speed(model, num_sets: int, num_points: int, shards: int) -> dict:
+    """Training sets per second, from blocks of 20 steps, and the rate of their arithmetic."""
     import jax
     import jax.numpy as jnp
 
@@ -193,33 +196,19 @@ def training_speed(model, num_sets: int, num_points: int, shards: int, rounds: i
     plan = training.make_plan(config.train, model)
     block = training.make_train_block(process, model, optimizer, config.train)
     run = block.lower(state, dataset, jax.random.key(1), steps=20, plan=plan).compile()
-    best = float("inf")
-    for _ in range(rounds + 1):
-        start = time.perf_counter()
+
+    def once():
+        nonlocal state  # donated: each call takes the last one's
         state, _ = jax.block_until_ready(run(state, dataset, jax.random.key(1)))
-        best = min(best, time.perf_counter() - start)
+
+    seconds = median_seconds(once, 5)
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
     zeros = jnp.zeros((num_sets, num_points, 2)), jnp.zeros(num_sets)
     cost = jax.jit(model.apply).lower(state.params, *zeros).compile().cost_analysis()
     return {
-        "sets_per_second": 20 * num_sets / best, "parameters": parameters,
-        "gflops": 3 * cost["flops"] * 20 / best / 1e9,  # a gradient costs twice the forward pass
+        "sets_per_second": 20 * num_sets / seconds, "parameters": parameters,
+        "gflops": 3 * cost["flops"] * 20 / seconds / 1e9,  # a gradient costs twice the forward pass
     }
-
-
-def matmul_rate() -> float:
-    """GFLOP/s of a 1024^3 product, on all cores."""
-    import jax
-    import jax.numpy as jnp
-
-    x, w = jnp.ones((1024, 1024)), jnp.eye(1024)
-    chain = jax.jit(lambda x: jax.lax.scan(lambda x, _: (x @ w, None), x, length=10)[0])
-    best = float("inf")
-    for _ in range(5):
-        start = time.perf_counter()
-        chain(x).block_until_ready()
-        best = min(best, time.perf_counter() - start)
-    return 10 * 2 * 1024**3 / best / 1e9
 
 
 def speed() -> None:
@@ -229,7 +218,7 @@ def speed() -> None:
 
     trunk = FourierTrunk(hidden_dim=64, num_blocks=4)
     ours = SetTransformer(trunk, num_heads=4, num_inducing=0)
-    rows = {"matmul_gflops": matmul_rate(), "pairs": []}
+    rows = {"matmul_gflops": matmul_rate(1024, 1024, 10), "pairs": []}
     for _ in range(2):
         pair = {
             "plain": training_speed(plain_transformer(64, 4, 4), 64, 64, shards=1),
@@ -247,11 +236,10 @@ def speed() -> None:
         rows["pairs"].append(pair)
         print(json.dumps(pair, indent=1), flush=True)
         save("sets_speed", rows)
-    save("sets_speed", rows)
 
 
 def cost() -> None:
-    """Microseconds a point for sets of 64 to 4,096 points: evaluation and training."""
+    """Microseconds a point for sets of 64 to 4,096 points, of an evaluation."""
     import jax
     import jax.numpy as jnp
 
@@ -267,13 +255,9 @@ def cost() -> None:
             x, time_ = jnp.ones((num_sets, points, 2)), jnp.ones(num_sets)
             params = jax.jit(model.init)(jax.random.key(0), x, time_)
             run = jax.jit(model.apply)
-            run(params, x, time_).block_until_ready()
-            best = float("inf")
-            for _ in range(5):
-                start = time.perf_counter()
-                run(params, x, time_).block_until_ready()
-                best = min(best, time.perf_counter() - start)
-            row[f"{name}_us_per_point"] = best / x[..., 0].size * 1e6
+            evaluate = functools.partial(run, params, x, time_)
+            seconds = median_seconds(lambda call=evaluate: call().block_until_ready())
+            row[f"{name}_us_per_point"] = seconds / x[..., 0].size * 1e6
         rows.append(row)
         print(row, flush=True)
     save("sets_cost", rows)

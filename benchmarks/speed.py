@@ -38,6 +38,17 @@ def median_seconds(run, repeats: int = 7) -> float:
     return statistics.median(seconds)
 
 
+def matmul_rate(rows: int, inner: int, length: int) -> float:
+    """GFLOP/s of `length` products of [rows, inner] and [inner, inner], one after the other."""
+    import jax
+    import jax.numpy as jnp
+
+    x, w = jnp.ones((rows, inner)), jnp.eye(inner)
+    chain = jax.jit(lambda x: jax.lax.scan(lambda x, _: (x @ w, None), x, length=length)[0])
+    seconds = median_seconds(lambda: chain(x).block_until_ready())
+    return 2 * rows * inner * inner * length / seconds / 1e9
+
+
 def our_setup(batch: int):
     """The network and its training block, from the library's own parts."""
     import jax
@@ -68,7 +79,6 @@ def our_setup(batch: int):
 def ours(batch: int) -> dict:
     """Microseconds a step of this library, and the matmul rate of the same shapes, GFLOP/s."""
     import jax
-    import jax.numpy as jnp
 
     config, dataset, _, _, state, block = our_setup(batch)
     key, steps = jax.random.key(0), config.train.block
@@ -78,16 +88,10 @@ def ours(batch: int) -> dict:
         state, metrics = block(state, dataset, key, steps)
         metrics.loss.block_until_ready()
 
-    def rate(rows, inner, length):
-        x, w = jnp.ones((rows, inner)), jnp.eye(inner)
-        chain = jax.jit(lambda x: jax.lax.scan(lambda x, _: (x @ w, None), x, length=length)[0])
-        seconds = median_seconds(lambda: chain(x).block_until_ready())
-        return 2 * rows * inner * inner * length / seconds / 1e9
-
     return {
         "us": median_seconds(run) / steps * 1e6,
-        "same_shape_gflops": rate(batch, HIDDEN, 500),
-        "large_gflops": rate(1024, 1024, 10),
+        "same_shape_gflops": matmul_rate(batch, HIDDEN, 500),
+        "large_gflops": matmul_rate(1024, 1024, 10),
     }
 
 

@@ -124,6 +124,12 @@ def _mean_kernel(kernel: Callable, x: jax.Array, y: jax.Array, distinct: bool) -
     return jnp.mean(sums) / len(y)
 
 
+def require_finite(name: str, sets: np.ndarray) -> None:
+    """Raises UserError with the number of points of `sets`, called `name`, that are not finite."""
+    bad = int((~np.isfinite(sets)).any(-1).sum())
+    require(bad == 0, f"{name}: points that are not finite", bad, "0")
+
+
 def median_distance(x: jax.Array, max_points: int = 1_000) -> float:
     """Median distance between two distinct points among the first `max_points` of x."""
     from scipy.spatial.distance import pdist
@@ -164,8 +170,7 @@ def compare(
     for name, sets in {"samples": samples, "real_a": real_a, "real_b": real_b}.items():
         good = sets.ndim == 3 and sets.shape[-1] == 2 and sets.shape == real_a.shape
         require(good, f"{name}.shape", sets.shape, "(num_sets, n, 2), one shape for all three")
-        bad = int((~np.isfinite(sets)).any(-1).sum())
-        require(bad == 0, f"{name}: points that are not finite", bad, "0")
+        require_finite(name, sets)
 
     rulers = median_distance(real_a.reshape(-1, 2)) * np.asarray(bandwidths, np.float32)
     metrics = {

@@ -15,6 +15,7 @@ from tiny_diffusion_jax import (
     set_report,
     workdir,
 )
+from tiny_diffusion_jax.data.base import draw_points
 from tiny_diffusion_jax.diffusion import add_noise
 from tiny_diffusion_jax.experiment import Experiment
 
@@ -23,10 +24,7 @@ PICTURE_POINTS = 4_000  # in the scatter plots and animations
 
 def draw_real(setup: Experiment, seed: int, num_sets: int, num_points: int) -> np.ndarray:
     """Real point sets in own units, f32[num_sets, num_points, 2]."""
-    draw = jax.jit(
-        lambda dataset, key: dataset.draw(key, num_sets, num_points).points
-    )
-    return np.asarray(draw(setup.dataset, jax.random.key(seed)))
+    return np.asarray(draw_points(setup.dataset, jax.random.key(seed), num_sets, num_points))
 
 
 def evaluate(setup: Experiment, params, samples: np.ndarray) -> dict:

@@ -58,19 +58,11 @@ def dpm_solver_pp_2m() -> Sampler:
     (arXiv 2211.01095, algorithm 2).
     """
 
-    def init(x_T):
-        return jnp.zeros_like(x_T), jnp.zeros(())  # x_0_hat_prev, 1 / h_prev (0: none yet)
-
     def step(denoise, memory, x_t, t, s, noise):
-        previous, inverse_h = memory
-        x_0 = denoise(x_t, t)
-        h = 0.5 * (s.log_snr - t.log_snr)
-        weight = jnp.where(jnp.isfinite(h), 0.5 * h * inverse_h, 0.0)
-        d = x_0 + weight * (x_0 - previous)
-        x_s = (s.sigma / t.sigma) * x_t + s.alpha * noise_ratio_half(t, s) * d
-        return (x_0, 1.0 / h), x_s
+        memory, d = _extrapolate(denoise, memory, x_t, t, s)
+        return memory, (s.sigma / t.sigma) * x_t + s.alpha * noise_ratio_half(t, s) * d
 
-    return Sampler(init, step)
+    return Sampler(_no_estimate, step)
 
 
 def sde_dpm_solver_pp_2m() -> Sampler:
@@ -82,15 +74,24 @@ def sde_dpm_solver_pp_2m() -> Sampler:
     """
 
     def step(denoise, memory, x_t, t, s, noise):
-        previous, inverse_h = memory
-        x_0 = denoise(x_t, t)
-        h = 0.5 * (s.log_snr - t.log_snr)
-        weight = jnp.where(jnp.isfinite(h), 0.5 * h * inverse_h, 0.0)
-        d = x_0 + weight * (x_0 - previous)
+        memory, d = _extrapolate(denoise, memory, x_t, t, s)
         mean, variance = posterior(t, s, x_t, d)
-        return (x_0, 1.0 / h), mean + jnp.sqrt(variance) * noise
+        return memory, mean + jnp.sqrt(variance) * noise
 
-    return Sampler(dpm_solver_pp_2m().init, step, stochastic=True)
+    return Sampler(_no_estimate, step, stochastic=True)
+
+
+def _no_estimate(x_T):
+    return jnp.zeros_like(x_T), jnp.zeros(())  # x_0_hat_prev, 1 / h_prev (0: none yet)
+
+
+def _extrapolate(denoise, memory, x_t, t, s):
+    """The next memory, and D of `dpm_solver_pp_2m`: x_0_hat carried on half a step."""
+    previous, inverse_h = memory
+    x_0 = denoise(x_t, t)
+    h = 0.5 * (s.log_snr - t.log_snr)
+    weight = jnp.where(jnp.isfinite(h), 0.5 * h * inverse_h, 0.0)
+    return (x_0, 1.0 / h), x_0 + weight * (x_0 - previous)
 
 
 def noise_ratio_half(t: Level, s: Level) -> jax.Array:

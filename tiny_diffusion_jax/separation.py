@@ -13,7 +13,6 @@ everything is calibrated on independent draws: scikit-learn's evenly spaced `mak
 real sets look too good.
 """
 
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -21,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import metrics
-from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.errors import require
 
 BANDWIDTH = 1 / 8  # of the kernel, in median distances of a member: it sees strokes, not blots
@@ -59,11 +58,6 @@ def _members(dataset: Dataset) -> tuple[tuple[Dataset, ...], np.ndarray]:
     if dataset.weights is None:
         return members, np.full(len(members), 1 / len(members))
     return members, np.asarray(dataset.weights, np.float64)
-
-
-@partial(jax.jit, static_argnames=("num_sets", "num_points"))
-def _draw(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> jax.Array:
-    return dataset.draw(key, num_sets, num_points).points
 
 
 def _mean_kernel(x: jax.Array, y: jax.Array, bandwidth: jax.Array) -> jax.Array:
@@ -131,7 +125,7 @@ def calibrate(
     num_sets = num_real + -(-(num_reference + num_stray) // num_points)
     columns = []
     for k, member in enumerate(members):
-        drawn = np.asarray(_draw(member, jax.random.fold_in(key, k), num_sets, num_points))
+        drawn = np.asarray(draw_points(member, jax.random.fold_in(key, k), num_sets, num_points))
         real, rest = drawn[:num_real], drawn[num_real:].reshape(-1, 2)
         reference, stray_reference = rest[:num_reference], rest[num_reference:][:num_stray]
         bandwidth = np.float32(BANDWIDTH * metrics.median_distance(reference))
@@ -161,8 +155,7 @@ def separate(calibration: Calibration, sets) -> Separation:
     sets = np.asarray(sets, np.float32)
     good = sets.ndim == 3 and sets.shape[1:] == (calibration.num_points, 2)
     require(good, "sets.shape", sets.shape, f"(num_sets, {calibration.num_points}, 2)")
-    bad = int((~np.isfinite(sets)).any(-1).sum())
-    require(bad == 0, "sets: points that are not finite", bad, "0")
+    metrics.require_finite("sets", sets)
 
     values = discrepancy(*calibration[:3], sets)
     statistic = np.asarray(values) / calibration.threshold
@@ -216,7 +209,7 @@ def compare(
         calibration = calibrate(dataset, calibration_key, sets.shape[1])
     weights = _members(dataset)[1]
     found = separate(calibration, sets)
-    real = separate(calibration, _draw(dataset, real_key, *sets.shape[:2]))
+    real = separate(calibration, draw_points(dataset, real_key, *sets.shape[:2]))
     value, floor = summarize(found, weights), summarize(real, weights)
     size = {"ratio": None, "num_sets": len(sets), "num_points": sets.shape[1]}
     result = {
@@ -256,7 +249,7 @@ def pooled_distances(dataset: Dataset, key: jax.Array, sets, member) -> list[dic
             continue
         order = np.asarray(jax.random.permutation(shuffle_key, len(points)))
         dealt = points[order[: num_clouds * CLOUD_POINTS]].reshape(num_clouds, CLOUD_POINTS, 2)
-        real = np.asarray(_draw(density, real_key, MAX_CLOUDS, CLOUD_POINTS))
+        real = np.asarray(draw_points(density, real_key, MAX_CLOUDS, CLOUD_POINTS))
         dealt, real = _sorted_along_directions(dealt), _sorted_along_directions(real)
         value, floor = float(cdist(dealt, real).mean()), float(pdist(real).mean())
         size = {"num_sets": num_clouds, "num_points": CLOUD_POINTS}

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.metrics import require_finite
 
 BLOCK = 256  # sets of y at once: with 64 points each they stay in a core's cache
 DIRECTIONS = 8  # of the lower bound on the EMD: 16 spare 2 % more matchings
@@ -164,8 +165,7 @@ def compare_sets(samples, real_a, real_b, train=None, emd_sets: int = 500) -> di
         good = sets.ndim == 3 and sets.shape[-1] == 2 and sets.shape == real_a.shape
         require(good and len(sets) > 1, f"{name}.shape", sets.shape,
                 "(num_sets, N, 2), one shape for all three, at least 2 sets")  # fmt: skip
-        bad = int((~np.isfinite(sets)).any(-1).sum())
-        require(bad == 0, f"{name}: points that are not finite", bad, "0")
+        require_finite(name, sets)
 
     nearest_emd = lambda x, y: emd(x, y, nearest_only=True)
     result = {}

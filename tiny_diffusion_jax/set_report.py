@@ -16,7 +16,7 @@ from tiny_diffusion_jax import (
     set_plots,
     workdir,
 )
-from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.data.base import PointSets, draw_points
 from tiny_diffusion_jax.experiment import Experiment
 
 BIRTHS = 8  # sets in the animation
@@ -31,8 +31,8 @@ def evaluate(setup: Experiment, params, samples: np.ndarray) -> dict:
         return separation.compare(dataset, jax.random.key(config.seed), samples)
     sets, points = min(len(samples), config.max_sets), samples.shape[1]
     key = jax.random.key(config.seed)
-    real = _draw(dataset.heldout, jax.random.fold_in(key, 0), 2 * sets, points)
-    train = _draw(dataset, jax.random.fold_in(key, 1), NUM_TRAIN, points)
+    real = draw_points(dataset.heldout, jax.random.fold_in(key, 0), 2 * sets, points)
+    train = draw_points(dataset, jax.random.fold_in(key, 1), NUM_TRAIN, points)
     result = set_metrics.compare_sets(samples[:sets], real[:sets], real[sets:], train, sets)
     if setup.model.num_labels:
         drawn, labels = labelled(setup, params, sets, points)
@@ -54,11 +54,6 @@ def labelled(setup: Experiment, params, num_sets: int, num_points: int):
 
 def _labels(dataset) -> np.ndarray:
     return np.asarray(dataset.draw(jax.random.key(0), 1_000, 1).label)
-
-
-def _draw(dataset, key, num_sets: int, num_points: int) -> np.ndarray:
-    draw = jax.jit(lambda dataset, key: dataset.draw(key, num_sets, num_points).points)
-    return np.asarray(draw(dataset, key))
 
 
 def pictures(setup: Experiment, folder: Path, params, samples: np.ndarray) -> None:
@@ -85,8 +80,7 @@ def pictures(setup: Experiment, folder: Path, params, samples: np.ndarray) -> No
             title = f"{dataset.title}: asked for, guidance {config.guidance_scale:g}"
             set_plots.save_sets(path, drawn[order], title, dataset.notice,
                                 member=labels[order], names=dataset.label_names, by_member=True)
-    if setup.model.history or "transformer" in setup.config.model.name:
-        attention(setup, folder / "attention.png", params, samples[0])
+    attention(setup, folder / "attention.png", params, samples[0])
     if config.frames:
         birth(setup, folder / "birth.gif", params, colours.get("member"))
 
@@ -111,7 +105,10 @@ def birth(setup: Experiment, path: Path, params, member=None) -> None:
 
 
 def attention(setup: Experiment, path: Path, params, points: np.ndarray) -> None:
-    """What a few points of a finished set look at, as the network weighs them at little noise."""
+    """What a few points of a finished set look at, as the network weighs them at little noise.
+
+    No picture of a network without attention.
+    """
     model, dataset = setup.model, setup.dataset
     process = setup.process
     if model.history:

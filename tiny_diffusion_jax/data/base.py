@@ -76,6 +76,12 @@ class Dataset:
         )  # fmt: skip
 
 
+@partial(jax.jit, static_argnames=("num_sets", "num_points"))
+def draw_points(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> jax.Array:
+    """The points alone of sets of `dataset`, f32[num_sets, num_points, 2] in own units."""
+    return dataset.draw(key, num_sets, num_points).points
+
+
 def make_dataset(
     draw: Callable,
     *,

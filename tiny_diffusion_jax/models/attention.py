@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tiny_diffusion_jax.models.attend import attend
 from tiny_diffusion_jax.models.embeddings import LabelEmbedding
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.history import read_history
@@ -41,11 +42,10 @@ class Context(nn.Module):
     def __call__(self, asking: jax.Array, memory: jax.Array, there: jax.Array) -> jax.Array:
         q = nn.Dense(self.size, name="query")(asking)
         k, v = (nn.Dense(self.size, name=name)(memory) for name in ("key", "value"))
-        logits = jnp.einsum("bnd,bmd->bnm", q, k) * self.size**-0.5
-        weights = jax.nn.softmax(jnp.where(there[:, None], logits, -1e9), axis=-1)
-        weights = jnp.where(there[:, None], weights, 0)  # all 0 where the history is empty
-        self.sow("intermediates", "attention", weights[:, None])
-        return jnp.tanh(jnp.einsum("bnm,bmd->bnd", weights, v))
+        read, weights = attend(q, k, v, 1, there)
+        # An empty history has nothing to give, where a softmax gives all the same weight.
+        self.sow("intermediates", "attention", jnp.where(there[:, None, None], weights, 0))
+        return jnp.tanh(jnp.where(there.any(1)[:, None, None], read, 0))
 
 
 class _Attention(nn.Module):

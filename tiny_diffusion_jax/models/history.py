@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tiny_diffusion_jax.models.attend import attend
 from tiny_diffusion_jax.models.embeddings import LabelEmbedding
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 
@@ -43,17 +44,15 @@ class HistoryAttention(nn.Module):
 
     @nn.compact
     def __call__(self, query: jax.Array, memory: jax.Array, mask: jax.Array) -> jax.Array:
-        size, heads = query.shape[-1], self.num_heads
+        size = query.shape[-1]
         keys = nn.Dense(2 * size, name="keys_values")(memory)
         null = self.param("null", nn.initializers.normal(0.02), (1, 1, 2 * size))
         keys = jnp.concatenate([jnp.broadcast_to(null, (len(keys), 1, 2 * size)), keys], axis=1)
         mask = jnp.pad(mask, ((0, 0), (1, 0)), constant_values=True)
-        k, v = (a.reshape(*a.shape[:2], heads, -1) for a in jnp.split(keys, 2, axis=-1))
-        q = query.reshape(*query.shape[:2], heads, -1)
-        logits = jnp.einsum("bnhd,bmhd->bhnm", q, k) * q.shape[-1] ** -0.5
-        weights = jax.nn.softmax(jnp.where(mask[:, None, None], logits, -1e9), axis=-1)
+        k, v = jnp.split(keys, 2, axis=-1)
+        read, weights = attend(query, k, v, self.num_heads, mask)
         self.sow("intermediates", "attention", weights)
-        return jnp.einsum("bhnm,bmhd->bnhd", weights, v).reshape(query.shape)
+        return read
 
 
 class HistoryDenoiser(nn.Module):

@@ -8,25 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from tiny_diffusion_jax.models.attend import attend
 from tiny_diffusion_jax.models.embeddings import LabelEmbedding
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 
 MAX_POINTS = 4096  # of full attention, whose cost grows as their square
 MLP_RATIO = 3  # width of a block's hidden layer over that of its stream
-
-
-def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
-    """softmax(q k^T / sqrt(d)) v over `heads` heads, and the weights f32[B, heads, N, M].
-
-    q f32[B, N, D], k and v f32[B, M, D], mask bool[B, M]: False is not looked at.
-    """
-    q, k, v = (a.reshape(*a.shape[:2], heads, -1) for a in (q, k, v))
-    logits = jnp.einsum("bnhd,bmhd->bhnm", q * q.shape[-1] ** -0.5, k)
-    if mask is not None:
-        logits = jnp.where(mask[:, None, None], logits, -1e9)
-    weights = jax.nn.softmax(logits, axis=-1)
-    out = jnp.einsum("bhnm,bmhd->bnhd", weights, v)
-    return out.reshape(*out.shape[:2], -1), weights
 
 
 def unit(x: jax.Array) -> jax.Array:
