@@ -66,7 +66,7 @@ def main(_) -> None:
     completing = MODE.value == "complete"
     if completing != (POINTS.value is not None):
         raise UserError("--points goes with --mode=complete: a table of points to begin sets with")
-    from tiny_diffusion_jax import runs  # imports jax: only when there is work to do
+    from tiny_diffusion_jax.run import modes as runs  # imports jax: only when needed
 
     extra = [POINTS.value] if completing else []
     getattr(runs, MODE.value)(CONFIG.value, path, *extra)

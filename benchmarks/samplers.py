@@ -31,7 +31,8 @@ def load(workdir: Path):
     from ml_collections import ConfigDict
 
     import tiny_diffusion_jax as td
-    from tiny_diffusion_jax import checkpoints, experiment
+    from tiny_diffusion_jax import experiment
+    from tiny_diffusion_jax.run import checkpoints
 
     setup = td.build(ConfigDict(json.loads((workdir / "config.json").read_text())))
     with checkpoints.open_checkpoints(workdir / "checkpoints") as saved:
@@ -45,7 +46,9 @@ def measure(setup, params) -> list[dict]:
     import numpy as np
 
     import tiny_diffusion_jax as td
-    from tiny_diffusion_jax import metrics, report, samplers
+    from tiny_diffusion_jax.diffusion import samplers
+    from tiny_diffusion_jax.evaluate import clouds as metrics
+    from tiny_diffusion_jax.run import report
 
     real = report.draw_real(setup, 11, 2 * NUM_SETS, NUM_POINTS)
     distance = jax.jit(jax.vmap(lambda x, y: metrics.sliced_wasserstein2(x, y, 128)))
@@ -73,7 +76,7 @@ def figure(rows: list[dict], title: str, path: Path) -> None:
     """Ratio to the floor against network evaluations, a line a sampler."""
     from matplotlib.figure import Figure
 
-    from tiny_diffusion_jax.plotting import INK, MUTED, PAPER
+    from tiny_diffusion_jax.figures.clouds import INK, MUTED, PAPER
 
     colors = {"ancestral": "#8a8f98", "ddim": "#2c4a6e", "dpm++2m": "#d65f2a", "heun": "#6b9080"}
     picture = Figure(figsize=(6.4, 4.4), facecolor=PAPER, layout="constrained")

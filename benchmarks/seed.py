@@ -36,7 +36,7 @@ def figure(title: str, panels: list[tuple[str, str, np.ndarray]]):
     """A row of clouds, each under its name and a note; all but the first, real one, in orange."""
     from matplotlib.figure import Figure
 
-    from tiny_diffusion_jax import plotting
+    from tiny_diffusion_jax.figures import clouds as plotting
 
     side, gap, head = 2.6, 0.15, 0.95
     width, height = len(panels) * (side + gap) + gap, side + head + gap
@@ -60,7 +60,7 @@ def main() -> None:
     """See the top of this file."""
     import jax
 
-    from tiny_diffusion_jax import plotting
+    from tiny_diffusion_jax.figures import clouds as plotting
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=tuple(EXPERIMENTS))

@@ -89,7 +89,9 @@ def growth(workdir: Path) -> None:
     from samplers import load
 
     import tiny_diffusion_jax as td
-    from tiny_diffusion_jax import generation, separation, set_plots
+    from tiny_diffusion_jax import generation
+    from tiny_diffusion_jax.evaluate import separation
+    from tiny_diffusion_jax.figures import sets as set_plots
 
     setup, params = load(workdir)
     config = setup.config.sample.copy_and_resolve_references()
@@ -182,9 +184,11 @@ def training_speed(model, num_sets: int, num_points: int, shards: int) -> dict:
     import jax
     import jax.numpy as jnp
 
-    from tiny_diffusion_jax import diffusion, schedules, training
+    from tiny_diffusion_jax import diffusion
     from tiny_diffusion_jax.config import default_config
     from tiny_diffusion_jax.data.base import PointSets, make_dataset
+    from tiny_diffusion_jax.diffusion import schedules
+    from tiny_diffusion_jax.training import step as training
 
     config = default_config()
     config.train.update(num_sets=num_sets, num_points=num_points, block=20, shards=shards)

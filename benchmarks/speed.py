@@ -53,8 +53,10 @@ def our_setup(batch: int):
     """The network and its training block, from the library's own parts."""
     import jax
 
-    from tiny_diffusion_jax import default_config, diffusion, models, schedules, training
+    from tiny_diffusion_jax import default_config, diffusion, models
     from tiny_diffusion_jax.data.base import PointSets, make_dataset
+    from tiny_diffusion_jax.diffusion import schedules
+    from tiny_diffusion_jax.training import step as training
 
     def draw(table, key, num_sets, num_points):
         index = jax.random.randint(key, (num_sets, num_points), 0, len(table))
@@ -149,8 +151,8 @@ def sampling() -> dict:
     """Points per second and network evaluation of each sampler, 8 sets of 4,000 points."""
     import jax
 
-    from tiny_diffusion_jax import samplers
-    from tiny_diffusion_jax.diffusion import make_denoise
+    from tiny_diffusion_jax.diffusion import samplers
+    from tiny_diffusion_jax.diffusion.process import make_denoise
 
     _, _, process, model, state, _ = our_setup(256)
     keys, result = jax.random.split(jax.random.key(0), 8), {}

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.base import PointSets
-from tiny_diffusion_jax.diffusion import Level
+from tiny_diffusion_jax.diffusion.process import Level
 
 CLEAN = Level(0.0, 1.0, 0.0)
 

@@ -10,18 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from tiny_diffusion_jax import (
-    data,
-    diffusion,
-    generation,
-    likelihood,
-    models,
-    samplers,
-    schedules,
-    training,
-)
+from tiny_diffusion_jax import data, diffusion, generation, models
 from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.diffusion import likelihood, samplers, schedules
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.training import step as training
 
 
 class Experiment(NamedTuple):
@@ -78,10 +71,9 @@ def check_sizes(config, model) -> None:
 
 def check_limit(field: str, num_points: int, model) -> None:
     """Raises UserError for sets of more points than `model` takes."""
-    limit = getattr(model, "max_points", None)
-    where = "full attention; config.model.num_inducing = 16 takes any number" if hasattr(
-        model, "num_inducing") else "this model"
-    require(limit is None or num_points <= limit, field, num_points, f"at most {limit} for {where}")
+    limit = model.traits.max_points
+    require(limit is None or num_points <= limit, field, num_points,
+            f"at most {limit} for {model.traits.max_points_reason}")
 
 
 def check_seed(field: str, seed: int) -> None:
@@ -109,7 +101,7 @@ def check_sample(config, model=None, labels: bool = False) -> None:
             f"in 0..{last}, -1 for random ones, or -2 for none" if model.num_labels else
             "-1 for a model without labels; train one with config.model.labels=True")
     named = model.num_labels > 0 and (config.label >= -1 or labels)
-    guided = named or (model.history and not model.latent_dim)
+    guided = named or (model.traits.generation == "chain")
     require(guided or config.guidance_scale == 1, "config.sample.guidance_scale",
             config.guidance_scale, "1 without a label to guide to: set config.sample.label"
             if model.num_labels else "1 for a model without labels or history")
@@ -222,7 +214,7 @@ def log_prob(experiment: Experiment, params, points: np.ndarray, num_steps: int)
     A density per unit area of the data: the network's log p minus 2 log(scale).
     """
     process, model = experiment.process, experiment.model
-    require(model.per_point, "config.model", type(model).__name__,
+    require(model.traits.generation == "alone", "config.model", type(model).__name__,
             "a denoiser of single points: in a joint one a point alone has no density")
 
     @jax.jit

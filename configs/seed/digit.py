@@ -6,7 +6,7 @@ With a single density there is nothing to tell apart, and the plain Fourier MLP 
 """
 
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.seed import seed_config
+from tiny_diffusion_jax.models.recipes import seed_config
 
 
 def get_config(digit: str = "0", model: str = "fourier_mlp"):

@@ -5,7 +5,7 @@
 The first half of the steps sees the first member alone, the second half the second.
 """
 
-from tiny_diffusion_jax.seed import seed_config
+from tiny_diffusion_jax.models.recipes import seed_config
 
 
 def get_config(members: str = "dino+moons", model: str = "fourier_mlp"):

@@ -6,7 +6,7 @@ Every model here (fourier_mlp, seq2seq, attention_v1, attention_v2) gives the su
 or nothing; configs/mixture.py has the ones that do not.
 """
 
-from tiny_diffusion_jax.seed import seed_config
+from tiny_diffusion_jax.models.recipes import seed_config
 
 
 def get_config(members: str = "dino+moons", model: str = "fourier_mlp"):

@@ -1,24 +1,18 @@
 """Denoisers: Flax modules `(x_t[B, N, 2], time[B], history, label, mask) -> output[B, N, 2]`.
 
-One signature, so one loss, one train step and one sampler serve all. A module also says
-    per_point         whether it denoises every point alone
-    history           what clean points it is shown in training: "" none, "same_set" others of the
-                      same set, "previous_batch" those of the batch before, whatever their member
-    latent_dim        size of the latent drawn once per set; 0: there is none
-    floats_per_pair   and for each pair of points, where it is not 0
-    max_points        the largest set it takes, where there is a limit
-    floats_per_point  how many float32 numbers an evaluation takes for each point
+One signature, so one loss, one train step and one sampler serve all. `traits` says how whole sets
+are drawn from a denoiser and what it is shown in training (`traits.py`); `num_labels` how many
+labels it can be asked for.
 `history` is a `PointSets` of clean points (None or all masked: empty), `label` i32[B] (None or -1:
-unnamed), `mask` bool[B, N] (False: not there), `target` the answer, for teacher forcing only.
+unnamed), `mask` bool[B, N] (False: no point), `target` the answer, for teacher forcing only.
 To add one: write the module in a file of its own and name its builder in `MODELS`.
 """
 
 from tiny_diffusion_jax.errors import require, require_choice
-from tiny_diffusion_jax.models.attention import AttentionV1, AttentionV2
-from tiny_diffusion_jax.models.embeddings import EMBEDDINGS
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.models.history import HistoryDenoiser
-from tiny_diffusion_jax.models.seq2seq import Seq2Seq
+from tiny_diffusion_jax.models.layers import EMBEDDINGS
+from tiny_diffusion_jax.models.seed import AttentionV1, AttentionV2, Seq2Seq
 from tiny_diffusion_jax.models.set_latent import SetLatent
 from tiny_diffusion_jax.models.set_transformer import SetTransformer
 

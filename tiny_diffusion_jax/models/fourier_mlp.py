@@ -8,7 +8,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.models.embeddings import EMBEDDINGS, LabelEmbedding, sinusoidal
+from tiny_diffusion_jax.models.layers import EMBEDDINGS, LabelEmbedding, sinusoidal
+from tiny_diffusion_jax.models.traits import Traits
 
 TIME_MAX_PERIOD = 10_000.0  # the classic choice for features of t (arXiv 1706.03762)
 
@@ -77,17 +78,11 @@ class FourierMLP(nn.Module):
     trunk: FourierTrunk
     num_labels: int = 0
 
-    # A set may be split (sampling in chunks), and the likelihood of one point is defined.
-    per_point = True
-    history = ""
-    latent_dim = 0
-
     @property
-    def floats_per_point(self) -> int:
-        """See `FourierTrunk`."""
-        return self.trunk.floats_per_point
+    def traits(self) -> Traits:
+        return Traits("alone", self.trunk.floats_per_point)
 
     @nn.compact
     def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
-        named = LabelEmbedding(self.num_labels, self.trunk.hidden_dim, name="label")
-        return self.trunk(x, time, per_set=named(label, len(x)))
+        embed = LabelEmbedding(self.num_labels, self.trunk.hidden_dim, name="label")
+        return self.trunk(x, time, per_set=embed(label, len(x)))

@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
-from tiny_diffusion_jax.models.embeddings import LabelEmbedding, sinusoidal
 from tiny_diffusion_jax.models.fourier_mlp import TIME_MAX_PERIOD, FourierTrunk
-from tiny_diffusion_jax.models.history import pool, read_history
+from tiny_diffusion_jax.models.layers import LabelEmbedding, pool, read_history, sinusoidal
+from tiny_diffusion_jax.models.traits import Traits
 
 
 class SetLatent(nn.Module):
@@ -27,13 +27,12 @@ class SetLatent(nn.Module):
     latent_noise: float = 0.1  # blurs z in training, so that the decoder forgives the prior
     num_labels: int = 0
 
-    per_point = False
-    history = "same_set"
-
     @property
-    def floats_per_point(self) -> int:
-        """As the trunk's: given z, points are denoised alone."""
-        return self.trunk.floats_per_point + 2 * self.trunk.hidden_dim
+    def traits(self) -> Traits:
+        # Given z, points are denoised alone.
+        floats = self.trunk.floats_per_point + 2 * self.trunk.hidden_dim
+        return Traits("latent", floats, shown="same_set", completes=True,
+                      latent_dim=self.latent_dim, latent_noise=self.latent_noise)  # fmt: skip
 
     def setup(self):
         size = self.trunk.hidden_dim
@@ -50,21 +49,21 @@ class SetLatent(nn.Module):
 
     def encode(self, history) -> jax.Array:
         """z f32[B, 1, D] of points f32[B, M, 2]: its D numbers have mean 0 and variance 1."""
-        points, there = read_history(history, len(history.points))
+        points, mask = read_history(history, len(history.points))
         h = nn.gelu(self.from_points(self.trunk.features(points)))
         for block in self.encoder_blocks:
             h = h + nn.gelu(block(h))
-        z = self.to_latent(pool(h, there))
+        z = self.to_latent(pool(h, mask))
         z = z - z.mean(-1, keepdims=True)
         return (z * jax.lax.rsqrt((z**2).mean(-1, keepdims=True) + 1e-4))[:, None]
 
     def prior(self, z_t, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
         """The prior's network: z_t f32[B, 1, D] and time f32[B] to f32[B, 1, D]."""
-        clock = sinusoidal(time[:, None], self.trunk.time_frequencies, self.trunk.time_scale,
-                           TIME_MAX_PERIOD)  # fmt: skip
-        h = self.prior_in(z_t[:, 0]) + self.prior_time(clock)
-        named = self.label(label, len(z_t))
-        h = h if named is None else h + self.prior_label(named)
+        features = sinusoidal(time[:, None], self.trunk.time_frequencies, self.trunk.time_scale,
+                              TIME_MAX_PERIOD)  # fmt: skip
+        h = self.prior_in(z_t[:, 0]) + self.prior_time(features)
+        label = self.label(label, len(z_t))
+        h = h if label is None else h + self.prior_label(label)
         for block in self.prior_blocks:
             h = h + block(nn.gelu(h))
         return self.prior_out(h)[:, None]

@@ -8,9 +8,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.models.attend import attend
-from tiny_diffusion_jax.models.embeddings import LabelEmbedding
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
+from tiny_diffusion_jax.models.layers import LabelEmbedding, attend
+from tiny_diffusion_jax.models.traits import Traits
 
 MAX_POINTS = 4096  # of full attention, whose cost grows as their square
 MLP_RATIO = 3  # width of a block's hidden layer over that of its stream
@@ -45,11 +45,11 @@ class SetBlock(nn.Module):
         q, k, v, u = jnp.split(inside, (size, 2 * size, 3 * size), axis=-1)
         if self.num_inducing:
             shape = (self.num_inducing, size)
-            asking = self.param("inducing", nn.initializers.normal(1.0), shape)
-            asking = jnp.broadcast_to(asking, (num_sets, *shape))
-            told, weights = attend(asking, k, v, self.num_heads, mask)
-            told = unit(told + nn.Dense(size, name="told")(nn.gelu(told)))
-            k, v = jnp.split(nn.Dense(2 * size, name="retold")(told), 2, axis=-1)
+            inducing = self.param("inducing", nn.initializers.normal(1.0), shape)
+            inducing = jnp.broadcast_to(inducing, (num_sets, *shape))
+            summary, weights = attend(inducing, k, v, self.num_heads, mask)
+            summary = unit(summary + nn.Dense(size, name="summary")(nn.gelu(summary)))
+            k, v = jnp.split(nn.Dense(2 * size, name="summary_kv")(summary), 2, axis=-1)
             read, _ = attend(q, k, v, self.num_heads)
         else:
             read, weights = attend(q, k, v, self.num_heads, mask)
@@ -67,25 +67,17 @@ class SetTransformer(nn.Module):
     num_inducing: int = 32
     num_labels: int = 0
 
-    per_point = False
-    history = ""
-    latent_dim = 0
-
     @property
-    def floats_per_point(self) -> int:
-        """Stream, its four parts and the hidden layer; attention weights of inducing points."""
+    def traits(self) -> Traits:
+        # Stream, its four parts and the hidden layer; attention weights of inducing points.
         size, inducing = self.trunk.hidden_dim, 2 * self.num_heads * self.num_inducing
-        return (6 + 2 * MLP_RATIO) * size + inducing
-
-    @property
-    def floats_per_pair(self) -> int:
-        """Numbers for each pair of points: the attention weights of full attention."""
-        return 0 if self.num_inducing else 2 * self.num_heads
-
-    @property
-    def max_points(self) -> int | None:
-        """The largest set it takes; None: any."""
-        return None if self.num_inducing else MAX_POINTS
+        return Traits(
+            "joint", (6 + 2 * MLP_RATIO) * size + inducing,
+            floats_per_pair=0 if self.num_inducing else 2 * self.num_heads, completes=True,
+            max_points=None if self.num_inducing else MAX_POINTS,
+            max_points_reason="full attention; config.model.num_inducing = 16 takes any number",
+            learned_queries=self.num_inducing > 0,
+        )  # fmt: skip
 
     @nn.compact
     def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
@@ -94,8 +86,8 @@ class SetTransformer(nn.Module):
         if mask is not None:
             x = jnp.where(mask[..., None], x, 0)
         c = nn.Dense(size, name="from_time")(self.trunk.time_features(time))
-        named = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
-        c = nn.gelu(c if named is None else c + named)
+        label = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
+        c = nn.gelu(c if label is None else c + label)
         h = nn.Dense(size, name="from_features")(self.trunk.features(x.reshape(-1, 2)))
         h = h.reshape(num_sets, num_points, size)
         for i in range(self.trunk.num_blocks):

@@ -1,0 +1,118 @@
+"""log p(x) by the ODE against the density it must equal, to 1e-3 nats at every single point."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from oracle import GaussianMixture, one_gaussian, three_components
+
+from tiny_diffusion_jax.diffusion.likelihood import divergence, level_at, log_likelihood
+from tiny_diffusion_jax.diffusion.process import Level, make_process
+from tiny_diffusion_jax.diffusion.schedules import FAMILIES, make_schedule
+
+
+@functools.partial(jax.jit, static_argnames="num_steps")
+def ode(process, mixture, points, num_steps):
+    return log_likelihood(process, Partial(GaussianMixture.denoise, mixture), points, num_steps)
+
+
+@jax.jit
+def exact(process, mixture, points):
+    """The mixture convolved with the noise of level 1: the model's density, as documented."""
+    nu = process.schedule.sigma[1] / process.schedule.alpha[1]
+    return mixture.log_prob(points, Level(0.0, 1.0, nu))
+
+
+@functools.cache
+def points():
+    """Draws, and a wide grid that sees the tails too."""
+    draws = three_components().draw(jax.random.key(0), 1, 400).points
+    x, y = jnp.meshgrid(jnp.linspace(-3, 3, 20), jnp.linspace(-3, 3, 20))
+    return jnp.concatenate([draws[0], jnp.stack([x, y], -1).reshape(-1, 2)]).reshape(2, 400, 2)
+
+
+@pytest.mark.parametrize("name", ["linear", "seed_cosine", "cosine", "karras", "flow"])
+def test_log_likelihood_of_the_mixture_is_exact_to_a_thousandth(name):
+    """Only `quadratic` is missing: its x_T keeps 1/37 of the data, which the prior cannot know."""
+    process = make_process(make_schedule(name, 1000))
+    result = ode(process, three_components(), points(), 200)
+    assert result.shape == (2, 400) and result.dtype == jnp.float32
+    expected = exact(process, three_components(), points())
+    error = np.abs(result - expected)
+    assert error[expected > -15].max() < 1e-3 and (expected > -15).sum() > 500
+    # Many widths out log p falls below -300, and its last digits with it.
+    assert (error / (1 + np.abs(expected))).max() < 2e-3
+
+
+@pytest.mark.parametrize("sigma_data", [1.0, 0.4])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_gaussian_of_the_width_of_the_prior_is_exact_on_any_schedule(name, sigma_data):
+    """50 levels leave signal in x_T; for N(0, sigma_data^2 I) the prior counts it in."""
+    process = make_process(make_schedule(name, 50), sigma_data=sigma_data)
+    gaussian = one_gaussian(sigma_data)
+    x = sigma_data * jax.random.normal(jax.random.key(1), (1, 50, 2))
+    result = ode(process, gaussian, x, 200)
+    np.testing.assert_allclose(result, exact(process, gaussian, x), atol=5e-4)
+
+
+def test_half_the_steps_cost_sixteen_times_the_error():
+    """At 50 steps the fourth-order error is still far above that of float32."""
+    process = make_process(make_schedule("flow", 1000))
+    expected = exact(process, three_components(), points())
+    visible = np.asarray(expected > -15)
+    coarse, fine = (
+        np.abs(ode(process, three_components(), points(), n) - expected)[visible].mean()
+        for n in (50, 100)
+    )
+    assert np.log2(coarse / fine) > 3.5
+
+
+def test_divergence_is_the_trace_of_the_jacobian():
+    def field(z):
+        x, y = z[..., 0], z[..., 1]
+        return jnp.stack([jnp.sin(x) * y**2, jnp.exp(0.3 * x) + jnp.tanh(x * y)], axis=-1)
+
+    z = jax.random.normal(jax.random.key(2), (3, 5, 2))
+    value, div = divergence(field, z)
+    np.testing.assert_allclose(value, field(z), rtol=1e-6)
+    jacobian = jax.vmap(jax.vmap(jax.jacfwd(field)))(z)
+    assert div.shape == (3, 5)
+    np.testing.assert_allclose(div, jnp.trace(jacobian, axis1=-2, axis2=-1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_levels_between_levels(name):
+    process = make_process(make_schedule(name, 100))
+    schedule = process.schedule
+    log_nu = -0.5 * np.asarray(schedule.log_snr, np.float64)
+    t = np.array([1, 2, 40, 99])
+    level = level_at(process, jnp.float32(log_nu[t]))
+    np.testing.assert_allclose(level.time, t / 100, atol=1e-5)
+    np.testing.assert_allclose(level.alpha, schedule.alpha[t], atol=1e-5)
+    np.testing.assert_allclose(level.sigma, schedule.sigma[t], rtol=1e-4)
+    middle = level_at(process, jnp.float32(0.5 * (log_nu[40] + log_nu[41])))
+    assert middle.time == pytest.approx(0.405, abs=1e-5)
+    assert 0.5 * middle.log_snr == pytest.approx(-0.5 * (log_nu[40] + log_nu[41]), abs=1e-5)
+
+
+def test_the_network_is_asked_at_levels_it_knows():
+    """`denoise` sees alpha z and a level whose time, alpha and sigma belong together."""
+    process = make_process(make_schedule("cosine", 100))
+    seen = []
+
+    def denoise(x_t, level):
+        jax.debug.callback(lambda *a: seen.append(np.array(a)), *level)
+        return 0.5 * x_t
+
+    log_likelihood(process, denoise, jnp.ones((1, 2, 2)), 5).block_until_ready()
+    jax.effects_barrier()
+    time, alpha, sigma = np.array(seen).T
+    assert time.min() >= 0.01 - 1e-6 and time.max() <= 1 + 1e-6
+    assert time.min() == pytest.approx(0.01, abs=1e-5) and time.max() == pytest.approx(1, abs=1e-5)
+    np.testing.assert_allclose(
+        alpha, np.interp(time * 100, np.arange(101), process.schedule.alpha), atol=1e-5)
+    # between two levels of a schedule of 100, (alpha, sigma) is off the circle by little
+    assert np.abs(alpha**2 + sigma**2 - 1)[time < 0.95].max() < 0.02

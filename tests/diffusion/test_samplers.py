@@ -1,0 +1,449 @@
+"""Every sampler, driven by the ideal denoiser: nothing is left to blame but the sampler."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from oracle import GaussianMixture, three_components
+
+from tiny_diffusion_jax import diffusion
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.diffusion.process import make_process
+from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, ddim, make_sampler, sample, time_grid
+from tiny_diffusion_jax.diffusion.schedules import FAMILIES, Schedule, make_schedule
+from tiny_diffusion_jax.errors import UserError
+
+KEYS = jax.random.split(jax.random.key(4), 8)
+DETERMINISTIC = ["ddim", "dpm++2m", "heun"]
+
+
+@functools.partial(jax.jit, static_argnames=("name", "eta", "num_points", "keep_trajectory"))
+def run(process, denoise, grid, keys, name, eta, num_points, keep_trajectory=False):
+    sampler = make_sampler(name, eta)
+    return sample(process, sampler, denoise, grid, keys, (num_points, 2), keep_trajectory)
+
+
+@functools.partial(jax.jit, static_argnames=("name", "eta"))
+def one_step(denoise, memory, x_t, t, s, noise, name, eta):
+    return make_sampler(name, eta).step(denoise, memory, x_t, t, s, noise)
+
+
+def walk(process, denoise, grid, x_T, name, eta=0.0):
+    """As `sample`, step by step from a given x_T: one small program for every grid and schedule."""
+    levels = jax.tree.map(np.asarray, process.level(np.asarray(grid)))
+    at = lambda i: jax.tree.map(lambda a: a[i], levels)
+    x, memory = x_T, make_sampler(name, eta).init(x_T)
+    for i in range(len(grid) - 1):
+        noise = jax.random.normal(jax.random.key(i), x_T.shape)
+        memory, x = one_step(denoise, memory, x, at(i), at(i + 1), noise, name, eta)
+    return x
+
+
+@Partial
+def tanh_denoiser(x_t, level):
+    """Not linear, quick to compile."""
+    return jnp.tanh(2 * x_t + level.alpha)
+
+
+@Partial
+def point_denoiser(x_t, level):
+    """E[x_0 | x_t] for data at one point."""
+    return jnp.broadcast_to(jnp.array([0.3, -2.0]), x_t.shape)
+
+
+def normal_denoiser(std, x_t, level):
+    """E[x_0 | x_t] for data N(0, std^2 I)."""
+    return level.alpha * std**2 / (level.alpha**2 * std**2 + level.sigma**2) * x_t
+
+
+def float64_levels(process):
+    schedule = process.schedule
+    return np.asarray(schedule.alpha, np.float64), np.asarray(schedule.sigma, np.float64)
+
+
+# ---------------------------------------------------------------- against the exact answer
+
+
+@jax.jit
+def draw_and_denoise(mixture, key, level):
+    """Real points; and the same, noised to `level` and denoised: how a perfect sampler ends."""
+    data_key, noise_key = jax.random.split(key)
+    x_0 = mixture.draw(data_key, 1, 32_000).points
+    x_t = diffusion.add_noise(level, x_0, jax.random.normal(noise_key, x_0.shape))
+    return x_0[0], mixture.denoise(x_t, level)[0]
+
+
+def distance(x, reference, num_directions=16):
+    """Sliced W2 to a `reference` of a whole number of times as many points; in numpy, whose sort
+    is the faster one."""
+    angle = np.pi * np.arange(num_directions) / num_directions
+    directions = np.stack([np.cos(angle), np.sin(angle)])
+    x = np.repeat(np.sort(x @ directions, axis=0), len(reference) // len(x), axis=0)
+    return np.sqrt(np.mean((x - np.sort(reference @ directions, axis=0)) ** 2))
+
+
+RUNS = [("ancestral", 0.0, 500), ("ddim", 0.0, 200), ("ddim", 0.5, 300), ("dpm++2m", 0.0, 50),
+        ("heun", 0.0, 50), ("sde-dpm++2m", 0.0, 100)]
+
+
+@pytest.mark.parametrize(
+    "sampler, eta, num_steps, name",
+    [(*run, name) for run in RUNS for name in FAMILIES if name != "seed_cosine"]
+    + [(*RUNS[0], "seed_cosine"), (*RUNS[3], "seed_cosine")],
+)
+def test_the_ideal_denoiser_gives_back_the_mixture(sampler, eta, num_steps, name):
+    mixture = three_components()
+    # The seed's cosine leaves its data at once: it needs small steps there, and few steps must
+    # be placed by log SNR.
+    seed = name == "seed_cosine"
+    process = make_process(make_schedule(name, 500, beta_min=2e-4, beta_max=0.02 if seed else 0.04))
+    spacing = "log_snr" if seed and num_steps < 500 else "time"
+    grid = time_grid(process.schedule, num_steps, spacing)
+    x = run(process, Partial(GaussianMixture.denoise, mixture), grid, KEYS, sampler, eta, 1000)
+    assert x.shape == (8, 1000, 2) and x.dtype == jnp.float32
+    x = np.asarray(x).reshape(-1, 2)
+
+    last = process.level(jnp.int32(grid[-2]))
+    clean, attainable = map(np.asarray, draw_and_denoise(mixture, jax.random.key(2), last))
+    assert distance(x, attainable) < 0.065  # real draws: 0.034, give or take 0.011
+    if last.sigma / last.alpha < 0.05:  # else the last jump, to a mean, loses visible detail
+        assert distance(x, clean) < 0.065
+    share, expected = (
+        np.bincount(np.asarray(mixture.owner(a[None]))[0], minlength=3) / len(a)
+        for a in (x, attainable)
+    )
+    np.testing.assert_allclose(share, expected, atol=0.025)  # 4.5 standard errors
+    np.testing.assert_allclose(x.mean(0), attainable.mean(0), atol=0.05)
+    np.testing.assert_allclose(np.cov(x.T), np.cov(attainable.T), atol=0.07)
+
+
+def ode_error(name, sampler, num_steps):
+    """Distance from the closed form of the ODE for N(0, 0.25 I), relative; from level T to 1.
+
+    x / sqrt(0.25 alpha^2 + sigma^2) is constant along it.
+    """
+    options = dict(beta_min=1e-3, beta_max=0.05, sigma_min=0.02, sigma_max=20.0)
+    process = make_process(make_schedule(name, 385, **options))
+    grid = np.linspace(385, 1, num_steps + 1).astype(np.int32)
+    x_T = process.prior_std * jax.random.normal(KEYS[0], (1, 100, 2))
+    x_1 = walk(process, Partial(normal_denoiser, 0.5), grid, x_T, sampler)
+    alpha, sigma = float64_levels(process)
+    spread = np.sqrt(0.25 * alpha**2 + sigma**2)
+    exact = np.float64(x_T) * spread[1] / spread[385]
+    return np.sqrt(np.mean((x_1 - exact) ** 2) / np.mean(exact**2))
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "karras", "flow"])
+@pytest.mark.parametrize("sampler, order", [("ddim", 1), ("dpm++2m", 2), ("heun", 2)])
+def test_deterministic_samplers_converge_at_their_order(sampler, order, name):
+    coarse, fine = ode_error(name, sampler, 96), ode_error(name, sampler, 192)
+    assert np.log2(coarse / fine) == pytest.approx(order, abs=0.25)
+    assert fine < {"ddim": 0.02, "dpm++2m": 3e-3, "heun": 2e-4}[sampler]
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "flow"])
+@pytest.mark.parametrize("sampler", ["ddim", "heun"])
+def test_one_point_is_found_in_any_number_of_steps(sampler, name):
+    """With one possible x_0 the path is x_t = alpha x_0 + sigma eps, whatever the steps."""
+    process = make_process(make_schedule(name, 50))
+    x_T = jax.random.normal(KEYS[0], (2, 3, 2))
+    for num_steps in (1, 5, 50):
+        x = walk(process, point_denoiser, time_grid(process.schedule, num_steps), x_T, sampler)
+        np.testing.assert_allclose(x, point_denoiser(x, None), atol=1e-5)
+
+
+def test_heun_leaves_standard_normal_data_where_it_is():
+    process = make_process(make_schedule("linear", 1000))
+    x_T = jax.random.normal(KEYS[0], (2, 50, 2))
+    x_1 = walk(process, Partial(normal_denoiser, 1.0), [1000, 700, 100, 1], x_T, "heun")
+    np.testing.assert_allclose(x_1, x_T, atol=1e-5)
+
+
+# ---------------------------------------------------------------- one step, by hand
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_ddim_with_eta_1_steps_to_a_draw_of_the_posterior(name):
+    process = make_process(make_schedule(name, 100))
+    x_0, eps, z = (jax.random.normal(jax.random.key(i), (2, 5, 2)) for i in range(3))
+    for s, t in [(0, 1), (0, 100), (1, 2), (1, 100), (30, 31), (20, 80), (99, 100)]:
+        t, s = process.level(jnp.int32(t)), process.level(jnp.int32(s))
+        x_t = diffusion.add_noise(t, x_0, eps)
+        _, x_s = ddim(1.0).step(lambda x, level: x_0, (), x_t, t, s, z)
+        mean, var = diffusion.posterior(t, s, x_t, x_0)
+        tolerance = 2e-5 * float(s.alpha + s.sigma)
+        np.testing.assert_allclose(x_s, mean + jnp.sqrt(var) * z, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_first_step_of_the_stochastic_second_order_is_ancestral(name):
+    """With nothing remembered D is x_0_hat, and so it is in the step to clean data."""
+    process = make_process(make_schedule(name, 100))
+    x_t, z, previous = (jax.random.normal(jax.random.key(i), (2, 5, 2)) for i in range(3))
+    sde, ancestral = make_sampler("sde-dpm++2m"), make_sampler("ancestral")
+    assert sde.stochastic
+    for t, s in [(100, 60), (60, 20), (2, 1), (20, 0)]:
+        t, s = process.level(jnp.int32(t)), process.level(jnp.int32(s))
+        memory = sde.init(x_t) if s.sigma > 0 else (previous, jnp.float32(2.0))
+        _, x_s = sde.step(tanh_denoiser, memory, x_t, t, s, z)
+        _, expected = ancestral.step(tanh_denoiser, (), x_t, t, s, z)
+        np.testing.assert_allclose(x_s, expected, atol=2e-5 * float(s.alpha + s.sigma))
+
+
+def test_the_stochastic_second_order_looks_back():
+    """D = x_0_hat + (h / 2 h_prev) (x_0_hat - x_0_hat_prev), in float64."""
+    process = make_process(make_schedule("cosine", 100))
+    x_t, z = (jax.random.normal(jax.random.key(i), (1, 4, 2)) for i in range(2))
+    levels = [process.level(jnp.int32(t)) for t in (80, 50, 30)]
+    sampler = make_sampler("sde-dpm++2m")
+    memory, x_s = sampler.step(tanh_denoiser, sampler.init(x_t), x_t, *levels[:2], z)
+    _, x_r = sampler.step(tanh_denoiser, memory, x_s, *levels[1:], z)
+    (_, a0, s0), (_, a1, s1), (_, a2, s2) = (map(float, level) for level in levels)
+    h_before, h = np.log(a1 * s0 / (s1 * a0)), np.log(a2 * s1 / (s2 * a1))
+    old, new = (np.float64(tanh_denoiser(x, level)) for x, level in ((x_t, levels[0]),
+                                                                     (x_s, levels[1])))
+    d = new + h / (2 * h_before) * (new - old)
+    r = -np.expm1(-2 * h)
+    expected = s2 / s1 * np.exp(-h) * np.float64(x_s) + a2 * r * d + s2 * np.sqrt(r) * z
+    np.testing.assert_allclose(x_r, expected, atol=1e-5)
+    assert np.abs(d - new).max() > 0.05
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 1.0])
+def test_ddim_keeps_the_right_amount_of_noise(eta):
+    """x_s given x_0 has mean alpha_s x_0 and variance sigma_s^2 for every eta."""
+    process = make_process(make_schedule("cosine", 100))
+    t, s = process.level(jnp.int32(70)), process.level(jnp.int32(40))
+    eps, z = (jax.random.normal(jax.random.key(i), (1, 40_000, 2)) for i in range(2))
+    _, x_s = ddim(eta).step(lambda x, level: 2.0, (), t.alpha * 2.0 + t.sigma * eps, t, s, z)
+    assert float(x_s.mean()) == pytest.approx(2 * float(s.alpha), abs=0.01)
+    assert float(x_s.var()) == pytest.approx(float(s.sigma) ** 2, rel=0.02)
+    if eta < 1:  # and the share of fresh noise grows with eta
+        r = float(diffusion.noise_ratio(t, s))
+        fresh = float(jnp.mean((x_s - x_s.mean()) * z))
+        assert fresh == pytest.approx(eta * np.sqrt(r) * float(s.sigma), abs=0.01)
+
+
+def test_ancestral_on_the_full_grid_is_ddpm_as_published():
+    """Algorithm 2 of arXiv 2006.11239, in float64, with the sampler's own noise."""
+    T, std = 30, 0.5
+    process = make_process(make_schedule("linear", T, beta_min=0.01, beta_max=0.3))
+    key, n = jax.random.key(7), 20
+    normal = lambda i: np.float64(jax.random.normal(jax.random.fold_in(key, i), (n, 2)))
+    beta = np.linspace(0.01, 0.3, T)
+    alpha_bar = np.cumprod(1 - beta)
+    x = normal(0)
+    for index, t in enumerate(reversed(range(T)), start=1):  # beta[t] belongs to level t + 1
+        x_0 = np.sqrt(alpha_bar[t]) * std**2 / (alpha_bar[t] * std**2 + 1 - alpha_bar[t]) * x
+        eps = (x - np.sqrt(alpha_bar[t]) * x_0) / np.sqrt(1 - alpha_bar[t])
+        before = alpha_bar[t - 1] if t > 0 else 1.0
+        variance = (1 - before) / (1 - alpha_bar[t]) * beta[t]
+        x = (x - beta[t] / np.sqrt(1 - alpha_bar[t]) * eps) / np.sqrt(1 - beta[t])
+        x = x + np.sqrt(variance) * normal(index)
+    grid = time_grid(process.schedule, T)
+    ours = run(process, Partial(normal_denoiser, std), grid, key[None], "ancestral", 0.0, n)
+    np.testing.assert_allclose(ours[0], x, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_evaluations_are_counted_right(name):
+    process = make_process(make_schedule("karras", 20))
+    calls = []
+
+    def denoise(x_t, level):
+        calls.append(level)
+        return 0.5 * x_t
+
+    sampler, x_t = make_sampler(name), jnp.ones((1, 2, 2))
+    levels = [process.level(jnp.int32(t)) for t in (20, 10, 0)]
+    with jax.disable_jit():  # else both branches of a lax.cond are traced
+        memory, x_s = sampler.step(denoise, sampler.init(x_t), x_t, *levels[:2], x_t)
+        assert len(calls) == sampler.evaluations
+        calls.clear()
+        sampler.step(denoise, memory, x_s, *levels[1:], x_t)
+        assert len(calls) == 1  # to clean data
+
+
+# ---------------------------------------------------------------- structure
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm++2m"])  # one with noise, one with a memory
+def test_a_batch_is_its_sets_one_by_one(name):
+    process = make_process(make_schedule("cosine", 100))
+    grid = time_grid(process.schedule, 10)
+    draw = lambda keys: run(process, tanh_denoiser, grid, keys, name, 0.5, 7)
+    together = draw(KEYS[:3])
+    for b in range(3):
+        np.testing.assert_allclose(together[b], draw(KEYS[b : b + 1])[0], atol=1e-5)
+    np.testing.assert_array_equal(together, draw(KEYS[:3]))
+    assert np.abs(together[0] - together[1]).max() > 0.1
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_permuting_points_permutes_the_step(name):
+    process = make_process(make_schedule("karras", 100))
+    t, s = process.level(jnp.int32(60)), process.level(jnp.int32(40))
+    x_t, z = (jax.random.normal(jax.random.key(i), (2, 6, 2)) for i in range(2))
+    order = np.array([3, 0, 5, 1, 4, 2])
+    sampler = make_sampler(name, 0.5)
+    step = jax.jit(lambda x, z: sampler.step(tanh_denoiser, sampler.init(x), x, t, s, z)[1])
+    moved = step(x_t[:, order], z[:, order])
+    np.testing.assert_allclose(moved, step(x_t, z)[:, order], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpm++2m"])
+def test_the_trajectory_runs_from_the_noise_to_the_sample(name):
+    process = make_process(make_schedule("cosine", 100), sigma_data=0.5)
+    grid = time_grid(process.schedule, 10)
+    way = run(process, tanh_denoiser, grid, KEYS[:3], name, 0.5, 7, keep_trajectory=True)
+    end = run(process, tanh_denoiser, grid, KEYS[:3], name, 0.5, 7)
+    assert way.shape == (11, 3, 7, 2)
+    np.testing.assert_allclose(way[-1], end, atol=1e-5)
+    noise = jax.random.normal(jax.random.fold_in(KEYS[1], 0), (7, 2))
+    np.testing.assert_allclose(way[0, 1], process.prior_std * noise, rtol=1e-5)
+    # the last step is to clean data: it ends in the denoiser's answer
+    x_0_hat = tanh_denoiser(way[-2], process.level(jnp.int32(grid[-2])))
+    np.testing.assert_allclose(way[-1], x_0_hat, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_deterministic_samplers_do_not_read_the_noise(name):
+    sampler = make_sampler(name)
+    assert not sampler.stochastic
+    process = make_process(make_schedule("linear", 100))
+    t, s = process.level(jnp.int32(60)), process.level(jnp.int32(40))
+    x_t = jnp.ones((1, 2, 2))
+    step = lambda z: sampler.step(lambda x, level: 0.5 * x, sampler.init(x_t), x_t, t, s, z)[1]
+    np.testing.assert_array_equal(step(jnp.zeros(())), step(jnp.full((1, 2, 2), 9.0)))
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_few_steps_are_finite(name):
+    """T = 1, alpha_T = 0, a single step: none may divide 0 by 0."""
+    for family in FAMILIES:
+        process = make_process(make_schedule(family, 1))
+        x_T = process.prior_std * jax.random.normal(KEYS[0], (2, 3, 2))
+        x = walk(process, tanh_denoiser, [1, 0], x_T, name, 0.5)
+        # straight to the denoiser's answer
+        x_0_hat = tanh_denoiser(x_T, process.level(jnp.int32(1)))
+        np.testing.assert_allclose(x, x_0_hat, atol=1e-5, err_msg=family)
+        process = make_process(make_schedule(family, 30))
+        for spacing in ("time", "log_snr"):
+            grid = time_grid(process.schedule, 3, spacing)
+            x = walk(process, tanh_denoiser, grid, x_T, name, 0.5)
+            assert np.isfinite(x).all(), (family, spacing)
+
+
+@pytest.mark.parametrize("name", ["ancestral", "sde-dpm++2m", "heun"])
+def test_known_points_end_where_they_are_known(name):
+    process = make_process(make_schedule("karras", 100))
+    grid = jnp.asarray(time_grid(process.schedule, 8))
+    points = jax.random.normal(jax.random.key(9), (3, 6, 2))
+    there = jnp.array([[True] * 6, [True, False, True, False, False, True], [False] * 6])
+
+    def mean_denoiser(x_t, level):  # points see each other
+        return 0.3 * tanh_denoiser(x_t, level) + x_t.mean(1, keepdims=True) / (1 + level.sigma)
+
+    draw = jax.jit(lambda known: sample(
+        process, make_sampler(name), mean_denoiser, grid, KEYS[:3], (6, 2), True, known
+    ))
+    way, free = draw(PointSets(points, there)), draw(None)
+    np.testing.assert_array_equal(way[-1][there], points[there])
+    np.testing.assert_array_equal(way[:, 2], free[:, 2])  # a set of which nothing is known
+    # on the way they are noised as their level says, with fresh noise in every step
+    alpha, sigma = float64_levels(process)
+    at = np.asarray(grid)[:-1, None, None]
+    eps = (way[:-1, 0] - alpha[at] * points[0]) / sigma[at]
+    assert 0.8 < np.std(eps) < 1.2
+    assert np.abs(np.corrcoef(eps.reshape(len(eps), -1)) - np.eye(len(eps))).max() < 0.9
+    # and the others are drawn to go with them
+    assert np.abs(way[-1, 1, 1] - free[-1, 1, 1]).max() > 0.01
+
+
+def test_points_may_have_any_number_of_coordinates():
+    """A latent of 5 numbers is one point in 5 dimensions: exact for a Gaussian."""
+    process = make_process(make_schedule("karras", 200), sigma_data=0.5)
+    keys = jax.random.split(jax.random.key(1), 2000)
+    grid = jnp.asarray(time_grid(process.schedule, 30))
+    draw = jax.jit(lambda keys: sample(
+        process, make_sampler("dpm++2m"), Partial(normal_denoiser, 0.5), grid, keys, (1, 5)
+    ))
+    x = np.asarray(draw(keys))[:, 0]
+    assert x.shape == (2000, 5)
+    np.testing.assert_allclose(np.cov(x.T), 0.25 * np.eye(5), atol=0.03)
+    np.testing.assert_allclose(x.mean(0), 0, atol=0.05)
+
+
+# ---------------------------------------------------------------- the levels visited
+
+
+@pytest.mark.parametrize("spacing", ["time", "log_snr"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_grid_goes_from_T_to_0_without_repeats(name, spacing):
+    for T in (1, 2, 10, 1000):
+        schedule = make_schedule(name, T)
+        for num_steps in sorted({1, 2, 3, 7, T // 3, T - 1, T} & set(range(1, T + 1))):
+            grid = time_grid(schedule, num_steps, spacing)
+            assert grid.dtype == np.int32 and grid[0] == T and grid[-1] == 0
+            assert np.all(np.diff(grid) < 0)
+            assert len(grid) <= num_steps + 1
+            if spacing == "time":
+                assert len(grid) == num_steps + 1
+                assert np.ptp(np.diff(grid)) <= 1  # as even as whole numbers allow
+
+
+def test_the_full_time_grid_visits_every_level():
+    np.testing.assert_array_equal(time_grid(make_schedule("cosine", 12), 12), np.arange(12, -1, -1))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_log_snr_spacing_is_even_in_log_snr(name):
+    """Each level visited is one of the two around an even spacing's, and none is left out."""
+    T, num_steps = 1000, 12
+    schedule = make_schedule(name, T)
+    inner = time_grid(schedule, num_steps, "log_snr")[1:-1]
+    log_snr = np.asarray(schedule.log_snr, np.float64)
+    noisiest = log_snr[T] if np.isfinite(log_snr[T]) else log_snr[T - 1]
+    targets = noisiest + (log_snr[1] - noisiest) * np.arange(1, num_steps) / (num_steps - 1)
+    below = np.array([np.max(np.nonzero(log_snr >= target - 1e-6)) for target in targets])
+    around = np.stack([below, below + 1])  # log SNR falls with t
+    assert inner[-1] == 1
+    assert np.isin(inner, around).all()
+    assert np.isin(around, [T, *inner]).any(axis=0).all()
+    if name != "cosine":  # whose last levels are too far apart to choose from
+        assert len(inner) == num_steps - 1
+
+
+def test_a_grid_uses_the_schedule_and_not_its_name():
+    """log SNR linear in t: both spacings agree, up to the step to clean data."""
+    nu = np.exp(np.linspace(-3, 3, 60))
+    arrays = np.ones(61, np.float32), np.concatenate([[0], nu]).astype(np.float32)
+    schedule = Schedule(*map(jnp.asarray, arrays))
+    grid = time_grid(schedule, 60, "log_snr")
+    np.testing.assert_array_equal(grid, np.arange(60, -1, -1))
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: make_sampler("euler"),
+         "config.sample.sampler = 'euler': must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, "
+         "heun"),
+        (lambda: make_sampler("ddim", 1.5), "config.sample.eta = 1.5: must be between 0"),
+        (lambda: make_sampler("ddim", -0.1), "config.sample.eta = -0.1: must be between 0"),
+        (lambda: make_sampler("ddim", float("nan")), "config.sample.eta = nan: must be"),
+        (lambda: time_grid(make_schedule("flow", 10), 0),
+         "config.sample.num_steps = 0: must be in 1..10"),
+        (lambda: time_grid(make_schedule("flow", 10), 11),
+         "config.sample.num_steps = 11: must be in 1..10"),
+        (lambda: time_grid(make_schedule("flow", 10), 5, "even"),
+         "config.sample.spacing = 'even': must be one of time, log_snr"),
+    ],
+)
+def test_a_bad_request_is_named(make, message):
+    with pytest.raises(UserError) as error:
+        make()
+    assert str(error.value).startswith(message)

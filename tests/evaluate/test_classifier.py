@@ -1,0 +1,100 @@
+"""The classifier of point sets: what it must name rightly, and what it must not claim."""
+
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command_line import ROOT
+from jax.tree_util import Partial
+
+from tiny_diffusion_jax.data.base import make_dataset, single_density
+from tiny_diffusion_jax.evaluate import classifier
+
+KEY = jax.random.key(0)
+
+
+def blob(center, key, n):
+    return jnp.asarray(center) + 0.3 * jax.random.normal(key, (n, 2))
+
+
+def ring(radius, key, n):
+    angle = 2 * jnp.pi * jax.random.uniform(key, (n,))
+    return radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)], -1)
+
+
+def labelled(*samples):
+    """Sets of one of these densities each, labelled 0, 1, ..."""
+    members = tuple(make_dataset(single_density(Partial(s)), normalize=False) for s in samples)
+    whole = members[0].replace(draw=None, members=members, num_labels=len(members))
+    return whole.reweighted(jnp.full(len(members), 1 / len(members)))
+
+
+FAR = labelled(Partial(blob, (-3.0, 0.0)), Partial(blob, (3.0, 0.0)), Partial(ring, 3.0))
+
+
+@pytest.fixture(autouse=True)
+def few_sets(monkeypatch):
+    monkeypatch.setattr(classifier, "TRAIN_SETS", 400)
+
+
+def test_shapes_that_lie_apart_are_named():
+    sets = FAR.draw(jax.random.key(5), 200, 20)
+    names = classifier.train(FAR, KEY, 20)(sets.points)
+    np.testing.assert_array_equal(names, sets.label)
+    result = classifier.accuracy(FAR, KEY, np.asarray(sets.points), np.asarray(sets.label))
+    assert result["value"] == result["floor"] == 1.0
+    assert result["value_se"] == result["floor_se"] == 0.0
+    assert result["num_sets"] == 200 and result["num_points"] == 20
+
+
+def test_accuracy_is_the_share_named_as_asked():
+    sets = FAR.draw(jax.random.key(5), 100, 20)
+    asked = np.asarray(sets.label).copy()
+    asked[:25] = (asked[:25] + 1) % 3
+    result = classifier.accuracy(FAR, KEY, np.asarray(sets.points), asked)
+    assert result["value"] == 0.75 and result["floor"] == 1.0
+    assert result["value_se"] == pytest.approx(np.sqrt(0.75 * 0.25 / 100))
+
+
+def test_shapes_that_are_the_same_are_guessed():
+    same = labelled(Partial(ring, 3.0), Partial(ring, 3.0))
+    sets = same.draw(jax.random.key(5), 400, 20)
+    result = classifier.accuracy(same, KEY, np.asarray(sets.points), np.asarray(sets.label))
+    assert result["value"] == pytest.approx(0.5, abs=0.11)
+    assert result["floor"] == pytest.approx(0.5, abs=0.07)  # of 1,000 real sets
+    assert result["floor_se"] == pytest.approx(0.5 / np.sqrt(1000), rel=0.05)
+
+
+def test_the_floor_is_of_data_never_trained_on():
+    """Held-out data whose labels are the other way round: every one is named wrongly."""
+    def swapped(key, num_sets, num_points):
+        sets = FAR.draw(key, num_sets, num_points)
+        return sets._replace(label=(sets.label + 1) % 3)
+
+    sets = FAR.draw(jax.random.key(5), 50, 20)
+    odd = FAR.replace(heldout=FAR.replace(draw=Partial(swapped)))
+    result = classifier.accuracy(odd, KEY, np.asarray(sets.points), np.asarray(sets.label))
+    assert result["value"] == 1.0 and result["floor"] == 0.0
+
+
+def test_histograms_count_points_in_their_squares():
+    limits = np.array([[0.0, 0.0], [16.0, 16.0]])
+    # x = 5, y = 3; and two points beyond the corners, which count there
+    sets = np.array([[[5.5, 3.5]] * 4, [[-9.0, -9.0]] * 2 + [[99.0, 99.0]] * 2])
+    picture = classifier.histograms(sets, limits).reshape(2, 16, 16) ** 2
+    np.testing.assert_allclose(picture.sum((1, 2)), 1.0, rtol=1e-4)  # shares, after the blur too
+    assert np.unravel_index(picture[0].argmax(), (16, 16)) == (3, 5)
+    assert picture[1, 0, 0] == pytest.approx(picture[1, 15, 15]) == picture[1].max()
+    # neither the order nor the number of points matters, only where they are
+    shuffled = classifier.histograms(np.tile(sets[:, ::-1], (1, 3, 1)), limits)
+    np.testing.assert_allclose(shuffled.reshape(2, 16, 16) ** 2, picture, atol=1e-6)
+
+
+def test_importing_it_does_not_import_sklearn_or_scipy():
+    """They take a second to load, and most runs do not need them."""
+    code = ("import sys, tiny_diffusion_jax.classifier\n"
+            "sys.exit(any(name in sys.modules for name in ('sklearn', 'scipy.ndimage')))")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,0 +1,221 @@
+"""Which member each set comes from: real, mixed and spoiled sets of shapes that are known."""
+
+import json
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from scipy.spatial.distance import cdist
+
+from tiny_diffusion_jax.data.base import Dataset, make_dataset, single_density
+from tiny_diffusion_jax.data.shapes import SHAPES
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.evaluate import clouds as metrics
+from tiny_diffusion_jax.evaluate import separation
+
+N = 128  # points a set
+
+
+def aligned(name):
+    """A shape at mean 0 and mean variance 1: what tells the members apart is then their strokes."""
+    shape = make_dataset(single_density(SHAPES[name].sample))
+    sample = Partial(lambda shape, key, num: shape.normalize(shape.draw(key, 1, num).points[0]))
+    return make_dataset(single_density(Partial(sample, shape)), normalize=False)
+
+
+def mixture(*names, weights=None):
+    members = tuple(map(aligned, names))
+    weights = jnp.full(len(names), 1 / len(names)) if weights is None else jnp.asarray(weights)
+    whole = Dataset(draw=None, shift=jnp.zeros(2), scale=jnp.ones(()), members=members)
+    return whole.reweighted(weights)
+
+
+def draw(dataset, seed, num_sets, num_points=N):
+    return np.asarray(dataset.draw(jax.random.key(seed), num_sets, num_points).points)
+
+
+@pytest.fixture(scope="module")
+def two():
+    return mixture("moons", "circle", weights=[0.3, 0.7])
+
+
+@pytest.fixture(scope="module")
+def calibration(two):
+    return separation.calibrate(two, jax.random.key(0), N)
+
+
+# ---------------------------------------------------------------- the statistic
+
+
+def test_discrepancy_equals_its_definition_in_float64():
+    sets, bandwidth = draw(mixture("line"), 2, 3, 20), np.array([0.4, 1.5], np.float32)
+    reference = np.stack([draw(mixture(name), 1, 1, 200)[0] for name in ("moons", "circle")])
+
+    def mean(x, y, b):
+        return np.exp(-cdist(x.astype(float), y.astype(float), "sqeuclidean") / (2 * b**2)).mean()
+
+    distinct = lambda x, b: (mean(x, x, b) * len(x) - 1) / (len(x) - 1)
+    pairs = [*zip(reference, bandwidth.astype(float), strict=True)]
+    scaled = zip(reference, bandwidth, strict=True)
+    own = np.array([separation.self_kernel(*pair) for pair in scaled])
+    np.testing.assert_allclose(own, [distinct(*pair) for pair in pairs], rtol=1e-5)
+    expected = [[distinct(s, b) + distinct(r, b) - 2 * mean(s, r, b) for r, b in pairs]
+                for s in sets]  # fmt: skip
+    result = separation.discrepancy(reference, bandwidth, own, sets)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+    expected = metrics.mmd_rbf(sets[0], reference[1], bandwidth[1])
+    assert float(result[0, 1]) == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_calibration_holds_independent_draws_of_each_member(two, calibration):
+    assert calibration.reference.shape == (2, 4096, 2)
+    assert calibration.stray_reference.shape == (2, 16384, 2)
+    for k in range(2):
+        points = np.concatenate([calibration.reference[k], calibration.stray_reference[k]])
+        assert len(np.unique(points, axis=0)) > 0.999 * len(points)  # no point serves twice
+        fresh = draw(two.members[k], 3, 1, 4096)[0]
+        ruler = metrics.median_distance(fresh) / 8
+        assert calibration.bandwidth[k] == pytest.approx(ruler, rel=0.05)
+        distance = float(metrics.mmd_rbf(calibration.reference[k], fresh, ruler))
+        assert abs(distance) < 0.2 * calibration.threshold[k]
+
+
+# ---------------------------------------------------------------- real sets, and others
+
+
+def test_real_sets_score_99_per_cent_and_know_their_member(two, calibration):
+    drawn = two.draw(jax.random.key(4), 2_000, N)
+    found = separation.separate(calibration, drawn.points)
+    np.testing.assert_array_equal(found.member, drawn.label)
+    for k in range(2):
+        assert found.accepted[found.member == k].mean() == pytest.approx(0.99, abs=0.01)
+        strays = found.stray[found.member == k].mean()
+        assert strays == pytest.approx(0.001, abs=0.0005)
+    summary = separation.summarize(found, two.weights)
+    assert summary["separation"] == pytest.approx(0.99, abs=0.01)
+    assert summary["frequencies"] == pytest.approx([0.3, 0.7], abs=0.04)
+    assert summary["frequency_error"] < 0.04
+
+
+def test_superposed_sets_score_zero(two, calibration):
+    sets = np.concatenate([draw(member, 5, 200) for member in two.members], 1)
+    picked = np.random.default_rng(0).permuted(np.arange(2 * N)[None].repeat(200, 0), axis=1)
+    superposed = np.take_along_axis(sets, picked[:, :N, None], 1)
+    assert separation.separate(calibration, superposed).accepted.sum() == 0
+
+
+def test_a_few_points_of_elsewhere_are_stray_though_the_test_accepts(two, calibration):
+    sets = draw(two.members[0], 6, 300).copy()
+    count = round(0.06 * N)
+    clean = separation.separate(calibration, sets)
+    sets[:, :count] = draw(two.members[1], 7, 300, count)
+    found = separation.separate(calibration, sets)
+    assert (found.member == 0).all() and found.accepted.mean() > 0.7
+    assert clean.stray.mean() < 0.002 and 0.04 < found.stray.mean() < 0.065
+
+
+def test_statistic_is_one_at_the_border(calibration, two):
+    sets = draw(two, 8, 300)
+    found = separation.separate(calibration, sets)
+    expected = np.asarray(separation.discrepancy(*calibration[:3], sets)) / calibration.threshold
+    np.testing.assert_allclose(found.statistic, expected, rtol=1e-6)
+    np.testing.assert_array_equal(found.member, expected.argmin(1))
+    np.testing.assert_array_equal(found.accepted, expected.min(1) <= 1)
+
+
+def test_evenly_spaced_points_look_better_than_real_ones(calibration):
+    """Why nothing here is calibrated on scikit-learn's moons, whose points are not independent."""
+    from sklearn.datasets import make_moons
+
+    moons = [make_moons(N, noise=0.03, random_state=i)[0] for i in range(100)]
+    seed = make_dataset(single_density(SHAPES["moons"].sample))
+    even = seed.normalize((np.stack(moons) + 0.3) * np.array([2, 3]) - 1)
+    independent = draw(mixture("moons"), 9, 100)
+    statistics = [separation.separate(calibration, s).statistic[:, 0] for s in (even, independent)]
+    assert np.quantile(statistics[0], 0.99) < 0.1 * np.quantile(statistics[1], 0.99)
+
+
+def test_a_member_that_is_there_twice_is_no_error():
+    twins = mixture("circle", "circle")
+    found = separation.separate(
+        separation.calibrate(twins, jax.random.key(10), 32, num_real=300), draw(twins, 11, 300, 32)
+    )
+    assert found.accepted.mean() > 0.94 and set(found.member) == {0, 1}
+
+
+def test_a_single_density_is_its_own_member():
+    dataset = make_dataset(single_density(SHAPES["circle"].sample))
+    calibration = separation.calibrate(dataset, jax.random.key(12), 32, num_real=500)
+    found = separation.separate(calibration, draw(dataset, 13, 500, 32))
+    assert (found.member == 0).all() and found.accepted.mean() > 0.96
+
+
+# ---------------------------------------------------------------- in numbers
+
+
+def test_summary_of_known_sets():
+    found = SimpleNamespace(
+        member=np.array([0, 0, 0, 1]), accepted=np.array([True, True, False, True]),
+        stray=np.array([0, 0, 0.5, 0.1]),
+    )  # fmt: skip
+    summary = separation.summarize(found, [0.5, 0.25, 0.25])
+    assert summary["separation"] == 0.75
+    assert summary["separation_se"] == pytest.approx((0.75 * 0.25 / 4) ** 0.5)
+    assert summary["frequencies"] == [0.75, 0.25, 0]
+    assert summary["frequency_error"] == 0.25
+    assert summary["frequency_error_se"] == pytest.approx((0.75 * 0.25 / 4) ** 0.5)
+    assert summary["stray"] == pytest.approx(0.15)
+    assert summary["stray_se"] == pytest.approx(np.std([0, 0, 0.5, 0.1], ddof=1) / 2)
+
+
+def test_compare_puts_each_number_beside_that_of_real_sets(two, calibration):
+    sets = draw(two, 14, 300)
+    result = separation.compare(two, jax.random.key(15), sets, calibration)
+    expected = separation.summarize(separation.separate(calibration, sets), two.weights)
+    for name in ("separation", "stray", "frequency_error"):
+        entry = result[name]
+        assert entry["value"] == expected[name] and entry["value_se"] == expected[f"{name}_se"]
+        assert (entry["num_sets"], entry["num_points"], entry["ratio"]) == (300, N, None)
+    assert result["separation"]["floor"] == pytest.approx(0.99, abs=0.02)
+    assert result["stray"]["floor"] == pytest.approx(0.001, abs=0.001)
+    assert result["frequency_error"]["members"] == expected["frequencies"]
+    assert result["frequency_error"]["weights"] == pytest.approx([0.3, 0.7])
+    pooled = result["within_sliced_wasserstein2"]
+    assert pooled["ratio"] == max(pooled["members"]) == pytest.approx(1, abs=0.35)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_pooled_distance_is_the_sliced_one_between_clouds(two):
+    clouds = draw(two.members[0], 16, 2, separation.CLOUD_POINTS)
+    first, second = separation._sorted_along_directions(clouds)
+    expected = metrics.sliced_wasserstein2(*clouds, separation.NUM_PROJECTIONS)
+    assert np.linalg.norm(first - second) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_pooled_distances_see_a_member_that_is_spoilt_or_missing(two):
+    size = separation.CLOUD_POINTS
+    sets = np.concatenate([draw(two.members[0], 17, 100), 1.1 * draw(two.members[1], 18, 100)])
+    member = np.repeat([0, 1], 100)
+    right, wrong = separation.pooled_distances(two, jax.random.key(19), sets, member)
+    assert right["ratio"] == pytest.approx(1, abs=0.3) and wrong["ratio"] > 3
+    assert (right["num_sets"], right["num_points"]) == (100 * N // size, size)
+    few, enough = separation.pooled_distances(two, jax.random.key(19), sets[69:], member[69:])
+    assert few is None and enough["ratio"] > 3  # 31 sets of 128 points are fewer than 4,000
+
+
+def test_compare_calibrates_by_itself_and_leaves_out_what_has_too_few_points(two):
+    result = separation.compare(two, jax.random.key(20), draw(two, 21, 40, 32))
+    assert set(result) == {"separation", "stray", "frequency_error"}
+    assert result["separation"]["value"] > 0.9
+
+
+def test_bad_input_is_one_line(calibration):
+    with pytest.raises(UserError, match=r"sets.shape = \(3, 100, 2\): must be \(num_sets, 128, 2"):
+        separation.separate(calibration, np.zeros((3, 100, 2)))
+    with pytest.raises(UserError, match="sets: points that are not finite = 128: must be 0"):
+        separation.separate(calibration, np.full((1, N, 2), np.nan))
+    with pytest.raises(UserError, match="num_points = 1: must be at least 2"):
+        separation.calibrate(mixture("circle"), jax.random.key(0), 1)

@@ -1,0 +1,211 @@
+"""Distances between sets and the numbers made of them, against loops written out in full."""
+
+import itertools
+import json
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.evaluate import sets as set_metrics
+
+
+def normal(seed, *shape):
+    return np.asarray(jax.random.normal(jax.random.key(seed), (*shape, 2)))
+
+
+def blobs(seed, num_sets, num_points=16, spread=3.0):
+    """Sets that differ: each a Gaussian about its own centre."""
+    return normal(seed, num_sets, num_points) + spread * normal(seed + 1_000, num_sets, 1)
+
+
+def chamfer_by_loops(x, y):
+    there = [min(math.dist(p, q) ** 2 for q in y) for p in x]
+    back = [min(math.dist(p, q) ** 2 for p in x) for q in y]
+    return math.fsum(there) / len(there) + math.fsum(back) / len(back)
+
+
+def emd_by_permutations(x, y):
+    orders = itertools.permutations(range(len(y)))
+    return min(sum(map(math.dist, x, y[list(p)])) for p in orders) / len(x)
+
+
+# ---------------------------------------------------------------- distances
+
+
+@pytest.mark.parametrize("num_y", [1, 5, 300])  # below and across a block
+def test_chamfer_equals_loops_for_any_two_sizes(num_y):
+    x, y = normal(0, 3, 7), 2 * normal(1, num_y, 4) + 0.5
+    distances = set_metrics.chamfer(x, y)
+    expected = [[chamfer_by_loops(a.astype(float), b.astype(float)) for b in y] for a in x]
+    np.testing.assert_allclose(distances, expected, rtol=1e-5)
+    np.testing.assert_allclose(set_metrics.nearest(x, y), np.min(expected, 1), rtol=1e-5)
+
+
+def test_a_copy_is_at_chamfer_distance_zero_wherever_it_lies():
+    x = normal(2, 4, 64) + 1_000
+    np.testing.assert_array_equal(np.diag(set_metrics.chamfer(x, x[:, ::-1])), 0)
+
+
+def test_emd_is_the_best_of_all_permutations():
+    x, y = normal(3, 3, 5), normal(4, 4, 5) + 0.3
+    expected = [[emd_by_permutations(a, b) for b in y] for a in x]
+    np.testing.assert_allclose(set_metrics.emd(x, y), expected, rtol=1e-6)
+
+
+def test_emd_of_a_translation_is_its_length_and_of_other_sizes_an_error():
+    x = normal(5, 2, 64)
+    np.testing.assert_allclose(np.diag(set_metrics.emd(x, x + [3, -4])), 5, rtol=1e-6)
+    with pytest.raises(UserError, match="points a set of y = 9: must be 64, as in x"):
+        set_metrics.emd(x, x[:, :9])
+
+
+def test_emd_of_sets_with_themselves_is_symmetric_and_the_same_as_of_a_copy():
+    x = blobs(6, 12)
+    distances = set_metrics.emd(x, x)
+    np.testing.assert_array_equal(distances, distances.T)
+    np.testing.assert_allclose(distances, set_metrics.emd(x, x.copy()), atol=1e-12)
+
+
+@pytest.mark.parametrize("num_x, num_y", [(60, 90), (90, 60)])
+def test_nearest_only_keeps_the_least_of_every_row_and_column(num_x, num_y):
+    x, y = blobs(7, num_x), blobs(8, num_y)
+    full, pruned = set_metrics.emd(x, y), set_metrics.emd(x, y, nearest_only=True)
+    known = np.isfinite(pruned)
+    assert 0.05 < known.mean() < 0.4  # it does save work here
+    np.testing.assert_array_equal(pruned[known], full[known])
+    for axis in (0, 1):
+        np.testing.assert_array_equal(pruned.min(axis), full.min(axis))
+        np.testing.assert_array_equal(pruned.argmin(axis), full.argmin(axis))
+
+
+def test_nearest_only_trusts_its_bound_alone_even_when_that_is_loose(monkeypatch):
+    monkeypatch.setattr(set_metrics, "DIRECTIONS", 1)
+    monkeypatch.setattr(set_metrics, "ROUNDS", (1,))  # first candidates are seldom the nearest
+    x, y = blobs(27, 40), blobs(28, 50)
+    full, pruned = set_metrics.emd(x, y), set_metrics.emd(x, y, nearest_only=True)
+    for axis in (0, 1):
+        np.testing.assert_array_equal(pruned.argmin(axis), full.argmin(axis))
+
+
+def test_nearest_only_looks_past_the_set_itself():
+    x = blobs(9, 60)
+    full, pruned = set_metrics.emd(x, x), set_metrics.emd(x, x, nearest_only=True)
+    np.fill_diagonal(full, np.inf)
+    np.testing.assert_array_equal(pruned.argmin(1), full.argmin(1))
+    np.testing.assert_array_equal(pruned, pruned.T)
+    assert np.isinf(np.diag(pruned)).all() and np.isfinite(pruned).mean() < 0.5
+
+
+def test_nearest_only_does_not_miss_ties():
+    x = np.repeat(blobs(10, 5), 9, 0)  # each set nine times: more than the first candidates
+    pruned = set_metrics.emd(x, x.copy(), nearest_only=True)
+    assert (np.isfinite(pruned).sum(1) >= 9).all() and (pruned.min(1) == 0).all()
+
+
+# ---------------------------------------------------------------- MMD, COV, 1-NNA
+
+
+def numbers_by_loops(generated, real, distance):
+    mmd = np.mean([min(distance(g, r) for g in generated) for r in real])
+    covered = {min(range(len(real)), key=lambda j: distance(g, real[j])) for g in generated}
+    everyone, right = [*generated, *real], 0
+    for i, one in enumerate(everyone):
+        others = [j for j in range(len(everyone)) if j != i]
+        nearest = min(others, key=lambda j: distance(one, everyone[j]))
+        right += (i < len(generated)) == (nearest < len(generated))
+    return {"mmd": mmd, "cov": len(covered) / len(real), "nna": right / len(everyone)}
+
+
+def matrices(generated, real, distance=set_metrics.chamfer):
+    pairs = ((generated, generated), (generated, real), (real, real))
+    return [distance(x, y) for x, y in pairs]
+
+
+def test_mmd_cov_nna_equal_loops():
+    generated, real = blobs(11, 9, 5, spread=1.0), blobs(12, 7, 5, spread=1.5)
+    result = set_metrics.mmd_cov_nna(*matrices(generated, real))
+    assert result == pytest.approx(numbers_by_loops(generated, real, chamfer_by_loops), rel=1e-5)
+    assert 0 < result["cov"] < 1 and 0.3 < result["nna"] < 0.95  # neither end tests nothing
+
+
+def test_nna_is_a_half_for_one_distribution_and_one_for_two_far_apart():
+    generated, real = blobs(13, 300), blobs(14, 300)
+    same = set_metrics.mmd_cov_nna(*matrices(generated, real))
+    assert same["nna"] == pytest.approx(0.5, abs=0.07)  # its standard error is 0.02
+    assert 0.5 < same["cov"] < 0.75
+    assert set_metrics.mmd_cov_nna(*matrices(generated + 100, real))["nna"] == 1
+
+
+def test_one_set_repeated_covers_one_real_set_and_wins_nothing_by_ties():
+    real = blobs(15, 10)
+    repeated = np.repeat(blobs(16, 1), 10, 0)
+    result = set_metrics.mmd_cov_nna(*matrices(repeated, real))
+    assert result["cov"] == 1 / 10 and result["nna"] > 0.9
+    copied = set_metrics.mmd_cov_nna(*matrices(np.repeat(real[:1], 10, 0), np.repeat(real, 2, 0)))
+    assert copied["cov"] == 1 / 20  # two real sets are equally near: one is covered
+
+
+def test_a_set_as_near_to_its_own_kind_as_to_the_other_is_half_right():
+    everything = np.ones((4, 4))
+    assert set_metrics.mmd_cov_nna(everything, everything, everything)["nna"] == 0.5
+    real = blobs(17, 10)
+    stolen = set_metrics.mmd_cov_nna(*matrices(real.copy(), real))
+    assert (stolen["nna"], stolen["cov"], stolen["mmd"]) == (0, 1, 0)
+
+
+def test_mmd_cov_nna_leave_their_input_alone():
+    given = np.zeros((3, 3))
+    set_metrics.mmd_cov_nna(given, given, given)
+    assert (given == 0).all()
+
+
+# ---------------------------------------------------------------- beside the floor
+
+
+def test_compare_sets_is_made_of_its_parts():
+    samples, real_a, real_b = 1.3 * blobs(18, 20), blobs(19, 20), blobs(20, 20)
+    train = blobs(21, 30)
+    result = set_metrics.compare_sets(samples, real_a, real_b, train=train, emd_sets=12)
+    for suffix, distance, count in (("cd", set_metrics.chamfer, 20), ("emd", set_metrics.emd, 12)):
+        value, floor = (
+            set_metrics.mmd_cov_nna(*matrices(sets[:count], real_a[:count], distance))
+            for sets in (samples, real_b)
+        )
+        for name in ("mmd", "cov", "nna"):
+            entry = result[f"{name}_{suffix}"]
+            assert entry["value"] == pytest.approx(value[name], rel=1e-5)
+            assert entry["floor"] == pytest.approx(floor[name], rel=1e-5)
+            assert (entry["num_sets"], entry["num_points"]) == (count, 16)
+        ratio = result[f"mmd_{suffix}"]["ratio"]
+        assert ratio == pytest.approx(value["mmd"] / floor["mmd"], rel=1e-5)
+        assert result[f"cov_{suffix}"]["ratio"] is result[f"nna_{suffix}"]["ratio"] is None
+    entry = result["memorisation"]
+    for key, sets in (("value", samples), ("floor", real_a)):
+        nearest = set_metrics.chamfer(sets, train).min(1)
+        assert entry[key] == pytest.approx(np.median(nearest), rel=1e-5)
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_copies_of_training_sets_show_as_memorisation():
+    train, real_a, real_b = blobs(22, 100), blobs(23, 40), blobs(24, 40)
+    copies = train[:40] + 0.05 * normal(25, 40, 16)
+    result = set_metrics.compare_sets(copies, real_a, real_b, train=train, emd_sets=5)
+    assert result["memorisation"]["ratio"] < 0.05
+    honest = set_metrics.compare_sets(real_b, real_a, real_b, train=train, emd_sets=5)
+    assert honest["memorisation"]["ratio"] == pytest.approx(1, abs=0.5)
+    assert honest["nna_cd"]["value"] == honest["nna_cd"]["floor"]
+
+
+def test_compare_sets_refuses_bad_input():
+    x = blobs(26, 3)
+    with pytest.raises(UserError, match=r"samples.shape = \(2, 16, 2\): must be"):
+        set_metrics.compare_sets(x[:2], x, x)
+    with pytest.raises(UserError, match=r"samples.shape = \(1, 16, 2\): must be .* at least 2"):
+        set_metrics.compare_sets(x[:1], x[:1], x[:1])
+    spoiled = x.copy()
+    spoiled[0, 3, 1] = np.inf
+    with pytest.raises(UserError, match="real_b: points that are not finite = 1: must be 0"):
+        set_metrics.compare_sets(x, x, spoiled)

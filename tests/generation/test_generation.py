@@ -1,0 +1,344 @@
+"""From a denoiser to sets: with networks so simple that every point is known, and with real ones.
+
+The simple networks predict x_0, so a deterministic sampler ends in what they say of the last level.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command_line import ROOT
+
+import main
+from tiny_diffusion_jax import diffusion, experiment, generation
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.diffusion import samplers
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.generation import block_sizes
+from tiny_diffusion_jax.models.history import read_history
+
+TINY = {
+    "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
+    "model.time_frequencies": 4, "model.num_heads": 2, "model.num_inducing": 2,
+    "model.scale": 1.0, "model.max_period": 1.0,  # smooth: rounding stays as small as it is
+    "model.latent_dim": 4, "train.num_points": 4, "train.num_sets": 4,
+    "train.min_history": 1, "train.max_history": 64, "sample.num_steps": 4, "sample.num_sets": 3,
+    "sample.num_points": 16, "sample.first_block": 8, "sample.growth": 1.0,
+    "sample.sampler": "dpm++2m",
+}  # fmt: skip
+WAYS = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
+
+
+def config_of(model, **changes):
+    config = main.load_config(f"{ROOT}/configs/mixture.py:moons+circle", model)
+    config.update_from_flattened_dict(TINY)
+    config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
+    return config
+
+
+@functools.cache
+def untrained(way, **changes):
+    """(experiment, random weights: also where training starts from zeros)."""
+    setup = experiment.build(config_of(WAYS[way], **changes))
+    leaves, tree = jax.tree.flatten(experiment.init(setup).params)
+    noise = np.random.default_rng(0)
+    return setup, tree.unflatten([p + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves])
+
+
+def sample(way, given=None, labels=None, keep_trajectory=False, **changes):
+    setup, params = untrained(way)
+    config = setup.config.sample.copy_and_resolve_references()
+    config.update(changes)
+    return experiment.sample(
+        setup, params, config, keep_trajectory, given=given, labels=labels
+    )
+
+
+class Fake:
+    """A network whose answer for every point is `answer(x, history, label)`, broadcast."""
+
+    per_point, latent_dim, floats_per_point = False, 0, 10
+
+    def __init__(self, answer, history="", num_labels=0):
+        self.answer, self.history, self.num_labels = answer, history, num_labels
+
+    def apply(self, params, x, time, *, history=None, label=None, mask=None, method=None):
+        points, there = read_history(history, len(x))
+        return jnp.broadcast_to(self.answer(x, (points, there), label), x.shape)
+
+
+def fake(answer, history="", num_labels=0, max_history=64, **changes):
+    """What a fake network draws, f32[num_sets, num_points, 2]: a mixture of two is its data."""
+    setup, _ = untrained("chain")
+    setup = setup._replace(
+        config=setup.config.copy_and_resolve_references(), model=Fake(answer, history, num_labels),
+        process=diffusion.make_process(setup.process.schedule, "x0"),
+        dataset=setup.dataset.reweighted(jnp.array([0.3, 0.7])),
+    )  # fmt: skip
+    setup.config.train.max_history = max_history
+    config = setup.config.sample
+    config.update(sampler="ddim", num_points=6, num_steps=2, first_block=1, growth=1.0)
+    given, labels = changes.pop("given", None), changes.pop("labels", None)
+    config.update(changes)
+    return experiment.sample(setup, None, config, given=given, labels=labels)
+
+
+def sum_of_history(x, history, label):
+    """1 + the sum of the points shown; nothing else, and no noise."""
+    points, there = history
+    return 1 + jnp.where(there[..., None], points, 0).sum(1, keepdims=True)
+
+
+def label_alone(x, history, label):
+    return 0.0 if label is None else label[:, None, None]
+
+
+def both(x, history, label):
+    return sum_of_history(x, history, label) + label_alone(x, history, label)
+
+
+chain = functools.partial(fake, sum_of_history, "same_set")
+
+
+def columns(x):
+    """The one number of each point of each set: both coordinates of these networks are alike."""
+    np.testing.assert_allclose(x[..., 0], x[..., 1], rtol=1e-6)
+    return x[..., 0]
+
+
+# ---------------------------------------------------------------- the sizes of blocks
+
+
+@pytest.mark.parametrize("num_points, filled, first, growth, expected", [
+    (5, 0, 1, 1.0, [1, 1, 1, 1, 1]),
+    (7, 0, 3, 1.0, [3, 3, 1]),
+    (40, 0, 1, 2.0, [1, 1, 2, 4, 8, 16, 8]),
+    (20, 0, 1, 1.5, [1, 1, 1, 1, 2, 3, 4, 6, 1]),
+    (100, 0, 4, 3.0, [4, 8, 24, 64]),
+    (100, 10, 1, 2.0, [10, 20, 40, 20]),
+    (9, 8, 4, 1.5, [1]),
+    (9, 9, 1, 2.0, []),
+    (9, 0, 1, 1e300, [1, 8]),
+])  # fmt: skip
+def test_blocks_grow_and_fill_the_set(num_points, filled, first, growth, expected):
+    sizes = block_sizes(num_points, filled, first, growth)
+    assert sizes == expected and filled + sum(sizes) == num_points
+
+
+# ---------------------------------------------------------------- the chain
+
+
+def test_each_point_of_a_chain_is_shown_those_before_it():
+    """1, 1 + 1, 1 + 1 + 2, ...: only if all of them are shown, once, and nothing else."""
+    expected = np.tile([1.0, 2, 4, 8, 16, 32], (3, 1))
+    np.testing.assert_allclose(columns(chain()), expected, rtol=1e-5)
+
+
+def test_a_block_is_shown_the_blocks_before_it():
+    """Blocks of 1, 1, 2 and 2 points."""
+    expected = np.tile([1.0, 2, 4, 4, 12, 12], (3, 1))
+    np.testing.assert_allclose(columns(chain(growth=2.0)), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("longest, expected", [
+    (1, [1, 2, 3, 4, 5, 6]), (2, [1, 2, 4, 7, 12, 20]), (3, [1, 2, 4, 8, 15, 28])])
+def test_a_long_history_is_cut_to_its_last_points(longest, expected):
+    drawn = columns(chain(max_history=longest, num_sets=1))
+    np.testing.assert_allclose(drawn, [expected], rtol=1e-5)
+
+
+def test_a_chain_goes_on_from_points_given():
+    drawn = columns(chain(given=np.array([[10.0, 10.0], [3.0, 3.0]])))
+    np.testing.assert_allclose(drawn, np.tile([10, 3, 14, 28, 56, 112], (3, 1)), rtol=1e-5)
+
+
+def test_redrawing_shows_the_first_points_the_rest():
+    plain, again = columns(chain()), columns(chain(redraw=2))
+    np.testing.assert_array_equal(again[:, 2:], plain[:, 2:])
+    np.testing.assert_allclose(again[:, :2], 1 + plain[:, 2:].sum(1, keepdims=True) * [[1, 1]])
+    # as many as there are, one must stay; and given points are not drawn anew
+    most = columns(chain(redraw=100))
+    np.testing.assert_allclose(most[:, :5], 33.0, rtol=1e-5)
+    given = np.array([[10.0, 10.0]])
+    np.testing.assert_array_equal(chain(given=given, redraw=2), chain(given=given))
+
+
+def test_a_chain_by_hand():
+    """The reverse process run block by block, with the noise of each set and block."""
+    def answer(x, history, label):
+        points, there = history
+        mean = jnp.where(there[..., None], points, 0).sum(1, keepdims=True) / 8
+        return jnp.tanh(3 * x) + mean
+
+    drawn = fake(answer, "same_set", sampler="ancestral", num_steps=5, num_points=13,
+                 first_block=5, seed=3)  # fmt: skip
+    process = diffusion.make_process(untrained("chain")[0].process.schedule, "x0")
+    grid = jnp.asarray(samplers.time_grid(process.schedule, 5))
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(3))
+    points = jnp.zeros((3, 0, 2))
+    for number, size in enumerate([5, 5, 3]):  # which are drawn as 8, 8 and 4: no one may notice
+        shown = PointSets(points)
+        denoise = lambda x, level, shown=shown: answer(x, read_history(shown, 3), None)
+        block = samplers.sample(
+            process, samplers.make_sampler("ancestral"), denoise, grid,
+            jax.vmap(jax.random.fold_in, (0, None))(keys, number), (size, 2))  # fmt: skip
+        points = jnp.concatenate([points, block], axis=1)
+    np.testing.assert_allclose(drawn, points, atol=1e-5)
+    assert np.std(points) > 0.1
+
+
+# ---------------------------------------------------------------- guidance and labels
+
+
+def test_guidance_by_the_history():
+    """F = 1 + g (sum of the history), for without a history it is 1."""
+    def expected(g):
+        points = []
+        for _ in range(6):
+            points.append(1 + g * sum(points))
+        return [points] * 3
+
+    for g in (0.0, 0.5, 1.7):
+        drawn = columns(chain(guidance_scale=g))
+        np.testing.assert_allclose(drawn, expected(g), rtol=1e-5)
+    np.testing.assert_array_equal(chain(guidance_scale=1.0), chain())
+    np.testing.assert_allclose(columns(chain(guidance_scale=1.0)), expected(1.0), rtol=1e-5)
+
+
+def test_guidance_by_the_label():
+    for label, g in [(0, 3.0), (2, 1.0), (2, 3.0), (2, 0.0)]:
+        drawn = fake(label_alone, num_labels=3, label=label, guidance_scale=g)
+        np.testing.assert_allclose(drawn, label * g, atol=1e-5)
+
+
+def test_with_a_label_the_history_is_not_what_is_guided():
+    """The history is shown on both sides: F = 1 + sum + g label."""
+    drawn = columns(fake(both, "same_set", 3, label=2, guidance_scale=5.0, num_points=3))
+    np.testing.assert_allclose(drawn, [[11, 22, 44]] * 3, rtol=1e-5)
+
+
+def test_labels_are_told_one_a_set():
+    drawn = fake(label_alone, num_labels=3, labels=np.array([2, 0, 1]))
+    np.testing.assert_allclose(columns(drawn), [[2] * 6, [0] * 6, [1] * 6], atol=1e-5)
+    same = fake(label_alone, num_labels=3, label=1)
+    np.testing.assert_array_equal(same, fake(label_alone, num_labels=3, labels=np.full(3, 1)))
+    unnamed = fake(label_alone, num_labels=3, label=generation.UNNAMED)
+    assert (unnamed < 0).all()
+
+
+def test_random_labels_come_as_often_as_in_the_data():
+    draw = functools.partial(fake, label_alone, num_labels=2, num_points=1, num_steps=1)
+    many = columns(draw(num_sets=2000))[:, 0]
+    assert set(np.round(many, 4)) == {0, 1}
+    assert np.mean(many) == pytest.approx(0.7, abs=0.04)  # four standard errors
+    np.testing.assert_array_equal(many[:50], columns(draw(num_sets=50))[:, 0])
+    assert not np.array_equal(many[:50], columns(draw(num_sets=50, seed=9))[:, 0])
+
+
+def test_a_completed_set_is_given_no_random_label():
+    """It may not go with the points; one that is asked for is told."""
+    given = np.zeros((2, 2))
+    assert (fake(label_alone, num_labels=2, given=given)[:, 2:] < 0).all()
+    np.testing.assert_allclose(
+        fake(label_alone, num_labels=2, given=given, label=1)[:, 2:], 1.0, atol=1e-5)
+
+
+# ---------------------------------------------------------------- real networks, in all three ways
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
+    few = sample(way)
+    assert few.shape == (3, 16, 2) and few.dtype == np.float32
+    many = sample(way, num_sets=7)
+    np.testing.assert_allclose(many[:3], few, atol=1e-4)
+    assert np.abs(many[:3] - many[4:]).max(axis=(1, 2)).min() > 0.1
+    assert np.abs(sample(way, seed=2) - few).max() > 0.1
+    # a megabyte is room for two sets, and seven are not a whole number of twos
+    setup, _ = untrained(way)
+    monkeypatch.setattr(type(setup.model), "floats_per_point", 2**17 // 40)
+    config = setup.config.sample.copy_and_resolve_references()
+    config.update(num_sets=7, memory_mb=1)
+    assert generation._sets_at_once(setup, config) == 2
+    in_chunks = sample(way, num_sets=7, memory_mb=1)
+    np.testing.assert_allclose(in_chunks, many, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_points_given_stand_at_the_front(way):
+    given = np.array([[0.5, -1.0], [2.0, 0.25], [-0.125, 0.0]], np.float32)
+    drawn = sample(way, given=given)
+    assert drawn.shape == (3, 16, 2) and np.isfinite(drawn).all()
+    np.testing.assert_allclose(drawn[:, :3], np.stack([given] * 3), atol=1e-6)
+    rest = drawn[:, 3:]
+    assert min(np.abs(rest[i] - rest[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.05
+    # what is given matters to the rest
+    assert np.abs(sample(way, given=given + 1)[:, 3:] - rest).max() > 1e-3
+    path = sample(way, given=given, keep_trajectory=True)
+    assert path.shape == (5, 3, 16, 2)
+    np.testing.assert_allclose(path[-1], drawn, atol=1e-4)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_way_runs_from_noise_to_the_samples(way):
+    path = sample(way, keep_trajectory=True, num_sets=40)
+    assert path.shape == (5, 40, 16, 2)
+    np.testing.assert_allclose(path[-1], sample(way, num_sets=40), atol=1e-4)
+    setup, _ = untrained(way)
+    noise = np.asarray(setup.dataset.normalize(path[0])) / float(setup.process.prior_std)
+    assert noise.mean() == pytest.approx(0, abs=0.12)  # 4 standard errors
+    assert noise.std() == pytest.approx(1, abs=0.08)
+    # every point starts from a noise of its own, in whatever block it is
+    assert len(np.unique(noise)) == noise.size
+
+
+def test_units_are_the_datas_own():
+    """A chain in a shifted world: what it is shown is normalised, what it gives is not."""
+    setup, params = untrained("chain")
+    moved = setup.dataset.replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
+    far = experiment.sample(setup._replace(dataset=moved), params)
+    plain = experiment.sample(setup, params)
+    np.testing.assert_allclose(far, 2 * plain + np.array([5, -1]), atol=1e-4)
+    given = np.array([[7.0, 1.0]])
+    far = experiment.sample(setup._replace(dataset=moved), params, given=given)
+    plain = experiment.sample(setup, params, given=np.array([[1.0, 1.0]]))
+    np.testing.assert_allclose(far, 2 * plain + np.array([5, -1]), atol=1e-4)
+
+
+def test_points_that_do_not_see_each_other_are_drawn_in_parts(monkeypatch):
+    whole = sample("latent", num_points=8)
+    monkeypatch.setattr(generation, "PART", 8)
+    parts = sample("latent", num_points=21)
+    assert parts.shape == (3, 21, 2)
+    np.testing.assert_allclose(parts[:, :8], whole, atol=1e-4)
+    assert len(np.unique(parts[..., 0])) == 63  # each part from noise of its own
+    given = np.ones((5, 2))
+    done = sample("latent", num_points=21, given=given)
+    assert done.shape == (3, 21, 2) and (done[:, :5] == 1).all()
+
+
+def test_a_label_for_all_sets_is_that_label_for_each():
+    changes = dict(model__labels=True)
+    setup, params = untrained("joint", **changes)
+    config = setup.config.sample.copy_and_resolve_references()
+    config.update(label=1, guidance_scale=2.0)
+    named = experiment.sample(setup, params, config)
+    config.label = -2
+    each = experiment.sample(setup, params, config, labels=np.array([1, 1, 1]))
+    np.testing.assert_array_equal(named, each)
+    other = experiment.sample(setup, params, config, labels=np.array([1, 0, 1]))
+    np.testing.assert_allclose(other[[0, 2]], named[[0, 2]], atol=1e-5)
+    assert np.abs(other[1] - named[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("given, message", [
+    (np.zeros((16, 2)), "--points: number of points = 16: must be in 1..15, fewer than config."),
+    (np.zeros((0, 2)), "--points: number of points = 0: must be in 1..15"),
+    (np.array([[1.0, np.nan]]), "--points = 'a table': must be finite numbers throughout"),
+], ids=["all", "none", "nan"])  # fmt: skip
+def test_points_that_cannot_begin_a_set(given, message):
+    with pytest.raises(UserError) as error:
+        sample("joint", given=given)
+    assert str(error.value).startswith(message)

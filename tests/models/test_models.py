@@ -1,0 +1,198 @@
+"""Features against numpy in float64, and the symmetries a per-point network must have."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.models import make_model
+from tiny_diffusion_jax.models.layers import EMBEDDINGS, sin_turns, sinusoidal, waves
+from tiny_diffusion_jax.training.step import decays
+
+
+def model_config(**changes):
+    config = default_config().model
+    config.update(dict(hidden_dim=16, num_blocks=2, num_frequencies=6, time_frequencies=4))
+    config.update(changes)
+    return config
+
+
+def normal(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+# ---------------------------------------------------------------- features
+
+
+def test_sin_turns_is_the_sine():
+    turns = np.concatenate([
+        np.linspace(-3, 3, 60_001),
+        np.arange(-8, 9) / 4,  # where it folds
+        np.array([1e-8, 100.1, -100.1, 0.0]),
+    ]).astype(np.float32)
+    exact = np.sin(2 * np.pi * np.float64(turns))
+    assert np.abs(jax.jit(sin_turns)(turns) - exact).max() < 2e-6
+    # small angles keep their digits
+    np.testing.assert_allclose(sin_turns(jnp.float32(1e-6)), 2e-6 * np.pi, rtol=1e-5)
+
+
+def test_sin_turns_has_the_derivative_of_the_sine():
+    """The network trains through it, and so does the likelihood's divergence."""
+    turns = jnp.linspace(-1.3, 1.3, 1001)
+    slope = jax.jit(jax.vmap(jax.grad(sin_turns)))(turns)
+    exact = 2 * np.pi * np.cos(2 * np.pi * np.float64(turns))
+    np.testing.assert_allclose(slope, exact, atol=2e-5)
+
+
+def test_waves_are_sines_then_cosines():
+    turns = jnp.array([[0.1, 0.7]])
+    expected = [np.sin(0.2 * np.pi), np.sin(1.4 * np.pi), np.cos(0.2 * np.pi), np.cos(1.4 * np.pi)]
+    np.testing.assert_allclose(waves(turns)[0], expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("num_frequencies", [1, 2, 5])
+def test_sinusoidal_features_are_the_formula(num_frequencies):
+    x = np.array([[0.3, -1.2], [2.0, 0.0]])
+    features = jax.jit(lambda x: sinusoidal(x, num_frequencies, 12.0, 100.0))(jnp.float32(x))
+    expected = []
+    for point in x:
+        row = []
+        for coordinate in point:
+            w = [12.0 * 100.0 ** (-i / max(num_frequencies - 1, 1)) for i in range(num_frequencies)]
+            row += [np.sin(w_i * coordinate) for w_i in w] + [np.cos(w_i * coordinate) for w_i in w]
+        expected.append(row)
+    assert features.shape == (2, 4 * num_frequencies)
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_features, name", [(20, "sinusoidal"), (10, "gaussian"),
+                                                (10, "learned"), (2, "identity")])
+def test_features_have_their_size(name, num_features):
+    module = EMBEDDINGS[name](num_frequencies=5, scale=2.0, max_period=100.0)
+    x = normal(0, 3, 4, 2)
+    features, variables = jax.jit(module.init_with_output)(jax.random.key(0), x)
+    assert features.shape == (3, 4, num_features) and features.dtype == jnp.float32
+    row = jax.jit(module.apply)(variables, x[1])
+    np.testing.assert_allclose(features[1], row, atol=1e-6)
+    if name == "identity":
+        np.testing.assert_array_equal(features, x)
+
+
+@pytest.mark.parametrize("name, parameter", [("gaussian", "fixed_frequency"),
+                                             ("learned", "frequency")])
+def test_random_features_are_waves_of_a_normal_projection(name, parameter):
+    module = EMBEDDINGS[name](num_frequencies=4000, scale=3.0, max_period=0.0)
+    x = normal(0, 2, 2)
+    features, variables = jax.jit(module.init_with_output)(jax.random.key(1), x)
+    frequency = np.float64(variables["params"][parameter])
+    assert frequency.shape == (2, 4000)
+    assert frequency.mean() == pytest.approx(0, abs=0.15)
+    assert frequency.std() == pytest.approx(3.0, rel=0.04)
+    angle = np.float64(x) @ frequency
+    expected = np.concatenate([np.sin(angle), np.cos(angle)], axis=-1)
+    np.testing.assert_allclose(features, expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("name, trained", [("gaussian", False), ("learned", True)])
+def test_only_learned_frequencies_are_trained_and_decayed(name, trained):
+    model = make_model(model_config(embedding=name))
+    x, time = normal(0, 2, 3, 2), jnp.array([0.1, 0.9])
+    params = jax.jit(model.init)(jax.random.key(0), x, time)
+    grad = jax.jit(jax.grad(lambda p: (model.apply(p, x, time) ** 2).sum()))(params)
+    features = jax.tree.leaves(grad["params"]["trunk"]["features"])
+    assert len(features) == 1 and bool((features[0] != 0).any()) == trained
+    assert jax.tree.leaves(decays(params)["params"]["trunk"]["features"]) == [trained]
+    others = {k: v for k, v in grad["params"]["trunk"].items() if k != "features"}
+    assert all((leaf != 0).any() for leaf in jax.tree.leaves(others))
+
+
+# ---------------------------------------------------------------- networks
+
+
+TIME = jnp.array([0.0, 0.4, 1.0])
+X = normal(0, 3, 5, 2)
+
+
+@pytest.fixture(params=[("fourier_mlp", e) for e in EMBEDDINGS], ids="-".join, scope="module")
+def network(request):
+    """(model, its jitted function with weights, as numpy)."""
+    name, embedding = request.param
+    model = make_model(model_config(name=name, embedding=embedding))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros(1))
+    apply = jax.jit(lambda x, time, **others: model.apply(params, x, time, **others))
+    return model, lambda x, time, **others: np.asarray(apply(x, time, **others))
+
+
+def test_output_has_the_shape_of_the_points(network):
+    out = network[1](X, TIME)
+    assert out.shape == (3, 5, 2) and out.dtype == np.float32 and np.isfinite(out).all()
+
+
+def test_permuting_points_permutes_the_output(network):
+    order = np.array([2, 0, 4, 1, 3])
+    out = network[1](X, TIME)
+    np.testing.assert_allclose(network[1](X[:, order], TIME), out[:, order], atol=1e-5)
+    assert np.abs(out[:, order] - out).max() > 1e-2
+
+
+def test_a_batch_is_its_sets_one_by_one(network):
+    out = network[1](X, TIME)
+    for b in range(3):
+        alone = network[1](X[b : b + 1], TIME[b : b + 1])
+        np.testing.assert_allclose(out[b], alone[0], atol=1e-5)
+
+
+def test_points_of_a_per_point_model_do_not_see_each_other(network):
+    model, apply = network
+    assert model.per_point
+    before, after = apply(X, TIME), apply(X.at[:, 3].add(7.0), TIME)
+    others = np.arange(5) != 3
+    np.testing.assert_allclose(after[:, others], before[:, others], atol=1e-6)
+    assert np.abs(after[:, 3] - before[:, 3]).max() > 1e-2
+
+
+def test_time_and_place_both_matter(network):
+    out = network[1](X, TIME)
+    assert np.abs(network[1](X, TIME + 0.3) - out).min(axis=(1, 2)).max() > 1e-3
+    assert np.abs(network[1](X[:, ::-1], TIME) - out).max() > 1e-2
+
+
+def test_each_set_is_told_its_own_time(network):
+    same = jnp.broadcast_to(X[:1], X.shape)
+    out = network[1](same, TIME)
+    np.testing.assert_allclose(network[1](same, TIME[::-1]), out[::-1], atol=1e-6)
+    assert np.abs(out[0] - out[1]).max() > 1e-2
+
+
+def test_mask_label_and_history_are_accepted(network):
+    mask, label = jnp.ones((3, 5), bool), jnp.arange(3)
+    out = network[1](X, TIME, mask=mask, label=label, history=None)
+    np.testing.assert_allclose(out, network[1](X, TIME), atol=1e-6)
+
+
+def test_memory_estimate_counts_the_widest_arrays():
+    small, wide = (make_model(model_config(hidden_dim=h)) for h in (16, 160))
+    assert wide.floats_per_point - small.floats_per_point >= 2 * 144
+    assert make_model(model_config(num_frequencies=60)).floats_per_point > small.floats_per_point
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(name="unet"), "config.model.name = 'unet': must be one of fourier_mlp"),
+        (dict(embedding="hash"),
+         "config.model.embedding = 'hash': must be one of sinusoidal, gaussian, learned, identity"),
+        (dict(hidden_dim=0), "config.model.hidden_dim = 0: must be at least 1"),
+        (dict(num_blocks=-1), "config.model.num_blocks = -1: must be 0 or more"),
+        (dict(num_frequencies=0), "config.model.num_frequencies = 0: must be at least 1"),
+        (dict(time_frequencies=0), "config.model.time_frequencies = 0: must be at least 1"),
+        (dict(scale=0.0), "config.model.scale = 0.0: must be above 0"),
+        (dict(time_scale=-1.0), "config.model.time_scale = -1.0: must be above 0"),
+    ],
+)
+def test_a_bad_model_is_named(changes, message):
+    with pytest.raises(UserError) as error:
+        make_model(model_config(**changes))
+    assert str(error.value).startswith(message)

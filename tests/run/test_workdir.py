@@ -1,0 +1,168 @@
+"""Files are written whole or not at all, and a run's folder belongs to one run and one process."""
+
+import json
+import multiprocessing
+import time
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.run import workdir
+
+DATA = SimpleNamespace(title="moons", source="analytic", shift=np.array([1.0, 2.0]), scale=3.0)
+
+
+def open_new(path, config=None, dataset=DATA):
+    return workdir.open_to_train(str(path), config or default_config(), dataset)
+
+
+def refused(path, config=None, dataset=DATA) -> str:
+    with pytest.raises(UserError) as error, open_new(path, config, dataset):
+        pass
+    return str(error.value)
+
+
+def changed(**fields):
+    """The default config with train.steps=5 and the like, given as train_steps=5."""
+    config = default_config()
+    for field, value in fields.items():
+        part, _, name = field.partition("_")
+        (config[part] if name else config)[name or part] = value
+    return config
+
+
+def test_a_file_appears_whole(tmp_path):
+    path = tmp_path / "a.json"
+    workdir.write_json(path, {"old": 1})
+    with pytest.raises(ZeroDivisionError), workdir.atomic(path) as temporary:
+        temporary.write_text("half")
+        assert json.loads(path.read_text()) == {"old": 1}
+        1 / 0  # noqa: B018
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+    with workdir.atomic(path) as temporary:
+        assert temporary.suffix == ".json"  # writers look at it to choose a format
+        temporary.write_text("new")
+    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o644
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_json_holds_no_nan(tmp_path):
+    with pytest.raises(ValueError):
+        workdir.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not any(tmp_path.iterdir())
+
+
+def test_rows_survive_damage(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    assert workdir.read_rows(path) == []
+    rows = [{"step": step, "loss": 1.0} for step in (10, 20, 30, 40)]
+    lines = [json.dumps(row).encode() for row in rows]
+    path.write_bytes(b"\n".join([*lines[:2], b"\xff\x00{", b"[1]", b'"step"', *lines[2:], b'{"st']))
+    assert workdir.read_rows(path) == rows[:2] + rows[2:]
+    assert workdir.read_rows(path, 30) == rows[:3]
+    workdir.rewind_rows(path, 20)
+    assert path.read_bytes() == b"".join(line + b"\n" for line in lines[:2])
+    workdir.rewind_rows(path, 0)
+    assert path.read_bytes() == b""
+
+
+def test_a_new_run_says_what_it_is(tmp_path):
+    with open_new(tmp_path / "runs" / "a") as folder:
+        stored = json.loads((folder / "config.json").read_text())
+    assert stored.pop("dataset") == {
+        "title": "moons", "source": "analytic", "shift": [1.0, 2.0], "scale": 3.0,
+    }  # fmt: skip
+    assert stored == default_config().to_dict()
+    assert [p.name for p in folder.iterdir()] == ["config.json"]
+
+
+def test_the_same_run_opens_again_whatever_does_not_change_the_model(tmp_path):
+    with open_new(tmp_path):
+        pass
+    for part in ({"sample_num_points": 7}, {"evaluate_frames": 0}, {"log_tensorboard": True},
+                 {"train_keep": 9}, {"train_checkpoint_every": 1}, {"data_cache_dir": "x"},
+                 {"data_source": "openml"}, {"name": "other"}):
+        with open_new(tmp_path, changed(**part)):
+            pass
+        assert workdir.open_to_read(str(tmp_path), changed(**part), DATA) == tmp_path
+
+
+@pytest.mark.parametrize("part, line", [
+    ({"seed": 1}, "It differs in seed: 0 -> 1"),
+    ({"train_steps": 5}, "It differs in train.steps: 12000 -> 5"),
+    ({"data_digit": 4, "model_scale": 2.0}, "data.digit: 0 -> 4, model.scale: 12.0 -> 2.0"),
+])  # fmt: skip
+def test_another_config_is_refused(tmp_path, part, line):
+    with open_new(tmp_path):
+        pass
+    before = (tmp_path / "config.json").read_bytes()
+    assert refused(tmp_path, changed(**part)).endswith(line)
+    with pytest.raises(UserError, match="It differs in"):
+        workdir.open_to_read(str(tmp_path), changed(**part), DATA)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_other_data_is_refused_but_not_another_machines_rounding(tmp_path):
+    with open_new(tmp_path):
+        pass
+    fields = vars(DATA)
+    for change in ({"source": "openml"}, {"title": "MNIST 3"}, {"scale": 3.01},
+                   {"shift": np.array([1.0, 2.01])}):
+        [name] = change
+        line = refused(tmp_path, dataset=SimpleNamespace(**(fields | change)))
+        assert f"It differs in dataset.{name}: " in line
+    with open_new(tmp_path, dataset=SimpleNamespace(**(fields | {"scale": 3.00001}))):
+        pass
+
+
+def test_files_of_an_unknown_run_are_not_written_over(tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "samples.npy").write_text("another's")
+    assert "holds samples.npy but no config.json" in refused(tmp_path)
+    (tmp_path / "samples.npy").unlink()
+    with open_new(tmp_path):
+        pass  # a folder with files that a run has no use for is as good as an empty one
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
+def test_what_a_crash_left_half_written_is_removed(tmp_path):
+    with open_new(tmp_path):
+        pass
+    (tmp_path / f"{workdir.PART}x.png").write_text("half")
+    assert workdir.open_to_read(str(tmp_path), default_config(), DATA)
+    assert (tmp_path / f"{workdir.PART}x.png").exists()  # it may be another process's, at work
+    with open_new(tmp_path):
+        assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def hold(path, ready):
+    with open_new(path):
+        ready.set()
+        time.sleep(60)
+
+
+def test_one_process_trains_at_a_time(tmp_path):
+    with open_new(tmp_path):
+        assert "another process is training in it" in refused(tmp_path)
+        assert workdir.open_to_read(str(tmp_path), default_config(), DATA) == tmp_path
+    with pytest.raises(ZeroDivisionError), open_new(tmp_path):
+        1 / 0  # noqa: B018
+    with open_new(tmp_path):
+        pass  # free again, after an error too
+
+
+def test_a_killed_process_holds_no_lock(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready = context.Event()
+    other = context.Process(target=hold, args=(tmp_path, ready), daemon=True)
+    other.start()
+    assert ready.wait(60)
+    assert "another process is training in it" in refused(tmp_path)
+    other.kill()
+    other.join()
+    with open_new(tmp_path):
+        pass

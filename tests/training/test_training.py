@@ -1,0 +1,617 @@
+"""The train step against sums done by hand; blocks against single steps; and that it learns."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.tree_util import Partial
+from oracle import GaussianMixture, three_components
+
+from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
+from tiny_diffusion_jax.diffusion.process import add_noise, loss_per_set, make_denoise, make_process
+from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.models import MODELS, make_model
+from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
+from tiny_diffusion_jax.training import step as training
+
+KEY = jax.random.key(5)
+
+
+def train_config(**changes):
+    """Every part of the optimizer is at work: decay, clipping of every gradient, two shards."""
+    config = default_config().train
+    config.update(dict(steps=40, num_sets=8, num_points=3, warmup=0, block=5, shards=2,
+                       learning_rate=0.01, weight_decay=0.3, clip_norm=1e-3))
+    config.update(changes)
+    return config
+
+
+def small_model(embedding="gaussian"):
+    return FourierMLP(FourierTrunk(
+        hidden_dim=16, num_blocks=1, embedding=embedding, num_frequencies=8, scale=2.0,
+        time_frequencies=4,
+    ))
+
+
+def masked_draw(mixture, key, num_sets, num_points):
+    """Sets of different sizes, each with a name."""
+    sets = mixture.draw(key, num_sets, num_points)
+    size = jax.random.randint(key, (num_sets, 1), 1, num_points + 1)
+    return PointSets(sets.points, jnp.arange(num_points) < size, size[:, 0])
+
+
+@functools.cache
+def dataset(draw=GaussianMixture.draw):
+    return make_dataset(Partial(draw, three_components()), num_points=4096)
+
+
+PROCESS = make_process(make_schedule("cosine", 100))
+
+
+@functools.cache
+def programs():
+    """(fresh state, train step, train block), compiled once for all tests."""
+    config, model = train_config(), small_model()
+    optimizer = training.make_optimizer(config)
+    state = training.init_state(jax.random.key(0), model, optimizer)
+    step = jax.jit(training.make_train_step(PROCESS, model, optimizer, config))
+    block = training.make_train_block(PROCESS, model, optimizer, config)
+    return lambda: jax.tree.map(jnp.copy, state), step, block  # a block consumes its state
+
+
+draw_batches = jax.jit(training.draw_batches, static_argnums=(2, 3, 4))
+PLAN = training.Plan(num_sets=8, num_points=3)
+
+
+def pick(batch, i):
+    return jax.tree.map(lambda a: a[i], batch)
+
+
+def assert_trees_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_trees_close(a, b, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+@functools.partial(jax.jit, static_argnames="shards")
+def loss_and_grad(params, batch, shards):
+    return training.loss_and_grad(PROCESS, small_model().apply, params, batch, shards)
+
+
+# ---------------------------------------------------------------- what a batch is
+
+
+def test_batches_are_normalised_data_and_standard_noise():
+    shifted = dataset().replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
+    batch = draw_batches(KEY, shifted, 100, 20, training.Plan(50, 8))
+    assert batch.mask is None and batch.label is None
+    x_0, eps, t = map(np.asarray, batch[:3])
+    assert x_0.shape == eps.shape == (20, 50, 8, 2) and t.shape == (20, 50)
+    np.testing.assert_allclose(x_0.mean((0, 1, 2)), [-2.5, 0.5], atol=0.05)
+    assert x_0.var((0, 1, 2)).mean() == pytest.approx(0.25, rel=0.05)
+    assert eps.mean() == pytest.approx(0, abs=0.03) and eps.var() == pytest.approx(1, abs=0.05)
+    assert t.min() >= 1 and t.max() <= 100 and len(np.unique(t)) == 100
+    assert abs(np.corrcoef(x_0.ravel(), eps.ravel())[0, 1]) < 0.03
+    assert not np.array_equal(x_0[0], x_0[1])
+
+
+def test_batches_carry_mask_and_label():
+    batch = draw_batches(KEY, dataset(masked_draw), 100, 2, PLAN)
+    assert batch.mask.shape == (2, 8, 3) and batch.label.shape == (2, 8)
+    np.testing.assert_array_equal(np.asarray(batch.mask).sum(-1), batch.label)
+
+
+# ---------------------------------------------------------------- the gradient
+
+
+def test_shards_do_not_change_loss_or_gradient():
+    fresh, _, _ = programs()
+    params = fresh().params
+    batch = pick(draw_batches(KEY, dataset(masked_draw), 100, 2, PLAN), 0)
+
+    def plain(params):
+        losses = loss_per_set(
+            PROCESS, small_model().apply, params, batch.x_0, batch.eps, batch.t, batch.mask
+        )
+        return losses.mean(), losses
+
+    expected, losses = jax.jit(jax.grad(plain, has_aux=True))(params)
+    for shards in (1, 2, 4):
+        got, grads = loss_and_grad(params, batch, shards)
+        np.testing.assert_allclose(got, losses, rtol=1e-5)
+        assert_trees_close(grads, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_one_step_is_adamw_by_hand():
+    """The first Adam step moves each weight by the rate against its gradient's sign, whatever its
+    size; decay is added to matrices only; the average takes (1 + 0) / (10 + 0) of the old."""
+    fresh, step, _ = programs()
+    state, config = fresh(), train_config()
+    batch = pick(draw_batches(KEY, dataset(), 100, 5, PLAN), 0)
+    after, (losses, norm) = step(state, batch)
+    plain, grads = loss_and_grad(state.params, batch, 1)
+    np.testing.assert_allclose(losses, plain, rtol=1e-5)
+    length = np.sqrt(sum(np.sum(np.float64(g) ** 2) for g in jax.tree.leaves(grads)))
+    assert norm == pytest.approx(length, rel=1e-5)  # as it was before clipping
+    assert length > config.clip_norm
+
+    def expected(path, p, g):
+        clipped = np.float64(g) * config.clip_norm / length
+        adam = clipped / (np.abs(clipped) + 1e-8)
+        decay = config.weight_decay * np.float64(p) if path[-1].key == "kernel" else 0.0
+        return np.float64(p) - config.learning_rate * (adam + decay)
+
+    by_hand = jax.tree_util.tree_map_with_path(expected, state.params, grads)
+    assert_trees_close(after.params, by_hand, rtol=1e-4, atol=2e-5)
+    average = jax.tree.map(
+        lambda old, new: 0.1 * np.float64(old) + 0.9 * np.float64(new), state.ema, after.params
+    )
+    assert_trees_close(after.ema, average, rtol=1e-5, atol=1e-6)
+    frequency = lambda s: s.params["params"]["trunk"]["features"]["fixed_frequency"]
+    np.testing.assert_array_equal(frequency(after), frequency(state))
+    assert after.step == 1
+
+
+def test_weight_decay_acts_on_matrices_that_are_trained():
+    for embedding, frequency in [("gaussian", "fixed_frequency"), ("learned", "frequency")]:
+        init = small_model(embedding).init
+        params = jax.eval_shape(init, KEY, jnp.zeros((1, 1, 2)), jnp.zeros(1))
+        expected = {"kernel": True, "bias": False, frequency: embedding == "learned"}
+        for path, decayed in jax.tree_util.tree_leaves_with_path(training.decays(params)):
+            assert decayed == expected[path[-1].key], path
+
+
+@pytest.mark.parametrize("step, decay, expected", [
+    (0, 0.998, 0.1), (8, 0.998, 0.5), (90, 0.998, 0.91), (10**6, 0.998, 0.998), (5, 0.0, 0.0),
+])
+def test_the_average_has_a_short_memory_first(step, decay, expected):
+    assert float(training.ema_decay(jnp.int32(step), decay)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_learning_rate_warms_up_then_falls_to_zero():
+    """Read off the updates: without decay, Adam's step on a constant gradient is the rate."""
+    config = train_config(steps=20, warmup=4, learning_rate=0.1, weight_decay=0.0, clip_norm=1e9)
+    optimizer = training.make_optimizer(config)
+    params = {"w": jnp.ones((2, 2))}
+    state, rates = optimizer.init(params), []
+    update = jax.jit(optimizer.update)
+    for _ in range(21):
+        change, state = update({"w": jnp.ones((2, 2))}, state, params)
+        rates.append(-float(np.asarray(change["w"])[0, 0]))
+    cosine = [0.05 * (1 + np.cos(np.pi * i / 16)) for i in range(17)]
+    np.testing.assert_allclose(rates, [0, 0.025, 0.05, 0.075, *cosine], atol=1e-5)
+
+
+# ---------------------------------------------------------------- blocks
+
+
+def test_a_block_is_its_steps_one_by_one():
+    fresh, step, block = programs()
+    end, metrics = block(fresh(), dataset(), KEY, 5, PLAN)
+    drawn = draw_batches(jax.random.fold_in(KEY, 0), dataset(), 100, 5, PLAN)
+    state, all_losses, norms = fresh(), [], []
+    for i in range(5):
+        state, (losses, norm) = step(state, pick(drawn, i))
+        all_losses.append(np.asarray(losses))
+        norms.append(float(norm))
+    assert_trees_close(end, state, rtol=2e-4, atol=5e-5)
+    assert end.step == 5
+    np.testing.assert_allclose(metrics.loss, np.mean(all_losses, axis=1), rtol=1e-4)
+    np.testing.assert_allclose(metrics.grad_norm, norms, rtol=1e-3)
+    slices = (np.asarray(drawn.t) - 1) // 10  # T = 100, ten slices
+    for n in range(10):
+        mean = np.mean(np.array(all_losses)[slices == n])
+        np.testing.assert_allclose(metrics.loss_by_time[n], mean, rtol=1e-4)
+
+
+def test_slices_of_time_without_a_loss_are_nan():
+    fresh, _, block = programs()
+    _, metrics = block(fresh(), dataset(), KEY, 1, PLAN)
+    # eight sets, a stratum of T / 8 each: no two in one slice of T / 10 but by wrapping around
+    assert 7 <= np.isfinite(metrics.loss_by_time).sum() <= 8
+
+
+def run_blocks(state, total):
+    _, _, block = programs()
+    while state.step < total:
+        state, _ = block(state, dataset(), KEY, min(5, total - int(state.step)), PLAN)
+    return state
+
+
+@pytest.mark.parametrize("total", [20, 16])
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(total):
+    """Also with a last block of a single step."""
+    fresh, _, _ = programs()
+    whole = jax.tree.map(np.asarray, run_blocks(fresh(), total))
+    half = jax.tree.map(np.array, run_blocks(fresh(), 10))  # all that is saved
+    resumed = run_blocks(jax.tree.map(jnp.asarray, half), total)
+    assert resumed.step == total
+    assert_trees_equal(whole, resumed)
+    moved = lambda s: np.asarray(s.params["params"]["trunk"]["to_output"]["kernel"])
+    assert not np.array_equal(moved(half), moved(resumed))
+
+
+def test_blocks_draw_fresh_numbers():
+    """Two blocks from one state at different steps must not repeat their batches."""
+    fresh, _, block = programs()
+    _, first = block(fresh(), dataset(), KEY, 5, PLAN)
+    _, later = block(fresh().replace(step=jnp.int32(5)), dataset(), KEY, 5, PLAN)
+    _, again = block(fresh(), dataset(), KEY, 5, PLAN)
+    _, other = block(fresh(), dataset(), jax.random.key(6), 5, PLAN)
+    np.testing.assert_array_equal(first.loss, again.loss)
+    # a last block takes the first of its numbers
+    _, short = block(fresh(), dataset(), KEY, 1, PLAN)
+    np.testing.assert_allclose(short.loss, first.loss[:1], rtol=1e-5)
+    losses = [np.asarray(m.loss)[0] for m in (first, later, other)]
+    assert len(set(losses)) == 3
+
+
+def test_the_start_is_the_same_in_weights_and_average():
+    state = programs()[0]()
+    assert_trees_equal(state.params, state.ema)
+    assert state.step == 0 and state.step.dtype == jnp.int32
+
+
+# ---------------------------------------------------------------- batches of sets that are shown
+
+
+@functools.cache
+def far_apart(num=2):
+    """Members at 100, 200, ... with a spread of 1; labels 0, 1, ..."""
+    def sample(center, key, n):
+        return center + jax.random.normal(key, (n, 2))
+
+    members = tuple(
+        make_dataset(single_density(Partial(sample, jnp.float32(100.0 * (k + 1)))), normalize=False)
+        for k in range(num)
+    )
+    whole = members[0].replace(draw=None, members=members, num_labels=num)
+    return whole.reweighted(jnp.full(num, 1 / num))
+
+
+def member_of(points):
+    """Of far_apart's, by coordinates."""
+    return np.round(np.asarray(points).mean(-1) / 100).astype(int) - 1
+
+
+def shares(sizes, last):
+    return np.array([np.mean(sizes == n) for n in range(last + 1)])
+
+
+def test_a_history_of_the_same_set_is_of_its_member_and_of_other_points():
+    plan = training.Plan(
+        64, 3, history="same_set", min_history=1, max_history=12, history_drop=0.25
+    )
+    batch = draw_batches(KEY, far_apart(), 100, 60, plan)
+    assert batch.x_0.shape == (60, 64, 3, 2) and batch.history.points.shape == (60, 64, 12, 2)
+    label = np.asarray(batch.label)
+    assert 0.45 < label.mean() < 0.55
+    np.testing.assert_array_equal(member_of(batch.x_0), np.stack([label] * 3, -1))
+    np.testing.assert_array_equal(member_of(batch.history.points), np.stack([label] * 12, -1))
+    both = np.concatenate([batch.x_0, batch.history.points], axis=2)
+    points = both.reshape(-1, 2)
+    assert len(np.unique(points, axis=0)) > 0.999 * len(points)  # no point twice, but by rounding
+    # the first points are shown: none in a quarter of the sets, else floor(exp(uniform))
+    mask = np.asarray(batch.history.mask)
+    sizes = mask.sum(-1)
+    assert (mask == (np.arange(12) < sizes[..., None])).all()
+    n = np.arange(1, 13)
+    expected = [0.25, *(0.75 * np.log((n + 1) / n) / np.log(13))]
+    np.testing.assert_allclose(shares(sizes, 12), expected, atol=0.03)
+    # a set's noise level, its member and how much it is shown have nothing to do with each other
+    for a, b in ((sizes, label), (sizes, np.asarray(batch.t)), (label, np.asarray(batch.t))):
+        assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.06
+
+
+@pytest.mark.parametrize("drop, smallest", [(0.0, 5), (1.0, 0)])
+def test_a_history_has_at_least_its_fewest_points(drop, smallest):
+    plan = training.Plan(32, 2, history="same_set", min_history=5, max_history=9, history_drop=drop)
+    sizes = np.asarray(draw_batches(KEY, dataset(), 100, 20, plan).history.mask).sum(-1)
+    assert sizes.min() == smallest and sizes.max() == (9 if drop == 0 else 0)
+    assert drop or set(np.unique(sizes)) == {5, 6, 7, 8, 9}
+
+
+def test_a_history_has_no_points_that_its_set_has_not():
+    """Of a set of 5 points all in all, 3 to denoise, at most 2 are shown."""
+    def draw(key, num_sets, num_points):
+        points = jax.random.normal(key, (num_sets, num_points, 2))
+        return PointSets(points, jnp.broadcast_to(jnp.arange(num_points) < 5, points.shape[:2]))
+
+    plan = training.Plan(8, 3, history="same_set", max_history=6, min_history=6)
+    short = make_dataset(Partial(draw), normalize=False)
+    batch = draw_batches(KEY, short, 100, 4, plan)
+    assert np.asarray(batch.mask).all() and batch.mask.shape == (4, 8, 3)
+    np.testing.assert_array_equal(np.asarray(batch.history.mask).sum(-1), 2)
+
+
+def test_the_previous_batch_is_the_history_of_the_next():
+    plan = training.Plan(4, 5, history="previous_batch", max_history=1000, history_drop=0.0)
+    batch = draw_batches(KEY, far_apart(), 100, 6, plan)
+    assert batch.x_0.shape == (6, 4, 5, 2) and batch.history.points.shape == (6, 4, 20, 2)
+    assert batch.label.shape == (6, 4) and batch.t.shape == (6, 4)
+    for step in range(1, 6):
+        before = np.asarray(batch.x_0[step - 1]).reshape(20, 2)
+        np.testing.assert_array_equal(batch.history.points[step], np.stack([before] * 4))
+    np.testing.assert_array_equal(member_of(batch.x_0), np.stack([batch.label] * 5, -1))
+    assert len(np.unique(batch.history.points[0, 0], axis=0)) == 20  # the first has one, too
+    assert np.asarray(batch.history.mask).all()
+    last = draw_batches(KEY, far_apart(), 100, 6, plan._replace(max_history=7))
+    np.testing.assert_array_equal(last.history.points, batch.history.points[:, :, -7:])
+
+
+def test_the_previous_batch_is_shown_to_all_or_none():
+    plan = training.Plan(4, 2, history="previous_batch", max_history=8, history_drop=0.7)
+    mask = np.asarray(draw_batches(KEY, dataset(), 100, 1000, plan).history.mask)
+    shown = mask[:, 0, 0]
+    np.testing.assert_array_equal(mask, np.broadcast_to(shown[:, None, None], mask.shape))
+    assert shown.mean() == pytest.approx(0.3, abs=0.06)  # four standard errors
+
+
+def test_set_sizes_are_log_uniform():
+    plan = training.Plan(64, 8, min_points=2)
+    mask = np.asarray(draw_batches(KEY, dataset(), 100, 60, plan).mask)
+    sizes = mask.sum(-1)
+    assert (mask == (np.arange(8) < sizes[..., None])).all()
+    n = np.arange(2, 9)
+    expected = [0, 0, *(np.log((n + 1) / n) / np.log(9 / 2))]
+    np.testing.assert_allclose(shares(sizes, 8), expected, atol=0.03)
+    # and never more than the data have
+    both = draw_batches(KEY, dataset(masked_draw), 100, 60, plan)
+    there = np.asarray(both.mask)
+    assert (there.sum(-1) <= np.asarray(both.label)).all()
+    assert (there == (np.arange(8) < there.sum(-1, keepdims=True))).all()
+
+
+def test_labels_are_dropped_as_often_as_asked():
+    plan = training.Plan(64, 1, label_drop=0.2)
+    batch = draw_batches(KEY, far_apart(3), 100, 60, plan)
+    label = np.asarray(batch.label)
+    assert np.mean(label == -1) == pytest.approx(0.2, abs=0.025)
+    told = label >= 0
+    np.testing.assert_array_equal(label[told], member_of(batch.x_0)[..., 0][told])
+    assert (np.asarray(draw_batches(KEY, far_apart(3), 100, 60, PLAN).label) >= 0).all()
+
+
+def test_latents_have_noise_of_their_own():
+    plan = training.Plan(64, 2, latent_dim=5, latent_noise=0.1)
+    batch = draw_batches(KEY, dataset(), 100, 30, plan)
+    eps, blur = np.asarray(batch.latent_eps), np.asarray(batch.latent_blur)
+    assert eps.shape == blur.shape == (30, 64, 1, 5)
+    assert eps.std() == pytest.approx(1.0, abs=0.03) and eps.mean() == pytest.approx(0, abs=0.04)
+    assert blur.std() == pytest.approx(0.1, abs=0.003)
+    assert abs(np.corrcoef(eps.ravel(), blur.ravel())[0, 1]) < 0.04
+    none = draw_batches(KEY, dataset(), 100, 3, PLAN)
+    assert none.latent_eps is None and none.latent_blur is None and none.history is None
+
+
+# ---------------------------------------------------------------- the plan of a block
+
+
+def plans(model=None, blocks=range(9), **changes):
+    config = train_config(**changes)
+    return [training.make_plan(config, model or small_model(), block) for block in blocks]
+
+
+def test_blocks_take_turns_at_the_sizes_of_sets():
+    options = dict(num_sets=128, num_points=32, max_points=2048)
+    taken = plans(**options)
+    assert [p.num_points for p in taken] == [32, 128, 512, 2048] * 2 + [32]
+    assert [p.num_sets for p in taken] == [128, 32, 8, 2] * 2 + [128]
+    below = plans(**options | dict(max_points=2047))
+    assert [p.num_points for p in below] == [32, 128, 512] * 3
+    # never fewer sets than shards, and always a multiple of them
+    few = plans(**options | dict(num_sets=12, shards=4))
+    assert [p.num_sets for p in few] == [12, 4, 4, 4] * 2 + [12]
+    for max_points in (0, 1, 32, 127):
+        same = plans(**options | dict(max_points=max_points))
+        assert {(p.num_sets, p.num_points) for p in same} == {(128, 32)}
+
+
+def test_a_plan_asks_for_what_the_model_uses():
+    options = dict(max_history=9, min_history=2, history_drop=0.3, label_drop=0.4, min_points=1)
+    [plain] = plans(blocks=[0], **options)
+    assert plain.history == "" and plain.max_history == 0 and plain.label_drop == 0
+    assert plain.min_points == 1 and plain.latent_dim == 0
+    config = default_config().model
+    config.update(name="set_latent", labels=True, latent_dim=5, latent_noise=0.2)
+    [latent] = plans(make_model(config, 2), blocks=[0], **options)
+    assert latent == training.Plan(8, 3, 1, "same_set", 2, 9, 0.3, 0.4, 5, 0.2)
+
+
+# ---------------------------------------------------------------- a latent's loss
+
+
+def latent_model():
+    config = default_config().model
+    config.update(dict(name="set_latent", hidden_dim=8, num_blocks=1, num_frequencies=4, scale=1.0,
+                       time_frequencies=4, latent_dim=4, latent_noise=0.3))
+    return make_model(config)
+
+
+@functools.cache
+def latent_batch():
+    model = latent_model()
+    params = training.init_state(jax.random.key(0), model, optax.sgd(1.0)).params
+    config = train_config(num_sets=6, max_history=7, min_history=3)
+    batch = draw_batches(KEY, dataset(), 100, 1, training.make_plan(config, model))
+    return model, params, pick(batch, 0)
+
+
+def test_the_loss_with_a_latent_is_the_points_and_the_latents():
+    model, params, batch = latent_batch()
+    losses = jax.jit(lambda *a: training.loss_of_batch(PROCESS, model.apply, *a))(params, batch)
+    z = jax.jit(lambda *a: model.apply(*a, method="encode"))(params, batch.history)
+    level = PROCESS.level(batch.t).expand()
+    alpha, sigma = (np.asarray(a) for a in level[1:])  # alpha^2 + sigma^2 = 1: F is -v
+    expected, time = np.zeros(6), batch.t / 100
+    for clean, eps, answer in [
+        (z, batch.latent_eps,
+         lambda x: model.apply(params, x, time, method="prior")),
+        (batch.x_0, batch.eps,
+         lambda x: model.apply(params, x, time, latent=z + batch.latent_blur)),
+    ]:
+        x_t = alpha * clean + sigma * eps
+        error = jax.jit(answer)(x_t) - (sigma * clean - alpha * eps)
+        expected += np.mean(np.asarray(error) ** 2, axis=(1, 2))
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)
+
+
+def test_the_prior_does_not_pull_at_the_encoder():
+    """Weights of the prior grow a thousandfold: the encoder's gradient stays as it is."""
+    model, params, batch = latent_batch()
+
+    @jax.jit
+    def gradient(params, factor):
+        leaves = params["params"]
+        scaled = {k: jax.tree.map(lambda w: w * factor, v) if k == "prior_out" else v
+                  for k, v in leaves.items()}
+        loss = lambda p: training.loss_of_batch(PROCESS, model.apply, p, batch).mean()
+        return jax.grad(loss)({"params": scaled})["params"]
+
+    small, large = gradient(params, 1.0), gradient(params, 1000.0)
+    for name in small:
+        same = jax.tree.map(lambda a, b: np.allclose(a, b, rtol=1e-4, atol=1e-7),
+                            small[name], large[name])
+        if name.startswith("prior"):
+            assert not all(jax.tree.leaves(same)), name
+        else:
+            assert all(jax.tree.leaves(same)), name
+    assert float(jnp.abs(small["to_latent"]["kernel"]).max()) > 1e-6
+
+
+# ---------------------------------------------------------------- all models, from block to block
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_resumes_bit_for_bit(name):
+    """Two blocks with sets of two sizes, in one go and with a stop between them."""
+    config = default_config()
+    config.update_from_flattened_dict({
+        "model.name": name, "model.hidden_dim": 8, "model.num_blocks": 1,
+        "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_heads": 2,
+        "model.num_inducing": 2, "model.latent_dim": 4, "model.labels": True, "train.steps": 4,
+        "train.block": 2, "train.warmup": 0, "train.num_sets": 4, "train.num_points": 2,
+        "train.min_points": 1, "train.max_points": 8, "train.max_history": 4, "train.shards": 1,
+    })  # fmt: skip
+    model = make_model(config.model, 2)
+    setup = experiment.Experiment(
+        config, far_apart(), PROCESS, model, training.make_optimizer(config.train))
+    kept = []
+
+    def keep(state, row):
+        kept.append(jax.tree.map(np.array, state))
+
+    experiment.train(setup, on_block=keep, progress=False)
+    half, whole = kept
+    assert half.step == 2 and whole.step == 4
+    resumed = experiment.train(setup, jax.tree.map(jnp.asarray, half), progress=False)
+    assert_trees_equal(whole, jax.tree.map(np.asarray, resumed))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole.params))
+    start = jax.tree.leaves(experiment.init(setup).params)
+    changed = [not np.array_equal(a, b) for a, b in zip(start, jax.tree.leaves(whole.params),
+                                                        strict=True)]
+    assert np.mean(changed) > 0.6
+
+
+def test_members_in_sequence_are_seen_one_after_the_other():
+    """A network that always answers 0 has the mean square of the data as its loss."""
+    class Silent:
+        def apply(self, params, x, time, **condition):
+            return jnp.zeros_like(x) * params["w"]
+
+    sequential = far_apart().replace(sequential=True)
+    process = make_process(make_schedule("cosine", 100), "x0")
+    optimizer = optax.identity()
+    weights = lambda: {"w": jnp.ones(())}
+    state = training.TrainState(
+        jnp.int32(0), weights(), weights(), optimizer.init(weights()))
+    block = training.make_train_block(process, Silent(), optimizer, train_config(steps=20))
+    seen = []
+    for _ in range(4):
+        state, metrics = block(state, sequential, KEY, 5, PLAN)
+        seen.append(np.sqrt(metrics.loss))
+    np.testing.assert_allclose(np.concatenate(seen), [100.0] * 10 + [200.0] * 10, rtol=0.02)
+
+
+# ---------------------------------------------------------------- learning
+
+
+def test_a_small_model_comes_near_the_ideal_denoiser():
+    """Its loss on fresh data, beside that of E[x_0 | x_t], which nothing can beat."""
+    config = train_config(steps=800, num_sets=256, num_points=1, warmup=40, block=400,
+                          learning_rate=5e-3, weight_decay=1e-4, clip_norm=1.0)
+    model = FourierMLP(FourierTrunk(
+        hidden_dim=48, num_blocks=2, num_frequencies=8, scale=4.0, max_period=20.0,
+        time_frequencies=8, time_scale=20.0))
+    optimizer = training.make_optimizer(config)
+    block = training.make_train_block(PROCESS, model, optimizer, config)
+    state = training.init_state(jax.random.key(0), model, optimizer)
+    mixture = three_components()
+    x_0 = mixture.draw(jax.random.key(1), 20_000, 1).points
+    eps = jax.random.normal(jax.random.key(2), x_0.shape)
+    level = PROCESS.level(jax.random.randint(jax.random.key(3), (20_000,), 1, 101))
+    x_t = add_noise(level.expand(), x_0, eps)
+    weight = PROCESS.coefficients(level).c_out ** -2
+
+    def loss(denoise):
+        error = jnp.mean((denoise(x_t, level) - x_0) ** 2, axis=(1, 2))
+        return float(jnp.mean(weight * error))
+
+    of_model = jax.jit(lambda x, level, p: make_denoise(PROCESS, model.apply, p)(x, level))
+    start = loss(lambda x, level: of_model(x, level, state.params))
+    for _ in range(2):
+        state, _ = block(state, dataset(), KEY, 400, training.Plan(256, 1))
+    ideal = loss(jax.jit(mixture.denoise))
+    learned = loss(lambda x, level: of_model(x, level, state.ema))
+    assert start > 1.5 * ideal
+    assert ideal < learned < 1.05 * ideal
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(steps=0), "config.train.steps = 0: must be at least 1"),
+        (dict(steps=-5), "config.train.steps = -5: must be at least 1"),
+        (dict(num_sets=0), "config.train.num_sets = 0: must be at least 1"),
+        (dict(num_points=0), "config.train.num_points = 0: must be at least 1"),
+        (dict(block=0), "config.train.block = 0: must be at least 1"),
+        (dict(shards=0), "config.train.shards = 0: must be at least 1"),
+        (dict(shards=3), "config.train.shards = 3: must be a divisor of config.train.num_sets = 8"),
+        (dict(warmup=-1), "config.train.warmup = -1: must be at least 0"),
+        (dict(warmup=40), "config.train.warmup = 40: must be below config.train.steps = 40"),
+        (dict(checkpoint_every=0), "config.train.checkpoint_every = 0: must be at least 1"),
+        (dict(keep=0), "config.train.keep = 0: must be at least 1"),
+        (dict(learning_rate=0.0), "config.train.learning_rate = 0.0: must be above 0"),
+        (dict(learning_rate=float("nan")), "config.train.learning_rate = nan: must be above 0"),
+        (dict(weight_decay=-0.1), "config.train.weight_decay = -0.1: must be 0 or more"),
+        (dict(clip_norm=0.0), "config.train.clip_norm = 0.0: must be above 0"),
+        (dict(min_points=4), "config.train.min_points = 4: must be at most config.train.num_poi"),
+        (dict(max_points=-1), "config.train.max_points = -1: must be at least 0"),
+        (dict(min_history=0), "config.train.min_history = 0: must be at least 1"),
+        (dict(max_history=2, min_history=3), "config.train.max_history = 2: must be at least conf"),
+        (dict(history_drop=-0.1), "config.train.history_drop = -0.1: must be in [0, 1]"),
+        (dict(label_drop=float("nan")), "config.train.label_drop = nan: must be in [0, 1]"),
+        (dict(ema_decay=1.0), "config.train.ema_decay = 1.0: must be in [0, 1)"),
+    ],
+)
+def test_bad_training_options_are_named(changes, message):
+    with pytest.raises(UserError) as error:
+        training.make_optimizer(train_config(**changes))
+    assert str(error.value).startswith(message)
+
+
+def test_the_default_options_are_good():
+    assert isinstance(
+        training.make_optimizer(default_config().train), optax.GradientTransformation
+    )

@@ -1,0 +1,19 @@
+"""Diffusion itself: schedules, process, samplers, likelihood. Here: the names of the process."""
+
+from tiny_diffusion_jax.diffusion.process import (
+    Level,
+    Process,
+    add_noise,
+    draw_times,
+    eps_from_x0,
+    loss_per_set,
+    make_denoise,
+    make_process,
+    noise_ratio,
+    posterior,
+)
+
+__all__ = [
+    "Level", "Process", "add_noise", "draw_times", "eps_from_x0", "loss_per_set", "make_denoise",
+    "make_process", "noise_ratio", "posterior",
+]  # fmt: skip

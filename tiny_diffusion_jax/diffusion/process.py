@@ -1,0 +1,222 @@
+"""The diffusion process: noising, its posterior, what the network predicts, and the loss.
+
+    q(x_t | x_0) = N(alpha_t x_0, sigma_t^2 I)                                              (1)
+    q(x_s | x_t, x_0) = N(mean, var I) for s < t, with r = 1 - SNR_t / SNR_s,               (2)
+        mean = (1 - r) (alpha_s / alpha_t) x_t + r alpha_s x_0,    var = r sigma_s^2
+    x_0_hat = c_skip x_t + c_out F(c_in x_t, t)                                             (3)
+
+(2) is VDM (arXiv 2107.00630, appendix A) rewritten with one ratio; (3) is EDM (arXiv 2206.00364,
+equation 7) for any (alpha, sigma): eps-, x0- and v-prediction are choices of the three numbers.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.diffusion.schedules import Schedule
+from tiny_diffusion_jax.errors import require, require_choice
+
+MIN_SNR_GAMMA = 5.0  # the value of arXiv 2303.09556
+
+
+class Level(NamedTuple):
+    """One noise level, or an array of them."""
+
+    time: jax.Array  # t / T in [0, 1]: what the network is told
+    alpha: jax.Array
+    sigma: jax.Array
+
+    @property
+    def log_snr(self) -> jax.Array:
+        return 2.0 * (jnp.log(self.alpha) - jnp.log(self.sigma))
+
+    def expand(self) -> "Level":
+        """Adds two axes, so that a level per set meets points [B, N, 2]."""
+        return Level(*(a[..., None, None] for a in self))
+
+
+class Coefficients(NamedTuple):
+    """x_0_hat = c_skip x_t + c_out F(c_in x_t, t), equation (3)."""
+
+    c_in: jax.Array
+    c_skip: jax.Array
+    c_out: jax.Array
+
+
+def _eps(level: Level, sigma_data: float) -> Coefficients:
+    """F = eps: x_0_hat = (x_t - sigma F) / alpha."""
+    return Coefficients(jnp.ones_like(level.alpha), 1 / level.alpha, -level.sigma / level.alpha)
+
+
+def _x0(level: Level, sigma_data: float) -> Coefficients:
+    """F = x_0."""
+    one = jnp.ones_like(level.alpha)
+    return Coefficients(one, 0 * one, one)
+
+
+def _v(level: Level, sigma_data: float) -> Coefficients:
+    """F = v = alpha eps - sigma x_0 (arXiv 2202.00512): x_0_hat = (alpha x_t - sigma F) / norm2."""
+    norm2 = level.alpha**2 + level.sigma**2
+    return Coefficients(jnp.ones_like(norm2), level.alpha / norm2, -level.sigma / norm2)
+
+
+def _edm(level: Level, sigma_data: float) -> Coefficients:
+    """F sees unit variance and has a target of unit variance at every level (EDM, table 1).
+
+    With alpha^2 + sigma^2 = 1 and sigma_data = 1 this is exactly -v.
+    """
+    norm2 = (level.alpha * sigma_data) ** 2 + level.sigma**2
+    norm = jnp.sqrt(norm2)
+    return Coefficients(
+        1 / norm, level.alpha * sigma_data**2 / norm2, level.sigma * sigma_data / norm
+    )
+
+
+PREDICTIONS = {"eps": _eps, "x0": _x0, "v": _v, "edm": _edm}
+
+
+def _likelihood_weight(process: "Process", t: jax.Array) -> jax.Array:
+    """T (SNR_{t-1} - SNR_t) / 2: the sum over t is the variational bound (VDM, equation 13).
+
+    SNR_0 is infinite; the first level keeps SNR_1, its share of the reconstruction term.
+    """
+    snr = process.schedule.snr
+    gap = jnp.where(t > 1, snr[jnp.maximum(t - 1, 1)] - snr[t], snr[t])
+    return 0.5 * process.schedule.num_levels * gap
+
+
+# Weight of |x_0_hat - x_0|^2 at level t; "simple" is the plain error of the network's own output.
+WEIGHTINGS = {
+    "simple": lambda process, t: process.coefficients(process.level(t)).c_out ** -2,
+    "min_snr": lambda process, t: jnp.minimum(process.schedule.snr[t], MIN_SNR_GAMMA),
+    "likelihood": _likelihood_weight,
+}
+
+
+@flax.struct.dataclass
+class Process:
+    """A schedule together with what the network predicts and how its errors are weighted."""
+
+    schedule: Schedule
+    prediction: str = flax.struct.field(pytree_node=False, default="edm")
+    weighting: str = flax.struct.field(pytree_node=False, default="simple")
+    # Standard deviation of the data in the units the network sees; 1 for normalised data.
+    sigma_data: float = flax.struct.field(pytree_node=False, default=1.0)
+
+    def level(self, t: jax.Array) -> Level:
+        """The level(s) of integer index t in 0..T."""
+        time = jnp.asarray(t, jnp.float32) / self.schedule.num_levels
+        return Level(time, self.schedule.alpha[t], self.schedule.sigma[t])
+
+    def coefficients(self, level: Level) -> Coefficients:
+        """(c_in, c_skip, c_out) of equation (3)."""
+        return PREDICTIONS[self.prediction](level, self.sigma_data)
+
+    @property
+    def prior_std(self) -> jax.Array:
+        """Standard deviation of x_T: sqrt(alpha_T^2 sigma_data^2 + sigma_T^2)."""
+        return jnp.hypot(self.schedule.alpha[-1] * self.sigma_data, self.schedule.sigma[-1])
+
+
+def make_process(
+    schedule: Schedule, prediction: str = "edm", weighting: str = "simple", sigma_data: float = 1.0
+) -> Process:
+    """A checked `Process`. Raises UserError for unknown names, and for eps where alpha_T = 0."""
+    require_choice("config.diffusion.prediction", prediction, PREDICTIONS)
+    require_choice("config.diffusion.weighting", weighting, WEIGHTINGS)
+    if float(schedule.alpha[-1]) == 0.0:
+        # x_0_hat = (x_T - sigma_T eps) / 0: at t = T the noise says nothing about the data.
+        require(
+            prediction != "eps",
+            "config.diffusion.prediction",
+            prediction,
+            "x0, v or edm with a schedule that ends in pure noise (alpha_T = 0)",
+        )
+    return Process(schedule, prediction, weighting, float(sigma_data))
+
+
+def add_noise(level: Level, x_0: jax.Array, eps: jax.Array) -> jax.Array:
+    """x_t = alpha_t x_0 + sigma_t eps, equation (1)."""
+    return level.alpha * x_0 + level.sigma * eps
+
+
+def noise_ratio(t: Level, s: Level) -> jax.Array:
+    """r = 1 - SNR_t / SNR_s in [0, 1]: the share of x_s that x_t leaves open; s < t."""
+    return -jnp.expm1(t.log_snr - s.log_snr)
+
+
+def posterior(t: Level, s: Level, x_t: jax.Array, x_0: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean and variance of q(x_s | x_t, x_0), s < t, equation (2).
+
+    (1 - r) alpha_s / alpha_t is written alpha_t sigma_s^2 / (alpha_s sigma_t^2), which is also
+    right where alpha_t = 0.
+    """
+    r = noise_ratio(t, s)
+    weight = (t.alpha / s.alpha) * (s.sigma / t.sigma) ** 2
+    return weight * x_t + r * s.alpha * x_0, r * s.sigma**2
+
+
+def eps_from_x0(level: Level, x_t: jax.Array, x_0: jax.Array) -> jax.Array:
+    """eps = (x_t - alpha_t x_0) / sigma_t."""
+    return (x_t - level.alpha * x_0) / level.sigma
+
+
+def make_denoise(
+    process: Process, apply: Callable, params, guidance_scale: float = 1.0,
+    unconditional: dict | None = None, **condition,
+) -> Callable:
+    """The denoiser `denoise(x_t[B, N, 2], level) -> x_0_hat[B, N, 2]` of a trained network.
+
+    `level` holds scalars (all sets at one level) or arrays [B]. `condition` is what the network is
+    told (history, label, ...). With `unconditional`, which replaces parts of it,
+        F = F_unconditional + guidance_scale (F_condition - F_unconditional),
+    classifier-free guidance: 1 is the condition as learned, 1 + w in the paper's w
+    (arXiv 2207.12598, equation 6).
+    """
+    guided = unconditional is not None and guidance_scale != 1.0
+
+    def denoise(x_t: jax.Array, level: Level) -> jax.Array:
+        level = Level(*(jnp.broadcast_to(a, x_t.shape[:1]) for a in level))
+        c = Coefficients(*(a[:, None, None] for a in process.coefficients(level)))
+        output = apply(params, c.c_in * x_t, level.time, **condition)
+        if guided:
+            free = apply(params, c.c_in * x_t, level.time, **condition | unconditional)
+            output = free + guidance_scale * (output - free)
+        return c.c_skip * x_t + c.c_out * output
+
+    return denoise
+
+
+def loss_per_set(
+    process: Process, apply: Callable, params, x_0, eps, t, mask=None, **condition
+) -> jax.Array:
+    """w_t mean |x_0_hat - x_0|^2 for each set, f32[B]; x_0, eps: f32[B, N, D], t: i32[B] in 1..T.
+
+    Written as the network's own error, |F - (x_0 - c_skip x_t) / c_out|^2, times w_t c_out^2:
+    the same number, without the overflow of 1/sigma^2 at small noise.
+    """
+    level = process.level(t)
+    x_t = add_noise(level.expand(), x_0, eps)
+    c = Coefficients(*(a[:, None, None] for a in process.coefficients(level)))
+    target = (x_0 - c.c_skip * x_t) / c.c_out
+    output = apply(params, c.c_in * x_t, level.time, mask=mask, target=target, **condition)
+    error = jnp.mean((output - target) ** 2, axis=-1)  # [B, N]
+    error = jnp.mean(error, axis=-1, where=mask)
+    if process.weighting == "simple":
+        return error
+    return error * WEIGHTINGS[process.weighting](process, t) * c.c_out[:, 0, 0] ** 2
+
+
+def draw_times(key: jax.Array, shape: tuple[int, ...], num_levels: int) -> jax.Array:
+    """Levels t uniform on 1..T, i32[..., B], stratified along the last axis.
+
+    t_i = 1 + floor(T (u + i / B mod 1)), one u per batch: each t_i is uniform, and a batch
+    covers all levels evenly, which lowers the variance of its loss (VDM, appendix I.1).
+    """
+    *outer, batch = shape
+    u = jax.random.uniform(key, (*outer, 1)) + jnp.arange(batch) / batch
+    t = 1 + jnp.floor((u % 1.0) * num_levels).astype(jnp.int32)
+    return jnp.minimum(t, num_levels)

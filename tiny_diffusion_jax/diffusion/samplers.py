@@ -1,0 +1,214 @@
+"""Reverse processes: from noise back to data, in as many or as few steps as asked.
+
+A sampler is a pair of pure functions
+    init(x_T) -> memory                                 what a multistep method carries along
+    step(denoise, memory, x_t, t, s, noise) -> (memory, x_s)    from level t to level s < t
+`step` is given both ends' (alpha, sigma), so it works between any two levels of any schedule.
+To add a sampler: write `step`, and name it in `SAMPLERS`.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.diffusion.process import Level, Process, eps_from_x0, noise_ratio, posterior
+from tiny_diffusion_jax.diffusion.schedules import Schedule
+from tiny_diffusion_jax.errors import require, require_choice
+
+
+class Sampler(NamedTuple):
+    """A reverse process."""
+
+    init: Callable
+    step: Callable
+    evaluations: int = 1  # network evaluations in a step (the last, to clean data, takes 1)
+    stochastic: bool = False
+
+
+def _no_memory(x_T):
+    return ()
+
+
+def ddim(eta: float) -> Sampler:
+    """x_s = alpha_s x_0_hat + sqrt(sigma_s^2 - eta^2 var) eps_hat + eta sqrt(var) z.
+
+    var = r sigma_s^2 is the posterior's, diffusion.py (2). eta = 0 is deterministic; eta = 1 is
+    ancestral DDPM sampling with posterior variance (arXiv 2010.02502, equations 12 and 16).
+    """
+
+    def step(denoise, memory, x_t, t, s, noise):
+        x_0 = denoise(x_t, t)
+        eps = eps_from_x0(t, x_t, x_0)
+        std = eta * jnp.sqrt(noise_ratio(t, s)) * s.sigma
+        direction = jnp.sqrt(jnp.maximum(s.sigma**2 - std**2, 0.0))
+        return memory, s.alpha * x_0 + direction * eps + std * noise
+
+    return Sampler(_no_memory, step, stochastic=eta > 0)
+
+
+def dpm_solver_pp_2m() -> Sampler:
+    """x_s = (sigma_s / sigma_t) x_t + alpha_s (1 - e^-h) D, h = lambda_s - lambda_t.
+
+    lambda = log(alpha / sigma), D = x_0_hat + (h / 2 h_prev) (x_0_hat - x_0_hat_prev): second
+    order for one evaluation a step. First order in the first step and in the last, to clean data
+    (arXiv 2211.01095, algorithm 2).
+    """
+
+    def step(denoise, memory, x_t, t, s, noise):
+        memory, d = _extrapolate(denoise, memory, x_t, t, s)
+        return memory, (s.sigma / t.sigma) * x_t + s.alpha * noise_ratio_half(t, s) * d
+
+    return Sampler(_no_estimate, step)
+
+
+def sde_dpm_solver_pp_2m() -> Sampler:
+    """x_s = (sigma_s / sigma_t) e^-h x_t + alpha_s r D + sigma_s sqrt(r) z, r = 1 - e^-2h.
+
+    The ancestral sampler with the D of DPM-Solver++(2M) in place of x_0_hat: second order, and the
+    fresh noise undoes errors of earlier steps, which a deterministic path keeps (arXiv 2211.01095,
+    section 5, SDE-DPM-Solver++(2M)). With D = x_0_hat it is equation (2) of diffusion.py.
+    """
+
+    def step(denoise, memory, x_t, t, s, noise):
+        memory, d = _extrapolate(denoise, memory, x_t, t, s)
+        mean, variance = posterior(t, s, x_t, d)
+        return memory, mean + jnp.sqrt(variance) * noise
+
+    return Sampler(_no_estimate, step, stochastic=True)
+
+
+def _no_estimate(x_T):
+    return jnp.zeros_like(x_T), jnp.zeros(())  # x_0_hat_prev, 1 / h_prev (0: none yet)
+
+
+def _extrapolate(denoise, memory, x_t, t, s):
+    """The next memory, and D of `dpm_solver_pp_2m`: x_0_hat carried on half a step."""
+    previous, inverse_h = memory
+    x_0 = denoise(x_t, t)
+    h = 0.5 * (s.log_snr - t.log_snr)
+    weight = jnp.where(jnp.isfinite(h), 0.5 * h * inverse_h, 0.0)
+    return (x_0, 1.0 / h), x_0 + weight * (x_0 - previous)
+
+
+def noise_ratio_half(t: Level, s: Level) -> jax.Array:
+    """1 - e^(lambda_t - lambda_s), lambda = log_snr / 2."""
+    return -jnp.expm1(0.5 * (t.log_snr - s.log_snr))
+
+
+def heun() -> Sampler:
+    """Second-order steps on the probability-flow ODE, written in phi = arctan(sigma / alpha).
+
+    y = x / sqrt(alpha^2 + sigma^2) = cos(phi) x_0_hat + sin(phi) eps_hat,    dy/dphi = v_hat,
+    v_hat = cos(phi) eps_hat - sin(phi) x_0_hat. EDM's algorithm 1 (arXiv 2206.00364) with phi in
+    place of sigma: phi <= pi/2 where sigma / alpha reaches 2e4 (cosine) or infinity (flow), and
+    data N(0, I) does not move at all. A step to clean data is Euler's, which ends in x_0_hat.
+    """
+
+    def v_hat(level, x, x_0):
+        eps = eps_from_x0(level, x, x_0)
+        return (level.alpha * eps - level.sigma * x_0) / jnp.hypot(level.alpha, level.sigma)
+
+    def step(denoise, memory, x_t, t, s, noise):
+        x_0 = denoise(x_t, t)
+        euler = s.alpha * x_0 + s.sigma * eps_from_x0(t, x_t, x_0)
+
+        def correct(euler):
+            v = 0.5 * (v_hat(t, x_t, x_0) + v_hat(s, euler, denoise(euler, s)))
+            dphi = jnp.arctan2(s.sigma, s.alpha) - jnp.arctan2(t.sigma, t.alpha)
+            return jnp.hypot(s.alpha, s.sigma) * (x_t / jnp.hypot(t.alpha, t.sigma) + dphi * v)
+
+        return memory, jax.lax.cond(s.sigma > 0, correct, lambda euler: euler, euler)
+
+    return Sampler(_no_memory, step, evaluations=2)
+
+
+# name -> factory of the one option that any of them takes
+SAMPLERS = {
+    "ancestral": lambda eta: ddim(1.0),
+    "ddim": ddim,
+    "dpm++2m": lambda eta: dpm_solver_pp_2m(),
+    "sde-dpm++2m": lambda eta: sde_dpm_solver_pp_2m(),
+    "heun": lambda eta: heun(),
+}
+
+
+def make_sampler(name: str, eta: float = 0.0) -> Sampler:
+    """The sampler `name`. Raises UserError for an unknown name or eta outside [0, 1]."""
+    require_choice("config.sample.sampler", name, SAMPLERS)
+    require(0 <= eta <= 1, "config.sample.eta", eta, "between 0 (deterministic) and 1 (ancestral)")
+    return SAMPLERS[name](eta)
+
+
+def time_grid(schedule: Schedule, num_steps: int, spacing: str = "time") -> np.ndarray:
+    """Levels T = t_0 > t_1 > ... > t_n = 0 to visit, i32[n + 1], n <= num_steps.
+
+    spacing "time": even in t; "log_snr": even in log SNR down to level 1, then the data. Levels
+    are those of the schedule; a grid finer than the schedule in places visits each level once.
+    Raises UserError for num_steps outside 1..T or an unknown spacing.
+    """
+    T = schedule.num_levels
+    require(1 <= num_steps <= T, "config.sample.num_steps", num_steps, f"in 1..{T} (the levels)")
+    require_choice("config.sample.spacing", spacing, ["time", "log_snr"])
+    if spacing == "time" or num_steps == 1:
+        grid = np.round(np.linspace(T, 0, num_steps + 1))
+    else:
+        # alpha_T = 0 gives -inf: start one level further in, so that "even" has a meaning.
+        log_snr = np.asarray(schedule.log_snr, np.float64)
+        first = T if np.isfinite(log_snr[T]) else T - 1
+        targets = np.linspace(log_snr[first], log_snr[1], num_steps)
+        levels = np.arange(1, first + 1)
+        grid = np.round(np.interp(-targets, -log_snr[levels], levels))
+        grid = np.concatenate([[T], grid[1:], [0]])
+    return np.unique(grid.astype(np.int32))[::-1].copy()
+
+
+def sample(
+    process: Process,
+    sampler: Sampler,
+    denoise: Callable,
+    grid: jax.Array,
+    keys: jax.Array,
+    shape: tuple[int, int],
+    keep_trajectory: bool = False,
+    known: PointSets | None = None,
+) -> jax.Array:
+    """Draws one set per key by running the reverse process along `grid`.
+
+    denoise(x_t[B, N, D], level) -> x_0_hat; `shape` is (N, D): (num_points, 2) for points. Returns
+    f32[B, N, D], or with `keep_trajectory` the whole way f32[len(grid), B, N, D], noise first. A
+    set depends on its own key only, so a batch equals its sets drawn one by one.
+
+    `known`: points f32[B, N, D] that stand where its mask is True. On the way they are replaced by
+    their noised selves, with fresh noise in every step, which steers the others to complete them
+    (arXiv 2011.13456, appendix I.2).
+    """
+
+    def normal(index):
+        # One draw per set and step, by fold_in: set b sees the same noise in any batch.
+        draw = lambda key: jax.random.normal(jax.random.fold_in(key, index), shape)
+        return jax.vmap(draw)(keys)
+
+    def keep(x, level, index):
+        if known is None:
+            return x
+        x_known = level.alpha * known.points + level.sigma * normal(len(grid) + index)
+        return jnp.where(known.mask[..., None], x_known, x)
+
+    def step(carry, ts):
+        x_t, memory = carry
+        t, s, index = ts
+        noise = normal(index) if sampler.stochastic else jnp.zeros(())
+        memory, x_s = sampler.step(
+            denoise, memory, x_t, process.level(t), process.level(s), noise
+        )
+        x_s = keep(x_s, process.level(s), index)
+        return (x_s, memory), x_s if keep_trajectory else None
+
+    x_T = keep(process.prior_std * normal(0), process.level(grid[0]), 0)
+    steps = jnp.arange(1, len(grid))
+    (x_0, _), path = jax.lax.scan(step, (x_T, sampler.init(x_T)), (grid[:-1], grid[1:], steps))
+    return jnp.concatenate([x_T[None], path]) if keep_trajectory else x_0

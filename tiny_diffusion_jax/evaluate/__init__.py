@@ -1,0 +1,1 @@
+"""Numbers, each beside its floor: of clouds of points, of distributions over sets."""

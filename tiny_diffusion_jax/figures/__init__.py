@@ -1,0 +1,1 @@
+"""Pictures: functions of their arguments alone."""

@@ -1,0 +1,135 @@
+"""A figure laid out downwards in inches: title, legend and notice, then room for panels.
+
+So panels keep their size whatever stands above them, and no layout engine moves them.
+"""
+
+import textwrap
+from pathlib import Path
+
+PAPER, INK, MUTED, RULE = "#fbfaf7", "#22303c", "#7d8790", "#d9d6cf"
+DATA, SAMPLES, ALERT = "#2b4a6f", "#d9622b", "#b3261e"
+DENSITY = ("#ffffff", "#fde6cf", "#f4ae76", SAMPLES, "#8f2d3a", "#33132e")  # low to high
+WARM = (PAPER, "#f4ae76", SAMPLES, "#8f2d3a")  # dots of an animation, one alone to many
+COOL = (PAPER, "#9fb4cc", DATA, "#101d33")
+# Of the members of a mixture: told apart by colour-blind readers (any two of the first four by 0.14
+# in OKLab with no red or no green cones, of all ten by 0.069), no two of one grey.
+MEMBERS = (
+    SAMPLES, DATA, "#35b0bf", "#f2a51c", "#93263d", "#94a8f0", "#5b7869", "#8d6cae", "#20242c",
+    "#979588",
+)  # fmt: skip
+MAX_DOTS = 20_000  # more dots than this are a filled shape, and slow to draw
+
+
+EDGE, GAP = 0.3, 0.09  # inches: around the panels, between two
+
+
+class Page:
+    """A figure that grows downwards: title, legend and notice, then room for panels, in inches.
+
+    Positions within the room last asked for are from its lower left. What is placed is kept until
+    `finish`, when the height is known.
+    """
+
+    def __init__(self, width, title, notice="", legend=(), alert=False):
+        from matplotlib.figure import Figure
+
+        self.width, self.height, self.placed = width, 0.14, []
+        self.figure = Figure(figsize=(width, 1), facecolor=PAPER)
+        left = EDGE + GAP / 2
+        # a title too long for one line is smaller, on as many as it needs
+        length, size = text_width(title, 13, "bold") / (width - 2 * left), 13
+        lines = [title]
+        if length > 1:
+            size, length = 11, length * 11 / 13
+            lines = textwrap.wrap(title, max(1, int(0.95 * len(title) / length)))
+        for line in lines:
+            self.room(0.02 + size / 60)
+            self.text(left, size / 120, line, INK, size, weight="bold")
+        self.height += 0.08
+        self._flow(left, legend)
+        for line in textwrap.wrap(notice, int((width - 2 * left) / 0.078)):
+            self.room(0.18)
+            style = {"weight": "bold"} if alert else {}
+            self.text(left, 0.09, line, ALERT if alert else MUTED, 9, **style)
+        self.height += 0.06
+
+    def room(self, height: float) -> None:
+        self.height += height
+
+    def text(self, x, y, text, color, size, **style) -> None:
+        drawn = self.figure.text(0, 0, text, color=color, fontsize=size, va="center", **style)
+        self.placed.append((drawn, x, self.height - y, None))
+
+    def axes(self, x, y, width, height):
+        ax = self.figure.add_axes((0, 0, 1, 1), label=str(len(self.placed)))
+        self.placed.append((ax, x, self.height - y, (width, height)))
+        return ax
+
+    def panel(self, x, y, side, limits):
+        """Square axes without ticks."""
+        ax = self.axes(x, y, side, side)
+        ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+        quiet(ax)
+        ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+        return ax
+
+    def _flow(self, left, legend) -> None:
+        """Entries one beside the other, on as many lines as they need."""
+        from matplotlib.lines import Line2D
+
+        x = self.width
+        for marker, color, text in legend:
+            length = 0.18 + text_width(text, 9)
+            if x + length > self.width - left:
+                x = left
+                self.room(0.21)
+            face = color if marker == "o" else "white"
+            dot = Line2D([0], [0], marker=marker, color=face, mec=color, markersize=6.5, mew=1.3)
+            self.figure.add_artist(dot)
+            self.placed.append((dot, x + 0.05, self.height - 0.105, None))
+            self.text(x + 0.15, 0.1, text, INK, 9)
+            x += length + 0.22
+
+    def finish(self):
+        """The figure, with everything in its place."""
+        height = self.height + EDGE / 2
+        self.figure.set_size_inches(self.width, height)
+        for artist, x, down, size in self.placed:
+            across, up = x / self.width, 1 - down / height
+            if size is not None:
+                artist.set_position((across, up, size[0] / self.width, size[1] / height))
+            elif hasattr(artist, "set_position"):
+                artist.set_position((across, up))
+            else:
+                artist.set_data([across], [up])
+        return self.figure
+
+
+def text_width(text: str, size: float, weight: str = "normal") -> float:
+    """In inches, of one line in matplotlib's own font."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    if not text.strip():
+        return 0.0
+    return TextPath((0, 0), text, size, FontProperties(weight=weight)).get_extents().x1 / 72
+
+
+def square_limits(points) -> tuple[float, float, float, float]:
+    """The square that holds points f32[n, 2] with a margin: (left, right, bottom, top)."""
+    low, high = points.min(0), points.max(0)
+    centre, half = (low + high) / 2, 0.56 * max(float((high - low).max()), 1e-6)
+    return tuple(float(v) for c in centre for v in (c - half, c + half))
+
+
+def quiet(ax) -> None:
+    """Thin pale axes on white."""
+    ax.set_facecolor("white")
+    ax.tick_params(which="both", length=2.5, color=RULE, labelsize=8, labelcolor=MUTED)
+    for side in ax.spines.values():
+        side.set(color=RULE, linewidth=0.8)
+
+
+def save_figure(figure, path) -> None:
+    """Writes a figure as a PNG at 160 dots per inch."""
+    figure.savefig(Path(path), format="png", dpi=160, metadata={"Software": None})
