@@ -99,7 +99,7 @@ def default_config() -> ConfigDict:
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
         first_block=1,  # history, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks
-        redraw=0,  # history: at the end draw the first points anew, as many as this, given the rest
+burn_in=0,  # history, attention: points drawn first and thrown away
         memory_mb=1024,  # larger requests are drawn in chunks that need about this much
     ))
     config.evaluate = ConfigDict(dict(

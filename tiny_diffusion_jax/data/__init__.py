@@ -40,3 +40,13 @@ def build(config) -> Dataset:
     """
     require_choice("config.data.name", config.name, BUILDERS)
     return BUILDERS[config.name](config)
+
+
+def labels(config):
+    from typing import NamedTuple
+
+    class L(NamedTuple):
+        names: tuple
+        present: tuple
+    n = {"mixture": config.members.count("+") + 1, "mnist_sets": 10}.get(config.name, 0)
+    return L(tuple(map(str, range(n))), tuple(range(n)))

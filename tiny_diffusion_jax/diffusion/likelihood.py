@@ -68,6 +68,6 @@ def log_likelihood(
 
     start = points, jnp.zeros(points.shape[:-1])
     (z, total), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
-    variance = process.sigma_data**2 + jnp.exp(2 * last)  # of z_T, as in Process.prior_std
-    prior = -jnp.sum(z**2, -1) / (2 * variance) - jnp.log(2 * jnp.pi * variance)
+    mean, variance = process.prior(1.0, jnp.exp(last))  # of z_T = x_T / alpha_T
+    prior = -jnp.sum((z - mean) ** 2, -1) / (2 * variance) - jnp.log(2 * jnp.pi * variance)
     return prior + total

@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.diffusion.schedules import Schedule
-from tiny_diffusion_jax.errors import require, require_choice
 
 MIN_SNR_GAMMA = 5.0  # the value of arXiv 2303.09556
 
@@ -79,7 +78,7 @@ PREDICTIONS = {"eps": _eps, "x0": _x0, "v": _v, "edm": _edm}
 
 
 def _likelihood_weight(process: "Process", t: jax.Array) -> jax.Array:
-    """T (SNR_{t-1} - SNR_t) / 2: the sum over t is the variational bound (VDM, equation 13).
+    """T (SNR_{t-1} - SNR_t) / 2: the mean over t is the variational bound (VDM, equation 13).
 
     SNR_0 is infinite; the first level keeps SNR_1, its share of the reconstruction term.
     """
@@ -103,8 +102,9 @@ class Process:
     schedule: Schedule
     prediction: str = flax.struct.field(pytree_node=False, default="edm")
     weighting: str = flax.struct.field(pytree_node=False, default="simple")
-    # Standard deviation of the data in the units the network sees; 1 for normalised data.
+    # Of the data in the units the network sees: standard deviation, and mean of each coordinate.
     sigma_data: float = flax.struct.field(pytree_node=False, default=1.0)
+    data_mean: jax.Array | float = 0.0  # f32[D]
 
     def level(self, t: jax.Array) -> Level:
         """The level(s) of integer index t in 0..T."""
@@ -115,27 +115,25 @@ class Process:
         """(c_in, c_skip, c_out) of equation (3)."""
         return PREDICTIONS[self.prediction](level, self.sigma_data)
 
-    @property
-    def prior_std(self) -> jax.Array:
-        """Standard deviation of x_T: sqrt(alpha_T^2 sigma_data^2 + sigma_T^2)."""
-        return jnp.hypot(self.schedule.alpha[-1] * self.sigma_data, self.schedule.sigma[-1])
+    def prior(self, alpha: jax.Array, sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Mean f32[D] and variance f32[] of x = alpha x_0 + sigma eps, over data and noise."""
+        return alpha * self.data_mean, (alpha * self.sigma_data) ** 2 + sigma**2
+
+    def of_latents(self) -> "Process":
+        """The same for data of mean 0 and variance 1, as latents are, whatever the points' are."""
+        return self.replace(sigma_data=1.0, data_mean=0.0)
 
 
 def make_process(
-    schedule: Schedule, prediction: str = "edm", weighting: str = "simple", sigma_data: float = 1.0
-) -> Process:
-    """A checked `Process`. Raises UserError for unknown names, and for eps where alpha_T = 0."""
-    require_choice("config.diffusion.prediction", prediction, PREDICTIONS)
-    require_choice("config.diffusion.weighting", weighting, WEIGHTINGS)
-    if float(schedule.alpha[-1]) == 0.0:
-        # x_0_hat = (x_T - sigma_T eps) / 0: at t = T the noise says nothing about the data.
-        require(
-            prediction != "eps",
-            "config.diffusion.prediction",
-            prediction,
-            "x0, v or edm with a schedule that ends in pure noise (alpha_T = 0)",
-        )
-    return Process(schedule, prediction, weighting, float(sigma_data))
+    schedule: Schedule, prediction: str = "edm", weighting: str = "simple",
+    sigma_data: float = 1.0, data_mean: jax.Array | float = 0.0,
+) -> Process:  # fmt: skip
+    """A `Process` for data of the given mean and standard deviation.
+
+    Not eps with a schedule that ends in pure noise: x_0_hat = (x_T - sigma_T eps) / alpha_T, and
+    where alpha_T = 0 the noise says nothing about the data.
+    """
+    return Process(schedule, prediction, weighting, float(sigma_data), data_mean)
 
 
 def add_noise(level: Level, x_0: jax.Array, eps: jax.Array) -> jax.Array:

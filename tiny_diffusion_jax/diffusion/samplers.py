@@ -17,7 +17,6 @@ import numpy as np
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion.process import Level, Process, eps_from_x0, noise_ratio, posterior
 from tiny_diffusion_jax.diffusion.schedules import Schedule
-from tiny_diffusion_jax.errors import require, require_choice
 
 
 class Sampler(NamedTuple):
@@ -137,9 +136,7 @@ SAMPLERS = {
 
 
 def make_sampler(name: str, eta: float = 0.0) -> Sampler:
-    """The sampler `name`. Raises UserError for an unknown name or eta outside [0, 1]."""
-    require_choice("config.sample.sampler", name, SAMPLERS)
-    require(0 <= eta <= 1, "config.sample.eta", eta, "between 0 (deterministic) and 1 (ancestral)")
+    """The sampler `name`; eta in [0, 1] is DDIM's."""
     return SAMPLERS[name](eta)
 
 
@@ -148,11 +145,9 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str = "time") -> np.n
 
     spacing "time": even in t; "log_snr": even in log SNR down to level 1, then the data. Levels
     are those of the schedule; a grid finer than the schedule in places visits each level once.
-    Raises UserError for num_steps outside 1..T or an unknown spacing.
+    num_steps in 1..T.
     """
     T = schedule.num_levels
-    require(1 <= num_steps <= T, "config.sample.num_steps", num_steps, f"in 1..{T} (the levels)")
-    require_choice("config.sample.spacing", spacing, ["time", "log_snr"])
     if spacing == "time" or num_steps == 1:
         grid = np.round(np.linspace(T, 0, num_steps + 1))
     else:
@@ -208,7 +203,8 @@ def sample(
         x_s = keep(x_s, process.level(s), index)
         return (x_s, memory), x_s if keep_trajectory else None
 
-    x_T = keep(process.prior_std * normal(0), process.level(grid[0]), 0)
+    mean, variance = process.prior(process.schedule.alpha[-1], process.schedule.sigma[-1])
+    x_T = keep(mean + jnp.sqrt(variance) * normal(0), process.level(grid[0]), 0)
     steps = jnp.arange(1, len(grid))
     (x_0, _), path = jax.lax.scan(step, (x_T, sampler.init(x_T)), (grid[:-1], grid[1:], steps))
     return jnp.concatenate([x_T[None], path]) if keep_trajectory else x_0

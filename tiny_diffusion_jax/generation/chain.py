@@ -1,0 +1,84 @@
+"""Block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
+
+The history is a plain array that grows; the network holds nothing.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.generation.reverse import Request, reverse
+
+
+def rows(request: Request, num_given: int = 0) -> int:
+    """Points of a set that are in memory at once."""
+    return request.config.num_points
+
+
+def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
+    """f32[B, N, 2], or each block's way, [steps + 1, B, N, 2].
+
+    The first config.burn_in points, which began without a history, are thrown away.
+    """
+    burned, blocks = block_sizes(request.config)
+    points, _ = _grow(request, keys, jnp.zeros((0, 2)), burned, 0, labels)
+    _, ways = _grow(request, keys, points, blocks, len(burned), labels)
+    return jnp.concatenate(ways, axis=-2)
+
+
+def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -> jax.Array:
+    """As `draw`, for sets that begin with the points `given`: f32[n, 2]."""
+    _, blocks = block_sizes(request.config, len(given))
+    _, ways = _grow(request, keys, given, blocks, 0, labels)
+    lead = jnp.broadcast_to(given, (*ways[0].shape[:-2], *given.shape))
+    return jnp.concatenate([lead, *ways], axis=-2)
+
+
+def block_sizes(config, num_given: int = 0) -> tuple[list[int], list[int]]:
+    """Points of each block that is thrown away, and of each that is kept, given the first points.
+
+    A block holds max(first_block, (growth - 1) n) points where n come before it.
+    """
+
+    def grow(filled: int, end: int) -> list[int]:
+        sizes = []
+        while filled < end:
+            block = max(config.first_block, math.floor((config.growth - 1) * filled))
+            sizes.append(min(block, end - filled))
+            filled += sizes[-1]
+        return sizes
+
+    burn_in = 0 if num_given else config.burn_in
+    return grow(0, burn_in), grow(burn_in + num_given, burn_in + config.num_points)
+
+
+def _grow(request, keys, points, sizes: list[int], number: int, labels) -> tuple:
+    """All points f32[B, n, 2] after blocks of `sizes`, and the blocks, each with its way if kept.
+
+    points: f32[m, 2] for all sets alike or f32[B, m, 2]; number: of the first block's noise.
+    """
+    points = jnp.broadcast_to(points, (len(keys), *points.shape[-2:]))
+    blocks = []
+    for i, size in enumerate(sizes):
+        # Points of a block do not see each other, so a larger block holds a smaller one: widths
+        # that are powers of two need few programs.
+        width = 2 ** math.ceil(math.log2(size))
+        history = _history(points, request.max_history)
+        drawn = reverse(
+            request, keys, (width, 2), number=number + i, history=history, label=labels
+        )
+        blocks.append(drawn[..., :size, :])
+        last = blocks[-1][-1] if request.keep_trajectory else blocks[-1]
+        points = jnp.concatenate([points, last], axis=1)
+    return points, blocks
+
+
+def _history(points: jax.Array, max_history: int) -> PointSets:
+    """The last points, in an array whose length is a power of two or max_history."""
+    points = points[:, -max_history:] if points.shape[1] else points
+    count = points.shape[1]
+    width = min(max_history, 2 ** math.ceil(math.log2(max(count, 1))))
+    points = jnp.pad(points, ((0, 0), (0, width - count), (0, 0)))
+    return PointSets(points, jnp.broadcast_to(jnp.arange(width) < count, points.shape[:2]))

@@ -1,0 +1,50 @@
+"""All points of a set together, in one reverse process: p(X) as one density."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.generation.reverse import Request, reverse
+
+
+def rows(request: Request, num_given: int = 0) -> int:
+    """Points of a set that are in memory at once."""
+    return num_rows(request.config.num_points, num_given)
+
+
+def num_rows(num_points: int, num_given: int) -> int:
+    """The points of a set and the copies of the given ones, see `with_copies`."""
+    return num_points + (math.ceil(num_points / num_given) * num_given if num_given else 0)
+
+
+def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
+    """f32[B, N, 2], or the way of all, [steps + 1, B, N, 2]."""
+    return reverse(request, keys, (request.config.num_points, 2), label=labels)
+
+
+def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -> jax.Array:
+    """Sets as `draw`'s that begin with the points `given`: f32[n, 2].
+
+    The known points are put in place, noised, in every step (arXiv 2011.13456, appendix I.2).
+    """
+    num_points = request.config.num_points
+    known = with_copies(given, num_points, len(keys))
+    x = reverse(request, keys, known.points.shape[1:], known=known, label=labels)
+    return x[..., :num_points, :]
+
+
+def with_copies(given: jax.Array, num_points: int, num_sets: int) -> PointSets:
+    """The given points first, places for the new ones, then copies of the given ones.
+
+    A few noised points among many unknown ones are soon outvoted, and the set becomes what it
+    likes. Copies, each with noise of its own, give them as much weight as all the others.
+    """
+    n = len(given)
+    index = jnp.arange(num_rows(num_points, n))
+    is_known = (index < n) | (index >= num_points)
+    row = jnp.where(index < num_points, jnp.minimum(index, n - 1), (index - num_points) % n)
+    points = jnp.where(is_known[:, None], given[row], 0)
+    shape = (num_sets, len(index))
+    return PointSets(jnp.broadcast_to(points, (*shape, 2)), jnp.broadcast_to(is_known, shape))

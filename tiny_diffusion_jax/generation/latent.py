@@ -1,0 +1,36 @@
+"""A latent for each set first, by a reverse process of its own, then points given the latent.
+
+    p(X) = int p(z) prod_i p(x_i | z) dz
+"""
+
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.generation import alone
+from tiny_diffusion_jax.generation.alone import rows  # noqa: F401: given z, points are alone
+from tiny_diffusion_jax.generation.reverse import Request, reverse
+
+LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set
+
+
+def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
+    """f32[B, N, 2], or the points' way, [steps + 1, B, N, 2]; the label is in the latent."""
+    shape = 1, request.model.traits.latent_dim
+    z = reverse(request, keys, shape, number=LATENT_RUN, method="prior", label=labels)
+    return alone.draw_points(request, keys, request.config.num_points, latent=z)
+
+
+def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -> jax.Array:
+    """Sets that begin with the points `given`: f32[n, 2], whose latent all points share."""
+    z = encode(request.model, request.params, given)
+    new = request.config.num_points - len(given)
+    x = alone.draw_points(
+        request, keys, new, latent=jnp.broadcast_to(z, (len(keys), *z.shape[1:]))
+    )
+    return jnp.concatenate([jnp.broadcast_to(given, (*x.shape[:-2], *given.shape)), x], axis=-2)
+
+
+def encode(model, params, points: jax.Array) -> jax.Array:
+    """The latent f32[1, 1, D] of points f32[n, 2]."""
+    return model.apply(params, PointSets(points[None]), method="encode")

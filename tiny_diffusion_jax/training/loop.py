@@ -1,0 +1,78 @@
+"""The training loop: block after block, with what each reports."""
+
+import time
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is no longer a finite number."""
+
+    exit_code = 1
+
+
+def train(
+    config, dataset, process, model, state: TrainState,
+    on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True,
+) -> TrainState:  # fmt: skip
+    """Trains from `state`, which is consumed, to config.train.steps; returns the final state.
+
+    `config` is a whole config, of which `seed` and `train` are read. For `on_block`, rows and
+    errors see `experiment.train`.
+    """
+    from tqdm import tqdm
+
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    config = config.train
+    block = make_train_block(model, FrozenConfigDict(config))
+    programs = {}  # (number of steps, shapes) -> compiled program: a few
+    step = int(state.step)
+    with tqdm(total=config.steps, initial=step, unit="step", disable=not progress,
+              smoothing=0.05, dynamic_ncols=True, desc="train") as bar:
+        while step < config.steps:
+            steps = min(config.block, config.steps - step)
+            plan = make_plan(config, model, step // config.block)
+            compile_seconds = 0.0
+            if (steps, plan) not in programs:
+                start = time.perf_counter()
+                lowered = block.lower(state, dataset, process, key, steps=steps, plan=plan)
+                programs[steps, plan] = lowered.compile()
+                compile_seconds = time.perf_counter() - start
+                bar.unpause()  # the time left follows from the steps alone
+            start = time.perf_counter()
+            state, metrics = programs[steps, plan](state, dataset, process, key)
+            metrics = jax.tree.map(np.asarray, metrics)  # waits for the device
+            seconds = time.perf_counter() - start
+            _require_finite(metrics.loss, step)
+            step += steps
+            row = _row(step, metrics, steps / seconds, compile_seconds)
+            bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
+            bar.update(steps)
+            if on_block is not None and on_block(state, row):
+                break
+    return state
+
+
+def _require_finite(loss: np.ndarray, step: int) -> None:
+    """Raises TrainingDiverged for a block after `step` with a loss that is not finite."""
+    bad = np.flatnonzero(~np.isfinite(loss))
+    if bad.size:
+        raise TrainingDiverged(f"loss = {loss[bad[0]]} at step {step + bad[0] + 1}")
+
+
+def _row(step: int, metrics: BlockMetrics, steps_per_second: float, compile_seconds: float) -> dict:
+    """A row of metrics.jsonl: plain numbers."""
+    row = {
+        "step": step,
+        "loss": float(metrics.loss.mean()),
+        "grad_norm": float(metrics.grad_norm.mean()),
+        "steps_per_second": steps_per_second,
+        "loss_by_time": [float(x) if np.isfinite(x) else None for x in metrics.loss_by_time],
+    }
+    return row | ({"compile_seconds": compile_seconds} if compile_seconds else {})
