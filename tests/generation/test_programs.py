@@ -1,0 +1,136 @@
+"""Compiled programs are kept: a second call costs only its computation, and chunks are even."""
+
+from types import SimpleNamespace
+
+import jax
+import numpy as np
+import pytest
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax import experiment as experiments
+from tiny_diffusion_jax.generation import chunk_size
+from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.reverse import Request
+from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.training.batches import make_plan
+
+SMALL = {
+    "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
+    "model.time_frequencies": 4, "model.num_heads": 2, "model.num_inducing": 2,
+    "model.latent_dim": 4, "train.max_history": 8, "train.num_points": 4, "train.num_sets": 4,
+    "sample.num_steps": 2, "sample.num_sets": 3, "sample.num_points": 8,
+    "sample.first_block": 4, "sample.growth": 1.0,
+}  # fmt: skip
+
+
+def small(model: str, **changes):
+    config = td.default_config(model)
+    config.data.update(name="mixture", members="moons+circle")
+    config.update_from_flattened_dict(SMALL | {k.replace("__", "."): v for k, v in changes.items()})
+    return config
+
+
+class Compilations:
+    """How many programs have been compiled since the last look."""
+
+    def __init__(self):
+        self.count = 0
+        jax.monitoring.register_event_duration_secs_listener(self._hear)
+
+    def _hear(self, event, seconds, **_):
+        self.count += event == "/jax/core/compile/backend_compile_duration"
+
+    def since(self) -> int:
+        count, self.count = self.count, 0
+        return count
+
+
+compilations = Compilations()
+
+
+@pytest.mark.parametrize("model", ["set_transformer", "history", "set_latent"])
+def test_a_second_sample_compiles_nothing(model):
+    """Whatever does not change shapes may change: seed, weights, label, guidance by another w."""
+    config = small(model, model__labels=True, sample__guidance_scale=2.0)
+    experiment = td.build(config)
+    params = experiments.init(experiment).params
+    given = np.ones((2, 2), np.float32)
+    td.sample(experiment, params)
+    assert compilations.since() > 0
+    again = td.build(config)  # another one, of the same parts
+    config.sample.update(seed=5, guidance_scale=3.0)
+    td.sample(again, jax.tree.map(lambda p: p + 1, params))
+    assert compilations.since() == 0
+    config.sample.update(guidance_scale=1.0, label=1)
+    given_label = np.array([1, 0, 1])
+    for _ in range(2):
+        compilations.since()
+        td.sample(experiment, params, given=given if model != "set_latent" else None,
+                  labels=given_label)  # fmt: skip
+    assert compilations.since() == 0
+
+
+def test_a_second_log_prob_compiles_nothing():
+    config = small("fourier_mlp", data__name="moons", data__members="")
+    experiment = td.build(config)
+    params = experiments.init(experiment).params
+    points = np.zeros((5, 2), np.float32)
+    first = td.log_prob(experiment, params, points, 4)
+    assert compilations.since() > 0
+    again = td.build(config)
+    np.testing.assert_array_equal(td.log_prob(again, params, points, 4), first)
+    td.log_prob(again, params, points + 1, 4)
+    assert compilations.since() == 0
+
+
+def request(num_sets, num_points=10, memory_mb=1, max_history=64, burn_in=0, **traits):
+    model = SimpleNamespace(traits=Traits("joint", **{"floats_per_point": 1} | traits))
+    config = SimpleNamespace(num_sets=num_sets, num_points=num_points, memory_mb=memory_mb,
+                             burn_in=burn_in)  # fmt: skip
+    return Request(model, None, None, config, max_history)
+
+
+@pytest.mark.parametrize("num_sets, chunks", [(512, 1), (513, 2), (1024, 2), (1025, 3), (7, 1)])
+def test_chunks_are_of_nearly_equal_size(num_sets, chunks):
+    """One set too many for a chunk costs one set, not a chunk of which the rest is thrown away."""
+    floats = 2**20 // (512 * 2 * 4 * 8)  # so that 512 sets of 8 points fit into 1 MB
+    size = chunk_size(request(num_sets, floats_per_point=floats), rows=8)
+    assert size == -(-num_sets // chunks)
+    assert chunks * size - num_sets < chunks
+
+
+def test_memory_counts_the_points_that_are_shown():
+    """A history of 1,000 points takes more room than one of 10, but no more than the set has."""
+    sizes = [chunk_size(request(10**6, 2_000, 10_000, shown, floats_per_shown=8), 2_000)
+             for shown in (10, 1_000, 4_000, 8_000)]  # fmt: skip
+    assert sizes[0] > 50 * sizes[1] > 75 * sizes[2] and sizes[2] == sizes[3]
+
+
+def test_blocks_with_a_burn_in():
+    config = SimpleNamespace(num_points=256, first_block=250, growth=1.0, burn_in=250)
+    assert block_sizes(config) == ([250], [250, 6])
+    assert block_sizes(config, num_given=6) == ([], [250])  # points given are a history
+    config.update = None
+    config = SimpleNamespace(num_points=10, first_block=1, growth=2.0, burn_in=0)
+    assert block_sizes(config) == ([], [1, 1, 2, 4, 2])
+    config = SimpleNamespace(num_points=10, first_block=1, growth=2.0, burn_in=3)
+    assert block_sizes(config) == ([1, 1, 1], [3, 6, 1])
+
+
+def test_every_point_of_the_attention_models_is_shown_a_history():
+    """Unlike [250, 6] without a burn-in, of which 250 points were shown nothing."""
+    for model in ("attention_v1", "attention_v2"):
+        config = td.default_config(model)
+        config.sample.update(num_points=256, first_block=250, growth=1.0, burn_in=250)
+        burned, kept = block_sizes(config.sample)
+        assert sum(burned) >= config.sample.first_block and sum(kept) == 256
+        assert config.train.history_drop > 0  # the first batch has been trained for
+
+
+def test_latents_are_of_whole_sets_whatever_the_config_says():
+    """The prior would else learn latents of empty and of one-point sets."""
+    for drop, fewest in ((0.15, 1), (0.0, 64)):
+        config = small("set_latent", train__history_drop=drop, train__min_history=fewest,
+                       train__max_history=64)  # fmt: skip
+        plan = make_plan(config.train, td.build(config).model)
+        assert (plan.min_history, plan.max_history, plan.history_drop) == (64, 64, 0.0)
