@@ -24,6 +24,8 @@ def default_config() -> ConfigDict:
         header="auto",  # points: does the table start with names? yes, no, auto
         where="",  # points: keep only these rows, "column=value"
         array="",  # points: name of the array in an .npz file; "" = the first
+        # points without jitter: share of the rows kept from training, to measure likelihood on
+        heldout=0.1,
         digit=0,  # mnist: the class, 0..9
         index=0,  # mnist: which image of that class in the training split
         source="auto",  # mnist: tfds, openml, digits (8x8, bundled), auto = the first that works
