@@ -66,6 +66,7 @@ def _members(dataset: Dataset) -> tuple[tuple[Dataset, ...], np.ndarray]:
     return members, np.asarray(dataset.weights, np.float64)
 
 
+@jax.jit
 def embed(points: jax.Array, centre: jax.Array, bandwidth: jax.Array) -> jax.Array:
     """The kernel mean embedding f32[NODES, NODES] of points f32[N, 2]: <embed x, embed y> = mean k.
 
@@ -83,8 +84,6 @@ def embed(points: jax.Array, centre: jax.Array, bandwidth: jax.Array) -> jax.Arr
     return along_x.T @ along_y / (len(points) * np.sqrt(2 * np.pi))
 
 
-_embed = jax.jit(embed)
-
 
 def _distinct(mean: jax.Array, n: int) -> jax.Array:
     """The mean over i != j, from that over all pairs of n points: k(x, x) = 1."""
@@ -94,7 +93,8 @@ def _distinct(mean: jax.Array, n: int) -> jax.Array:
 def embed_reference(points: np.ndarray, bandwidth: np.ndarray):
     """(embedding, centre, self_kernel) of each member's points f32[K, R, 2]; bandwidth f32[K]."""
     centre = np.median(points, axis=1)
-    embedding = np.stack([_embed(*member) for member in zip(points, centre, bandwidth, strict=True)])
+    members = zip(points, centre, bandwidth, strict=True)
+    embedding = np.stack([embed(*member) for member in members])
     return embedding, centre, _distinct((embedding**2).sum((1, 2)), points.shape[1])
 
 
