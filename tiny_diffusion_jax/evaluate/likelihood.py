@@ -12,7 +12,7 @@ import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 
-REACH = 3  # pixels from a point within which the density is looked at
+MASS = 0.995  # of the points near which the density is looked at
 
 
 def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: int) -> dict:
@@ -56,34 +56,34 @@ def in_blocks(log_prob: Callable, points: np.ndarray, size: int) -> np.ndarray:
 def picture(log_prob: Callable, extent, size: int, points: np.ndarray, block: int) -> np.ndarray:
     """Log density at the centres of size x size pixels, f32[size, size], lowest y first.
 
-    extent: (left, right, bottom, top). Only pixels near one of `points`, samples of the model and
-    real points f32[n, 2], are looked at (`near_points`); the others are -inf. With 100,000 samples
-    what is left out holds less than 1 % of the mass.
+    extent: (left, right, bottom, top). The density is computed where `points` are, samples of the
+    model and real points f32[n, 2] (`occupied`), and -inf elsewhere: with 100,000 points less than
+    1 % of the mass is left out, in pixels paler than a fiftieth of the darkest.
     """
     left, right, bottom, top = extent
     x, y = ((np.arange(size) + 0.5) / size * (b - a) + a for a, b in ((left, right), (bottom, top)))
     centres = np.stack(np.meshgrid(x, y), -1)
-    near = near_points(extent, size, points)
+    chosen = occupied(extent, size, points)
     result = np.full((size, size), -np.inf, np.float32)
-    if near.any():
-        result[near] = in_blocks(log_prob, centres[near], block)
+    if chosen.any():
+        result[chosen] = in_blocks(log_prob, centres[chosen], block)
     return result
 
 
-def near_points(extent, size: int, points: np.ndarray) -> np.ndarray:
-    """bool[size, size]: pixels within REACH pixels of a point, or more where points are few.
+def occupied(extent, size: int, points: np.ndarray) -> np.ndarray:
+    """bool[size, size]: the pixels of a picture with the most points about them, 99.5 % in all.
 
-    The reach is the distance of neighbours if the n points were spread evenly: size / sqrt(n).
+    Counted over squares of 3 x 3 pixels or, where points are few, as large as would hold one of n
+    points spread evenly: 2 r + 1 a side, r = size / sqrt(n).
     """
-    from scipy.ndimage import distance_transform_edt
+    from scipy.ndimage import uniform_filter
 
     left, right, bottom, top = extent
-    corner, side = np.array([left, bottom]), np.array([right - left, top - bottom])
-    cell = np.floor((points - corner) / side * size)
-    cell = cell[((cell >= 0) & (cell < size)).all(1)].astype(int)
-    empty = np.ones((size, size), bool)
-    empty[cell[:, 1], cell[:, 0]] = False
-    if empty.all():
-        return ~empty
-    reach = max(REACH, size / np.sqrt(len(points)))
-    return distance_transform_edt(empty) <= reach
+    count, *_ = np.histogram2d(
+        points[:, 1], points[:, 0], bins=size, range=[[bottom, top], [left, right]]
+    )
+    reach = max(1, round(size / np.sqrt(max(len(points), 1))))
+    near = uniform_filter(count, 2 * reach + 1, mode="constant")
+    falling = np.sort(near, axis=None)[::-1]
+    number = np.searchsorted(np.cumsum(falling), MASS * falling.sum())
+    return (near > 1e-9) & (near >= falling[min(number, size**2 - 1)])
