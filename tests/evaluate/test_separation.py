@@ -14,7 +14,7 @@ from tiny_diffusion_jax.data.base import Dataset, make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import clouds as metrics
-from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.evaluate import embedding, separation
 
 N = 128  # points a set
 
@@ -59,11 +59,11 @@ def test_discrepancy_equals_its_definition_in_float64():
 
     distinct = lambda x, b: (mean(x, x, b) * len(x) - 1) / (len(x) - 1)
     pairs = [*zip(reference, bandwidth.astype(float), strict=True)]
-    embedding, centre, self_kernel = separation.embed_reference(reference, bandwidth)
+    pictures, centre, self_kernel = embedding.embed_reference(reference, bandwidth)
     np.testing.assert_allclose(self_kernel, [distinct(*pair) for pair in pairs], rtol=1e-5)
     expected = [[distinct(s, b) + distinct(r, b) - 2 * mean(s, r, b) for r, b in pairs]
                 for s in sets]  # fmt: skip
-    result = separation.discrepancy(embedding, centre, bandwidth, self_kernel, sets)
+    result = embedding.discrepancy(pictures, centre, bandwidth, self_kernel, sets)
     np.testing.assert_allclose(result, expected, atol=1e-6)
     expected = metrics.mmd_rbf(sets[0], reference[1], bandwidth[1])
     assert float(result[0, 1]) == pytest.approx(float(expected), abs=1e-6)
@@ -74,7 +74,7 @@ def test_points_far_away_count_at_the_border():
     near, far = np.zeros((50, 2), np.float32), np.full((50, 2), 1e6, np.float32)
     origin, one = np.zeros(2, np.float32), np.float32(1)
     of_near, of_far, of_border = (
-        separation.embed(points, origin, one) for points in (near, far, near + 30.0)
+        embedding.embed(points, origin, one) for points in (near, far, near + 30.0)
     )
     assert float((of_far**2).sum()) == pytest.approx(1, abs=1e-5)
     assert float((of_far * of_near).sum()) == pytest.approx(0, abs=1e-6)
@@ -82,10 +82,10 @@ def test_points_far_away_count_at_the_border():
 
 
 def test_calibration_holds_independent_draws_of_each_member(two, calibration):
-    assert calibration.embedding.shape == (2, separation.NODES, separation.NODES)
+    assert calibration.embedding.shape == (2, embedding.NODES, embedding.NODES)
     assert calibration.stray_reference.shape == (2, 16384, 2)
     fresh = np.stack([draw(member, 3, 1, 4096)[0] for member in two.members])
-    to_fresh = separation.discrepancy(*calibration[:4], fresh)
+    to_fresh = embedding.discrepancy(*calibration[:4], fresh)
     for k in range(2):
         points = calibration.stray_reference[k]
         assert len(np.unique(points, axis=0)) > 0.999 * len(points)  # no point serves twice
@@ -166,7 +166,7 @@ def test_a_few_points_of_elsewhere_are_stray_though_the_test_accepts(two, calibr
 def test_statistic_is_one_at_the_border(calibration, two):
     sets = draw(two, 8, 300)
     found = separation.separate(calibration, sets)
-    expected = np.asarray(separation.discrepancy(*calibration[:4], sets)) / calibration.threshold
+    expected = np.asarray(embedding.discrepancy(*calibration[:4], sets)) / calibration.threshold
     np.testing.assert_allclose(found.statistic, expected, rtol=1e-6)
     np.testing.assert_array_equal(found.member, expected.argmin(1))
     np.testing.assert_array_equal(found.accepted, expected.min(1) <= 1)

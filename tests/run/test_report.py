@@ -30,10 +30,26 @@ def build(**fields):
     return td.build(config)
 
 
-def gather(experiment_):
-    """Evidence of the model before its first step, whose samples are noise."""
-    params = experiment.init(experiment_).ema
-    return Evidence(experiment_, params, experiment.sample(experiment_, params))
+@pytest.fixture(autouse=True)
+def model(monkeypatch):
+    """A model that draws noise: what is tested here is the report. Returns the labels asked for."""
+    asked = []
+
+    def sample(experiment, params, config=None, keep_trajectory=False, labels=None):
+        config = config or experiment.config.sample
+        asked.append(labels)
+        shape = config.num_sets, config.num_points, 2
+        way = (config.num_steps + 1,) if keep_trajectory else ()
+        return np.random.default_rng(0).normal(size=way + shape).astype(np.float32)
+
+    monkeypatch.setattr(experiment, "sample", sample)
+    monkeypatch.setattr(experiment, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
+    return asked
+
+
+def gather(built):
+    init = built.model.init(jax.random.key(0), np.zeros((1, 16, 2)), np.zeros(1))
+    return Evidence(built, init, experiment.sample(built, init))
 
 
 @pytest.mark.parametrize("fields, names", [
@@ -93,22 +109,20 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
     assert files["attention"] == ("attention.png",)
 
 
-def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch):
+def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     monkeypatch.setattr(report.classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(report.copies, "MAX_REFERENCE", 40)
     monkeypatch.setattr(report, "LABELLED", 4)
-    drawn, real = [], experiment.sample
     evidence = gather(build(**IMAGES, **{
         "model.labels": True, "data.digits": "01", "evaluate.max_sets": 5, "evaluate.frames": 0,
     }))  # fmt: skip
-    monkeypatch.setattr(experiment, "sample",
-                        lambda *a, **k: drawn.append(k.get("labels")) or real(*a, **k))
     numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
     assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "copies", "label_accuracy"} <= set(numbers)
     assert numbers["nna_cd"]["num_sets"] == 5 and numbers["copies"]["num_heldout"] == 40
     assert numbers["label_accuracy"]["guidance_scale"] == 2.0
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
-    assert [len(labels) for labels in drawn] == [5]  # for the number and for the picture
+    # drawn once, for the number and for the picture
+    assert [len(labels) for labels in model if labels is not None] == [5]
     assert files["labels"] == ("labels.png",) and (tmp_path / "labels.png").exists()
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate import clouds as metrics
+from tiny_diffusion_jax.evaluate import embedding
 
 BANDWIDTH = 1 / 8  # of the kernel, in median distances of a member: it sees strokes, not blots
 ACCEPTED = 0.99  # of a member's real sets
@@ -32,14 +32,14 @@ NOT_STRAY = 0.999  # of a member's real points
 REAL_POINTS = 2**18  # behind the stray threshold: about 260 of them lie beyond it
 CLOUD_POINTS, MAX_CLOUDS = 4_000, 32  # of the sliced W2 within a member
 NUM_PROJECTIONS = 32
-NODES = 96  # a side of the grid on which the kernel is summed, half a bandwidth apart
 VERSION = 1  # of what is kept on disk: to be raised with any change of what is computed
 
 
 class Calibration(NamedTuple):
     """What K members look like, at one size of sets."""
 
-    embedding: np.ndarray  # f32[K, NODES, NODES], of independent points of each member, see `embed`
+    # f32[K, NODES, NODES], of independent points of each member, see `embedding.embed`
+    embedding: np.ndarray
     centre: np.ndarray  # f32[K, 2], of the grid
     bandwidth: np.ndarray  # f32[K], of the kernel, in the units of the points
     self_kernel: np.ndarray  # f32[K], mean kernel of two distinct of these points
@@ -64,71 +64,6 @@ def _members(dataset: Dataset) -> tuple[tuple[Dataset, ...], np.ndarray]:
     if dataset.weights is None:
         return members, np.full(len(members), 1 / len(members))
     return members, np.asarray(dataset.weights, np.float64)
-
-
-@jax.jit
-def embed(points: jax.Array, centre: jax.Array, bandwidth: jax.Array) -> jax.Array:
-    """The kernel mean embedding f32[NODES, NODES] of points f32[N, 2]: <embed x, embed y> = mean k.
-
-    k(x, y) = exp(-|x - y|^2 / (2 b^2)) = 1 / (2 pi) sum_g exp(-|x - g|^2 / b^2 - |y - g|^2 / b^2)
-
-    over nodes g of a grid with spacing b / 2: the trapezoidal rule of a product of Gaussians, exact
-    to 1e-8. As each is a product over the two axes, N points take two matrices N x NODES and their
-    product: a tenth of the time of all pairs. Points beyond 21 b of the centre, 2.6 median
-    distances of the member, are moved to that border first.
-    """
-    offset = (jnp.arange(NODES) - (NODES - 1) / 2) / 2  # in bandwidths
-    border = offset[-1] - 2.75  # there nothing of a product of Gaussians reaches past the grid
-    place = jnp.clip((points - centre) / bandwidth, -border, border)
-    along_x, along_y = (jnp.exp(-((place[:, axis, None] - offset) ** 2)) for axis in (0, 1))
-    return along_x.T @ along_y / (len(points) * np.sqrt(2 * np.pi))
-
-
-
-def _distinct(mean: jax.Array, n: int) -> jax.Array:
-    """The mean over i != j, from that over all pairs of n points: k(x, x) = 1."""
-    return (n * mean - 1) / (n - 1)
-
-
-def embed_reference(points: np.ndarray, bandwidth: np.ndarray):
-    """(embedding, centre, self_kernel) of each member's points f32[K, R, 2]; bandwidth f32[K]."""
-    centre = np.median(points, axis=1)
-    members = zip(points, centre, bandwidth, strict=True)
-    embedding = np.stack([embed(*member) for member in members])
-    return embedding, centre, _distinct((embedding**2).sum((1, 2)), points.shape[1])
-
-
-def _discrepancy(embedding, centre, bandwidth, self_kernel, points) -> jax.Array:
-    """Squared MMD f32[] of one set f32[N, 2] and one member."""
-    of_set = embed(points, centre, bandwidth)
-    within = _distinct((of_set**2).sum(), len(points))
-    return within + self_kernel - 2 * (of_set * embedding).sum()
-
-
-@jax.jit
-def discrepancy(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
-    """Squared MMDs f32[B, K] of sets f32[B, N, 2] and K members; no units.
-
-    MMD^2 = E k(X, X') + E k(Y, Y') - 2 E k(X, Y),   k(x, y) = exp(-|x - y|^2 / (2 b^2))
-
-    X of the set, Y of the member; the other arguments are those of a `Calibration`.
-    Means over distinct points (a U-statistic): 0 on average for sets of the member itself, and it
-    may be negative. Set after set, so memory does not grow with B. Gretton et al. 2012, equation 3.
-    """
-    members = (embedding, centre, bandwidth, self_kernel)
-    to_all = jax.vmap(_discrepancy, (0, 0, 0, 0, None))
-    return jax.lax.map(lambda points: to_all(*members, points), sets)
-
-
-@jax.jit
-def _discrepancy_of_each(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
-    """f32[K, B]: of sets f32[K, B, N, 2] of each member to that member, all in one program."""
-
-    def one(arguments):
-        *member, sets = arguments
-        return jax.lax.map(lambda points: _discrepancy(*member, points), sets)
-
-    return jax.lax.map(one, (embedding, centre, bandwidth, self_kernel, sets))
 
 
 def enough_real(num_sets: int) -> int:
@@ -164,8 +99,9 @@ def calibrate(
     sizes = num_real, num_reference, num_stray
     if folder is None:
         return _calibrate(drawn, *sizes)
-    constants = VERSION, BANDWIDTH, ACCEPTED, NOT_STRAY, REAL_POINTS, NODES, sizes, drawn.shape
-    digest = hashlib.sha256(repr(constants).encode() + drawn.tobytes()).hexdigest()[:16]
+    constants = VERSION, BANDWIDTH, ACCEPTED, NOT_STRAY, REAL_POINTS, embedding.NODES
+    described = repr((constants, sizes, drawn.shape)).encode()
+    digest = hashlib.sha256(described + drawn.tobytes()).hexdigest()[:16]
     file, names = folder / f"separation-{digest}.npz", Calibration._fields[:-1]
     if (arrays := cache.read(file, names)) is None:
         calibration = _calibrate(drawn, *sizes)
@@ -180,14 +116,14 @@ def _calibrate(drawn: np.ndarray, num_real: int, num_reference: int, num_stray: 
     reference, stray_reference = np.split(rest, [num_reference], axis=1)
     stray_reference = stray_reference[:, :num_stray]
     bandwidth = np.array([BANDWIDTH * metrics.median_distance(r) for r in reference], np.float32)
-    embedding, centre, self_kernel = embed_reference(reference, bandwidth)
-    values = _discrepancy_of_each(embedding, centre, bandwidth, self_kernel, real)
+    mean, centre, self_kernel = embedding.embed_reference(reference, bandwidth)
+    values = embedding.discrepancy_of_each(mean, centre, bandwidth, self_kernel, real)
     distances = [
         _to_nearest(sets.reshape(-1, 2)[:REAL_POINTS], near)
         for sets, near in zip(real, stray_reference, strict=True)
     ]
     arrays = (
-        embedding, centre, bandwidth, self_kernel, np.quantile(values, ACCEPTED, axis=1),
+        mean, centre, bandwidth, self_kernel, np.quantile(values, ACCEPTED, axis=1),
         stray_reference, np.quantile(distances, NOT_STRAY, axis=1),
     )  # fmt: skip
     return Calibration(*(np.asarray(array, np.float32) for array in arrays), drawn.shape[2])
@@ -212,7 +148,7 @@ def separate(calibration: Calibration, sets) -> Separation:
     require(good, "sets.shape", sets.shape, f"(num_sets, {calibration.num_points}, 2)")
     metrics.require_finite("sets", sets)
 
-    values = discrepancy(*calibration[:4], sets)
+    values = embedding.discrepancy(*calibration[:4], sets)
     statistic = np.asarray(values) / calibration.threshold
     member = statistic.argmin(1)
     stray = np.zeros(len(sets), np.float32)
