@@ -24,6 +24,8 @@ def default_config() -> ConfigDict:
         header="auto",  # points: does the table start with names? yes, no, auto
         where="",  # points: keep only these rows, "column=value"
         array="",  # points: name of the array in an .npz file; "" = the first
+        # points without jitter: share of the rows kept from training, to measure likelihood on
+        heldout=0.1,
         digit=0,  # mnist: the class, 0..9
         index=0,  # mnist: which image of that class in the training split
         source="auto",  # mnist: tfds, openml, digits (8x8, bundled), auto = the first that works
@@ -106,10 +108,10 @@ burn_in=0,  # history, attention: points drawn first and thrown away
         seed=2,  # of the real draws
         num_projections=128,  # sliced Wasserstein: directions
         exact_points=1000,  # exact 2-Wasserstein: points (its cost grows as their cube)
-        likelihood_steps=100,  # Runge-Kutta steps of the probability-flow ODE
-        density_steps=24,  # the same for the density picture, which needs less
-        density_size=160,  # pixels a side of the density picture; 0 = no picture
-        heldout_points=2000,  # likelihood: points
+        likelihood_steps=48,  # Runge-Kutta steps of the probability-flow ODE
+        density_steps=16,  # the same for the density picture, which needs less
+        density_size=128,  # pixels a side of the density picture; 0 = no picture
+        heldout_points=1000,  # likelihood: points
         frames=48,  # of the animations; 0 = none
         max_sets=500,  # mnist_sets: sets that are compared with as many real ones
         guidance_scale=2.0,  # mnist_sets: of the sets whose label is checked

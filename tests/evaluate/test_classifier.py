@@ -95,6 +95,6 @@ def test_histograms_count_points_in_their_squares():
 
 def test_importing_it_does_not_import_sklearn_or_scipy():
     """They take a second to load, and most runs do not need them."""
-    code = ("import sys, tiny_diffusion_jax.classifier\n"
+    code = ("import sys, tiny_diffusion_jax.evaluate.classifier\n"
             "sys.exit(any(name in sys.modules for name in ('sklearn', 'scipy.ndimage')))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

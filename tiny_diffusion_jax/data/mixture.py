@@ -95,7 +95,7 @@ def parse_member(name: str, members: str) -> dict:
         return {"name": "mnist", "digit": digit, "index": index, "jitter": "uniform"}
     path = Path(name).expanduser()
     if path.suffix.lower() in TABLES:
-        return {"name": "points", "path": name, "jitter": "gaussian"}
+        return {"name": "points", "path": name, "jitter": "gaussian", "heldout": 0.0}
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
     known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, or a file"

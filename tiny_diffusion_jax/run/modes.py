@@ -17,7 +17,8 @@ from tiny_diffusion_jax.diffusion import schedules
 from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.experiment import Experiment, TrainingDiverged
 from tiny_diffusion_jax.figures import sets as set_plots
-from tiny_diffusion_jax.run import checkpoints, report, workdir
+from tiny_diffusion_jax.run import checkpoints, report, tensorboard, workdir
+from tiny_diffusion_jax.run.evidence import Evidence
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -71,7 +72,7 @@ def prepare(config) -> Experiment:
         # Small programs count here: by default those that compile in under 1 s are not kept.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if config.log.tensorboard:
-        report.import_tensorboard()
+        tensorboard.require_package()
     try:
         jax.devices()
     except RuntimeError as error:
@@ -121,7 +122,7 @@ def _train(setup: Experiment, state, saved, folder: Path):
         return state
     if last_saved:
         log.info("going on from step %d of %d", last_saved, config.steps)
-    writer = report.tensorboard_writer(folder) if setup.config.log.tensorboard else None
+    writer = tensorboard.open_writer(folder) if setup.config.log.tensorboard else None
     terminal = sys.stderr.isatty()
     last_line = time.perf_counter()
 
@@ -130,7 +131,7 @@ def _train(setup: Experiment, state, saved, folder: Path):
         file.write(json.dumps(row) + "\n")
         file.flush()
         if writer is not None:
-            report.write_tensorboard(writer, row)
+            tensorboard.write(writer, row)
         step, now = row["step"], time.perf_counter()
         if "compile_seconds" in row:
             log.info("compiled the training step in %.1f s", row["compile_seconds"])
@@ -183,7 +184,7 @@ def sample(config, path: str) -> None:
     """Draws from the newest checkpoint: samples.npy, trajectory.npy and the pictures."""
     setup, folder, params = restore(config, path)
     samples = _draw(setup, folder, params)
-    report.pictures(setup, folder, params, samples)
+    report.pictures(Evidence(setup, params, samples), folder)
     log.info("wrote %s", folder / "samples.npy")
 
 
@@ -242,10 +243,11 @@ def _finish(setup: Experiment, folder: Path, params, start_seconds: float) -> No
     samples = _draw(setup, folder, params)
     times["sample"] = time.perf_counter() - began
     began = time.perf_counter()
-    metrics = report.evaluate(setup, params, samples)
+    evidence = Evidence(setup, params, samples)
+    metrics = report.evaluate(evidence)
     times["evaluate"] = time.perf_counter() - began
     began = time.perf_counter()
-    report.pictures(setup, folder, params, samples)
+    report.pictures(evidence, folder)
     times["pictures"] = time.perf_counter() - began
     device = jax.devices()[0]
     workdir.write_json(folder / "metrics.json", {
