@@ -1,11 +1,11 @@
 """Arrays kept on disk between runs. A cache that cannot be read or written is only slower."""
 
 import contextlib
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
+
+from tiny_diffusion_jax.files import atomic
 
 
 def home(cache_dir: str = "") -> Path:
@@ -26,11 +26,5 @@ def write(file: Path, **arrays: np.ndarray) -> None:
     """Writes the arrays whole or not at all; no error where that cannot be done."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, **arrays)
-            os.replace(name, file)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+        with atomic(file) as temporary:
+            np.savez(temporary, **arrays)

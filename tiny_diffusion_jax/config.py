@@ -16,6 +16,15 @@ def default_config(model: str = "") -> ConfigDict:
     return config
 
 
+def flatten(config) -> dict:
+    """{"train.steps": 12000, ...} of a config, or of a dictionary of the same form."""
+    fields = {}
+    for part, value in config.items():
+        is_part = isinstance(value, (ConfigDict, dict))
+        fields |= {f"{part}.{name}": v for name, v in value.items()} if is_part else {part: value}
+    return fields
+
+
 def _all_options() -> ConfigDict:
     config = ConfigDict()
     config.name = "run"  # of the default workdir, runs/<name>

@@ -21,7 +21,7 @@ import numpy as np
 from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data import images
 from tiny_diffusion_jax.data.base import Dataset
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError, require
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -45,7 +45,6 @@ class Unavailable(Exception):
 
 def build(config) -> Dataset:
     """One image of one digit as a density, in pixels with y up (see `images.from_intensity`)."""
-    require_choice("config.data.digit", config.digit, range(10))
     image, source, notice = load_digit(
         config.source, config.data_dir, config.cache_dir, config.digit, config.index
     )
@@ -108,7 +107,6 @@ def load_images(
 
 def _ask(source: str, readers: dict[str, Callable]) -> tuple:
     """(answer, source used, notice) of the source named, or of the first that answers."""
-    require_choice("config.data.source", source, SOURCES)
     reasons = []
     for name in readers if source == "auto" else [source]:
         try:
@@ -116,10 +114,9 @@ def _ask(source: str, readers: dict[str, Callable]) -> tuple:
         except Unavailable as error:
             reasons.append(f"{name}: {error}")
             continue
-        notice = NOTICES[name] if source == "auto" else ""
-        if notice:
-            log.warning("%s (%s)", notice, "; ".join(reasons))
-        return answer, name, notice
+        if reasons:
+            log.info("no MNIST from %s", "; ".join(reasons))
+        return answer, name, NOTICES[name] if source == "auto" else ""
     raise UserError(
         f"config.data.source = {source!r}: must be one that is at hand ({'; '.join(reasons)})"
     )

@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import mnist
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError
 
 CLASSES = tuple("0123456789")
 
@@ -23,12 +23,8 @@ def build(config) -> Dataset:
     below `config.threshold` count as 0, and images that are dark then are left out.
     `config.jitter`: 'uniform' within the pixel or 'none', its centre. `config.replace`: see
     `pixels_without_replacement`. `config.digits`: '017' for these classes only, '' for all.
-    Raises `UserError` for a bad field, or where the threshold leaves no image.
+    Raises `UserError` where the threshold leaves no image.
     """
-    require_choice("config.data.jitter", config.jitter, ("uniform", "none"))
-    require(0 <= config.threshold <= 1, "config.data.threshold", config.threshold, "within 0..1")
-    require(set(config.digits) <= set(CLASSES), "config.data.digits", config.digits,
-            "digits such as '017', or '' for all")  # fmt: skip
 
     def load(source, split):
         images, labels, source, notice = mnist.load_images(
