@@ -131,8 +131,8 @@ def _all_options() -> ConfigDict:
         exact_points=1000,  # exact 2-Wasserstein: points, at most 2000 (cost grows as their cube)
         likelihood_steps=48,  # Runge-Kutta steps of the probability-flow ODE
         density_steps=16,  # the same for the density picture, which needs less
-        density_size=128,  # pixels a side of the density picture; 0 = no picture
-        heldout_points=1000,  # likelihood: points
+        density_size=160,  # pixels a side of the density picture; 0 = no picture
+        heldout_points=2000,  # likelihood: points
         frames=48,  # of the animations; 0 = none
         max_sets=500,  # mnist_sets: sets that are compared with as many real ones
         guidance_scale=2.0,  # mnist_sets: of the sets whose label is checked

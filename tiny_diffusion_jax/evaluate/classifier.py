@@ -50,7 +50,8 @@ def accuracy(
     train_key, real_key = jax.random.split(key)
     num_sets, num_points, _ = samples.shape
     predict = train(dataset, train_key, num_points)
-    real = (dataset.heldout or dataset).draw(real_key, max(num_sets, 1000), num_points)
+    draw = jax.jit(lambda dataset, key: dataset.draw(key, max(num_sets, 1_000), num_points))
+    real = draw(dataset.heldout or dataset, real_key)
     value = float(np.mean(predict(samples) == labels))
     floor = float(np.mean(predict(real.points) == np.asarray(real.label)))
     standard_error = lambda share, n: float(np.sqrt(share * (1 - share) / n))
