@@ -12,7 +12,7 @@ import tempfile
 
 # Read once, by jax when it is imported and by XLA when it first compiles.
 QUICK = {
-    "xla_backend_optimization_level": "1",
+    "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": "true",
     "xla_cpu_use_fusion_emitters": "false",
     "xla_cpu_parallel_codegen_split_count": "1",
