@@ -12,11 +12,11 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.errors import UserError
 
 
-def get_config(path: str = ""):
+def get_config(path: str = "", model: str = "fourier_mlp"):
     if not path:
         raise UserError("configs/image.py: name a picture, as in --config=configs/image.py:cat.png")
-    config = default_config()
-    config.name = f"image_{Path(path).stem}"
+    config = default_config(model)
+    config.name = f"image_{Path(path).stem}" + ("" if model == "fourier_mlp" else f"_{model}")
     config.data.name = "image"
     config.data.path = path
     config.data.jitter = "uniform"

@@ -11,14 +11,14 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.errors import UserError
 
 
-def get_config(digit: str = "3"):
+def get_config(digit: str = "3", model: str = "fourier_mlp"):
     if not digit.isdecimal():
         raise UserError(f"configs/mnist_digit.py:{digit}: must be a digit, 0..9")
-    config = default_config()
-    config.name = f"mnist_{digit}"
+    config = default_config(model)
+    config.name = f"mnist_{digit}" + ("" if model == "fourier_mlp" else f"_{model}")
     config.data.name = "mnist"
     config.data.digit = int(digit)
     config.data.jitter = "uniform"
-    config.train.steps = 12_000
-    config.train.num_points = 16
+    if model == "fourier_mlp":  # strokes are thin
+        config.train.num_points = 16
     return config

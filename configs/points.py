@@ -14,11 +14,11 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.errors import UserError
 
 
-def get_config(path: str = ""):
+def get_config(path: str = "", model: str = "fourier_mlp"):
     if not path:
         raise UserError("configs/points.py: name a table, as in --config=configs/points.py:a.csv")
-    config = default_config()
-    config.name = f"points_{Path(path).stem}"
+    config = default_config(model)
+    config.name = f"points_{Path(path).stem}" + ("" if model == "fourier_mlp" else f"_{model}")
     config.data.name = "points"
     config.data.path = path
     config.data.jitter = "gaussian"

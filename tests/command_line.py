@@ -9,11 +9,10 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import app, flags
+import main as program
+from tiny_diffusion_jax.run import cli
 
-import main
-
-ROOT = Path(main.__file__).parent
+ROOT = Path(program.__file__).parent
 # Every part of a run, each as small as it can be.
 TINY = [f"--config.{option}" for option in (
     "train.steps=40", "train.block=10", "train.warmup=5", "train.checkpoint_every=20",
@@ -41,24 +40,17 @@ def config(name: str) -> str:
 
 def run(*arguments: str) -> Result:
     """`python main.py ARGUMENTS`, without the start of a process; afterwards all is as before."""
-    command = [str(ROOT / "main.py"), *arguments]
-    before = sys.argv, logging.root.handlers[:], logging.root.level
+    before = logging.root.handlers[:], logging.root.level
     handler, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
-    out, err = io.StringIO(), io.StringIO()
-    sys.argv, code = command, 0
+    out, err, code = io.StringIO(), io.StringIO(), 0
     try:
         with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
               warnings.catch_warnings()):
-            app.run(main.guarded, argv=command, flags_parser=main.parse_flags)
+            cli.main([str(ROOT / "main.py"), *arguments], program.__doc__)
     except SystemExit as end:
         code = end.code or 0
     finally:
-        sys.argv, logging.root.handlers, logging.root.level = before
+        logging.root.handlers, logging.root.level = before
         signal.signal(signal.SIGTERM, handler)
         sys.unraisablehook = hook
-        for name in list(flags.FLAGS):
-            if name.startswith("config."):
-                delattr(flags.FLAGS, name)
-            elif name in ("config", "workdir", "mode", "points"):
-                flags.FLAGS[name].unparse()
     return Result(code, out.getvalue(), err.getvalue())

@@ -1,10 +1,40 @@
-"""One cache of compiled programs for all tests and for the processes they start: half the time."""
+"""A quick compiler for all tests, and one cache of its programs, also for processes they start.
+
+Nearly every program here runs for a moment and is compiled for seconds: less optimised code is
+several times as fast to make. The workers of pytest-xdist take all of it over from the process
+that starts them.
+"""
 
 import os
+import subprocess
+import sys
 import tempfile
 
-# Before jax is imported, which reads them once.
-CACHE = tempfile.TemporaryDirectory(prefix="xla_")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+# Read once, by jax when it is imported and by XLA when it first compiles.
+QUICK = {
+    "xla_backend_optimization_level": "0",
+    "xla_llvm_disable_expensive_passes": "true",
+    "xla_cpu_use_fusion_emitters": "false",
+    "xla_cpu_parallel_codegen_split_count": "1",
+    "xla_cpu_multi_thread_eigen": "false",  # each worker keeps to its own core
+}
+
+
+def accepted(flags: str) -> bool:
+    """Whether this version of XLA knows all of `flags`; the process would abort if not."""
+    probe = "from jaxlib import xla_client; xla_client.CompileOptions().executable_build_options"
+    command = [sys.executable, "-c", f"{probe}.debug_options"]
+    environment = os.environ | {"XLA_FLAGS": flags}
+    return subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    CACHE = tempfile.TemporaryDirectory(prefix="xla_")
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # workers cannot share an accelerator
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    flags = " ".join(f"--{name}={value}" for name, value in QUICK.items())
+    if "XLA_FLAGS" not in os.environ and accepted(flags):
+        os.environ["XLA_FLAGS"] = flags

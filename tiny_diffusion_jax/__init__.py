@@ -5,9 +5,11 @@ import importlib
 __version__ = "0.1.0"
 
 # name -> module. Imported when first asked for: a config or an error message needs no jax.
-_HOME = {"default_config": "config"} | dict.fromkeys(
-    ("Experiment", "build", "log_prob", "sample", "train"), "experiment"
-)
+_HOME = {
+    "default_config": "config",
+    **dict.fromkeys(("Experiment", "build", "log_prob", "sample", "train"), "experiment"),
+    "load": "run.load",
+}
 
 
 def __getattr__(name: str):

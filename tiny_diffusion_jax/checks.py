@@ -1,9 +1,326 @@
-"""Stub."""
+"""Every range of every option, in one place: checked before any data is read.
+
+`RULES` has what an option must be by itself; below it stand the rules for options that must go
+together. Only what the content of a file decides is checked where the file is read.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tiny_diffusion_jax import data, models
+from tiny_diffusion_jax.data import mixture, mnist
+from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
+from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
+from tiny_diffusion_jax.diffusion.schedules import FAMILIES
+from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.evaluate.clouds import MAX_EXACT_POINTS
+from tiny_diffusion_jax.generation import NO_LABEL, RANDOM
+from tiny_diffusion_jax.generation.joint import num_rows
+from tiny_diffusion_jax.models.layers import EMBEDDINGS
 
 
-def check(config):
-    pass
+class Rule(NamedTuple):
+    """What an option must be: holds(value), and the same in words, after "must be"."""
+
+    holds: Callable[[Any], bool]
+    words: str
 
 
-def check_sample(config, sample, labels=None, given=None):
-    pass
+# (option, whether it holds, in words): a rule for options that must go together.
+Rules = Iterator[tuple[str, bool, str]]
+
+
+def one_of(choices: Iterable) -> Rule:
+    choices = tuple(choices)
+    return Rule(lambda value: value in choices, "one of " + ", ".join(map(str, choices)))
+
+
+def at_least(least: int) -> Rule:
+    return Rule(lambda value: value >= least, f"at least {least}")
+
+
+NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
+ABOVE_0 = Rule(lambda value: value > 0, "above 0")
+FINITE = Rule(math.isfinite, "a finite number")
+SHARE = Rule(lambda value: 0 <= value <= 1, "in [0, 1]")
+SEED = Rule(lambda value: 0 <= value < 2**32, "in 0..4294967295")
+DIGITS = "0123456789"
+
+RULES = {
+    "seed": SEED,
+    "data.name": one_of(data.BUILDERS),
+    "data.jitter_std": Rule(lambda std: 0 <= std < math.inf, "a finite number, 0 or more"),
+    "data.invert": one_of(("auto", "yes", "no")),
+    "data.threshold": Rule(lambda threshold: 0 <= threshold <= 1, "within 0..1"),
+    "data.max_side": at_least(1),
+    "data.header": one_of(("auto", "yes", "no")),
+    "data.heldout": Rule(lambda share: 0 <= share <= 0.5, "within 0..0.5"),
+    "data.digit": one_of(range(10)),
+    "data.source": one_of(mnist.SOURCES),
+    "data.order": one_of(("shuffled", "sequential")),
+    "data.digits": Rule(lambda digits: set(digits) <= set(DIGITS),
+                        "digits such as '017', or '' for all"),
+    "schedule.name": one_of(FAMILIES),
+    "schedule.num_levels": at_least(1),
+    "schedule.beta_min": Rule(lambda beta: 0 < beta < 1, "between 0 and 1"),
+    "schedule.sigma_min": ABOVE_0,
+    "schedule.rho": ABOVE_0,
+    "diffusion.prediction": one_of(PREDICTIONS),
+    "diffusion.weighting": one_of(WEIGHTINGS),
+    "model.name": one_of(models.MODELS),
+    "model.hidden_dim": at_least(1),
+    "model.num_blocks": NOT_NEGATIVE,
+    "model.num_inducing": Rule(lambda number: number >= 0, "0 (full attention) or more"),
+    "model.latent_dim": at_least(2),
+    "model.latent_noise": NOT_NEGATIVE,
+    "model.teacher_forcing": Rule(lambda share: 0 <= share <= 1, "between 0 and 1"),
+    "model.embedding": one_of(EMBEDDINGS),
+    "model.num_frequencies": at_least(1),
+    "model.scale": ABOVE_0,
+    "model.max_period": at_least(1),
+    "model.time_frequencies": at_least(1),
+    "model.time_scale": ABOVE_0,
+    "train.steps": Rule(lambda steps: 1 <= steps < 2**31, "at least 1 and below 2^31, an int32"),
+    "train.num_sets": at_least(1),
+    "train.num_points": at_least(1),
+    "train.min_points": at_least(0),
+    "train.max_points": at_least(0),
+    "train.min_history": at_least(1),
+    "train.history_drop": SHARE,
+    "train.label_drop": SHARE,
+    "train.learning_rate": ABOVE_0,
+    "train.warmup": at_least(0),
+    "train.weight_decay": NOT_NEGATIVE,
+    "train.clip_norm": ABOVE_0,
+    "train.ema_decay": Rule(lambda decay: 0 <= decay < 1, "in [0, 1)"),
+    "train.block": at_least(1),
+    "train.shards": at_least(1),
+    "train.checkpoint_every": at_least(1),
+    "train.keep": at_least(1),
+    "sample.sampler": one_of(SAMPLERS),
+    "sample.spacing": one_of(("time", "log_snr")),
+    "sample.eta": Rule(lambda eta: 0 <= eta <= 1, "between 0 (deterministic) and 1 (ancestral)"),
+    "sample.num_sets": at_least(1),
+    "sample.num_points": at_least(1),
+    "sample.seed": SEED,
+    "sample.label": Rule(lambda label: label >= NO_LABEL,
+                         "a label, -1 for random ones, or -2 for none"),
+    "sample.guidance_scale": FINITE,
+    "sample.first_block": at_least(1),
+    "sample.growth": Rule(lambda growth: 1 <= growth < math.inf, "a finite number, at least 1"),
+    "sample.burn_in": NOT_NEGATIVE,
+    "sample.memory_mb": at_least(1),
+    "evaluate.seed": SEED,
+    "evaluate.num_projections": at_least(1),
+    "evaluate.exact_points": Rule(lambda number: 1 <= number <= MAX_EXACT_POINTS,
+                                  f"at least 1 and at most {MAX_EXACT_POINTS}"),
+    "evaluate.likelihood_steps": at_least(1),
+    "evaluate.density_steps": at_least(1),
+    "evaluate.density_size": NOT_NEGATIVE,
+    "evaluate.heldout_points": at_least(1),
+    "evaluate.frames": NOT_NEGATIVE,
+    "evaluate.max_sets": at_least(2),
+    "evaluate.guidance_scale": FINITE,
+}  # fmt: skip
+
+# How the points of each kind of data may be spread; of the others, all ways.
+JITTERS = {"points": ("gaussian", "none"), "mnist_sets": ("uniform", "none")}
+ALL_JITTERS = ("uniform", "gaussian", "none")
+
+
+def check(config) -> None:
+    """Raises UserError for an option of a whole config out of its range, or that fits no other."""
+    for field, rule in RULES.items():
+        value = _value(config, field)
+        require(rule.holds(value), f"config.{field}", value, rule.words)
+    _require_all(config, _together(config))
+    model = _model(config)
+    _require_all(config, _sizes(config, model))
+    _require_all(config, _asked(config, config.sample, model))
+
+
+def check_sample(config, sample, labels=None, given=None) -> None:
+    """Raises UserError for `sample`, the `sample` part of one call, or for what comes with it.
+
+    `config` is the whole config that the model was trained with: what it never saw in training
+    cannot be asked of it. labels i32[num_sets] and given f32[n, 2]: see `experiment.sample`.
+    """
+    for field, rule in RULES.items():
+        part, _, name = field.partition(".")
+        if part == "sample":
+            require(rule.holds(sample[name]), f"config.{field}", sample[name], rule.words)
+    model = _model(config)
+    if given is not None:
+        _check_given(config, sample, model, np.asarray(given))
+    if labels is not None:
+        _check_labels(config, sample, model, np.asarray(labels))
+    config = config.copy_and_resolve_references()
+    config.sample = sample
+    _require_all(config, _asked(config, sample, model, labels is not None, given is not None))
+    if given is None and model.traits.generation == "chain":
+        drop = config.train.history_drop
+        require(drop > 0, "config.train.history_drop", drop,
+                "above 0 for sets to be drawn from nothing: the model never saw an empty history; "
+                "it can complete sets")  # fmt: skip
+
+
+def check_measured(config) -> None:
+    """As `check`, for samples that are compared with real ones after they are drawn."""
+    check(config)
+    check_sample(config, config.sample)
+    drawn = "to be compared with real sets; --mode=sample draws any number"
+    require(config.sample.num_points >= 2, "config.sample.num_points", config.sample.num_points,
+            f"at least 2, {drawn}")  # fmt: skip
+    require(config.data.name != "mnist_sets" or config.sample.num_sets >= 2,
+            "config.sample.num_sets", config.sample.num_sets, f"at least 2, {drawn}")  # fmt: skip
+
+
+def _value(config, field: str):
+    for name in field.split("."):
+        config = config[name]
+    return config
+
+
+def _model(config):
+    return models.make_model(config.model, len(data.labels(config.data).names))
+
+
+def _require_all(config, rules: Rules) -> None:
+    for field, holds, words in rules:
+        require(holds, f"config.{field}", _value(config, field), words)
+
+
+def _together(config) -> Rules:
+    """Options of one part that must fit each other."""
+    schedule, train, model = config.schedule, config.train, config.model
+    yield "schedule.beta_max", schedule.beta_min <= schedule.beta_max < 1, "in [beta_min, 1)"
+    yield "schedule.sigma_max", schedule.sigma_max > schedule.sigma_min, "above sigma_min"
+    # x_0_hat = (x_T - sigma_T eps) / 0: at t = T the noise says nothing about the data.
+    alpha, _ = FAMILIES[schedule.name](**{k: v for k, v in schedule.items() if k != "name"})
+    yield ("diffusion.prediction",
+           config.diffusion.prediction != "eps" or np.float32(alpha[-1]) != 0,
+           "x0, v or edm with a schedule that ends in pure noise (alpha_T = 0)")  # fmt: skip
+    jitters = JITTERS.get(config.data.name, ALL_JITTERS)
+    yield "data.jitter", config.data.jitter in jitters, one_of(jitters).words
+    if config.data.name == "mixture":
+        mixture.parse(config.data)  # raises its own errors
+    yield ("model.labels", not model.labels or bool(data.labels(config.data).names),
+           "False for data without labels")  # fmt: skip
+    if model.name in ("history", "set_transformer"):
+        divides = model.num_heads >= 1 and model.hidden_dim % model.num_heads == 0
+        yield ("model.num_heads", divides,
+               f"a divisor of config.model.hidden_dim = {model.hidden_dim}")  # fmt: skip
+    yield ("train.shards", train.num_sets % train.shards == 0,
+           f"a divisor of config.train.num_sets = {train.num_sets}")  # fmt: skip
+    yield ("train.min_points", train.min_points <= train.num_points,
+           f"at most config.train.num_points = {train.num_points}")  # fmt: skip
+    # A latent is always that of max_history points.
+    fewest, words = ((1, "1") if model.name == "set_latent" else
+                     (train.min_history, f"config.train.min_history = {train.min_history}"))
+    yield "train.max_history", train.max_history >= fewest, f"at least {words}"
+
+
+def _sizes(config, model) -> Rules:
+    """What the model and the data ask of the training, of samples and of their measures."""
+    limit, words = _limit(model)
+    yield "train.num_points", config.train.num_points <= limit, words
+    yield "train.max_points", config.train.max_points <= limit, words
+    yield ("sample.num_points", config.data.name != "mixture" or config.sample.num_points >= 2,
+           "at least 2, for a set to be told apart")  # fmt: skip
+    # Labels are measured for sets of images only, see the section "labels" of run/report.py.
+    if config.data.name == "mnist_sets" and model.num_labels and config.train.label_drop == 0:
+        yield ("evaluate.guidance_scale", config.evaluate.guidance_scale == 1,
+               "1 for a model that saw no set without its label: set "
+               "config.evaluate.guidance_scale=1, or train with config.train.label_drop above 0")
+
+
+def _limit(model) -> tuple[float, str]:
+    """The most points of a set that the model takes, and that in words."""
+    traits = model.traits
+    if traits.max_points is None:
+        return math.inf, "any number"
+    return traits.max_points, f"at most {traits.max_points} for {traits.max_points_reason}"
+
+
+def _asked(config, sample, model, labels=False, given=False) -> Rules:
+    """What is asked of the model in one call: with labels, or given points, besides `sample`."""
+    levels, (limit, words) = config.schedule.num_levels, _limit(model)
+    yield "sample.num_steps", 1 <= sample.num_steps <= levels, f"in 1..{levels} (the levels)"
+    yield "sample.num_points", sample.num_points <= limit, words
+    if not model.num_labels:
+        yield ("sample.label", sample.label < 0,
+               "-1 for a model without labels; train one with config.model.labels=True")
+    else:
+        present = data.labels(config.data).present
+        yield ("sample.label", sample.label < 0 or sample.label in present,
+               f"{_in_words(present)}, -1 for random ones, or -2 for none")  # fmt: skip
+    if given and model.traits.generation == "latent":
+        reason = "when completing with latents: they come from the points"
+        yield "sample.label", sample.label < 0 and not labels, f"-1 {reason}"
+        yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
+        return
+    # A random label may not go with the points given, so then there is none.
+    nameless = sample.label == NO_LABEL or (given and sample.label == RANDOM)
+    named = model.num_labels > 0 and (labels or not nameless)
+    if model.num_labels and not named:
+        yield ("sample.label", config.train.label_drop > 0,
+               "a label: the model saw no set without one, as config.train.label_drop = 0")
+    if sample.guidance_scale != 1:
+        yield _guidance(config, model, named)
+
+
+def _guidance(config, model, named: bool) -> tuple[str, bool, str]:
+    """Whether there is something to guide to, and whether the model can do without it."""
+    field, train = "sample.guidance_scale", config.train
+    if named:
+        return (field, train.label_drop > 0,
+                "1: the model saw no set without its label, as config.train.label_drop = 0")
+    if model.traits.generation == "chain":
+        return (field, train.history_drop > 0,
+                "1: the model saw no set without a history, as config.train.history_drop = 0")
+    return field, False, ("1 without a label to guide to: set config.sample.label"
+                          if model.num_labels else "1 for a model without labels or history")
+
+
+def _check_labels(config, sample, model, labels: np.ndarray) -> None:
+    """Raises UserError unless `labels` has a label for each set that the model was trained with."""
+    require(model.num_labels > 0, "labels", labels.tolist(),
+            "None for a model without labels; train one with config.model.labels=True")
+    require(labels.shape == (sample.num_sets,), "labels.shape", labels.shape,
+            f"(num_sets,) = ({sample.num_sets},)")  # fmt: skip
+    present = data.labels(config.data).present
+    strange = [int(label) for label in np.unique(labels) if label not in present]
+    require(not strange, "labels", strange, f"all {_in_words(present)}")
+
+
+def _check_given(config, sample, model, given: np.ndarray) -> None:
+    """Raises UserError for points that `model` cannot complete to sets of sample.num_points."""
+    able = [name for name in models.MODELS if _completes(config, name)]
+    require(model.traits.completes, "config.model.name", config.model.name,
+            f"a model that completes sets: {', '.join(able)}")  # fmt: skip
+    good = given.ndim == 2 and given.shape[1] == 2
+    require(good, "given: shape", given.shape, "(number of points, 2)")
+    require(bool(np.isfinite(given).all()), "given", "points", "finite numbers throughout")
+    n, num_points = len(given), sample.num_points
+    require(1 <= n < num_points, "given: number of points", n,
+            f"in 1..{num_points - 1}, fewer than config.sample.num_points = {num_points}")
+    limit, _ = _limit(model)
+    rows = num_rows(num_points, n) if model.traits.generation == "joint" else num_points
+    require(rows <= limit, "config.sample.num_points", num_points,
+            f"lower: with copies of the {n} given points the model sees {rows} at once, and takes "
+            f"at most {limit} for {model.traits.max_points_reason}")  # fmt: skip
+
+
+def _completes(config, name: str) -> bool:
+    settings = config.model.copy_and_resolve_references()
+    settings.name = name
+    return models.make_model(settings, len(data.labels(config.data).names)).traits.completes
+
+
+def _in_words(labels: tuple[int, ...]) -> str:
+    if labels == tuple(range(len(labels))):
+        return f"in 0..{len(labels) - 1}"
+    return "one of " + ", ".join(map(str, labels))

@@ -3,8 +3,29 @@
 from ml_collections import ConfigDict
 
 
-def default_config() -> ConfigDict:
-    """The options of a run. The types are fixed: 1.0 stays a float, "" a text."""
+def default_config(model: str = "") -> ConfigDict:
+    """The options of a run; with `model`, those that its recipe in models/recipes.py chooses.
+
+    The types are fixed: 1.0 stays a float, "" a text. Raises UserError for an unknown model.
+    """
+    config = _all_options()
+    if model:
+        from tiny_diffusion_jax.models.recipes import recipe  # imports jax: only when needed
+
+        config.update_from_flattened_dict(recipe(model))
+    return config
+
+
+def flatten(config) -> dict:
+    """{"train.steps": 12000, ...} of a config, or of a dictionary of the same form."""
+    fields = {}
+    for part, value in config.items():
+        is_part = isinstance(value, (ConfigDict, dict))
+        fields |= {f"{part}.{name}": v for name, v in value.items()} if is_part else {part: value}
+    return fields
+
+
+def _all_options() -> ConfigDict:
     config = ConfigDict()
     config.name = "run"  # of the default workdir, runs/<name>
     config.seed = 0  # of weights and training
@@ -24,6 +45,8 @@ def default_config() -> ConfigDict:
         header="auto",  # points: does the table start with names? yes, no, auto
         where="",  # points: keep only these rows, "column=value"
         array="",  # points: name of the array in an .npz file; "" = the first
+        # points without jitter: share of the rows kept from training, to measure likelihood on
+        heldout=0.1,
         digit=0,  # mnist: the class, 0..9
         index=0,  # mnist: which image of that class in the training split
         source="auto",  # mnist: tfds, openml, digits (8x8, bundled), auto = the first that works
@@ -73,12 +96,12 @@ def default_config() -> ConfigDict:
         num_points=8,  # N: points of each set
         min_points=0,  # set sizes log-uniform from this to num_points; 0 = always num_points
         max_points=0,  # blocks of sets of 4, 16, ... x num_points, too, up to this; 0 = none
-        max_history=64,  # history, set_latent, attention: most clean points that are shown
-        min_history=1,  # and fewest; their number is log-uniform
-        history_drop=0.15,  # share of sets that are shown no history
+        max_history=64,  # history, attention: most clean points shown; set_latent: points encoded
+        min_history=1,  # history: fewest; their number is log-uniform
+        history_drop=0.15,  # history, attention: share that is shown none, as a set's first points
         label_drop=0.15,  # with labels: share of sets that are not told theirs
         learning_rate=3e-3,  # peak, after a linear warm-up; a cosine takes it to 0
-        warmup=200,  # steps
+        warmup=200,  # steps, or a tenth of all if that is less
         weight_decay=1e-4,
         clip_norm=1.0,  # gradients longer than this are shortened to it
         ema_decay=0.998,  # of the averaged weights that samples are drawn with
@@ -95,19 +118,19 @@ def default_config() -> ConfigDict:
         num_sets=32,
         num_points=4000,
         seed=1,
-        label=-1,  # models with labels: that of every set; -1 = random ones, -2 = not told
+        label=-1,  # models with labels: that of every set; -1 = random ones, -2 = none
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
         first_block=1,  # history, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks
-burn_in=0,  # history, attention: points drawn first and thrown away
+        burn_in=0,  # history, attention: points drawn first and thrown away
         memory_mb=1024,  # larger requests are drawn in chunks that need about this much
     ))
     config.evaluate = ConfigDict(dict(
         seed=2,  # of the real draws
         num_projections=128,  # sliced Wasserstein: directions
-        exact_points=1000,  # exact 2-Wasserstein: points (its cost grows as their cube)
-        likelihood_steps=100,  # Runge-Kutta steps of the probability-flow ODE
-        density_steps=24,  # the same for the density picture, which needs less
+        exact_points=1000,  # exact 2-Wasserstein: points, at most 2000 (cost grows as their cube)
+        likelihood_steps=48,  # Runge-Kutta steps of the probability-flow ODE
+        density_steps=16,  # the same for the density picture, which needs less
         density_size=160,  # pixels a side of the density picture; 0 = no picture
         heldout_points=2000,  # likelihood: points
         frames=48,  # of the animations; 0 = none

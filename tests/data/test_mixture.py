@@ -79,7 +79,7 @@ def test_every_set_comes_whole_from_the_member_its_label_names(files):
 
 def test_aligned_members_are_told_apart_by_their_likelihood_and_by_the_label_alike():
     dataset = build("dino+moons+line")
-    sets = draw(dataset, jax.random.key(2), 30, 64)
+    sets = draw(dataset, jax.random.key(2), 16, 32)
     score = [log_prob(member, sets.points).sum(-1) for member in dataset.members]
     np.testing.assert_array_equal(np.argmax(score, axis=0), sets.label)
     assert dataset.num_labels == 3 and dataset.label_names == ("dino", "moons", "line")

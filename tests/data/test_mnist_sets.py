@@ -62,8 +62,8 @@ _draw = jax.jit(lambda draw, key, b, n: draw(key, b, n), static_argnums=(2, 3))
 def draw_tiny(seed, b, n, images=TINY, jitter=1.0, replace=True):
     """b sets of n points; the labels of the images are 4, 5, ..."""
     labels = np.arange(len(images)) + 4
-    made = mnist_sets.draw_from_images(images, labels, jitter, replace)
-    return _draw(made, jax.random.key(seed), b, n)
+    made = mnist_sets.from_images(images, labels, jitter, replace, normalize=False)
+    return _draw(made.draw, jax.random.key(seed), b, n)
 
 
 def pixels(points, height):
@@ -109,6 +109,30 @@ def test_points_are_uniform_within_their_pixel_or_its_centre():
     assert abs(np.corrcoef(within.T)[0, 1]) < 5 / np.sqrt(len(within))
     points = np.asarray(draw_tiny(2, 4000, 64, jitter=0.0).points)
     np.testing.assert_array_equal(points % 1, 0.5)
+
+
+def test_sets_are_drawn_from_the_images_asked_for():
+    dataset = mnist_sets.from_images(TINY, np.array([4, 5]), 1.0, True, normalize=False)
+    assert dataset.num_sources == 2
+    index = np.array([1, 0, 0, 1, 1] * 200)
+    draw_from = jax.jit(lambda dataset, key, index: dataset.draw_from(key, index, 8))
+    sets = draw_from(dataset, jax.random.key(0), index)
+    np.testing.assert_array_equal(sets.label, index + 4)
+    row, column = pixels(sets.points, 3)
+    assert (TINY[index[:, None], row, column] > 0).all()  # the two have no lit pixel in common
+    counts = [((row == 1) & (column == c)).sum() for c in range(4)]
+    expected = np.array([10, 20, 30, 40]) / 100 * sum(counts)
+    assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
+    again = draw_from(dataset, jax.random.key(0), index)
+    np.testing.assert_array_equal(sets.points, again.points)
+
+
+def test_draws_have_the_random_numbers_they_always_had():
+    """A run that is resumed must see the sets that it would have seen."""
+    expected = [[[1.205998, 1.258441], [2.035979, 1.979251]],
+                [[0.1832762, 2.493065], [2.262553, 2.873754]]]  # fmt: skip
+    sets = draw_tiny(7, 2, 2)
+    np.testing.assert_allclose(sets.points, expected, rtol=1e-6)
 
 
 def test_no_point_falls_off_the_edge_of_a_large_image():

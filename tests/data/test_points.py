@@ -19,6 +19,7 @@ def config(path, **fields):
     defaults = {
         "name": "points", "normalize": True, "jitter": "gaussian", "jitter_std": 0.15,
         "path": str(path), "columns": "", "header": "auto", "where": "", "array": "",
+        "heldout": 0.1,
     }  # fmt: skip
     return ConfigDict({**defaults, **fields})
 
@@ -100,6 +101,40 @@ def test_jitter_is_in_table_units_and_units_are_exact(tmp_path):
     np.testing.assert_allclose(dataset.denormalize(normalized), points, rtol=1e-4)
 
 
+def table_of(tmp_path, num):
+    xy = np.random.default_rng(0).normal(size=(num, 2)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", xy)
+    return xy, tmp_path / "rows.npy"
+
+
+@pytest.mark.parametrize("fields", [{"jitter": "none"}, {"jitter_std": 0.0}])
+def test_without_jitter_rows_are_held_out(tmp_path, fields):
+    xy, file = table_of(tmp_path, 80)
+    dataset, again = (data.build(config(file, **fields)) for _ in range(2))
+    train, heldout = np.asarray(dataset.rows), np.asarray(dataset.heldout.rows)
+    assert len(train) == 72 and len(heldout) == 8
+    together = np.concatenate([train, heldout])
+    np.testing.assert_array_equal(np.sort(together, 0), np.sort(xy, 0))
+    assert len(np.unique(together, axis=0)) == 80  # no row is on both sides
+    np.testing.assert_array_equal(again.heldout.rows, heldout)
+    drawn = {tuple(point) for point in draw(dataset, 2_000)}
+    assert drawn == {tuple(row) for row in train}
+    np.testing.assert_allclose(dataset.shift, train.mean(0), atol=1e-6)
+    assert float(dataset.heldout.scale) == float(dataset.scale)
+    assert {tuple(point) for point in draw(dataset.heldout, 500)} == set(map(tuple, heldout))
+
+
+@pytest.mark.parametrize("num, fields", [
+    (80, {"jitter_std": 0.1}), (80, {"jitter": "none", "heldout": 0.0}), (49, {"jitter": "none"}),
+])  # fmt: skip
+def test_nothing_is_held_out_where_draws_are_new_or_rows_are_few(tmp_path, num, fields):
+    _, file = table_of(tmp_path, num)
+    dataset = data.build(config(file, **fields))
+    assert dataset.heldout is None
+    jittered = "jitter_std" in fields
+    assert dataset.rows is None if jittered else len(dataset.rows) == num
+
+
 def test_log_prob_is_the_mixture(tmp_path):
     xy = np.random.default_rng(0).normal(size=(50, 2))
     np.save(tmp_path / "a.npy", xy)
@@ -171,6 +206,7 @@ TABLES = {
     ("good.csv", {"where": "s"}, r"config\.data\.where = 's': must be 'column=value' or ''"),
     ("good.csv", {"header": "on"}, r"config\.data\.header = 'on': must be one of auto, yes, no"),
     ("good.csv", {"jitter": "uniform"}, r"jitter = 'uniform': must be one of gaussian, none"),
+    ("good.csv", {"heldout": 0.6}, r"config\.data\.heldout = 0\.6: must be within 0\.\.0\.5"),
     ("good.csv", {"jitter_std": -0.1}, r"config\.data\.jitter_std = -0\.1: must be a finite"),
     ("cube.npy", {}, r"cube\.npy': has shape \(2, 3, 4\): must be \(rows, columns\)"),
     ("flat.npy", {}, r"flat\.npy': has shape \(3,\): must be \(rows, columns\)"),

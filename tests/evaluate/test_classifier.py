@@ -35,13 +35,20 @@ def labelled(*samples):
 FAR = labelled(Partial(blob, (-3.0, 0.0)), Partial(blob, (3.0, 0.0)), Partial(ring, 3.0))
 
 
+def draw(dataset, seed, num_sets):
+    return draw_sets(dataset, jax.random.key(seed), num_sets)
+
+
+draw_sets = jax.jit(lambda dataset, key, b: dataset.draw(key, b, 20), static_argnums=2)
+
+
 @pytest.fixture(autouse=True)
 def few_sets(monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 400)
 
 
 def test_shapes_that_lie_apart_are_named():
-    sets = FAR.draw(jax.random.key(5), 200, 20)
+    sets = draw(FAR, 5, 200)
     names = classifier.train(FAR, KEY, 20)(sets.points)
     np.testing.assert_array_equal(names, sets.label)
     result = classifier.accuracy(FAR, KEY, np.asarray(sets.points), np.asarray(sets.label))
@@ -51,17 +58,17 @@ def test_shapes_that_lie_apart_are_named():
 
 
 def test_accuracy_is_the_share_named_as_asked():
-    sets = FAR.draw(jax.random.key(5), 100, 20)
+    sets = draw(FAR, 5, 200)
     asked = np.asarray(sets.label).copy()
-    asked[:25] = (asked[:25] + 1) % 3
+    asked[:50] = (asked[:50] + 1) % 3
     result = classifier.accuracy(FAR, KEY, np.asarray(sets.points), asked)
     assert result["value"] == 0.75 and result["floor"] == 1.0
-    assert result["value_se"] == pytest.approx(np.sqrt(0.75 * 0.25 / 100))
+    assert result["value_se"] == pytest.approx(np.sqrt(0.75 * 0.25 / 200))
 
 
 def test_shapes_that_are_the_same_are_guessed():
     same = labelled(Partial(ring, 3.0), Partial(ring, 3.0))
-    sets = same.draw(jax.random.key(5), 400, 20)
+    sets = draw(same, 5, 400)
     result = classifier.accuracy(same, KEY, np.asarray(sets.points), np.asarray(sets.label))
     assert result["value"] == pytest.approx(0.5, abs=0.11)
     assert result["floor"] == pytest.approx(0.5, abs=0.07)  # of 1,000 real sets
@@ -74,7 +81,7 @@ def test_the_floor_is_of_data_never_trained_on():
         sets = FAR.draw(key, num_sets, num_points)
         return sets._replace(label=(sets.label + 1) % 3)
 
-    sets = FAR.draw(jax.random.key(5), 50, 20)
+    sets = draw(FAR, 5, 200)
     odd = FAR.replace(heldout=FAR.replace(draw=Partial(swapped)))
     result = classifier.accuracy(odd, KEY, np.asarray(sets.points), np.asarray(sets.label))
     assert result["value"] == 1.0 and result["floor"] == 0.0
@@ -95,6 +102,6 @@ def test_histograms_count_points_in_their_squares():
 
 def test_importing_it_does_not_import_sklearn_or_scipy():
     """They take a second to load, and most runs do not need them."""
-    code = ("import sys, tiny_diffusion_jax.classifier\n"
+    code = ("import sys, tiny_diffusion_jax.evaluate.classifier\n"
             "sys.exit(any(name in sys.modules for name in ('sklearn', 'scipy.ndimage')))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -10,11 +10,11 @@ import pytest
 from jax.tree_util import Partial
 from scipy.spatial.distance import cdist
 
-from tiny_diffusion_jax.data.base import Dataset, make_dataset, single_density
+from tiny_diffusion_jax.data.base import Dataset, draw_points, make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import clouds as metrics
-from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.evaluate import embedding, separation
 
 N = 128  # points a set
 
@@ -34,7 +34,7 @@ def mixture(*names, weights=None):
 
 
 def draw(dataset, seed, num_sets, num_points=N):
-    return np.asarray(dataset.draw(jax.random.key(seed), num_sets, num_points).points)
+    return np.asarray(draw_points(dataset, jax.random.key(seed), num_sets, num_points))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def two():
 
 @pytest.fixture(scope="module")
 def calibration(two):
-    return separation.calibrate(two, jax.random.key(0), N)
+    return separation.calibrate(two, jax.random.key(0), N, num_real=1_000)
 
 
 # ---------------------------------------------------------------- the statistic
@@ -59,35 +59,81 @@ def test_discrepancy_equals_its_definition_in_float64():
 
     distinct = lambda x, b: (mean(x, x, b) * len(x) - 1) / (len(x) - 1)
     pairs = [*zip(reference, bandwidth.astype(float), strict=True)]
-    scaled = zip(reference, bandwidth, strict=True)
-    own = np.array([separation.self_kernel(*pair) for pair in scaled])
-    np.testing.assert_allclose(own, [distinct(*pair) for pair in pairs], rtol=1e-5)
+    pictures, centre, self_kernel = embedding.embed_reference(reference, bandwidth)
+    np.testing.assert_allclose(self_kernel, [distinct(*pair) for pair in pairs], rtol=1e-5)
     expected = [[distinct(s, b) + distinct(r, b) - 2 * mean(s, r, b) for r, b in pairs]
                 for s in sets]  # fmt: skip
-    result = separation.discrepancy(reference, bandwidth, own, sets)
+    result = embedding.discrepancy(pictures, centre, bandwidth, self_kernel, sets)
     np.testing.assert_allclose(result, expected, atol=1e-6)
     expected = metrics.mmd_rbf(sets[0], reference[1], bandwidth[1])
     assert float(result[0, 1]) == pytest.approx(float(expected), abs=1e-6)
 
 
+def test_points_far_away_count_at_the_border():
+    """21 bandwidths from the centre: nothing overflows, and the kernel with the member is 0."""
+    near, far = np.zeros((50, 2), np.float32), np.full((50, 2), 1e6, np.float32)
+    origin, one = np.zeros(2, np.float32), np.float32(1)
+    of_near, of_far, of_border = (
+        embedding.embed(points, origin, one) for points in (near, far, near + 30.0)
+    )
+    assert float((of_far**2).sum()) == pytest.approx(1, abs=1e-5)
+    assert float((of_far * of_near).sum()) == pytest.approx(0, abs=1e-6)
+    np.testing.assert_array_equal(of_far, of_border)
+
+
 def test_calibration_holds_independent_draws_of_each_member(two, calibration):
-    assert calibration.reference.shape == (2, 4096, 2)
+    assert calibration.embedding.shape == (2, embedding.NODES, embedding.NODES)
     assert calibration.stray_reference.shape == (2, 16384, 2)
+    fresh = np.stack([draw(member, 3, 1, 4096)[0] for member in two.members])
+    to_fresh = embedding.discrepancy(*calibration[:4], fresh)
     for k in range(2):
-        points = np.concatenate([calibration.reference[k], calibration.stray_reference[k]])
+        points = calibration.stray_reference[k]
         assert len(np.unique(points, axis=0)) > 0.999 * len(points)  # no point serves twice
-        fresh = draw(two.members[k], 3, 1, 4096)[0]
-        ruler = metrics.median_distance(fresh) / 8
+        ruler = metrics.median_distance(fresh[k]) / 8
         assert calibration.bandwidth[k] == pytest.approx(ruler, rel=0.05)
-        distance = float(metrics.mmd_rbf(calibration.reference[k], fresh, ruler))
-        assert abs(distance) < 0.2 * calibration.threshold[k]
+        assert abs(to_fresh[k, k]) < 0.2 * calibration.threshold[k]
+
+
+def test_calibration_is_computed_once_for_one_kind_of_sets(two, tmp_path, monkeypatch):
+    computed = []
+
+    def counted(drawn, *sizes):
+        computed.append(sizes)
+        return separation.Calibration(*[drawn.mean((1, 2, 3))] * 7, drawn.shape[2])
+
+    monkeypatch.setattr(separation, "_calibrate", counted)
+    sizes = {"num_real": 100, "num_reference": 256, "num_stray": 256, "folder": tmp_path / "new"}
+
+    def calibrate(dataset=two, num_points=16, **fields):
+        return separation.calibrate(dataset, jax.random.key(0), num_points, **sizes | fields)
+
+    first, again = calibrate(), calibrate()
+    assert len(computed) == 1 and again.num_points == 16
+    for name, one, other in zip(first._fields, first, again, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=name)
+    calibrate(mixture("moons", "line"))  # other data, set sizes or counts: another entry
+    calibrate(num_points=17)
+    calibrate(num_real=101)
+    assert len(computed) == 4 and len(list((tmp_path / "new").iterdir())) == 4
+
+    for file in (tmp_path / "new").iterdir():  # damaged: only slower, and mended
+        file.write_bytes(file.read_bytes()[:1000])
+    np.testing.assert_array_equal(calibrate().threshold, first.threshold)
+    calibrate()
+    assert len(computed) == 5
+    (tmp_path / "file").write_text("")  # not a folder: only slower
+    np.testing.assert_array_equal(calibrate(folder=tmp_path / "file").threshold, first.threshold)
+
+
+def test_the_work_of_calibrating_goes_with_the_number_of_sets():
+    assert [separation.enough_real(n) for n in (1, 3, 500, 10_000)] == [200, 200, 1_000, 2_000]
 
 
 # ---------------------------------------------------------------- real sets, and others
 
 
 def test_real_sets_score_99_per_cent_and_know_their_member(two, calibration):
-    drawn = two.draw(jax.random.key(4), 2_000, N)
+    drawn = jax.jit(lambda dataset, key: dataset.draw(key, 1_000, N))(two, jax.random.key(4))
     found = separation.separate(calibration, drawn.points)
     np.testing.assert_array_equal(found.member, drawn.label)
     for k in range(2):
@@ -120,7 +166,7 @@ def test_a_few_points_of_elsewhere_are_stray_though_the_test_accepts(two, calibr
 def test_statistic_is_one_at_the_border(calibration, two):
     sets = draw(two, 8, 300)
     found = separation.separate(calibration, sets)
-    expected = np.asarray(separation.discrepancy(*calibration[:3], sets)) / calibration.threshold
+    expected = np.asarray(embedding.discrepancy(*calibration[:4], sets)) / calibration.threshold
     np.testing.assert_allclose(found.statistic, expected, rtol=1e-6)
     np.testing.assert_array_equal(found.member, expected.argmin(1))
     np.testing.assert_array_equal(found.accepted, expected.min(1) <= 1)
@@ -173,8 +219,9 @@ def test_summary_of_known_sets():
 
 def test_compare_puts_each_number_beside_that_of_real_sets(two, calibration):
     sets = draw(two, 14, 300)
-    result = separation.compare(two, jax.random.key(15), sets, calibration)
-    expected = separation.summarize(separation.separate(calibration, sets), two.weights)
+    found = separation.separate(calibration, sets)
+    result = separation.compare(two, jax.random.key(15), sets, calibration, found)
+    expected = separation.summarize(found, two.weights)
     for name in ("separation", "stray", "frequency_error"):
         entry = result[name]
         assert entry["value"] == expected[name] and entry["value_se"] == expected[f"{name}_se"]
@@ -190,7 +237,7 @@ def test_compare_puts_each_number_beside_that_of_real_sets(two, calibration):
 
 def test_pooled_distance_is_the_sliced_one_between_clouds(two):
     clouds = draw(two.members[0], 16, 2, separation.CLOUD_POINTS)
-    first, second = separation._sorted_along_directions(clouds)
+    first, second = separation._as_vectors(clouds)
     expected = metrics.sliced_wasserstein2(*clouds, separation.NUM_PROJECTIONS)
     assert np.linalg.norm(first - second) == pytest.approx(float(expected), rel=1e-4)
 
@@ -206,8 +253,11 @@ def test_pooled_distances_see_a_member_that_is_spoilt_or_missing(two):
     assert few is None and enough["ratio"] > 3  # 31 sets of 128 points are fewer than 4,000
 
 
-def test_compare_calibrates_by_itself_and_leaves_out_what_has_too_few_points(two):
-    result = separation.compare(two, jax.random.key(20), draw(two, 21, 40, 32))
+def test_compare_leaves_out_what_has_too_few_points(two):
+    small = separation.calibrate(two, jax.random.key(0), 32, num_real=200)
+    sets = draw(two, 21, 40, 32)
+    found = separation.separate(small, sets)
+    result = separation.compare(two, jax.random.key(20), sets, small, found)
     assert set(result) == {"separation", "stray", "frequency_error"}
     assert result["separation"]["value"] > 0.9
 

@@ -4,6 +4,8 @@ The simple networks predict x_0, so a deterministic sampler ends in what they sa
 """
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,8 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.generation import block_sizes
-from tiny_diffusion_jax.models.history import read_history
+from tiny_diffusion_jax.models.layers import read_history
+from tiny_diffusion_jax.models.traits import Traits
 
 TINY = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -56,24 +59,27 @@ def sample(way, given=None, labels=None, keep_trajectory=False, **changes):
     )
 
 
-class Fake:
+class Fake(NamedTuple):
     """A network whose answer for every point is `answer(x, history, label)`, broadcast."""
 
-    per_point, latent_dim, floats_per_point = False, 0, 10
+    answer: Callable
+    shown: str = ""
+    num_labels: int = 0
 
-    def __init__(self, answer, history="", num_labels=0):
-        self.answer, self.history, self.num_labels = answer, history, num_labels
+    @property
+    def traits(self):
+        return Traits("chain" if self.shown else "joint", 10, shown=self.shown, completes=True)
 
     def apply(self, params, x, time, *, history=None, label=None, mask=None, method=None):
         points, there = read_history(history, len(x))
         return jnp.broadcast_to(self.answer(x, (points, there), label), x.shape)
 
 
-def fake(answer, history="", num_labels=0, max_history=64, **changes):
+def fake(answer, shown="", num_labels=0, max_history=64, **changes):
     """What a fake network draws, f32[num_sets, num_points, 2]: a mixture of two is its data."""
     setup, _ = untrained("chain")
     setup = setup._replace(
-        config=setup.config.copy_and_resolve_references(), model=Fake(answer, history, num_labels),
+        config=setup.config.copy_and_resolve_references(), model=Fake(answer, shown, num_labels),
         process=diffusion.make_process(setup.process.schedule, "x0"),
         dataset=setup.dataset.reweighted(jnp.array([0.3, 0.7])),
     )  # fmt: skip
@@ -152,17 +158,6 @@ def test_a_long_history_is_cut_to_its_last_points(longest, expected):
 def test_a_chain_goes_on_from_points_given():
     drawn = columns(chain(given=np.array([[10.0, 10.0], [3.0, 3.0]])))
     np.testing.assert_allclose(drawn, np.tile([10, 3, 14, 28, 56, 112], (3, 1)), rtol=1e-5)
-
-
-def test_redrawing_shows_the_first_points_the_rest():
-    plain, again = columns(chain()), columns(chain(redraw=2))
-    np.testing.assert_array_equal(again[:, 2:], plain[:, 2:])
-    np.testing.assert_allclose(again[:, :2], 1 + plain[:, 2:].sum(1, keepdims=True) * [[1, 1]])
-    # as many as there are, one must stay; and given points are not drawn anew
-    most = columns(chain(redraw=100))
-    np.testing.assert_allclose(most[:, :5], 33.0, rtol=1e-5)
-    given = np.array([[10.0, 10.0]])
-    np.testing.assert_array_equal(chain(given=given, redraw=2), chain(given=given))
 
 
 def test_a_chain_by_hand():
@@ -258,7 +253,8 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
     assert np.abs(sample(way, seed=2) - few).max() > 0.1
     # a megabyte is room for two sets, and seven are not a whole number of twos
     setup, _ = untrained(way)
-    monkeypatch.setattr(type(setup.model), "floats_per_point", 2**17 // 40)
+    traits = setup.model.traits._replace(floats_per_point=2**17 // 40)
+    monkeypatch.setattr(type(setup.model), "traits", traits)
     config = setup.config.sample.copy_and_resolve_references()
     config.update(num_sets=7, memory_mb=1)
     assert generation._sets_at_once(setup, config) == 2

@@ -70,7 +70,7 @@ def test_sinusoidal_features_are_the_formula(num_frequencies):
 @pytest.mark.parametrize("num_features, name", [(20, "sinusoidal"), (10, "gaussian"),
                                                 (10, "learned"), (2, "identity")])
 def test_features_have_their_size(name, num_features):
-    module = EMBEDDINGS[name](num_frequencies=5, scale=2.0, max_period=100.0)
+    module = EMBEDDINGS[name](5, 2.0, 100.0)
     x = normal(0, 3, 4, 2)
     features, variables = jax.jit(module.init_with_output)(jax.random.key(0), x)
     assert features.shape == (3, 4, num_features) and features.dtype == jnp.float32
@@ -83,7 +83,7 @@ def test_features_have_their_size(name, num_features):
 @pytest.mark.parametrize("name, parameter", [("gaussian", "fixed_frequency"),
                                              ("learned", "frequency")])
 def test_random_features_are_waves_of_a_normal_projection(name, parameter):
-    module = EMBEDDINGS[name](num_frequencies=4000, scale=3.0, max_period=0.0)
+    module = EMBEDDINGS[name](4000, 3.0, 0.0)
     x = normal(0, 2, 2)
     features, variables = jax.jit(module.init_with_output)(jax.random.key(1), x)
     frequency = np.float64(variables["params"][parameter])
@@ -146,7 +146,7 @@ def test_a_batch_is_its_sets_one_by_one(network):
 
 def test_points_of_a_per_point_model_do_not_see_each_other(network):
     model, apply = network
-    assert model.per_point
+    assert model.traits.generation == "alone"
     before, after = apply(X, TIME), apply(X.at[:, 3].add(7.0), TIME)
     others = np.arange(5) != 3
     np.testing.assert_allclose(after[:, others], before[:, others], atol=1e-6)
@@ -173,9 +173,9 @@ def test_mask_label_and_history_are_accepted(network):
 
 
 def test_memory_estimate_counts_the_widest_arrays():
-    small, wide = (make_model(model_config(hidden_dim=h)) for h in (16, 160))
-    assert wide.floats_per_point - small.floats_per_point >= 2 * 144
-    assert make_model(model_config(num_frequencies=60)).floats_per_point > small.floats_per_point
+    floats = lambda **changes: make_model(model_config(**changes)).traits.floats_per_point
+    assert floats(hidden_dim=160) - floats(hidden_dim=16) >= 2 * 144
+    assert floats(num_frequencies=60) > floats(num_frequencies=6)
 
 
 @pytest.mark.parametrize(

@@ -279,11 +279,12 @@ def test_nothing_is_remembered_between_calls(name):
     jax.tree.map(np.testing.assert_array_equal, params, before)
 
 
-@pytest.mark.parametrize("name, per_point, history", [
-    ("seq2seq", False, ""),
-    ("attention_v1", False, "previous_batch"),
-    ("attention_v2", False, "previous_batch"),
+@pytest.mark.parametrize("name, generation, shown", [
+    ("seq2seq", "joint", ""),
+    ("attention_v1", "chain", "previous_batch"),
+    ("attention_v2", "chain", "previous_batch"),
 ])
-def test_what_a_model_says_of_itself(name, per_point, history):
-    model, _, _ = network(name)
-    assert (model.per_point, model.history, model.latent_dim) == (per_point, history, 0)
+def test_what_a_model_says_of_itself(name, generation, shown):
+    traits = network(name)[0].traits
+    assert (traits.generation, traits.shown, traits.latent_dim) == (generation, shown, 0)
+    assert not traits.completes

@@ -147,8 +147,8 @@ def test_points_see_each_other_where_a_model_says_so(variant):
     others = np.arange(N) != 1
     moved = np.where(others[:, None], X, X + 1)
     change = distance(call(variant, moved)[:, others], call(variant)[:, others])
-    if model.history or model.per_point:
-        assert change.max() < 1e-5  # they meet in the history only, if at all
+    if model.traits.generation != "joint":
+        assert change.max() < 1e-5  # they meet in the history or the latent only, if at all
     else:
         assert change.min() > 1e-4
 
@@ -165,7 +165,7 @@ def test_time_matters(variant):
 
 @EVERY
 def test_only_models_with_a_history_read_it(variant):
-    assert bool(network(variant)[0].history) == (variant in READERS)
+    assert bool(network(variant)[0].traits.shown) == (variant in READERS)
     change = distance(call(variant, history=HISTORY + 1), call(variant))
     assert change.min() > 1e-3 if variant in READERS else change.max() == 0
 
@@ -224,8 +224,8 @@ def test_attention_is_there_to_be_drawn(variant, size):
 def named_part(variant):
     """What a label is told to: the prior of latents where there is one, else the denoiser."""
     model, params, apply = network(variant)
-    if model.latent_dim:
-        z = normal(5, B, 1, model.latent_dim)
+    if model.traits.latent_dim:
+        z = normal(5, B, 1, model.traits.latent_dim)
         return lambda label: np.asarray(apply(params, z, TIME, label=label, method="prior"))
     return lambda label: call(variant, label=label, seen=np.zeros_like(SEEN))
 
@@ -258,7 +258,7 @@ def test_without_labels_none_is_looked_at(variant):
 def test_the_table_of_labels_is_trained(variant):
     """Rows that were used get a gradient, "unnamed" among them, and the others none."""
     model, params, _ = network(variant)
-    method, x = ("prior", normal(5, B, 1, 6)) if model.latent_dim else (None, X)
+    method, x = ("prior", normal(5, B, 1, 6)) if model.traits.latent_dim else (None, X)
 
     @jax.jit
     def slope(params, label):
@@ -279,7 +279,7 @@ def encode(points, seen=None):
 
 def test_a_latent_is_of_the_set_and_not_of_its_order():
     z = encode(HISTORY)
-    assert z.shape == (B, 1, 6) and network("set_latent")[0].latent_dim == 6
+    assert z.shape == (B, 1, 6) and network("set_latent")[0].traits.latent_dim == 6
     same(encode(HISTORY[:, [1, 3, 0, 2]]), z)
     same(encode(pad(HISTORY, SEEN, np.nan), SEEN), z)
     np.testing.assert_allclose(z.mean(-1), 0, atol=1e-6)
@@ -339,7 +339,8 @@ def test_inducing_points_make_the_cost_linear():
 @EVERY
 def test_memory_per_point_is_a_sane_number(variant):
     small, wide = (
-        make_model(variant_config(variant, hidden_dim=h)).floats_per_point for h in (16, 160)
+        make_model(variant_config(variant, hidden_dim=h)).traits.floats_per_point
+        for h in (16, 160)
     )
     assert isinstance(small, int) and 16 <= small < 10_000
     assert wide - small >= 144

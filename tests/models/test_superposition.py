@@ -18,7 +18,7 @@ from tiny_diffusion_jax.diffusion.schedules import make_schedule
 
 NUM_SETS, NUM_POINTS = 1000, 16
 WEIGHT = np.array([0.5, 0.3, 0.2])
-STEPS = {"ancestral": 200, "ddim": 100, "sde-dpm++2m": 60}  # others take 30
+STEPS = {"ancestral": 150, "ddim": 60, "sde-dpm++2m": 60}  # others take 30
 
 
 def members(mixture):

@@ -492,33 +492,33 @@ def test_the_prior_does_not_pull_at_the_encoder():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_resumes_bit_for_bit(name):
-    """Two blocks with sets of two sizes, in one go and with a stop between them."""
+    """Two blocks in one go and with a stop between them; of one model with sets of two sizes."""
     config = default_config()
     config.update_from_flattened_dict({
         "model.name": name, "model.hidden_dim": 8, "model.num_blocks": 1,
         "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_heads": 2,
         "model.num_inducing": 2, "model.latent_dim": 4, "model.labels": True, "train.steps": 4,
         "train.block": 2, "train.warmup": 0, "train.num_sets": 4, "train.num_points": 2,
-        "train.min_points": 1, "train.max_points": 8, "train.max_history": 4, "train.shards": 1,
+        "train.min_points": 1, "train.max_history": 4, "train.shards": 1,
+        "train.max_points": 8 if name == "fourier_mlp" else 0,
     })  # fmt: skip
     model = make_model(config.model, 2)
     setup = experiment.Experiment(
         config, far_apart(), PROCESS, model, training.make_optimizer(config.train))
-    kept = []
+    state = experiment.init(setup)
+    start, kept = jax.tree.map(np.array, state.params), []
 
     def keep(state, row):
         kept.append(jax.tree.map(np.array, state))
 
-    experiment.train(setup, on_block=keep, progress=False)
+    experiment.train(setup, state, on_block=keep, progress=False)
     half, whole = kept
     assert half.step == 2 and whole.step == 4
     resumed = experiment.train(setup, jax.tree.map(jnp.asarray, half), progress=False)
     assert_trees_equal(whole, jax.tree.map(np.asarray, resumed))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole.params))
-    start = jax.tree.leaves(experiment.init(setup).params)
-    changed = [not np.array_equal(a, b) for a, b in zip(start, jax.tree.leaves(whole.params),
-                                                        strict=True)]
-    assert np.mean(changed) > 0.6
+    changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), start, whole.params)
+    assert np.mean(jax.tree.leaves(changed)) > 0.6
 
 
 def test_members_in_sequence_are_seen_one_after_the_other():

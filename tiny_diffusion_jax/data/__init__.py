@@ -1,6 +1,8 @@
 """Data sets by name: analytic shapes, pictures, tables of points, MNIST digits; sets of them."""
 
+import logging
 from functools import partial
+from typing import NamedTuple
 
 from jax.tree_util import Partial
 
@@ -9,7 +11,11 @@ from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset, singl
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import require_choice
 
-__all__ = ["BUILDERS", "Dataset", "PointSets", "build", "make_dataset", "single_density"]
+__all__ = [
+    "BUILDERS", "Dataset", "Labels", "PointSets", "build", "labels", "make_dataset",
+    "single_density",
+]  # fmt: skip
+log = logging.getLogger("tiny_diffusion_jax")
 
 
 def _build_shape(name: str, config) -> Dataset:
@@ -36,17 +42,29 @@ BUILDERS = {
 def build(config) -> Dataset:
     """The data set that `config`, the `data` part of a config, asks for by `config.name`.
 
-    Raises `UserError` for an unknown name and for every field that the data set cannot use.
+    Logs a warning where other data had to stand in. Raises `UserError` for an unknown name, and
+    where a file or its content is not what `config` says; ranges are checked in checks.py.
     """
     require_choice("config.data.name", config.name, BUILDERS)
-    return BUILDERS[config.name](config)
+    dataset = BUILDERS[config.name](config)
+    if dataset.notice:
+        log.warning("!!! %s", dataset.notice)
+    return dataset
 
 
-def labels(config):
-    from typing import NamedTuple
+class Labels(NamedTuple):
+    """What the sets of some data can be called; none where sets are draws of one density."""
 
-    class L(NamedTuple):
-        names: tuple
-        present: tuple
-    n = {"mixture": config.members.count("+") + 1, "mnist_sets": 10}.get(config.name, 0)
-    return L(tuple(map(str, range(n))), tuple(range(n)))
+    names: tuple[str, ...] = ()  # label k is names[k]
+    present: tuple[int, ...] = ()  # the labels that sets do have
+
+
+def labels(config) -> Labels:
+    """The labels of the data of `config`, the `data` part of a config, without reading any."""
+    if config.name == "mixture":
+        names = mixture.member_names(config.members)
+        return Labels(names, tuple(range(len(names))))
+    if config.name == "mnist_sets":
+        present = sorted(set(config.digits or mnist_sets.CLASSES))
+        return Labels(mnist_sets.CLASSES, tuple(map(int, present)))
+    return Labels()

@@ -36,6 +36,12 @@ class Dataset:
     members: tuple["Dataset", ...] = ()  # of a mixture: each alone, in the mixture's units
     weights: jax.Array | None = None  # f32[K], the probabilities of K members
     heldout: "Dataset | None" = None  # the same distribution from data never trained on
+    # Of a table without jitter: every point that can be drawn, f32[R, 2], own units.
+    rows: jax.Array | None = None
+    # Of data whose every set is drawn from one of many images, none of them wholly dark: the
+    # images, u8[S, H, W], and (key, index i32[B], num_points) -> a set from each of B of them.
+    images: jax.Array | None = None
+    draw_from: Callable[[jax.Array, jax.Array, int], PointSets] | None = None
     title: str = flax.struct.field(pytree_node=False, default="")  # for figures: "MNIST 3"
     source: str = flax.struct.field(pytree_node=False, default="analytic")
     notice: str = flax.struct.field(pytree_node=False, default="")  # loud: "fell back to ..."
@@ -43,6 +49,11 @@ class Dataset:
     label_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     # A mixture whose members are shown one after the other in training, see `at`.
     sequential: bool = flax.struct.field(pytree_node=False, default=False)
+
+    @property
+    def num_sources(self) -> int:
+        """How many images `draw_from` takes the index of; 0 where there are none."""
+        return 0 if self.images is None else len(self.images)
 
     def normalize(self, points: jax.Array) -> jax.Array:
         """(points - shift) / scale: own units -> mean 0, mean variance 1."""
@@ -80,6 +91,12 @@ class Dataset:
 def draw_points(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> jax.Array:
     """The points alone of sets of `dataset`, f32[num_sets, num_points, 2] in own units."""
     return dataset.draw(key, num_sets, num_points).points
+
+
+@partial(jax.jit, static_argnames="num_points")
+def draw_sets_from(dataset: Dataset, key: jax.Array, index: jax.Array, num_points: int):
+    """The points of a set from each image of `index` i32[B], f32[B, num_points, 2]."""
+    return dataset.draw_from(key, index, num_points).points
 
 
 def make_dataset(

@@ -4,7 +4,6 @@ Coordinates are pixels with y up: of an H x W picture, the pixel in row r and co
 x in [c, c + 1] and y in [H - 1 - r, H - r].
 """
 
-import math
 from pathlib import Path
 
 import jax
@@ -20,15 +19,13 @@ from tiny_diffusion_jax.data.base import (
     mixture_log_prob,
     single_density,
 )
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError, require
 
 MAX_MIXTURE = 4096  # components of a Gaussian mixture above which its log density is not offered
 
 
 def build(config) -> Dataset:
     """The density of the picture at `config.path`; `UserError` where it cannot be one."""
-    require_choice("config.data.invert", config.invert, ("auto", "yes", "no"))
-    require(config.max_side >= 1, "config.data.max_side", config.max_side, "at least 1")
     intensity = load_intensity(config.path, config.invert, config.max_side)
     place = f"config.data.path = {config.path!r}"
     fields = {"title": Path(config.path).stem, "source": "image"}
@@ -45,9 +42,7 @@ def from_intensity(
     deviation `config.jitter_std` pixels, or 'none', the centre itself.
     place: what to blame in the `UserError` for a blank picture; fields: see `Dataset`.
     """
-    require_choice("config.data.jitter", config.jitter, ("uniform", "gaussian", "none"))
-    require(0 <= threshold <= 1, "config.data.threshold", threshold, "within 0..1")
-    std = check_jitter_std(config.jitter_std) if config.jitter == "gaussian" else 0.0
+    std = config.jitter_std if config.jitter == "gaussian" else 0.0
     brightest = intensity.max()
     if not brightest > 0:
         raise UserError(f"{place}: must be a picture with some ink, but it is blank")
@@ -80,13 +75,6 @@ def from_intensity(
         single_density(sample), normalize=config.normalize, moments=(mean, variance),
         log_prob=log_prob, **fields,
     )  # fmt: skip
-
-
-def check_jitter_std(jitter_std: float) -> float:
-    """`jitter_std`, or a `UserError` unless it is finite and not negative."""
-    allowed = "a finite number, 0 or more"
-    require(0 <= jitter_std < math.inf, "config.data.jitter_std", jitter_std, allowed)
-    return jitter_std
 
 
 def _sample_uniform(table, corner, key: jax.Array, num: int) -> jax.Array:

@@ -4,7 +4,7 @@ The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.c
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.data.shapes import SHAPES
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError, require
 
 TABLES = (".csv", ".tsv", ".npy", ".npz")
 
@@ -25,11 +25,10 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
     `config.align`: each member is brought to mean 0 and mean variance 1, else it keeps its units.
     builders: of the single densities, by name; jitter is uniform within a pixel for pictures and
     Gaussian of `config.jitter_std` for tables.
-    Raises `UserError` for an unknown member, weights that are no probabilities, an unknown order.
+    Raises `UserError` for an unknown member and weights that are no probabilities.
     """
-    names = [name.strip() for name in config.members.split("+")]
+    names = member_names(config.members)
     weights = parse_weights(config.weights, names)
-    require_choice("config.data.order", config.order, ("shuffled", "sequential"))
     # Without `align`, the members' own moments are needed only for those of the mixture.
     measured = config.align or config.normalize
     alone = [_build_member(config, name, measured, builders) for name in names]
@@ -49,7 +48,20 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
     return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # which gives it its draw
 
 
-def parse_weights(text: str, names: list[str]) -> np.ndarray:
+def member_names(members: str) -> tuple[str, ...]:
+    """("dino", "moons") of "dino+moons"."""
+    return tuple(name.strip() for name in members.split("+"))
+
+
+def parse(config) -> None:
+    """Reads the members and weights of `config`; raises `UserError` as `build`, reads no data."""
+    names = member_names(config.members)
+    for name in names:
+        parse_member(name, config.members)
+    parse_weights(config.weights, names)
+
+
+def parse_weights(text: str, names: Sequence[str]) -> np.ndarray:
     """f64[K] probabilities of K members from "0.3+0.7", or equal ones from ""."""
     if not text.strip():
         return np.full(len(names), 1 / len(names))
@@ -95,7 +107,7 @@ def parse_member(name: str, members: str) -> dict:
         return {"name": "mnist", "digit": digit, "index": index, "jitter": "uniform"}
     path = Path(name).expanduser()
     if path.suffix.lower() in TABLES:
-        return {"name": "points", "path": name, "jitter": "gaussian"}
+        return {"name": "points", "path": name, "jitter": "gaussian", "heldout": 0.0}
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
     known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, or a file"

@@ -10,7 +10,6 @@ import io
 import logging
 import os
 import socket
-import tempfile
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -19,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data import images
 from tiny_diffusion_jax.data.base import Dataset
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError, require
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -45,7 +45,6 @@ class Unavailable(Exception):
 
 def build(config) -> Dataset:
     """One image of one digit as a density, in pixels with y up (see `images.from_intensity`)."""
-    require_choice("config.data.digit", config.digit, range(10))
     image, source, notice = load_digit(
         config.source, config.data_dir, config.cache_dir, config.digit, config.index
     )
@@ -108,7 +107,6 @@ def load_images(
 
 def _ask(source: str, readers: dict[str, Callable]) -> tuple:
     """(answer, source used, notice) of the source named, or of the first that answers."""
-    require_choice("config.data.source", source, SOURCES)
     reasons = []
     for name in readers if source == "auto" else [source]:
         try:
@@ -116,10 +114,9 @@ def _ask(source: str, readers: dict[str, Callable]) -> tuple:
         except Unavailable as error:
             reasons.append(f"{name}: {error}")
             continue
-        notice = NOTICES[name] if source == "auto" else ""
-        if notice:
-            log.warning("%s (%s)", notice, "; ".join(reasons))
-        return answer, name, notice
+        if reasons:
+            log.info("no MNIST from %s", "; ".join(reasons))
+        return answer, name, NOTICES[name] if source == "auto" else ""
     raise UserError(
         f"config.data.source = {source!r}: must be one that is at hand ({'; '.join(reasons)})"
     )
@@ -212,14 +209,14 @@ def _tfds_images(data_dir: str, cache_dir: str, split: str):
     # The name holds the copy's path and sizes, so that one copy never answers for another.
     sizes = sorted((file.name, file.stat().st_size) for file in folder.iterdir())
     name = hashlib.sha256(repr((str(folder.resolve()), sizes)).encode()).hexdigest()[:12]
-    cache = _cache_home(cache_dir) / f"mnist-tfds-{name}-{split}.npz"
-    if (cached := _read_cache(cache)) is not None:
+    file = cache.home(cache_dir) / f"mnist-tfds-{name}-{split}.npz"
+    if (cached := cache.read(file, ("images", "labels"))) is not None:
         return cached
     with _reading(folder):
         rows = records.__getitems__(list(range(len(records))))
         pictures = np.stack([_decode_png(row["image"]) for row in rows])
         labels = np.array([row["label"] for row in rows], np.int64)
-    _write_cache(cache, pictures, labels)
+    cache.write(file, images=pictures, labels=labels)
     return pictures, labels
 
 
@@ -228,12 +225,12 @@ def _tfds_images(data_dir: str, cache_dir: str, split: str):
 
 def _openml(cache_dir: str, split: str):
     """The first 60,000 of mnist_784 are the training images, the last 10,000 the test images."""
-    home = _cache_home(cache_dir)
-    cache = home / "mnist-openml.npz"
-    cached = _read_cache(cache)
+    home = cache.home(cache_dir)
+    file = home / "mnist-openml.npz"
+    cached = cache.read(file, ("images", "labels"))
     if cached is None:
         cached = _fetch_openml(home)
-        _write_cache(cache, *cached)
+        cache.write(file, images=cached[0], labels=cached[1])
     part = slice(None, 60_000) if split == "train" else slice(60_000, None)
     return cached[0][part], cached[1][part]
 
@@ -291,35 +288,6 @@ def probe(url: str, seconds: float = PROBE_SECONDS) -> bool:
     thread.start()
     thread.join(seconds)
     return bool(answered)
-
-
-# -- decoded arrays on disk ---------------------------------------------------------------------
-
-
-def _cache_home(cache_dir: str) -> Path:
-    return Path(cache_dir or "~/.cache/tiny_diffusion_jax").expanduser()
-
-
-def _read_cache(file: Path):
-    try:
-        with np.load(file) as arrays:
-            return arrays["images"], arrays["labels"]
-    except Exception:  # absent, cut short, not ours: decode again
-        return None
-
-
-def _write_cache(file: Path, pictures: np.ndarray, labels: np.ndarray) -> None:
-    """Writes whole or not at all; a cache that cannot be written is no error, only slower."""
-    with contextlib.suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.savez(stream, images=pictures, labels=labels)
-            os.replace(name, file)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
 
 
 def _one_line(error: Exception) -> str:

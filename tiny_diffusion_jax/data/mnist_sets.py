@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import mnist
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError
 
 CLASSES = tuple("0123456789")
 
@@ -23,12 +23,8 @@ def build(config) -> Dataset:
     below `config.threshold` count as 0, and images that are dark then are left out.
     `config.jitter`: 'uniform' within the pixel or 'none', its centre. `config.replace`: see
     `pixels_without_replacement`. `config.digits`: '017' for these classes only, '' for all.
-    Raises `UserError` for a bad field, or where the threshold leaves no image.
+    Raises `UserError` where the threshold leaves no image.
     """
-    require_choice("config.data.jitter", config.jitter, ("uniform", "none"))
-    require(0 <= config.threshold <= 1, "config.data.threshold", config.threshold, "within 0..1")
-    require(set(config.digits) <= set(CLASSES), "config.data.digits", config.digits,
-            "digits such as '017', or '' for all")  # fmt: skip
 
     def load(source, split):
         images, labels, source, notice = mnist.load_images(
@@ -45,15 +41,30 @@ def build(config) -> Dataset:
         "num_labels": len(CLASSES), "label_names": CLASSES,
     }  # fmt: skip
     jitter = 1.0 if config.jitter == "uniform" else 0.0
-    heldout = Dataset(
-        draw=draw_from_images(test_images, test_labels, jitter, config.replace),
-        shift=jnp.zeros(2), scale=jnp.ones(()), **fields,
-    )  # fmt: skip
-    train = make_dataset(
-        draw_from_images(images, labels, jitter, config.replace), normalize=config.normalize,
-        moments=moments(images, jitter), **fields,
-    )  # fmt: skip
+    train = from_images(
+        images, labels, jitter, config.replace, normalize=config.normalize, **fields
+    )
+    heldout = from_images(
+        test_images, test_labels, jitter, config.replace, normalize=False, **fields
+    )
     return train.replace(heldout=heldout.replace(shift=train.shift, scale=train.scale))
+
+
+def from_images(
+    images: np.ndarray, labels: np.ndarray, jitter: float, replace: bool, normalize: bool, **fields
+) -> Dataset:
+    """Sets of points of the images u8[n, h, w], none wholly dark, with labels [n].
+
+    jitter: side of the square about a pixel's centre in which a point falls, 0 or 1 pixel;
+    replace: see `pixels_without_replacement`; fields: see `Dataset`.
+    """
+    choose = Partial(pixels_with_replacement if replace else pixels_without_replacement)
+    images_, labels_ = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
+    source = choose, images_, labels_, jnp.float32(jitter)
+    return make_dataset(
+        Partial(_draw_sets, *source), normalize=normalize, moments=moments(images, jitter),
+        images=images_, draw_from=Partial(_draw_sets_from, *source), **fields,
+    )  # fmt: skip
 
 
 def _lit(images, labels, digits: str, threshold: float, split: str):
@@ -88,21 +99,21 @@ def moments(images: np.ndarray, jitter: float) -> tuple[np.ndarray, np.ndarray]:
     return mean, mass @ (centers - mean) ** 2 / n + jitter**2 / 12
 
 
-def draw_from_images(images: np.ndarray, labels: np.ndarray, jitter: float, replace: bool):
-    """The `draw` of sets from images u8[n, h, w], none wholly dark, with labels [n].
-
-    jitter: side of the square about a pixel's centre in which a point falls, 0 or 1 pixel.
-    """
-    choose = Partial(pixels_with_replacement if replace else pixels_without_replacement)
-    images, labels = jnp.asarray(images), jnp.asarray(labels, jnp.int32)
-    return Partial(_draw_sets, choose, images, labels, jnp.float32(jitter))
-
-
 def _draw_sets(choose, images, labels, jitter, key, num_sets: int, num_points: int) -> PointSets:
-    image_key, pixel_key, place_key = jax.random.split(key, 3)
-    n, height, width = images.shape
-    image = jax.random.randint(image_key, (num_sets,), 0, n)
-    pixel = choose(pixel_key, images[image].reshape(num_sets, -1), num_points)
+    image_key, *keys = jax.random.split(key, 3)
+    image = jax.random.randint(image_key, (num_sets,), 0, len(images))
+    return _draw_points(choose, images, labels, jitter, keys, image, num_points)
+
+
+def _draw_sets_from(choose, images, labels, jitter, key, index, num_points: int) -> PointSets:
+    return _draw_points(choose, images, labels, jitter, jax.random.split(key), index, num_points)
+
+
+def _draw_points(choose, images, labels, jitter, keys, image, num_points: int) -> PointSets:
+    """A set of each of the images numbered `image` i32[B]."""
+    pixel_key, place_key = keys
+    height, width = images.shape[1:]
+    pixel = choose(pixel_key, images[image].reshape(len(image), -1), num_points)
     corner = jnp.stack([pixel % width, height - 1 - pixel // width], axis=-1).astype(jnp.float32)
     place = 0.5 + jitter * jax.random.uniform(place_key, corner.shape, minval=-0.5, maxval=0.5)
     # corner + place rounds up to the next pixel once in 10^5 draws.

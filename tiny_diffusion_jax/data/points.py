@@ -11,8 +11,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import Dataset, make_dataset, mixture_log_prob, single_density
-from tiny_diffusion_jax.data.images import MAX_MIXTURE, check_jitter_std
+from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.errors import UserError, require, require_choice
+
+MIN_ROWS = 50  # of a table without jitter, for some of them to be held out
 
 
 class Table(NamedTuple):
@@ -27,11 +29,18 @@ def build(config) -> Dataset:
     """The rows of `config.path` as a density in the table's own units.
 
     p(x) = mean over rows of N(x; row, jitter_std^2), or the bare rows with `config.jitter` 'none'.
+    With jitter fresh draws are new to a model that is trained on others. Without it they are not:
+    then the share `config.heldout` of the rows, the same ones in every run, is kept from training
+    and becomes `heldout`; nothing is held out of fewer than 50 rows.
     Raises `UserError` that names the row and column at fault.
     """
-    require_choice("config.data.jitter", config.jitter, ("gaussian", "none"))
-    std = check_jitter_std(config.jitter_std) if config.jitter == "gaussian" else 0.0
+    std = config.jitter_std if config.jitter == "gaussian" else 0.0
     points = load_points(config.path, config.header, config.columns, config.where, config.array)
+    heldout = None
+    if std == 0 and config.heldout > 0 and len(points) >= MIN_ROWS:
+        points, kept_back = _split(points, config.heldout)
+        kept_back = jnp.asarray(kept_back, jnp.float32)
+        heldout = make_dataset(_draw(kept_back, 0.0), normalize=False, rows=kept_back)
     rows = jnp.asarray(points, jnp.float32)
     log_prob = None
     if std > 0 and len(rows) <= MAX_MIXTURE:
@@ -39,11 +48,26 @@ def build(config) -> Dataset:
         log_prob = Partial(mixture_log_prob, rows, jnp.float32(std), log_weight)
     value = config.where.partition("=")[2].strip()
     title = value or Path(config.path).stem
-    return make_dataset(
-        single_density(Partial(_sample, rows, jnp.float32(std))), normalize=config.normalize,
+    dataset = make_dataset(
+        _draw(rows, std), normalize=config.normalize,
         moments=(points.mean(0), points.var(0) + std**2), log_prob=log_prob, title=title,
-        source="points",
+        source="points", rows=rows if std == 0 else None,
     )  # fmt: skip
+    if heldout is None:
+        return dataset
+    return dataset.replace(heldout=heldout.replace(shift=dataset.shift, scale=dataset.scale))
+
+
+def _split(points: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows held out, each in the order of the table."""
+    held = np.zeros(len(points), bool)
+    chosen = np.random.default_rng(0).permutation(len(points))[: max(1, round(share * len(points)))]
+    held[chosen] = True
+    return points[~held], points[held]
+
+
+def _draw(rows: jax.Array, std: float) -> Partial:
+    return single_density(Partial(_sample, rows, jnp.float32(std)))
 
 
 def _sample(rows, std, key: jax.Array, num: int) -> jax.Array:
@@ -60,7 +84,6 @@ def load_points(path: str, header="auto", columns="", where="", array="") -> np.
     array: the name of an array in an .npz file, '' for its first.
     Raises `UserError` naming what is wrong, with its row and column.
     """
-    require_choice("config.data.header", header, ("auto", "yes", "no"))
     file = Path(path).expanduser()
     suffix, place = file.suffix.lower(), f"config.data.path = {path!r}"
     require(suffix in (".csv", ".tsv", ".npy", ".npz"), "config.data.path", path,

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
@@ -36,8 +35,8 @@ def train(dataset: Dataset, key: jax.Array, num_points: int) -> Callable[[np.nda
     real = draw(dataset, key)
     points = np.asarray(real.points)
     limits = np.stack([points.min((0, 1)), points.max((0, 1))]).astype(np.float64)
-    machine = SVC(C=10.0, gamma="scale").fit(histograms(points, limits), np.asarray(real.label))
-    return lambda sets: machine.predict(histograms(np.asarray(sets), limits))
+    svm = SVC(C=10.0, gamma="scale").fit(histograms(points, limits), np.asarray(real.label))
+    return lambda sets: svm.predict(histograms(np.asarray(sets), limits))
 
 
 def accuracy(
@@ -46,17 +45,18 @@ def accuracy(
     """Share of `samples` f32[B, N, 2] named as the `labels` i32[B] that were asked for.
 
     floor: of real sets, from data that neither the classifier nor the denoiser was trained on
-    where there are any.
+    if any were held out.
     """
     train_key, real_key = jax.random.split(key)
     num_sets, num_points, _ = samples.shape
-    name = train(dataset, train_key, num_points)
-    real = (dataset.heldout or dataset).draw(real_key, max(num_sets, 1000), num_points)
-    value = float(np.mean(name(samples) == labels))
-    floor = float(np.mean(name(real.points) == np.asarray(real.label)))
-    spread = lambda p, n: float(np.sqrt(p * (1 - p) / n))
+    predict = train(dataset, train_key, num_points)
+    draw = jax.jit(lambda dataset, key: dataset.draw(key, max(num_sets, 1_000), num_points))
+    real = draw(dataset.heldout or dataset, real_key)
+    value = float(np.mean(predict(samples) == labels))
+    floor = float(np.mean(predict(real.points) == np.asarray(real.label)))
+    standard_error = lambda share, n: float(np.sqrt(share * (1 - share) / n))
     return {
-        "value": value, "value_se": spread(value, num_sets),
-        "floor": floor, "floor_se": spread(floor, len(jnp.asarray(real.label))),
+        "value": value, "value_se": standard_error(value, num_sets),
+        "floor": floor, "floor_se": standard_error(floor, len(real.points)),
         "ratio": None, "num_sets": num_sets, "num_points": num_points,
     }  # fmt: skip

@@ -10,18 +10,21 @@ governed by the coarsest differences, and members brought to one mean and one va
 any: at 256 points it accepts 10 % of the superpositions of dino and moons, 87 % of those of MNIST
 0 and 1 (300 sets each); this kernel none. It needs points: at 64 it accepts half of them. And
 everything is calibrated on independent draws: scikit-learn's evenly spaced `make_moons` would make
-real sets look too good.
+real sets look too good. A calibration is kept on disk, by what was drawn.
 """
 
+import hashlib
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate import clouds as metrics
+from tiny_diffusion_jax.evaluate import embedding
 
 BANDWIDTH = 1 / 8  # of the kernel, in median distances of a member: it sees strokes, not blots
 ACCEPTED = 0.99  # of a member's real sets
@@ -29,16 +32,19 @@ NOT_STRAY = 0.999  # of a member's real points
 REAL_POINTS = 2**18  # behind the stray threshold: about 260 of them lie beyond it
 CLOUD_POINTS, MAX_CLOUDS = 4_000, 32  # of the sliced W2 within a member
 NUM_PROJECTIONS = 32
+VERSION = 1  # of what is kept on disk: to be raised with any change of what is computed
 
 
 class Calibration(NamedTuple):
     """What K members look like, at one size of sets."""
 
-    reference: np.ndarray  # f32[K, R, 2], independent points of each member
+    # f32[K, NODES, NODES], of independent points of each member, see `embedding.embed`
+    embedding: np.ndarray
+    centre: np.ndarray  # f32[K, 2], of the grid
     bandwidth: np.ndarray  # f32[K], of the kernel, in the units of the points
-    self_kernel: np.ndarray  # f32[K], mean kernel of two distinct reference points
+    self_kernel: np.ndarray  # f32[K], mean kernel of two distinct of these points
     threshold: np.ndarray  # f32[K], of the MMD
-    stray_reference: np.ndarray  # f32[K, S, 2], more of them, for the nearest one
+    stray_reference: np.ndarray  # f32[K, S, 2], other points, for the nearest one
     stray_threshold: np.ndarray  # f32[K], in the units of the points
     num_points: int  # a set: thresholds of sets of another size are others
 
@@ -60,47 +66,9 @@ def _members(dataset: Dataset) -> tuple[tuple[Dataset, ...], np.ndarray]:
     return members, np.asarray(dataset.weights, np.float64)
 
 
-def _mean_kernel(x: jax.Array, y: jax.Array, bandwidth: jax.Array) -> jax.Array:
-    """Mean of exp(-|x_i - y_j|^2 / (2 b^2)) over all pairs."""
-
-    def row(point):  # differences, as in `metrics`
-        squared = (point[0] - y[:, 0]) ** 2 + (point[1] - y[:, 1]) ** 2
-        return jnp.exp((-0.5 / bandwidth**2) * squared).mean()
-
-    return jax.vmap(row)(x).mean()
-
-
-def _distinct(mean: jax.Array, n: int) -> jax.Array:
-    """The mean over i != j, from that over all pairs of n points: k(x, x) = 1."""
-    return (n * mean - 1) / (n - 1)
-
-
-@jax.jit
-def self_kernel(points: jax.Array, bandwidth: jax.Array) -> jax.Array:
-    """Mean kernel f32[] of two distinct points among f32[n, 2]."""
-    one = lambda point: _mean_kernel(point[None], points, bandwidth)
-    return _distinct(jax.lax.map(one, points, batch_size=64).mean(), len(points))
-
-
-@jax.jit
-def discrepancy(reference, bandwidth, self_kernel, sets) -> jax.Array:
-    """Squared MMDs f32[B, K] of sets f32[B, N, 2] and references f32[K, R, 2]; no units.
-
-    MMD^2 = E k(X, X') + E k(Y, Y') - 2 E k(X, Y),   k(x, y) = exp(-|x - y|^2 / (2 b^2))
-
-    X of the set, Y of the reference, of which `bandwidth` b and E k(Y, Y') are given, f32[K].
-    Means over distinct points (a U-statistic): 0 on average for a member's own sets, and it may
-    be negative. Set after set, so memory does not grow with B. Gretton et al. 2012, equation 3.
-    """
-
-    def one(points):
-        def against(reference, bandwidth, self_kernel):
-            within = _distinct(_mean_kernel(points, points, bandwidth), len(points))
-            return within + self_kernel - 2 * _mean_kernel(points, reference, bandwidth)
-
-        return jax.vmap(against)(reference, bandwidth, self_kernel)
-
-    return jax.lax.map(one, sets)
+def enough_real(num_sets: int) -> int:
+    """Real sets to calibrate on for `num_sets`: twice as many add less error than they have."""
+    return int(np.clip(2 * num_sets, 200, 2_000))
 
 
 def calibrate(
@@ -111,31 +79,54 @@ def calibrate(
     num_reference: int = 4_096,
     num_real: int = 2_000,
     num_stray: int = 16_384,
+    folder: Path | None = None,
 ) -> Calibration:
     """Thresholds for sets of `num_points` points, from independent draws of each member.
 
     A member's threshold is the 99 % quantile of the MMD over `num_real` of its real sets, so the
-    acceptance of real sets has a standard error of 0.2 % at 2,000; the stray threshold is
-    the 99.9 % quantile of the distance from its real points to the nearest of `num_stray` others.
-    Raises UserError for sets of fewer than 2 points.
+    acceptance of real sets has a standard error of 0.2 % at 2,000 and 0.7 % at 200; the stray
+    threshold is the 99.9 % quantile of the distance from its real points to the nearest of
+    `num_stray` others. With `folder` the result is kept there under a hash of all that was drawn,
+    and found again. Raises UserError for sets of fewer than 2 points.
     """
     require(num_points >= 2, "num_points", num_points, "at least 2, to have a distance within")
-    members = _members(dataset)[0]
     # One draw a member, cut in three: independent sets of the size under test.
     num_sets = num_real + -(-(num_reference + num_stray) // num_points)
-    columns = []
-    for k, member in enumerate(members):
-        drawn = np.asarray(draw_points(member, jax.random.fold_in(key, k), num_sets, num_points))
-        real, rest = drawn[:num_real], drawn[num_real:].reshape(-1, 2)
-        reference, stray_reference = rest[:num_reference], rest[num_reference:][:num_stray]
-        bandwidth = np.float32(BANDWIDTH * metrics.median_distance(reference))
-        own = (reference, bandwidth, np.asarray(self_kernel(reference, bandwidth)))
-        values = np.asarray(discrepancy(*(each[None] for each in own), real))
-        distances = _to_nearest(real.reshape(-1, 2)[:REAL_POINTS], stray_reference)
-        thresholds = np.quantile(values, ACCEPTED), np.quantile(distances, NOT_STRAY)
-        columns.append((*own, thresholds[0], stray_reference, thresholds[1]))
-    arrays = (np.stack(column).astype(np.float32) for column in zip(*columns, strict=True))
+    drawn = np.stack([
+        draw_points(member, jax.random.fold_in(key, k), num_sets, num_points)
+        for k, member in enumerate(_members(dataset)[0])
+    ])  # fmt: skip
+    sizes = num_real, num_reference, num_stray
+    if folder is None:
+        return _calibrate(drawn, *sizes)
+    constants = VERSION, BANDWIDTH, ACCEPTED, NOT_STRAY, REAL_POINTS, embedding.NODES
+    described = repr((constants, sizes, drawn.shape)).encode()
+    digest = hashlib.sha256(described + drawn.tobytes()).hexdigest()[:16]
+    file, names = folder / f"separation-{digest}.npz", Calibration._fields[:-1]
+    if (arrays := cache.read(file, names)) is None:
+        calibration = _calibrate(drawn, *sizes)
+        cache.write(file, **dict(zip(names, calibration[:-1], strict=True)))
+        return calibration
     return Calibration(*arrays, num_points)
+
+
+def _calibrate(drawn: np.ndarray, num_real: int, num_reference: int, num_stray: int) -> Calibration:
+    """From the sets f32[K, num_sets, N, 2] that were drawn of each member."""
+    real, rest = drawn[:, :num_real], drawn[:, num_real:].reshape(len(drawn), -1, 2)
+    reference, stray_reference = np.split(rest, [num_reference], axis=1)
+    stray_reference = stray_reference[:, :num_stray]
+    bandwidth = np.array([BANDWIDTH * metrics.median_distance(r) for r in reference], np.float32)
+    mean, centre, self_kernel = embedding.embed_reference(reference, bandwidth)
+    values = embedding.discrepancy_of_each(mean, centre, bandwidth, self_kernel, real)
+    distances = [
+        _to_nearest(sets.reshape(-1, 2)[:REAL_POINTS], near)
+        for sets, near in zip(real, stray_reference, strict=True)
+    ]
+    arrays = (
+        mean, centre, bandwidth, self_kernel, np.quantile(values, ACCEPTED, axis=1),
+        stray_reference, np.quantile(distances, NOT_STRAY, axis=1),
+    )  # fmt: skip
+    return Calibration(*(np.asarray(array, np.float32) for array in arrays), drawn.shape[2])
 
 
 def _to_nearest(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
@@ -145,7 +136,7 @@ def _to_nearest(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def separate(calibration: Calibration, sets) -> Separation:
-    """Gives each set of f32[B, N, 2] to its nearest member and tests whether it is one of its own.
+    """Gives each set of f32[B, N, 2] to its nearest member and tests whether it belongs there.
 
     statistic_k = MMD^2(set, member k) / threshold_k; member = argmin_k; accepted: min_k <= 1
     stray = share of the points farther from that member than 99.9 % of its real points are
@@ -157,7 +148,7 @@ def separate(calibration: Calibration, sets) -> Separation:
     require(good, "sets.shape", sets.shape, f"(num_sets, {calibration.num_points}, 2)")
     metrics.require_finite("sets", sets)
 
-    values = discrepancy(*calibration[:3], sets)
+    values = embedding.discrepancy(*calibration[:4], sets)
     statistic = np.asarray(values) / calibration.threshold
     member = statistic.argmin(1)
     stray = np.zeros(len(sets), np.float32)
@@ -193,10 +184,11 @@ def summarize(found: Separation, weights) -> dict:
 
 
 def compare(
-    dataset: Dataset, key: jax.Array, sets, calibration: Calibration | None = None
+    dataset: Dataset, key: jax.Array, sets, calibration: Calibration, found: Separation
 ) -> dict[str, dict]:
     """Separation, stray points and frequencies of `sets` f32[B, N, 2] beside those of real sets.
 
+    found: what `separate(calibration, sets)` says.
     separation, stray, frequency_error: {value, value_se, floor, floor_se, ratio: None, num_sets,
     num_points}, floors being of as many real sets; frequency_error has the shares themselves as
     `members`, and the true `weights`, beside it. within_sliced_wasserstein2 is that of the
@@ -204,11 +196,8 @@ def compare(
     it is left out where no member got enough points. All plain numbers, ready for JSON.
     """
     sets = np.asarray(sets, np.float32)
-    real_key, pool_key, calibration_key = jax.random.split(key, 3)
-    if calibration is None:
-        calibration = calibrate(dataset, calibration_key, sets.shape[1])
+    real_key, pool_key = jax.random.split(key)
     weights = _members(dataset)[1]
-    found = separate(calibration, sets)
     real = separate(calibration, draw_points(dataset, real_key, *sets.shape[:2]))
     value, floor = summarize(found, weights), summarize(real, weights)
     size = {"ratio": None, "num_sets": len(sets), "num_points": sets.shape[1]}
@@ -250,19 +239,17 @@ def pooled_distances(dataset: Dataset, key: jax.Array, sets, member) -> list[dic
         order = np.asarray(jax.random.permutation(shuffle_key, len(points)))
         dealt = points[order[: num_clouds * CLOUD_POINTS]].reshape(num_clouds, CLOUD_POINTS, 2)
         real = np.asarray(draw_points(density, real_key, MAX_CLOUDS, CLOUD_POINTS))
-        dealt, real = _sorted_along_directions(dealt), _sorted_along_directions(real)
+        dealt, real = _as_vectors(dealt), _as_vectors(real)
         value, floor = float(cdist(dealt, real).mean()), float(pdist(real).mean())
         size = {"num_sets": num_clouds, "num_points": CLOUD_POINTS}
         result.append({"value": value, "floor": floor, "ratio": value / floor, **size})
     return result
 
 
-def _sorted_along_directions(clouds: np.ndarray) -> np.ndarray:
+def _as_vectors(clouds: np.ndarray) -> np.ndarray:
     """f32[B, n NUM_PROJECTIONS] whose Euclidean distances are `metrics.sliced_wasserstein2`.
 
     Each cloud is sorted once, whatever the number of pairs.
     """
-    angles = np.pi * (np.arange(NUM_PROJECTIONS) + 0.5) / NUM_PROJECTIONS
-    directions = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)
-    along = np.sort(np.swapaxes(clouds @ directions, 1, 2))  # (B, NUM_PROJECTIONS, n)
+    along = metrics.sorted_projections(clouds, NUM_PROJECTIONS)
     return along.reshape(len(clouds), -1) / np.sqrt(np.float32(along[0].size))

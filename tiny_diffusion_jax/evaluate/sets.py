@@ -10,22 +10,23 @@ arXiv 1906.12320, section 5.1), all of them shares or lengths, none in per cent:
     COV     share of R that is the nearest real set of some g          larger is better
     1-NNA   leave-one-out accuracy of "as my nearest set is, so am I"  0.5: not to be told apart
 
-COV of real sets is itself far below 1, and a generator that copies its training sets does well on
-all three: `compare_sets` prints each beside its floor, and `nearest` tells the copies.
+COV of real sets is itself far below 1, so `compare_sets` gives each beside its floor. A generator
+that copies its training sets does well on all three: `copies` tells those.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax.data.base import Dataset, draw_sets_from
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.evaluate.clouds import require_finite
+from tiny_diffusion_jax.evaluate.clouds import require_finite, sorted_projections
 
 BLOCK = 256  # sets of y at once: with 64 points each they stay in a core's cache
 DIRECTIONS = 8  # of the lower bound on the EMD: 16 spare 2 % more matchings
+MATCHED = 2**22  # distances in memory at once, in each thread: 32 MB
 ROUNDS = (4, 32)  # nearest candidates of a set that are matched before the bound is tightened
 
 
@@ -49,15 +50,6 @@ def chamfer(x: jax.Array, y: jax.Array) -> jax.Array:
     Fan et al. 2017, with means for sums, so that sets of any two sizes compare.
     """
     return jax.lax.map(lambda points: _to_all(points, y), x)
-
-
-@jax.jit
-def nearest(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Chamfer distance f32[A] of each set of x: f32[A, N, 2] to its nearest in y: f32[B, M, 2].
-
-    Never holds more than one row of distances: B may be a whole training split.
-    """
-    return jax.lax.map(lambda points: _to_all(points, y).min(), x)
 
 
 def emd(x, y, nearest_only: bool = False) -> np.ndarray:
@@ -103,12 +95,15 @@ def _match(x: np.ndarray, y: np.ndarray, chosen: np.ndarray, result: np.ndarray)
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
+    at_once = max(1, MATCHED // x.shape[1] ** 2)
+
     def row(i):
-        columns = np.flatnonzero(chosen[i])
-        # one call for the whole row: each column's matrix is then a contiguous piece
-        costs = cdist(y[columns].reshape(-1, 2), x[i]).reshape(len(columns), -1, len(x[i]))
-        for j, cost in zip(columns, costs, strict=True):
-            result[i, j] = cost[linear_sum_assignment(cost)].mean()
+        every = np.flatnonzero(chosen[i])
+        for columns in np.array_split(every, -(-len(every) // at_once)):
+            # one call for many columns: each column's matrix is then a contiguous piece
+            costs = cdist(y[columns].reshape(-1, 2), x[i]).reshape(len(columns), -1, len(x[i]))
+            for j, cost in zip(columns, costs, strict=True):
+                result[i, j] = cost[linear_sum_assignment(cost)].mean()
 
     rows = np.flatnonzero(chosen.any(1))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -118,12 +113,9 @@ def _match(x: np.ndarray, y: np.ndarray, chosen: np.ndarray, result: np.ndarray)
 def _emd_bound(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     from scipy.spatial.distance import cdist
 
-    angles = np.pi * np.arange(DIRECTIONS) / DIRECTIONS
-    bound = np.zeros((len(x), len(y)))
-    for u in np.stack([np.cos(angles), np.sin(angles)], -1):
-        along = cdist(np.sort(x @ u), np.sort(y @ u), "cityblock") / x.shape[1]
-        np.maximum(bound, along, out=bound)
-    return bound
+    along = (sorted_projections(sets, DIRECTIONS).swapaxes(0, 1) for sets in (x, y))
+    bounds = [cdist(a, b, "cityblock") / x.shape[1] for a, b in zip(*along, strict=True)]
+    return np.max(bounds, axis=0)
 
 
 def mmd_cov_nna(gg, gr, rr) -> dict[str, float]:
@@ -137,27 +129,26 @@ def mmd_cov_nna(gg, gr, rr) -> dict[str, float]:
     gg, gr, rr = (np.array(distances, np.float64) for distances in (gg, gr, rr))
     np.fill_diagonal(gg, np.inf)
     np.fill_diagonal(rr, np.inf)
-    own = np.concatenate([gg.min(1), rr.min(1)])
-    other = np.concatenate([gr.min(1), gr.min(0)])
+    to_same = np.concatenate([gg.min(1), rr.min(1)])
+    to_other = np.concatenate([gr.min(1), gr.min(0)])
     return {
         "mmd": float(gr.min(0).mean()),
         "cov": len(np.unique(gr.argmin(1))) / gr.shape[1],
-        "nna": float(np.mean((own < other) + 0.5 * (own == other))),
+        "nna": float(np.mean((to_same < to_other) + 0.5 * (to_same == to_other))),
     }
 
 
-def compare_sets(samples, real_a, real_b, train=None, emd_sets: int = 500) -> dict[str, dict]:
+def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict]:
     """MMD, COV and 1-NNA of `samples` against `real_a`, beside their floors, under CD and EMD.
 
-    samples, real_a, real_b: f32[num_sets, N, 2], the latter two independent draws of real sets,
-    none of them trained on. For each of mmd_cd, cov_cd, nna_cd, mmd_emd, cov_emd, nna_emd
+    samples, real_a, real_b: f32[num_sets, N, 2], the latter two of real sets, none of them trained
+    on and no two alike (`different_real_sets`: twins would lower 1-NNA and COV).
+    For each of mmd_cd, cov_cd, nna_cd, mmd_emd, cov_emd, nna_emd
 
         value = number(samples, real_a)     floor = number(real_b, real_a)
 
     with `ratio` = value / floor for MMD (1: as good as real sets), None for the two shares. The EMD
-    is taken over the first `emd_sets` sets. With `train`, f32[T, M, 2], also "memorisation": the
-    median Chamfer distance of the samples to the nearest training set, its floor that of real_a;
-    a ratio well below 1 means copies. All entries are plain numbers, ready for JSON.
+    is taken over the first `emd_sets` sets. All entries are plain numbers, ready for JSON.
     Raises UserError when the shapes differ or a coordinate is not finite.
     """
     samples, real_a, real_b = (np.asarray(sets, np.float32) for sets in (samples, real_a, real_b))
@@ -180,12 +171,22 @@ def compare_sets(samples, real_a, real_b, train=None, emd_sets: int = 500) -> di
             with_ratio = name == "mmd"
             entry = _entry(value[name], floor[name], real, with_ratio)
             result[f"{name}_{suffix}"] = entry
-    if train is not None:
-        train = jnp.asarray(train, jnp.float32)
-        value, floor = (float(np.median(nearest(sets, train))) for sets in (samples, real_a))
-        result["memorisation"] = _entry(value, floor, samples, True)
-        result["memorisation"]["num_train"] = len(train)
     return result
+
+
+def different_real_sets(dataset: Dataset, key: jax.Array, at_most: int, num_points: int):
+    """Two groups of real sets (real_a, real_b), f32[B, num_points, 2], for `compare_sets`.
+
+    No image of `dataset` serves twice, so B is at most half as many as there are.
+    Raises UserError where there are fewer than 4 images.
+    """
+    available = dataset.num_sources
+    require(available >= 4, "images to compare with", available, "at least 4")
+    count = min(at_most, available // 2)
+    choose, draw = jax.random.split(key)
+    index = jax.random.permutation(choose, available)[: 2 * count]
+    real = np.asarray(draw_sets_from(dataset, draw, index, num_points))
+    return real[:count], real[count:]
 
 
 def _entry(value: float, floor: float, sets: np.ndarray, with_ratio: bool) -> dict:

@@ -1,25 +1,87 @@
-"""The settings of the student project that asked the question: a library for `configs/seed/`."""
+"""What each denoiser is trained and drawn with, where that is not what config.py says.
+
+A recipe is about the model and its training, and about how sets are drawn from it where the model
+needs that. Data, sizes of samples and samplers are the matter of each file in `configs/`.
+"""
 
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.errors import require_choice
 
-# What each of its denoisers adds to the settings below.
-MODELS = {
+# Both versions learn from batches of 250 points, each the history of the next. The first batch is
+# drawn without a history, as few were in training, and is thrown away.
+_BATCH_AFTER_BATCH = {
+    "train.max_history": 250, "sample.first_block": 250, "sample.growth": 1.0,
+    "sample.burn_in": 250,
+}  # fmt: skip
+# V1 without a history in some steps, so that it can begin. V2 in 70 % of them, and guided:
+# w = 0.7 of arXiv 2207.12598 is a scale of 1 + w.
+_ATTENTION_V1 = _BATCH_AFTER_BATCH | {"train.history_drop": 0.1}
+_ATTENTION_V2 = _BATCH_AFTER_BATCH | {"train.history_drop": 0.7, "sample.guidance_scale": 1.7}
+
+# Training takes minutes on two CPU cores.
+RECIPES = {
+    "fourier_mlp": {},
+    # Blocks of 50 steps take turns at sets of 32, 128, 512 and 2,048 points.
+    "set_transformer": {
+        "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 16,
+        "train.steps": 12_000, "train.num_sets": 128, "train.num_points": 32,
+        "train.max_points": 2048, "train.block": 50, "train.learning_rate": 2e-3,
+    },
+    # Strokes are thin: twice the frequency of the default, and half as many blurred points.
+    "history": {
+        "model.scale": 24.0, "model.max_period": 200.0,
+        "train.steps": 20_000, "train.num_sets": 32, "train.num_points": 64,
+        "train.learning_rate": 2e-3,
+    },
+    "set_latent": {
+        "model.scale": 24.0, "model.max_period": 200.0,
+        "train.steps": 18_000, "train.num_sets": 64, "train.num_points": 64,
+        "train.learning_rate": 2e-3, "train.history_drop": 0.0,
+        "train.min_history": 64, "train.max_history": 64,
+    },
+    # The student project's models, in the same conditions.
+    "seq2seq": {"train.steps": 600, "train.num_sets": 16, "train.num_points": 256},
+    "attention_v1": _ATTENTION_V1 | {
+        "train.steps": 10_000, "train.num_sets": 16, "train.num_points": 64,
+    },
+    "attention_v2": _ATTENTION_V2 | {
+        "train.steps": 10_000, "train.num_sets": 16, "train.num_points": 64,
+    },
+}  # fmt: skip
+
+
+def recipe(model: str) -> dict:
+    """{option: value} of `model`, its name among them. Raises UserError for an unknown one."""
+    require_choice("config.model.name", model, RECIPES)
+    return {"model.name": model} | RECIPES[model]
+
+
+# ---------------------------------------------------------------- the student project's own
+
+# What each of its denoisers adds to the settings of `seed_config`.
+SEED_RECIPES = {
     "fourier_mlp": {},
     # One list of 50 points a sequence: a batch is 5 of them.
-    "seq2seq": {"train.num_sets": 5, "train.num_points": 50, "train.shards": 1,
-                "train.steps": 3_000, "sample.num_points": 250},
+    "seq2seq": {
+        "train.num_sets": 5, "train.num_points": 50, "train.shards": 1, "train.steps": 3_000,
+        "sample.num_points": 250,
+    },
     # Batches of 250 as 10 noise levels of 25 points: every level reads the whole history.
-    "attention_v1": {"train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25,
-                     "train.max_history": 250, "train.history_drop": 0.0},
-    # 70 % of the steps without a history; w = 0.7 of arXiv 2207.12598 is a scale of 1 + w.
-    "attention_v2": {"train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25,
-                     "train.max_history": 250, "train.history_drop": 0.7,
-                     "sample.guidance_scale": 1.7},
+    "attention_v1": _ATTENTION_V1 | {
+        "train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25,
+    },
+    "attention_v2": _ATTENTION_V2 | {
+        "train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25,
+    },
 }  # fmt: skip
 
 
 def seed_config(name: str, model: str):
-    """The seed's diffusion, optimizer and sampling; 128 hidden units where it had 128 or 800."""
+    """The diffusion, optimizer and sampling of the student project that asked the question.
+
+    With 128 hidden units where it had 128 or 800. Raises UserError for a model that it had not.
+    """
+    require_choice("config.model.name", model, SEED_RECIPES)
     config = default_config()
     config.name = f"seed_{name}_{model}"
     config.model.name = model
@@ -43,8 +105,5 @@ def seed_config(name: str, model: str):
     config.sample.num_steps = 250
     config.sample.num_sets = 2
     config.sample.num_points = 3000
-    # Batches of 250, each the history of the next.
-    config.sample.first_block = 250
-    config.sample.growth = 1.0
-    config.update_from_flattened_dict(MODELS.get(model, {}))
+    config.update_from_flattened_dict(SEED_RECIPES[model])
     return config

@@ -1,9 +1,9 @@
-"""What `main.py` does: train, sample and evaluate in a working directory."""
+"""What `main.py` does: train, sample, evaluate and complete in a working directory."""
 
 import json
 import logging
 import platform
-import signal
+import re
 import sys
 import time
 from pathlib import Path
@@ -11,219 +11,224 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__, experiment, generation
+from tiny_diffusion_jax import __version__
+from tiny_diffusion_jax.checks import check, check_measured, check_sample
 from tiny_diffusion_jax.data.points import load_points
-from tiny_diffusion_jax.diffusion import schedules
-from tiny_diffusion_jax.errors import UserError, require
-from tiny_diffusion_jax.experiment import Experiment, TrainingDiverged
-from tiny_diffusion_jax.figures import sets as set_plots
-from tiny_diffusion_jax.run import checkpoints, report, workdir
+from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
+from tiny_diffusion_jax.figures.sets import save_sets
+from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.run import report, tensorboard, workdir
+from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
+from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.load import load
+from tiny_diffusion_jax.run.signals import Interrupted, Signals
+from tiny_diffusion_jax.training.loop import TrainingDiverged
 
 log = logging.getLogger("tiny_diffusion_jax")
 
 LOG_SECONDS = 10.0  # between lines on the progress of training, where there is no terminal
 
 
-class Interrupted(Exception):
-    """Ctrl-C or SIGTERM arrived; `exit_code` is 128 + the signal's number, as shells have it."""
-
-    def __init__(self, message: str, signal_number: int):
-        super().__init__(message)
-        self.exit_code = 128 + signal_number
-
-
 class SamplesDiverged(RuntimeError):
-    """Some points drawn are not finite numbers."""
+    """Some points drawn, or numbers made of them, are not finite."""
 
     exit_code = 1
 
 
-class Signals:
-    """Remembers Ctrl-C and SIGTERM while training, which ends after the block it is in.
+# ---------------------------------------------------------------- the modes
 
-    A second one is not waited with: it goes where it went before.
+
+def train_run(config, path: str) -> None:
+    """Trains, or goes on training, then draws samples and evaluates them."""
+    began = time.perf_counter()
+    check_measured(config)
+    set_up(config)
+    experiment = build(config)
+    with workdir.open_to_train(path, config, experiment.dataset) as folder:
+        with open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
+            state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+            announce(experiment)
+            start_seconds = time.perf_counter() - began
+            state = _train(experiment, state, saved, folder)
+        _finish(experiment, folder, state.ema, start_seconds)
+
+
+def sample_run(config, path: str) -> None:
+    """Draws from the newest checkpoint: samples.npy, trajectory.npy and the pictures."""
+    check(config)
+    check_sample(config, config.sample)
+    experiment, folder, params = _open(config, path)
+    samples = _draw(experiment, folder, params)
+    report.pictures(Evidence(experiment, params, samples), folder)
+    log.info("wrote %s", folder / "samples.npy")
+
+
+def evaluate_run(config, path: str) -> None:
+    """Draws from the newest checkpoint and measures: as the end of `train_run`."""
+    began = time.perf_counter()
+    check_measured(config)
+    experiment, folder, params = _open(config, path)
+    _finish(experiment, folder, params, time.perf_counter() - began)
+
+
+def complete_run(config, path: str, table: str) -> None:
+    """Draws sets that begin with the points of `table`, in the data's own units.
+
+    Writes completed.npy and completed.png.
     """
-
-    def __enter__(self):
-        self.received = 0
-        self._previous = {
-            s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def _receive(self, number, frame):
-        self.received = number
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *_):
-        self._restore()
+    check(config)
+    try:
+        given = load_points(table)
+        check_sample(config, config.sample, given=given)
+    except UserError as error:
+        message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
+        raise UserError(message) from error
+    experiment, folder, params = _open(config, path)
+    sets = _draw(experiment, folder, params, "completed.npy", given)
+    with atomic(folder / "completed.png") as file:
+        title = f"{experiment.dataset.title}: completed from {len(given)} points"
+        save_sets(file, sets, title, experiment.dataset.notice, given=len(given))
+    log.info("wrote %s", folder / "completed.npy")
 
 
-def prepare(config) -> Experiment:
-    """The experiment of `config`. Touches no file: a bad config leaves no trace."""
+# ---------------------------------------------------------------- start
+
+
+def set_up(config) -> None:
+    """What a process needs before the first array. Touches no file: a bad config leaves no trace.
+
+    Raises UserError without a device or a package that is asked for.
+    """
     if config.compilation_cache:
         folder = Path(config.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
         # Small programs count here: by default those that compile in under 1 s are not kept.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if config.log.tensorboard:
-        report.import_tensorboard()
+        tensorboard.require_package()
     try:
         jax.devices()
     except RuntimeError as error:
         raise UserError(f"JAX finds no device to run on: {_first_line(error)}") from error
-    return experiment.build(config)
 
 
-def announce(setup: Experiment) -> None:
+def _open(config, path: str) -> tuple[Experiment, Path, dict]:
+    """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint."""
+    workdir.check_writable(path)
+    set_up(config)
+    experiment, params = load(path, config)
+    announce(experiment)
+    return experiment, Path(path).expanduser(), params
+
+
+def announce(experiment: Experiment) -> None:
     """Logs what was decided about data, device and schedule."""
-    dataset, device = setup.dataset, jax.devices()[0]
+    dataset, device = experiment.dataset, jax.devices()[0]
     source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
     log.info("data: %s%s", dataset.title, source)
-    if dataset.notice:
-        log.warning("!!! %s", dataset.notice)
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
-    snr = setup.process.schedule.terminal_snr
-    log.info("schedule: %s, terminal SNR %.2g", setup.config.schedule.name, snr)
-    if snr > schedules.TERMINAL_SNR_WARNING:
+    snr = experiment.process.schedule.terminal_snr
+    log.info("schedule: %s, terminal SNR %.2g", experiment.config.schedule.name, snr)
+    if snr > TERMINAL_SNR_WARNING:
         log.warning(
             "warning: terminal SNR above %g: the last noise level still shows the data, and "
-            "samples will be fuzzy; use more levels or more noise", schedules.TERMINAL_SNR_WARNING,
+            "samples will be fuzzy; use more levels or more noise", TERMINAL_SNR_WARNING,
         )
 
 
-def train(config, path: str) -> None:
-    """Trains, or goes on training, then draws samples and evaluates them."""
-    began = time.perf_counter()
-    _check_measured(config)
-    setup = prepare(config)
-    with workdir.open_to_train(path, config, setup.dataset) as folder:
-        with checkpoints.open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
-            like = jax.eval_shape(lambda: experiment.init(setup))
-            state = checkpoints.restore_latest(saved, like)
-            announce(setup)
-            start_seconds = time.perf_counter() - began
-            state = _train(setup, state, saved, folder)
-        _finish(setup, folder, state.ema, start_seconds)
+# ---------------------------------------------------------------- training
 
 
-def _train(setup: Experiment, state, saved, folder: Path):
+def _train(experiment: Experiment, state, saved, folder: Path):
     """The training loop with its files: from `state` (None: the start) to the final state."""
-    config, rows = setup.config.train, folder / "metrics.jsonl"
-    last_saved = 0 if state is None else int(state.step)
-    workdir.rewind_rows(rows, last_saved)
-    if last_saved == config.steps:
-        log.info("trained already, to step %d", last_saved)
+    config, rows = experiment.config.train, folder / "metrics.jsonl"
+    start = 0 if state is None else int(state.step)
+    workdir.rewind_rows(rows, start)
+    if start == config.steps:
+        log.info("trained already, to step %d", start)
         return state
-    if last_saved:
-        log.info("going on from step %d of %d", last_saved, config.steps)
-    writer = report.tensorboard_writer(folder) if setup.config.log.tensorboard else None
+    if start:
+        log.info("going on from step %d of %d", start, config.steps)
     terminal = sys.stderr.isatty()
-    last_line = time.perf_counter()
+    with Signals() as signals, Diary(experiment.config, folder, start, not terminal) as diary:
 
-    def on_block(state, row) -> bool:
-        nonlocal last_saved, last_line
-        file.write(json.dumps(row) + "\n")
-        file.flush()
-        if writer is not None:
-            report.write_tensorboard(writer, row)
-        step, now = row["step"], time.perf_counter()
-        if "compile_seconds" in row:
-            log.info("compiled the training step in %.1f s", row["compile_seconds"])
-        if not terminal and (now - last_line > LOG_SECONDS or step == config.steps):
-            last_line = now
-            log.info("step %d of %d: loss %.4f, %.0f steps/s", step, config.steps, row["loss"],
-                     row["steps_per_second"])
-        due = step - last_saved >= config.checkpoint_every
-        if due or signals.received or step == config.steps:
-            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-                raise TrainingDiverged(f"weights are not finite at step {step}")
-            checkpoints.save(saved, state)
-            last_saved = step
-        return bool(signals.received)
+        def on_block(state, row) -> bool:
+            diary.write(row)
+            step = row["step"]
+            due = step - diary.last_saved >= config.checkpoint_every
+            if due or signals.received or step == config.steps:
+                if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+                    raise TrainingDiverged(f"weights are not finite at step {step}")
+                save(saved, state)
+                diary.last_saved = step
+            return bool(signals.received)
 
-    with Signals() as signals, rows.open("a") as file:
         try:
-            state = experiment.train(setup, state, on_block, progress=terminal)
+            state = train(experiment, state, on_block, progress=terminal)
         except TrainingDiverged as error:
-            kept = f"the checkpoint of step {last_saved}" if last_saved else "no checkpoint yet"
+            last = diary.last_saved
+            kept = f"the checkpoint of step {last}" if last else "no checkpoint yet"
             raise TrainingDiverged(
                 f"{error}: training stopped; last good state: {kept}, in {folder}; a lower "
                 "config.train.learning_rate often helps"
             ) from error
-        finally:
-            if writer is not None:
-                writer.close()
     if signals.received:
         raise Interrupted(
-            f"interrupted: step {last_saved} of {config.steps} is saved in {folder}; the same "
-            "command goes on from there", signals.received,
+            f"interrupted: step {diary.last_saved} of {config.steps} is saved in {folder}; the "
+            "same command goes on from there", signals.received,
         )
     return state
 
 
-def restore(config, path: str) -> tuple[Experiment, Path, dict]:
-    """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint."""
-    setup = prepare(config)
-    folder = workdir.open_to_read(path, config, setup.dataset)
-    with checkpoints.open_checkpoints(folder / "checkpoints") as saved:
-        state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: experiment.init(setup)))
-    if state is None:
-        raise UserError(f"--workdir = {path!r}: holds no checkpoint yet; train first, --mode=train")
-    announce(setup)
-    log.info("restored step %d", int(state.step))
-    return setup, folder, state.ema
+class Diary:
+    """What is written of each block: a row of metrics.jsonl, TensorBoard, and lines of the log."""
+
+    def __init__(self, config, folder: Path, start: int, say_more: bool):
+        self.steps, self.last_saved, self.say_more = config.train.steps, start, say_more
+        self.writer = tensorboard.open_writer(folder) if config.log.tensorboard else None
+        self.file = (folder / "metrics.jsonl").open("a")
+        self.last_line = time.perf_counter()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def write(self, row: dict) -> None:
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        if self.writer is not None:
+            tensorboard.write(self.writer, row)
+        if "compile_seconds" in row:
+            log.info("compiled the training step in %.1f s", row["compile_seconds"])
+        now, step = time.perf_counter(), row["step"]
+        if self.say_more and (now - self.last_line > LOG_SECONDS or step == self.steps):
+            self.last_line = now
+            log.info("step %d of %d: loss %.4f, %.0f steps/s", step, self.steps, row["loss"],
+                     row["steps_per_second"])
 
 
-def sample(config, path: str) -> None:
-    """Draws from the newest checkpoint: samples.npy, trajectory.npy and the pictures."""
-    setup, folder, params = restore(config, path)
-    samples = _draw(setup, folder, params)
-    report.pictures(setup, folder, params, samples)
-    log.info("wrote %s", folder / "samples.npy")
+def training_seconds(rows: list[dict]) -> dict:
+    """{"compile", "train"}: seconds in all, over the interruptions, from rows of metrics.jsonl."""
+    train, previous = 0.0, 0
+    for row in rows:
+        train += (row["step"] - previous) / row["steps_per_second"]
+        previous = row["step"]
+    return {"compile": sum(row.get("compile_seconds", 0.0) for row in rows), "train": train}
 
 
-def complete(config, path: str, table: str) -> None:
-    """Draws sets that begin with the points of `table`, in the data's own units.
-
-    Writes completed.npy and completed.png.
-    """
-    try:
-        given = load_points(table)
-    except UserError as error:
-        raise UserError(str(error).replace("config.data.path", "--points")) from error
-    generation.check_given(experiment.make_model(config), given, config.sample.num_points)
-    setup, folder, params = restore(config, path)
-    sets = _draw(setup, folder, params, "completed.npy", given)
-    with workdir.atomic(folder / "completed.png") as path:
-        title = f"{setup.dataset.title}: completed from {len(given)} points"
-        set_plots.save_sets(path, sets, title, setup.dataset.notice, given=len(given))
-    log.info("wrote %s", folder / "completed.npy")
-
-
-def evaluate(config, path: str) -> None:
-    """Draws from the newest checkpoint and measures: as the end of `train`."""
-    began = time.perf_counter()
-    _check_measured(config)
-    setup, folder, params = restore(config, path)
-    _finish(setup, folder, params, time.perf_counter() - began)
-
-
-def _check_measured(config) -> None:
-    """Raises UserError for samples that can be drawn but not compared with real ones."""
-    count = config.sample.num_sets
-    require(config.data.name != "mnist_sets" or count >= 2, "config.sample.num_sets", count,
-            "at least 2, to be compared with real sets; --mode=sample draws any number")
+# ---------------------------------------------------------------- samples and measures
 
 
 def _draw(
-    setup: Experiment, folder: Path, params, name: str = "samples.npy", given=None
+    experiment: Experiment, folder: Path, params, name: str = "samples.npy", given=None
 ) -> np.ndarray:
-    samples = experiment.sample(setup, params, progress=sys.stderr.isatty(), given=given)
+    samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
     bad = int((~np.isfinite(samples).all(-1)).sum())
     if bad:
         raise SamplesDiverged(
@@ -234,46 +239,57 @@ def _draw(
     return samples
 
 
-def _finish(setup: Experiment, folder: Path, params, start_seconds: float) -> None:
+def _finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
     """Samples, metrics and pictures, with the wall time of each."""
     rows = workdir.read_rows(folder / "metrics.jsonl")
     times = {"start": start_seconds} | training_seconds(rows)
     began = time.perf_counter()
-    samples = _draw(setup, folder, params)
+    samples = _draw(experiment, folder, params)
     times["sample"] = time.perf_counter() - began
     began = time.perf_counter()
-    metrics = report.evaluate(setup, params, samples)
+    evidence = Evidence(experiment, params, samples)
+    metrics = report.evaluate(evidence)
+    _require_finite(metrics)
     times["evaluate"] = time.perf_counter() - began
     began = time.perf_counter()
-    report.pictures(setup, folder, params, samples)
+    report.pictures(evidence, folder)
     times["pictures"] = time.perf_counter() - began
-    device = jax.devices()[0]
-    workdir.write_json(folder / "metrics.json", {
-        "name": setup.config.name,
-        "data": setup.dataset.title,
-        "data_source": setup.dataset.source,
-        "notice": setup.dataset.notice,
+    workdir.write_json(folder / "metrics.json", _description(experiment, params) | {
         "metrics": metrics,
-        "sample": setup.config.sample.to_dict(),
-        "parameters": sum(p.size for p in jax.tree.leaves(params)),
-        "terminal_snr": setup.process.schedule.terminal_snr,
         "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
-        "device": f"{device.platform} {device.device_kind}",
-        "versions": {"python": platform.python_version(), "jax": jax.__version__,
-                     "numpy": np.__version__, "tiny_diffusion_jax": __version__},
-    })
+    })  # fmt: skip
     for line in report.lines(metrics):
         log.info("%s", line)
     log.info("wrote %s", folder)
 
 
-def training_seconds(rows: list[dict]) -> dict:
-    """{"compile", "train"}: seconds in all, over the interruptions, from rows of metrics.jsonl."""
-    train, previous = 0.0, 0
-    for row in rows:
-        train += (row["step"] - previous) / row["steps_per_second"]
-        previous = row["step"]
-    return {"compile": sum(row.get("compile_seconds", 0.0) for row in rows), "train": train}
+def _require_finite(metrics: dict) -> None:
+    """Raises SamplesDiverged for a number that is none, so that metrics.json never has one."""
+    for name, metric in metrics.items():
+        try:
+            json.dumps(metric, allow_nan=False)
+        except ValueError as error:
+            raise SamplesDiverged(
+                f"{name} is not a finite number, so metrics.json was not written; samples.npy was; "
+                "do all points coincide?"
+            ) from error
+
+
+def _description(experiment: Experiment, params) -> dict:
+    """What was measured, by what and on what."""
+    config, dataset, device = experiment.config, experiment.dataset, jax.devices()[0]
+    return {
+        "name": config.name,
+        "data": dataset.title,
+        "data_source": dataset.source,
+        "notice": dataset.notice,
+        "sample": config.sample.to_dict(),
+        "parameters": sum(p.size for p in jax.tree.leaves(params)),
+        "terminal_snr": experiment.process.schedule.terminal_snr,
+        "device": f"{device.platform} {device.device_kind}",
+        "versions": {"python": platform.python_version(), "jax": jax.__version__,
+                     "numpy": np.__version__, "tiny_diffusion_jax": __version__},
+    }
 
 
 def _first_line(error: Exception) -> str:

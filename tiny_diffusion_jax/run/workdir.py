@@ -7,8 +7,11 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from ml_collections import ConfigDict
 
+from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.files import PART, atomic
 
 # What a trained model depends on. The other parts of a config may change from call to call.
 MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
@@ -17,21 +20,7 @@ FREE_FIELDS = {
     "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
 }
 OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy")
-PART = ".part-"  # how the names of files begin that are still being written
 MAX_DIFFERENCES = 6  # named in a message
-
-
-@contextlib.contextmanager
-def atomic(path: Path):
-    """A temporary path in the same folder; becomes `path` if the block ends without an error."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix=path.suffix)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value) -> None:
@@ -68,20 +57,81 @@ def rewind_rows(path: Path, last_step: int) -> None:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+def shapes_the_model(field: str) -> bool:
+    """Whether a trained model depends on the option `field`, as "train.steps"."""
+    return field.partition(".")[0] in MODEL_PARTS and field not in FREE_FIELDS
+
+
+def read_config(path: str) -> ConfigDict:
+    """The config of the run in `path`, as default_config() gives one.
+
+    Raises UserError where there is no run, and where its config.json is damaged or has other
+    options than there are: those of another version are named, and never guessed.
+    """
+    with _refusing(path):
+        stored = _read_description(_folder_of_run(path))
+    del stored["dataset"]
+    if strange := strange_fields(stored):
+        raise UserError(
+            f"{Path(path) / 'config.json'}: was written by another version of this program: "
+            f"{strange}; name the config of the run, --config=FILE"
+        )
+    config = default_config()
+    config.update(stored)
+    return config
+
+
+def strange_fields(config: dict) -> str:
+    """How the options in `config` differ from those that there are, in words; "" if they do not."""
+    theirs, ours = flatten(config), flatten(default_config())
+    kinds = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
+    wrong = [f"{field} = {value!r}" for field, value in theirs.items()
+             if field in ours and type(value) not in kinds[type(ours[field])]]
+    parts = {
+        "it has": sorted(theirs.keys() - ours.keys()),
+        "it lacks": sorted(ours.keys() - theirs.keys()),
+        "of another type are": wrong,
+    }
+    return "; ".join(f"{words} {_shortened(fields)}" for words, fields in parts.items() if fields)
+
+
 def open_to_read(path: str, config, dataset) -> Path:
     """The folder of an earlier run of `config`.
 
-    Raises UserError where there is none, where it is of another config or other data, and where
-    it cannot be written.
+    Raises UserError where there is none, and where it is of another config or other data.
     """
     with _refusing(path):
-        folder = Path(path).expanduser()
-        if not (folder / "config.json").exists():
-            raise UserError(f"--workdir = {path!r}: holds no run; train one first, --mode=train")
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        folder = _folder_of_run(path)
         _check_same(path, folder, config, dataset)
     return folder
+
+
+def check_writable(path: str) -> None:
+    """Raises UserError unless `path` is the folder of a run that files can be written to."""
+    with _refusing(path), tempfile.TemporaryFile(dir=_folder_of_run(path)):
+        pass
+
+
+def _folder_of_run(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").exists():
+        raise UserError(f"--workdir = {path!r}: holds no run; train one first, --mode=train")
+    return folder
+
+
+def _read_description(folder: Path) -> dict:
+    """What config.json holds: a config, and under "dataset" what its data turned out to be."""
+    file = folder / "config.json"
+    try:
+        stored = json.loads(file.read_text())
+        if not isinstance(stored, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise UserError(
+            f"{file}: must be the config that this program wrote, but is damaged ({error}); "
+            "use another --workdir"
+        ) from error
+    return {"dataset": None} | stored
 
 
 @contextlib.contextmanager
@@ -161,25 +211,20 @@ def _locked(path: str, folder: Path):
 
 def _check_same(path: str, folder: Path, config, dataset) -> None:
     """Raises UserError unless the run in `folder` is of the same model and the same data."""
-    stored = folder / "config.json"
-    try:
-        theirs = json.loads(stored.read_text())
-        if not isinstance(theirs, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise UserError(
-            f"{stored}: must be the config that this program wrote, but is damaged ({error}); "
-            "use another --workdir"
-        ) from error
+    theirs = _read_description(folder)
+    found = theirs.pop("dataset")
     changes = differences(_model_fields(theirs), _model_fields(config.to_dict()))
-    changes = changes or _data_differences(theirs.get("dataset"), describe(dataset))
+    changes = changes or _data_differences(found, describe(dataset))
     if changes:
-        more = len(changes) - MAX_DIFFERENCES
         raise UserError(
             f"--workdir = {path!r}: holds a run of another config or other data; use another "
-            "--workdir, or delete it. It differs in " + ", ".join(changes[:MAX_DIFFERENCES])
-            + (f" and {more} more" if more > 0 else "")
+            f"--workdir, or delete it. It differs in {_shortened(changes)}"
         )
+
+
+def _shortened(names: list[str]) -> str:
+    more = len(names) - MAX_DIFFERENCES
+    return ", ".join(names[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
 
 
 def differences(theirs: dict, ours: dict) -> list[str]:
@@ -204,10 +249,4 @@ def _data_differences(theirs, ours: dict) -> list[str]:
 
 def _model_fields(config: dict) -> dict:
     """{"train.steps": 8000, ...} of what a trained model depends on."""
-    fields = {}
-    for part in MODEL_PARTS & config.keys():
-        value = config[part]
-        nested = value.items() if isinstance(value, dict) else [(None, value)]
-        for name, entry in nested:
-            fields[part if name is None else f"{part}.{name}"] = entry
-    return {name: entry for name, entry in fields.items() if name not in FREE_FIELDS}
+    return {field: value for field, value in flatten(config).items() if shapes_the_model(field)}

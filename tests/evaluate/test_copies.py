@@ -1,0 +1,120 @@
+"""A generator that redraws training images must be caught; new images must not be."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax import data
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import draw_sets_from
+from tiny_diffusion_jax.data.mnist_sets import from_images
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.evaluate import copies
+
+N = 64
+
+
+def strokes(seed, count):
+    """Images u8[count, 12, 12] of a random walk each: no two alike."""
+    rng = np.random.default_rng(seed)
+    images = np.zeros((count, 12, 12), np.uint8)
+    for image in images:
+        place = rng.integers(3, 9, 2)
+        for _ in range(40):
+            place = np.clip(place + rng.integers(-1, 2, 2), 0, 11)
+            image[tuple(place)] = rng.integers(100, 256)
+    return images
+
+
+@pytest.fixture(scope="module")
+def dataset():
+    train, heldout = (
+        from_images(strokes(seed, count), np.zeros(count), 1.0, True, normalize=False)
+        for seed, count in ((0, 600), (1, 400))
+    )
+    return train.replace(heldout=heldout)
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """Sets of 200 images that are neither trained on nor held out."""
+    new = from_images(strokes(2, 200), np.zeros(200), 1.0, True, normalize=False)
+    return copies.one_set_each(new, jax.random.key(3), 200, N)
+
+
+def test_a_generator_that_draws_new_images_is_not_flagged(dataset, fresh):
+    result = copies.compare(dataset, jax.random.key(0), fresh)
+    assert not result["flagged"] and result["verdict"].startswith("no more")
+    assert result["value"] == pytest.approx(result["floor"], abs=4 * result["value_se"])
+    assert result["floor"] == pytest.approx(4 / 401) and 0.001 < result["value_se"] < 0.02
+    assert result["ceiling"] > 0.5
+    assert [result[f"num_{name}"] for name in ("sets", "points", "train", "heldout")] == [
+        200, 64, 600, 400]  # fmt: skip
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_a_generator_that_copies_one_set_in_ten_is_flagged(dataset, fresh):
+    redrawn = copies.one_set_each(dataset, jax.random.key(4), 20, N)
+    result = copies.compare(dataset, jax.random.key(0), np.concatenate([redrawn, fresh[20:]]))
+    assert result["flagged"] and result["verdict"].startswith("COPIES")
+    assert 0.05 < result["value"] < 0.12 and result["p_value"] < 1e-3
+
+
+def test_a_generator_that_knows_one_training_set_by_heart_is_flagged(dataset, fresh):
+    copied = copies.one_set_each(dataset, jax.random.key(5), 1, N).repeat(100, 0)
+    spread = np.concatenate([copied + 0.05, fresh[:100]])
+    result = copies.compare(dataset, jax.random.key(0), spread)
+    assert result["flagged"] and result["value"] > 0.45
+
+
+def test_on_the_bundled_digits():
+    """200 test images are held out, 97 are new; a third of these copies show."""
+    config = default_config().data
+    config.update(name="mnist_sets", jitter="uniform", source="digits")
+    digits = data.build(config)
+    order = np.random.default_rng(0).permutation(digits.heldout.num_sources)
+    images, labels = (np.asarray(array)[order] for array in digits.heldout.draw.args[1:3])
+    half = from_images(images[:200], labels[:200], 1.0, True, normalize=False)
+    new = draw_sets_from(digits.heldout, jax.random.key(0), order[200:], 1_000)
+    redrawn = copies.one_set_each(digits, jax.random.key(1), 97, 1_000)[:40]
+    for sets, flagged in ((new, False), (np.concatenate([redrawn, new[40:]]), True)):
+        result = copies.compare(digits.replace(heldout=half), jax.random.key(2), sets)
+        assert result["num_train"] == 1500 and result["flagged"] is flagged, result
+
+
+def test_scores_equal_loops_over_images_in_parts(monkeypatch, dataset):
+    monkeypatch.setattr(copies, "CHUNK", 7)
+    images, sets = dataset.images[:14], copies.one_set_each(dataset, jax.random.key(6), 5, N)
+    log_density, expected = copies.log_densities(images)
+    found = copies.scores(images, sets)
+    for points, score in zip(sets, found, strict=True):
+        column, row = np.floor(points[:, 0]).astype(int), 11 - np.floor(points[:, 1]).astype(int)
+        values = log_density[:, 12 * row + column].mean(1)
+        first, *rest = np.sort(values)[::-1]
+        wanted = first - np.mean(rest[:5]) + first - expected[values.argmax()]
+        assert score == pytest.approx(wanted, abs=1e-4)
+
+
+def test_densities_are_the_images_lightly_blurred():
+    images = np.zeros((1, 5, 5), np.uint8)
+    images[0, 2, 2] = 200
+    log_density, expected = copies.log_densities(jnp.asarray(images))
+    density = np.exp(log_density[0]).reshape(5, 5)
+    assert density.sum() == pytest.approx(1, abs=1e-5) and density[2, 2] > 0.95
+    assert density[0, 0] == pytest.approx(copies.BACKGROUND / 25, rel=1e-3)
+    assert expected[0] == pytest.approx(np.log(density[2, 2]), rel=1e-5)
+
+
+def test_points_outside_of_the_picture_count_at_its_edge():
+    count = copies.pixel_counts(np.array([[[-5.0, 9.0], [0.5, 2.5], [3.5, 0.5], [99, -1]]]), 3, 4)
+    assert count.reshape(3, 4).tolist() == [[0.5, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0.5]]
+
+
+def test_bad_input_is_one_line(dataset):
+    with pytest.raises(UserError, match="held-out images = 0: must be at least 1"):
+        copies.compare(dataset.replace(heldout=None), jax.random.key(0), np.zeros((2, 3, 2)))
+    with pytest.raises(UserError, match="sets: points that are not finite = 1"):
+        copies.compare(dataset, jax.random.key(0), np.array([[[0, np.nan]]]))

@@ -1,0 +1,110 @@
+"""Likelihood of points that are new to the model, and the picture of its density."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from tiny_diffusion_jax.data.base import make_dataset, single_density
+from tiny_diffusion_jax.evaluate import likelihood
+
+EXTENT = (-4.0, 4.0, -5.0, 3.0)
+
+
+def normal(key, num):
+    return 0.5 * jax.random.normal(key, (num, 2))
+
+
+def log_normal(points):
+    return -0.5 * jnp.sum((points / 0.5) ** 2, -1) - np.log(2 * np.pi * 0.25)
+
+
+def counting(calls):
+    def log_prob(points):
+        calls.append(points.shape)
+        return np.asarray(log_normal(points))
+
+    return log_prob
+
+
+GAUSSIAN = make_dataset(
+    single_density(Partial(normal)), normalize=False, log_prob=Partial(log_normal)
+)
+
+
+def test_a_model_that_is_the_density_itself_has_its_negative_entropy():
+    calls = []
+    entry = likelihood.compare(GAUSSIAN, counting(calls), jax.random.key(0), 4_000)
+    assert entry["value"] == pytest.approx(entry["floor"], abs=1e-5)
+    expected = -1 - np.log(2 * np.pi * 0.25)
+    assert entry["value"] == pytest.approx(expected, abs=4 * entry["value_se"])
+    assert entry["value_se"] == pytest.approx(1 / np.sqrt(4_000), rel=0.1)
+    assert entry["points"] == "fresh draws of the data" and calls == [(4_000, 2)]
+    shifted = likelihood.compare(
+        GAUSSIAN, lambda points: np.asarray(log_normal(points - 0.5)), jax.random.key(0), 4_000
+    )
+    assert shifted["value"] < shifted["floor"] - 0.5
+
+
+def test_rows_of_a_table_are_the_ones_held_out_each_once():
+    rows, held = (np.asarray(normal(jax.random.key(seed), 30)) for seed in (1, 2))
+    table = GAUSSIAN.replace(rows=jnp.asarray(rows), log_prob=None)
+    of_training = likelihood.compare(table, counting([]), jax.random.key(0), 2_000)
+    assert of_training["points"] == "rows that were trained on"
+    assert of_training["num_points"] == 30 and of_training["floor"] is None
+    assert of_training["value"] == pytest.approx(float(log_normal(rows).mean()), rel=1e-5)
+    split = table.replace(heldout=GAUSSIAN.replace(rows=jnp.asarray(held)))
+    entry = likelihood.compare(split, counting([]), jax.random.key(0), 20)
+    assert entry["points"] == "rows held out from training" and entry["num_points"] == 20
+    assert entry["value"] == pytest.approx(float(log_normal(held[:20]).mean()), rel=1e-5)
+
+
+def test_points_are_asked_for_in_blocks_of_one_size():
+    calls, points = [], np.asarray(normal(jax.random.key(3), 25))
+    found = likelihood.in_blocks(counting(calls), points, 10)
+    assert calls == [(10, 2)] * 3
+    np.testing.assert_allclose(found, log_normal(points), rtol=1e-6)
+
+
+def full_picture(size):
+    left, right, bottom, top = EXTENT
+    x = (np.arange(size) + 0.5) / size * (right - left) + left
+    y = (np.arange(size) + 0.5) / size * (top - bottom) + bottom
+    return np.asarray(log_normal(np.stack(np.meshgrid(x, y), -1)))
+
+
+def test_the_picture_agrees_with_that_of_every_pixel_where_there_is_mass():
+    """Of 100,000 samples: all but 1 % of the mass, and exactly there, in a fifth of the pixels."""
+    calls, size = [], 80
+    samples = np.asarray(normal(jax.random.key(4), 100_000))
+    found = likelihood.picture(counting(calls), EXTENT, size, samples, 100)
+    full, known = full_picture(size), np.isfinite(found)
+    np.testing.assert_allclose(found[known], full[known], rtol=1e-5, atol=1e-5)
+    assert np.exp(full)[~known].sum() < 0.01 * np.exp(full).sum()
+    assert np.exp(full)[~known].max() < 0.02 * np.exp(full).max()
+    assert np.exp(found).sum() * 0.1**2 == pytest.approx(1, abs=0.01)
+    assert sum(shape[0] for shape in calls) < size**2 / 5
+
+
+def test_a_faint_half_beside_a_dense_one_is_not_left_out():
+    """Half of the points in one pixel, half of them all over: by height the second would go."""
+    rng = np.random.default_rng(0)
+    points = np.concatenate([np.zeros((50_000, 2)), rng.uniform((-4, -5), (4, 3), (50_000, 2))])
+    assert likelihood.occupied(EXTENT, 40, points).mean() > 0.97
+
+
+def test_few_points_reach_farther():
+    points = np.random.default_rng(0).uniform((-4, -5), (4, 3), (100, 2))
+    assert likelihood.occupied(EXTENT, 160, points).mean() > 0.9  # no holes between 100 points
+    one = likelihood.occupied(EXTENT, 160, np.tile(points[:1], (100_000, 1)))
+    assert one.sum() == 9
+    row, column = np.argwhere(one).mean(0)  # the pixel of the point
+    left, bottom = EXTENT[0] + column / 20, EXTENT[2] + row / 20
+    assert left <= points[0, 0] <= left + 1 / 20 and bottom <= points[0, 1] <= bottom + 1 / 20
+
+
+def test_a_picture_with_no_point_in_it_is_empty():
+    calls = []
+    found = likelihood.picture(counting(calls), EXTENT, 8, np.full((3, 2), 1e9), 4)
+    assert np.isneginf(found).all() and calls == []

@@ -1,0 +1,139 @@
+"""Which sections a report has, and that what they share is computed once."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.run import report
+from tiny_diffusion_jax.run.evidence import Evidence
+
+SMALL = {
+    "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
+    "model.time_frequencies": 4, "model.num_inducing": 2, "train.num_sets": 4,
+    "sample.num_sets": 6, "sample.num_points": 16, "sample.num_steps": 3, "evaluate.frames": 2,
+    "evaluate.density_size": 8, "evaluate.exact_points": 16, "evaluate.num_projections": 4,
+    "evaluate.heldout_points": 16, "evaluate.likelihood_steps": 2, "evaluate.density_steps": 2,
+}  # fmt: skip
+MIXTURE = {"data.name": "mixture", "data.members": "moons+circle", "model.name": "set_transformer"}
+IMAGES = {"data.name": "mnist_sets", "data.source": "digits", "model.name": "set_transformer"}
+
+
+def build(**fields):
+    config = default_config()
+    config.update_from_flattened_dict(SMALL | fields)
+    return td.build(config)
+
+
+@pytest.fixture(autouse=True)
+def model(monkeypatch):
+    """A model that draws noise: what is tested here is the report. Returns the labels asked for."""
+    asked = []
+
+    def sample(experiment, params, config=None, keep_trajectory=False, labels=None):
+        config = config or experiment.config.sample
+        asked.append(labels)
+        shape = config.num_sets, config.num_points, 2
+        way = (config.num_steps + 1,) if keep_trajectory else ()
+        return np.random.default_rng(0).normal(size=way + shape).astype(np.float32)
+
+    monkeypatch.setattr(experiment, "sample", sample)
+    monkeypatch.setattr(experiment, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
+    return asked
+
+
+def gather(built):
+    init = built.model.init(jax.random.key(0), np.zeros((1, 16, 2)), np.zeros(1))
+    return Evidence(built, init, experiment.sample(built, init))
+
+
+@pytest.mark.parametrize("fields, names", [
+    ({}, "training samples likelihood way"),
+    ({"model.name": "set_transformer"}, "training samples way"),
+    (MIXTURE, "training members attention birth"),
+    (IMAGES, "training images attention birth"),
+    (IMAGES | {"model.labels": True}, "training images labels attention birth"),
+])  # fmt: skip
+def test_sections_follow_from_data_and_model(fields, names):
+    assert [section.name for section in report.chosen(build(**fields))] == names.split()
+
+
+def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatch):
+    evidence = gather(build(**{"data.jitter": "none"}))
+    draws = []
+    real = report.clouds.compare
+    monkeypatch.setattr(report.clouds, "compare", lambda *a, **k: draws.append(a) or real(*a, **k))
+    numbers = report.evaluate(evidence)
+    assert {"sliced_wasserstein2", "energy_distance", "mmd_rbf", "wasserstein2",
+            "log_likelihood"} == set(numbers)  # fmt: skip
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    shown = []
+    save = report.cloud_plots.save_samples
+    monkeypatch.setattr(report.cloud_plots, "save_samples",
+                        lambda path, *a: shown.append(a) or save(path, *a))
+    files = report.pictures(evidence, tmp_path)
+    assert files == {"training": (), "samples": ("samples.png",), "likelihood": (),
+                     "way": ("trajectory.npy", "reverse.gif", "forward.gif")}  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), ()))
+    np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points
+
+
+def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):
+    evidence = gather(build(**MIXTURE, **{"data.cache_dir": str(tmp_path / "cache")}))
+    calls, shown = [], []
+    real, save = separation.calibrate, report.set_plots.save_sets
+
+    def calibrate(*arguments, **fields):
+        calls.append(fields)
+        return real(*arguments, **fields, num_reference=256, num_stray=256)
+
+    def save_sets(*arguments, **fields):
+        shown.append(fields)
+        return save(*arguments, **fields)
+
+    monkeypatch.setattr(separation, "calibrate", calibrate)
+    monkeypatch.setattr(report.set_plots, "save_sets", save_sets)
+    numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
+    assert len(calls) == 1 and calls[0]["num_real"] == 200  # as many as 6 sets need
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    rejected = shown[0]["bad"]  # what the picture says is what the numbers say
+    assert numbers["separation"]["value"] == pytest.approx(1 - rejected.mean())
+    share = np.bincount(shown[0]["member"], minlength=2) / 6
+    np.testing.assert_allclose(numbers["frequency_error"]["members"], share)
+    assert files["members"] == ("sets.png",) and files["birth"] == ("birth.gif",)
+    assert files["attention"] == ("attention.png",)
+
+
+def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
+    monkeypatch.setattr(report.classifier, "TRAIN_SETS", 200)
+    monkeypatch.setattr(report.copies, "MAX_REFERENCE", 40)
+    monkeypatch.setattr(report, "LABELLED", 4)
+    evidence = gather(build(**IMAGES, **{
+        "model.labels": True, "data.digits": "01", "evaluate.max_sets": 5, "evaluate.frames": 0,
+    }))  # fmt: skip
+    numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
+    assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "copies", "label_accuracy"} <= set(numbers)
+    assert numbers["nna_cd"]["num_sets"] == 5 and numbers["copies"]["num_heldout"] == 40
+    assert numbers["label_accuracy"]["guidance_scale"] == 2.0
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    # drawn once, for the number and for the picture
+    assert [len(labels) for labels in model if labels is not None] == [5]
+    assert files["labels"] == ("labels.png",) and (tmp_path / "labels.png").exists()
+
+
+def test_lines_say_what_is_flagged():
+    entry = {"value": 0.25, "floor": 0.01, "ratio": None, "flagged": True, "verdict": "COPIES: x"}
+    assert report.lines({"copies": entry, "nll": {"value": 1.0, "floor": None}}) == [
+        "copies: 0.25, floor 0.01: COPIES: x", "nll: 1"]  # fmt: skip
+
+
+def test_evidence_that_nobody_asks_for_is_not_computed(monkeypatch):
+    monkeypatch.setattr(separation, "calibrate", None)
+    built = build(**MIXTURE)
+    Evidence(built, None, np.zeros((2, 16, 2)))
+    assert jax.tree.leaves(built.dataset.weights)[0].shape == (2,)

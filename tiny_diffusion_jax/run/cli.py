@@ -1,0 +1,120 @@
+"""The command line: what is typed is read, done, and ends in a line and an exit code."""
+
+import ast
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+
+# Before jax is imported: its C++ start-up messages are not for users.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.run.flags import HELP, Command, config_files, parse
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+def main(argv: list[str], usage: str = "") -> None:
+    """Does what `argv` (program first) says, with the ends that users should see as a line.
+
+    Exit codes: 2 for a mistake in what was asked, 128 + its number after a signal, 1 for what
+    went wrong on the way. A bug of ours keeps its traceback.
+    """
+    _set_up_logging()
+    signal.signal(signal.SIGTERM, stop)
+    sys.unraisablehook = insist
+    try:
+        command = parse(argv)
+        if command is None:
+            print(usage, "flags:", *(f"  --{flag}: {text}" for flag, text in HELP.items()),
+                  sep="\n")  # fmt: skip
+        else:
+            run(command)
+    except UserError as error:
+        fail(error, 2)
+    except KeyboardInterrupt as error:
+        number = (*error.args, signal.SIGINT)[0]
+        fail(RuntimeError(
+            "interrupted: every file written is whole, and the same command goes on from the "
+            "last checkpoint"), 128 + number)
+    except Exception as error:
+        if hasattr(error, "exit_code"):  # Interrupted, TrainingDiverged, SamplesDiverged
+            fail(error, error.exit_code)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            fail(error, 1)
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            fail(RuntimeError(
+                "out of memory: lower config.sample.num_points, num_sets or memory_mb, or "
+                f"config.train.num_sets ({str(error).partition(chr(10))[0]})"), 1)
+        raise
+
+
+def run(command: Command) -> None:
+    """Does what the command says. Raises whatever `main` makes a line of."""
+    if command.mode == "list":
+        return print(config_list())
+    from tiny_diffusion_jax.run import modes  # imports jax: only when needed
+
+    points = () if command.points is None else (command.points,)
+    getattr(modes, f"{command.mode}_run")(command.config, command.workdir, *points)
+
+
+def config_list() -> str:
+    """Each config with the first line of its header."""
+    lines = []
+    for name, file in config_files().items():
+        header = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n")[0]
+        usage, colon, about = header.partition(": ")
+        lines.append((usage, about) if colon else (name, header))
+    width = max(len(usage) for usage, _ in lines)
+    return "\n".join(f"{usage:{width}}  {about}" for usage, about in lines)
+
+
+# ---------------------------------------------------------------- ends
+
+
+def fail(error: Exception, exit_code: int) -> None:
+    """Prints `error` in one line and leaves."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(exit_code)
+
+
+def stop(number: int, frame) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def insist(unraisable) -> None:
+    """A signal that struck where Python cannot raise, as in a `__del__`, is sent once more."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        return sys.__unraisablehook__(unraisable)
+    number = (*unraisable.exc_value.args, signal.SIGINT)[0]
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
+# ---------------------------------------------------------------- messages
+
+
+class Console(logging.Handler):
+    """Writes messages as they are, above the progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(record.getMessage(), file=sys.stderr)
+
+
+def _set_up_logging() -> None:
+    """Ours to the terminal; of the libraries' (absl, orbax, jax) only the warnings."""
+    logging.root.handlers[:] = [Console()]
+    logging.root.setLevel(logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # echoes of errors that orbax raises
+    logging.getLogger("tiny_diffusion_jax").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache")  # only slower

@@ -1,0 +1,113 @@
+"""What the sections of a report share: samples, real draws, calibration, each computed once."""
+
+from functools import cached_property
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiny_diffusion_jax import cache, experiment
+from tiny_diffusion_jax.data.base import PointSets, draw_points
+from tiny_diffusion_jax.diffusion import samplers
+from tiny_diffusion_jax.diffusion.process import add_noise
+from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.experiment import Experiment
+
+# More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
+MAX_CLOUDS, CLOUD_POINTS = 64, 4_000
+
+
+class Evidence:
+    """The samples of a run and all that is measured of it more than once.
+
+    A section asks for what it needs; what nobody asks for is never computed.
+    """
+
+    def __init__(self, experiment: Experiment, params, samples: np.ndarray):
+        self.experiment, self.params, self.samples = experiment, params, samples
+        self.dataset, self.model = experiment.dataset, experiment.model
+        self.config = experiment.config.evaluate
+        self.key = jax.random.key(self.config.seed)
+        self._labelled = np.zeros((0, *samples.shape[1:]), np.float32), np.zeros(0, int)
+
+    @cached_property
+    def clouds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(samples, real, other real) f32[num_sets, num_points, 2] of one density, own units."""
+        sets, points = min(len(self.samples), MAX_CLOUDS), min(self.samples.shape[1], CLOUD_POINTS)
+        real = np.asarray(draw_points(self.dataset, self.key, 2 * sets, points))
+        return self.samples[:sets, :points], real[:sets], real[sets:]
+
+    def log_prob(self, num_steps: int):
+        """The model's log density as a function f32[n, 2] -> f32[n], in own units."""
+        return lambda points: experiment.log_prob(self.experiment, self.params, points, num_steps)
+
+    @cached_property
+    def calibration(self) -> separation.Calibration:
+        """What the members of a mixture look like, in sets of as many points as the samples."""
+        return separation.calibrate(
+            self.dataset, jax.random.fold_in(self.key, 3), self.samples.shape[1],
+            num_real=separation.enough_real(len(self.samples)),
+            folder=cache.home(self.experiment.config.data.cache_dir),
+        )  # fmt: skip
+
+    @cached_property
+    def separation(self) -> separation.Separation:
+        """Which member of a mixture each sample belongs to."""
+        return separation.separate(self.calibration, self.samples)
+
+    def labelled(self, num_sets: int) -> tuple[np.ndarray, np.ndarray]:
+        """Sets f32[num_sets, N, 2] of all labels in turn, guided, and the labels i64[num_sets].
+
+        A set depends on its own number only, so fewer sets are the first ones of more.
+        """
+        if len(self._labelled[1]) < num_sets:
+            config = self.experiment.config.sample.copy_and_resolve_references()
+            config.update(num_sets=num_sets, num_points=self.samples.shape[1],
+                          guidance_scale=self.config.guidance_scale)
+            present = np.unique(self.dataset.draw(jax.random.key(0), 1_000, 1).label)
+            labels = present[np.arange(num_sets) % len(present)]
+            sets = experiment.sample(self.experiment, self.params, config, labels=labels)
+            self._labelled = sets, labels
+        return tuple(array[:num_sets] for array in self._labelled)
+
+    def births(self, at_most: int) -> np.ndarray:
+        """The ways of the first samples from noise, f32[steps + 1, sets, N, 2], in own units."""
+        config = self.experiment.config.sample.copy_and_resolve_references()
+        config.num_sets = min(at_most, config.num_sets)
+        return experiment.sample(self.experiment, self.params, config, keep_trajectory=True)
+
+    def trajectory(self, num_points: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """A set's way from noise f32[steps + 1, num_points, 2] in own units, and its levels.
+
+        In as many steps as `config.sample` says, or as there are frames, whichever is more.
+        """
+        config = self.experiment.config.sample.copy_and_resolve_references()
+        schedule = self.experiment.process.schedule
+        config.num_steps = min(max(config.num_steps, frames - 1), schedule.num_levels)
+        config.num_sets, config.num_points = 1, num_points
+        way = experiment.sample(self.experiment, self.params, config, keep_trajectory=True)[:, 0]
+        return way, samplers.time_grid(schedule, config.num_steps, config.spacing)
+
+    def noised(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """x_t of `points` f32[n, 2] at each level, own units, f32[F, n, 2]: one eps a point."""
+        eps = jax.random.normal(self.key, points.shape)
+        x_0 = self.dataset.normalize(jnp.asarray(points))
+        level = self.experiment.process.level(levels)
+        return np.asarray(self.dataset.denormalize(add_noise(level.expand(), x_0, eps)))
+
+    def attention(self, points: np.ndarray) -> np.ndarray | None:
+        """Weights f32[queries, n] with which points f32[n, 2] are looked at, at little noise.
+
+        In the last layer, averaged over heads. None of a network without attention.
+        """
+        process, model = self.experiment.process, self.model
+        x = self.dataset.normalize(jnp.asarray(points))[None]
+        level = process.level(jnp.array([process.schedule.num_levels // 4]))
+        history = PointSets(x) if model.traits.shown else None
+        scaled = process.coefficients(level).c_in[:, None, None] * x
+        _, kept = model.apply(self.params, scaled, level.time, history=history,
+                              mutable=["intermediates"])  # fmt: skip
+        weights = jax.tree.leaves(kept)
+        if not weights:
+            return None
+        return np.asarray(weights[-1])[0].mean(0)[:, -len(points):]  # without the null token

@@ -1,0 +1,175 @@
+"""What is typed: the flags of the command and, as --config.PART.FIELD, every option of a config."""
+
+import difflib
+import inspect
+import re
+import runpy
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags
+from ml_collections import ConfigDict
+
+from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.run import workdir
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+MODES = ("train", "sample", "evaluate", "complete", "list")
+HELP = {
+    "config": "A file in configs/, with :ARGUMENT where its header says so.",
+    "workdir": "Where the run lives. Default: runs/NAME.",
+    "mode": "train, sample, evaluate, complete, or list (the configs). Default: train.",
+    "points": "With --mode=complete: a table of points that every set begins with.",
+    "help": "This text.",
+}
+KINDS = {
+    int: (flags.IntegerParser(), "a whole number"),
+    float: (flags.FloatParser(), "a number"),
+    bool: (flags.BooleanParser(), "True or False"),
+    str: (flags.ArgumentParser(), "a text"),
+}
+
+
+class Command(NamedTuple):
+    """What to do: `mode`, with a whole config and in which folder."""
+
+    mode: str
+    config: ConfigDict | None = None
+    workdir: str = ""
+    points: str | None = None
+
+
+class OptionParser(flags.ArgumentParser):
+    """Reads the value of one option; what is not of its type is a UserError."""
+
+    def __init__(self, field: str, default):
+        self.field = field
+        self.kind, self.allowed = KINDS[type(default)]
+
+    def parse(self, argument):
+        try:
+            return self.kind.parse(argument)
+        except (TypeError, ValueError) as error:
+            raise UserError(f"{self.field} = {argument!r}: must be {self.allowed}") from error
+
+
+def parse(argv: list[str]) -> Command | None:
+    """The command that `argv` (program first) asks for; None for --help. Raises UserError."""
+    values, options = read(argv)
+    if values["help"]:
+        return None
+    command = Command(values["mode"] or "train")
+    require_choice("--mode", command.mode, MODES)
+    if command.mode == "list":
+        return command
+    if (command.mode == "complete") != (values["points"] is not None):
+        raise UserError("--points goes with --mode=complete: a table of points to begin sets with")
+    if values["config"] is not None:
+        config = load_config(values["config"], options.get("model.name", ""))
+    elif command.mode == "train" or values["workdir"] is None:
+        raise UserError("--config is missing: name a file, or see them all with --mode=list"
+                        + ("" if command.mode == "train" else "; or the --workdir of a run"))
+    else:
+        config = workdir.read_config(values["workdir"])
+        for field in filter(workdir.shapes_the_model, options):
+            raise UserError(f"--config.{field}: the run in {values['workdir']!r} is trained, with "
+                            f"config.{field} = {flatten(config)[field]!r}; train another")
+    config.update_from_flattened_dict(options)
+    return command._replace(config=config.lock(), workdir=folder_of(values["workdir"], config.name),
+                            points=values["points"])  # fmt: skip
+
+
+def folder_of(path: str | None, name: str) -> str:
+    """The path of a run's folder: what --workdir says, or runs/NAME."""
+    if path is not None:
+        require(path != "", "--workdir", path, "the path of a folder")
+        return path
+    require(name and "/" not in name, "config.name", name, "the name of a folder in runs/")
+    return f"runs/{name}"
+
+
+def read(argv: list[str]) -> tuple[dict, dict]:
+    """({flag: value}, {"train.steps": value, ...} of the options that were set).
+
+    In every spelling that absl has: one dash or two, = or a space, --nooption, in any order.
+    """
+    config = default_config()
+    parsed = flags.FlagValues()
+    for name, text in HELP.items():
+        define = flags.DEFINE_boolean if name == "help" else flags.DEFINE_string
+        define(name, None, text, flag_values=parsed)
+    for field, default in flatten(config).items():
+        name, parser = f"config.{field}", OptionParser(f"config.{field}", default)
+        boolean = isinstance(default, bool)
+        parsed[name] = flags.Flag(parser, None, name, None, "", boolean=boolean)
+    try:
+        rest = parsed(argv)
+    except flags.UnrecognizedFlagError as error:
+        raise no_such_flag(config, error.flagname) from error
+    except (flags.Error, ValueError) as error:  # absl wraps what an OptionParser raised
+        raise error.__context__ if isinstance(error.__context__, UserError) else UserError(
+            str(error)) from error  # fmt: skip
+    if len(rest) > 1:
+        raise UserError(f"{rest[1]!r} is not a flag; flags start with --, see --help")
+    values = {name: parsed[name].value for name in HELP}
+    options = {name.removeprefix("config."): parsed[name].value
+               for name in parsed if name.startswith("config.") and parsed[name].present}
+    return values, options
+
+
+def no_such_flag(config: ConfigDict, flag: str) -> UserError:
+    """What is wrong with --`flag`, which is neither in HELP nor an option of `config`."""
+    _, is_option, dotted = flag.partition("config.")
+    if not is_option:
+        near = difflib.get_close_matches(flag, HELP, 1)
+        hint = f" Did you mean: {near[0]} ?" if near else ""
+        return UserError(f"Unknown command line flag {flag!r}.{hint}")
+    node, place = config, "config"
+    for name in dotted.split("."):
+        if not isinstance(node, ConfigDict):
+            return UserError(f"--config.{dotted}: no such option; {place} is a single value")
+        if name not in node:
+            return UserError(f"--config.{dotted}: no such option; {place} has {', '.join(node)}")
+        node, place = node[name], f"{place}.{name}"
+    if isinstance(node, ConfigDict):
+        return UserError(f"--{place}: set one field of it; it has {', '.join(node)}")
+    return UserError(f"--no{place}: only options that are True or False can be set so")
+
+
+def config_files() -> dict[str, Path]:
+    """{"configs/moons.py": its path, ...}, in order."""
+    return {f"configs/{f.relative_to(CONFIGS)}": f for f in sorted(CONFIGS.rglob("*.py"))}
+
+
+def load_config(path: str, model: str = "") -> ConfigDict:
+    """What `get_config` of the file gives, called with what stands after the first colon.
+
+    `model`: --config.model.name, for a `get_config` that has a parameter of that name and chooses
+    its settings by it. Raises UserError for whatever is wrong with the file.
+    """
+    file, _, argument = path.partition(":")
+    if not Path(file).is_file():
+        known = ", ".join(config_files())
+        raise UserError(f"--config = {file!r}: must be a config file; there are {known}")
+    try:
+        get_config = runpy.run_path(file).get("get_config")
+        require(callable(get_config), f"{file}: get_config", get_config, "a function")
+        takes_model = "model" in inspect.signature(get_config).parameters
+        chosen = {"model": model} if model and takes_model else {}
+        config = get_config(argument, **chosen) if argument else get_config(**chosen)
+    except UserError:
+        raise
+    except SyntaxError as error:
+        raise UserError(f"{error.filename}: line {error.lineno}: {error.msg}") from error
+    except Exception as error:  # a config is a program: it can fail in any way
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+        place = f"{file}: line {frames[-1].lineno}" if frames else file
+        sentence = re.split(r"\. |\n", str(error).strip("'\""))[0]
+        raise UserError(f"{place}: {type(error).__name__}: {sentence}") from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{file}: get_config() = {config!r}: must be a ConfigDict")
+    strange = workdir.strange_fields(config.to_dict())
+    require(not strange, f"{file}: get_config()", "a config", f"one of default_config(): {strange}")
+    return config

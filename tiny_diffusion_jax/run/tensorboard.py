@@ -1,0 +1,29 @@
+"""TensorBoard event files, with the package tensorboardX."""
+
+from pathlib import Path
+
+from tiny_diffusion_jax.errors import UserError
+
+
+def require_package():
+    """The package tensorboardX; UserError when it is missing."""
+    try:
+        import tensorboardX
+    except ImportError as error:
+        raise UserError(
+            "config.log.tensorboard = True: needs the package tensorboardX (pip install "
+            "tensorboardX)"
+        ) from error
+    return tensorboardX
+
+
+def open_writer(folder: Path):
+    """A writer into `folder`/tensorboard."""
+    return require_package().SummaryWriter(str(folder / "tensorboard"))
+
+
+def write(writer, row: dict) -> None:
+    """Writes the plain numbers of a row of metrics.jsonl."""
+    for name in ("loss", "grad_norm", "steps_per_second"):
+        writer.add_scalar(name, row[name], row["step"])
+    writer.flush()
