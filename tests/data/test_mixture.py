@@ -252,7 +252,6 @@ def test_titles_sources_and_notices_are_joined(files):
     ({"weights": "nan+1"}, r"must be positive numbers"),
     ({"weights": "inf+1"}, r"must be positive numbers"),
     ({"weights": "0.5+0.500002"}, r"must be numbers of sum 1, not 1\.000002"),
-    ({"order": "sorted"}, r"config\.data\.order = 'sorted': must be one of shuffled, sequential"),
 ])  # fmt: skip
 def test_bad_fields_are_one_clear_line(files, fields, message):
     with pytest.raises(UserError, match=message) as error:

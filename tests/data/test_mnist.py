@@ -29,10 +29,12 @@ def offline(monkeypatch, tmp_path):
 
 
 @pytest.fixture
-def warnings(monkeypatch):
-    lines = []
-    monkeypatch.setattr(mnist.log, "warning", lambda text, *args: lines.append(text % args))
-    return lines
+def lines(monkeypatch):
+    """{"warning": [...], "info": [...]}: what is logged."""
+    logged = {"warning": [], "info": []}
+    for level, texts in logged.items():
+        monkeypatch.setattr(mnist.log, level, lambda text, *a, texts=texts: texts.append(text % a))
+    return logged
 
 
 @pytest.fixture
@@ -73,12 +75,13 @@ def test_digits_are_scaled_and_split():
     np.testing.assert_array_equal(image, train[train_labels == 3][2])
 
 
-def test_auto_falls_back_to_digits_and_says_so_loudly(tmp_path, warnings):
+def test_auto_falls_back_to_digits_and_says_so_loudly_and_once(tmp_path, lines):
     dataset = data.build(config(tmp_path, threshold=0.5))
     assert dataset.source == "digits" and dataset.title == "digit 3 (8x8)"
     assert dataset.notice == "MNIST not found: using scikit-learn's bundled 8x8 digits"
-    assert len(warnings) == 1 and warnings[0].startswith(dataset.notice)
-    assert "tfds: no prepared copy" in warnings[0] and "openml: no cached copy" in warnings[0]
+    assert lines["warning"] == [f"!!! {dataset.notice}"]
+    [why] = lines["info"]
+    assert "no MNIST from tfds: no prepared copy" in why and "openml: no cached copy" in why
 
 
 @pytest.mark.parametrize("digit", range(10))
@@ -90,10 +93,10 @@ def test_threshold_is_lowered_for_grey_digits(tmp_path, digit):
     assert "threshold" not in data.build(config(tmp_path, threshold=0.4, source="digits")).notice
 
 
-def test_auto_takes_openml_when_it_answers(tmp_path, warnings, openml):
+def test_auto_takes_openml_when_it_answers(tmp_path, lines, openml):
     images, labels, source, notice = mnist.load_images("auto", str(tmp_path), str(tmp_path))
     assert source == "openml" and images.shape == (60_000, 28, 28) and images.dtype == np.uint8
-    assert notice == mnist.NOTICES["openml"] and notice in warnings[0]
+    assert notice == mnist.NOTICES["openml"] and "tfds: no prepared copy" in lines["info"][0]
     assert openml[0][0] == "mnist_784" and openml[0][1]["as_frame"] is False
     np.testing.assert_array_equal(images[:, 0, 0], np.arange(60_000) % 251)
 
@@ -134,7 +137,6 @@ def test_a_failing_download_is_one_line(tmp_path, openml, monkeypatch):
     ("tfds", r"source = 'tfds': must be one that is at hand \(tfds: no prepared copy of mnist in .*"
              r"none .*preparing one needs TensorFlow, which is not installed"),
     ("openml", r"source = 'openml': must be one that is at hand \(openml: no cached copy of mnist"),
-    ("idx", r"config\.data\.source = 'idx': must be one of auto, tfds, openml, digits"),
 ])  # fmt: skip
 def test_an_explicit_source_never_falls_back(tmp_path, source, message):
     for call in (
@@ -147,12 +149,8 @@ def test_an_explicit_source_never_falls_back(tmp_path, source, message):
 
 
 @pytest.mark.parametrize("fields, message", [
-    ({"digit": 12}, r"config\.data\.digit = 12: must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
-    ({"digit": -1}, r"config\.data\.digit = -1: must be one of"),
     ({"index": 9999}, r"config\.data\.index = 9999: must be within 0\.\.15\d \(digit 3 has 15\d"),
     ({"index": -1}, r"config\.data\.index = -1: must be within 0\.\."),
-    ({"threshold": 2.0}, r"config\.data\.threshold = 2\.0: must be within 0\.\.1"),
-    ({"jitter": "x"}, r"config\.data\.jitter = 'x': must be one of uniform, gaussian, none"),
 ])  # fmt: skip
 def test_bad_fields_are_one_clear_line(tmp_path, fields, message):
     with pytest.raises(UserError, match=message):
@@ -217,7 +215,7 @@ def test_the_digit_as_a_density(tmp_path):
 
 @needs_tfds
 @pytest.mark.parametrize("spoil", ["records", "json"])
-def test_a_spoiled_copy_fails_by_name_and_falls_back_in_auto(tmp_path, spoil, warnings):
+def test_a_spoiled_copy_fails_by_name_and_falls_back_in_auto(tmp_path, spoil, lines):
     whole = next(Path(os.environ["TFDS_DATA_DIR"]).glob("mnist/*/dataset_info.json")).parent
     copy = tmp_path / "mnist" / whole.name
     copy.mkdir(parents=True)
@@ -231,5 +229,5 @@ def test_a_spoiled_copy_fails_by_name_and_falls_back_in_auto(tmp_path, spoil, wa
     with pytest.raises(UserError, match=r"source = 'tfds': .*the copy in .* cannot be read"):
         mnist.load_digit("tfds", str(tmp_path), "", digit=3, index=0)
     image, source, notice = mnist.load_digit("auto", str(tmp_path), str(tmp_path), digit=3, index=0)
-    assert source == "digits" and image.shape == (8, 8) and notice in warnings[0]
-    assert "cannot be read" in warnings[0]
+    assert source == "digits" and image.shape == (8, 8) and notice == mnist.NOTICES["digits"]
+    assert "cannot be read" in lines["info"][0]

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from command_line import ROOT
 
-import main
 from tiny_diffusion_jax import diffusion, experiment, generation
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import samplers
@@ -21,6 +20,7 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.generation import block_sizes
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.run.flags import load_config
 
 TINY = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -35,7 +35,7 @@ WAYS = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
 
 
 def config_of(model, **changes):
-    config = main.load_config(f"{ROOT}/configs/mixture.py:moons+circle", model)
+    config = load_config(f"{ROOT}/configs/mixture.py:moons+circle", model)
     config.update_from_flattened_dict(TINY)
     config.update_from_flattened_dict({k.replace("__", "."): v for k, v in changes.items()})
     return config

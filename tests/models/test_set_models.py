@@ -10,7 +10,6 @@ import pytest
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.base import PointSets
-from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
 
 VARIANTS = {name: {} for name in MODELS} | {
@@ -344,35 +343,6 @@ def test_memory_per_point_is_a_sane_number(variant):
     )
     assert isinstance(small, int) and 16 <= small < 10_000
     assert wide - small >= 144
-
-
-# ---------------------------------------------------------------- bad input
-
-
-@pytest.mark.parametrize("changes, num_labels, message", [
-    (dict(name="unet"), 0, "config.model.name = 'unet': must be one of fourier_mlp, "),
-    (dict(name="history", num_heads=3), 0,
-     "config.model.num_heads = 3: must be a divisor of config.model.hidden_dim = 16"),
-    (dict(name="set_transformer", num_heads=0), 0,
-     "config.model.num_heads = 0: must be a divisor of config.model.hidden_dim = 16"),
-    (dict(name="set_transformer", num_heads=5), 0, "config.model.num_heads = 5: must be a divisor"),
-    (dict(name="set_transformer", num_inducing=-1), 0,
-     "config.model.num_inducing = -1: must be 0 (full attention) or more"),
-    (dict(name="set_latent", latent_dim=1), 0, "config.model.latent_dim = 1: must be at least 2"),
-    (dict(name="seq2seq", teacher_forcing=1.5), 0,
-     "config.model.teacher_forcing = 1.5: must be between 0 and 1"),
-    (dict(name="seq2seq", teacher_forcing=-0.1), 0, "config.model.teacher_forcing = -0.1: must be"),
-    (dict(name="seq2seq", teacher_forcing=float("nan")), 0,
-     "config.model.teacher_forcing = nan: must be"),
-    *[(dict(name=name, labels=True), 0,
-       "config.model.labels = True: must be False for data without labels") for name in MODELS],
-    *[(dict(name=name, hidden_dim=0), 0, "config.model.hidden_dim = 0: must be at least 1")
-      for name in MODELS],
-])  # fmt: skip
-def test_a_bad_model_is_named(changes, num_labels, message):
-    with pytest.raises(UserError) as error:
-        make_model(model_config(**changes), num_labels)
-    assert str(error.value).startswith(message)
 
 
 def test_labels_are_told_only_when_asked_for():

@@ -21,17 +21,17 @@ _ATTENTION_V2 = _BATCH_AFTER_BATCH | {"train.history_drop": 0.7, "sample.guidanc
 # Training takes minutes on two CPU cores.
 RECIPES = {
     "fourier_mlp": {},
-    # Blocks of 50 steps take turns at sets of 32, 128, 512 and 2,048 points.
-    "set_transformer": {
-        "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 16,
-        "train.steps": 12_000, "train.num_sets": 128, "train.num_points": 32,
-        "train.max_points": 2048, "train.block": 50, "train.learning_rate": 2e-3,
-    },
     # Strokes are thin: twice the frequency of the default, and half as many blurred points.
     "history": {
         "model.scale": 24.0, "model.max_period": 200.0,
         "train.steps": 20_000, "train.num_sets": 32, "train.num_points": 64,
         "train.learning_rate": 2e-3,
+    },
+    # Blocks of 50 steps take turns at sets of 32, 128, 512 and 2,048 points.
+    "set_transformer": {
+        "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 16,
+        "train.steps": 12_000, "train.num_sets": 128, "train.num_points": 32,
+        "train.max_points": 2048, "train.block": 50, "train.learning_rate": 2e-3,
     },
     "set_latent": {
         "model.scale": 24.0, "model.max_period": 200.0,

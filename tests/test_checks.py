@@ -1,0 +1,392 @@
+"""Every option out of its range, or at odds with another, is one line: field, value, allowed.
+
+The tables below are the contract. Nothing here reads data or draws.
+"""
+
+import jax
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax import checks, data, experiment
+from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.generation.joint import num_rows
+from tiny_diffusion_jax.models import MODELS
+
+NAN = float("nan")
+
+ALONE = {  # option: [(value, what is allowed), ...], of the default config
+    "seed": [(-1, "must be in 0..4294967295"), (2**32, "must be in"), (10**20, "must be in ")],
+    "data.name": [("heart", "must be one of moons, circle, line, ")],
+    "data.jitter": [("big", "must be one of uniform, gaussian, none")],
+    "data.jitter_std": [(-1.0, "must be a finite number, 0 or more"), (NAN, "must be a finite")],
+    "data.invert": [("maybe", "must be one of auto, yes, no")],
+    "data.threshold": [(2.0, "must be within 0..1"), (NAN, "must be within 0..1")],
+    "data.max_side": [(0, "must be at least 1")],
+    "data.header": [("2", "must be one of auto, yes, no")],
+    "data.heldout": [(0.6, "must be within 0..0.5"), (-0.1, "must be within")],
+    "data.digit": [(12, "must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"), (-1, "must be one of 0, ")],
+    "data.source": [("web", "must be one of auto, tfds, openml, digits")],
+    "data.order": [("sorted", "must be one of shuffled, sequential")],
+    "data.digits": [("0x", "must be digits such as '017', or '' for all"), ("0,1", "must be dig")],
+    "schedule.name": [("bogus", "must be one of linear, quadratic, seed_cosine, cosine, karras, ")],
+    "schedule.num_levels": [(0, "must be at least 1")],
+    "schedule.beta_min": [(0.0, "must be between 0 and 1"), (1.0, "must be between 0 and 1")],
+    "schedule.beta_max": [(1.5, "must be in [beta_min, 1)"), (1e-5, "must be in [beta_min, 1)")],
+    "schedule.sigma_min": [(-1.0, "must be above 0")],
+    "schedule.sigma_max": [(0.001, "must be above sigma_min")],
+    "schedule.rho": [(0.0, "must be above 0")],
+    "diffusion.prediction": [("y", "must be one of eps, x0, v, edm")],
+    "diffusion.weighting": [("heavy", "must be one of simple, min_snr, likelihood")],
+    "model.name": [("transformer9", "must be one of fourier_mlp")],
+    "model.embedding": [("wavelet", "must be one of sinusoidal, gaussian, learned, identity")],
+    "model.hidden_dim": [(0, "must be at least 1")],
+    "model.num_blocks": [(-1, "must be 0 or more")],
+    "model.num_inducing": [(-1, "must be 0 (full attention) or more")],
+    "model.latent_dim": [(1, "must be at least 2")],
+    "model.latent_noise": [(-0.1, "must be 0 or more")],
+    "model.teacher_forcing": [(2.0, "must be between 0 and 1"), (NAN, "must be between 0 and 1")],
+    "model.num_frequencies": [(0, "must be at least 1")],
+    "model.scale": [(NAN, "must be above 0"), (0.0, "must be above 0")],
+    "model.max_period": [(0.5, "must be at least 1")],
+    "model.time_frequencies": [(0, "must be at least 1")],
+    "model.time_scale": [(-1.0, "must be above 0")],
+    "model.labels": [(True, "must be False for data without labels")],
+    "train.steps": [(-5, "must be at least 1"), (0, "must be at least 1"), (10**20, "must be")],
+    "train.num_sets": [(0, "must be at least 1")],
+    "train.num_points": [(0, "must be at least 1")],
+    "train.min_points": [(9, "must be at most config.train.num_points = 8"), (-1, "must be at lea")],
+    "train.max_points": [(-1, "must be at least 0")],
+    "train.min_history": [(0, "must be at least 1")],
+    "train.max_history": [(0, "must be at least config.train.min_history = 1")],
+    "train.history_drop": [(1.5, "must be in [0, 1]"), (NAN, "must be in [0, 1]")],
+    "train.label_drop": [(-0.1, "must be in [0, 1]")],
+    "train.learning_rate": [(0.0, "must be above 0"), (NAN, "must be above 0")],
+    "train.warmup": [(-1, "must be at least 0")],
+    "train.weight_decay": [(NAN, "must be 0 or more"), (-0.1, "must be 0 or more")],
+    "train.clip_norm": [(0.0, "must be above 0")],
+    "train.ema_decay": [(1.0, "must be in [0, 1)")],
+    "train.block": [(0, "must be at least 1")],
+    "train.shards": [(7, "must be a divisor of config.train.num_sets = 64"), (0, "must be at lea")],
+    "train.checkpoint_every": [(0, "must be at least 1")],
+    "train.keep": [(0, "must be at least 1")],
+    "sample.sampler": [("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun")],
+    "sample.eta": [(1.5, "must be between 0")],
+    "sample.num_steps": [(1001, "must be in 1..1000"), (0, "must be in 1..1000")],
+    "sample.spacing": [("wide", "must be one of time, log_snr")],
+    "sample.num_sets": [(0, "must be at least 1")],
+    "sample.num_points": [(0, "must be at least 1")],
+    "sample.seed": [(-1, "must be in 0..4294967295")],
+    "sample.memory_mb": [(0, "must be at least 1")],
+    "sample.label": [
+        (0, "must be -1 for a model without labels; train one with config.model.labels=True"),
+        (-3, "must be a label, -1 for random ones, or -2 for none")],
+    "sample.guidance_scale": [
+        (2.0, "must be 1 for a model without labels or history"), (NAN, "must be a finite number")],
+    "sample.first_block": [(0, "must be at least 1")],
+    "sample.growth": [(0.5, "must be a finite number, at least 1"), (float("inf"), "must be a fi")],
+    "sample.burn_in": [(-1, "must be 0 or more")],
+    "evaluate.seed": [(-1, "must be in 0..4294967295")],
+    "evaluate.num_projections": [(0, "must be at least 1")],
+    "evaluate.exact_points": [(0, "must be at least 1"), (2001, "must be at least 1 and at most ")],
+    "evaluate.likelihood_steps": [(0, "must be at least 1")],
+    "evaluate.density_steps": [(0, "must be at least 1")],
+    "evaluate.heldout_points": [(0, "must be at least 1")],
+    "evaluate.density_size": [(-1, "must be 0 or more")],
+    "evaluate.frames": [(-1, "must be 0 or more")],
+    "evaluate.max_sets": [(1, "must be at least 2")],
+    "evaluate.guidance_scale": [(NAN, "must be a finite number")],
+}  # fmt: skip
+# Texts and switches, what the content of a file decides, and what is checked where it is met.
+NO_RANGE = {
+    "name", "compilation_cache", "log.tensorboard", "data.normalize", "data.path", "data.columns",
+    "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
+    "data.replace", "data.members", "data.weights", "model.num_heads",
+}  # fmt: skip
+
+MIXTURE = {"data.name": "mixture", "data.members": "dino+moons"}
+NAMED = MIXTURE | {"model.labels": True}
+DIGITS = {"data.name": "mnist_sets", "model.labels": True}
+FULL = MIXTURE | {"model.name": "set_transformer", "model.num_inducing": 0}
+TOGETHER = {  # what is set, field and value of the line, the rest of it
+    "eps from pure noise": (
+        {"schedule.name": "flow", "diffusion.prediction": "eps"},
+        "config.diffusion.prediction = 'eps': must be x0, v or edm with a schedule that ends in"),
+    "jitter of a table": (
+        {"data.name": "points", "data.jitter": "uniform"},
+        "config.data.jitter = 'uniform': must be one of gaussian, none"),
+    "jitter of sets of images": (
+        DIGITS | {"data.jitter": "gaussian"},
+        "config.data.jitter = 'gaussian': must be one of uniform, none"),
+    "member unknown": (
+        {"data.name": "mixture", "data.members": "dino+heart"},
+        "config.data.members = 'dino+heart': 'heart': must be one of moons, circle, line, "),
+    "weights of another sum": (
+        MIXTURE | {"data.weights": "0.5+0.6"},
+        "config.data.weights = '0.5+0.6': must be numbers of sum 1, not 1.1"),
+    "heads": (
+        {"model.name": "set_transformer", "model.num_heads": 5},
+        "config.model.num_heads = 5: must be a divisor of config.model.hidden_dim = 128"),
+    "heads of a history": (
+        {"model.name": "history", "model.num_heads": 0},
+        "config.model.num_heads = 0: must be a divisor of config.model.hidden_dim = 128"),
+    "points encoded": (
+        {"model.name": "set_latent", "train.max_history": 0},
+        "config.train.max_history = 0: must be at least 1"),
+    "one point tells no member": (
+        MIXTURE | {"sample.num_points": 1},
+        "config.sample.num_points = 1: must be at least 2, for a set to be told apart"),
+    "too large for full attention": (
+        FULL | {"sample.num_points": 4097},
+        "config.sample.num_points = 4097: must be at most 4096 for full attention; "
+        "config.model.num_inducing = 16 takes any number"),
+    "too large to train full attention": (
+        FULL | {"train.num_points": 4097},
+        "config.train.num_points = 4097: must be at most 4096 for full attention; config.model."),
+    "growing too large for full attention": (
+        FULL | {"train.max_points": 8192},
+        "config.train.max_points = 8192: must be at most 4096 for full attention; config.model."),
+    "too long a sequence": (
+        MIXTURE | {"model.name": "seq2seq", "sample.num_points": 5000},
+        "config.sample.num_points = 5000: must be at most 4096 for the sequences of seq2seq"),
+    "label of no member": (
+        NAMED | {"sample.label": 2},
+        "config.sample.label = 2: must be in 0..1, -1 for random ones, or -2 for none"),
+    "label of no digit": (
+        DIGITS | {"sample.label": 10}, "config.sample.label = 10: must be in 0..9, "),
+    "label of no digit in these data": (
+        DIGITS | {"data.digits": "01", "sample.label": 7},
+        "config.sample.label = 7: must be in 0..1, -1 for random ones, or -2 for none"),
+    "label between those in these data": (
+        DIGITS | {"data.digits": "72", "sample.label": 3},
+        "config.sample.label = 3: must be one of 2, 7, -1 for random ones, or -2 for none"),
+    "guidance without the label": (
+        NAMED | {"sample.guidance_scale": 2.0, "sample.label": -2},
+        "config.sample.guidance_scale = 2.0: must be 1 without a label to guide to: set config."),
+    "guidance of a latent": (
+        MIXTURE | {"sample.guidance_scale": 2.0, "model.name": "set_latent"},
+        "config.sample.guidance_scale = 2.0: must be 1 for a model without labels or history"),
+    "no label, which was never seen": (
+        NAMED | {"train.label_drop": 0.0, "sample.label": -2},
+        "config.sample.label = -2: must be a label: the model saw no set without one, as config."),
+    "guidance away from no label, which was never seen": (
+        NAMED | {"train.label_drop": 0.0, "sample.guidance_scale": 2.0},
+        "config.sample.guidance_scale = 2.0: must be 1: the model saw no set without its label"),
+    "guidance away from no history, which was never seen": (
+        MIXTURE | {"model.name": "history", "train.history_drop": 0.0,
+                   "sample.guidance_scale": 2.0},
+        "config.sample.guidance_scale = 2.0: must be 1: the model saw no set without a history"),
+    "labels measured with a guidance that was never seen": (
+        DIGITS | {"train.label_drop": 0.0},
+        "config.evaluate.guidance_scale = 2.0: must be 1 for a model that saw no set without its "
+        "label: set config.evaluate.guidance_scale=1, or train with config.train.label_drop above"),
+}  # fmt: skip
+
+FINE = {  # what must not be refused
+    "few steps, with the warm-up of many": {"train.steps": 1},
+    "heads that nothing uses": {"model.num_heads": 5},
+    "a width that heads do not divide": {"model.hidden_dim": 7},
+    "a latent of fewer points": {"model.name": "set_latent", "train.min_history": 64,
+                                 "train.max_history": 32},
+    "a label of a mixture": NAMED | {"sample.label": 1, "sample.guidance_scale": 2.0},
+    "digits without their labels": DIGITS | {"model.labels": False, "train.label_drop": 0.0},
+    "always with a label": DIGITS | {"train.label_drop": 0.0, "evaluate.guidance_scale": 1.0},
+    "members always with a label": NAMED | {"train.label_drop": 0.0},
+    "one point": {"sample.num_points": 1},
+    "guidance of a history": MIXTURE | {"model.name": "history", "sample.guidance_scale": 1.7},
+    "a chain that was never shown nothing": {"model.name": "history", "train.history_drop": 0.0},
+}  # fmt: skip
+
+
+def config_of(fields: dict, model: str = ""):
+    config = default_config(model)
+    config.update_from_flattened_dict(fields)
+    return config
+
+
+def refusal(check, *arguments, **fields) -> str:
+    with pytest.raises(UserError) as error:
+        check(*arguments, **fields)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# ---------------------------------------------------------------- options of a config
+
+
+def test_an_option_out_of_its_range_is_named():
+    for field, mistakes in ALONE.items():
+        for value, allowed in mistakes:
+            line = refusal(checks.check, config_of({field: value}))
+            assert line.startswith(f"config.{field} = {value!r}: {allowed}"), line
+
+
+def test_every_option_has_a_range_or_can_have_none():
+    fields = flatten(default_config()).keys()
+    assert ALONE.keys() | NO_RANGE == fields and not ALONE.keys() & NO_RANGE
+    assert checks.RULES.keys() <= ALONE.keys()
+
+
+@pytest.mark.parametrize("fields, line", TOGETHER.values(), ids=TOGETHER)
+def test_options_at_odds_are_named(fields, line):
+    assert refusal(checks.check, config_of(fields)).startswith(line)
+
+
+@pytest.mark.parametrize("fields", FINE.values(), ids=FINE)
+def test_what_goes_together_passes(fields):
+    checks.check(config_of(fields))
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_recipe_passes_and_can_draw_and_be_measured(model):
+    checks.check_measured(default_config(model))
+    checks.check_measured(config_of(NAMED, model))
+
+
+def test_build_checks_before_any_data_is_read(monkeypatch):
+    monkeypatch.setattr(data, "build", lambda _: pytest.fail("read the data"))
+    line = refusal(experiment.build, config_of({"evaluate.exact_points": 3000}))
+    assert line.startswith("config.evaluate.exact_points = 3000: must be")
+    assert refusal(experiment.build, config_of(TOGETHER["heads"][0])).startswith("config.model.num")
+
+
+# ---------------------------------------------------------------- one call
+
+
+def check_call(fields, model="", labels=None, given=None, **sample):
+    """`check_sample` of a call with `sample` on a model trained with `fields`."""
+    config = config_of(fields, model)
+    changed = config.sample.copy_and_resolve_references()
+    changed.update(sample)
+    checks.check_sample(config, changed, labels, given)
+
+
+def test_a_call_is_checked_as_the_config_was():
+    line = refusal(check_call, {}, sampler="euler9")
+    assert line.startswith("config.sample.sampler = 'euler9': must be one of ancestral")
+    assert refusal(check_call, {}, num_steps=2000) == (
+        "config.sample.num_steps = 2000: must be in 1..1000 (the levels)")  # fmt: skip
+    assert "= 5000: must be at most 4096" in refusal(check_call, FULL, num_points=5000)
+    check_call({}, num_points=1)
+
+
+def test_a_set_from_nothing_takes_a_model_that_began_with_nothing():
+    never = {"train.history_drop": 0.0}
+    for model in ("history", "attention_v1", "attention_v2"):
+        line = refusal(check_call, never, model, guidance_scale=1.0)
+        assert line.startswith("config.train.history_drop = 0.0: must be above 0 for sets to be")
+        check_call({}, model)
+    check_call(never, "set_latent")
+    check_call(never, "history", given=np.zeros((2, 2)))
+    line = refusal(checks.check_measured, config_of(never, "history"))
+    assert line.startswith("config.train.history_drop = 0.0: must be above 0")
+
+
+@pytest.mark.parametrize("fields, labels, line", [
+    (MIXTURE, [0, 1], "labels = [0, 1]: must be None for a model without labels; train one with "
+                      "config.model.labels=True"),
+    (NAMED, [0, 1, 1], "labels.shape = (3,): must be (num_sets,) = (2,)"),
+    (NAMED, [0, 2], "labels = [2]: must be all in 0..1"),
+    (NAMED, [-1, 0], "labels = [-1]: must be all in 0..1"),
+    (DIGITS | {"data.digits": "72"}, [7, 3], "labels = [3]: must be all one of 2, 7"),
+])  # fmt: skip
+def test_labels_are_those_of_the_data(fields, labels, line):
+    assert refusal(check_call, fields, labels=np.array(labels), num_sets=2) == line
+    check_call(NAMED, labels=np.array([0, 1]), num_sets=2, guidance_scale=3.0)
+
+
+POINTS = np.zeros((3, 2), np.float32)
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS])
+def test_only_models_that_complete_sets_are_given_points(model):
+    if model in ("history", "set_transformer", "set_latent"):
+        return check_call(MIXTURE, model, given=POINTS)
+    assert refusal(check_call, MIXTURE, model, given=POINTS) == (
+        f"config.model.name = {model!r}: must be a model that completes sets: history, "
+        "set_transformer, set_latent")  # fmt: skip
+
+
+@pytest.mark.parametrize("given, line", [
+    (np.zeros((0, 2)), "given: number of points = 0: must be in 1..31, fewer than config.sample."),
+    (np.zeros((32, 2)), "given: number of points = 32: must be in 1..31, fewer than config.sample"),
+    (np.zeros(4), "given: shape = (4,): must be (number of points, 2)"),
+    (np.zeros((4, 3)), "given: shape = (4, 3): must be (number of points, 2)"),
+    (np.array([[0, np.inf]]), "given = 'points': must be finite numbers throughout"),
+])  # fmt: skip
+def test_points_given_are_part_of_a_set(given, line):
+    message = refusal(check_call, MIXTURE, "set_transformer", given=given, num_points=32)
+    assert message.startswith(line)
+
+
+@pytest.mark.parametrize("fields, sample, line", [
+    ({}, {"guidance_scale": 2.0},
+     "config.sample.guidance_scale = 2.0: must be 1 without a label to guide to: set config."),
+    ({"train.label_drop": 0.0}, {},
+     "config.sample.label = -1: must be a label: the model saw no set without one, as config."),
+    ({"model.name": "set_latent"}, {"guidance_scale": 2.0},
+     "config.sample.guidance_scale = 2.0: must be 1 when completing with latents: they come from"),
+    ({"model.name": "set_latent"}, {"label": 1},
+     "config.sample.label = 1: must be -1 when completing with latents: they come from the points"),
+])  # fmt: skip
+def test_what_would_have_no_effect_on_a_completion_is_refused(fields, sample, line):
+    model = fields.get("model.name", "set_transformer")
+    message = refusal(check_call, NAMED | fields, model, given=POINTS, **sample)
+    assert message.startswith(line)
+
+
+def test_completions_with_a_label_or_a_history_may_be_guided():
+    check_call(NAMED, "set_transformer", given=POINTS, label=1, guidance_scale=2.0)
+    check_call(NAMED | {"train.label_drop": 0.0}, "set_transformer", given=POINTS, label=1)
+    check_call(NAMED | {"train.label_drop": 0.0}, "set_latent", given=POINTS)
+    check_call(NAMED, "history", given=POINTS, guidance_scale=2.0)  # of the history
+
+
+def test_copies_of_the_points_given_must_fit_into_full_attention():
+    # 2,048 points and 683 copies of 3: 4,097
+    assert num_rows(2048, 3) == 4097
+    message = refusal(check_call, FULL, given=POINTS, num_points=2048)
+    assert message == (
+        "config.sample.num_points = 2048: must be lower: with copies of the 3 given points the "
+        "model sees 4097 at once, and takes at most 4096 for full attention; "
+        "config.model.num_inducing = 16 takes any number")  # fmt: skip
+    check_call(FULL, given=POINTS, num_points=2046)
+    check_call(MIXTURE, "set_transformer", given=POINTS, num_points=5000)
+    check_call(MIXTURE, "history", given=POINTS, num_points=5000)
+
+
+def test_what_is_measured_has_two_points_and_two_sets():
+    one = "must be at least 2, to be compared with real sets; --mode=sample draws any number"
+    assert refusal(checks.check_measured, config_of({"sample.num_points": 1})) == (
+        f"config.sample.num_points = 1: {one}")  # fmt: skip
+    config = config_of(DIGITS | {"sample.num_sets": 1, "sample.num_points": 8})
+    assert refusal(checks.check_measured, config) == f"config.sample.num_sets = 1: {one}"
+    checks.check_measured(config_of({"sample.num_sets": 1}))
+    checks.check(config)
+
+
+# ---------------------------------------------------------------- labels of the data
+
+
+@pytest.mark.parametrize("fields, names, present", [
+    ({}, (), ()),
+    ({"data.name": "mnist"}, (), ()),
+    (MIXTURE, ("dino", "moons"), (0, 1)),
+    ({"data.name": "mixture", "data.members": "dino + mnist:3+mnist:3:7"},
+     ("dino", "mnist:3", "mnist:3:7"), (0, 1, 2)),
+    (DIGITS, tuple("0123456789"), tuple(range(10))),
+    (DIGITS | {"data.digits": "727"}, tuple("0123456789"), (2, 7)),
+])  # fmt: skip
+def test_labels_are_known_before_the_data(fields, names, present):
+    assert data.labels(config_of(fields).data) == (names, present)
+
+
+def test_labels_are_those_that_the_data_turn_out_to_have():
+    config = config_of({"data.name": "mixture", "data.members": "line+circle+line"}).data
+    dataset = data.build(config)
+    assert dataset.num_labels == len(data.labels(config).names)
+    config = config_of(DIGITS | {"data.digits": "72", "data.source": "digits"}).data
+    dataset = data.build(config)
+    assert dataset.label_names == data.labels(config).names
+    drawn = np.unique(dataset.draw(jax.random.key(0), 100, 1).label)
+    assert tuple(drawn) == data.labels(config).present
