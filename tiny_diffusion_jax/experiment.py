@@ -11,13 +11,13 @@ import numpy as np
 
 from tiny_diffusion_jax import data, generation, models
 from tiny_diffusion_jax.checks import check, check_sample
-from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.training import loop
-from tiny_diffusion_jax.training.step import TrainState, init_state, make_optimizer
+from tiny_diffusion_jax.training.step import TrainState, init_state
 
 LIKELIHOOD_CHUNK = 16_384  # points at once
 
@@ -39,7 +39,7 @@ def build(config) -> Experiment:
     units = {}
     if not config.data.normalize:
         # The network sees the data's own units: the process starts where the data are.
-        points = dataset.draw(jax.random.key(0), 4096, 1).points
+        points = draw_points(dataset, jax.random.key(0), 4096, 1)
         sigma_data = float(jnp.sqrt(points.var((0, 1)).mean()))
         units = {"sigma_data": sigma_data, "data_mean": points.mean((0, 1))}
     process = make_process(make_schedule(**config.schedule), **config.diffusion, **units)
@@ -50,8 +50,7 @@ def init(experiment: Experiment) -> TrainState:
     """The state before the first step; it follows from config.seed."""
     config = experiment.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    optimizer = make_optimizer(config.train)
-    return init_state(key, experiment.model, optimizer, config.train.num_points)
+    return init_state(key, experiment.model, config.train)
 
 
 def train(

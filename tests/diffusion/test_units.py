@@ -1,4 +1,4 @@
-"""Data that are not normalised: noise starts where they lie, and latents keep units of their own."""
+"""Data that are not normalised: noise starts where they lie; latents have units of their own."""
 
 import jax
 import jax.numpy as jnp

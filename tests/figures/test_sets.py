@@ -7,8 +7,7 @@ from PIL import Image
 
 from tiny_diffusion_jax.figures import clouds as plotting
 from tiny_diffusion_jax.figures import sets as set_plots
-from tiny_diffusion_jax.figures.page import ALERT, DATA, MEMBERS, SAMPLES
-from tiny_diffusion_jax.figures.page import Page, text_width
+from tiny_diffusion_jax.figures.page import ALERT, DATA, MEMBERS, SAMPLES, Page, text_width
 
 RNG = np.random.default_rng(0)
 SETS = RNG.normal(size=(100, 20, 2)).astype(np.float32)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation import alone
-from tiny_diffusion_jax.generation.alone import rows  # noqa: F401: given z, points are alone
 from tiny_diffusion_jax.generation.reverse import Request, reverse
 
 LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set

@@ -4,7 +4,6 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import Process, make_denoise

@@ -1,5 +1,6 @@
 """The training loop: block after block, with what each reports."""
 
+import functools
 import time
 from collections.abc import Callable
 
@@ -7,7 +8,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax.training.batches import Plan, make_plan
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
 
 
@@ -30,23 +31,21 @@ def train(
 
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     config = config.train
-    block = make_train_block(model, FrozenConfigDict(config))
-    programs = {}  # (number of steps, shapes) -> compiled program: a few
-    step = int(state.step)
+    frozen, step = FrozenConfigDict(config), int(state.step)
     with tqdm(total=config.steps, initial=step, unit="step", disable=not progress,
               smoothing=0.05, dynamic_ncols=True, desc="train") as bar:
         while step < config.steps:
             steps = min(config.block, config.steps - step)
             plan = make_plan(config, model, step // config.block)
+            known, start = _program.cache_info().misses, time.perf_counter()
+            arguments = state, dataset, process, key
+            program = _program(model, frozen, steps, plan, *_signature(arguments))
             compile_seconds = 0.0
-            if (steps, plan) not in programs:
-                start = time.perf_counter()
-                lowered = block.lower(state, dataset, process, key, steps=steps, plan=plan)
-                programs[steps, plan] = lowered.compile()
+            if _program.cache_info().misses > known:
                 compile_seconds = time.perf_counter() - start
                 bar.unpause()  # the time left follows from the steps alone
             start = time.perf_counter()
-            state, metrics = programs[steps, plan](state, dataset, process, key)
+            state, metrics = program(*arguments)
             metrics = jax.tree.map(np.asarray, metrics)  # waits for the device
             seconds = time.perf_counter() - start
             _require_finite(metrics.loss, step)
@@ -57,6 +56,19 @@ def train(
             if on_block is not None and on_block(state, row):
                 break
     return state
+
+
+@functools.lru_cache(maxsize=64)
+def _program(model, config, steps: int, plan: Plan, structure, leaves):
+    """The compiled block for arguments of this `_signature`: kept, so that a second run has it."""
+    arguments = jax.tree.unflatten(structure, leaves)
+    return make_train_block(model, config).lower(*arguments, steps=steps, plan=plan).compile()
+
+
+def _signature(arguments) -> tuple:
+    """What a program depends on of its arguments: their structure, shapes and types."""
+    leaves, structure = jax.tree.flatten(arguments)
+    return structure, tuple(map(jax.typeof, leaves))
 
 
 def _require_finite(loss: np.ndarray, step: int) -> None:

@@ -13,6 +13,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import Process, loss_per_set
@@ -61,14 +62,19 @@ def make_optimizer(config) -> optax.GradientTransformation:
     )
 
 
-def init_state(key: jax.Array, model, optimizer, num_points: int = 1) -> TrainState:
-    """The state before the first step."""
-    x, time = jnp.zeros((1, num_points, 2)), jnp.zeros(1)
+def init_state(key: jax.Array, model, config) -> TrainState:
+    """The state before the first step; `config` is the `train` part of a config."""
+    return _init_state(key, model, FrozenConfigDict(config))
+
+
+@functools.partial(jax.jit, static_argnames=("model", "config"))
+def _init_state(key: jax.Array, model, config) -> TrainState:
+    x, time = jnp.zeros((1, config.num_points, 2)), jnp.zeros(1)
     history, label = PointSets(jnp.zeros((1, 1, 2))), jnp.zeros(1, jnp.int32)
-    params = jax.jit(model.init)(key, x, time, history=history, label=label)
-    # The average starts as a copy: donated buffers must not be shared.
-    ema = jax.tree.map(jnp.copy, params)
-    return TrainState(jnp.zeros((), jnp.int32), params, ema, optimizer.init(params))
+    params = model.init(key, x, time, history=history, label=label)
+    # The average starts as the weights themselves, in a buffer of its own: the state is donated.
+    opt_state = make_optimizer(config).init(params)
+    return TrainState(jnp.zeros((), jnp.int32), params, params, opt_state)
 
 
 def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> jax.Array:
@@ -134,13 +140,12 @@ def make_train_step(process: Process, model, config) -> Callable:
     return train_step
 
 
-@functools.lru_cache(maxsize=64)
 def make_train_block(model, config) -> Callable:
     """`(state, dataset, process, key, steps, plan) -> (state, BlockMetrics)`, one program.
 
     `config`: the `train` part of a config, frozen. `steps` is `config.block`, or less in the last
     block, which draws the same numbers and uses the first of them. The state is donated: use the
-    returned one. The same function for the same arguments, so that what is compiled stays so.
+    returned one.
     """
     # Wide vectors where the CPU has them: 7 % off a step with AVX-512, ignored elsewhere.
     cpu = {"xla_cpu_prefer_vector_width": 512} if jax.default_backend() == "cpu" else None
