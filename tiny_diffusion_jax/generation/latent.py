@@ -10,6 +10,8 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation import alone
 from tiny_diffusion_jax.generation.reverse import Request, reverse
 
+rows = alone.rows  # given z, the points do not see each other
+
 LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set
 
 
