@@ -174,13 +174,11 @@ def make_denoise(
     classifier-free guidance: 1 is the condition as learned, 1 + w in the paper's w
     (arXiv 2207.12598, equation 6).
     """
-    guided = unconditional is not None and guidance_scale != 1.0
-
     def denoise(x_t: jax.Array, level: Level) -> jax.Array:
         level = Level(*(jnp.broadcast_to(a, x_t.shape[:1]) for a in level))
         c = Coefficients(*(a[:, None, None] for a in process.coefficients(level)))
         output = apply(params, c.c_in * x_t, level.time, **condition)
-        if guided:
+        if unconditional is not None:
             free = apply(params, c.c_in * x_t, level.time, **condition | unconditional)
             output = free + guidance_scale * (output - free)
         return c.c_skip * x_t + c.c_out * output
