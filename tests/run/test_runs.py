@@ -18,8 +18,9 @@ import pytest
 from command_line import ROOT, TINY, config, run
 from PIL import Image
 
-from tiny_diffusion_jax.run import checkpoints, workdir
-from tiny_diffusion_jax.run import modes as runs
+from tiny_diffusion_jax.files import PART
+from tiny_diffusion_jax.run import checkpoints, modes, workdir
+from tiny_diffusion_jax.run.signals import Signals
 
 MOONS = [config("moons"), *TINY]
 LONG = [config("moons"), *TINY, "--config.train.steps=4000"]  # some seconds: time for a signal
@@ -51,7 +52,7 @@ def losses(folder: Path) -> list:
 @pytest.fixture
 def only_training(monkeypatch):
     """Runs end after training: the rest is not what the test is about."""
-    monkeypatch.setattr(runs, "_finish", lambda *_: None)
+    monkeypatch.setattr(modes, "_finish", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +113,7 @@ def test_the_log_is_short_and_plain(finished):
 
 
 def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.experiment.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.modes.train")
     before = (copy / "metrics.jsonl").read_bytes(), arrays(copy, 40), np.load(copy / "samples.npy")
     seconds = json.loads((copy / "metrics.json").read_text())["seconds"]
     (copy / "samples.npy").unlink()
@@ -125,8 +126,8 @@ def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
 
 
 def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.experiment.train")
-    monkeypatch.setattr("tiny_diffusion_jax.report.pictures", lambda *_: None)
+    monkeypatch.delattr("tiny_diffusion_jax.run.modes.train")
+    monkeypatch.setattr("tiny_diffusion_jax.run.report.pictures", lambda *_: None)
     metrics = (copy / "metrics.json").read_bytes()
     options = ["--config.sample.num_sets=3", "--config.sample.num_points=50",
                "--config.sample.sampler=heun", "--config.sample.seed=5"]  # fmt: skip
@@ -142,10 +143,10 @@ def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
 
 def test_samples_come_in_the_units_of_the_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tiny_diffusion_jax.report.pictures", lambda *_: None)
+    monkeypatch.setattr("tiny_diffusion_jax.run.report.pictures", lambda *_: None)
     rows = np.random.default_rng(0).normal(size=(50, 2)) * 10 + [5000, -70]
     np.savetxt("table.csv", rows, delimiter=",")
-    result = run(config("points") + ":table.csv", *TINY)
+    result = run(config("points") + ":table.csv", *TINY, "--config.data.heldout=0")
     assert result.code == 0, result.err
     samples = np.load("runs/points_table/samples.npy")
     assert np.abs(samples.mean((0, 1)) - rows.mean(0)).max() < 10 and 2 < samples.std(1).min() < 50
@@ -179,7 +180,7 @@ def screen(written: str) -> list[str]:
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "_finish", lambda *_: None)
+        patch.setattr(modes, "_finish", lambda *_: None)
         assert run(*LONG, "--config.train.checkpoint_every=500", f"--workdir={folder}").code == 0
     return folder
 
@@ -218,13 +219,23 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
     assert process.wait(60) == -signal.SIGKILL
     assert "Traceback" not in process.stderr.read()
 
-    # SIGTERM, as from a scheduler. The killed run left its rows: wait for more than those.
-    rows = len(workdir.read_rows(folder / "metrics.jsonl"))
-    process = start(*here)
-    wait_for_rows(folder, rows, process)
-    process.terminate()
-    assert process.wait(60) == 143
-    log = process.stderr.read().splitlines()
+    # SIGTERM, as from a scheduler.
+    train, calls = modes.train, []
+
+    def terminated(experiment, state, on_block, progress):
+        def after_some(state, row):
+            calls.append(row["step"])
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return on_block(state, row)
+
+        return train(experiment, state, after_some, progress)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modes, "train", terminated)
+        result = run(*here)
+    log = result.err.splitlines()
+    assert result.code == 143 and len(calls) == 3
     assert "going on from step" in log[3] and log[-1].startswith("error: interrupted: step ")
 
     result = run(*here)
@@ -241,9 +252,9 @@ def read(handle: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-def test_a_signal_while_sampling(number, copy):
-    process = start(*MOONS, "--mode=sample", f"--workdir={copy}")
+def test_a_signal_while_sampling(copy):
+    number = signal.SIGINT
+    process = start("--mode=sample", f"--workdir={copy}")
     for line in process.stderr:
         if line.startswith("restored step 40"):
             break
@@ -259,7 +270,7 @@ def test_a_signal_while_sampling(number, copy):
 
 def test_a_second_signal_does_not_wait():
     handler = signal.getsignal(signal.SIGINT)
-    with runs.Signals() as signals:
+    with Signals() as signals:
         os.kill(os.getpid(), signal.SIGINT)
         assert signals.received == signal.SIGINT
         with pytest.raises(KeyboardInterrupt):
@@ -269,14 +280,14 @@ def test_a_second_signal_does_not_wait():
 
 
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(runs, "_finish", lambda *_: pytest.fail("went on to sample"))
+    monkeypatch.setattr(modes, "_finish", lambda *_: pytest.fail("went on to sample"))
 
     def write(self, step):
         if step == 40:
             os.kill(os.getpid(), signal.SIGINT)
 
     save = checkpoints.save
-    monkeypatch.setattr(checkpoints, "save", lambda saved, state: (
+    monkeypatch.setattr(modes, "save", lambda saved, state: (
         write(None, int(state.step)), save(saved, state)))  # fmt: skip
     result = run(*MOONS, f"--workdir={tmp_path}")
     assert result.code == 130 and "interrupted: step 40 of 40 is saved" in result.err
@@ -291,7 +302,7 @@ def half_written(run: Path):
     (final / "commit_success.txt").unlink()
     (final / "state" / "manifest.ocdbt").unlink()
     final.rename(final.with_name("40.orbax-checkpoint-tmp"))
-    (run / f"{workdir.PART}abc.npy").write_text("half")
+    (run / f"{PART}abc.npy").write_text("half")
 
 
 def damaged_then_deleted(run: Path):
@@ -450,8 +461,8 @@ def test_a_run_of_a_mixture(model, tmp_path, monkeypatch):
 
 
 def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
-    monkeypatch.setattr("tiny_diffusion_jax.classifier.TRAIN_SETS", 400)
-    monkeypatch.setattr("tiny_diffusion_jax.set_report.NUM_TRAIN", 50)
+    monkeypatch.setattr("tiny_diffusion_jax.evaluate.classifier.TRAIN_SETS", 400)
+    monkeypatch.setattr("tiny_diffusion_jax.evaluate.copies.MAX_REFERENCE", 50)
     here = [config("mnist_sets:01"), *SETS, "--config.data.source=digits",
             "--config.train.num_points=8", f"--workdir={tmp_path}"]  # fmt: skip
     result = run(*here)
@@ -459,13 +470,13 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == SET_FILES | {"attention.png", "labels.png"}
     stored = json.loads((tmp_path / "metrics.json").read_text())
     metrics = stored["metrics"]
-    assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "memorisation", "label_accuracy"} <= set(
+    assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "copies", "label_accuracy"} <= set(
         metrics)  # fmt: skip
     assert metrics["label_accuracy"]["guidance_scale"] == 2.0
     assert metrics["label_accuracy"]["floor"] > 0.8 and metrics["nna_cd"]["num_sets"] == 6
     assert stored["data_source"] == "digits" and is_picture(tmp_path / "labels.png")
 
-    monkeypatch.setattr("tiny_diffusion_jax.report.pictures", lambda *_: None)
+    monkeypatch.setattr("tiny_diffusion_jax.run.report.pictures", lambda *_: None)
     ask = [*here, "--mode=sample", "--config.sample.num_sets=1"]
     drawn = []
     for options in (["--config.sample.label=1", "--config.sample.guidance_scale=2"],
@@ -513,5 +524,5 @@ def test_seconds_add_up_over_interruptions():
     rows = [{"step": 10, "steps_per_second": 5.0, "compile_seconds": 2.0},
             {"step": 30, "steps_per_second": 10.0},
             {"step": 40, "steps_per_second": 10.0, "compile_seconds": 1.5}]  # fmt: skip
-    assert runs.training_seconds(rows) == {"compile": 3.5, "train": 2.0 + 2.0 + 1.0}
-    assert runs.training_seconds([]) == {"compile": 0.0, "train": 0.0}
+    assert modes.training_seconds(rows) == {"compile": 3.5, "train": 2.0 + 2.0 + 1.0}
+    assert modes.training_seconds([]) == {"compile": 0.0, "train": 0.0}

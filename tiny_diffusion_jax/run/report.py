@@ -11,7 +11,6 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import generation
 from tiny_diffusion_jax.data.base import draw_points
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation
 from tiny_diffusion_jax.evaluate import sets as set_metrics
@@ -20,6 +19,7 @@ from tiny_diffusion_jax.figures import clouds as cloud_plots
 from tiny_diffusion_jax.figures import film
 from tiny_diffusion_jax.figures import sets as set_plots
 from tiny_diffusion_jax.figures.page import COOL, square_limits
+from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 
@@ -268,9 +268,7 @@ def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     way = evidence.births(BIRTHS)
     with workdir.atomic(folder / "birth.gif") as path:
         if evidence.model.traits.generation == "chain":
-            sizes = generation.block_sizes(
-                config.num_points, 0, config.first_block, config.growth
-            )
+            _, sizes = block_sizes(config)
             grown, new, _ = film.grow(way[:, 0], sizes, max(frames, 2))
             labels = [f"{len(points)} points" for points in grown]
             film.save_birth(path, grown, labels, title, new=new)

@@ -1,0 +1,169 @@
+"""What is typed, in every spelling, becomes one config; and every config file gives a good one."""
+
+import re
+
+import pytest
+from command_line import ROOT, config
+
+import main
+from tiny_diffusion_jax import checks
+from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.models import MODELS, make_model
+from tiny_diffusion_jax.models.recipes import RECIPES, SEED_RECIPES
+from tiny_diffusion_jax.run.flags import config_files, load_config, parse, read
+from tiny_diffusion_jax.training.batches import make_plan
+
+CONFIGS = config_files()
+# Those that take a model, and which.
+TAKEN = {name: SEED_RECIPES if "/seed/" in name else RECIPES for name in CONFIGS}
+
+
+def command(*arguments):
+    return parse(["main.py", *arguments])
+
+
+# ---------------------------------------------------------------- spellings
+
+
+@pytest.mark.parametrize("dash", ["-", "--"])
+@pytest.mark.parametrize("join", ["=", " "])
+@pytest.mark.parametrize("first", [True, False])
+def test_every_spelling_of_an_option_means_the_same(dash, join, first):
+    """It chooses the recipe, is checked, and sets its field: before the config or after it."""
+    typed = [f"{dash}config.model.name{join}history", f"{dash}config.sample.seed{join}7",
+             f"{dash}config.train.learning_rate{join}1e-4"]  # fmt: skip
+    options = [word for option in typed for word in option.split(" ")]
+    where = config("mixture:moons+circle").replace("--config=", f"{dash}config{join}").split(" ")
+    used = command(*(options + where if first else where + options)).config
+    want = load_config(f"{ROOT}/configs/mixture.py:moons+circle", "history")
+    want.update_from_flattened_dict({"sample.seed": 7, "train.learning_rate": 1e-4})
+    assert used == want and used.train.steps == RECIPES["history"]["train.steps"]
+
+
+@pytest.mark.parametrize("spelling, value", [
+    ("--noconfig.data.normalize", False), ("-noconfig.data.normalize", False),
+    ("--config.data.normalize", True), ("--config.data.normalize=false", False),
+    ("--config.data.normalize=1", True)])  # fmt: skip
+def test_switches(spelling, value):
+    assert read(["main.py", spelling])[1] == {"data.normalize": value}
+
+
+def test_values_keep_their_signs_and_types():
+    _, options = read(["main.py", "--config.sample.label", "-2", "--config.sample.eta", "1",
+                       "--config.data.weights=0.5+0.5", "--config.train.steps=0x10",
+                       "--config.data.where=dataset=dino"])  # fmt: skip
+    assert options == {"sample.label": -2, "sample.eta": 1.0, "data.weights": "0.5+0.5",
+                       "train.steps": 16, "data.where": "dataset=dino"}  # fmt: skip
+    assert [type(v) for v in (options["sample.eta"], options["train.steps"])] == [float, int]
+
+
+def test_the_last_of_two_wins():
+    used = command(config("moons"), "--config.train.steps=7", "--config.train.steps", "8").config
+    assert used.train.steps == 8
+
+
+def test_an_option_of_the_user_wins_over_the_recipe():
+    done = command(config("mixture"), "--config.train.steps=7", "--config.model.name=history",
+                   "--config.model.scale=3")  # fmt: skip
+    assert done.workdir == "runs/mixture_dino+moons_history" and done.config.train.steps == 7
+    assert done.config.model.scale == 3.0 and done.config.model.max_period == 200.0
+
+
+def test_the_folder_has_the_configs_name_or_that_of_workdir():
+    done = command(config("mnist_digit:7"), "--noconfig.data.normalize")
+    assert done.mode == "train" and done.workdir == "runs/mnist_7" and done.config.data.digit == 7
+    assert done.config.data.normalize is False
+    done = command(config("moons:pinwheel"), "--mode=evaluate", "--workdir=here")
+    assert (done.mode, done.workdir, done.config.data.name) == ("evaluate", "here", "pinwheel")
+    done = command(config("mixture:dino+circle"), "--mode", "complete", "--points", "some.csv")
+    assert done.points == "some.csv" and done.workdir == "runs/mixture_dino+circle_set_transformer"
+
+
+# ---------------------------------------------------------------- configs
+
+
+def test_commands_of_the_help_and_the_headers_are_real():
+    """Every `python main.py` line that users are shown parses: its config, its options."""
+    shown = [main.__doc__, *(file.read_text() for file in CONFIGS.values())]
+    commands = [c for text in shown for c in re.findall(r"python main\.py ((?:\\\n|.)+)", text)]
+    assert len(commands) >= 10
+    for line in commands:
+        words = [word for word in re.split(r"\s{2,}(?=\w)", line)[0].replace("\\", " ").split()]
+        values, _ = read(["main.py", *words])
+        if values["config"]:
+            assert (ROOT / values["config"].partition(":")[0]).exists()
+
+
+def loaded(name, model=""):
+    argument = ":some.csv" if re.search(r"py:FILE", CONFIGS[name].read_text()) else ""
+    return load_config(f"{CONFIGS[name]}{argument}", model)
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monkeypatch):
+    defaults, names = flatten(default_config()), set()
+    for model in TAKEN[name]:
+        used = loaded(name, model)
+        fields = flatten(used)
+        assert {k: type(v) for k, v in fields.items()} == {k: type(v) for k, v in defaults.items()}
+        checks.check_measured(used)
+        assert used.model.name == model and "/" not in used.name
+        names.add(used.name)
+        plan = make_plan(used.train, make_model(used.model, 2))
+        assert plan.num_sets * plan.num_points <= 8192
+    assert len(names) == len(TAKEN[name])  # each model has a folder of its own
+    assert loaded(name).name in names
+
+
+def test_every_model_has_a_recipe():
+    assert list(RECIPES) == list(MODELS) and SEED_RECIPES.keys() <= MODELS.keys()
+
+
+def changed(fields: dict) -> dict:
+    """What of `fields` is not as config.py has it."""
+    return {k: v for k, v in fields.items() if v != flatten(default_config())[k]}
+
+
+@pytest.mark.parametrize("model", RECIPES)
+def test_default_config_of_a_model_is_its_recipe_and_nothing_else(model):
+    used = default_config(model)
+    assert changed(flatten(used)) == changed(RECIPES[model] | {"model.name": model})
+    with pytest.raises(AttributeError):
+        used.model.nmae = "x"
+
+
+def test_digits_with_latents_have_the_settings_of_latents():
+    used = loaded("configs/mnist_sets.py", "set_latent")
+    assert (used.model.scale, used.train.max_history, used.model.hidden_dim) == (24.0, 64, 128)
+    assert used.train.steps == RECIPES["set_latent"]["train.steps"] and used.model.labels
+
+
+# What the figures and numbers of README.md and docs/ were made with.
+PUBLISHED = {
+    ("mnist_sets", "set_transformer"): {
+        "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 0,
+        "train.steps": 28_000, "train.num_sets": 64, "train.num_points": 64, "train.max_points": 0,
+        "train.block": 200, "train.learning_rate": 2e-3, "sample.num_sets": 500,
+        "sample.num_points": 64, "sample.sampler": "sde-dpm++2m", "sample.num_steps": 30},
+    ("mixture", "set_transformer"): {
+        "model.num_inducing": 16, "train.steps": 12_000, "train.num_sets": 128,
+        "train.num_points": 32, "train.max_points": 2048, "train.block": 50,
+        "sample.num_sets": 1_000, "sample.num_points": 256, "sample.sampler": "sde-dpm++2m"},
+    ("mixture", "fourier_mlp"): {"train.steps": 20_000, "train.num_points": 16},
+    ("mixture", "history"): {"train.steps": 20_000, "train.num_sets": 32, "sample.first_block": 1},
+    ("mixture", "set_latent"): {"train.steps": 18_000, "train.max_history": 64},
+    ("mixture", "attention_v1"): {"train.history_drop": 0.1, "sample.burn_in": 250,
+                                  "sample.first_block": 250, "sample.growth": 1.0},
+    ("seed/shuffled", "attention_v2"): {"sample.burn_in": 250, "sample.guidance_scale": 1.7},
+    ("seed/shuffled", "fourier_mlp"): {"sample.burn_in": 0, "train.num_sets": 250},
+    ("moons", "fourier_mlp"): {},
+    ("mnist_digit", "fourier_mlp"): {"train.steps": 12_000, "train.num_points": 16},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name, model", PUBLISHED)
+def test_published_settings_stay(name, model):
+    fields = flatten(loaded(f"configs/{name}.py", model))
+    assert {k: fields[k] for k in PUBLISHED[name, model]} == PUBLISHED[name, model]
+    if not PUBLISHED[name, model]:
+        assert changed(fields) == {"name": "moons"}
