@@ -55,7 +55,8 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "train.steps": [(-5, "must be at least 1"), (0, "must be at least 1"), (10**20, "must be")],
     "train.num_sets": [(0, "must be at least 1")],
     "train.num_points": [(0, "must be at least 1")],
-    "train.min_points": [(9, "must be at most config.train.num_points = 8"), (-1, "must be at le")],
+    "train.min_points": [
+        (9, "must be at most config.train.num_points = 8"), (-1, "must be at least 0")],
     "train.max_points": [(-1, "must be at least 0")],
     "train.min_history": [(0, "must be at least 1")],
     "train.max_history": [(0, "must be at least config.train.min_history = 1")],

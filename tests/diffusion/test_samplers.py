@@ -14,7 +14,6 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion.process import Level, make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES, Schedule, make_schedule
-from tiny_diffusion_jax.errors import UserError
 
 KEYS = jax.random.split(jax.random.key(4), 8)
 DETERMINISTIC = ["ddim", "dpm++2m", "heun"]
@@ -30,6 +29,12 @@ def run(process, denoise, grid, keys, name, eta, num_points, keep_trajectory=Fal
 @functools.partial(jax.jit, static_argnames=("name", "eta"))
 def one_step(denoise, memory, x_t, t, s, noise, name, eta):
     return make_sampler(name, eta).step(denoise, memory, x_t, t, s, noise)
+
+
+def prior_std(process) -> np.float32:
+    """Standard deviation of x_T."""
+    schedule = process.schedule
+    return np.float32(process.prior(schedule.alpha[-1], schedule.sigma[-1])[1] ** 0.5)
 
 
 def walk(process, denoise, grid, x_T, name, eta=0.0):
@@ -146,7 +151,7 @@ def ode_error(name, sampler, num_steps):
     options = dict(beta_min=1e-3, beta_max=0.05, sigma_min=0.02, sigma_max=20.0)
     process = make_process(make_schedule(name, 385, **options))
     grid = np.linspace(385, 1, num_steps + 1).astype(np.int32)
-    x_T = np.float32(process.prior_std) * normal(0, 1, 100, 2)
+    x_T = prior_std(process) * normal(0, 1, 100, 2)
     x_1 = walk(process, Partial(normal_denoiser, 0.5), grid, x_T, sampler)
     alpha, sigma = float64_levels(process)
     spread = np.sqrt(0.25 * alpha**2 + sigma**2)
@@ -323,7 +328,7 @@ def test_the_trajectory_runs_from_the_noise_to_the_sample(name):
     assert way.shape == (11, 3, 7, 2)
     np.testing.assert_allclose(way[-1], end, atol=1e-5)
     noise = jax.random.normal(jax.random.fold_in(KEYS[1], 0), (7, 2))
-    np.testing.assert_allclose(way[0, 1], process.prior_std * noise, rtol=1e-5)
+    np.testing.assert_allclose(way[0, 1], prior_std(process) * noise, rtol=1e-5)
     # the last step is to clean data: it ends in the denoiser's answer
     way = np.asarray(way)
     x_0_hat = np.tanh(2 * way[-2] + level_at(process, grid[-2]).alpha)
@@ -346,7 +351,7 @@ def test_few_steps_are_finite(name):
     """T = 1, alpha_T = 0, a single step: none may divide 0 by 0."""
     for family in FAMILIES:
         process = make_process(make_schedule(family, 1))
-        x_T = np.float32(process.prior_std) * normal(0, 2, 5, 2)
+        x_T = prior_std(process) * normal(0, 2, 5, 2)
         x = walk(process, tanh_denoiser, [1, 0], x_T, name, 0.5)
         # straight to the denoiser's answer
         x_0_hat = np.tanh(2 * x_T + level_at(process, 1).alpha)
@@ -446,26 +451,3 @@ def test_a_grid_uses_the_schedule_and_not_its_name():
     schedule = Schedule(*map(jnp.asarray, arrays))
     grid = time_grid(schedule, 60, "log_snr")
     np.testing.assert_array_equal(grid, np.arange(60, -1, -1))
-
-
-@pytest.mark.parametrize(
-    "make, message",
-    [
-        (lambda: make_sampler("euler"),
-         "config.sample.sampler = 'euler': must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, "
-         "heun"),
-        (lambda: make_sampler("ddim", 1.5), "config.sample.eta = 1.5: must be between 0"),
-        (lambda: make_sampler("ddim", -0.1), "config.sample.eta = -0.1: must be between 0"),
-        (lambda: make_sampler("ddim", float("nan")), "config.sample.eta = nan: must be"),
-        (lambda: time_grid(make_schedule("flow", 10), 0),
-         "config.sample.num_steps = 0: must be in 1..10"),
-        (lambda: time_grid(make_schedule("flow", 10), 11),
-         "config.sample.num_steps = 11: must be in 1..10"),
-        (lambda: time_grid(make_schedule("flow", 10), 5, "even"),
-         "config.sample.spacing = 'even': must be one of time, log_snr"),
-    ],
-)
-def test_a_bad_request_is_named(make, message):
-    with pytest.raises(UserError) as error:
-        make()
-    assert str(error.value).startswith(message)

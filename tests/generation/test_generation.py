@@ -5,6 +5,7 @@ The simple networks predict x_0, so a deterministic sampler ends in what they sa
 
 import functools
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import jax
@@ -16,8 +17,9 @@ from command_line import ROOT
 from tiny_diffusion_jax import diffusion, experiment, generation
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import samplers
-from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.generation import block_sizes
+from tiny_diffusion_jax.generation import alone
+from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.reverse import Request
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.run.flags import load_config
@@ -88,7 +90,7 @@ def fake(answer, shown="", num_labels=0, max_history=64, **changes):
     config.update(sampler="ddim", num_points=6, num_steps=2, first_block=1, growth=1.0)
     given, labels = changes.pop("given", None), changes.pop("labels", None)
     config.update(changes)
-    return experiment.sample(setup, None, config, given=given, labels=labels)
+    return generation.draw(setup, None, config, given=given, labels=labels)
 
 
 def sum_of_history(x, history, label):
@@ -99,6 +101,10 @@ def sum_of_history(x, history, label):
 
 def label_alone(x, history, label):
     return 0.0 if label is None else label[:, None, None]
+
+
+def label_or_minus_one(x, history, label):
+    return -1.0 if label is None else label[:, None, None]
 
 
 def both(x, history, label):
@@ -129,8 +135,10 @@ def columns(x):
     (9, 0, 1, 1e300, [1, 8]),
 ])  # fmt: skip
 def test_blocks_grow_and_fill_the_set(num_points, filled, first, growth, expected):
-    sizes = block_sizes(num_points, filled, first, growth)
-    assert sizes == expected and filled + sum(sizes) == num_points
+    config = SimpleNamespace(
+        num_points=num_points, first_block=first, growth=growth, burn_in=0)
+    burned, sizes = block_sizes(config, filled)
+    assert burned == [] and sizes == expected and filled + sum(sizes) == num_points
 
 
 # ---------------------------------------------------------------- the chain
@@ -214,13 +222,13 @@ def test_with_a_label_the_history_is_not_what_is_guided():
     np.testing.assert_allclose(drawn, [[11, 22, 44]] * 3, rtol=1e-5)
 
 
-def test_labels_are_told_one_a_set():
+def test_labels_are_given_one_a_set():
     drawn = fake(label_alone, num_labels=3, labels=np.array([2, 0, 1]))
     np.testing.assert_allclose(columns(drawn), [[2] * 6, [0] * 6, [1] * 6], atol=1e-5)
     same = fake(label_alone, num_labels=3, label=1)
     np.testing.assert_array_equal(same, fake(label_alone, num_labels=3, labels=np.full(3, 1)))
-    unnamed = fake(label_alone, num_labels=3, label=generation.UNNAMED)
-    assert (unnamed < 0).all()
+    unnamed = fake(label_or_minus_one, num_labels=3, label=generation.NO_LABEL)
+    np.testing.assert_allclose(unnamed, -1, atol=1e-5)
 
 
 def test_random_labels_come_as_often_as_in_the_data():
@@ -233,9 +241,10 @@ def test_random_labels_come_as_often_as_in_the_data():
 
 
 def test_a_completed_set_is_given_no_random_label():
-    """It may not go with the points; one that is asked for is told."""
+    """It may not go with the points; one that is asked for is given."""
     given = np.zeros((2, 2))
-    assert (fake(label_alone, num_labels=2, given=given)[:, 2:] < 0).all()
+    np.testing.assert_allclose(
+        fake(label_or_minus_one, num_labels=2, given=given)[:, 2:], -1, atol=1e-5)
     np.testing.assert_allclose(
         fake(label_alone, num_labels=2, given=given, label=1)[:, 2:], 1.0, atol=1e-5)
 
@@ -257,7 +266,9 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
     monkeypatch.setattr(type(setup.model), "traits", traits)
     config = setup.config.sample.copy_and_resolve_references()
     config.update(num_sets=7, memory_mb=1)
-    assert generation._sets_at_once(setup, config) == 2
+    request = Request(setup.model, None, None, config, setup.config.train.max_history)
+    assert generation.chunk_size(request, generation.WAYS[setup.model.traits.generation].rows(
+        request)) == 2  # fmt: skip
     in_chunks = sample(way, num_sets=7, memory_mb=1)
     np.testing.assert_allclose(in_chunks, many, atol=1e-4)
 
@@ -283,7 +294,9 @@ def test_the_way_runs_from_noise_to_the_samples(way):
     assert path.shape == (5, 40, 16, 2)
     np.testing.assert_allclose(path[-1], sample(way, num_sets=40), atol=1e-4)
     setup, _ = untrained(way)
-    noise = np.asarray(setup.dataset.normalize(path[0])) / float(setup.process.prior_std)
+    schedule = setup.process.schedule
+    prior_std = float(setup.process.prior(schedule.alpha[-1], schedule.sigma[-1])[1]) ** 0.5
+    noise = np.asarray(setup.dataset.normalize(path[0])) / prior_std
     assert noise.mean() == pytest.approx(0, abs=0.12)  # 4 standard errors
     assert noise.std() == pytest.approx(1, abs=0.08)
     # every point starts from a noise of its own, in whatever block it is
@@ -305,7 +318,7 @@ def test_units_are_the_datas_own():
 
 def test_points_that_do_not_see_each_other_are_drawn_in_parts(monkeypatch):
     whole = sample("latent", num_points=8)
-    monkeypatch.setattr(generation, "PART", 8)
+    monkeypatch.setattr(alone, "PART", 8)
     parts = sample("latent", num_points=21)
     assert parts.shape == (3, 21, 2)
     np.testing.assert_allclose(parts[:, :8], whole, atol=1e-4)
@@ -327,14 +340,3 @@ def test_a_label_for_all_sets_is_that_label_for_each():
     other = experiment.sample(setup, params, config, labels=np.array([1, 0, 1]))
     np.testing.assert_allclose(other[[0, 2]], named[[0, 2]], atol=1e-5)
     assert np.abs(other[1] - named[1]).max() > 1e-3
-
-
-@pytest.mark.parametrize("given, message", [
-    (np.zeros((16, 2)), "--points: number of points = 16: must be in 1..15, fewer than config."),
-    (np.zeros((0, 2)), "--points: number of points = 0: must be in 1..15"),
-    (np.array([[1.0, np.nan]]), "--points = 'a table': must be finite numbers throughout"),
-], ids=["all", "none", "nan"])  # fmt: skip
-def test_points_that_cannot_begin_a_set(given, message):
-    with pytest.raises(UserError) as error:
-        sample("joint", given=given)
-    assert str(error.value).startswith(message)

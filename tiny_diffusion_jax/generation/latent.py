@@ -10,8 +10,7 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation import alone
 from tiny_diffusion_jax.generation.reverse import Request, reverse
 
-rows = alone.rows  # given z, the points do not see each other
-
+rows = alone.rows  # given z, the points are drawn as those that do not see each other
 LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set
 
 
