@@ -38,6 +38,9 @@ def config(name: str) -> str:
     return f"--config={ROOT / 'configs' / file}.py{colon}{argument}"
 
 
+MOONS = [config("moons"), *TINY]
+
+
 def run(*arguments: str) -> Result:
     """`python main.py ARGUMENTS`, without the start of a process; afterwards all is as before."""
     before = logging.root.handlers[:], logging.root.level

@@ -1,72 +1,20 @@
-"""Runs: what they leave, how they stop and go on, what a crash or a divergence leads to."""
+"""Runs: what they leave, of one density and of sets, and what a divergence leads to."""
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
-import termios
-import threading
-import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from command_line import ROOT, TINY, config, run
+from command_line import MOONS, TINY, config, run
 from PIL import Image
+from run_files import FILES, arrays, losses, same
 
-from tiny_diffusion_jax.files import PART
-from tiny_diffusion_jax.run import checkpoints, modes, workdir
-from tiny_diffusion_jax.run.signals import Signals
-
-MOONS = [config("moons"), *TINY]
-LONG = [config("moons"), *TINY, "--config.train.steps=4000"]  # some seconds: time for a signal
-FILES = {
-    "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "trajectory.npy", "samples.png",
-    "reverse.gif", "forward.gif", "loss.png", "checkpoints",
-}  # fmt: skip
-
-
-def arrays(folder: Path, step: int) -> dict:
-    """Everything in the checkpoint of a step: weights, their average, the optimiser's state."""
-    with checkpoints.open_checkpoints(folder / "checkpoints") as saved:
-        return saved.load(step)
-
-
-def same(a: dict, b: dict) -> bool:
-    """Equal bit for bit."""
-    return a.keys() == b.keys() and all(
-        np.asarray(a[k]).tobytes() == np.asarray(b[k]).tobytes() for k in a
-    )
-
-
-def losses(folder: Path) -> list:
-    """What metrics.jsonl says of training, without the times it took."""
-    rows = workdir.read_rows(folder / "metrics.jsonl")
-    return [(row["step"], row["loss"], row["grad_norm"], row["loss_by_time"]) for row in rows]
-
-
-@pytest.fixture
-def only_training(monkeypatch):
-    """Runs end after training: the rest is not what the test is about."""
-    monkeypatch.setattr(modes, "_finish", lambda *_: None)
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """(folder, what was logged) of a whole run of the tiny moons."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    result = run(*MOONS, f"--workdir={folder}")
-    assert result.code == 0 and result.out == "", result
-    return folder, result.err
-
-
-@pytest.fixture
-def copy(finished, tmp_path):
-    return shutil.copytree(finished[0], tmp_path / "run")
+from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.run import modes, report
 
 
 def test_a_run_leaves_the_files_it_promises_and_no_others(finished):
@@ -131,7 +79,7 @@ def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
     metrics = (copy / "metrics.json").read_bytes()
     options = ["--config.sample.num_sets=3", "--config.sample.num_points=50",
                "--config.sample.sampler=heun", "--config.sample.seed=5"]  # fmt: skip
-    assert run(*MOONS, *options, "--mode=sample", f"--workdir={copy}").code == 0
+    assert run(f"--workdir={copy}", *options, "--mode=sample").code == 0
     samples = np.load(copy / "samples.npy")
     assert samples.shape == (3, 50, 2) and (copy / "metrics.json").read_bytes() == metrics
     assert run(*MOONS, *options, "--mode=evaluate", f"--workdir={copy}").code == 0
@@ -152,218 +100,6 @@ def test_samples_come_in_the_units_of_the_table(tmp_path, monkeypatch):
     assert np.abs(samples.mean((0, 1)) - rows.mean(0)).max() < 10 and 2 < samples.std(1).min() < 50
     stored = json.loads(Path("runs/points_table/config.json").read_text())["dataset"]
     np.testing.assert_allclose(stored["shift"], rows.mean(0), rtol=1e-4)
-
-
-# -- stopping and going on ----------------------------------------------------------------------
-
-
-def start(*arguments, **options) -> subprocess.Popen:
-    command = [sys.executable, str(ROOT / "main.py"), *arguments]
-    return subprocess.Popen(command, **({"stderr": subprocess.PIPE, "text": True} | options))
-
-
-def wait_for_rows(folder: Path, more_than: int, process) -> None:
-    """Until training has gone on by some blocks."""
-    deadline = time.time() + 60
-    while len(workdir.read_rows(folder / "metrics.jsonl")) < more_than + 5:
-        assert process.poll() is None, process.stderr and process.stderr.read()
-        assert time.time() < deadline
-        time.sleep(0.005)
-
-
-def screen(written: str) -> list[str]:
-    """The lines that a terminal shows in the end: \\r goes back to the start of a line."""
-    return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in written.split("\n")]
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "_finish", lambda *_: None)
-        assert run(*LONG, "--config.train.checkpoint_every=500", f"--workdir={folder}").code == 0
-    return folder
-
-
-def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_path, only_training):
-    folder, here = tmp_path / "run", [*LONG, f"--workdir={tmp_path / 'run'}"]
-
-    # Ctrl-C, at a terminal: a bar on one line, messages above it.
-    ours, theirs = os.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
-    process = start(*here, stderr=theirs)
-    os.close(theirs)
-    written = []
-    reader = threading.Thread(target=lambda: written.extend(iter(lambda: read(ours), b"")))
-    reader.start()
-    wait_for_rows(folder, 0, process)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 130
-    reader.join()
-    text = b"".join(written).decode()
-    lines = [line for line in screen(text) if line]
-    assert re.search(r"\rtrain: .*\d+/4000 \[.*<.*step/s, loss=\d", text)
-    assert [line.split()[0] for line in lines] == [
-        "data:", "device:", "schedule:", "compiled", "train:", "error:"]  # fmt: skip
-    stopped = int(re.fullmatch(
-        rf"error: interrupted: step (\d+) of 4000 is saved in {re.escape(str(folder))}; the same "
-        "command goes on from there", lines[-1])[1])  # fmt: skip
-    assert stopped % 10 == 0 and (folder / "checkpoints" / str(stopped)).exists()
-
-    # Killed, with no time to save: the steps since the last checkpoint are done again.
-    process = start(*here)
-    wait_for_rows(folder, stopped // 10, process)
-    refused = run(*here)
-    assert refused.code == 2 and "another process is training in it" in refused.err
-    process.kill()
-    assert process.wait(60) == -signal.SIGKILL
-    assert "Traceback" not in process.stderr.read()
-
-    # SIGTERM, as from a scheduler.
-    train, calls = modes.train, []
-
-    def terminated(experiment, state, on_block, progress):
-        def after_some(state, row):
-            calls.append(row["step"])
-            if len(calls) == 3:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return on_block(state, row)
-
-        return train(experiment, state, after_some, progress)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "train", terminated)
-        result = run(*here)
-    log = result.err.splitlines()
-    assert result.code == 143 and len(calls) == 3
-    assert "going on from step" in log[3] and log[-1].startswith("error: interrupted: step ")
-
-    result = run(*here)
-    assert result.code == 0, result.err
-    assert losses(folder) == losses(uninterrupted)
-    assert [row[0] for row in losses(folder)] == list(range(10, 4001, 10))
-    assert same(arrays(folder, 4000), arrays(uninterrupted, 4000))
-
-
-def read(handle: int) -> bytes:
-    try:
-        return os.read(handle, 4096)
-    except OSError:  # Linux: the other end is closed
-        return b""
-
-
-def test_a_signal_while_sampling(copy):
-    number = signal.SIGINT
-    process = start("--mode=sample", f"--workdir={copy}")
-    for line in process.stderr:
-        if line.startswith("restored step 40"):
-            break
-    process.send_signal(number)
-    rest = process.stderr.read()
-    assert process.wait(60) == 128 + number, rest
-    assert rest == (
-        "error: interrupted: every file written is whole, and the same command goes on from the "
-        "last checkpoint\n"
-    )
-    assert {path.name for path in copy.iterdir()} == FILES
-
-
-def test_a_second_signal_does_not_wait():
-    handler = signal.getsignal(signal.SIGINT)
-    with Signals() as signals:
-        os.kill(os.getpid(), signal.SIGINT)
-        assert signals.received == signal.SIGINT
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(1)
-    assert signal.getsignal(signal.SIGINT) is handler
-
-
-def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(modes, "_finish", lambda *_: pytest.fail("went on to sample"))
-
-    def write(self, step):
-        if step == 40:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    save = checkpoints.save
-    monkeypatch.setattr(modes, "save", lambda saved, state: (
-        write(None, int(state.step)), save(saved, state)))  # fmt: skip
-    result = run(*MOONS, f"--workdir={tmp_path}")
-    assert result.code == 130 and "interrupted: step 40 of 40 is saved" in result.err
-
-
-# -- crashes and damage -------------------------------------------------------------------------
-
-
-def half_written(run: Path):
-    """As a kill during the save of step 40 leaves it: under orbax's temporary name, incomplete."""
-    final = run / "checkpoints" / "40"
-    (final / "commit_success.txt").unlink()
-    (final / "state" / "manifest.ocdbt").unlink()
-    final.rename(final.with_name("40.orbax-checkpoint-tmp"))
-    (run / f"{PART}abc.npy").write_text("half")
-
-
-def damaged_then_deleted(run: Path):
-    """The advice that the error about a damaged checkpoint gives."""
-    shutil.rmtree(run / "checkpoints" / "40")
-
-
-def all_deleted(run: Path):
-    shutil.rmtree(run / "checkpoints")
-
-
-def cut_short(run: Path):
-    damaged_then_deleted(run)
-    with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 50, "lo')
-
-
-@pytest.mark.parametrize("crash, step", [
-    (half_written, 20), (damaged_then_deleted, 20), (cut_short, 20), (all_deleted, 0)],
-    ids=lambda value: getattr(value, "__name__", None))  # fmt: skip
-def test_after_a_crash_the_run_goes_on(crash, step, finished, copy, only_training):
-    crash(copy)
-    result = run(*MOONS, f"--workdir={copy}")
-    assert result.code == 0, result.err
-    assert (f"going on from step {step} of 40\n" in result.err) == (step > 0)
-    assert same(arrays(copy, 40), arrays(finished[0], 40))
-    assert losses(copy) == losses(finished[0])
-    assert {path.name for path in copy.iterdir()} == FILES
-    assert {path.name for path in (copy / "checkpoints").iterdir()} == {"20", "40"}
-
-
-def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
-    half_written(copy)
-    result = run(*MOONS, "--mode=sample", f"--workdir={copy}")
-    assert result.code == 0 and "restored step 20\n" in result.err
-    assert (copy / "checkpoints" / "40.orbax-checkpoint-tmp").exists()
-
-
-def test_any_change_to_a_checkpoint_is_noticed(tmp_path):
-    state = SimpleNamespace(step=1)
-    tree = {"w": np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)}
-    import jax
-
-    from tiny_diffusion_jax.training.step import TrainState
-
-    state = TrainState(np.int32(7), tree, tree, ())
-    with checkpoints.open_checkpoints(tmp_path / "a", keep=2) as saved:
-        checkpoints.save(saved, state)
-        checkpoints.save(saved, state)  # a second time: no error, nothing new
-        restored = checkpoints.restore_latest(saved, jax.eval_shape(lambda: state))
-    assert (restored.params["w"] == tree["w"]).all() and restored.step == 7
-    wrong = {name: array.copy() for name, array in checkpoints._leaves(state).items()}
-    before = checkpoints._checksum(wrong)
-    wrong[".params['w']"][3, 3] += 1e-6
-    assert checkpoints._checksum(wrong) != before
-
-
-def test_a_checkpoint_keeps_the_last(tmp_path, only_training):
-    options = ["--config.train.checkpoint_every=10", "--config.train.keep=3"]
-    assert run(*MOONS, *options, f"--workdir={tmp_path}").code == 0
-    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"20", "30", "40"}
 
 
 # -- numbers that are not finite ----------------------------------------------------------------
@@ -394,6 +130,18 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
+def test_a_number_that_is_not_finite_is_not_written(copy, monkeypatch):
+    """The rest of the run stays; metrics.json is what it was."""
+    before = (copy / "metrics.json").read_bytes()
+    numbers = {"good": {"value": 1.0, "floor": None}, "mmd_rbf": {"value": [float("nan")]}}
+    monkeypatch.setattr(report, "evaluate", lambda _: numbers)
+    result = run(f"--workdir={copy}", "--mode=evaluate")
+    assert result.code == 1 and result.err.splitlines()[-1].startswith(
+        "error: mmd_rbf is not a finite number, so metrics.json was not written; samples.npy was"
+    )
+    assert (copy / "metrics.json").read_bytes() == before
+
+
 def test_samples_that_are_not_finite_are_not_written(tmp_path):
     options = ["--config.train.learning_rate=1e30", "--config.train.steps=1",
                "--config.train.warmup=0"]  # fmt: skip
@@ -422,62 +170,72 @@ def is_picture(file: Path, frames: int = 1) -> bool:
         return min(image.size) > 100 and getattr(image, "n_frames", 1) == frames
 
 
-@pytest.mark.parametrize("model", ["history", "set_transformer", "set_latent"])
-def test_a_run_of_a_mixture(model, tmp_path, monkeypatch):
+@pytest.fixture
+def few_real_sets(monkeypatch):
+    """The separation test is calibrated on fewer sets than it takes to be good."""
+    calibrate = partial(separation.calibrate, num_reference=128, num_stray=128)
+    monkeypatch.setattr(separation, "calibrate", calibrate)
+
+
+def test_a_run_of_a_mixture(tmp_path, monkeypatch, few_real_sets):
     monkeypatch.chdir(tmp_path)
-    here = [config("mixture:moons+circle"), *SETS, f"--config.model.name={model}"]
+    here = [config("mixture:moons+circle"), *SETS, "--config.model.name=history",
+            "--config.data.cache_dir=cache"]  # fmt: skip
     result = run(*here)
     assert result.code == 0, result.err
-    folder = tmp_path / "runs" / f"mixture_moons+circle_{model}"
-    attention = set() if model == "set_latent" else {"attention.png"}
-    assert {path.name for path in folder.iterdir()} == SET_FILES | attention
+    folder = tmp_path / "runs" / "mixture_moons+circle_history"
+    assert {path.name for path in folder.iterdir()} == SET_FILES | {"attention.png"}
     stored = json.loads((folder / "metrics.json").read_text())
     assert {"separation", "stray", "frequency_error"} <= stored["metrics"].keys()
     assert all(np.isfinite(m["value"]) for m in stored["metrics"].values())
     assert "separation: " in result.err and stored["data"] == "moons + circle"
     samples = np.load(folder / "samples.npy")
     assert samples.shape == (6, 16, 2) and samples.dtype == np.float32
-    assert all(is_picture(folder / name) for name in {"sets.png"} | attention)
+    assert all(is_picture(folder / name) for name in ("sets.png", "attention.png"))
     # the blocks of a chain take turns in its animation
     with Image.open(folder / "birth.gif") as image:
         assert image.n_frames >= 2
 
+
+@pytest.mark.parametrize("model", ["history", "set_transformer", "set_latent"])
+def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch, only_training):
+    monkeypatch.chdir(tmp_path)
+    result = run(config("mixture:moons+circle"), *SETS, f"--config.model.name={model}")
+    assert result.code == 0, result.err
+    folder = f"runs/mixture_moons+circle_{model}"
+    here = [f"--workdir={folder}", "--mode=complete", "--points=partial.csv"]
     Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,0\n")
-    done = run(*here, "--mode=complete", "--points=partial.csv")
+    done = run(*here)
     assert done.code == 0 and done.err.endswith("completed.npy\n"), done.err
-    sets = np.load(folder / "completed.npy")
+    sets = np.load(f"{folder}/completed.npy")
     assert sets.shape == (6, 16, 2) and np.isfinite(sets).all()
     np.testing.assert_allclose(sets[:, :2], [[[0.5, 0.25], [-1, 0]]] * 6, atol=1e-5)
-    assert is_picture(folder / "completed.png")
-    assert (np.load(folder / "samples.npy") == samples).all()
+    assert is_picture(Path(folder, "completed.png")) and not Path(folder, "samples.npy").exists()
 
     # a mistake in what is given leaves what was completed before
     Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,nan\n")
-    wrong = run(*here, "--mode=complete", "--points=partial.csv")
+    wrong = run(*here)
     assert wrong.code == 2 and wrong.err == (
         "error: --points = 'partial.csv': line 3, column 'y' holds 'nan': must be a finite number\n"
     )
-    assert (np.load(folder / "completed.npy") == sets).all()
+    assert (np.load(f"{folder}/completed.npy") == sets).all()
 
 
 def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
+    """Metrics and pictures: see test_report.py, but for those of guided sets."""
     monkeypatch.setattr("tiny_diffusion_jax.evaluate.classifier.TRAIN_SETS", 400)
-    monkeypatch.setattr("tiny_diffusion_jax.evaluate.copies.MAX_REFERENCE", 50)
-    here = [config("mnist_sets:01"), *SETS, "--config.data.source=digits",
-            "--config.train.num_points=8", f"--workdir={tmp_path}"]  # fmt: skip
-    result = run(*here)
+    sections = [s for s in report.SECTIONS if s.name in ("training", "labels")]
+    monkeypatch.setattr(report, "SECTIONS", sections)
+    result = run(config("mnist_sets:01"), *SETS, "--config.data.source=digits",
+                 "--config.train.num_points=8", f"--workdir={tmp_path}")  # fmt: skip
     assert result.code == 0, result.err
-    assert {path.name for path in tmp_path.iterdir()} == SET_FILES | {"attention.png", "labels.png"}
     stored = json.loads((tmp_path / "metrics.json").read_text())
-    metrics = stored["metrics"]
-    assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "copies", "label_accuracy"} <= set(
-        metrics)  # fmt: skip
-    assert metrics["label_accuracy"]["guidance_scale"] == 2.0
-    assert metrics["label_accuracy"]["floor"] > 0.8 and metrics["nna_cd"]["num_sets"] == 6
+    accuracy = stored["metrics"]["label_accuracy"]
+    assert accuracy["guidance_scale"] == 2.0 and accuracy["floor"] > 0.8
     assert stored["data_source"] == "digits" and is_picture(tmp_path / "labels.png")
 
-    monkeypatch.setattr("tiny_diffusion_jax.run.report.pictures", lambda *_: None)
-    ask = [*here, "--mode=sample", "--config.sample.num_sets=1"]
+    monkeypatch.setattr(report, "pictures", lambda *_: None)
+    ask = [f"--workdir={tmp_path}", "--mode=sample", "--config.sample.num_sets=1"]
     drawn = []
     for options in (["--config.sample.label=1", "--config.sample.guidance_scale=2"],
                     ["--config.sample.label=1"], ["--config.sample.label=-2"]):  # fmt: skip

@@ -1,0 +1,103 @@
+"""A trained run is whole in its folder: its config, its data's units, its weights."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from command_line import MOONS, run
+from run_files import arrays
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.run import modes, report, workdir
+
+
+def test_load_gives_what_the_command_line_draws_with(finished):
+    folder, _ = finished
+    experiment, params = td.load(folder)
+    assert experiment.config == workdir.read_config(str(folder))
+    assert experiment.config.train.steps == 40 and experiment.dataset.title == "moons"
+    stored = {k: v for k, v in arrays(folder, 40).items() if k.startswith(".ema")}
+    assert len(stored) == len(jax.tree.leaves(params)) > 4
+    by_name = {f".ema{jax.tree_util.keystr(k)}": v
+               for k, v in jax.tree_util.tree_leaves_with_path(params)}  # fmt: skip
+    for name, array in stored.items():
+        np.testing.assert_array_equal(by_name[name], array)
+    sets = td.sample(experiment, params)
+    np.testing.assert_array_equal(sets, np.load(folder / "samples.npy"))
+
+
+def test_load_needs_no_right_to_write(finished, monkeypatch):
+    def no_file(**_):
+        raise OSError("read-only")
+
+    monkeypatch.setattr(workdir.tempfile, "TemporaryFile", no_file)
+    td.load(str(finished[0]))
+    with pytest.raises(UserError, match="must be a folder that can be written"):
+        workdir.check_writable(str(finished[0]))
+
+
+def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
+    monkeypatch.setattr(report, "pictures", lambda *_: None)
+    monkeypatch.delattr("tiny_diffusion_jax.run.modes.train")
+    drawn = np.load(copy / "samples.npy")
+    (copy / "samples.npy").unlink()
+    assert run(f"--workdir={copy}", "--mode=sample").code == 0
+    np.testing.assert_array_equal(np.load(copy / "samples.npy"), drawn)
+    given = ["--config.sample.num_points", "1", "--config.evaluate.frames=0",
+             "--config.data.cache_dir=elsewhere", "--config.compilation_cache="]  # fmt: skip
+    assert run(f"--workdir={copy}", "--mode=sample", *given).code == 0
+    assert np.load(copy / "samples.npy").shape == (2, 1, 2)  # one point is drawn, not measured
+    stored = json.loads((copy / "config.json").read_text())
+    assert stored["sample"]["num_points"] == 64  # what the run was is not written over
+
+
+def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
+    calls = []
+
+    def load(path, config):
+        calls.append((path, config.sample.num_sets))
+        raise UserError("loaded")
+
+    monkeypatch.setattr(modes, "load", load)
+    assert run(f"--workdir={copy}", "--mode=sample", "--config.sample.num_sets=3").code == 2
+    assert run(*MOONS, f"--workdir={copy}", "--mode=evaluate").code == 2
+    assert calls == [(str(copy), 3), (str(copy), 2)]
+
+
+@pytest.mark.parametrize("change, words", [
+    (lambda stored: stored["train"].pop("steps"), "it lacks train.steps"),
+    (lambda stored: stored.pop("model"), "it lacks model.embedding, model.hidden_dim, model.label"),
+    (lambda stored: stored["sample"].update(redraw=5), "it has sample.redraw"),
+    (lambda stored: stored.update(train=7), "it has train; it lacks train.block, train.chec"),
+    (lambda stored: stored["sample"].update(growth="2"), "of another type are sample.growth = '2'"),
+    (lambda stored: stored["model"].update(labels=1), "of another type are model.labels = 1"),
+])  # fmt: skip
+def test_a_config_of_another_version_is_named_and_not_guessed(change, words, copy):
+    stored = json.loads((copy / "config.json").read_text())
+    change(stored)
+    (copy / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(UserError) as error:
+        td.load(copy)
+    message = str(error.value)
+    assert words in message and message.endswith("name the config of the run, --config=FILE")
+    assert "was written by another version of this program" in message and "\n" not in message
+
+
+def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, monkeypatch):
+    """What the model depends on is as it was; how sets are drawn is said anew."""
+    monkeypatch.setattr(report, "pictures", lambda *_: None)
+    stored = json.loads((copy / "config.json").read_text())
+    stored["sample"]["redraw"] = stored["sample"].pop("burn_in")
+    (copy / "config.json").write_text(json.dumps(stored))
+    assert run(f"--workdir={copy}", "--mode=sample").code == 2
+    assert run(*MOONS, f"--workdir={copy}", "--mode=sample").code == 0
+
+
+def test_whole_numbers_stand_for_numbers(copy):
+    stored = json.loads((copy / "config.json").read_text())
+    stored["sample"]["growth"] = 2
+    (copy / "config.json").write_text(json.dumps(stored))
+    growth = workdir.read_config(str(copy)).sample.growth
+    assert growth == 2.0 and isinstance(growth, float)

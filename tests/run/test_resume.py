@@ -1,0 +1,234 @@
+"""How runs stop and go on: signals, kills, crashes and damage leave nothing to regret."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import termios
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from command_line import MOONS, ROOT, run
+from run_files import FILES, arrays, losses, same
+
+from tiny_diffusion_jax.files import PART
+from tiny_diffusion_jax.run import checkpoints, modes, workdir
+from tiny_diffusion_jax.run.signals import Signals
+
+# Some seconds, for there is time for a signal; a save takes as long as a thousand steps.
+LONG = [*MOONS, "--config.train.steps=6000", "--config.train.checkpoint_every=1000"]
+
+
+def start(*arguments, **options) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "main.py"), *arguments]
+    return subprocess.Popen(command, **({"stderr": subprocess.PIPE, "text": True} | options))
+
+
+def wait_for_rows(folder: Path, more_than: int, process) -> None:
+    """Until training has gone on by some blocks."""
+    deadline = time.time() + 60
+    while len(workdir.read_rows(folder / "metrics.jsonl")) < more_than + 5:
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.time() < deadline
+        time.sleep(0.005)
+
+
+def screen(written: str) -> list[str]:
+    """The lines that a terminal shows in the end: \\r goes back to the start of a line."""
+    return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in written.split("\n")]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modes, "_finish", lambda *_: None)
+        assert run(*LONG, f"--workdir={folder}").code == 0
+    return folder
+
+
+def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_path, only_training):
+    folder, here = tmp_path / "run", [*LONG, f"--workdir={tmp_path / 'run'}"]
+
+    # Ctrl-C, at a terminal: a bar on one line, messages above it.
+    ours, theirs = os.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    process = start(*here, stderr=theirs)
+    os.close(theirs)
+    written = []
+    reader = threading.Thread(target=lambda: written.extend(iter(lambda: read(ours), b"")))
+    reader.start()
+    wait_for_rows(folder, 0, process)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    reader.join()
+    text = b"".join(written).decode()
+    lines = [line for line in screen(text) if line]
+    assert re.search(r"\rtrain: .*\d+/6000 \[.*<.*step/s, loss=\d", text)
+    assert [line.split()[0] for line in lines] == [
+        "data:", "device:", "schedule:", "compiled", "train:", "error:"]  # fmt: skip
+    stopped = int(re.fullmatch(
+        rf"error: interrupted: step (\d+) of 6000 is saved in {re.escape(str(folder))}; the same "
+        "command goes on from there", lines[-1])[1])  # fmt: skip
+    assert stopped % 10 == 0 and (folder / "checkpoints" / str(stopped)).exists()
+
+    # Killed, with no time to save: the steps since the last checkpoint are done again.
+    process = start(*here)
+    wait_for_rows(folder, stopped // 10, process)
+    refused = run(*here)
+    assert refused.code == 2 and "another process is training in it" in refused.err
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL
+    assert "Traceback" not in process.stderr.read()
+
+    # SIGTERM, as from a scheduler.
+    train, calls = modes.train, []
+
+    def terminated(experiment, state, on_block, progress):
+        def after_some(state, row):
+            calls.append(row["step"])
+            if len(calls) == 3:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return on_block(state, row)
+
+        return train(experiment, state, after_some, progress)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(modes, "train", terminated)
+        result = run(*here)
+    log = result.err.splitlines()
+    assert result.code == 143 and len(calls) == 3
+    assert "going on from step" in log[3] and log[-1].startswith("error: interrupted: step ")
+
+    result = run(*here)
+    assert result.code == 0, result.err
+    assert losses(folder) == losses(uninterrupted)
+    assert [row[0] for row in losses(folder)] == list(range(10, 6001, 10))
+    assert same(arrays(folder, 6000), arrays(uninterrupted, 6000))
+
+
+def read(handle: int) -> bytes:
+    try:
+        return os.read(handle, 4096)
+    except OSError:  # Linux: the other end is closed
+        return b""
+
+
+def test_a_signal_while_sampling(copy):
+    number = signal.SIGINT
+    process = start("--mode=sample", f"--workdir={copy}")
+    for line in process.stderr:
+        if line.startswith("restored step 40"):
+            break
+    process.send_signal(number)
+    rest = process.stderr.read()
+    assert process.wait(60) == 128 + number, rest
+    assert rest == (
+        "error: interrupted: every file written is whole, and the same command goes on from the "
+        "last checkpoint\n"
+    )
+    assert {path.name for path in copy.iterdir()} == FILES
+
+
+def test_a_second_signal_does_not_wait():
+    handler = signal.getsignal(signal.SIGINT)
+    with Signals() as signals:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert signals.received == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(modes, "_finish", lambda *_: pytest.fail("went on to sample"))
+
+    def write(self, step):
+        if step == 40:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    save = checkpoints.save
+    monkeypatch.setattr(modes, "save", lambda saved, state: (
+        write(None, int(state.step)), save(saved, state)))  # fmt: skip
+    result = run(*MOONS, f"--workdir={tmp_path}")
+    assert result.code == 130 and "interrupted: step 40 of 40 is saved" in result.err
+
+
+# ---------------------------------------------------------------- crashes and damage
+
+
+def half_written(run: Path):
+    """As a kill during the save of step 40 leaves it: under orbax's temporary name, incomplete."""
+    final = run / "checkpoints" / "40"
+    (final / "commit_success.txt").unlink()
+    (final / "state" / "manifest.ocdbt").unlink()
+    final.rename(final.with_name("40.orbax-checkpoint-tmp"))
+    (run / f"{PART}abc.npy").write_text("half")
+
+
+def damaged_then_deleted(run: Path):
+    """The advice that the error about a damaged checkpoint gives."""
+    shutil.rmtree(run / "checkpoints" / "40")
+
+
+def all_deleted(run: Path):
+    shutil.rmtree(run / "checkpoints")
+
+
+def cut_short(run: Path):
+    damaged_then_deleted(run)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 50, "lo')
+
+
+@pytest.mark.parametrize("crash, step", [
+    (half_written, 20), (damaged_then_deleted, 20), (cut_short, 20), (all_deleted, 0)],
+    ids=lambda value: getattr(value, "__name__", None))  # fmt: skip
+def test_after_a_crash_the_run_goes_on(crash, step, finished, copy, only_training):
+    crash(copy)
+    result = run(*MOONS, f"--workdir={copy}")
+    assert result.code == 0, result.err
+    assert (f"going on from step {step} of 40\n" in result.err) == (step > 0)
+    assert same(arrays(copy, 40), arrays(finished[0], 40))
+    assert losses(copy) == losses(finished[0])
+    assert {path.name for path in copy.iterdir()} == FILES
+    assert {path.name for path in (copy / "checkpoints").iterdir()} == {"20", "40"}
+
+
+def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
+    half_written(copy)
+    result = run(*MOONS, "--mode=sample", f"--workdir={copy}")
+    assert result.code == 0 and "restored step 20\n" in result.err
+    assert (copy / "checkpoints" / "40.orbax-checkpoint-tmp").exists()
+
+
+def test_any_change_to_a_checkpoint_is_noticed(tmp_path):
+    state = SimpleNamespace(step=1)
+    tree = {"w": np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)}
+    import jax
+
+    from tiny_diffusion_jax.training.step import TrainState
+
+    state = TrainState(np.int32(7), tree, tree, ())
+    with checkpoints.open_checkpoints(tmp_path / "a", keep=2) as saved:
+        checkpoints.save(saved, state)
+        checkpoints.save(saved, state)  # a second time: no error, nothing new
+        restored = checkpoints.restore_latest(saved, jax.eval_shape(lambda: state))
+    assert (restored.params["w"] == tree["w"]).all() and restored.step == 7
+    wrong = {name: array.copy() for name, array in checkpoints._leaves(state).items()}
+    before = checkpoints._checksum(wrong)
+    wrong[".params['w']"][3, 3] += 1e-6
+    assert checkpoints._checksum(wrong) != before
+
+
+def test_a_checkpoint_keeps_the_last(tmp_path, only_training):
+    options = ["--config.train.checkpoint_every=10", "--config.train.keep=3"]
+    assert run(*MOONS, *options, f"--workdir={tmp_path}").code == 0
+    assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"20", "30", "40"}
