@@ -24,7 +24,7 @@ def test_notebook_code_runs_as_it_stands(tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, check=True)
     with np.load(tmp_path / "drawn.npz") as drawn:
         sets, log_p = drawn["sets"], drawn["log_p"]
-    assert sets.shape == (32, 2000, 2) and np.isfinite(sets).all()
+    assert sets.shape == (4, 2000, 2) and np.isfinite(sets).all()
     assert log_p.shape == (2000,) and np.isfinite(log_p).all()
     # Moons in own units: x in [-2.4, 3.6], y in [-1.6, 2.9]; 1 % of each end is cut off here.
     low, high = np.quantile(sets, [0.01, 0.99], axis=(0, 1))
