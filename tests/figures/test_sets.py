@@ -1,13 +1,21 @@
-"""Pictures of sets: every set in its place, in its member's colour; what is written is counted."""
+"""Sets: every one in its place, in its member's colour; what is written is counted."""
 
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgba
 from PIL import Image
 
-from tiny_diffusion_jax.figures import clouds as plotting
-from tiny_diffusion_jax.figures import sets as set_plots
-from tiny_diffusion_jax.figures.page import ALERT, DATA, MEMBERS, SAMPLES, Page, text_width
+from tiny_diffusion_jax.figures.page import (
+    ALERT,
+    DATA,
+    MEMBERS,
+    PAPER,
+    SAMPLES,
+    Page,
+    save_figure,
+    text_width,
+)
+from tiny_diffusion_jax.figures.sets import sets_figure
 
 RNG = np.random.default_rng(0)
 SETS = RNG.normal(size=(100, 20, 2)).astype(np.float32)
@@ -49,7 +57,7 @@ def all_inside(figure):
 
 @pytest.mark.parametrize("count, columns", [(1, 1), (2, 2), (5, 5), (7, 4), (12, 4), (64, 8)])
 def test_every_set_has_its_panel_and_all_have_the_same_square_axes(count, columns):
-    figure = set_plots.sets_figure(SETS[:count], "a title")
+    figure = sets_figure(SETS[:count], "a title")
     assert len(figure.axes) == count
     assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
     (x0, x1), (y0, y1) = figure.axes[0].get_xlim(), figure.axes[0].get_ylim()
@@ -69,30 +77,30 @@ def test_every_set_has_its_panel_and_all_have_the_same_square_axes(count, column
 
 def test_members_have_their_colours_and_their_shares_in_the_legend():
     member = np.array([0] * 5 + [2] * 3)
-    figure = set_plots.sets_figure(SETS[:8], "t", member=member, names=NAMES)
+    figure = sets_figure(SETS[:8], "t", member=member, names=NAMES)
     assert [dots_color(ax) for ax in figure.axes] == [MEMBERS[0]] * 5 + [MEMBERS[2]] * 3
     for part in ("dino: 62 %", "moons: 0 %", "circle: 38 %", "8 sets of 20 points"):
         assert part in texts(figure)
     dots = [line.get_color() for line in figure.get_children() if hasattr(line, "get_markersize")]
     assert dots == list(MEMBERS[:3])
-    unnamed = set_plots.sets_figure(SETS[:8], "t", member=member + 10)
+    unnamed = sets_figure(SETS[:8], "t", member=member + 10)
     assert dots_color(unnamed.axes[0]) == MEMBERS[0] and "12: 38 %" in texts(unnamed)
 
 
 def test_rejected_sets_have_a_red_frame_and_are_counted():
     bad = np.zeros(9, bool)
     bad[[2, 7]] = True
-    figure = set_plots.sets_figure(SETS[:9], "t", member=MEMBER[:9], names=NAMES, bad=bad)
+    figure = sets_figure(SETS[:9], "t", member=MEMBER[:9], names=NAMES, bad=bad)
     assert [red(ax) for ax in figure.axes] == bad.tolist()
     assert "not from one member: 22 %" in texts(figure)
-    figure = set_plots.sets_figure(SETS[:9], "t", member=MEMBER[:9], names=NAMES)
+    figure = sets_figure(SETS[:9], "t", member=MEMBER[:9], names=NAMES)
     assert not any("not from" in text for text in texts(figure))
 
 
 def test_more_than_64_sets_are_counted_but_not_drawn():
     bad = np.arange(1_000) >= 995
     sets = np.broadcast_to(SETS[:1], (1_000, 20, 2))
-    figure = set_plots.sets_figure(sets, "t", member=np.arange(1_000) % 3, names=NAMES, bad=bad)
+    figure = sets_figure(sets, "t", member=np.arange(1_000) % 3, names=NAMES, bad=bad)
     assert len(figure.axes) == 64
     for part in ("1,000 sets of 20 points, 64 shown", "dino: 33.4 %", "not from one member: 0.5 %"):
         assert part in texts(figure)
@@ -101,7 +109,7 @@ def test_more_than_64_sets_are_counted_but_not_drawn():
 def test_real_sets_stand_above_and_set_the_limits():
     real, far = SETS[:4], SETS[:8].copy()
     far[0, 0] = 100
-    figure = set_plots.sets_figure(far, "t", "notice", member=MEMBER[:8], names=NAMES, real=real,
+    figure = sets_figure(far, "t", "notice", member=MEMBER[:8], names=NAMES, real=real,
                                    real_member=MEMBER[4:8])  # fmt: skip
     above, below = figure.axes[:4], figure.axes[4:]
     assert min(box(ax)[1] for ax in above) > max(box(ax)[1] for ax in below)
@@ -113,7 +121,7 @@ def test_real_sets_stand_above_and_set_the_limits():
     outside = int(((far < low) | (far > high)).any(-1).sum())
     assert f"8 sets of 20 points, {outside} points outside" in texts(figure)
     assert all_inside(figure)
-    plain = set_plots.sets_figure(SETS[:8], "t", real=SETS[8:60])
+    plain = sets_figure(SETS[:8], "t", real=SETS[8:60])
     assert [dots_color(plain.axes[i]) for i in (0, -1)] == [DATA, SAMPLES]
     assert "52 sets of 20 points, 8 shown" in texts(plain)  # two rows of four
 
@@ -122,7 +130,7 @@ def test_real_sets_stand_above_and_set_the_limits():
 def test_by_member_each_has_its_own_columns(members, columns):
     member = np.arange(60) % members
     names = [f"name {k}" for k in range(members)]
-    figure = set_plots.sets_figure(
+    figure = sets_figure(
         SETS[:60], "t", member=member, names=names, by_member=True, real=SETS[:members],
         real_member=np.arange(members),
     )  # fmt: skip
@@ -140,11 +148,11 @@ def test_by_member_each_has_its_own_columns(members, columns):
 
 def test_by_member_needs_to_know_the_members_of_real_sets():
     with pytest.raises(ValueError, match="real_member"):
-        set_plots.sets_figure(SETS[:4], "t", member=MEMBER[:4], by_member=True, real=SETS[:2])
+        sets_figure(SETS[:4], "t", member=MEMBER[:4], by_member=True, real=SETS[:2])
 
 
 def test_given_points_are_blue_and_said_to_be_given():
-    figure = set_plots.sets_figure(SETS[:3], "t", given=5)
+    figure = sets_figure(SETS[:3], "t", given=5)
     ax = figure.axes[0]
     assert [dots_color(ax, i) for i in (0, 1)] == [SAMPLES, DATA]
     np.testing.assert_allclose(ax.collections[0].get_offsets(), SETS[0, 5:])
@@ -156,15 +164,15 @@ def test_points_that_are_not_finite_do_not_spoil_the_axes():
     holes = SETS[:4].copy()
     holes[0, 0], holes[1, 1] = np.nan, np.inf
     for sets in (holes, np.full((2, 5, 2), np.nan, np.float32)):
-        ax = set_plots.sets_figure(sets, "t").axes[0]
+        ax = sets_figure(sets, "t").axes[0]
         assert np.isfinite([ax.get_xlim(), ax.get_ylim()]).all()
-    one_place = set_plots.sets_figure(np.zeros((2, 5, 2)), "t").axes[0].get_xlim()
+    one_place = sets_figure(np.zeros((2, 5, 2)), "t").axes[0].get_xlim()
     assert one_place[0] < 0 < one_place[1]
 
 
 def test_many_points_get_smaller_dots_than_few():
     areas = [
-        set_plots.sets_figure(RNG.normal(size=(4, n, 2)), "t").axes[0].collections[0].get_sizes()[0]
+        sets_figure(RNG.normal(size=(4, n, 2)), "t").axes[0].collections[0].get_sizes()[0]
         for n in (16, 256, 2_048)
     ]
     assert areas[0] > areas[1] > areas[2] > 0.5
@@ -173,9 +181,9 @@ def test_many_points_get_smaller_dots_than_few():
 def test_sets_png_repeats_and_has_the_size_of_its_figure(tmp_path):
     options = {"member": MEMBER[:6], "names": NAMES, "bad": MEMBER[:6] == 1, "real": SETS[6:9]}
     for name in "ab":
-        set_plots.save_sets(tmp_path / name, SETS[:6], "t", "notice", **options)
+        save_figure(sets_figure(SETS[:6], "t", "notice", **options), tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    figure = set_plots.sets_figure(SETS[:6], "t", "notice", **options)
+    figure = sets_figure(SETS[:6], "t", "notice", **options)
     with Image.open(tmp_path / "a") as image:
         assert image.size == pytest.approx(160 * figure.get_size_inches(), abs=1)
 
@@ -187,105 +195,11 @@ def test_member_colours_are_ten_and_different_even_in_grey_for_the_first_four():
     assert np.diff(grey).min() > 0.03 and grey.max() < 0.8  # and all visible on white
 
 
-# ---------------------------------------------------------------- attention
-
-
-def weights_of(queries, points, width):
-    w = np.exp(-((points[None] - queries[:, None]) ** 2).sum(-1) / width)
-    return w / w.sum(1, keepdims=True)
-
-
-@pytest.mark.parametrize("count", [1, 3, 4, 6])
-def test_a_panel_for_each_query_with_its_cross_and_the_heaviest_points_largest(count):
-    points, queries = SETS[0], SETS[1, :count]
-    w = weights_of(queries, points, 0.5)
-    figure = set_plots.attention_figure(points, w, queries, "a title", "a note")
-    panels = [ax for ax in figure.axes if ax.lines]
-    assert len(panels) == count and {"a title", "a note"} <= set(texts(figure))
-    for q, ax in enumerate(panels):
-        order = np.argsort(w[q])
-        drawn = ax.collections[0]
-        np.testing.assert_allclose(drawn.get_offsets(), points[order])
-        sizes = drawn.get_sizes()
-        assert (np.diff(sizes) >= 0).all() and sizes[-1] > sizes[0]
-        colors = drawn.get_facecolors()
-        assert colors[-1, :3].sum() < colors[0, :3].sum()
-        np.testing.assert_allclose(ax.lines[0].get_xydata()[0], queries[q])
-    assert all_inside(figure)
-
-
-def test_the_panels_share_one_scale_and_say_how_many_points_count():
-    points = SETS[0]
-    w = np.stack([np.eye(20)[3], np.full(20, 1 / 20)])
-    figure = set_plots.attention_figure(points, w, points[:2], "t")
-    assert {"looks at 1.0 of 20 points", "looks at 20 of 20 points"} <= set(texts(figure))
-    sharp, flat = [ax.collections[0] for ax in figure.axes if ax.lines]
-    assert sharp.get_sizes().max() > 3 * flat.get_sizes().max()
-    half = set_plots.attention_figure(points, w / 2, points[:2], "t")  # the rest went elsewhere
-    assert "looks at 20 of 20 points" in texts(half)
-
-
-def test_queries_may_be_no_points_and_are_at_most_six():
-    w = np.full((2, 20), 1 / 20)
-    figure = set_plots.attention_figure(SETS[0], w, None, "t")
-    assert not any(ax.lines for ax in figure.axes[:2])
-    for count in (0, 7):
-        with pytest.raises(ValueError, match=f"{count} queries"):
-            set_plots.attention_figure(SETS[0], np.ones((count, 20)), SETS[1, :count], "t")
-
-
-def test_attention_png_repeats(tmp_path):
-    w = weights_of(SETS[1, :2], SETS[0], 1.0)
-    for name in "ab":
-        set_plots.save_attention(tmp_path / name, SETS[0], w, SETS[1, :2], "t")
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-
-
-# ---------------------------------------------------------------- speed against separation
-
-
-def tradeoff_rows():
-    values = ((400, 0.98), (90, 0.975), (15, 0.96))
-    return [
-        {"label": f"g = {g}", "seconds": s, "separation": v, "separation_se": 0.005}
-        for g, (s, v) in zip((1, 1.25, 2), values, strict=True)
-    ]
-
-
-def test_tradeoff_draws_separation_above_and_seconds_below_with_the_line_of_real_sets():
-    figure = set_plots.tradeoff_figure(tradeoff_rows(), "history", real=0.99, note="a note")
-    upper, lower = figure.axes
-    assert box(upper)[1] > box(lower)[1]
-    np.testing.assert_allclose(upper.lines[0].get_ydata(), [98, 97.5, 96])
-    np.testing.assert_allclose(lower.lines[0].get_ydata(), [400, 90, 15])
-    bars = upper.collections[0].get_segments()
-    np.testing.assert_allclose(bars[0][:, 1], [98 - 0.98, 98 + 0.98])
-    real = next(line for line in upper.lines if to_hex(line.get_color()) == DATA)
-    assert set(real.get_ydata()) == {99.0}
-    assert [t.get_text() for t in lower.get_xticklabels()] == ["g = 1", "g = 1.25", "g = 2"]
-    written = texts(figure) + [t.get_text() for ax in figure.axes for t in ax.texts]
-    for part in ("history", "a note", "real sets 99.0 %", "97.5 %", "400 s", "15 s"):
-        assert part in written
-    assert upper.get_ylim()[0] < 95.02 and upper.get_ylim()[1] > 99
-    assert all_inside(figure)
-
-
-def test_tradeoff_of_one_row_without_errors_and_of_a_superposition(tmp_path):
-    for row in ({"label": "x", "seconds": 0.3, "separation": 1.0},
-                {"label": "x", "seconds": 3, "separation": 0.0}):  # fmt: skip
-        for name in "ab":
-            set_plots.save_tradeoff(tmp_path / name, [row], "t", real=0.99)
-        assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-        figure = set_plots.tradeoff_figure([row], "t")
-        assert np.isfinite([ax.get_ylim() for ax in figure.axes]).all()
-        assert not any("confidence" in text for text in texts(figure))
-
-
 # ---------------------------------------------------------------- the page
 
 
 def test_a_long_title_and_a_long_notice_stay_on_the_page():
-    figure = set_plots.sets_figure(SETS[:1], "dino + " * 20, "a long story " * 20, member=[0],
+    figure = sets_figure(SETS[:1], "dino + " * 20, "a long story " * 20, member=[0],
                                    names=[f"a rather long name {k}" for k in range(9)])  # fmt: skip
     assert all_inside(figure)
     assert " ".join(texts(figure)).count("dino") == 20
@@ -298,4 +212,4 @@ def test_text_width_is_that_of_the_text_drawn():
     figure.canvas.draw()
     drawn = figure.texts[-1].get_window_extent().width / figure.dpi
     assert text_width("dino + moons 48 %", 9) == pytest.approx(drawn, rel=0.05)
-    assert plotting.PAPER == to_hex(figure.get_facecolor())
+    assert PAPER == to_hex(figure.get_facecolor())

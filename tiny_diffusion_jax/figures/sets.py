@@ -1,11 +1,8 @@
-"""Pictures of sets: many small scatter plots, what a denoiser looks at, speed against separation.
-
-The look is that of `plotting`; each member of a mixture has its own colour. As there, `*_figure`
-returns a figure and `save_*` writes it, the same bytes for the same input.
-"""
+"""Sets as a grid of small scatter plots, each in the colour of its member."""
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,28 +11,16 @@ from tiny_diffusion_jax.figures.page import (
     DATA,
     EDGE,
     GAP,
-    INK,
-    MAX_DOTS,
     MEMBERS,
     MUTED,
-    RULE,
     SAMPLES,
+    WIDTH,
     Page,
-    quiet,
-    save_figure,
+    dots,
     square_limits,
 )
 
 MAX_PANELS = 64
-WIDTH = 8.4  # inches, of all panels together
-
-
-# ---------------------------------------------------------------- a grid of sets
-
-
-def save_sets(path, sets, title, notice="", **options) -> None:
-    """Writes `sets_figure(...)` as a PNG."""
-    save_figure(sets_figure(sets, title, notice, **options), path)
 
 
 def sets_figure(
@@ -60,61 +45,99 @@ def sets_figure(
     num_members = max(len(names), 0 if member is None else int(member.max()) + 1, 1)
     names = [*names, *map(str, range(len(names), num_members))]
     by_member = by_member and member is not None
-    real = None if real is None else np.asarray(real)
-    limits = _limits(sets if real is None else real)
+    if by_member and real is not None and real_member is None:
+        raise ValueError("by_member: real sets need a real_member")
+    grid = _grid(len(sets), num_members if by_member else 1)
+    limits = _limits(sets if real is None else np.asarray(real))
 
-    groups = num_members if by_member else 1
-    band = max(1, 8 // groups) if by_member else _columns(len(sets))
-    columns = groups * band
-    group = member if by_member else np.zeros(len(sets), int)
-    blocks = [(sets, member, bad, group, max(1, MAX_PANELS // columns), "samples", SAMPLES)]
-    if real is not None:
-        if by_member and real_member is None:
-            raise ValueError("by_member: real sets need a real_member")
-        real_group = np.asarray(real_member) if by_member else np.zeros(len(real), int)
-        blocks.insert(0, (real, real_member, None, real_group, 2, "data", DATA))
-    places = [_places(block[3], band, block[4]) for block in blocks]
-    rows = [1 + max(row for row, _ in place.values()) for place in places]
-
-    between = 0.16 if band > 1 else 0.0  # two groups, in inches
-    side = min((WIDTH - (groups - 1) * between) / columns, WIDTH / 4)
-    right = columns * side + (groups - 1) * between - GAP / 2
-    width = right + GAP / 2 + 2 * EDGE
     legend = _legend([] if by_member else names, member, bad)
     if given:
         legend += [("o", DATA, f"{given:,} points given"), ("o", SAMPLES, "drawn given these")]
-    page = Page(max(width, 4.4), title, notice, legend, alert=True)
+    page = Page(max(grid.right + GAP / 2 + 2 * EDGE, 4.4), title, notice, legend, alert=True)
     if by_member:
         page.room(0.24)
         for k, name in enumerate(names):
-            centre = EDGE + (k + 0.5) * band * side + k * between
+            centre = grid.centre(k)
             page.text(centre, 0.1, name, MEMBERS[k % len(MEMBERS)], 9, weight="bold", ha="center")
-    for place, count, (shown, whose, wrong, _, _, name, color) in zip(
-        places, rows, blocks, strict=True
-    ):
-        page.room(0.3)
-        page.text(EDGE + GAP / 2, 0.08, name, color, 10, weight="bold")
-        note = _note(shown, len(place), limits if name == "samples" else None)
-        page.text(EDGE + right, 0.08, note, MUTED, 8.5, ha="right")
-        page.room(count * side)
-        for i, (row, column) in place.items():
-            x = EDGE + column * side + column // band * between + GAP / 2
-            ax = page.panel(x, (count - 1 - row) * side + GAP / 2, side - GAP, limits)
-            own = color if whose is None else MEMBERS[int(whose[i]) % len(MEMBERS)]
-            known = given if name == "samples" else 0
-            _dots(ax, shown[i][known:], own, side, shown.shape[1])
-            if known:
-                _dots(ax, shown[i][:known], DATA, side, shown.shape[1])
-            if wrong is not None and wrong[i]:
-                for spine in ax.spines.values():
-                    spine.set(color=ALERT, linewidth=1.4)
+    if real is not None:
+        part = _Part("data", DATA, np.asarray(real), real_member)
+        _draw(page, grid, part, limits, max_rows=2)
+    part = _Part("samples", SAMPLES, sets, member, bad, given)
+    _draw(page, grid, part, limits, max_rows=max(1, MAX_PANELS // grid.columns))
     return page.finish()
+
+
+class _Part(NamedTuple):
+    """Sets under one heading."""
+
+    name: str
+    color: str
+    sets: np.ndarray
+    member: Sequence[int] | None
+    bad: np.ndarray | None = None
+    given: int = 0
+
+
+class _Grid(NamedTuple):
+    """Columns of square panels, in inches: `groups` of `band` columns each, a gap `between`."""
+
+    groups: int
+    band: int
+    between: float
+    side: float
+
+    @property
+    def columns(self) -> int:
+        return self.groups * self.band
+
+    @property
+    def right(self) -> float:
+        """The right end of the last panel, from the left edge of the first."""
+        return self.columns * self.side + (self.groups - 1) * self.between - GAP / 2
+
+    def left(self, column: int) -> float:
+        return EDGE + GAP / 2 + column * self.side + column // self.band * self.between
+
+    def centre(self, group: int) -> float:
+        return EDGE + (group + 0.5) * self.band * self.side + group * self.between
+
+
+def _grid(num_sets: int, groups: int) -> _Grid:
+    """As many columns as leave few places empty; with groups, at most eight of a width."""
+    band = max(1, 8 // groups) if groups > 1 else _columns(num_sets)
+    between = 0.16 if band > 1 else 0.0
+    side = min((WIDTH - (groups - 1) * between) / (groups * band), WIDTH / 4)
+    return _Grid(groups, band, between, side)
 
 
 def _columns(count: int) -> int:
     """How many columns leave the fewest places empty: at least as many as rows, at most 8."""
     fewest = min(math.ceil(math.sqrt(count)), 8)
     return min(range(fewest, min(2 * fewest, 8) + 1), key=lambda c: (-count % c, c))
+
+
+def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
+    """A heading and, under it, a panel for each set that has a place."""
+    group = part.member if grid.groups > 1 else np.zeros(len(part.sets), int)
+    places = _places(group, grid.band, max_rows)
+    rows, num_points = 1 + max(row for row, _ in places.values()), part.sets.shape[1]
+    page.room(0.3)
+    page.text(EDGE + GAP / 2, 0.08, part.name, part.color, 10, weight="bold")
+    note = _note(part.sets, len(places), limits)
+    page.text(EDGE + grid.right, 0.08, note, MUTED, 8.5, ha="right")
+    page.room(rows * grid.side)
+    for i, (row, column) in places.items():
+        y = (rows - 1 - row) * grid.side + GAP / 2
+        ax = page.panel(grid.left(column), y, grid.side - GAP, limits)
+        color = part.color
+        if part.member is not None:
+            color = MEMBERS[int(part.member[i]) % len(MEMBERS)]
+        dots(ax, part.sets[i][part.given :], color, grid.side, num_points)
+        if part.given:
+            dots(ax, part.sets[i][: part.given], DATA, grid.side, num_points)
+        if part.bad is not None and part.bad[i]:
+            for spine in ax.spines.values():
+                spine.set(color=ALERT, linewidth=1.4)
 
 
 def _places(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
@@ -152,159 +175,12 @@ def _legend(names, member, bad) -> list[tuple[str, str, str]]:
 
 
 def _note(sets, drawn: int, limits) -> str:
+    """How many sets of how many points, how many of them shown, how many points outside."""
     count, points = len(sets), sets.shape[1]
     note = f"{count:,} set{'s' if count > 1 else ''} of {points:,} points"
     note += f", {drawn:,} shown" if drawn < count else ""
-    if limits is not None:
-        left, right, bottom, top = limits
-        x, y = sets[..., 0], sets[..., 1]
-        inside = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
-        outside = inside.size - int(inside.sum())
-        note += f", {outside:,} point{'s' * (outside > 1)} outside" if outside else ""
-    return note
-
-
-def _dots(ax, points, color, side: float, count: int) -> None:
-    """Points of a set of `count`; the fewer, the larger, in a panel `side` inches wide."""
-    diameter = np.clip(30 * side / math.sqrt(count), 0.9, 3.2 * side)
-    alpha = float(np.clip(400 / count, 0.35, 0.85))
-    ax.scatter(*points[:MAX_DOTS].T, s=diameter**2, color=color, alpha=alpha, linewidths=0)
-
-
-# ---------------------------------------------------------------- what it looks at
-
-
-def save_attention(path, points, weights, queries, title, note="") -> None:
-    """Writes `attention_figure(...)` as a PNG."""
-    save_figure(attention_figure(points, weights, queries, title, note), path)
-
-
-def attention_figure(points, weights, queries, title, note=""):
-    """What each query looks at: up to six panels, a query in each.
-
-    `points: f32[N, 2]`, the set or the history; `weights: f32[Q, N]`, what each query f32[Q, 2]
-    (a cross; None for queries that are not points) gives to each point, none negative. The area
-    of a dot grows with its weight and its colour goes from grey to dark, on one scale for all
-    panels. Above each panel: how many points with equal weights have the same entropy,
-
-        exp(-sum_n w_n log w_n),   1 (one point) to N (all alike), for w scaled to sum to 1.
-
-    Raises ValueError for no query or more than six.
-    """
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-
-    points, weights = np.asarray(points), np.asarray(weights, np.float64)
-    count = len(weights)
-    if not 1 <= count <= 6:
-        raise ValueError(f"{count} queries: must be 1..6")
-    top = float(weights.max()) or 1.0
-    limits = square_limits(points if queries is None else np.concatenate([points, queries]))
-    colors = LinearSegmentedColormap.from_list("weight", ("#b9b7b2", "#f4ae76", SAMPLES, "#5c1a2b"))
-    norm = PowerNorm(0.5, 0, top)
-
-    columns = count if count <= 3 else math.ceil(count / 2)
-    side, head = min(WIDTH / columns, WIDTH / 2.4), 0.3
-    page = Page(columns * side + 2 * EDGE + 0.75, title, note)
-    for row in range(math.ceil(count / columns)):
-        page.room(head + side)
-        for q in range(row * columns, min((row + 1) * columns, count)):
-            x, y = EDGE + (q - row * columns) * side + GAP / 2, GAP / 2
-            w = weights[q]
-            equal = _effective(w)
-            text = f"looks at {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
-            page.text(x, y + side - GAP + 0.13, text, MUTED, 8.5)
-            ax = page.panel(x, y, side - GAP, limits)
-            order = np.argsort(w)  # the heaviest on top
-            base = np.clip(12 * side / math.sqrt(len(points)), 0.8, 2.5) ** 2
-            area = base + (4 * side) ** 2 * w / top
-            shades = colors(norm(w[order]))
-            ax.scatter(*points[order].T, s=area[order], c=shades, alpha=0.85, linewidths=0)
-            for thick, color in ((2.6, "white"), (1.2, INK)) if queries is not None else ():
-                ax.plot(*queries[q], "x", color=color, markersize=5.5, mew=thick)
-    bar = page.axes(EDGE + columns * side + 0.06, GAP / 2, 0.11, side - GAP)
-    page.figure.colorbar(ScalarMappable(norm, colors), cax=bar).outline.set_visible(False)
-    bar.set_yticks([0, top / 4, top], ["0", f"{top / 4:.2g}", f"{top:.2g}"])
-    bar.set_yticks([], minor=True)
-    bar.tick_params(length=0, labelsize=8, labelcolor=MUTED)
-    bar.set_title("weight", fontsize=8, color=MUTED, pad=8, loc="left")
-    return page.finish()
-
-
-def _effective(weights) -> float:
-    """exp of the entropy of weights[N], scaled to sum to 1."""
-    shares = weights / max(weights.sum(), 1e-300)
-    return math.exp(-float(np.sum(shares * np.log(np.maximum(shares, 1e-300)))))
-
-
-# ---------------------------------------------------------------- speed against separation
-
-
-def save_tradeoff(path, rows, title, real=None, note="") -> None:
-    """Writes `tradeoff_figure(...)` as a PNG."""
-    save_figure(tradeoff_figure(rows, title, real, note), path)
-
-
-def tradeoff_figure(rows: Sequence[dict], title: str, real: float | None = None, note: str = ""):
-    """Separation above, sampling time below, a place for each row in the order given.
-
-    `rows`: dicts with label (under the axis, "g = 2"), separation (share in [0, 1]), seconds and,
-    if known, separation_se and stray. `real`: the separation of real sets, a line.
-    """
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    x, page = np.arange(len(rows)), Page(6.6, title, note)
-    axes = []
-    for height in (2.1, 1.6):
-        page.room(0.3 + height)
-        axes.append(page.axes(0.75, 0, page.width - 1.0, height))
-    page.room(0.22)
-    upper, lower = axes
-
-    share = 100 * np.array([row["separation"] for row in rows], float)
-    error = 196 * np.array([row.get("separation_se") or 0 for row in rows], float)
-    upper.errorbar(x, share, error, fmt="-o", color=SAMPLES, linewidth=1.8, markersize=5, capsize=3)
-    for place, value, down in zip(x, share, error, strict=True):
-        _write(upper, place, value - down, f"{value:.1f} %", SAMPLES, below=True)
-    low, high = min(share - error), max(share + error)
-    if real is not None:
-        low, high = min(low, 100 * real), max(high, 100 * real)
-        upper.axhline(100 * real, color=DATA, linewidth=1.2, linestyle=(0, (4, 3)), zorder=1)
-        upper.text(0.99, 100 * real, f"real sets {100 * real:.1f} %", color=DATA, fontsize=8.5,
-                   transform=upper.get_yaxis_transform(), ha="right", va="bottom")  # fmt: skip
-    room = max(high - low, 2.0)
-    upper.set_ylim(low - 0.25 * room, high + 0.15 * room)
-    upper.yaxis.set_major_formatter(lambda v, _: f"{v:g} %" if 0 <= v <= 100 else "")
-
-    seconds = np.array([row["seconds"] for row in rows], float)
-    lower.plot(x, seconds, "-o", color=DATA, linewidth=1.8, markersize=5)
-    lower.set(yscale="log", ylim=(seconds.min() / 1.5, seconds.max() * 2.2))
-    lower.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
-    lower.yaxis.set_minor_locator(NullLocator())
-    lower.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
-    for place, value in zip(x, seconds, strict=True):
-        text = f"{value:.0f} s" if value >= 99.5 else f"{value:.2g} s"
-        _write(lower, place, value, text, DATA)
-
-    bars = ", bars: 95 % confidence" if any(error) else ""
-    for ax, name, note, color in (
-        (upper, "separation", "sets that come from one member" + bars, SAMPLES),
-        (lower, "sampling time", "seconds, on a log scale", DATA),
-    ):
-        quiet(ax)
-        ax.set(xlim=(-0.5, len(rows) - 0.5), axisbelow=True)
-        ax.set_xticks(x, [row["label"] for row in rows] if ax is lower else [])
-        ax.tick_params(axis="x", labelsize=9, labelcolor=INK, length=0)
-        ax.set_title(name, loc="left", fontsize=10, weight="bold", color=color, pad=6)
-        ax.set_title(note, loc="right", fontsize=8.5, color=MUTED, pad=6)
-        ax.grid(axis="y", color=RULE, linewidth=0.6, alpha=0.7)
-    return page.finish()
-
-
-def _write(ax, x, y, text, color, below=False) -> None:
-    """A value beside its dot, on a white edge that lines do not cross."""
-    from matplotlib.patheffects import withStroke
-
-    ax.annotate(text, (x, y), (0, -5 if below else 6), textcoords="offset points", ha="center",
-                va="top" if below else "bottom", fontsize=8.5, color=color, weight="bold",
-                path_effects=[withStroke(linewidth=2.5, foreground="white")])  # fmt: skip
+    left, right, bottom, top = limits
+    x, y = sets[..., 0], sets[..., 1]
+    inside = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
+    outside = inside.size - int(inside.sum())
+    return note + (f", {outside:,} point{'s' * (outside > 1)} outside" if outside else "")

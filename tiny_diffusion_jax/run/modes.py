@@ -17,8 +17,8 @@ from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
-from tiny_diffusion_jax.figures.sets import save_sets
-from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.run import report, tensorboard, workdir
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
@@ -87,9 +87,9 @@ def complete_run(config, path: str, table: str) -> None:
         raise UserError(message) from error
     experiment, folder, params = _open(config, path)
     sets = _draw(experiment, folder, params, "completed.npy", given)
-    with atomic(folder / "completed.png") as file:
-        title = f"{experiment.dataset.title}: completed from {len(given)} points"
-        save_sets(file, sets, title, experiment.dataset.notice, given=len(given))
+    title = f"{experiment.dataset.title}: completed from {len(given)} points"
+    figure = sets_figure(sets, title, experiment.dataset.notice, given=len(given))
+    save_figure(figure, folder / "completed.png")
     log.info("wrote %s", folder / "completed.npy")
 
 

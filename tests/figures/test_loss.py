@@ -1,0 +1,62 @@
+"""The figure of a training: the rows of metrics.jsonl land where they belong."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tiny_diffusion_jax.figures.loss import _smooth, loss_figure
+from tiny_diffusion_jax.figures.page import save_figure
+
+
+def rows(count=60):
+    return [
+        {
+            "step": 50 * (i + 1),
+            "loss": 2.0 / (i + 1),
+            "grad_norm": 1.0 / (i + 1),
+            "steps_per_second": 1234.0,
+            "loss_by_time": [4.0 / (i + 1), 2.0, 1.0],
+        }
+        for i in range(count)
+    ]
+
+
+def texts(figure):
+    """Everything written on a figure, except the numbers of its axes."""
+    titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "right")]
+    return " | ".join([*(t.get_text() for t in figure.texts), *titles])
+
+
+def test_loss_figure_draws_the_rows(tmp_path):
+    figure = loss_figure(rows())
+    loss, by_time, grad = figure.axes
+    np.testing.assert_allclose(loss.lines[0].get_xdata(), 50 * np.arange(1, 61))
+    np.testing.assert_allclose(loss.lines[0].get_ydata(), 2 / np.arange(1, 61))
+    np.testing.assert_allclose(grad.lines[0].get_ydata(), 1 / np.arange(1, 61))
+    assert {ax.get_yscale() for ax in figure.axes} == {"log"}
+    assert "3,000 steps" in texts(figure) and "1,234 steps/s" in texts(figure)
+    assert len(by_time.lines) == 4  # from early to late quarter
+    latest = by_time.lines[-1].get_ydata()
+    np.testing.assert_allclose(latest, [np.mean(4 / np.arange(46, 61)), 2, 1])
+    save_figure(figure, tmp_path / "loss.png")
+    assert Image.open(tmp_path / "loss.png").width > 1_000
+
+
+def test_loss_figure_takes_gaps_and_repeated_steps():
+    log = [*rows(3), {"step": 100, "loss": 7.0}, {"step": 200, "loss": float("nan")}]
+    log[0]["loss_by_time"] = [None, 2.0, float("nan")]
+    figure = loss_figure(log)
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [2.0, 7.0, pytest.approx(2 / 3)]
+    first = figure.axes[1].lines[0].get_ydata()
+    assert np.isnan(first[[0, 2]]).all() and first[1] == 2
+    for empty in ([], [{"step": 1}]):
+        assert texts(loss_figure(empty)).count("none logged") == 3
+
+
+def test_smoothing_keeps_a_constant_and_a_power_law():
+    assert _smooth(np.full(200, 3.0)) == pytest.approx(3.0)
+    falling = np.exp(-0.01 * np.arange(200))
+    inner = slice(0, 195)  # five rows at the end look back only
+    assert _smooth(falling)[inner] == pytest.approx(falling[inner])
+    noisy = np.exp(np.random.default_rng(0).normal(size=200))
+    assert np.log(_smooth(noisy)).std() < 0.5 * np.log(noisy).std()

@@ -1,0 +1,78 @@
+"""Data beside samples: their sizes, their axes, what they say; dots land where the points are."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import make_moons
+
+from tiny_diffusion_jax.figures.page import MAX_DOTS, save_figure, square_limits
+from tiny_diffusion_jax.figures.samples import samples_figure
+
+DATA = make_moons(300, noise=0.03, random_state=0)[0].astype(np.float32)
+
+
+def texts(figure):
+    """Everything written on a figure, except the numbers of its axes."""
+    titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "right")]
+    return " | ".join([*(t.get_text() for t in figure.texts), *titles])
+
+
+def test_both_panels_have_the_same_square_axes_and_hold_all_data():
+    figure = samples_figure(DATA, DATA + 3, "moons")
+    left, right = figure.axes
+    assert left.get_xlim() == right.get_xlim() and left.get_ylim() == right.get_ylim()
+    (x0, x1), (y0, y1) = left.get_xlim(), left.get_ylim()
+    assert x1 - x0 == pytest.approx(y1 - y0)
+    assert (DATA > [x0, y0]).all() and (DATA < [x1, y1]).all()
+    assert left.get_aspect() == right.get_aspect() == 1
+    shown = [ax.collections[0].get_offsets() for ax in figure.axes]
+    np.testing.assert_allclose(shown[0], DATA)
+    np.testing.assert_allclose(shown[1], DATA + 3)
+
+
+def test_title_notice_and_counts_are_written():
+    samples = np.concatenate([DATA, [[99, 0], [0, 99]]])
+    written = texts(samples_figure(DATA, samples, "MNIST 3", notice="fell back"))
+    for part in ("MNIST 3", "fell back", "300 points", "302 points, 2 outside"):
+        assert part in written
+    assert "fell back" not in texts(samples_figure(DATA, samples, "MNIST 3"))
+
+
+def test_a_long_notice_is_wrapped_inside_the_figure():
+    figure = samples_figure(DATA, DATA, "MNIST 3", notice="a long story " * 20)
+    figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in figure.texts[1:]]
+    assert len(boxes) > 1 and all(box.x1 < figure.bbox.x1 for box in boxes)
+    assert boxes[-1].y0 > figure.axes[0].title.get_window_extent().y1
+
+
+def test_many_points_are_thinned_and_said_to_be():
+    many = np.tile(DATA, (100, 1))
+    figure = samples_figure(DATA, many, "moons")
+    assert len(figure.axes[1].collections[0].get_offsets()) == MAX_DOTS
+    assert "30,000 points, 20,000 drawn" in texts(figure)
+
+
+def test_density_panel_shows_exp_log_density_upright_on_the_same_axes():
+    log_density = np.full((4, 4), -np.inf)
+    log_density[0, 3] = np.log(0.5)  # lowest y, largest x
+    extent = (-1, 3, -2, 2)
+    figure = samples_figure(DATA, DATA, "moons", "", log_density, extent)
+    ax = figure.axes[2]
+    (image,) = ax.images
+    assert tuple(image.get_extent()) == extent and image.origin == "lower"
+    assert image.get_array()[0, 3] == pytest.approx(0.5) and image.get_array().sum() == 0.5
+    assert ax.get_xlim() == figure.axes[0].get_xlim() and ax.get_ylim() == figure.axes[0].get_ylim()
+    default = samples_figure(DATA, DATA, "moons", log_density=log_density).axes[2].images
+    assert tuple(default[0].get_extent()) == square_limits(DATA)
+
+
+def test_png_files_have_the_size_of_their_figure_and_repeat(tmp_path):
+    for name in ("a.png", "b.png"):
+        save_figure(samples_figure(DATA, DATA, "moons", "notice"), tmp_path / name)
+    first, second = ((tmp_path / name).read_bytes() for name in ("a.png", "b.png"))
+    assert first == second
+    figure = samples_figure(DATA, DATA, "moons", "notice")
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.format == "PNG"
+        assert image.size == pytest.approx(160 * figure.get_size_inches(), abs=1)

@@ -1,0 +1,94 @@
+"""Drawing for films without matplotlib: a frame in milliseconds, all frames in one palette.
+
+Eight greys from paper to ink, two colours for lines, and a ramp of shades for each kind of point.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tiny_diffusion_jax.figures.page import INK, PAPER, RULE
+
+GREYS, SHADES = 8, 21  # with two line colours and one ramp 31: five bits a pixel
+LINE, PROGRESS, CAPTION = GREYS, GREYS + 1, 40  # the caption's height in pixels
+
+
+def to_pixels(points, centre, half, size) -> np.ndarray:
+    return ((points - centre) / half * [0.5, -0.5] + 0.5) * size
+
+
+def splat(pixels, size: int, count: int | None = None) -> np.ndarray:
+    """Points in pixel coordinates -> ink in [0, 1], f32[size, size]: soft dots that add up.
+
+    Each point is shared out among its four nearest pixels, then blurred: a dot moves by fractions
+    of a pixel without jumping. `count`: how many points there are at most in any frame; the fewer,
+    the larger and the stronger the dots.
+    """
+    pixels = pixels[np.isfinite(pixels).all(-1)]
+    count = max(len(pixels) if count is None else count, 1)
+    blurs = int(np.clip(size**2 / (110 * count), 1, 8))  # of variance 1/2 each
+    corner = np.floor(np.clip(pixels, -size, 2 * size) - 0.5).astype(int)
+    part = pixels - 0.5 - corner
+    width = size + 2 * blurs
+    ink = np.zeros(width * width)
+    for dx in (0, 1):
+        for dy in (0, 1):
+            x, y = corner[:, 0] + dx, corner[:, 1] + dy
+            share = np.abs(1 - dx - part[:, 0]) * np.abs(1 - dy - part[:, 1])
+            inside = (x >= 0) & (x < size) & (y >= 0) & (y < size)
+            place = (y[inside] + blurs) * width + x[inside] + blurs
+            ink += np.bincount(place, share[inside], len(ink))
+    ink = ink.reshape(width, width)
+    for _ in range(blurs):
+        ink = 0.25 * (ink[:-2] + 2 * ink[1:-1] + ink[2:])
+        ink = 0.25 * (ink[:, :-2] + 2 * ink[:, 1:-1] + ink[:, 2:])
+    peak = (math.comb(2 * blurs, blurs) / 4**blurs) ** 2  # of one dot
+    strength = np.clip(8_000 / count, 0.05, 1) * min(0.9 + 0.1 * blurs, 1.3)
+    return (1 - np.exp(-strength / peak * ink)).astype(np.float32)
+
+
+def shade(ink, layer) -> np.ndarray:
+    """Ink in [0, 1] -> index in the palette, u8; `layer`: which ramp, for all or for each pixel."""
+    shade = np.round(ink * SHADES)
+    return np.where(shade, GREYS + 1 + SHADES * np.asarray(layer, int) + shade, 0).astype(np.uint8)
+
+
+def palette(ramps: Sequence[Sequence]) -> bytes:
+    from PIL import ImageColor
+
+    def blend(colors, count):
+        stops = np.array([ImageColor.getrgb(c) if isinstance(c, str) else c for c in colors]).T
+        where = np.linspace(0, len(colors) - 1, count)
+        return np.stack([np.interp(where, range(len(colors)), channel) for channel in stops], -1)
+
+    parts = [blend((PAPER, INK), GREYS), blend((RULE, ramps[0][2]), 2)]
+    parts += [blend(ramp, SHADES + 1)[1:] for ramp in ramps]
+    return np.concatenate(parts).round().astype(np.uint8).tobytes()
+
+
+def tints(color: str) -> tuple:
+    """A ramp through a member's colour, from paper to nearly black."""
+    from PIL import ImageColor
+
+    paper, full = (np.array(ImageColor.getrgb(c)) for c in (PAPER, color))
+    return PAPER, tuple(0.5 * (paper + full)), color, tuple(0.45 * full)
+
+
+def caption(title: str, label: str, width: int) -> np.ndarray:
+    """The title, as large as there is room beside the label, in greys: u8[CAPTION, width]."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    page = Image.new("L", (width, CAPTION), 0)
+    draw, small = ImageDraw.Draw(page), ImageFont.load_default(size=14)
+    room = width - 40 - draw.textlength(label, small)
+    fonts = (ImageFont.load_default(size=points) for points in range(17, 10, -1))
+    font = next((f for f in fonts if draw.textlength(title, f) <= room), None)
+    if font is None:
+        font = ImageFont.load_default(size=12)
+        while title and draw.textlength(title + "...", font) > room:
+            title = title[:-1].rstrip()
+        title += "..."
+    draw.text((14, 22), title, fill=255, font=font, anchor="lm")
+    draw.text((width - 14, 22), label, fill=170, font=small, anchor="rm")
+    return np.round(np.asarray(page) / 255 * (GREYS - 1)).astype(np.uint8)

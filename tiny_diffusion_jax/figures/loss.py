@@ -1,0 +1,96 @@
+"""The loss of a training: by step, by noise level, and the gradient norm."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from tiny_diffusion_jax.figures.page import DATA, MUTED, SAMPLES, Page, heading, quiet
+
+SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.7  # inches
+
+
+def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
+    """The loss by step, the loss by noise level (early to late), the gradient norm by step.
+
+    `metrics_rows`: the rows of metrics.jsonl, with the keys step, loss, grad_norm,
+    steps_per_second and loss_by_time (one number per noise level, nearly clean first). A row may
+    lack any of them but the step. Of rows with one step, which a resumed run writes, the last
+    counts.
+    """
+    rows = [row for _, row in sorted({row["step"]: row for row in metrics_rows}.items())]
+    speeds = [row["steps_per_second"] for row in rows if row.get("steps_per_second")]
+    speed = f", {np.median(speeds):,.0f} steps/s" if speeds else ""
+    steps = rows[-1]["step"] if rows else 0
+    page = Page(LEFT + 3 * SIDE + 2 * BETWEEN + 0.3, f"{title}: {steps:,} steps{speed}")
+    by_step, by_level, gradient = axes = page.row(3, SIDE, LEFT, BETWEEN)
+    _draw_by_step(by_step, rows, "loss", "loss", SAMPLES)
+    _draw_by_step(gradient, rows, "grad_norm", "gradient norm", DATA)
+    _draw_by_level(by_level, [row for row in rows if row.get("loss_by_time")])
+    for ax in axes:
+        _log_axis(ax)
+        quiet(ax)
+    return page.finish()
+
+
+def _draw_by_step(ax, rows, key: str, name: str, color: str) -> None:
+    """The values thin and pale, their running mean over them."""
+    kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
+    heading(ax, name, color, "by step" if kept else "none logged")
+    if kept:
+        steps, values = np.array(kept, float).T
+        ax.plot(steps, values, color=color, alpha=0.28, linewidth=0.8)
+        alone = "o" if len(kept) == 1 else None
+        ax.plot(steps, _smooth(values), marker=alone, color=color, linewidth=1.8)
+    ax.xaxis.set_major_formatter(lambda v, _: f"{v / 1000:g}k" if v >= 1000 else f"{v:g}")
+
+
+def _draw_by_level(ax, rows) -> None:
+    """A line for each quarter of the training, the latest the darkest."""
+    heading(ax, "loss", SAMPLES, "by noise level" if rows else "none logged")
+    if not rows:
+        return
+    stages = np.array_split(np.arange(len(rows)), min(4, len(rows)))
+    for i, stage in enumerate(stages):
+        levels = np.array([rows[j]["loss_by_time"] for j in stage], float)  # None becomes NaN
+        count = np.isfinite(levels).sum(0)
+        mean = np.where(count, np.nansum(levels, 0), np.nan) / np.maximum(count, 1)
+        late = (i + 1) / len(stages)
+        first, final = rows[stage[0]]["step"], rows[stage[-1]]["step"]
+        steps = f"{first:,} to {final:,}" if first < final else f"{final:,}"
+        style = {"color": SAMPLES, "alpha": late, "linewidth": 1 + late, "markersize": 3.5}
+        ax.plot(mean, "-o", label=steps, **style)
+    last = len(rows[-1]["loss_by_time"]) - 1
+    ax.set_xticks([0, last] if last else [0], ["clean", "noise"][: last + 1])
+    ax.legend(frameon=False, fontsize=7.5, labelcolor=MUTED, title="steps")
+    ax.get_legend().get_title().set(color=MUTED, fontsize=7.5)
+
+
+def _log_axis(ax) -> None:
+    """A log axis where the values span more than a factor of 5, which has enough round numbers."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    low, high = ax.dataLim.intervaly
+    if 0 < low < high / 5:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
+        ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_major_formatter(lambda v, _: f"{v:g}")
+
+
+def _positive(value) -> bool:
+    return value is not None and math.isfinite(value) and value > 0
+
+
+def _smooth(values: np.ndarray) -> np.ndarray:
+    """Running geometric mean over about a twentieth of the curve.
+
+    The window shrinks at the steep start, and looks back only at the end, where a shrinking one
+    would end on the noise of a single row.
+    """
+    half = len(values) // 40
+    total = np.concatenate([[0], np.cumsum(np.log(values))])
+    index = np.arange(len(values))
+    back = np.minimum(half, index)
+    ahead = np.minimum(back, len(values) - 1 - index)
+    return np.exp((total[index + ahead + 1] - total[index - back]) / (back + ahead + 1))

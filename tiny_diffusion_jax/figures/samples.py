@@ -1,0 +1,79 @@
+"""Data beside samples, and the model's density."""
+
+import numpy as np
+
+from tiny_diffusion_jax.figures.page import (
+    DATA,
+    DENSITY,
+    MAX_DOTS,
+    MUTED,
+    SAMPLES,
+    TICKS,
+    Page,
+    dots,
+    heading,
+    quiet,
+    square_limits,
+)
+
+SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.3  # inches
+
+
+def samples_figure(data, samples, title, notice="", log_density=None, extent=None):
+    """Data beside samples on the same axes, and the model's density when it is given.
+
+    `data`, `samples`: f32[n, 2], in the data's units. `log_density`: f32[G, G], the model's log p
+    per unit area on a grid whose first row is the lowest y; `extent`: (left, right, bottom, top)
+    of that grid, by default `square_limits(data)`, which are the limits of the axes. `notice`
+    stands under the title in red: what the reader must know first. The axes hold all of the data;
+    how many samples fall outside of them is said above the panel.
+    """
+    data, samples = np.asarray(data), np.asarray(samples)
+    limits = square_limits(data)
+    count = 2 if log_density is None else 3
+    right = 0.3 if log_density is None else 0.95
+    width = LEFT + count * SIDE + (count - 1) * BETWEEN + right
+    page = Page(width, title, notice, alert=True)
+    axes = page.row(count, SIDE, LEFT, BETWEEN)
+    for ax, points, color, name in (
+        (axes[0], data, DATA, "data"),
+        (axes[1], samples, SAMPLES, "samples"),
+    ):
+        dots(ax, points, color, SIDE, len(points))
+        heading(ax, name, color, _note(points, limits))
+    if log_density is not None:
+        bar = page.axes(width - right + 0.03 * SIDE, TICKS, 0.03 * SIDE, SIDE)
+        _density(axes[2], bar, np.asarray(log_density, np.float64), extent or limits)
+        heading(axes[2], "density", DENSITY[-2], "of the model")
+    for ax in axes:
+        ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+        quiet(ax)
+        ax.tick_params(labelleft=ax is axes[0])
+    return page.finish()
+
+
+def _note(points, limits) -> str:
+    left, right, bottom, top = limits
+    x, y = points.T
+    outside = len(x) - int(np.sum((left <= x) & (x <= right) & (bottom <= y) & (y <= top)))
+    note = f"{len(points):,} points"
+    note += f", {MAX_DOTS:,} drawn" if len(points) > MAX_DOTS else ""
+    return note + (f", {outside:,} outside" if outside else "")
+
+
+def _density(ax, bar, log_density, extent) -> None:
+    """The density as an image, and its colours in the axes `bar`."""
+    from matplotlib.colors import LinearSegmentedColormap
+
+    density = np.nan_to_num(np.exp(log_density))
+    falling = np.sort(density, axis=None)[::-1]
+    # the densest 2 % of the mass share the darkest shade: one sharp peak must not pale the rest
+    top = falling[np.searchsorted(np.cumsum(falling), 0.02 * falling.sum())] or 1.0
+    ramp = LinearSegmentedColormap.from_list("density", DENSITY)
+    image = ax.imshow(density, ramp, vmin=0, vmax=top, extent=extent, origin="lower")
+    image.set_interpolation("bilinear")
+    ax.figure.colorbar(image, cax=bar, ticks=[0, top]).outline.set_visible(False)
+    bar.set_yticklabels(["0", f"\u2265 {top:.2g}"])
+    bar.tick_params(length=0, labelsize=8, labelcolor=MUTED)
+    bar.set_ylabel("per unit area", fontsize=8, color=MUTED)
+    bar.yaxis.set_label_coords(3.2, 0.5)

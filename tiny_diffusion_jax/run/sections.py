@@ -1,0 +1,259 @@
+"""What a report is made of: the numbers and figures of each kind of data and model.
+
+Another metric or picture is a function of `Evidence` and a line in `SECTIONS`.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation
+from tiny_diffusion_jax.evaluate import sets as set_metrics
+from tiny_diffusion_jax.experiment import Experiment
+from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
+from tiny_diffusion_jax.figures import sets as set_figures
+from tiny_diffusion_jax.figures.page import COOL, save_figure, square_limits
+from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.run import workdir
+from tiny_diffusion_jax.run.evidence import Evidence
+
+PICTURE_POINTS = 4_000  # in the scatter plots and animations
+BIRTHS = 8  # sets in the animation
+LABELLED = 60  # sets in labels.png
+QUERIES = 4  # points whose attention is drawn
+
+
+class Section(NamedTuple):
+    """A part of the report."""
+
+    name: str
+    when: Callable[[Experiment], bool]
+    numbers: Callable[[Evidence], dict] = lambda evidence: {}  # entries of metrics.json
+    figures: Callable[[Evidence, Path], Sequence[str]] = lambda evidence, folder: ()  # file names
+
+
+# ---------------------------------------------------------------- training
+
+
+def loss_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+    rows = workdir.read_rows(folder / "metrics.jsonl")
+    if not rows:
+        return ()
+    save_figure(loss.loss_figure(rows), folder / "loss.png")
+    return ("loss.png",)
+
+
+# ---------------------------------------------------------------- one density
+
+
+def is_one_density(experiment: Experiment) -> bool:
+    return experiment.dataset.num_labels == 0
+
+
+def has_likelihood(experiment: Experiment) -> bool:
+    return is_one_density(experiment) and experiment.model.traits.generation == "alone"
+
+
+def cloud_numbers(evidence: Evidence) -> dict:
+    config = evidence.config
+    return clouds.compare(
+        *evidence.clouds, num_projections=config.num_projections, exact_points=config.exact_points
+    )
+
+
+def likelihood_numbers(evidence: Evidence) -> dict:
+    config = evidence.config
+    log_prob = evidence.log_prob(config.likelihood_steps)
+    key = jax.random.key(config.seed + 1)
+    return {"log_likelihood": likelihood.compare(
+        evidence.dataset, log_prob, key, config.heldout_points
+    )}  # fmt: skip
+
+
+def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+    """Real points beside samples and, where the model has one, its density."""
+    config, dataset = evidence.config, evidence.dataset
+    real, drawn = _shown(evidence)
+    density = extent = None
+    if config.density_size and has_likelihood(evidence.experiment):
+        extent = square_limits(real)
+        everything = np.concatenate([real, evidence.samples.reshape(-1, 2)])
+        density = likelihood.picture(
+            evidence.log_prob(config.density_steps), extent, config.density_size, everything,
+            config.heldout_points,
+        )  # fmt: skip
+    title, notice = dataset.title, dataset.notice
+    figure = samples.samples_figure(real, drawn, title, notice, density, extent)
+    save_figure(figure, folder / "samples.png")
+    return ("samples.png",)
+
+
+def trajectory_figures(evidence: Evidence, folder: Path) -> Sequence[str]:
+    """One set from noise to data, as numbers and as a film, and real points from data to noise."""
+    count, title = evidence.config.frames, evidence.dataset.title
+    real, drawn = _shown(evidence)
+    trajectory, grid = evidence.trajectory(len(drawn), max(count, 2))
+    workdir.write_array(folder / "trajectory.npy", trajectory)
+    if not count:
+        return ("trajectory.npy",)
+    log_snr = np.asarray(evidence.experiment.process.schedule.log_snr)
+    index = frames.select_frames(log_snr[grid], count)
+    _film(folder / "reverse.gif", trajectory[index], log_snr, grid[index], f"{title}: from noise")
+    levels = frames.select_frames(log_snr, count)
+    _film(folder / "forward.gif", evidence.noised(real, levels), log_snr, levels,
+          f"{title}: to noise", ramp=COOL)
+    return "trajectory.npy", "reverse.gif", "forward.gif"
+
+
+def _shown(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
+    """The real points f32[n, 2] and the samples f32[m, 2] of the pictures."""
+    drawn, real, _ = evidence.clouds
+    return real[0, :PICTURE_POINTS], drawn[0, :PICTURE_POINTS]
+
+
+def _film(path: Path, trajectory, log_snr, levels, title: str, **style) -> None:
+    labels = ["data" if t == 0 else f"log SNR {log_snr[t]:+.1f}" for t in levels]
+    film.save_film(path, trajectory, labels, title, **style)
+
+
+# ---------------------------------------------------------------- a mixture of members
+
+
+def is_mixture(experiment: Experiment) -> bool:
+    return bool(experiment.dataset.members)
+
+
+def member_numbers(evidence: Evidence) -> dict:
+    return separation.compare(evidence.dataset, evidence.key, evidence.samples,
+                              evidence.calibration, evidence.separation)
+
+
+def member_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+    found, real = evidence.separation, _real_sets(evidence)
+    return _sets_figure(
+        evidence, folder, member=found.member, bad=~found.accepted,
+        names=evidence.dataset.label_names, real_member=np.asarray(real.label),
+    )  # fmt: skip
+
+
+# ---------------------------------------------------------------- sets of many images
+
+
+def is_images(experiment: Experiment) -> bool:
+    return experiment.dataset.num_sources > 0
+
+
+def is_named_images(experiment: Experiment) -> bool:
+    return is_images(experiment) and experiment.model.num_labels > 0
+
+
+def image_numbers(evidence: Evidence) -> dict:
+    dataset, sets = evidence.dataset, evidence.samples[: evidence.config.max_sets]
+    real_key, copy_key = (jax.random.fold_in(evidence.key, number) for number in (0, 1))
+    real_a, real_b = set_metrics.different_real_sets(
+        dataset.heldout, real_key, len(sets), sets.shape[1]
+    )
+    result = set_metrics.compare_sets(sets[: len(real_a)], real_a, real_b, len(real_a))
+    return result | {"copies": copies.compare(dataset, copy_key, sets)}
+
+
+def label_numbers(evidence: Evidence) -> dict:
+    sets, labels = evidence.labelled(min(len(evidence.samples), evidence.config.max_sets))
+    found = classifier.accuracy(evidence.dataset, jax.random.fold_in(evidence.key, 2), sets, labels)
+    return {"label_accuracy": found | {"guidance_scale": evidence.config.guidance_scale}}
+
+
+def label_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+    dataset, (sets, labels) = evidence.dataset, evidence.labelled(LABELLED)
+    order = np.argsort(labels, kind="stable")
+    title = f"{dataset.title}: asked for, guidance {evidence.config.guidance_scale:g}"
+    figure = set_figures.sets_figure(
+        sets[order], title, dataset.notice, member=labels[order], names=dataset.label_names,
+        by_member=True,
+    )  # fmt: skip
+    save_figure(figure, folder / "labels.png")
+    return ("labels.png",)
+
+
+# ---------------------------------------------------------------- sets of any kind
+
+
+def is_many(experiment: Experiment) -> bool:
+    return experiment.dataset.num_labels > 0
+
+
+def _real_sets(evidence: Evidence):
+    return evidence.dataset.draw(evidence.key, 8, evidence.samples.shape[1])
+
+
+def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
+    dataset, real = evidence.dataset, np.asarray(_real_sets(evidence).points)
+    figure = set_figures.sets_figure(
+        evidence.samples, dataset.title, dataset.notice, real=real, **colours
+    )
+    save_figure(figure, folder / "sets.png")
+    return ("sets.png",)
+
+
+def attention_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+    """What a few points of a finished set look at; none of a network without attention."""
+    points, traits = evidence.samples[0], evidence.model.traits
+    if traits.shown:
+        points = points[: evidence.experiment.config.train.max_history]
+    weights = evidence.attention(points)
+    if weights is None:
+        return ()
+    learned = traits.learned_queries
+    index = np.arange(min(QUERIES, len(weights))) if learned else _spread(points, QUERIES)
+    subject = "what learned queries look at" if learned else "what a point looks at"
+    figure = attention.attention_figure(
+        points, weights[index], None if learned else points[index],
+        f"{evidence.dataset.title}: {subject}",
+    )  # fmt: skip
+    save_figure(figure, folder / "attention.png")
+    return ("attention.png",)
+
+
+def _spread(points: np.ndarray, count: int) -> np.ndarray:
+    """Indices of `count` points far from each other: each the farthest from those before."""
+    index = [0]
+    while len(index) < count:
+        far = np.min([np.sum((points - points[i]) ** 2, -1) for i in index], axis=0)
+        index.append(int(far.argmax()))
+    return np.array(index)
+
+
+def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+    """Whole sets on their way from noise, side by side; a chain's blocks one after the other."""
+    count, title = evidence.config.frames, evidence.dataset.title
+    if not count:
+        return ()
+    trajectory = evidence.births(BIRTHS)
+    if evidence.model.traits.generation == "chain":
+        _, sizes = block_sizes(evidence.experiment.config.sample)
+        grown, new = frames.grow(trajectory[:, 0], sizes, max(count, 2))
+        labels = [f"{len(points)} points" for points in grown]
+        film.save_film(folder / "birth.gif", grown, labels, title, new=new)
+    else:
+        index = np.unique(np.linspace(0, len(trajectory) - 1, count).astype(int))
+        labels = [f"step {i} of {len(trajectory) - 1}" for i in index]
+        is_known = is_mixture(evidence.experiment)
+        member = evidence.separation.member[:BIRTHS] if is_known else None
+        film.save_grid_film(folder / "birth.gif", trajectory[index], labels, title, member)
+    return ("birth.gif",)
+
+
+SECTIONS = (
+    Section("training", lambda experiment: True, figures=loss_figure),
+    Section("samples", is_one_density, cloud_numbers, samples_figure),
+    Section("likelihood", has_likelihood, likelihood_numbers),
+    Section("trajectory", is_one_density, figures=trajectory_figures),
+    Section("members", is_mixture, member_numbers, member_figure),
+    Section("images", is_images, image_numbers, _sets_figure),
+    Section("labels", is_named_images, label_numbers, label_figure),
+    Section("attention", is_many, figures=attention_figure),
+    Section("birth", is_many, figures=birth_figure),
+)
