@@ -1,6 +1,6 @@
-"""Training and sampling speed, and how long a start takes.
+"""Training and sampling speed of a small network, and how long a start takes.
 
-    python benchmarks/speed.py --output=benchmarks/results/speed.json
+    python benchmarks/speed.py
 
 Trains one network (2 x 128 sinusoidal features of the point and 128 of t, hidden 128, 3 residual
 GELU blocks, AdamW, gradients clipped to 1; T = 50 linear betas, eps-prediction) with this library
@@ -8,11 +8,12 @@ and, when PyTorch is installed, with a plain PyTorch loop, eager and compiled. E
 a process of its own, ours and theirs in turn, so neither's threads disturb the other, and a drift
 of the machine's speed cancels in the ratio of a pair. Also: the share of the machine's own matmul
 rate, points sampled per second, and the time from process start to the first training step.
+Writes benchmarks/results/speed.json. A part that fails ends the whole.
 """
 
 import argparse
+import importlib.util
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -20,43 +21,26 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-T, HIDDEN, FEATURES, DATA = 50, 128, 128, 8_000
+from common import RESULTS, ROOT, command, machine, matmul_rate, median_seconds, write
+
+T, HIDDEN, FEATURES, NUM_DATA = 50, 128, 128, 8_000
 # Multiply-adds of a step, per point. The first layer needs no gradient of its input.
 MACS = 2 * 3 * FEATURES * HIDDEN + 3 * (3 * HIDDEN * HIDDEN + 2 * HIDDEN)
 
 
-def median_seconds(run, repeats: int = 7) -> float:
-    """Median wall time of run(), after one call that is not counted."""
-    run()
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        seconds.append(time.perf_counter() - start)
-    return statistics.median(seconds)
+# ---------------------------------------------------------------- in a process of its own
 
 
-def matmul_rate(rows: int, inner: int, length: int) -> float:
-    """GFLOP/s of `length` products of [rows, inner] and [inner, inner], one after the other."""
+def experiment(batch: int, steps: int):
+    """The network and its training block of `steps`, from the library's own parts."""
     import jax
-    import jax.numpy as jnp
-
-    x, w = jnp.ones((rows, inner)), jnp.eye(inner)
-    chain = jax.jit(lambda x: jax.lax.scan(lambda x, _: (x @ w, None), x, length=length)[0])
-    seconds = median_seconds(lambda: chain(x).block_until_ready())
-    return 2 * rows * inner * inner * length / seconds / 1e9
-
-
-def our_setup(batch: int):
-    """The network and its training block, from the library's own parts."""
-    import jax
+    from ml_collections import FrozenConfigDict
 
     from tiny_diffusion_jax import default_config, diffusion, models
     from tiny_diffusion_jax.data.base import PointSets, make_dataset
-    from tiny_diffusion_jax.diffusion import schedules
-    from tiny_diffusion_jax.training import step as training
+    from tiny_diffusion_jax.diffusion.schedules import make_schedule
+    from tiny_diffusion_jax.training.batches import make_plan
+    from tiny_diffusion_jax.training.step import init_state, make_train_block
 
     def draw(table, key, num_sets, num_points):
         index = jax.random.randint(key, (num_sets, num_points), 0, len(table))
@@ -67,27 +51,26 @@ def our_setup(batch: int):
         num_frequencies=FEATURES // 2, scale=25.0, max_period=1e4,
         time_frequencies=FEATURES // 2, time_scale=float(T), hidden_dim=HIDDEN,
     )
-    config.train.update(num_sets=batch, num_points=1, block=500, shards=1 if batch < 128 else 2)
-    table = jax.random.normal(jax.random.key(1), (DATA, 2))
+    config.train.update(num_sets=batch, num_points=1, block=steps, shards=1 if batch < 128 else 2)
+    table = jax.random.normal(jax.random.key(1), (NUM_DATA, 2))
     dataset = make_dataset(jax.tree_util.Partial(draw, table), normalize=False)
-    schedule = schedules.make_schedule("linear", T)
-    process = diffusion.make_process(schedule, "eps")
-    model, optimizer = models.make_model(config.model), training.make_optimizer(config.train)
-    state = training.init_state(jax.random.key(0), model, optimizer)
-    block = training.make_train_block(process, model, optimizer, config.train)
-    return config, dataset, process, model, state, block
+    process = diffusion.make_process(make_schedule("linear", T), "eps")
+    model = models.make_model(config.model, 0)
+    state = init_state(jax.random.key(0), model, config.train)
+    block = make_train_block(model, FrozenConfigDict(config.train))
+    return dataset, process, model, state, block, make_plan(config.train, model)
 
 
-def ours(batch: int) -> dict:
+def ours(batch: int, steps: int) -> dict:
     """Microseconds a step of this library, and the matmul rate of the same shapes, GFLOP/s."""
     import jax
 
-    config, dataset, _, _, state, block = our_setup(batch)
-    key, steps = jax.random.key(0), config.train.block
+    dataset, process, _, state, block, plan = experiment(batch, steps)
+    key = jax.random.key(0)
 
     def run():
-        nonlocal state
-        state, metrics = block(state, dataset, key, steps)
+        nonlocal state  # donated: each call takes the last one's
+        state, metrics = block(state, dataset, process, key, steps=steps, plan=plan)
         metrics.loss.block_until_ready()
 
     return {
@@ -97,171 +80,126 @@ def ours(batch: int) -> dict:
     }
 
 
-def theirs(batch: int, kind: str) -> dict:
-    """Microseconds a step of the PyTorch loop: `eager`, `compiled`, or `compiled_fused`."""
-    import math
+def theirs(batch: int, kind: str, steps: int) -> dict:
+    """Microseconds a step of the PyTorch loop."""
+    import pytorch
 
-    import torch
-    from torch import nn
-    from torch.nn import functional as F
-
-    torch.manual_seed(0)
-    frequency = torch.exp(-math.log(1e4) * torch.arange(FEATURES // 2) / (FEATURES // 2 - 1))
-
-    def features(x, scale):
-        angle = x[:, None] * (scale * frequency)
-        return torch.cat([angle.sin(), angle.cos()], -1)
-
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.first = nn.Linear(3 * FEATURES, HIDDEN)
-            self.blocks = nn.ModuleList(nn.Linear(HIDDEN, HIDDEN) for _ in range(3))
-            self.last = nn.Linear(HIDDEN, 2)
-
-        def forward(self, x, t):
-            h = torch.cat([features(x[:, 0], 25.0), features(x[:, 1], 25.0), features(t, 1.0)], -1)
-            h = F.gelu(self.first(h), approximate="tanh")
-            for block in self.blocks:
-                h = h + F.gelu(block(h), approximate="tanh")
-            return self.last(h)
-
-    net = Net()
-    forward = torch.compile(net) if kind.startswith("compiled") else net
-    fused = {"fused": True} if kind.endswith("fused") else {}
-    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, **fused)
-    alpha_bar = torch.cumprod(1 - torch.linspace(1e-4, 0.02, T), 0)
-    data, steps = torch.randn(DATA, 2), 200
-
-    def run():
-        for _ in range(steps):
-            x_0, eps = data[torch.randint(DATA, (batch,))], torch.randn(batch, 2)
-            t = torch.randint(T, (batch,))
-            a = alpha_bar[t, None]
-            loss = F.mse_loss(forward(a.sqrt() * x_0 + (1 - a).sqrt() * eps, t.float()), eps)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-
-    return {"us": median_seconds(run) / steps * 1e6}
+    return {"us": pytorch.microseconds(batch, kind, steps)}
 
 
-def sampling() -> dict:
-    """Points per second and network evaluation of each sampler, 8 sets of 4,000 points."""
+def sampling(num_points: int) -> dict:
+    """Points per second and network evaluation of each sampler, 8 sets."""
     import jax
 
     from tiny_diffusion_jax.diffusion import samplers
     from tiny_diffusion_jax.diffusion.process import make_denoise
 
-    _, _, process, model, state, _ = our_setup(256)
+    _, process, model, state, *_ = experiment(256, 1)
     keys, result = jax.random.split(jax.random.key(0), 8), {}
     for name, steps in (("ancestral", 50), ("ddim", 50), ("dpm++2m", 15), ("heun", 25)):
         sampler = samplers.make_sampler(name)
         grid = jax.numpy.asarray(samplers.time_grid(process.schedule, steps))
         denoise = make_denoise(process, model.apply, state.params)
         run = jax.jit(lambda k, s=sampler, g=grid, d=denoise: samplers.sample(
-            process, s, d, g, k, (4_000, 2)))
+            process, s, d, g, k, (num_points, 2)))
         seconds = median_seconds(lambda run=run: run(keys).block_until_ready(), 3)
         evaluations = (steps - 1) * sampler.evaluations + 1
         result[name] = {
-            "steps": steps, "points_per_second": round(32_000 / seconds),
-            "evaluations_per_second": round(32_000 * evaluations / seconds),
+            "steps": steps, "points_per_second": round(8 * num_points / seconds),
+            "evaluations_per_second": round(8 * num_points * evaluations / seconds),
         }
     return result
 
 
-def startup() -> dict:
+# ---------------------------------------------------------------- put together
+
+
+def measure(task: str, batch: int = 0, steps: int = 0, num_points: int = 0) -> dict:
+    """Runs one task in a process of its own; raises CalledProcessError where that fails."""
+    words = [f"--task={task}", f"--batches={batch}", f"--steps={steps}",
+             f"--num_points={num_points}"]  # fmt: skip
+    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True,
+                          check=True)  # fmt: skip
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def training(batch: int, pairs: int, steps: int, kinds: list[str]) -> dict:
+    """Ours against each kind of theirs, in turn, `pairs` times: medians of times and ratios."""
+    rows = [{kind: measure(kind, batch, steps) for kind in ("ours", *kinds)} for _ in range(pairs)]
+    median = statistics.median
+    rates = {key: median(row["ours"][key] for row in rows) for key in rows[0]["ours"]}
+    achieved = [2 * MACS * batch / row["ours"]["us"] / 1e3 for row in rows]
+    result = {
+        "us_per_step": {"ours": round(rates["us"], 1)}, "ratio": {}, "ratio_min_max": {},
+        "gflops": round(median(achieved), 1),
+        "same_shape_matmul_gflops": round(rates["same_shape_gflops"], 1),
+        "large_matmul_gflops": round(rates["large_gflops"], 1),
+    }  # fmt: skip
+    for name in ("same_shape", "large"):
+        shares = [a / row["ours"][f"{name}_gflops"] for a, row in zip(achieved, rows, strict=True)]
+        result[f"share_of_{name}_matmul"] = round(median(shares), 3)
+    for kind in kinds:
+        result["us_per_step"][kind] = round(median(row[kind]["us"] for row in rows), 1)
+        ratios = [row[kind]["us"] / row["ours"]["us"] for row in rows]
+        result["ratio"][kind] = round(median(ratios), 2)
+        result["ratio_min_max"][kind] = [round(min(ratios), 2), round(max(ratios), 2)]
+    print(f"batch {batch}: {json.dumps(result)}", flush=True)
+    return result
+
+
+def startup(repeats: int) -> dict:
     """Seconds from process start to the end of the first step: without and with the cache."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "import jax; jax.config.update('jax_compilation_cache_dir', sys.argv[2]);"
         "jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1);"
         "import tiny_diffusion_jax as td;"
-        "c = td.default_config(); c.train.steps = c.train.block = 1; c.train.warmup = 0;"
+        "c = td.default_config(); c.train.steps = c.train.block = 1;"
         "td.train(td.build(c), progress=False)"
     )
     result = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in ("cold", "cached"):
             seconds = []
-            for i in range(3):
-                cache = f"{folder}/{i}"
+            for i in range(repeats):
                 start = time.perf_counter()
+                cache = f"{folder}/{i}"
                 subprocess.run([sys.executable, "-c", code, str(ROOT), cache], check=True)
                 seconds.append(time.perf_counter() - start)
             result[name] = round(statistics.median(seconds), 2)
     return result
 
 
-def measure(task: str, batch: int) -> dict | None:
-    """Runs one task in a process of its own; None where it cannot run (no PyTorch)."""
-    command = [sys.executable, __file__, f"--task={task}", f"--batch={batch}"]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
-    if done.returncode:
-        print(f"  {task}: not measured ({done.stderr.strip().splitlines()[-1]})")
-        return None
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-def training(pairs: int) -> dict:
-    """Ours against each kind of theirs, in turn, `pairs` times: medians of times and ratios."""
-    result = {}
-    for batch in (32, 256):
-        rows = []
-        for _ in range(pairs):
-            row = {"ours": measure("ours", batch)}
-            row |= {k: measure(k, batch) for k in ("eager", "compiled", "compiled_fused")}
-            rows.append(row)
-        median = statistics.median
-        own = {k: median(r["ours"][k] for r in rows) for k in rows[0]["ours"]}
-        achieved = [2 * MACS * batch / r["ours"]["us"] / 1e3 for r in rows]
-        summary = {
-            "us_per_step": {"ours": round(own["us"], 1)}, "ratio": {}, "ratio_min_max": {},
-            "gflops": round(median(achieved), 1),
-            "same_shape_matmul_gflops": round(own["same_shape_gflops"], 1),
-            "large_matmul_gflops": round(own["large_gflops"], 1),
-        }
-        for name in ("same_shape", "large"):
-            shares = [a / r["ours"][f"{name}_gflops"] for a, r in zip(achieved, rows, strict=True)]
-            summary[f"share_of_{name}_matmul"] = round(median(shares), 3)
-        for kind in ("eager", "compiled", "compiled_fused"):
-            if rows[0][kind] is None:
-                continue
-            summary["us_per_step"][kind] = round(median(r[kind]["us"] for r in rows), 1)
-            ratios = [r[kind]["us"] / r["ours"]["us"] for r in rows]
-            summary["ratio"][kind] = round(median(ratios), 2)
-            summary["ratio_min_max"][kind] = [round(min(ratios), 2), round(max(ratios), 2)]
-        print(f"batch {batch}: {json.dumps(summary)}", flush=True)
-        result[f"batch_{batch}"] = summary
-    return result
-
-
-def main() -> None:
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", help="write the results to this JSON file")
+    parser.add_argument("--output", type=Path, default=RESULTS / "speed.json")
     parser.add_argument("--pairs", type=int, default=5, help="repeats of the training comparison")
-    parser.add_argument("--task", help=argparse.SUPPRESS)
-    parser.add_argument("--batch", type=int, default=256, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    parser.add_argument("--batches", default="32,256", help="batch sizes")
+    parser.add_argument("--steps", type=int, default=500, help="between two looks at the clock")
+    parser.add_argument("--num_points", type=int, default=4_000, help="of a set, for sampling")
+    parser.add_argument("--starts", type=int, default=3, help="repeats of the start")
+    parser.add_argument("--against", default="eager,compiled,compiled_fused",
+                        help="PyTorch loops, where it is installed")
+    parser.add_argument("--task", help=argparse.SUPPRESS)  # set by `measure`
+    args = parser.parse_args(argv)
+    batches = [int(batch) for batch in args.batches.split(",")]
+    if args.task == "sampling":
+        return print(json.dumps(sampling(args.num_points)))
+    if args.task == "ours":
+        return print(json.dumps(ours(batches[0], args.steps)))
     if args.task:
-        worker = {"ours": lambda: ours(args.batch), "sampling": sampling}.get(
-            args.task, lambda: theirs(args.batch, args.task))
-        return print(json.dumps(worker()))
-    import platform
-
-    import jax
-
-    result = {
-        "command": "python benchmarks/speed.py",
-        "machine": f"{os.cpu_count()} x {platform.machine()}, jax {jax.__version__}",
-        "training": training(args.pairs),
-        "sampling": measure("sampling", 0),
-        "startup_seconds": startup(),
+        return print(json.dumps(theirs(batches[0], args.task, args.steps)))
+    result = {"command": command(__file__, argv), "machine": machine()}
+    kinds = args.against.split(",") if importlib.util.find_spec("torch") else []
+    if not kinds:
+        print("PyTorch is not installed: not compared with")
+    result["training"] = {
+        f"batch_{n}": training(n, args.pairs, args.steps, kinds) for n in batches
     }
-    print(json.dumps({k: result[k] for k in ("sampling", "startup_seconds")}))
-    if args.output:
-        Path(args.output).write_text(json.dumps(result, indent=2) + "\n")
+    result["sampling"] = measure("sampling", num_points=args.num_points)
+    result["startup_seconds"] = startup(args.starts)
+    print(json.dumps({name: result[name] for name in ("sampling", "startup_seconds")}))
+    write(args.output, result)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import separation
-from tiny_diffusion_jax.run import report
+from tiny_diffusion_jax.run import report, sections
 from tiny_diffusion_jax.run.evidence import Evidence
 
 SMALL = {
@@ -53,8 +53,8 @@ def gather(built):
 
 
 @pytest.mark.parametrize("fields, names", [
-    ({}, "training samples likelihood way"),
-    ({"model.name": "set_transformer"}, "training samples way"),
+    ({}, "training samples likelihood trajectory"),
+    ({"model.name": "set_transformer"}, "training samples trajectory"),
     (MIXTURE, "training members attention birth"),
     (IMAGES, "training images attention birth"),
     (IMAGES | {"model.labels": True}, "training images labels attention birth"),
@@ -65,20 +65,20 @@ def test_sections_follow_from_data_and_model(fields, names):
 
 def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatch):
     evidence = gather(build(**{"data.jitter": "none"}))
-    draws = []
-    real = report.clouds.compare
-    monkeypatch.setattr(report.clouds, "compare", lambda *a, **k: draws.append(a) or real(*a, **k))
+    draws, clouds = [], sections.clouds
+    real = clouds.compare
+    monkeypatch.setattr(clouds, "compare", lambda *a, **k: draws.append(a) or real(*a, **k))
     numbers = report.evaluate(evidence)
     assert {"sliced_wasserstein2", "energy_distance", "mmd_rbf", "wasserstein2",
             "log_likelihood"} == set(numbers)  # fmt: skip
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     shown = []
-    save = report.cloud_plots.save_samples
-    monkeypatch.setattr(report.cloud_plots, "save_samples",
-                        lambda path, *a: shown.append(a) or save(path, *a))
+    draw = sections.samples.samples_figure
+    monkeypatch.setattr(sections.samples, "samples_figure",
+                        lambda *a: shown.append(a) or draw(*a))
     files = report.pictures(evidence, tmp_path)
     assert files == {"training": (), "samples": ("samples.png",), "likelihood": (),
-                     "way": ("trajectory.npy", "reverse.gif", "forward.gif")}  # fmt: skip
+                     "trajectory": ("trajectory.npy", "reverse.gif", "forward.gif")}  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), ()))
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points
 
@@ -86,18 +86,18 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
 def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):
     evidence = gather(build(**MIXTURE, **{"data.cache_dir": str(tmp_path / "cache")}))
     calls, shown = [], []
-    real, save = separation.calibrate, report.set_plots.save_sets
+    real, draw = separation.calibrate, sections.set_figures.sets_figure
 
     def calibrate(*arguments, **fields):
         calls.append(fields)
         return real(*arguments, **fields, num_reference=256, num_stray=256)
 
-    def save_sets(*arguments, **fields):
+    def sets_figure(*arguments, **fields):
         shown.append(fields)
-        return save(*arguments, **fields)
+        return draw(*arguments, **fields)
 
     monkeypatch.setattr(separation, "calibrate", calibrate)
-    monkeypatch.setattr(report.set_plots, "save_sets", save_sets)
+    monkeypatch.setattr(sections.set_figures, "sets_figure", sets_figure)
     numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
     assert len(calls) == 1 and calls[0]["num_real"] == 200  # as many as 6 sets need
     assert len(list((tmp_path / "cache").iterdir())) == 1
@@ -110,9 +110,9 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
 
 
 def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(report.classifier, "TRAIN_SETS", 200)
-    monkeypatch.setattr(report.copies, "MAX_REFERENCE", 40)
-    monkeypatch.setattr(report, "LABELLED", 4)
+    monkeypatch.setattr(sections.classifier, "TRAIN_SETS", 200)
+    monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)
+    monkeypatch.setattr(sections, "LABELLED", 4)
     evidence = gather(build(**IMAGES, **{
         "model.labels": True, "data.digits": "01", "evaluate.max_sets": 5, "evaluate.frames": 0,
     }))  # fmt: skip

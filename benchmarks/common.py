@@ -1,0 +1,66 @@
+"""What the benchmarks share: where things are, timings, runs of main.py, results as JSON."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+if str(ROOT) not in sys.path:  # the library need not be installed
+    sys.path.insert(0, str(ROOT))
+
+
+def machine() -> str:
+    """Cores, processor and jax, for the head of a file of results."""
+    import jax
+
+    device = jax.devices()[0]
+    kind = platform.machine() if device.platform == "cpu" else device.device_kind
+    return f"{os.cpu_count()} x {kind}, jax {jax.__version__}"
+
+
+def command(file: str, argv: list[str] | None) -> str:
+    """What was typed, for the head of a file of results."""
+    words = sys.argv[1:] if argv is None else argv
+    return " ".join(["python", f"benchmarks/{Path(file).name}", *words])
+
+
+def write(path: Path, result) -> None:
+    """Writes a result as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+
+
+def median_seconds(run, repeats: int = 7) -> float:
+    """Median wall time of run(), after one call that is not counted."""
+    run()
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def matmul_rate(rows: int, inner: int, length: int) -> float:
+    """GFLOP/s of `length` products of [rows, inner] and [inner, inner], one after the other."""
+    import jax
+    import jax.numpy as jnp
+
+    x, w = jnp.ones((rows, inner)), jnp.eye(inner)
+    chain = jax.jit(lambda x: jax.lax.scan(lambda x, _: (x @ w, None), x, length=length)[0])
+    seconds = median_seconds(lambda: chain(x).block_until_ready())
+    return 2 * rows * inner * inner * length / seconds / 1e9
+
+
+def finished(workdir: Path, options: list[str]) -> dict:
+    """metrics.json of a run of main.py with these options, which is made if there is none yet."""
+    if not (workdir / "metrics.json").exists():
+        flags = [*options, f"--workdir={workdir}"]
+        subprocess.run([sys.executable, "main.py", *flags], cwd=ROOT, check=True)
+    return json.loads((workdir / "metrics.json").read_text())

@@ -1,0 +1,72 @@
+"""Each model on one mixture: how separate its sets are, how good, and what they cost.
+
+    python benchmarks/quality.py --members=dino+moons             # trains every model: an hour
+    python benchmarks/quality.py --members=dino+moons --models=history,set_latent
+
+Each model is trained and measured by main.py, in runs/; a run that is finished is read as it is.
+Words after `--` are options of main.py, for all models: `-- --config.train.steps=2000`.
+Prints a table and writes benchmarks/results/quality_MEMBERS.json.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from common import RESULTS, ROOT, command, finished, write
+
+MODELS = ("set_transformer", "history", "set_latent", "fourier_mlp", "attention_v1",
+          "attention_v2", "seq2seq")  # fmt: skip
+
+
+def row(members: str, model: str, runs: Path, options: list[str]) -> dict:
+    """What main.py measured of one model, and the command that did it."""
+    flags = [f"--config=configs/mixture.py:{members}", f"--config.model.name={model}", *options]
+    result = finished(runs / f"mixture_{members.replace(':', '')}_{model}", flags)
+    kept = ("metrics", "parameters", "seconds", "sample", "device", "versions")
+    return {"command": " ".join(["python main.py", *flags])} | {key: result[key] for key in kept}
+
+
+def table(rows: dict) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| model | separate sets | stray points | members | sliced W2 / floor | training | "
+        "parameters | sampling 1,000 sets |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    order = [model for model in MODELS if model in rows]
+    for model in order:
+        row = rows[model]
+        m, seconds = row["metrics"], row["seconds"]
+        shares = " : ".join(f"{100 * x:.0f}" for x in m["frequency_error"]["members"])
+        within = m.get("within_sliced_wasserstein2", {"ratio": float("nan")})
+        thousand = seconds["sample"] * 1000 / row["sample"]["num_sets"]
+        lines.append(
+            f"| `{model}` | {100 * m['separation']['value']:.1f} % | "
+            f"{100 * m['stray']['value']:.2f} % | {shares} | {within['ratio']:.2f} | "
+            f"{seconds['train']:.0f} s | {row['parameters']:,} | {thousand:.0f} s |"
+        )
+    floors = rows[order[0]]["metrics"]
+    lines.append(f"| real sets | {100 * floors['separation']['floor']:.1f} % | "
+                 f"{100 * floors['stray']['floor']:.2f} % | | 1 | | | |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--members", default="dino+moons")
+    parser.add_argument("--models", default=",".join(MODELS))
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--output", type=Path, help="the JSON file")
+    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    args = parser.parse_args(argv)
+    name = args.members.replace("+", "_").replace(":", "")
+    path = args.output or RESULTS / f"quality_{name}.json"
+    rows = json.loads(path.read_text())["models"] if path.exists() else {}
+    for model in args.models.split(","):
+        rows[model] = row(args.members, model, args.runs, args.options)
+        write(path, {"command": command(__file__, argv), "models": rows})
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The picture at the head of the README: superposed sets above, separated ones below.
+
+    python benchmarks/separate.py --output=docs/separate.png \\
+        --alone=runs/mixture_dino+moons_fourier_mlp --together=runs/mixture_dino+moons_set_latent
+
+Shows the first sets of samples.npy of two finished runs, none left out.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from common import ROOT
+
+COUNT, SIDE, GAP = 6, 1.45, 0.12  # panels a row; inches
+
+
+def figure(alone, together, member):
+    """Six sets f32[n, 2] of each; those of `together` in the colour of their member i32[6]."""
+    from tiny_diffusion_jax.figures.page import EDGE, MEMBERS, MUTED, Page, dots, square_limits
+
+    limits = square_limits(np.concatenate([*together]))
+    width = 2 * EDGE + COUNT * SIDE + (COUNT - 1) * GAP
+    page = Page(width, "Trained on dinosaurs and moons, with no label: six sets drawn from each")
+    for sets, colors, text in (
+        (alone, ["#6d7680"] * COUNT, "a network that sees each point alone: their superposition"),
+        (together, [MEMBERS[k] for k in member], "one that sees the whole set: each on its own"),
+    ):
+        page.room(0.3)
+        page.text(EDGE, 0.1, text, MUTED, 10)
+        page.room(SIDE)
+        for i, points in enumerate(sets):
+            ax = page.panel(EDGE + i * (SIDE + GAP), 0, SIDE, limits)
+            dots(ax, points, colors[i], SIDE, len(points))
+    return page.finish()
+
+
+def main(argv: list[str] | None = None) -> None:
+    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.run.evidence import Evidence
+    from tiny_diffusion_jax.run.load import load
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    runs = ROOT / "runs"
+    parser.add_argument("--alone", type=Path, default=runs / "mixture_dino+moons_fourier_mlp")
+    parser.add_argument("--together", type=Path, default=runs / "mixture_dino+moons_set_latent")
+    parser.add_argument("--output", type=Path, required=True, help="the PNG")
+    args = parser.parse_args(argv)
+    alone, together = (
+        np.load(run / "samples.npy")[:COUNT] for run in (args.alone, args.together)
+    )
+    experiment, params = load(args.together)
+    member = Evidence(experiment, params, together).separation.member
+    save_figure(figure(alone, together, member), args.output)
+
+
+if __name__ == "__main__":
+    main()

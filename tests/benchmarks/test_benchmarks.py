@@ -1,0 +1,137 @@
+"""Every benchmark at a tiny size, through its own command line; a part that fails fails it all."""
+
+import json
+import subprocess
+
+import growth
+import numpy as np
+import pytest
+import quality
+import samplers
+import seed
+import separate
+import speed
+import transformer
+import waits
+from command_line import MOONS, ROOT, TINY, run
+from PIL import Image
+
+BENCHMARKS = {"growth", "quality", "samplers", "seed", "separate", "speed", "transformer", "waits"}
+SETS = [*TINY, "--config.train.num_points=8", "--config.sample.num_points=32",
+        "--config.train.max_history=4", "--config.evaluate.frames=0"]  # fmt: skip
+
+
+def read(path):
+    """A file of results, which holds the command that made it and numbers alone."""
+    result = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert result["command"].startswith("python benchmarks/")
+    return result
+
+
+def test_there_is_a_test_of_each():
+    files = {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
+    assert files == BENCHMARKS | {"common", "pytorch"}
+    assert {name.split("_")[1] for name in globals() if name.startswith("test_")} >= BENCHMARKS
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The folder of the tiny run that `quality` made, and its results."""
+    folder = tmp_path_factory.mktemp("quality")
+    quality.main(["--members=moons+circle", "--models=history", f"--runs={folder}",
+                  f"--output={folder / 'quality.json'}", "--", *SETS])  # fmt: skip
+    return folder
+
+
+def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):
+    result = read(runs / "quality.json")["models"]["history"]
+    assert 0 <= result["metrics"]["separation"]["value"] <= 1 and result["parameters"] > 0
+    assert "--config.model.name=history" in result["command"]
+    (runs / "mixture_moons+circle_history" / "checkpoints").rename(runs / "away")  # not run again
+    quality.main(["--members=moons+circle", "--models=history", f"--runs={runs}",
+                  f"--output={runs / 'quality.json'}"])  # fmt: skip
+    (runs / "away").rename(runs / "mixture_moons+circle_history" / "checkpoints")
+    head, rule, row, real = capsys.readouterr().out.strip().splitlines()
+    assert row.startswith("| `history` |") and real.startswith("| real sets |")
+    assert head.count("|") == rule.count("|") == row.count("|") == real.count("|")
+
+
+def test_quality_fails_when_a_run_fails(tmp_path, capfd):
+    with pytest.raises(subprocess.CalledProcessError):
+        quality.main(["--members=moons+nothing", "--models=history", f"--runs={tmp_path}",
+                      f"--output={tmp_path / 'quality.json'}"])  # fmt: skip
+    assert not (tmp_path / "quality.json").exists()
+    assert "nothing" in capfd.readouterr().err
+
+
+def test_growth(runs):
+    growth.main([f"--workdir={runs / 'mixture_moons+circle_history'}", "--growths=1.5,2",
+                 "--num_sets=3", f"--output={runs / 'growth'}"])  # fmt: skip
+    result = read(runs / "growth.json")
+    assert [row["growth"] for row in result["rows"]] == [1.5, 2.0]
+    for row in result["rows"]:
+        assert {"separation", "separation_se", "stray", "stray_se", "seconds"} <= row.keys()
+    assert result["rows"][0]["blocks"] > result["rows"][1]["blocks"]
+    assert 0.5 < result["real"]["separation"] <= 1 and Image.open(runs / "growth.png").width > 1000
+
+
+def test_separate_shows_the_first_sets_of_both_runs(runs):
+    folder = runs / "mixture_moons+circle_history"
+    sets = np.load(folder / "samples.npy")
+    figure = separate.figure(sets, sets, [0, 1])
+    assert len(figure.axes) == 4
+    separate.main([f"--alone={folder}", f"--together={folder}", f"--output={runs / 'a.png'}"])
+    assert Image.open(runs / "a.png").width > 1000
+
+
+def test_samplers(tmp_path):
+    assert run(*MOONS, f"--workdir={tmp_path / 'run'}").code == 0
+    samplers.main([f"--workdir={tmp_path / 'run'}", "--num_sets=2", "--num_points=16",
+                   "--max_steps=10", f"--output={tmp_path / 'out'}"])  # fmt: skip
+    rows = read(tmp_path / "out.json")["rows"]
+    assert {row["sampler"] for row in rows} == set(samplers.STEPS)
+    assert all(row["ratio"] > 0 for row in rows) and Image.open(tmp_path / "out.png").width > 900
+
+
+def test_seed(tmp_path):
+    seed.main(["--only=sequential", "--models=fourier_mlp", f"--runs={tmp_path}",
+               f"--output={tmp_path / 'seed.json'}", f"--figures={tmp_path}", "--",
+               *SETS])  # fmt: skip
+    result = read(tmp_path / "seed.json")["runs"]["sequential fourier_mlp"]
+    assert result["last_loss"] > 0 and Image.open(tmp_path / "seed_sequential.png").width > 800
+
+
+def test_speed_measures_each_part_and_fails_with_it(tmp_path, monkeypatch):
+    small = ["--pairs=1", "--batches=4", "--steps=2", "--num_points=8", "--starts=1",
+             "--against=eager", f"--output={tmp_path / 'speed.json'}"]  # fmt: skip
+    speed.main(small)
+    result = read(tmp_path / "speed.json")
+    assert result["training"]["batch_4"]["us_per_step"]["ours"] > 0
+    assert set(result["sampling"]) == {"ancestral", "ddim", "dpm++2m", "heun"}
+    assert result["startup_seconds"].keys() == {"cold", "cached"}
+    monkeypatch.setattr(speed, "__file__", "missing.py")  # every part is a process that fails
+    with pytest.raises(subprocess.CalledProcessError):
+        speed.main(small)
+
+
+def test_transformer(tmp_path):
+    size = ["--num_sets=4", "--num_points=4", "--blocks=1", "--pairs=1", "--sizes=4"]
+    for what in ("speed", "cost"):
+        path = tmp_path / f"{what}.json"
+        transformer.main([what, *size, f"--output={path}"])
+        assert len(read(path)["rows"]) == 1
+
+
+def test_waits(tmp_path):
+    waits.main(["--pairs=1", "--num_points=16", f"--output={tmp_path / 'waits.json'}", "--",
+                *TINY[:-1]])  # fmt: skip
+    result = read(tmp_path / "waits.json")
+    assert {"whole", "train", "evaluate + pictures"} <= result["main_job"]["ours"].keys()
+    assert result["calls"]["ours"]["second td.sample"] < result["calls"]["ours"]["first td.sample"]
+
+
+def test_waits_compares_pair_by_pair():
+    pairs = [{"ours": {"a": 1.0, "b": 1.0}, "other": {"a": 2.0}},
+             {"ours": {"a": 3.0, "b": 1.0}, "other": {"a": 3.0}}]  # fmt: skip
+    assert waits.summary(pairs)["ratio"] == {"a": 0.75}
+    assert "ratio" not in waits.summary([{"ours": {"a": 1.0}}])
