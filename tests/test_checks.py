@@ -24,6 +24,8 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "data.threshold": [(2.0, "must be within 0..1"), (NAN, "must be within 0..1")],
     "data.max_side": [(0, "must be at least 1")],
     "data.header": [("2", "must be one of auto, yes, no")],
+    "data.augment_shift": [(-0.1, "must be a finite number, 0 or more"), (NAN, "must be a finite")],
+    "data.augment_scale": [(-0.1, "must be within 0..1"), (2.0, "must be within 0..1")],
     "data.heldout": [(0.6, "must be within 0..0.5"), (-0.1, "must be within")],
     "data.digit": [(12, "must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"), (-1, "must be one of 0, ")],
     "data.source": [("web", "must be one of auto, tfds, openml, digits")],
@@ -102,7 +104,9 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
 NO_RANGE = {
     "name", "compilation_cache", "log.tensorboard", "data.normalize", "data.path", "data.columns",
     "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
-    "data.replace", "data.members", "data.weights", "model.num_heads",
+    "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
+    "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
+    "data.augment_reflect", "model.num_heads",
 }  # fmt: skip
 
 MIXTURE = {"data.name": "mixture", "data.members": "dino+moons"}
@@ -119,6 +123,9 @@ TOGETHER = {  # what is set, field and value of the line, the rest of it
     "jitter of sets of images": (
         DIGITS | {"data.jitter": "gaussian"},
         "config.data.jitter = 'gaussian': must be one of uniform, none"),
+    "augmentation of one density": (
+        {"data.augment_rotate": True},
+        "config.data.augment_rotate = True: must be False for data that are not many sets"),
     "member unknown": (
         {"data.name": "mixture", "data.members": "dino+heart"},
         "config.data.members = 'dino+heart': 'heart': must be one of moons, circle, line, "),

@@ -58,6 +58,8 @@ RULES = {
     "data.max_side": at_least(1),
     "data.header": one_of(("auto", "yes", "no")),
     "data.heldout": Rule(lambda share: 0 <= share <= 0.5, "within 0..0.5"),
+    "data.augment_shift": Rule(lambda std: 0 <= std < math.inf, "a finite number, 0 or more"),
+    "data.augment_scale": Rule(lambda std: 0 <= std <= 1, "within 0..1"),
     "data.digit": one_of(range(10)),
     "data.source": one_of(mnist.SOURCES),
     "data.order": one_of(("shuffled", "sequential")),
@@ -126,9 +128,7 @@ RULES = {
     "evaluate.guidance_scale": FINITE,
 }  # fmt: skip
 
-# How the points of each kind of data may be spread; of the others, all ways.
-JITTERS = {"points": ("gaussian", "none"), "mnist_sets": ("uniform", "none")}
-ALL_JITTERS = ("uniform", "gaussian", "none")
+AUGMENTATIONS = ("augment_shift", "augment_rotate", "augment_scale", "augment_reflect")
 
 
 def check(config) -> None:
@@ -174,7 +174,7 @@ def check_measured(config) -> None:
     drawn = "to be compared with real sets; --mode=sample draws any number"
     require(config.sample.num_points >= 2, "config.sample.num_points", config.sample.num_points,
             f"at least 2, {drawn}")  # fmt: skip
-    require(config.data.name != "mnist_sets" or config.sample.num_sets >= 2,
+    require(not data.about(config.data).many_sources or config.sample.num_sets >= 2,
             "config.sample.num_sets", config.sample.num_sets, f"at least 2, {drawn}")  # fmt: skip
 
 
@@ -203,10 +203,13 @@ def _together(config) -> Rules:
     yield ("diffusion.prediction",
            config.diffusion.prediction != "eps" or np.float32(alpha[-1]) != 0,
            "x0, v or edm with a schedule that ends in pure noise (alpha_T = 0)")  # fmt: skip
-    jitters = JITTERS.get(config.data.name, ALL_JITTERS)
-    yield "data.jitter", config.data.jitter in jitters, one_of(jitters).words
     if config.data.name == "mixture":
         mixture.parse(config.data)  # raises its own errors
+    about = data.about(config.data)
+    yield "data.jitter", config.data.jitter in about.jitters, one_of(about.jitters).words
+    for name in AUGMENTATIONS:
+        yield (f"data.{name}", about.many_sources or not config.data[name],
+               f"{type(config.data[name])()} for data that are not many sets")  # fmt: skip
     yield ("model.labels", not model.labels or bool(data.labels(config.data).names),
            "False for data without labels")  # fmt: skip
     if model.name in ("history", "set_transformer"):
@@ -230,8 +233,8 @@ def _sizes(config, model) -> Rules:
     yield "train.max_points", config.train.max_points <= limit, words
     yield ("sample.num_points", config.data.name != "mixture" or config.sample.num_points >= 2,
            "at least 2, for a set to be told apart")  # fmt: skip
-    # Labels are measured for sets of images only, see the section "labels" of run/report.py.
-    if config.data.name == "mnist_sets" and model.num_labels and config.train.label_drop == 0:
+    # Labels are measured for sets of many sources only, see "labels" of run/sections.py.
+    if data.about(config.data).many_sources and model.num_labels and config.train.label_drop == 0:
         yield ("evaluate.guidance_scale", config.evaluate.guidance_scale == 1,
                "1 for a model that saw no set without its label: set "
                "config.evaluate.guidance_scale=1, or train with config.train.label_drop above 0")

@@ -32,21 +32,37 @@ def _all_options() -> ConfigDict:
 
     config.data = ConfigDict(dict(
         # moons, circle, line, eight_gaussians, two_spirals, pinwheel, checkerboard, rings,
-        # swiss_roll, dino | image | points | mnist | mixture | mnist_sets
+        # swiss_roll, dino | image | points | mnist | mixture | mnist_sets | sets
         name="moons",
         normalize=True,  # mean 0 and variance 1 for the network; samples come back in own units
         jitter="none",  # spread of a drawn point: none, gaussian, or uniform (in its pixel)
         jitter_std=0.0,  # of gaussian jitter: pixels for pictures, the table's units for points
-        path="",  # image, points: the file
-        invert="auto",  # image: yes = dark is dense, no = light is dense, auto = see the border
-        threshold=0.0,  # image, mnist: intensities in [0, 1] below this count as 0
-        max_side=256,  # image: larger pictures are reduced to this many pixels a side
-        columns="",  # points: two names "x,y" or numbers "0,1"; "" = the first two numeric ones
-        header="auto",  # points: does the table start with names? yes, no, auto
-        where="",  # points: keep only these rows, "column=value"
-        array="",  # points: name of the array in an .npz file; "" = the first
-        # points without jitter: share of the rows kept from training, to measure likelihood on
+        path="",  # image, points: the file; sets: a table, an array or a folder of pictures
+        # image, sets: yes = dark is dense, no = light is dense, auto = what the border is not
+        invert="auto",
+        threshold=0.0,  # image, mnist, sets of pictures: ink in [0, 1] below this counts as 0
+        max_side=256,  # image, sets: larger pictures are reduced to this many pixels a side
+        # points: two names "x,y" or numbers "0,1"; sets: two or more; "" = x, y (and z) if there
+        # are such, else the first two numeric ones
+        columns="",
+        header="auto",  # points, sets: does the table start with names? yes, no, auto
+        where="",  # points, sets: keep only these rows, "column=value"
+        array="",  # points, sets: name of the array in an .npz file; "" = points, or the first
+        # points without jitter: share of the rows kept from training, to measure likelihood on;
+        # sets: share of the sets, to compare generated ones with
         heldout=0.1,
+        set_column="",  # sets: says which set a row is of; "" = set, set_id, id or group
+        # sets: a label for each set, any text; "" = a column named label if there is one; "none"
+        label_column="",
+        # sets: train or test, for each set; "" = a column named split if there is one; "none"
+        split_column="",
+        per_axis=False,  # sets: variance 1 in each coordinate, not only in the mean of all
+        skip_unreadable=False,  # sets of pictures: leave out those that cannot be read or are blank
+        # sets: each drawn set is moved, turned, ... as a whole, so that few sets stand for many:
+        augment_shift=0.0,  # by a normal number of this standard deviation, in normalised units
+        augment_rotate=False,  # by any angle, about the mean of all data
+        augment_scale=0.0,  # by a factor whose log has this standard deviation
+        augment_reflect=False,  # every other set: in the first coordinate
         digit=0,  # mnist: the class, 0..9
         index=0,  # mnist: which image of that class in the training split
         source="auto",  # mnist: tfds, openml, digits (8x8, bundled), auto = the first that works
@@ -57,7 +73,8 @@ def _all_options() -> ConfigDict:
         order="shuffled",  # mixture: shuffled, or sequential: trained on one member after the other
         align=True,  # mixture: bring each member to mean 0 and mean variance 1; False: own units
         digits="",  # mnist_sets: "017" = only these digits; "" = all
-        replace=True,  # mnist_sets: draw pixels with replacement; False: different pixels
+        # mnist_sets, sets of pictures: draw pixels with replacement; False: different pixels
+        replace=True,
     ))
     config.schedule = ConfigDict(dict(
         name="karras",  # linear, quadratic, cosine, seed_cosine, karras, flow

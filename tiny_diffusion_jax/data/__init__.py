@@ -1,19 +1,23 @@
-"""Data sets by name: analytic shapes, pictures, tables of points, MNIST digits; sets of them."""
+"""Data sets by name: analytic shapes, pictures, tables of points, MNIST digits; sets of them.
+
+Everything a caller must know before the data are built is in `about`.
+"""
 
 import logging
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import images, mixture, mnist, mnist_sets, points
+from tiny_diffusion_jax.data import folders, images, mixture, mnist, mnist_sets, points, sets
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import require_choice
 
 __all__ = [
-    "BUILDERS", "Dataset", "Labels", "PointSets", "build", "labels", "make_dataset",
-    "single_density",
+    "About", "BUILDERS", "Dataset", "Labels", "PointSets", "about", "build", "labels",
+    "make_dataset", "single_density",
 ]  # fmt: skip
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -36,6 +40,7 @@ BUILDERS = {
     **SINGLE_DENSITIES,
     "mixture": partial(mixture.build, builders=SINGLE_DENSITIES),
     "mnist_sets": mnist_sets.build,
+    "sets": sets.build,
 }
 
 
@@ -52,6 +57,47 @@ def build(config) -> Dataset:
     return dataset
 
 
+ALL_JITTERS = ("uniform", "gaussian", "none")
+JITTERS_OF_IMAGES = ("uniform", "none")
+
+
+class About(NamedTuple):
+    """What is known of some data before they are built."""
+
+    names: tuple[str, ...] = ()  # label k is names[k]; none where sets are draws of one density
+    present: tuple[int, ...] = ()  # the labels that sets to train on do have
+    dim: int = 2  # coordinates of a point
+    many_sources: bool = False  # every set comes from one of many images or observed sets
+    largest: int = 0  # points of the largest observed set; 0: sets have no size of their own
+    jitters: tuple[str, ...] = ALL_JITTERS  # how a drawn point may be spread
+
+
+def about(config) -> About:
+    """What the data of `config`, the `data` part of a config, are.
+
+    Reads the file where the data are sets (once: see sets.py); raises `UserError` as it does.
+    """
+    if config.name == "mixture":
+        names = mixture.member_names(config.members)
+        return About(names, tuple(range(len(names))))
+    if config.name == "mnist_sets":
+        present = sorted(set(config.digits or mnist_sets.CLASSES))
+        return About(mnist_sets.CLASSES, tuple(map(int, present)), many_sources=True,
+                     jitters=JITTERS_OF_IMAGES)  # fmt: skip
+    if config.name == "sets":
+        return _about_sets(sets.load(config))
+    return About(jitters=("gaussian", "none") if config.name == "points" else ALL_JITTERS)
+
+
+def _about_sets(read) -> About:
+    present = () if read.labels is None else np.unique(read.labels[~read.heldout]).tolist()
+    common = {"names": read.names, "present": tuple(present), "many_sources": True}
+    if isinstance(read, folders.Pictures):
+        return About(**common, jitters=JITTERS_OF_IMAGES)
+    return About(**common, dim=read.points.shape[1], largest=int(read.sizes.max()),
+                 jitters=("none",))  # fmt: skip
+
+
 class Labels(NamedTuple):
     """What the sets of some data can be called; none where sets are draws of one density."""
 
@@ -60,11 +106,5 @@ class Labels(NamedTuple):
 
 
 def labels(config) -> Labels:
-    """The labels of the data of `config`, the `data` part of a config, without reading any."""
-    if config.name == "mixture":
-        names = mixture.member_names(config.members)
-        return Labels(names, tuple(range(len(names))))
-    if config.name == "mnist_sets":
-        present = sorted(set(config.digits or mnist_sets.CLASSES))
-        return Labels(mnist_sets.CLASSES, tuple(map(int, present)))
-    return Labels()
+    """The labels of the data of `config`, the `data` part of a config."""
+    return Labels(*about(config)[:2])

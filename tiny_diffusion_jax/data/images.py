@@ -1,10 +1,21 @@
-"""A picture as a density: a pixel in proportion to its intensity, a place within the pixel.
+"""A picture as a density: a pixel in proportion to its ink, a place within the pixel.
+
+The border shows the paper, whatever its colour: ink is the distance of a pixel from its tone,
+
+    ink = max(0, d - noise) / (1 - noise),    d = |c - paper| / max over all colours of |. - paper|
+    noise = 6 median of d on the border,      at most 0.25; of lossy files at least 0.1
+
+so that grain, soft shadows and a vignette, which show on the border, and the ripples of JPEG beside
+sharp edges, which do not, count as nothing. 6 medians are 5 standard deviations of Gaussian noise,
+and take in the middle of a page that darkens with the square of the distance from it.
 
 Coordinates are pixels with y up: of an H x W picture, the pixel in row r and column c covers
 x in [c, c + 1] and y in [H - 1 - r, H - r].
 """
 
+import logging
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +32,19 @@ from tiny_diffusion_jax.data.base import (
 )
 from tiny_diffusion_jax.errors import UserError, require
 
+log = logging.getLogger("tiny_diffusion_jax")
+
+NOISE = 6.0  # medians of the border's distance from its own tone
+MOST_NOISE = 0.25  # where the border shows no one tone
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")  # as Pillow calls the formats
+LOSSY_NOISE = 0.1
 MAX_MIXTURE = 4096  # components of a Gaussian mixture above which its log density is not offered
 
 
 def build(config) -> Dataset:
     """The density of the picture at `config.path`; `UserError` where it cannot be one."""
-    intensity = load_intensity(config.path, config.invert, config.max_side)
+    intensity, background = read_ink(config.path, config.invert, config.max_side)
+    log.info("%s: %s", config.path, background)
     place = f"config.data.path = {config.path!r}"
     fields = {"title": Path(config.path).stem, "source": "image"}
     return from_intensity(intensity, config.threshold, config, place, **fields)
@@ -100,40 +118,76 @@ def _pixel_log_prob(log_mass: jax.Array, points: jax.Array) -> jax.Array:
     return jnp.where(inside, log_mass[index], -jnp.inf)
 
 
-def load_intensity(path: str, invert: str, max_side: int) -> np.ndarray:
-    """How much ink each pixel of a picture holds, f64[H, W] in [0, 1], longer side <= max_side.
+class Ink(NamedTuple):
+    """A picture's ink, and what was taken as its background."""
 
-    invert: 'yes' takes dark as ink, 'no' takes light as ink, 'auto' looks at the border, which
-    shows the paper. Transparent pixels hold no ink; where all visible ones have one colour, the
-    shape lies in the transparency and 'auto' takes that alone.
+    intensity: np.ndarray  # f64[H, W] in [0, 1]
+    background: str  # for the log
+
+
+def load_intensity(path: str, invert: str, max_side: int) -> np.ndarray:
+    """The intensity of `read_ink` alone."""
+    return read_ink(path, invert, max_side).intensity
+
+
+def read_ink(path: str, invert: str, max_side: int) -> Ink:
+    """How much ink each pixel of a picture holds, longer side <= max_side.
+
+    invert: 'yes' takes dark as ink, 'no' takes light as ink, 'auto' what differs from the border.
+    Transparent pixels hold no ink; where all visible ones have one colour, the shape lies in the
+    transparency and 'auto' takes that alone.
     Raises `UserError` unless Pillow can read the file.
     """
-    light, alpha = _read_picture(path, max_side)
-    if invert == "auto" and alpha.min() < 1:
-        visible = light[alpha > 0.5 * alpha.max()]
-        if visible.size and np.ptp(visible) < 0.05:
-            return alpha
-    dark_is_ink = _is_paper_light(light, alpha) if invert == "auto" else invert == "yes"
-    return (1 - light if dark_is_ink else light) * alpha
+    colour, alpha, is_lossy = _read_picture(path, max_side)
+    if invert != "auto":
+        # Rec. 601 luma, as Pillow's 'L'; the sum is of whole numbers, so that white is exactly 1.
+        light = colour @ np.array([299.0, 587.0, 114.0]) / 255_000
+        dark_is_ink = invert == "yes"
+        return Ink((1 - light if dark_is_ink else light) * alpha,
+                   f"{'white' if dark_is_ink else 'black'} is the background")  # fmt: skip
+    if alpha.min() < 1:
+        visible = colour[alpha > 0.5 * alpha.max()]
+        if visible.size and np.ptp(visible, axis=0).max() < 0.05 * 255:
+            return Ink(alpha, "one colour: what is transparent is the background")
+    tone, noise = _paper(colour, alpha)
+    if is_lossy:
+        noise = max(noise, LOSSY_NOISE)
+    ink = np.maximum(_distance(colour, tone) - noise, 0) / (1 - noise)
+    words = f"tone ({', '.join(f'{c:.0f}' for c in tone)}) of 255 is the background"
+    return Ink(ink * alpha, words + (f", and what is within {noise:.1%} of it" if noise else ""))
 
 
-def _is_paper_light(light: np.ndarray, alpha: np.ndarray) -> bool:
-    border = np.ones(light.shape, bool)
+def _paper(colour: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, float]:
+    """(tone f64[3], noise) of the border."""
+    border = np.ones(alpha.shape, bool)
     border[1:-1, 1:-1] = False
     opaque = alpha[border] > 0.5
     if opaque.mean() < 0.5:
-        return True  # no paper of its own: shown on a white page, where dark is ink
-    return bool(np.median(light[border][opaque]) > 0.5)
+        return np.full(3, 255.0), 0.0  # no paper of its own: shown on a white page
+    seen = colour[border][opaque]
+    # A colour of the border, not one between two: half of it may be of another tone.
+    tone = np.quantile(seen, 0.5, axis=0, method="lower")
+    return tone, min(NOISE * float(np.median(_distance(seen, tone))), MOST_NOISE)
 
 
-def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lightness and opacity, f64[H, W] each in [0, 1], upright and reduced to max_side."""
+def _distance(colour: np.ndarray, tone: np.ndarray) -> np.ndarray:
+    """|colour - tone| in units of the largest there can be, f64[...] of f64[..., 3]."""
+    largest = np.linalg.norm(np.maximum(tone, 255 - tone))
+    return np.linalg.norm(colour - tone, axis=-1) / largest
+
+
+def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Colour f64[H, W, 3] in 0..255, opacity f64[H, W] in [0, 1], whether the file is lossy.
+
+    Upright, and reduced to `max_side`.
+    """
     from PIL import Image, ImageOps
 
     file = Path(path).expanduser()
     require(file.is_file(), "config.data.path", path, "an existing picture file")
     try:
         with Image.open(file) as opened:
+            is_lossy = opened.format in LOSSY
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I") or image.mode == "F":
                 image = _unit_float(image)
@@ -152,10 +206,9 @@ def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray]:
         ) from error
     pixels = np.asarray(image, np.float64)
     if image.mode == "F":
-        return pixels, np.ones(pixels.shape)
-    # Rec. 601 luma, as Pillow's 'L'; the sum is of whole numbers, so that white is exactly 1.
-    light = pixels[..., :3] @ np.array([299.0, 587.0, 114.0]) / 255_000
-    return light, pixels[..., 3] / 255 if image.mode == "RGBA" else np.ones(light.shape)
+        return np.repeat(pixels[..., None] * 255, 3, axis=-1), np.ones(pixels.shape), is_lossy
+    alpha = pixels[..., 3] / 255 if image.mode == "RGBA" else np.ones(pixels.shape[:2])
+    return pixels[..., :3], alpha, is_lossy
 
 
 def _unit_float(image):

@@ -1,0 +1,55 @@
+"""configs/sets.py:PATH: sets of your own; every sample a new set, of a number of points of its own.
+
+    python main.py --config=configs/sets.py:cells.csv --config.data.set_column=cell
+    python main.py --config=configs/sets.py:jets.npz --config.data.augment_rotate=True
+    python main.py --config=configs/sets.py:icons/ --config.data.skip_unreadable=True
+
+PATH is a table (.csv, .tsv, .parquet: a row a point, a column that names the set, perhaps label and
+split), an array (.npz, .npy: points[S, N, D], or points[P, D] with set[P] or sizes[S]; label[S]) or
+a folder of pictures (a subfolder a label, or none). Labels that go by another name than label are
+learned with --config.data.label_column=NAME --config.model.labels=True. Trains for about 15 minutes
+on two CPU cores.
+"""
+
+from pathlib import Path
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.sets import names_labels
+from tiny_diffusion_jax.errors import UserError
+
+
+def get_config(path: str = "", model: str = "set_transformer"):
+    if not path:
+        raise UserError(
+            "configs/sets.py: name a table, an array or a folder of pictures, as in "
+            "--config=configs/sets.py:a.csv"
+        )
+    config = default_config(model)
+    config.name = f"sets_{Path(path).stem}" + ("" if model == "set_transformer" else f"_{model}")
+    config.data.name = "sets"
+    config.data.path = path
+    config.model.labels = names_labels(path)
+    is_folder = Path(path).expanduser().is_dir()
+    if is_folder:
+        config.data.jitter = "uniform"
+        config.data.max_side = 64  # larger images are slow to draw sets from
+    config.train.checkpoint_every = 5_000
+    if model == "set_transformer":
+        # A set shows 64 of its points, which full attention can afford.
+        config.model.num_inducing = 0
+        config.train.num_sets = 64
+        config.train.num_points = 64
+        config.train.max_points = 0
+        config.train.block = 200
+        config.train.steps = 28_000
+    # Fresh noise undoes the errors of earlier steps: no points between strokes, no mixed sets.
+    config.sample.sampler = "sde-dpm++2m"
+    config.sample.num_steps = 30
+    config.sample.num_sets = 500
+    config.sample.num_points = 64
+    if "count" in config.model and not is_folder:  # sets of a number of points of their own
+        config.model.count = True
+        config.sample.num_points = 0
+    if "keep_best" in config.train:
+        config.train.keep_best = True
+    return config

@@ -1,0 +1,136 @@
+"""What every file of observed sets comes down to, whatever its form: points, sizes, labels."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tiny_diffusion_jax.errors import UserError, require
+
+HELDOUT_WORDS = ("test", "heldout", "held_out", "held-out", "valid", "validation", "val", "dev")
+TRAIN_WORDS = ("train", "training")
+MIN_HELDOUT = 4  # sets: metrics compare half of them with the other half, and need two of each
+MIN_TRAIN = 2
+
+
+class Collection(NamedTuple):
+    """S observed sets with P points in all, in the order of the file."""
+
+    points: np.ndarray  # f32[P, D], set after set
+    sizes: np.ndarray  # i64[S], each at least 2
+    labels: np.ndarray | None  # i64[S]: label k is names[k]
+    names: tuple[str, ...]
+    heldout: np.ndarray  # bool[S]
+    columns: tuple[str, ...]  # what the file calls the coordinates,
+    set_column: str = "set"  # the set
+    label_column: str = ""  # and the label; "": there is none
+
+
+def collect(
+    points: np.ndarray, codes: np.ndarray, ids: Sequence[str], config, *,
+    label: np.ndarray | None = None, split: np.ndarray | None = None, columns: Sequence[str],
+    set_column: str = "set", label_column: str = "",
+) -> Collection:  # fmt: skip
+    """The sets ids[k] = points[codes == k], points in their order.
+
+    points: [P, D], finite; codes: int[P]; label, split: text [S] or None, of each set.
+    Without `split` the share `config.heldout` of the sets is held out, the same in every run.
+    Raises `UserError` for a single set, one of a single point, an unknown word in `split`, and
+    where too few sets remain to train on or to compare with.
+    """
+    place = f"config.data.path = {config.path!r}"
+    sizes = np.bincount(codes, minlength=len(ids))
+    if len(ids) == 1:
+        raise UserError(
+            f"{place}: holds a single set, {ids[0]!r}: must hold several, told apart by "
+            "config.data.set_column; one set of points is learned by configs/points.py"
+        )
+    small = np.flatnonzero(sizes < 2)
+    if len(small):
+        more = f" (and {len(small) - 1} more sets)" if len(small) > 1 else ""
+        raise UserError(
+            f"{place}: set {ids[small[0]]!r} has {sizes[small[0]]} point{more}: must be at least 2"
+        )
+    if np.any(codes[1:] < codes[:-1]):
+        points = points[np.argsort(codes, kind="stable")]
+    held = held_out(config, ids, split)
+    labels, names = (None, ()) if label is None else number_labels(label)
+    return Collection(
+        np.asarray(points, np.float32), sizes, labels, names, held, tuple(columns), set_column,
+        label_column if label is not None else "",
+    )  # fmt: skip
+
+
+def number_labels(label: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """(labels i64[S], names): the names in order, of numbers if all of them are."""
+    names, labels = np.unique(np.asarray(label, str), return_inverse=True)
+    order = np.arange(len(names))
+    if all(name.isdecimal() for name in names):
+        order = np.argsort([int(name) for name in names])
+    return np.argsort(order)[labels], tuple(names[order].tolist())
+
+
+def held_out(config, ids: Sequence[str], split: np.ndarray | None, what: str = "sets"):
+    """bool[S]: which of the sets `ids` are never trained on; see `collect`."""
+    place, num = f"config.data.path = {config.path!r}", len(ids)
+    if split is None:
+        require(config.heldout > 0, "config.data.heldout", config.heldout,
+                f"above 0 for {what}, which are compared with held-out ones")  # fmt: skip
+        need = MIN_HELDOUT + MIN_TRAIN
+        if num < need:
+            raise UserError(f"{place}: holds {num} {what}: must be at least {need}, of which "
+                            f"{MIN_HELDOUT} are held out to compare with")  # fmt: skip
+        held = np.zeros(num, bool)
+        count = max(MIN_HELDOUT, round(config.heldout * num))
+        held[np.random.default_rng(0).permutation(num)[:count]] = True
+        return held
+    words, code = np.unique(np.char.lower(np.asarray(split, str)), return_inverse=True)
+    known = np.isin(words, HELDOUT_WORDS + TRAIN_WORDS)
+    if not known.all():
+        raise UserError(
+            f"{place}: the split of set {ids[int(np.argmax(~known[code]))]!r} is "
+            f"{words[~known][0]!r}: must be one of {', '.join(TRAIN_WORDS + HELDOUT_WORDS)}"
+        )
+    held = np.isin(words, HELDOUT_WORDS)[code]
+    for count, least, use in ((held.sum(), MIN_HELDOUT, "held out"),
+                              ((~held).sum(), MIN_TRAIN, "to train on")):  # fmt: skip
+        if count < least:
+            raise UserError(f"{place}: has {count} {what} {use}: must be at least {least}")
+    return held
+
+
+def one_each(
+    values: Sequence[str], codes: np.ndarray, ids: Sequence[str], field: str, column: str,
+    row_name: Callable[[int], str],
+) -> np.ndarray:  # fmt: skip
+    """The value of each set, text [S], of a column that has it in each row, [P].
+
+    Raises `UserError` where a cell is empty or two rows of a set differ.
+    """
+    number, names = encode(values)
+    if "" in names:
+        row = int(np.argmax(number == names.index("")))
+        raise UserError(f"{field} = {column!r}: {row_name(row)} is empty: must be a text")
+    first = np.empty(len(ids), np.int64)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    differs = number != number[first][codes]
+    if differs.any():
+        row = int(np.argmax(differs))
+        two = names[number[first[codes[row]]]], names[number[row]]
+        raise UserError(
+            f"{field} = {column!r}: set {ids[codes[row]]!r} has {two[0]!r} and {two[1]!r} "
+            f"({row_name(row)}): must be the same in all rows of a set"
+        )
+    return np.array(names)[number[first]]
+
+
+def encode(values) -> tuple[np.ndarray, list[str]]:
+    """(numbers i64[P], names): each different text of [P] numbered in order of appearance."""
+    seen: dict = {}
+    values = values.tolist() if isinstance(values, np.ndarray) else values
+    numbers = np.fromiter((seen.setdefault(value, len(seen)) for value in values), np.int64,
+                          len(values))  # fmt: skip
+    names: dict[str, int] = {}
+    texts = ("" if value is None or value != value else str(value).strip() for value in seen)
+    final = np.array([names.setdefault(text, len(names)) for text in texts])
+    return final[numbers], list(names)
