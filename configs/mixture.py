@@ -5,15 +5,20 @@
     python main.py --config=configs/mixture.py:cat.png+moons --config.data.weights=0.3+0.7
 
 MEMBERS are joined by +: shapes (see configs/moons.py), mnist:DIGIT[:INDEX], pictures, tables of
-points. --config.model.name chooses the denoiser, with its recipe of models/recipes.py.
+points; table.csv?dataset=dino is some rows of one, table.csv?dataset a member for each value of a
+column. --config.model.name chooses the denoiser, with its recipe of models/recipes.py.
 """
+
+import re
 
 from tiny_diffusion_jax.config import default_config
 
 
 def get_config(members: str = "dino+moons", model: str = "set_transformer"):
     config = default_config(model)
-    config.name = "mixture_" + members.replace("/", "_").replace(":", "") + "_" + model
+    name = re.sub(r"[^+]*\?[^+=]*=", "", members)  # of rows of a table, their value
+    name = name.replace("/", "_").replace(":", "").replace("?", "_")
+    config.name = "mixture_" + name + "_" + model
     config.data.name = "mixture"
     config.data.members = members
     config.train.checkpoint_every = 5_000

@@ -68,7 +68,9 @@ def _all_options() -> ConfigDict:
         source="auto",  # mnist: tfds, openml, digits (8x8, bundled), auto = the first that works
         data_dir="",  # mnist: of tensorflow_datasets; "" = $TFDS_DATA_DIR, else its own default
         cache_dir="",  # mnist: of downloads and decoded images; "" = ~/.cache/tiny_diffusion_jax
-        members="",  # mixture: "dino+moons+mnist:3+cat.png": shapes, mnist:DIGIT[:INDEX], files
+        # mixture: "dino+moons+mnist:3+cat.png": shapes, mnist:DIGIT[:INDEX], files, some rows of
+        # a table as "table.csv?column=value", or a member for each value, "table.csv?column"
+        members="",
         weights="",  # mixture: "0.3+0.7", one number a member, of sum 1; "" = equal
         order="shuffled",  # mixture: shuffled, or sequential: trained on one member after the other
         align=True,  # mixture: bring each member to mean 0 and mean variance 1; False: own units

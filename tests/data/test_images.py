@@ -134,6 +134,51 @@ def test_paper_is_what_the_border_shows(tmp_path):
     np.testing.assert_allclose(ink, 1 - disc / 255)
 
 
+def ring(background, ring, size=96, radius=30, width=6):
+    """(picture u8[size, size, 3] of a ring, distance of each pixel from it in pixels)."""
+    row, column = np.indices((size, size)) - (size - 1) / 2
+    away = np.maximum(np.abs(np.hypot(row, column) - radius) - width / 2, 0)
+    return np.where(away[..., None] > 0, background, ring).astype(np.uint8), away
+
+
+RINGS = {  # background, ring, noise of the background, name, pixels beside the ring that may count
+    "bright on dark": ((20, 20, 40), (250, 220, 90), 0, "a.png", 0),
+    "of the same lightness": ((200, 60, 60), (60, 129, 60), 0, "a.png", 0),
+    "JPEG": ((20, 20, 40), (250, 220, 90), 0, "a.jpg", 3),
+    "JPEG, dark on grey": ((170, 170, 160), (20, 30, 60), 0, "a.jpg", 3),
+    "grain": ((60, 80, 60), (240, 240, 240), 6, "a.png", 0),
+    "grain in a JPEG": ((230, 225, 210), (40, 40, 40), 4, "a.jpg", 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("background, colour, noise, name, beside", RINGS.values(), ids=RINGS)
+def test_the_tone_of_the_border_is_empty(tmp_path, background, colour, noise, name, beside):
+    pixels, away = ring(background, colour)
+    grain = np.random.default_rng(0).normal(0, noise, pixels.shape) if noise else 0
+    file = save(tmp_path, np.clip(pixels + grain, 0, 255), name=name)
+    ink = images.load_intensity(file, "auto", 256)
+    assert ink[away > beside].sum() < 1e-3 * ink.sum()  # 0 but for grain beyond 5 sigma
+    assert ink[away == 0].min() > 0.5 * ink.max()
+    background = images.read_ink(file, "auto", 256).background
+    assert background.startswith("tone (") and background.endswith("it") == bool(noise or beside)
+
+
+def test_soft_shadows_are_empty(tmp_path):
+    pixels, away = ring((235,) * 3, (40,) * 3)
+    row, column = np.indices(away.shape) / (len(away) - 1) - 0.5
+    for shade in (30 * 2 * (row**2 + column**2), 20 * (row + 0.5)):  # a vignette, a lamp
+        dark = np.clip(pixels - shade[..., None], 0, 255)
+        ink = images.load_intensity(save(tmp_path, dark), "auto", 256)
+        assert ink[away > 0].sum() == 0 and ink[away == 0].min() > 0.5
+
+
+def test_the_border_may_show_some_of_the_shape(tmp_path):
+    page = np.full((40, 40), 230)
+    page[:, 15:25] = 30  # a bar from edge to edge: a quarter of two sides
+    ink = images.load_intensity(save(tmp_path, page), "auto", 256)
+    assert np.all((ink > 0) == (page == 30))
+
+
 @pytest.mark.parametrize("colour", [0, 255])
 def test_one_colour_with_alpha_is_the_shape_of_the_alpha(tmp_path, colour):
     pixels = np.full((6, 6, 4), colour)

@@ -222,6 +222,28 @@ def test_a_mixture_of_one_is_the_density_itself(files, member, fields):
     assert len(dataset.members) == dataset.num_labels == 1 and dataset.title.startswith(alone.title)
 
 
+def test_members_that_are_rows_of_one_table(files):
+    rows = [f"{name},{x},{y}" for name, y in (("dino", 0), ("star", 9)) for x in range(3)]
+    (files / "t.csv").write_text("\n".join(["dataset,x,y", *rows]))
+    by_name = build("t.csv?dataset=star + t.csv?dataset=dino", jitter_std=1e-3, align=False)
+    assert by_name.label_names == ("star", "dino") and by_name.title == "star + dino"
+    every = build("t.csv?dataset", jitter_std=1e-3, align=False)
+    assert every.label_names == ("dino", "star")
+    for dataset, heights in ((by_name, [9, 0]), (every, [0, 9])):
+        sets = draw(dataset, jax.random.key(0), 20, 8)
+        expected = np.array(heights)[np.asarray(sets.label)]
+        np.testing.assert_allclose(sets.points[..., 1] - expected[:, None], 0, atol=0.01)
+    for members, line in (
+        ("t.csv?dataset=cat", "config.data.where = 'dataset=cat': matches no row; 'dataset' h"),
+        ("t.csv?kind=cat", "config.data.where = 'kind=cat': no column 'kind'; there are data"),
+        ("t.csv?kind", "'t.csv?kind': column = 'kind': no column 'kind'; there are dataset, x, y"),
+    ):
+        with pytest.raises(UserError) as error:
+            build(f"dino+{members}")
+        assert str(error.value).startswith("config.data.members = 'dino+t.csv?")
+        assert line in str(error.value)
+
+
 def test_titles_sources_and_notices_are_joined(files):
     dataset = build(" dino + mnist:3:7+mnist:3 +c.png+dino", threshold=0.9)
     assert dataset.title == "dino + digit 3 (8x8) #7 + digit 3 (8x8) + c + dino"

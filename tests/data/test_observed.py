@@ -89,7 +89,8 @@ def test_sizes_follow_those_of_the_label():
 def test_a_large_set_is_subsampled():
     points = np.stack([np.arange(100_000)] * 2, axis=1)
     dataset = from_observed(points, np.array([0, 50_000]), np.array([50_000, 50_000]))
-    drawn = np.asarray(dataset.draw(jax.random.key(0), 8, 64).points[..., 0])
+    draw = jax.jit(lambda dataset, key: dataset.draw(key, 8, 64).points[..., 0])
+    drawn = np.asarray(draw(dataset, jax.random.key(0)))
     assert all(len(set(row)) == 64 for row in drawn.tolist())
     assert scipy.stats.kstest(drawn.ravel() % 50_000 / 50_000, "uniform").pvalue > 1e-3
     assert np.asarray(dataset.normalize(drawn[..., None])).std() == pytest.approx(1, abs=0.1)

@@ -25,6 +25,7 @@ MOONS = config("moons")
 RUN = [MOONS, *TINY, "--config.train.checkpoint_every=40", "--workdir=run"]
 TABLE_CONFIG = config("points")
 IMAGE, TABLE = config("image") + ":{files}/", TABLE_CONFIG + ":{files}/"
+SETS = config("sets") + ":{files}/"
 
 COMMAND = {
     "no config": ([], "--config is missing: name a file, or see them all with --mode=list"),
@@ -47,6 +48,7 @@ COMMAND = {
         ["--config={files}/nothing.py:7"], "nothing.py: TypeError: get_config() takes 0"),
     "argument not a digit": ([config("mnist_digit:abc")], "mnist_digit.py:abc: must be a digit"),
     "argument missing": ([config("image")], "configs/image.py: name a picture"),
+    "argument missing for sets": ([config("sets")], "configs/sets.py: name a table, an array or a"),
     "argument missing for a table": ([config("points")], "configs/points.py: name a table"),
     "option unknown": (
         [MOONS, "--config.data.bla=1"],
@@ -144,6 +146,16 @@ DATA = {
     "jitter infinite": (
         [TABLE + "good.csv", "--config.data.jitter_std=inf"],
         "config.data.jitter_std = inf: must be a finite number, 0 or more"),
+}  # fmt: skip
+
+DATA |= {  # more in tests/data/test_sets.py
+    "sets of no file": ([SETS + "no.csv"], "no.csv': must be an existing file or folder"),
+    "a single set": (
+        [SETS + "good.csv", "--config.data.where=set=a"], "holds a single set, 'a': must hold sev"),
+    "no set column": (
+        [SETS + "nan.csv"], "config.data.set_column = '': must name the column that says which"),
+    "too few sets": ([SETS + "two.npz"], "two.npz': must hold an array points; there are a"),
+    "a set of one point": ([SETS + "good.csv"], "set 'b' has 1 point: must be at least 2"),
 }  # fmt: skip
 
 OPTIONS = {  # some of tests/test_checks.py: what `check` finds reaches the user as it is

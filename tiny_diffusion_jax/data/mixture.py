@@ -1,6 +1,8 @@
 """A mixture: every set comes whole from one of several densities, and nobody says from which.
 
-The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv".
+The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv". After a table
+may stand which of its rows are meant: "table.csv?dataset=dino", or "table.csv?dataset" for a member
+of each value of that column.
 """
 
 import math
@@ -11,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import points
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import UserError, require
@@ -49,8 +52,23 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
 
 
 def member_names(members: str) -> tuple[str, ...]:
-    """("dino", "moons") of "dino+moons"."""
-    return tuple(name.strip() for name in members.split("+"))
+    """("dino", "moons") of "dino+moons"; a table with a column alone becomes all its values.
+
+    Reads that table, and raises `UserError` where it cannot.
+    """
+    names = []
+    for name in members.split("+"):
+        table, mark, rows = (part.strip() for part in name.partition("?"))
+        if mark and rows and "=" not in rows and Path(table).suffix.lower() in TABLES:
+            try:
+                values = points.values(table, rows)
+            except UserError as error:
+                place = f"config.data.members = {members!r}"
+                raise UserError(f"{place}: {name.strip()!r}: {error}") from error
+            names += [f"{table}?{rows}={value}" for value in values]
+        else:
+            names.append(name.strip())
+    return tuple(names)
 
 
 def parse(config) -> None:
@@ -105,9 +123,11 @@ def parse_member(name: str, members: str) -> dict:
         if digit > 9:
             raise UserError(f"{place}: must be a digit of 0..9")
         return {"name": "mnist", "digit": digit, "index": index, "jitter": "uniform"}
+    table, mark, rows = (part.strip() for part in name.partition("?"))
+    if Path(table).suffix.lower() in TABLES:
+        where = {"where": rows} if mark else {}
+        return {"name": "points", "path": table, "jitter": "gaussian", "heldout": 0.0, **where}
     path = Path(name).expanduser()
-    if path.suffix.lower() in TABLES:
-        return {"name": "points", "path": name, "jitter": "gaussian", "heldout": 0.0}
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
     known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, or a file"
@@ -140,9 +160,9 @@ def _draw_aligned(draw, shift, scale, key, num_sets: int, num_points: int) -> Po
     return sets._replace(points=(sets.points - shift) / scale)
 
 
-def _aligned_log_prob(log_prob, shift, scale, points):
+def _aligned_log_prob(log_prob, shift, scale, z):
     """log p(z) = log p(x) + 2 log scale at x = z scale + shift: areas shrink by scale^2."""
-    return log_prob(points * scale + shift) + 2 * jnp.log(scale)
+    return log_prob(z * scale + shift) + 2 * jnp.log(scale)
 
 
 def _distinct(members: list[Dataset], field: str) -> list[str]:

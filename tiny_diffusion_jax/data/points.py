@@ -84,6 +84,20 @@ def load_points(path: str, header="auto", columns="", where="", array="") -> np.
     array: the name of an array in an .npz file, '' for its first.
     Raises `UserError` naming what is wrong, with its row and column.
     """
+    place = f"config.data.path = {path!r}"
+    table = _select_rows(_read(path, header, array), where)
+    chosen = _choose_columns(table, columns, place)
+    return np.stack([_numbers(table, index, place) for index in chosen], axis=1)
+
+
+def values(path: str, column: str) -> list[str]:
+    """The different values of a column of a table, in order of appearance; see `load_points`."""
+    table = _read(path, "auto", "")
+    cells = table.columns[_find_column(table, column, "column", column)]
+    return list(dict.fromkeys(map(str, cells.tolist())))
+
+
+def _read(path: str, header: str, array: str) -> Table:
     file = Path(path).expanduser()
     suffix, place = file.suffix.lower(), f"config.data.path = {path!r}"
     require(suffix in (".csv", ".tsv", ".npy", ".npz"), "config.data.path", path,
@@ -93,9 +107,7 @@ def load_points(path: str, header="auto", columns="", where="", array="") -> np.
     table = _read_text(file, header, place) if text else _read_array(file, array, place)
     if not table.rows:
         raise UserError(f"{place}: must hold at least one row of data, but the table is empty")
-    table = _select_rows(table, where)
-    chosen = _choose_columns(table, columns, place)
-    return np.stack([_numbers(table, index, place) for index in chosen], axis=1)
+    return table
 
 
 def _read_text(file: Path, header: str, place: str) -> Table:
