@@ -4,6 +4,7 @@ import json
 import subprocess
 
 import growth
+import make_sets
 import numpy as np
 import pytest
 import quality
@@ -16,7 +17,11 @@ import waits
 from command_line import MOONS, ROOT, TINY, run
 from PIL import Image
 
-BENCHMARKS = {"growth", "quality", "samplers", "seed", "separate", "speed", "transformer", "waits"}
+from tiny_diffusion_jax import data
+from tiny_diffusion_jax.config import default_config
+
+BENCHMARKS = {"growth", "make", "quality", "samplers", "seed", "separate", "speed", "transformer",
+              "waits"}  # fmt: skip
 SETS = [*TINY, "--config.train.num_points=8", "--config.sample.num_points=32",
         "--config.train.max_history=4", "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -30,7 +35,7 @@ def read(path):
 
 def test_there_is_a_test_of_each():
     files = {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
-    assert files == BENCHMARKS | {"common", "pytorch"}
+    assert files == BENCHMARKS - {"make"} | {"common", "make_sets", "pytorch"}
     assert {name.split("_")[1] for name in globals() if name.startswith("test_")} >= BENCHMARKS
 
 
@@ -41,6 +46,24 @@ def runs(tmp_path_factory):
     quality.main(["--members=moons+circle", "--models=history", f"--runs={folder}",
                   f"--output={folder / 'quality.json'}", "--", *SETS])  # fmt: skip
     return folder
+
+
+def test_make_sets(tmp_path):
+    make_sets.main([f"--output={tmp_path}", "--num_sets=300"])
+    found, truth = {}, np.load(tmp_path / "solids.npz")
+    for name in ("digits", "digits.csv", "solids.npz"):
+        options = default_config().data
+        options.update(name="sets", path=str(tmp_path / name))
+        found[name] = data.about(options)
+    assert found["digits"].names == found["digits.csv"].names == tuple("0123456789")
+    assert found["solids.npz"].dim == 3 and found["solids.npz"].names == make_sets.KINDS
+    assert sum(1 for _ in (tmp_path / "digits").rglob("*.png")) == 1797
+    real = np.split(truth["points"], np.cumsum(truth["sizes"])[:-1])
+    seen = make_sets.estimates(real)
+    np.testing.assert_array_equal(seen["count"], truth["sizes"])
+    np.testing.assert_array_equal(seen["label"], truth["label"])
+    error = seen["radius"] / truth["radius"] - 1
+    assert np.sqrt(np.mean(error**2)) < 0.02 and abs(error.mean()) < 0.004
 
 
 def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):

@@ -89,7 +89,7 @@ def held_out(config, ids: Sequence[str], split: np.ndarray | None, what: str = "
     if not known.all():
         raise UserError(
             f"{place}: the split of set {ids[int(np.argmax(~known[code]))]!r} is "
-            f"{words[~known][0]!r}: must be one of {', '.join(TRAIN_WORDS + HELDOUT_WORDS)}"
+            f"{str(words[~known][0])!r}: must be one of {', '.join(TRAIN_WORDS + HELDOUT_WORDS)}"
         )
     held = np.isin(words, HELDOUT_WORDS)[code]
     for count, least, use in ((held.sum(), MIN_HELDOUT, "held out"),
