@@ -102,14 +102,14 @@ def estimates(sets) -> dict[str, np.ndarray]:
     }  # fmt: skip
 
 
-def write_digits(folder: Path, seed: int = 0) -> None:
-    """folder/digits/LABEL/NUMBER.png, and as points folder/digits.csv: set, x, y, label."""
+def write_digits(folder: Path, num: int, seed: int = 0) -> None:
+    """The first `num` as pictures folder/digits/LABEL/NUMBER.png, and as folder/digits.csv."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
     rng, digits = np.random.default_rng(seed), load_digits()
     rows = []
-    for number, (ink, label) in enumerate(zip(digits.images, digits.target, strict=True)):
+    for number, (ink, label) in enumerate(zip(digits.images[:num], digits.target, strict=False)):
         picture = folder / "digits" / str(label) / f"{number:04}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
         # One pixel more on each side shows the paper, which some digits hide.
@@ -125,10 +125,11 @@ def write_digits(folder: Path, seed: int = 0) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("sets"), help="folder to write into")
+    parser.add_argument("--num_digits", type=int, default=1_797, help="of the digits")
     parser.add_argument("--num_sets", type=int, default=2_000, help="of the solids")
     options = parser.parse_args(argv)
     options.output.mkdir(parents=True, exist_ok=True)
-    write_digits(options.output)
+    write_digits(options.output, options.num_digits)
     np.savez(options.output / "solids.npz", **solids(options.num_sets))
 
 

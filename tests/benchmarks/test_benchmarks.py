@@ -49,7 +49,7 @@ def runs(tmp_path_factory):
 
 
 def test_make_sets(tmp_path):
-    make_sets.main([f"--output={tmp_path}", "--num_sets=300"])
+    make_sets.main([f"--output={tmp_path}", "--num_digits=60", "--num_sets=300"])
     found, truth = {}, np.load(tmp_path / "solids.npz")
     for name in ("digits", "digits.csv", "solids.npz"):
         options = default_config().data
@@ -57,7 +57,7 @@ def test_make_sets(tmp_path):
         found[name] = data.about(options)
     assert found["digits"].names == found["digits.csv"].names == tuple("0123456789")
     assert found["solids.npz"].dim == 3 and found["solids.npz"].names == make_sets.KINDS
-    assert sum(1 for _ in (tmp_path / "digits").rglob("*.png")) == 1797
+    assert sum(1 for _ in (tmp_path / "digits").rglob("*.png")) == 60
     real = np.split(truth["points"], np.cumsum(truth["sizes"])[:-1])
     seen = make_sets.estimates(real)
     np.testing.assert_array_equal(seen["count"], truth["sizes"])
