@@ -127,6 +127,19 @@ def test_sets_are_drawn_from_the_images_asked_for():
     np.testing.assert_array_equal(sets.points, again.points)
 
 
+@pytest.mark.parametrize("replace", [True, False])
+def test_images_too_large_for_memory_are_drawn_in_parts(monkeypatch, replace):
+    monkeypatch.setattr(image_sets, "MAX_PIXELS", 8 * TINY[0].size)
+    sets = draw_tiny(3, 401, 3, replace=replace)
+    row, column = pixels(sets.points, 3)
+    image = np.asarray(sets.label) - 4
+    assert np.all(TINY[image[:, None], row, column] > 0)
+    assert abs(image.mean() - 0.5) < 5 * np.sqrt(0.25 / 401)
+    assert len(np.unique(np.asarray(sets.points).reshape(-1, 2), axis=0)) == 401 * 3
+    different = np.array([len(set(own)) for own in (4 * row + column).tolist()])
+    assert replace or np.all(different == 3)
+
+
 def test_draws_have_the_random_numbers_they_always_had():
     """A run that is resumed must see the sets that it would have seen."""
     expected = [[[1.205998, 1.258441], [2.035979, 1.979251]],
