@@ -117,7 +117,7 @@ def test_arrays(tmp_path):
     assert load(path).names == tuple(map(str, range(12)))  # in the order of numbers
 
 
-def test_what_is_built(tmp_path, caplog):
+def test_what_is_built(tmp_path):
     options = config(write(tmp_path, table()))
     about = data.about(options)
     assert about == data.About(("even", "odd"), (0, 1), 2, True, 4, ("none",))
@@ -126,6 +126,9 @@ def test_what_is_built(tmp_path, caplog):
     assert dataset.label_names == ("even", "odd") and dataset.num_labels == 2
     assert dataset.set_column == "set" and dataset.label_column == "label"
     assert dataset.columns == ("x", "y")
+    assert dataset.details == (
+        "12 sets of 2 to 4 points (median 3) by set, 4 held out; coordinates x, y; 2 labels"
+    )
     assert dataset.title == "a" and dataset.heldout.scale == dataset.scale
     train, held = (set(np.asarray(d.points)[:, 0].tolist()) for d in (dataset, dataset.heldout))
     assert not train & held and len(train | held) == 12
@@ -197,15 +200,18 @@ def test_pictures_without_labels_of_many_sizes_and_with_a_split(folder, tmp_path
     assert read.names == ("even", "odd") and read.heldout.sum() == 4 and len(read.images) == 16
 
 
-def test_unusable_pictures_are_named_and_counted(folder, caplog):
+def test_unusable_pictures_are_named_and_counted(folder):
     (folder / "odd" / "cut.png").write_text("no picture")
     Image.fromarray(PICTURE * 0).save(folder / "odd" / "blank.png")
     with pytest.raises(UserError) as error:
         load(folder)
     assert "2 of 14 pictures cannot be used: blank.png, cut.png (blank.png: " in str(error.value)
     assert "config.data.skip_unreadable=True leaves them out" in str(error.value)
-    assert len(load(folder, skip_unreadable=True).images) == 12
-    assert "left out: 2 of 14" in caplog.text
+    read = load(folder, skip_unreadable=True)
+    assert len(read.images) == 12 and read.notice.startswith("left out: 2 of 14 pictures")
+    assert read.details == (
+        "12 pictures, at most 5 x 6 pixels, 4 held out; tone (255, 255, 255) of 255 is the "
+        "background")  # fmt: skip
 
 
 def rows(*lines):

@@ -53,6 +53,7 @@ class Dataset:
     title: str = flax.struct.field(pytree_node=False, default="")  # for figures: "MNIST 3"
     source: str = flax.struct.field(pytree_node=False, default="analytic")
     notice: str = flax.struct.field(pytree_node=False, default="")  # loud: "fell back to ..."
+    details: str = flax.struct.field(pytree_node=False, default="")  # of a file: what was read
     num_labels: int = flax.struct.field(pytree_node=False, default=0)  # 0: draws are unnamed
     label_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     # What a table calls its columns: the coordinates, the set and, if there is one, the label.

@@ -1,8 +1,7 @@
 """A folder of pictures as a collection of images: one subfolder a label, or all in one place."""
 
-import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -18,8 +17,6 @@ from tiny_diffusion_jax.data.collection import (
 )
 from tiny_diffusion_jax.errors import UserError
 
-log = logging.getLogger("tiny_diffusion_jax")
-
 
 class Pictures(NamedTuple):
     """S pictures in the middle of images of one size."""
@@ -28,6 +25,8 @@ class Pictures(NamedTuple):
     labels: np.ndarray | None  # i64[S]: label k is names[k]
     names: tuple[str, ...]
     heldout: np.ndarray  # bool[S]
+    details: str  # what was taken as background
+    notice: str  # what was left out
 
 
 class Found(NamedTuple):
@@ -51,8 +50,7 @@ def read(config) -> Pictures:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         read_ = list(pool.map(lambda each: _read(str(each.file), config), found))
     bad = [(each.file, ink) for each, ink in zip(found, read_, strict=True) if isinstance(ink, str)]
-    if bad:
-        _report(bad, len(found), config, place)
+    notice = _left_out(bad, len(found), config, place) if bad else ""
     pairs = [(f, ink) for f, ink in zip(found, read_, strict=True) if not isinstance(ink, str)]
     if not pairs:
         raise UserError(f"{place}: has {len(found)} pictures: must have one that can be read")
@@ -62,8 +60,10 @@ def read(config) -> Pictures:
     labels, names = None, ()
     if found[0].label:
         labels, names = number_labels([each.label for each in found])
-    log.info("%s: %d pictures; %s", config.path, len(found), _backgrounds(inks))
-    return Pictures(_centred([ink.intensity for ink in inks]), labels, names, held)
+    canvas = _centred([ink.intensity for ink in inks])
+    details = (f"{len(found)} pictures, at most {canvas.shape[2]} x {canvas.shape[1]} pixels, "
+               f"{held.sum()} held out; {_backgrounds(inks)}")  # fmt: skip
+    return Pictures(canvas, labels, names, held, details, notice)
 
 
 def find(folder: Path, place: str) -> list[Found]:
@@ -91,7 +91,7 @@ def find(folder: Path, place: str) -> list[Found]:
     ]
 
 
-def _read(path: str, config) -> "images.Ink | str":
+def _read(path: str, config) -> images.Ink | str:
     """The ink of one picture with at least one pixel of it, or in words why there is none."""
     try:
         ink = images.read_ink(path, config.invert, config.max_side)
@@ -103,13 +103,13 @@ def _read(path: str, config) -> "images.Ink | str":
     return ink._replace(intensity=lit)
 
 
-def _report(bad: list[tuple[Path, str]], num: int, config, place: str) -> None:
-    """Raises `UserError` for pictures that cannot be used, or warns of those that are left out."""
+def _left_out(bad: list[tuple[Path, str]], num: int, config, place: str) -> str:
+    """What to say of pictures that cannot be used; `UserError` unless they may be left out."""
     names = ", ".join(file.name for file, _ in bad[:5]) + (", ..." if len(bad) > 5 else "")
     text = f"{len(bad)} of {num} pictures cannot be used: {names} ({bad[0][0].name}: {bad[0][1]})"
     if not config.skip_unreadable:
         raise UserError(f"{place}: {text}; config.data.skip_unreadable=True leaves them out")
-    log.warning("!!! left out: %s", text)
+    return f"left out: {text}"
 
 
 def _centred(inks: list[np.ndarray]) -> np.ndarray:
@@ -122,7 +122,7 @@ def _centred(inks: list[np.ndarray]) -> np.ndarray:
     return result
 
 
-def _backgrounds(inks: "Iterable[images.Ink]") -> str:
+def _backgrounds(inks: Sequence[images.Ink]) -> str:
     """In words what was taken as empty, of most pictures and of how many others."""
     words = [ink.background for ink in inks]
     most = max(set(words), key=words.count)

@@ -13,7 +13,6 @@ Coordinates are pixels with y up: of an H x W picture, the pixel in row r and co
 x in [c, c + 1] and y in [H - 1 - r, H - r].
 """
 
-import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +31,6 @@ from tiny_diffusion_jax.data.base import (
 )
 from tiny_diffusion_jax.errors import UserError, require
 
-log = logging.getLogger("tiny_diffusion_jax")
-
 NOISE = 6.0  # medians of the border's distance from its own tone
 MOST_NOISE = 0.25  # where the border shows no one tone
 LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")  # as Pillow calls the formats
@@ -44,9 +41,8 @@ MAX_MIXTURE = 4096  # components of a Gaussian mixture above which its log densi
 def build(config) -> Dataset:
     """The density of the picture at `config.path`; `UserError` where it cannot be one."""
     intensity, background = read_ink(config.path, config.invert, config.max_side)
-    log.info("%s: %s", config.path, background)
     place = f"config.data.path = {config.path!r}"
-    fields = {"title": Path(config.path).stem, "source": "image"}
+    fields = {"title": Path(config.path).stem, "source": "image", "details": background}
     return from_intensity(intensity, config.threshold, config, place, **fields)
 
 
@@ -122,7 +118,7 @@ class Ink(NamedTuple):
     """A picture's ink, and what was taken as its background."""
 
     intensity: np.ndarray  # f64[H, W] in [0, 1]
-    background: str  # for the log
+    background: str  # in words
 
 
 def load_intensity(path: str, invert: str, max_side: int) -> np.ndarray:

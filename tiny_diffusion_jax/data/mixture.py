@@ -46,6 +46,7 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
     mixture = Dataset(
         draw=None, shift=shift, scale=scale, members=members, title=" + ".join(titles),
         source=", ".join(sources) or "analytic", notice="; ".join(_distinct(alone, "notice")),
+        details="; ".join(_distinct(alone, "details")),
         num_labels=len(members), label_names=titles, sequential=config.order == "sequential",
     )  # fmt: skip
     return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # which gives it its draw

@@ -5,7 +5,6 @@ and for its points. What was read stays in memory until the file or the options 
 """
 
 import functools
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +17,6 @@ from tiny_diffusion_jax.data.collection import Collection
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import require
-
-log = logging.getLogger("tiny_diffusion_jax")
 
 # Everything that what is read depends on, besides the file itself.
 OPTIONS = (
@@ -41,8 +38,11 @@ def build(config) -> Dataset:
     splits = ~read.heldout, read.heldout
     if isinstance(read, folders.Pictures):
         train, heldout = ((read.images[which], _part(read.labels, which)) for which in splits)
+        fields |= {"columns": ("x", "y"), "set_column": "set", "details": read.details,
+                   "notice": read.notice}  # fmt: skip
         return from_splits(train, heldout, config, label_column="label", **fields)
     fields |= {name: getattr(read, name) for name in ("columns", "set_column", "label_column")}
+    fields["details"] = _details(read)
     train, heldout = (
         from_observed(
             read.points[np.repeat(which, read.sizes)], *_flat(read.sizes[which]),
@@ -51,6 +51,16 @@ def build(config) -> Dataset:
         for which, normalize in zip(splits, (config.normalize, False), strict=True)
     )  # fmt: skip
     return train.replace(heldout=heldout.replace(shift=train.shift, scale=train.scale))
+
+
+def _details(read: Collection) -> str:
+    """In words what was read, and by which columns."""
+    sizes, labels = read.sizes, f"; {len(read.names)} labels" if read.names else ""
+    return (
+        f"{len(sizes)} sets of {sizes.min()} to {sizes.max()} points (median {np.median(sizes):g}) "
+        f"by {read.set_column}, {read.heldout.sum()} held out; coordinates "
+        f"{', '.join(read.columns)}{labels}"
+    )
 
 
 def _flat(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -95,15 +105,7 @@ def _stamp(path: Path) -> tuple:
 @functools.lru_cache(maxsize=2)
 def _load(stamp: tuple, **options) -> Collection | folders.Pictures:
     config = ConfigDict(options)
-    read = _reader(Path(config.path).expanduser())(config)
-    if isinstance(read, Collection):
-        held, sizes = int(read.heldout.sum()), read.sizes
-        log.info(
-            "%s: %d sets of %d to %d points (median %g) by %s, %d held out; coordinates %s%s",
-            config.path, len(sizes), sizes.min(), sizes.max(), np.median(sizes), read.set_column,
-            held, ", ".join(read.columns), f"; {len(read.names)} labels" if read.names else "",
-        )  # fmt: skip
-    return read
+    return _reader(Path(config.path).expanduser())(config)
 
 
 def _reader(path: Path) -> Callable:

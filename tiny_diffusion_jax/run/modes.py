@@ -127,7 +127,8 @@ def announce(experiment: Experiment) -> None:
     """Logs what was decided about data, device and schedule."""
     dataset, device = experiment.dataset, jax.devices()[0]
     source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
-    log.info("data: %s%s", dataset.title, source)
+    details = f"; {dataset.details}" if dataset.details else ""
+    log.info("data: %s%s%s", dataset.title, source, details)
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
     snr = experiment.process.schedule.terminal_snr
     log.info("schedule: %s, terminal SNR %.2g", experiment.config.schedule.name, snr)
