@@ -7,7 +7,7 @@ from PIL import Image
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import sets
+from tiny_diffusion_jax.data import sets, tables
 from tiny_diffusion_jax.errors import UserError
 
 # 12 sets a0 .. a11 of 2 to 4 points (s, p); set s has the label "odd" or "even".
@@ -66,6 +66,12 @@ def same(read, labels=True, points=POINTS):
 def test_tables(tmp_path, text, name, fields):
     read = same(load(write(tmp_path, text, name), **fields))
     assert len(read.columns) == 2 and read.label_column in ("label", "kind", "a")
+
+
+def test_well_formed_tables_are_read_fast(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_read_text", None)
+    same(load(write(tmp_path, table()[:-1])))  # the last line without its end
+    same(load(write(tmp_path, table().replace("\n", "\r\n"), "b.csv")))
 
 
 def test_rows_in_any_order_three_coordinates_and_no_labels(tmp_path):
@@ -141,8 +147,8 @@ def test_what_is_built(tmp_path):
 
 def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     path, reads = write(tmp_path, table()), []
-    read = sets.tables.read
-    monkeypatch.setattr(sets.tables, "read", lambda config: reads.append(1) or read(config))
+    read = tables.read
+    monkeypatch.setattr(tables, "read", lambda config: reads.append(1) or read(config))
     data.about(config(path))
     data.build(config(path))
     assert len(reads) == 1
