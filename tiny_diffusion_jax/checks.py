@@ -63,6 +63,8 @@ RULES = {
     "data.order": one_of(("shuffled", "sequential")),
     "data.digits": Rule(lambda digits: set(digits) <= set(DIGITS),
                         "digits such as '017', or '' for all"),
+    "data.augment_shift": Rule(lambda std: 0 <= std < math.inf, "a finite number, 0 or more"),
+    "data.augment_scale": Rule(lambda std: 0 <= std < math.inf, "a finite number, 0 or more"),
     "schedule.name": one_of(FAMILIES),
     "schedule.num_levels": at_least(1),
     "schedule.beta_min": Rule(lambda beta: 0 < beta < 1, "between 0 and 1"),

@@ -58,6 +58,11 @@ def _all_options() -> ConfigDict:
         align=True,  # mixture: bring each member to mean 0 and mean variance 1; False: own units
         digits="",  # mnist_sets: "017" = only these digits; "" = all
         replace=True,  # mnist_sets: draw pixels with replacement; False: different pixels
+        # Sets moved at random while training, all points of a set alike, in normalised units.
+        augment_shift=0.0,  # standard deviation of a shift along each axis
+        augment_rotate=False,  # by any angle; in three dimensions about any axis
+        augment_scale=0.0,  # standard deviation of the log of a factor
+        augment_reflect=False,  # the first coordinate mirrored in half of the sets
     ))
     config.schedule = ConfigDict(dict(
         name="karras",  # linear, quadratic, cosine, seed_cosine, karras, flow
@@ -76,6 +81,7 @@ def _all_options() -> ConfigDict:
         # fourier_mlp | history, set_transformer, set_latent | seq2seq, attention_v1, attention_v2
         name="fourier_mlp",
         labels=False,  # tell the model the label of each set: the member, or the digit
+        count=False,  # tell the model the number of points of each set
         hidden_dim=128,
         num_blocks=3,
         num_heads=4,  # history, set_transformer
@@ -105,6 +111,7 @@ def _all_options() -> ConfigDict:
         weight_decay=1e-4,
         clip_norm=1.0,  # gradients longer than this are shortened to it
         ema_decay=0.998,  # of the averaged weights that samples are drawn with
+        keep_best=False,  # draw with those of the lowest held-out loss, not with the last ones
         block=200,  # steps compiled as one program; one line of metrics.jsonl each
         shards=2,  # slices of a batch with a gradient each: they run on separate CPU cores
         checkpoint_every=4000,  # steps, rounded up to whole blocks
@@ -116,7 +123,7 @@ def _all_options() -> ConfigDict:
         spacing="time",  # of the levels visited: even in time or in log_snr
         eta=0.0,  # ddim: 0 = deterministic ... 1 = ancestral
         num_sets=32,
-        num_points=4000,
+        num_points=4000,  # 0: each set's own, as often as in the data (sets that were observed)
         seed=1,
         label=-1,  # models with labels: that of every set; -1 = random ones, -2 = none
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned

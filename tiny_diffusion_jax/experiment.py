@@ -62,9 +62,10 @@ def train(
     """Trains from `state` (None: from the start) to config.train.steps; returns the final state.
 
     After each block of steps `on_block(state, row)` gets the state and a row of plain numbers
-    (step, loss, grad_norm, steps_per_second, loss_by_time, and once compile_seconds); when it
-    returns True, training stops there. `state` is consumed. Raises TrainingDiverged when the loss
-    is not finite.
+    (step, loss, grad_norm, steps_per_second, loss_by_time, of data with sets held out also
+    heldout_loss, and once compile_seconds); when it returns True, training stops there. `state` is
+    consumed. Samples are drawn with `sampled` of the final state. Raises TrainingDiverged when the
+    loss is not finite.
     """
     state = init(experiment) if state is None else state
     return loop.train(*experiment, state, on_block, progress)

@@ -19,6 +19,8 @@ class PointSets(NamedTuple):
     points: jax.Array  # f32[B, N, 2]
     mask: jax.Array | None = None  # bool[B, N], True where a point exists; None: all exist
     label: jax.Array | None = None  # i32[B], the member each set comes from; None: unnamed
+    # i32[B], the size of each set as it was observed; None: sets have no size of their own.
+    count: jax.Array | None = None
 
 
 @flax.struct.dataclass

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.models.layers import EMBEDDINGS, LabelEmbedding, sinusoidal
+from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
 
 TIME_MAX_PERIOD = 10_000.0  # the classic choice for features of t (arXiv 1706.03762)
@@ -77,12 +77,15 @@ class FourierMLP(nn.Module):
 
     trunk: FourierTrunk
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
         return Traits("alone", self.trunk.floats_per_point)
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
-        embed = LabelEmbedding(self.num_labels, self.trunk.hidden_dim, name="label")
-        return self.trunk(x, time, per_set=embed(label, len(x)))
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
+        embed = SetEmbedding(self.num_labels, self.trunk.hidden_dim, self.counts, name="label")
+        return self.trunk(x, time, per_set=embed(label, len(x), count))

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
-from tiny_diffusion_jax.models.layers import LabelEmbedding, attend, read_history
+from tiny_diffusion_jax.models.layers import SetEmbedding, attend, read_history
 from tiny_diffusion_jax.models.traits import Traits
 
 MAX_SEQUENCE = 4096  # points
@@ -70,6 +70,7 @@ class _Attention(nn.Module):
 
     trunk: FourierTrunk
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
@@ -82,13 +83,15 @@ class _Attention(nn.Module):
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
         size = self.trunk.hidden_dim
         points, shown = read_history(history, len(x))
         features = self.query_features(x, time, mask, points, shown)
         context = Context(size, name="context")(features, self.trunk.features(points), shown)
-        label = LabelEmbedding(self.num_labels, size, name="label")(label, len(x))
-        return self.trunk(x, time, per_point=context, per_set=label)
+        embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
+        return self.trunk(x, time, per_point=context, per_set=embed(label, len(x), count))
 
 
 class AttentionV1(_Attention):
@@ -176,6 +179,7 @@ class Seq2Seq(nn.Module):
     trunk: FourierTrunk
     teacher_forcing: float = 0.5
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
@@ -184,14 +188,17 @@ class Seq2Seq(nn.Module):
                       max_points_reason="the sequences of seq2seq")  # fmt: skip
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
         size = self.trunk.hidden_dim
         num_sets, num_points, _ = x.shape
         mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
         points = jnp.where(mask[..., None], x, 0)
         per_set = self.trunk.time_features(time)
-        label = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
-        per_set = per_set if label is None else jnp.concatenate([per_set, label], axis=-1)
+        embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
+        known = embed(label, num_sets, count)
+        per_set = per_set if known is None else jnp.concatenate([per_set, known], axis=-1)
         per_set = jnp.broadcast_to(per_set[:, None], (num_sets, num_points, per_set.shape[-1]))
         features = jnp.concatenate([self.trunk.features(points), per_set], axis=-1)
 
