@@ -106,7 +106,8 @@ RULES = {
     "sample.spacing": one_of(("time", "log_snr")),
     "sample.eta": Rule(lambda eta: 0 <= eta <= 1, "between 0 (deterministic) and 1 (ancestral)"),
     "sample.num_sets": at_least(1),
-    "sample.num_points": at_least(1),
+    "sample.num_points": Rule(lambda number: number >= 0,
+                              "at least 1, or 0 for each set's own number"),
     "sample.seed": SEED,
     "sample.label": Rule(lambda label: label >= NO_LABEL,
                          "a label, -1 for random ones, or -2 for none"),
@@ -169,12 +170,32 @@ def check_sample(config, sample, labels=None, given=None) -> None:
                 "it can complete sets")  # fmt: skip
 
 
+def check_data(config, dataset, model) -> None:
+    """Raises UserError for an option that does not go with the data, once these are read."""
+    if config.train.keep_best:
+        require(dataset.heldout is not None, "config.train.keep_best", True,
+                "False for data of which no sets are held out")  # fmt: skip
+    check_drawn(dataset, model, config.sample)
+
+
+def check_drawn(dataset, model, sample, num_given: int = 0) -> None:
+    """Raises UserError where `sample` asks for sizes of sets that the data, or the model, lack."""
+    if sample.num_points:
+        return
+    require(dataset.sizes is not None, "config.sample.num_points", 0,
+            "at least 1 for data whose sets have no size of their own")  # fmt: skip
+    largest, (limit, words) = max(int(dataset.sizes.max()), num_given + 1), _limit(model)
+    require(largest <= limit, "config.sample.num_points", 0,
+            f"{words}, for the largest set of the data has {largest}")  # fmt: skip
+    _check_copies(model, largest, num_given)
+
+
 def check_measured(config) -> None:
     """As `check`, for samples that are compared with real ones after they are drawn."""
     check(config)
     check_sample(config, config.sample)
     drawn = "to be compared with real sets; --mode=sample draws any number"
-    require(config.sample.num_points >= 2, "config.sample.num_points", config.sample.num_points,
+    require(config.sample.num_points != 1, "config.sample.num_points", config.sample.num_points,
             f"at least 2, {drawn}")  # fmt: skip
     require(config.data.name != "mnist_sets" or config.sample.num_sets >= 2,
             "config.sample.num_sets", config.sample.num_sets, f"at least 2, {drawn}")  # fmt: skip
@@ -307,10 +328,17 @@ def _check_given(config, sample, model, given: np.ndarray) -> None:
     require(good, "given: shape", given.shape, "(number of points, 2)")
     require(bool(np.isfinite(given).all()), "given", "points", "finite numbers throughout")
     n, num_points = len(given), sample.num_points
-    require(1 <= n < num_points, "given: number of points", n,
-            f"in 1..{num_points - 1}, fewer than config.sample.num_points = {num_points}")
+    if num_points:
+        require(1 <= n < num_points, "given: number of points", n,
+                f"in 1..{num_points - 1}, fewer than config.sample.num_points = {num_points}")
+        _check_copies(model, num_points, n)
+    require(n >= 1, "given: number of points", n, "at least 1")
+
+
+def _check_copies(model, num_points: int, n: int) -> None:
+    """Raises UserError where sets of `num_points`, n of them given, are too large for `model`."""
     limit, _ = _limit(model)
-    rows = num_rows(num_points, n) if model.traits.generation == "joint" else num_points
+    rows = num_rows(num_points, n) if model.traits.generation == "joint" and n else num_points
     require(rows <= limit, "config.sample.num_points", num_points,
             f"lower: with copies of the {n} given points the model sees {rows} at once, and takes "
             f"at most {limit} for {model.traits.max_points_reason}")  # fmt: skip

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data, generation, models
-from tiny_diffusion_jax.checks import check, check_sample
+from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
@@ -36,6 +36,7 @@ def build(config) -> Experiment:
     check(config)
     dataset = data.build(config.data)
     model = models.make_model(config.model, len(data.labels(config.data).names))
+    check_data(config, dataset, model)
     units = {}
     if not config.data.normalize:
         # The network sees the data's own units: the process starts where the data are.
@@ -75,18 +76,23 @@ def sample(
     experiment: Experiment, params, config=None, keep_trajectory: bool = False,
     progress: bool = False, given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Draws config.num_sets sets of config.num_points points, f32[num_sets, num_points, 2].
+    """Draws config.num_sets sets of config.num_points points, f32[num_sets, num_points, D].
 
-    `config` is the `sample` part of a config (None: the experiment's); points come in the data's
-    own units. A set depends on config.seed and its own number only, not on how many sets are asked
-    for; requests too large for config.memory_mb are drawn in chunks. With `keep_trajectory` the way
-    from noise is kept too, f32[steps + 1, num_sets, num_points, 2], noise first. `given`, points
-    f32[n, 2] in own units, begins every set, and the rest is drawn to go with it; `labels`
+    With config.num_points = 0 each set has a number of points of its own, as often as in the data;
+    then the largest has num_points, and rows of NaN follow the points of the others
+    (`generation.ragged`). `config` is the `sample` part of a config (None: the experiment's);
+    points come in the data's own units. A set depends on config.seed and its own number only, not
+    on how many sets are asked for; requests too large for config.memory_mb are drawn in chunks.
+    With `keep_trajectory` the way
+    from noise is kept too, f32[steps + 1, num_sets, num_points, D], noise first. `given`, points
+    f32[n, D] in own units, begins every set, and the rest is drawn to go with it; `labels`
     i32[num_sets] takes the place of config.label. Raises UserError for a field out of its range,
     and for what the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
     check_sample(experiment.config, config, labels, given)
+    num_given = 0 if given is None else len(given)
+    check_drawn(experiment.dataset, experiment.model, config, num_given)
     return generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
 
 

@@ -19,7 +19,7 @@ MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
 FREE_FIELDS = {
     "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
 }
-OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy")
+OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
 MAX_DIFFERENCES = 6  # named in a message
 
 
