@@ -15,8 +15,8 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
 
     `metrics_rows`: the rows of metrics.jsonl, with the keys step, loss, grad_norm,
     steps_per_second, loss_by_time (one number per noise level, nearly clean first) and, of data
-    with sets held out, heldout_loss. A row may lack any of them but the step. Of rows with one step, which a resumed run writes, the last
-    counts.
+    with sets held out, heldout_loss. A row may lack any of them but the step. Of rows with one
+    step, which a resumed run writes, the last counts.
     """
     rows = [row for _, row in sorted({row["step"]: row for row in metrics_rows}.items())]
     speeds = [row["steps_per_second"] for row in rows if row.get("steps_per_second")]
@@ -51,18 +51,19 @@ def _draw_heldout(ax, rows) -> None:
 
     It is that of the averaged weights, so it may well lie below the loss of the training.
     """
-    kept = [(row["step"], row["heldout_loss"]) for row in rows if _positive(row.get("heldout_loss"))]
+    key = "heldout_loss"
+    kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
     if not kept:
         return
     heading(ax, "loss", SAMPLES, "by step")
     steps, values = np.array(kept, float).T
     lowest = int(values.argmin())
     alone = "o" if len(kept) == 1 else None
+    ax.plot([], [], color=SAMPLES, linewidth=1.8, label="training")
     ax.plot(steps, values, marker=alone, color=DATA, linewidth=1.6, label="held-out sets")
     if 0 < lowest < len(kept) - 1:
         label = f"its lowest, step {kept[lowest][0]:,}"
         ax.plot(*kept[lowest], "o", color=DATA, markersize=5, mec="white", label=label)
-    ax.plot([], [], color=SAMPLES, linewidth=1.8, label="training")
     ax.legend(frameon=False, fontsize=7.5, labelcolor=MUTED, loc="upper right")
 
 

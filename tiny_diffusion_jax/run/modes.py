@@ -239,8 +239,8 @@ def _draw(
     bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
     if bad:
         raise SamplesDiverged(
-            f"{bad} of {(~is_place).sum()} sampled points are not finite numbers; nothing was written "
-            f"to {folder}; other values of config.sample, or more training, may help"
+            f"{bad} of {(~is_place).sum()} sampled points are not finite numbers; nothing was "
+            f"written to {folder}; other values of config.sample, or more training, may help"
         )
     file = outputs.write_sets(
         folder, name, samples, experiment.dataset, labels, same_size=sizes is None
@@ -284,8 +284,8 @@ def _require_finite(metrics: dict) -> None:
             json.dumps(metric, allow_nan=False)
         except ValueError as error:
             raise SamplesDiverged(
-                f"{name} is not a finite number, so metrics.json was not written; the samples were; do "
-                "all points coincide?"
+                f"{name} is not a finite number, so metrics.json was not written; the samples "
+                "were; do all points coincide?"
             ) from error
 
 

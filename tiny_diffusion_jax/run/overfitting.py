@@ -29,5 +29,6 @@ def warning(rows: list[dict], keeps_best: bool) -> str:
         return ""
     advice = ("samples are drawn with the weights of then" if keeps_best else
               "config.train.keep_best=True draws with the weights of then")  # fmt: skip
-    return (f"overfitting: the held-out loss was {lowest:.4f} at step {step} and is {last:.4f} at "
-            f"the end; {advice}; more sets, or moved ones (config.data.augment_*), help")  # fmt: skip
+    return (f"overfitting: the held-out loss was {lowest:.4f} at step {step} and is {last:.4f} "
+            f"at the end; {advice}; more sets, or moved ones (config.data.augment_*), "
+            "help")  # fmt: skip
