@@ -96,5 +96,3 @@ def test_a_chain_of_a_set_that_is_cut_has_its_blocks_cut():
     setup = experiment.Experiment(options, observed(), None, None)
     blocks = sections._blocks(Evidence(setup, None, samples))
     assert blocks == [3, 3, 4]  # of 3, 3, 6, 4, which are 16 places
-
-
