@@ -28,12 +28,13 @@ def draw(
     experiment, params, config, keep_trajectory: bool = False, progress: bool = False,
     given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """f32[num_sets, num_points, 2] in the data's own units; see `experiment.sample`."""
+    """f32[num_sets, num_points, D] in the data's own units; see `experiment.sample`."""
     from tqdm import tqdm
 
     dataset, model = experiment.dataset, experiment.model
     request = Request(model, experiment.process, params, config,
-                      experiment.config.train.max_history, keep_trajectory)  # fmt: skip
+                      experiment.config.train.max_history, keep_trajectory,
+                      dataset.dim)  # fmt: skip
     if given is not None:
         given = dataset.normalize(jnp.asarray(given, jnp.float32))
     keys = _set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))

@@ -20,12 +20,12 @@ def num_rows(num_points: int, num_given: int) -> int:
 
 
 def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
-    """f32[B, N, 2], or the way of all, [steps + 1, B, N, 2]."""
-    return reverse(request, keys, (request.config.num_points, 2), label=labels)
+    """f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
+    return reverse(request, keys, (request.config.num_points, request.dim), label=labels)
 
 
 def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -> jax.Array:
-    """Sets as `draw`'s that begin with the points `given`: f32[n, 2].
+    """Sets as `draw`'s that begin with the points `given`: f32[n, D].
 
     The known points are put in place, noised, in every step (arXiv 2011.13456, appendix I.2).
     """
@@ -47,4 +47,5 @@ def with_copies(given: jax.Array, num_points: int, num_sets: int) -> PointSets:
     row = jnp.where(index < num_points, jnp.minimum(index, n - 1), (index - num_points) % n)
     points = jnp.where(is_known[:, None], given[row], 0)
     shape = (num_sets, len(index))
-    return PointSets(jnp.broadcast_to(points, (*shape, 2)), jnp.broadcast_to(is_known, shape))
+    points = jnp.broadcast_to(points, (*shape, points.shape[-1]))
+    return PointSets(points, jnp.broadcast_to(is_known, shape))

@@ -15,14 +15,14 @@ LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of part
 
 
 def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
-    """f32[B, N, 2], or the points' way, [steps + 1, B, N, 2]; the label is in the latent."""
+    """f32[B, N, D], or the points' way, [steps + 1, B, N, D]; the label is in the latent."""
     shape = 1, request.model.traits.latent_dim
     z = reverse(request, keys, shape, number=LATENT_RUN, method="prior", label=labels)
     return alone.draw_points(request, keys, request.config.num_points, latent=z)
 
 
 def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -> jax.Array:
-    """Sets that begin with the points `given`: f32[n, 2], whose latent all points share."""
+    """Sets that begin with the points `given`: f32[n, D], whose latent all points share."""
     z = encode(request.model, request.params, given)
     new = request.config.num_points - len(given)
     x = alone.draw_points(
@@ -32,5 +32,5 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -
 
 
 def encode(model, params, points: jax.Array) -> jax.Array:
-    """The latent f32[1, 1, D] of points f32[n, 2]."""
+    """The latent f32[1, 1, latent_dim] of points f32[n, D]."""
     return model.apply(params, PointSets(points[None]), method="encode")

@@ -1,4 +1,4 @@
-"""Denoisers: Flax modules `(x_t[B, N, 2], time[B], history, label, mask) -> output[B, N, 2]`.
+"""Denoisers: Flax modules `(x_t[B, N, D], time[B], history, label, mask) -> output[B, N, D]`.
 
 One signature, so one loss, one train step and one sampler serve all. `traits` says how whole sets
 are drawn from a denoiser and what it is shown in training (`traits.py`); `num_labels` how many

@@ -12,12 +12,12 @@ from tiny_diffusion_jax.diffusion import draw_times
 class Batch(NamedTuple):
     """Everything random in a step. What a model does not use is None."""
 
-    x_0: jax.Array  # f32[B, N, 2], normalised
-    eps: jax.Array  # f32[B, N, 2]
+    x_0: jax.Array  # f32[B, N, D], normalised
+    eps: jax.Array  # f32[B, N, D]
     t: jax.Array  # i32[B]
     mask: jax.Array | None = None  # bool[B, N]
     label: jax.Array | None = None  # i32[B], -1 where it is not given
-    history: PointSets | None = None  # clean points [B, M, 2] the model is shown, normalised
+    history: PointSets | None = None  # clean points [B, M, D] the model is shown, normalised
     latent_eps: jax.Array | None = None  # f32[B, 1, D], the noise of the latent's own diffusion
     latent_blur: jax.Array | None = None  # f32[B, 1, D], added to the latent the decoder sees
 
@@ -112,7 +112,8 @@ def _part_of_set(key, points, mask, first: int, plan: Plan) -> PointSets:
 
 def _previous_batch(key, points, plan: Plan) -> PointSets:
     """Points of the batch before, of any member, for all sets alike; none in some of the steps."""
-    before = points[:-1].reshape(len(points) - 1, 1, -1, 2)[:, :, -plan.max_history :]
+    before = points[:-1].reshape(len(points) - 1, 1, -1, points.shape[-1])
+    before = before[:, :, -plan.max_history :]
     before = jnp.broadcast_to(before, (len(before), plan.num_sets, *before.shape[2:]))
     shown = ~jax.random.bernoulli(key, plan.history_drop, (len(before), 1, 1))
     return PointSets(before, jnp.broadcast_to(shown, before.shape[:3]))
