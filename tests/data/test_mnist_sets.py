@@ -9,7 +9,7 @@ import scipy.stats
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import mnist, mnist_sets
+from tiny_diffusion_jax.data import image_sets, mnist, mnist_sets
 from tiny_diffusion_jax.errors import UserError
 
 needs_tfds = pytest.mark.skipif(
@@ -62,7 +62,7 @@ _draw = jax.jit(lambda draw, key, b, n: draw(key, b, n), static_argnums=(2, 3))
 def draw_tiny(seed, b, n, images=TINY, jitter=1.0, replace=True):
     """b sets of n points; the labels of the images are 4, 5, ..."""
     labels = np.arange(len(images)) + 4
-    made = mnist_sets.from_images(images, labels, jitter, replace, normalize=False)
+    made = image_sets.from_images(images, labels, jitter, replace, normalize=False)
     return _draw(made.draw, jax.random.key(seed), b, n)
 
 
@@ -112,7 +112,7 @@ def test_points_are_uniform_within_their_pixel_or_its_centre():
 
 
 def test_sets_are_drawn_from_the_images_asked_for():
-    dataset = mnist_sets.from_images(TINY, np.array([4, 5]), 1.0, True, normalize=False)
+    dataset = image_sets.from_images(TINY, np.array([4, 5]), 1.0, True, normalize=False)
     assert dataset.num_sources == 2
     index = np.array([1, 0, 0, 1, 1] * 200)
     draw_from = jax.jit(lambda dataset, key, index: dataset.draw_from(key, index, 8))
@@ -172,14 +172,14 @@ def test_without_replacement_the_next_pixel_is_in_proportion_among_those_left():
 
 @pytest.mark.parametrize("jitter", [0.0, 1.0])
 def test_moments_are_exact_and_every_image_counts_the_same(jitter):
-    mean, variance = mnist_sets.moments(TINY, jitter)
+    mean, variance = image_sets.moments(TINY, jitter)
     y, x = np.meshgrid([2.5, 1.5, 0.5], np.arange(4) + 0.5, indexing="ij")
     mass = sum(image / image.sum(dtype=int) for image in TINY) / 2
     np.testing.assert_allclose(mean, [(mass * x).sum(), (mass * y).sum()], rtol=1e-12)
     square = np.array([(mass * x**2).sum(), (mass * y**2).sum()])
     np.testing.assert_allclose(variance, square - mean**2 + jitter / 12, rtol=1e-12)
     many = np.concatenate([TINY] * 5000)  # worked through in parts
-    np.testing.assert_allclose(mnist_sets.moments(many, jitter), (mean, variance), rtol=1e-9)
+    np.testing.assert_allclose(image_sets.moments(many, jitter), (mean, variance), rtol=1e-9)
 
 
 def test_the_test_split_is_held_out_and_normalised_as_the_training_split(splits):

@@ -10,7 +10,7 @@ import pytest
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.base import draw_sets_from
-from tiny_diffusion_jax.data.mnist_sets import from_images
+from tiny_diffusion_jax.data.image_sets import from_images
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import copies
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scipy.spatial.distance
 
-from tiny_diffusion_jax.data.mnist_sets import from_images
+from tiny_diffusion_jax.data.image_sets import from_images
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import sets as set_metrics
 

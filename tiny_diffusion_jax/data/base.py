@@ -19,11 +19,13 @@ class PointSets(NamedTuple):
     points: jax.Array  # f32[B, N, D]
     mask: jax.Array | None = None  # bool[B, N], True where a point exists; None: all exist
     label: jax.Array | None = None  # i32[B], the member each set comes from; None: unnamed
+    # i32[B], points of the set as it was observed, of which N at most are here; None: no such size
+    count: jax.Array | None = None
 
 
 @flax.struct.dataclass
 class Dataset:
-    """A distribution over point sets: one density, a mixture of them, or sets from many images.
+    """A distribution over point sets: one density, a mixture of them, or sets from many sources.
 
     The arrays that `draw` needs are leaves of this pytree (`jax.tree_util.Partial`), so a data
     set passes through `jit` as an argument and its images are never baked into a program.
@@ -38,27 +40,56 @@ class Dataset:
     heldout: "Dataset | None" = None  # the same distribution from data never trained on
     # Of a table without jitter: every point that can be drawn, f32[R, D], own units.
     rows: jax.Array | None = None
-    # Of data whose every set is drawn from one of many images, none of them wholly dark: the
-    # images, u8[S, H, W], and (key, index i32[B], num_points) -> a set from each of B of them.
-    images: jax.Array | None = None
+    # Of data whose every set comes from one of S sources, images or sets as they were observed:
+    # (key, index i32[B], num_points) -> a set from each of B sources, and their labels i32[S].
     draw_from: Callable[[jax.Array, jax.Array, int], PointSets] | None = None
+    source_labels: jax.Array | None = None
+    images: jax.Array | None = None  # u8[S, H, W], none of them wholly dark
+    # Observed sets: all points f32[P, D], set after set in own units; set s begins at offsets[s],
+    # i32[S], and has sizes[s] points, i32[S].
+    points: jax.Array | None = None
+    offsets: jax.Array | None = None
+    sizes: jax.Array | None = None
     title: str = flax.struct.field(pytree_node=False, default="")  # for figures: "MNIST 3"
     source: str = flax.struct.field(pytree_node=False, default="analytic")
     notice: str = flax.struct.field(pytree_node=False, default="")  # loud: "fell back to ..."
     num_labels: int = flax.struct.field(pytree_node=False, default=0)  # 0: draws are unnamed
     label_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+    # What a table calls its columns: the coordinates, the set and, if there is one, the label.
+    columns: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+    set_column: str = flax.struct.field(pytree_node=False, default="")
+    label_column: str = flax.struct.field(pytree_node=False, default="")
     # A mixture whose members are shown one after the other in training, see `at`.
     sequential: bool = flax.struct.field(pytree_node=False, default=False)
 
     @property
     def dim(self) -> int:
-        """D, how many coordinates a point has."""
+        """D, the number of coordinates of a point."""
         return self.shift.shape[0]
 
     @property
     def num_sources(self) -> int:
-        """How many images `draw_from` takes the index of; 0 where there are none."""
-        return 0 if self.images is None else len(self.images)
+        """How many images or observed sets `draw_from` takes the index of; 0 without any."""
+        sources = self.images if self.sizes is None else self.sizes
+        return 0 if sources is None else len(sources)
+
+    def draw_sizes(self, key: jax.Array, label: jax.Array | None, num_sets: int) -> jax.Array:
+        """i32[num_sets] numbers of points, each that of an observed set drawn at random.
+
+        label: i32[num_sets], of which label the observed set must be; any where it is negative, or
+        where no set has it. None: any throughout. Only for data with `sizes`.
+        """
+        u = jax.random.uniform(key, (num_sets,))
+        sizes, first, count = self.sizes, 0, self.num_sources
+        if label is not None and self.source_labels is not None:
+            order = jnp.argsort(self.source_labels)
+            sizes, ordered = sizes[order], self.source_labels[order]
+            low, high = (jnp.searchsorted(ordered, label, side=side) for side in ("left", "right"))
+            given = (label >= 0) & (high > low)
+            first = jnp.where(given, low, first)
+            count = jnp.where(given, high - low, count)
+        # A product that rounds up to `count` would be one too many.
+        return sizes[first + jnp.minimum((u * count).astype(jnp.int32), count - 1)]
 
     def normalize(self, points: jax.Array) -> jax.Array:
         """(points - shift) / scale: own units -> mean 0, mean variance 1."""

@@ -126,8 +126,15 @@ def _read_text(file: Path, header: str, place: str) -> Table:
         lines = file.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{place}: must be a text file in UTF-8 ({error})") from error
+    return _parse_text(lines, _delimiter(file, lines), header, place)
+
+
+def _delimiter(file: Path, lines: list[str]) -> str:
     first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+    return "\t" if file.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+
+
+def _parse_text(lines: list[str], delimiter: str, header: str, place: str) -> Table:
     reader = csv.reader(lines, delimiter=delimiter)
     cells, rows = [], []
     try:

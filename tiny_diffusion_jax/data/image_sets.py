@@ -1,0 +1,132 @@
+"""Collections of images as sets: every set is drawn from one image, a point for each draw.
+
+The images stay on the device as bytes and sets are drawn inside `jit`, so no set is ever stored.
+Units are pixels with y up.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
+
+MAX_PIXELS = 2**27  # of all sets drawn at once: 0.5 GB of sums, ten times what MNIST's need
+
+
+def from_splits(train: tuple, heldout: tuple | None, config, **fields) -> Dataset:
+    """The sets of the images `train`, with those of other images as `heldout` in the same units.
+
+    train, heldout: pairs (images u8[n, h, w], none wholly dark; labels [n] or None).
+    p({x_1..x_N}) = mean over images of prod_n p_image(x_n): an image is chosen once per set, and
+    each of its pixels in proportion to its intensity.
+    `config.jitter`: 'uniform' within the pixel or 'none', its centre. `config.replace`: see
+    `pixels_without_replacement`; fields: see `Dataset`.
+    """
+    jitter = 1.0 if config.jitter == "uniform" else 0.0
+    make = lambda pair, normalize: from_images(
+        *pair, jitter, config.replace, normalize=normalize, **fields
+    )
+    dataset = make(train, config.normalize)
+    if heldout is None:
+        return dataset
+    shift, scale = dataset.shift, dataset.scale
+    return dataset.replace(heldout=make(heldout, False).replace(shift=shift, scale=scale))
+
+
+def from_images(
+    images: np.ndarray, labels: np.ndarray | None, jitter: float, replace: bool, normalize: bool,
+    **fields,
+) -> Dataset:  # fmt: skip
+    """Sets of points of the images u8[n, h, w], none wholly dark, with labels [n] or without.
+
+    jitter: side of the square about a pixel's centre in which a point falls, 0 or 1 pixel;
+    replace: see `pixels_without_replacement`; fields: see `Dataset`.
+    """
+    choose = Partial(pixels_with_replacement if replace else pixels_without_replacement)
+    images_ = jnp.asarray(images)
+    labels_ = None if labels is None else jnp.asarray(labels, jnp.int32)
+    source = choose, images_, labels_, jnp.float32(jitter)
+    return make_dataset(
+        Partial(_draw_sets, *source), normalize=normalize, moments=moments(images, jitter),
+        images=images_, source_labels=labels_, draw_from=Partial(_draw_sets_from, *source),
+        **fields,
+    )  # fmt: skip
+
+
+def moments(images: np.ndarray, jitter: float) -> tuple[np.ndarray, np.ndarray]:
+    """(mean[2], variance[2]) of a point of a set, every image of u8[n, h, w] counting the same.
+
+    Exact for pixels drawn with replacement: those of the mean of the normalised images.
+    """
+    n, height, width = images.shape
+    flat = images.reshape(n, -1)
+    mass = sum(  # in parts, for all of MNIST in float64 would take 400 MB
+        (part / part.sum(1, keepdims=True, dtype=np.float64)).sum(0)
+        for part in np.array_split(flat, 1 + n // 4096)
+    )
+    index = np.arange(height * width)
+    centers = np.stack([index % width + 0.5, height - 0.5 - index // width], axis=1)
+    mean = mass @ centers / n
+    return mean, mass @ (centers - mean) ** 2 / n + jitter**2 / 12
+
+
+def _draw_sets(choose, images, labels, jitter, key, num_sets: int, num_points: int) -> PointSets:
+    image_key, *keys = jax.random.split(key, 3)
+    image = jax.random.randint(image_key, (num_sets,), 0, len(images))
+    return _draw_points(choose, images, labels, jitter, keys, image, num_points)
+
+
+def _draw_sets_from(choose, images, labels, jitter, key, index, num_points: int) -> PointSets:
+    return _draw_points(choose, images, labels, jitter, jax.random.split(key), index, num_points)
+
+
+def _draw_points(choose, images, labels, jitter, keys, image, num_points: int) -> PointSets:
+    """A set of each of the images numbered `image` i32[B]."""
+    pixel_key, place_key = keys
+    height, width = images.shape[1:]
+    at_once = MAX_PIXELS // (height * width)
+    if len(image) > max(1, at_once):  # image by image, for all would not fit into memory
+        one = lambda given: jax.tree.map(lambda leaf: leaf[0], _draw_points(
+            choose, images, labels, jitter, jax.random.split(given[0]), given[1][None], num_points
+        ))  # fmt: skip
+        each = jax.random.split(pixel_key, len(image)), image
+        return jax.lax.map(one, each, batch_size=max(1, at_once // 4))
+    pixel = choose(pixel_key, images[image].reshape(len(image), -1), num_points)
+    corner = jnp.stack([pixel % width, height - 1 - pixel // width], axis=-1).astype(jnp.float32)
+    place = 0.5 + jitter * jax.random.uniform(place_key, corner.shape, minval=-0.5, maxval=0.5)
+    # corner + place rounds up to the next pixel once in 10^5 draws.
+    points = jnp.minimum(corner + place, jnp.nextafter(corner + 1, corner))
+    return PointSets(points, label=None if labels is None else labels[image])
+
+
+def pixels_with_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.Array:
+    """i32[B, num] pixels of images u8[B, P], each in proportion to its intensity.
+
+    The inverse CDF in whole numbers, so that the proportions are exact and dark pixels never come.
+    """
+    cumulative = jnp.cumsum(images.astype(jnp.int32), axis=1)
+    total = cumulative[:, -1:]
+    level = jax.random.randint(key, (len(images), num), 0, total)
+    # On CPU comparing with every pixel, or sorting, takes 100 times as long.
+    find = lambda table, level: jnp.searchsorted(
+        table, level, side="right", method="scan_unrolled"
+    ).astype(jnp.int32)
+    return jax.vmap(find)(cumulative, level)
+
+
+def pixels_without_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.Array:
+    """i32[B, num] different pixels of images u8[B, P], one after the other in proportion.
+
+    The largest of log intensity + Gumbel noise (Kool et al. 2019, "Stochastic Beams and Where to
+    Find Them"), in order. An image with fewer than `num` lit pixels is drawn from with replacement.
+    """
+    with_key, without_key = jax.random.split(key)
+    repeated = pixels_with_replacement(with_key, images, num)
+    if num > images.shape[1]:
+        return repeated
+    noise = jax.random.gumbel(without_key, images.shape)
+    score = jnp.log(images.astype(jnp.float32)) + noise  # dark pixels: -inf, never chosen
+    different = jax.lax.top_k(score, num)[1]
+    enough = (images > 0).sum(1, keepdims=True) >= num
+    return jnp.where(enough, different, repeated)
