@@ -145,11 +145,12 @@ def check(config) -> None:
     _require_all(config, _asked(config, config.sample, model))
 
 
-def check_sample(config, sample, labels=None, given=None) -> None:
+def check_sample(config, sample, labels=None, given=None, dim: int | None = None) -> None:
     """Raises UserError for `sample`, the `sample` part of one call, or for what comes with it.
 
     `config` is the whole config that the model was trained with: what it never saw in training
-    cannot be asked of it. labels i32[num_sets] and given f32[n, 2]: see `experiment.sample`.
+    cannot be asked of it. labels i32[num_sets] and given f32[n, D]: see `experiment.sample`;
+    dim: D of the data where they have been read.
     """
     for field, rule in RULES.items():
         part, _, name = field.partition(".")
@@ -157,7 +158,7 @@ def check_sample(config, sample, labels=None, given=None) -> None:
             require(rule.holds(sample[name]), f"config.{field}", sample[name], rule.words)
     model = _model(config)
     if given is not None:
-        _check_given(config, sample, model, np.asarray(given))
+        _check_given(config, sample, model, np.asarray(given), dim)
     if labels is not None:
         _check_labels(config, sample, model, np.asarray(labels))
     config = config.copy_and_resolve_references()
@@ -230,6 +231,10 @@ def _together(config) -> Rules:
     yield "data.jitter", config.data.jitter in jitters, one_of(jitters).words
     if config.data.name == "mixture":
         mixture.parse(config.data)  # raises its own errors
+        yield ("data.columns", config.data.columns.count(",") <= 1,
+               "at most two columns: members of a mixture lie in the plane")  # fmt: skip
+        yield ("data.per_axis", not config.data.per_axis or config.data.align,
+               "False for members in their own units (config.data.align = False)")  # fmt: skip
     yield ("model.labels", not model.labels or bool(data.labels(config.data).names),
            "False for data without labels")  # fmt: skip
     if model.name in ("history", "set_transformer"):
@@ -319,13 +324,13 @@ def _check_labels(config, sample, model, labels: np.ndarray) -> None:
     require(not strange, "labels", strange, f"all {_in_words(present)}")
 
 
-def _check_given(config, sample, model, given: np.ndarray) -> None:
+def _check_given(config, sample, model, given: np.ndarray, dim: int | None) -> None:
     """Raises UserError for points that `model` cannot complete to sets of sample.num_points."""
     able = [name for name in models.MODELS if _completes(config, name)]
     require(model.traits.completes, "config.model.name", config.model.name,
             f"a model that completes sets: {', '.join(able)}")  # fmt: skip
-    good = given.ndim == 2 and given.shape[1] == 2
-    require(good, "given: shape", given.shape, "(number of points, 2)")
+    good = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
+    require(good, "given: shape", given.shape, f"(number of points, {dim or 'D'})")
     require(bool(np.isfinite(given).all()), "given", "points", "finite numbers throughout")
     n, num_points = len(given), sample.num_points
     if num_points:

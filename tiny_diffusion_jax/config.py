@@ -41,7 +41,9 @@ def _all_options() -> ConfigDict:
         invert="auto",  # image: yes = dark is dense, no = light is dense, auto = see the border
         threshold=0.0,  # image, mnist: intensities in [0, 1] below this count as 0
         max_side=256,  # image: larger pictures are reduced to this many pixels a side
-        columns="",  # points: two names "x,y" or numbers "0,1"; "" = the first two numeric ones
+        # points: names "x,y" or numbers "0,1", two or more; "" = the first two numeric ones
+        columns="",
+        per_axis=False,  # points: each coordinate has its own scale; False: one for all
         header="auto",  # points: does the table start with names? yes, no, auto
         where="",  # points: keep only these rows, "column=value"
         array="",  # points: name of the array in an .npz file; "" = the first

@@ -51,7 +51,7 @@ def init(experiment: Experiment) -> TrainState:
     """The state before the first step; it follows from config.seed."""
     config = experiment.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    return init_state(key, experiment.model, config.train)
+    return init_state(key, experiment.model, config.train, experiment.dataset.dim)
 
 
 def train(
@@ -90,26 +90,27 @@ def sample(
     and for what the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
-    check_sample(experiment.config, config, labels, given)
+    check_sample(experiment.config, config, labels, given, experiment.dataset.dim)
     num_given = 0 if given is None else len(given)
     check_drawn(experiment.dataset, experiment.model, config, num_given)
     return generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
 
 
 def log_prob(experiment: Experiment, params, points: np.ndarray, num_steps: int) -> np.ndarray:
-    """Exact log-likelihood of points f32[n, 2] in own units, in nats per point, f32[n].
+    """Exact log-likelihood of points f32[n, D] in own units, in nats per point, f32[n].
 
-    A density per unit area of the data: the network's log p minus 2 log(scale).
+    A density per unit area (of D = 3: volume) of the data: the network's log p minus the sum of
+    log(scale) over the D coordinates.
     """
     dataset, model = experiment.dataset, experiment.model
     require(model.traits.generation == "alone", "config.model.name", experiment.config.model.name,
             "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
-    size = min(len(points), LIKELIHOOD_CHUNK)
-    padded = np.resize(points, (math.ceil(len(points) / size) * size, 2)).astype(np.float32)
+    size, dim = min(len(points), LIKELIHOOD_CHUNK), dataset.dim
+    padded = np.resize(points, (math.ceil(len(points) / size) * size, dim)).astype(np.float32)
     parts = [
         np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part,
                              model=model, num_steps=num_steps))
-        for part in padded.reshape(-1, size, 2)
+        for part in padded.reshape(-1, size, dim)
     ]  # fmt: skip
     return np.concatenate(parts)[: len(points)]
 
@@ -119,4 +120,4 @@ def _log_prob(process, params, shift, scale, points, *, model, num_steps: int) -
     # All that the program depends on is an argument, so a second call finds it compiled.
     denoise = make_denoise(process, model.apply, params)
     log_p = log_likelihood(process, denoise, ((points - shift) / scale)[None], num_steps)[0]
-    return log_p - 2 * jnp.log(scale)
+    return log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()

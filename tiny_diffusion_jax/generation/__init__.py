@@ -35,7 +35,8 @@ def draw(
 
     dataset, model = experiment.dataset, experiment.model
     request = Request(model, experiment.process, params, config,
-                      experiment.config.train.max_history, keep_trajectory)  # fmt: skip
+                      experiment.config.train.max_history, keep_trajectory,
+                      dataset.dim)  # fmt: skip
     labels, wanted = asked(experiment, config, given, labels)
     if given is not None:
         given = dataset.normalize(jnp.asarray(given, jnp.float32))

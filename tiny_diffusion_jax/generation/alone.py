@@ -16,7 +16,7 @@ def rows(request: Request, num_given: int = 0) -> int:
 
 
 def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
-    """p(X) = prod_i p(x_i | told): f32[B, N, 2], or the way of all, [steps + 1, B, N, 2]."""
+    """p(X) = prod_i p(x_i | told): f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
     return draw_points(request, keys, request.config.num_points, **told.condition())
 
 
@@ -24,7 +24,7 @@ def draw_points(request: Request, keys: jax.Array, num_points: int, **condition)
     """`num_points` points a set, independent of each other given `condition`."""
     part = min(num_points, PART)
     parts = [
-        reverse(request, keys, (part, 2), number=j, **condition)
+        reverse(request, keys, (part, request.dim), number=j, **condition)
         for j in range(math.ceil(num_points / part))
     ]
     return jnp.concatenate(parts, axis=-2)[..., :num_points, :]

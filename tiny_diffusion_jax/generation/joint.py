@@ -20,14 +20,14 @@ def num_rows(num_points: int, num_given: int) -> int:
 
 
 def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
-    """f32[B, N, 2], or the way of all, [steps + 1, B, N, 2]."""
+    """f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
     num_points = request.config.num_points
     mask = places(told.size, num_points)
-    return reverse(request, keys, (num_points, 2), mask=mask, **told.condition())
+    return reverse(request, keys, (num_points, request.dim), mask=mask, **told.condition())
 
 
 def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) -> jax.Array:
-    """Sets as `draw`'s that begin with the points `given`: f32[n, 2].
+    """Sets as `draw`'s that begin with the points `given`: f32[n, D].
 
     The known points are put in place, noised, in every step (arXiv 2011.13456, appendix I.2).
     """
@@ -67,4 +67,5 @@ def with_copies(given: jax.Array, num_points: int, num_sets: int) -> PointSets:
     row = jnp.where(index < num_points, jnp.minimum(index, n - 1), (index - num_points) % n)
     points = jnp.where(is_known[:, None], given[row], 0)
     shape = (num_sets, len(index))
-    return PointSets(jnp.broadcast_to(points, (*shape, 2)), jnp.broadcast_to(is_known, shape))
+    points = jnp.broadcast_to(points, (*shape, points.shape[-1]))
+    return PointSets(points, jnp.broadcast_to(is_known, shape))

@@ -15,7 +15,7 @@ LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of part
 
 
 def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
-    """f32[B, N, 2], or the points' way, [steps + 1, B, N, 2]; what is told is in the latent."""
+    """f32[B, N, D], or the points' way, [steps + 1, B, N, D]; what is told is in the latent."""
     shape = 1, request.model.traits.latent_dim
     z = reverse(
         request, keys, shape, number=LATENT_RUN, method="prior", **told.condition()
@@ -24,7 +24,7 @@ def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
 
 
 def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) -> jax.Array:
-    """Sets that begin with the points `given`: f32[n, 2], whose latent all points share."""
+    """Sets that begin with the points `given`: f32[n, D], whose latent all points share."""
     z = encode(request.model, request.params, given)
     new = request.config.num_points - len(given)
     x = alone.draw_points(
@@ -34,5 +34,5 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) ->
 
 
 def encode(model, params, points: jax.Array) -> jax.Array:
-    """The latent f32[1, 1, D] of points f32[n, 2]."""
+    """The latent f32[1, 1, latent_dim] of points f32[n, D]."""
     return model.apply(params, PointSets(points[None]), method="encode")

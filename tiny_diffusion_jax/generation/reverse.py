@@ -19,6 +19,7 @@ class Request(NamedTuple):
     config: Any  # the `sample` part of a config
     max_history: int  # most clean points that the model was shown in training
     keep_trajectory: bool = False
+    dim: int = 2  # D, coordinates of a point
 
 
 class Told(NamedTuple):

@@ -59,8 +59,8 @@ class HistoryDenoiser(nn.Module):
         self, x, time, *, history=None, label=None, count=None, mask=None, target=None
     ) -> jax.Array:
         size = self.trunk.hidden_dim
-        num_sets, num_points, _ = x.shape
-        points, shown = read_history(history, num_sets)
+        num_sets, num_points, dim = x.shape
+        points, shown = read_history(history, num_sets, dim)
         seen = nn.gelu(nn.Dense(size, name="from_history")(self.trunk.features(points)))
         seen = seen + nn.gelu(nn.Dense(size, name="history_block")(seen))
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")

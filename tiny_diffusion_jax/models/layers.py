@@ -157,10 +157,10 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
     return out.reshape(*out.shape[:2], -1), weights
 
 
-def read_history(history, num_sets: int) -> tuple[jax.Array, jax.Array]:
-    """Points f32[B, M, 2], 0 where masked, and mask bool[B, M], M >= 1; None: a masked point."""
+def read_history(history, num_sets: int, dim: int) -> tuple[jax.Array, jax.Array]:
+    """Points f32[B, M, dim], 0 where masked, and mask bool[B, M], M >= 1; None: a masked point."""
     if history is None or history.points.shape[1] == 0:
-        return jnp.zeros((num_sets, 1, 2)), jnp.zeros((num_sets, 1), bool)
+        return jnp.zeros((num_sets, 1, dim)), jnp.zeros((num_sets, 1), bool)
     if history.mask is None:
         return history.points, jnp.ones(history.points.shape[:2], bool)
     return jnp.where(history.mask[..., None], history.points, 0), history.mask

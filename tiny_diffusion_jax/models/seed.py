@@ -37,9 +37,9 @@ MAX_SEQUENCE = 4096  # points
 
 
 def cycle(points: jax.Array, mask: jax.Array, index: jax.Array) -> jax.Array:
-    """Point `index` mod m of the m points where `mask` is True, in their order, f32[B, N, 2].
+    """Point `index` mod m of the m points where `mask` is True, in their order, f32[B, N, D].
 
-    points f32[B, M, 2], mask bool[B, M], index i32[B, N]; where m = 0, any point.
+    points f32[B, M, D], mask bool[B, M], index i32[B, N]; where m = 0, any point.
     """
     first = jnp.argsort(~mask, axis=1, stable=True)  # those that exist, in order
     row = index % jnp.maximum(mask.sum(1), 1)[:, None]
@@ -87,7 +87,7 @@ class _Attention(nn.Module):
         self, x, time, *, history=None, label=None, count=None, mask=None, target=None
     ) -> jax.Array:
         size = self.trunk.hidden_dim
-        points, shown = read_history(history, len(x))
+        points, shown = read_history(history, len(x), x.shape[-1])
         features = self.query_features(x, time, mask, points, shown)
         context = Context(size, name="context")(features, self.trunk.features(points), shown)
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
@@ -145,9 +145,9 @@ class EncoderStep(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """((c, h), previous) -> the same at the next point, and the output f32[B, 2].
+    """((c, h), previous) -> the same at the next point, and the output f32[B, D].
 
-    `previous` f32[B, D] is the embedded previous answer: the target in forced sets, else the
+    `previous` f32[B, C] is the embedded previous answer: the target in forced sets, else the
     output.
     """
 
@@ -157,7 +157,7 @@ class DecoderStep(nn.Module):
     def __call__(self, state, target, forced, mask):
         carry, previous = state
         carry, h = nn.OptimizedLSTMCell(self.hidden_dim, name="lstm")(carry, previous)
-        output = nn.Dense(2, name="to_output")(h)
+        output = nn.Dense(target.shape[-1], name="to_output")(h)
         answer = jnp.where(forced[:, None], target, output)
         previous = nn.Dense(self.hidden_dim, name="from_answer")(answer)
         return _keep(mask, (carry, previous), state), output
@@ -172,7 +172,7 @@ def _over_points(step, in_axes):
 class Seq2Seq(nn.Module):
     """Encoder and decoder LSTM of `trunk.hidden_dim` cells; of `trunk` only the features are used.
 
-    With `target` f32[B, N, 2] the share `teacher_forcing` of the sets is fed the right answers so
+    With `target` f32[B, N, D] the share `teacher_forcing` of the sets is fed the right answers so
     far; without it every set runs on its own outputs.
     """
 

@@ -49,8 +49,8 @@ class SetLatent(nn.Module):
         self.prior_out = nn.Dense(self.latent_dim)
 
     def encode(self, history) -> jax.Array:
-        """z f32[B, 1, D] of points f32[B, M, 2]: its D numbers have mean 0 and variance 1."""
-        points, mask = read_history(history, len(history.points))
+        """z f32[B, 1, C] of the points' sets: its C numbers have mean 0 and variance 1."""
+        points, mask = read_history(history, len(history.points), history.points.shape[-1])
         h = nn.gelu(self.from_points(self.trunk.features(points)))
         for block in self.encoder_blocks:
             h = h + nn.gelu(block(h))
@@ -75,7 +75,7 @@ class SetLatent(nn.Module):
         self, x, time, *, history=None, label=None, count=None, mask=None, target=None, latent=None
     ) -> jax.Array:
         if latent is None:
-            no_points = PointSets(jnp.zeros((len(x), 0, 2)))
+            no_points = PointSets(jnp.zeros((len(x), 0, x.shape[-1])))
             latent = self.encode(no_points if history is None else history)
         if self.is_initializing():
             self.prior(latent, time, label=label, count=count)

@@ -85,15 +85,15 @@ class SetTransformer(nn.Module):
         self, x, time, *, history=None, label=None, count=None, mask=None, target=None
     ) -> jax.Array:
         size = self.trunk.hidden_dim
-        num_sets, num_points, _ = x.shape
+        num_sets, num_points, dim = x.shape
         if mask is not None:
             x = jnp.where(mask[..., None], x, 0)
         c = nn.Dense(size, name="from_time")(self.trunk.time_features(time))
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
         known = embed(label, num_sets, count)
         c = nn.gelu(c if known is None else c + known)
-        h = nn.Dense(size, name="from_features")(self.trunk.features(x.reshape(-1, 2)))
+        h = nn.Dense(size, name="from_features")(self.trunk.features(x.reshape(-1, dim)))
         h = h.reshape(num_sets, num_points, size)
         for i in range(self.trunk.num_blocks):
             h = SetBlock(self.num_heads, self.num_inducing, name=f"block_{i}")(h, c, mask)
-        return nn.Dense(2, name="to_output")(unit(h).reshape(-1, size)).reshape(x.shape)
+        return nn.Dense(dim, name="to_output")(unit(h).reshape(-1, size)).reshape(x.shape)

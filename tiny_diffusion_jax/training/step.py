@@ -82,15 +82,15 @@ def make_optimizer(config) -> optax.GradientTransformation:
     )
 
 
-def init_state(key: jax.Array, model, config) -> TrainState:
-    """The state before the first step; `config` is the `train` part of a config."""
-    return _init_state(key, model, FrozenConfigDict(config))
+def init_state(key: jax.Array, model, config, dim: int = 2) -> TrainState:
+    """The state before the first step; `config`: the `train` part of a config, dim: coordinates."""
+    return _init_state(key, model, FrozenConfigDict(config), dim)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "config"))
-def _init_state(key: jax.Array, model, config) -> TrainState:
-    x, time = jnp.zeros((1, config.num_points, 2)), jnp.zeros(1)
-    history, label = PointSets(jnp.zeros((1, 1, 2))), jnp.zeros(1, jnp.int32)
+@functools.partial(jax.jit, static_argnames=("model", "config", "dim"))
+def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
+    x, time = jnp.zeros((1, config.num_points, dim)), jnp.zeros(1)
+    history, label = PointSets(jnp.zeros((1, 1, dim))), jnp.zeros(1, jnp.int32)
     params = model.init(key, x, time, history=history, label=label)
     # The average starts as the weights themselves, in a buffer of its own: the state is donated.
     opt_state = make_optimizer(config).init(params)
