@@ -13,7 +13,7 @@ from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.generation import joint, sizes
 
-SIZES = np.array([3, 3, 3, 9, 6, 6])
+SIZES = np.array([3, 3, 3, 7, 6, 6])
 LABELS = np.array([0, 0, 0, 0, 1, 1])
 
 
@@ -56,7 +56,7 @@ KEYS = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(2_0
 
 def test_sizes_are_as_often_as_in_the_data():
     drawn = sizes.draw_sizes(observed(), KEYS, None)
-    share = [np.mean(drawn == n) for n in (3, 6, 9)]
+    share = [np.mean(drawn == n) for n in (3, 6, 7)]
     np.testing.assert_allclose(share, [1 / 2, 1 / 3, 1 / 6], atol=0.04)
     labels = np.arange(2_000) % 2
     drawn = sizes.draw_sizes(observed(), KEYS, labels)
@@ -66,7 +66,7 @@ def test_sizes_are_as_often_as_in_the_data():
 
 def test_sizes_of_sets_that_are_completed_are_those_of_the_larger_sets():
     drawn = sizes.draw_sizes(observed(), KEYS, None, 4)
-    assert set(drawn) == {6, 9} and np.mean(drawn == 9) == pytest.approx(1 / 3, abs=0.04)
+    assert set(drawn) == {6, 7} and np.mean(drawn == 7) == pytest.approx(1 / 3, abs=0.04)
     assert set(sizes.draw_sizes(observed(), KEYS[:9], None, 9)) == {10}
 
 
@@ -87,24 +87,24 @@ def test_ragged_undoes_the_padding():
 
 @pytest.mark.parametrize("way", ["joint", "chain", "latent"])
 def test_a_set_depends_on_its_number_only(way):
-    few, many = draw(way, 3), draw(way, 7)
+    few, many = draw(way, 2), draw(way, 5)
     counts = sizes.count(many)
     built, _ = setup(way)
     config = built.config.sample.copy_and_resolve_references()
-    config.update(num_sets=7, num_points=0)
+    config.update(num_sets=5, num_points=0)
     labels, wanted = generation.asked(built, config)
     np.testing.assert_array_equal(counts, wanted)
-    assert set(counts[np.asarray(labels) == 1]) <= {6} and set(counts) <= {3, 6, 9}
-    assert len(set(counts)) > 1 and many.shape == (7, counts.max(), 2)
-    for a, b in zip(generation.ragged(few), generation.ragged(many)[:3], strict=True):
+    assert set(counts[np.asarray(labels) == 1]) <= {6} and set(counts) <= {3, 6, 7}
+    assert len(set(counts)) > 1 and many.shape == (5, counts.max(), 2)
+    for a, b in zip(generation.ragged(few), generation.ragged(many)[:2], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     assert np.isfinite(np.concatenate(generation.ragged(many))).all()
     assert not np.isnan(draw(way, 2, num_points=5)).any()  # as many as are asked for
 
 
 def test_a_way_from_noise_has_its_places_too():
-    way = draw("joint", 3, keep_trajectory=True)
-    np.testing.assert_array_equal(way[-1], draw("joint", 3))
+    way = draw("joint", 2, keep_trajectory=True)
+    np.testing.assert_allclose(way[-1], draw("joint", 2), rtol=1e-5)
     assert (np.isnan(way) == np.isnan(way[-1])).all() and way.shape[0] == 3
 
 
@@ -113,8 +113,8 @@ def test_a_joint_set_in_more_places_is_the_same_set():
     built, params = setup("joint")
     x = jax.random.normal(jax.random.key(1), (1, 8, 2))
     mask, count = jnp.arange(8)[None] < 3, jnp.array([3])
-    apply = lambda x, mask: built.model.apply(
-        params, x, jnp.array([0.5]), mask=mask, count=count, label=jnp.array([0]))  # fmt: skip
+    apply = jax.jit(lambda x, mask: built.model.apply(
+        params, x, jnp.array([0.5]), mask=mask, count=count, label=jnp.array([0])))  # fmt: skip
     alone = apply(x[:, :3], None)
     np.testing.assert_allclose(apply(x, mask)[:, :3], alone, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(joint.places(jnp.array([3, 5]), 8, 2)[0],
@@ -125,19 +125,17 @@ def test_a_joint_set_in_more_places_is_the_same_set():
 @pytest.mark.parametrize("way", ["joint", "chain", "latent"])
 def test_completed_sets_begin_with_the_points_given(way):
     given = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
-    sets = draw(way, 3, given=given)
-    assert set(sizes.count(sets)) <= {6, 9}
-    np.testing.assert_allclose(sets[:, :4], np.stack([given] * 3), atol=2e-2 * np.abs(sets).max()
+    sets = draw(way, 2, given=given)
+    assert set(sizes.count(sets)) <= {6, 7}
+    np.testing.assert_allclose(sets[:, :4], np.stack([given] * 2), atol=2e-2 * np.abs(sets).max()
                                if way == "joint" else 1e-5)  # fmt: skip
 
 
 def test_the_count_is_told():
     built, params = setup("latent")
-    outputs = [
-        built.model.apply(params, jnp.ones((1, 1, 4)), jnp.array([0.5]), count=jnp.array([n]),
-                          method="prior") for n in (20, 25)
-    ]  # fmt: skip
-    assert not np.allclose(*outputs)
+    prior = jax.jit(lambda count: built.model.apply(
+        params, jnp.ones((1, 1, 4)), jnp.array([0.5]), count=count, method="prior"))  # fmt: skip
+    assert not np.allclose(prior(jnp.array([20])), prior(jnp.array([25])))
 
 
 def test_sizes_that_nobody_knows_cannot_be_drawn():

@@ -117,8 +117,9 @@ class Evidence:
         level = process.level(jnp.array([process.schedule.num_levels // 4]))
         history = PointSets(x) if model.traits.shown else None
         scaled = process.coefficients(level).c_in[:, None, None] * x
+        told = {"count": jnp.array([len(points)])} if model.counts else {}
         _, kept = model.apply(self.params, scaled, level.time, history=history,
-                              mutable=["intermediates"])  # fmt: skip
+                              mutable=["intermediates"], **told)  # fmt: skip
         weights = jax.tree.leaves(kept)
         if not weights:
             return None

@@ -165,11 +165,12 @@ def open_to_train(path: str, config, dataset):
 
 def describe(dataset) -> dict:
     """What a config's `data` turned out to be: normalised points are (points - shift) / scale."""
+    scale, short = dataset.scale, lambda x: float(f"{x:.7g}")
     return {
         "title": dataset.title,
         "source": dataset.source,
-        "shift": [float(f"{x:.7g}") for x in dataset.shift],
-        "scale": float(f"{dataset.scale:.7g}"),
+        "shift": [short(x) for x in dataset.shift],
+        "scale": [short(x) for x in scale] if np.ndim(scale) else short(scale),
     }
 
 
@@ -241,7 +242,7 @@ def _data_differences(theirs, ours: dict) -> list[str]:
     """As `differences`; shift and scale may differ by what another machine's rounding does."""
     theirs = theirs if isinstance(theirs, dict) else {}
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        near = {"rtol": 1e-4, "atol": 1e-4 * ours["scale"]}
+        near = {"rtol": 1e-4, "atol": 1e-4 * np.max(ours["scale"])}
         if all(np.allclose(theirs[f], ours[f], **near) for f in ("shift", "scale")):
             theirs = theirs | {"shift": ours["shift"], "scale": ours["scale"]}
     return [f"dataset.{change}" for change in differences(theirs, ours)]
