@@ -45,33 +45,31 @@ def draw(
 
     way = WAYS[model.traits.generation]
 
-    def draw_sets(request: Request, index: np.ndarray):
-        """The sets numbered `index`, of as many points as the request says."""
+    def draw_sets(request: Request, numbers: np.ndarray):
+        """The sets of these numbers, in as many places as the request has points."""
         told = Told(
-            None if labels is None else jnp.asarray(labels)[index],
-            jnp.asarray(count[index], jnp.int32) if model.counts else None,
-            None if wanted is None else jnp.asarray(wanted[index], jnp.int32),
+            None if labels is None else jnp.asarray(labels)[numbers],
+            jnp.asarray(count[numbers], jnp.int32) if model.counts else None,
+            None if wanted is None else jnp.asarray(wanted[numbers], jnp.int32),
         )
         if given is None:
-            return dataset.denormalize(way.draw(request, keys[index], told))
-        return dataset.denormalize(way.complete(request, keys[index], given, told))
+            return dataset.denormalize(way.draw(request, keys[numbers], told))
+        return dataset.denormalize(way.complete(request, keys[numbers], given, told))
 
     num_given = 0 if given is None else len(given)
     chunks = list(_chunks(request, way, num_given, wanted))
     result = None
-    for request, index, size in tqdm(chunks, desc="sample", unit="chunk",
-                                     disable=not progress or len(chunks) == 1):  # fmt: skip
+    for request, numbers, size in tqdm(chunks, desc="sample", unit="chunk",
+                                       disable=not progress or len(chunks) == 1):  # fmt: skip
         # A chunk is filled up with sets that are thrown away: one program serves all.
-        chunk = draw_sets(request, np.resize(index, size) if wanted is not None
-                          else np.minimum(np.arange(index[0], index[0] + size), index[-1]))
-        chunk = np.asarray(chunk)[..., : len(index), :, :]
+        filled = np.pad(numbers, (0, size - len(numbers)), mode="edge")
+        points = np.asarray(draw_sets(request, filled))[..., : len(numbers), :, :]
         if wanted is not None:
-            chunk = sizes.padded(chunk, wanted[index])[..., : wanted.max(), :]
+            points = sizes.padded(points, wanted[numbers])[..., : count.max(), :]
         if result is None:
-            most = config.num_points if wanted is None else wanted.max()
-            shape = *chunk.shape[:-3], config.num_sets, most, chunk.shape[-1]
-            result = np.full(shape, np.nan, chunk.dtype)
-        result[..., index, : chunk.shape[-2], :] = chunk
+            shape = *points.shape[:-3], config.num_sets, count.max(), points.shape[-1]
+            result = np.full(shape, np.nan, points.dtype)
+        result[..., numbers, : points.shape[-2], :] = points
     return result
 
 
