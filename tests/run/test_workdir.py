@@ -32,6 +32,7 @@ def test_each_coordinate_may_have_a_scale_of_its_own(tmp_path):
     near = SimpleNamespace(**(fields | {"scale": np.array([3.00001, 0.5])}))
     with open_new(tmp_path, dataset=near):
         pass
+    assert workdir.dim(str(tmp_path)) == 2 == workdir.dim(str(tmp_path / "none"))
     other = SimpleNamespace(**(fields | {"scale": np.array([3.0, 0.6])}))
     assert "dataset.scale: [3.0, 0.5] -> [3.0, 0.6]" in refused(tmp_path, dataset=other)
 

@@ -82,8 +82,9 @@ def complete_run(config, path: str, table: str) -> None:
     """
     check(config)
     try:
-        given = load_points(table)
-        check_sample(config, config.sample, given=given)
+        dim = workdir.dim(path)
+        given = load_points(table, dim=dim)
+        check_sample(config, config.sample, given=given, dim=dim)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(message) from error

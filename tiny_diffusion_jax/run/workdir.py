@@ -106,6 +106,15 @@ def open_to_read(path: str, config, dataset) -> Path:
     return folder
 
 
+def dim(path: str) -> int:
+    """The number of coordinates of the points of the run in `path`; 2 where there is none."""
+    file = Path(path).expanduser() / "config.json"
+    if not file.exists():
+        return 2
+    dataset = _read_description(file.parent)["dataset"]
+    return len(dataset["shift"]) if isinstance(dataset, dict) and "shift" in dataset else 2
+
+
 def check_writable(path: str) -> None:
     """Raises UserError unless `path` is the folder of a run that files can be written to."""
     with _refusing(path), tempfile.TemporaryFile(dir=_folder_of_run(path)):
