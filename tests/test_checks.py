@@ -59,6 +59,8 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "train.num_points": [(0, "must be at least 1")],
     "train.min_points": [
         (9, "must be at most config.train.num_points = 8"), (-1, "must be at least 0")],
+    "data.augment_shift": [(-0.1, "must be a finite number, 0 or more"), (NAN, "must be a fi")],
+    "data.augment_scale": [(-0.1, "must be a finite number, 0 or more"), (NAN, "must be a fi")],
     "train.max_points": [(-1, "must be at least 0")],
     "train.min_history": [(0, "must be at least 1")],
     "train.max_history": [(0, "must be at least config.train.min_history = 1")],
@@ -78,7 +80,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "sample.num_steps": [(1001, "must be in 1..1000"), (0, "must be in 1..1000")],
     "sample.spacing": [("wide", "must be one of time, log_snr")],
     "sample.num_sets": [(0, "must be at least 1")],
-    "sample.num_points": [(0, "must be at least 1")],
+    "sample.num_points": [(-1, "must be at least 1, or 0 for each set's own number")],
     "sample.seed": [(-1, "must be in 0..4294967295")],
     "sample.memory_mb": [(0, "must be at least 1")],
     "sample.label": [
@@ -106,7 +108,7 @@ NO_RANGE = {
     "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
     "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
-    "data.augment_reflect", "model.num_heads",
+    "data.augment_reflect", "model.num_heads", "model.count", "train.keep_best",
 }  # fmt: skip
 
 MIXTURE = {"data.name": "mixture", "data.members": "dino+moons"}

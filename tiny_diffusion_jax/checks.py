@@ -106,7 +106,8 @@ RULES = {
     "sample.spacing": one_of(("time", "log_snr")),
     "sample.eta": Rule(lambda eta: 0 <= eta <= 1, "between 0 (deterministic) and 1 (ancestral)"),
     "sample.num_sets": at_least(1),
-    "sample.num_points": at_least(1),
+    "sample.num_points": Rule(lambda number: number >= 0,
+                              "at least 1, or 0 for each set's own number"),
     "sample.seed": SEED,
     "sample.label": Rule(lambda label: label >= NO_LABEL,
                          "a label, -1 for random ones, or -2 for none"),
@@ -142,11 +143,12 @@ def check(config) -> None:
     _require_all(config, _asked(config, config.sample, model))
 
 
-def check_sample(config, sample, labels=None, given=None) -> None:
+def check_sample(config, sample, labels=None, given=None, dim: int | None = None) -> None:
     """Raises UserError for `sample`, the `sample` part of one call, or for what comes with it.
 
     `config` is the whole config that the model was trained with: what it never saw in training
-    cannot be asked of it. labels i32[num_sets] and given f32[n, 2]: see `experiment.sample`.
+    cannot be asked of it. labels i32[num_sets] and given f32[n, D]: see `experiment.sample`;
+    dim: D of the data where they have been read.
     """
     for field, rule in RULES.items():
         part, _, name = field.partition(".")
@@ -154,7 +156,7 @@ def check_sample(config, sample, labels=None, given=None) -> None:
             require(rule.holds(sample[name]), f"config.{field}", sample[name], rule.words)
     model = _model(config)
     if given is not None:
-        _check_given(config, sample, model, np.asarray(given))
+        _check_given(config, sample, model, np.asarray(given), dim)
     if labels is not None:
         _check_labels(config, sample, model, np.asarray(labels))
     config = config.copy_and_resolve_references()
@@ -167,12 +169,32 @@ def check_sample(config, sample, labels=None, given=None) -> None:
                 "it can complete sets")  # fmt: skip
 
 
+def check_data(config, dataset, model) -> None:
+    """Raises UserError for an option that does not go with the data, once these are read."""
+    if config.train.keep_best:
+        require(dataset.heldout is not None, "config.train.keep_best", True,
+                "False for data of which no sets are held out")  # fmt: skip
+    check_drawn(dataset, model, config.sample)
+
+
+def check_drawn(dataset, model, sample, num_given: int = 0) -> None:
+    """Raises UserError where `sample` asks for sizes of sets that the data, or the model, lack."""
+    if sample.num_points:
+        return
+    require(dataset.sizes is not None, "config.sample.num_points", 0,
+            "at least 1 for data whose sets have no size of their own")  # fmt: skip
+    largest, (limit, words) = max(int(dataset.sizes.max()), num_given + 1), _limit(model)
+    require(largest <= limit, "config.sample.num_points", 0,
+            f"{words}, for the largest set of the data has {largest}")  # fmt: skip
+    _check_copies(model, largest, num_given)
+
+
 def check_measured(config) -> None:
     """As `check`, for samples that are compared with real ones after they are drawn."""
     check(config)
     check_sample(config, config.sample)
     drawn = "to be compared with real sets; --mode=sample draws any number"
-    require(config.sample.num_points >= 2, "config.sample.num_points", config.sample.num_points,
+    require(config.sample.num_points != 1, "config.sample.num_points", config.sample.num_points,
             f"at least 2, {drawn}")  # fmt: skip
     require(not data.about(config.data).many_sources or config.sample.num_sets >= 2,
             "config.sample.num_sets", config.sample.num_sets, f"at least 2, {drawn}")  # fmt: skip
@@ -205,6 +227,10 @@ def _together(config) -> Rules:
            "x0, v or edm with a schedule that ends in pure noise (alpha_T = 0)")  # fmt: skip
     if config.data.name == "mixture":
         mixture.parse(config.data)  # raises its own errors
+        yield ("data.columns", config.data.columns.count(",") <= 1,
+               "at most two columns: members of a mixture lie in the plane")  # fmt: skip
+        yield ("data.per_axis", not config.data.per_axis or config.data.align,
+               "False for members in their own units (config.data.align = False)")  # fmt: skip
     about = data.about(config.data)
     yield "data.jitter", config.data.jitter in about.jitters, one_of(about.jitters).words
     for name in AUGMENTATIONS:
@@ -299,19 +325,26 @@ def _check_labels(config, sample, model, labels: np.ndarray) -> None:
     require(not strange, "labels", strange, f"all {_in_words(present)}")
 
 
-def _check_given(config, sample, model, given: np.ndarray) -> None:
+def _check_given(config, sample, model, given: np.ndarray, dim: int | None) -> None:
     """Raises UserError for points that `model` cannot complete to sets of sample.num_points."""
     able = [name for name in models.MODELS if _completes(config, name)]
     require(model.traits.completes, "config.model.name", config.model.name,
             f"a model that completes sets: {', '.join(able)}")  # fmt: skip
-    good = given.ndim == 2 and given.shape[1] == 2
-    require(good, "given: shape", given.shape, "(number of points, 2)")
+    good = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
+    require(good, "given: shape", given.shape, f"(number of points, {dim or 'D'})")
     require(bool(np.isfinite(given).all()), "given", "points", "finite numbers throughout")
     n, num_points = len(given), sample.num_points
-    require(1 <= n < num_points, "given: number of points", n,
-            f"in 1..{num_points - 1}, fewer than config.sample.num_points = {num_points}")
+    if num_points:
+        require(1 <= n < num_points, "given: number of points", n,
+                f"in 1..{num_points - 1}, fewer than config.sample.num_points = {num_points}")
+        _check_copies(model, num_points, n)
+    require(n >= 1, "given: number of points", n, "at least 1")
+
+
+def _check_copies(model, num_points: int, n: int) -> None:
+    """Raises UserError where sets of `num_points`, n of them given, are too large for `model`."""
     limit, _ = _limit(model)
-    rows = num_rows(num_points, n) if model.traits.generation == "joint" else num_points
+    rows = num_rows(num_points, n) if model.traits.generation == "joint" and n else num_points
     require(rows <= limit, "config.sample.num_points", num_points,
             f"lower: with copies of the {n} given points the model sees {rows} at once, and takes "
             f"at most {limit} for {model.traits.max_points_reason}")  # fmt: skip

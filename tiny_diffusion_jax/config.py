@@ -42,12 +42,13 @@ def _all_options() -> ConfigDict:
         invert="auto",
         threshold=0.0,  # image, mnist, sets of pictures: ink in [0, 1] below this counts as 0
         max_side=256,  # image, sets: larger pictures are reduced to this many pixels a side
-        # points: two names "x,y" or numbers "0,1"; sets: two or more; "" = x, y (and z) if there
-        # are such, else the first two numeric ones
+        # points, sets: names "x,y" or numbers "0,1", two or more; "" = the first two numeric ones,
+        # of sets x, y (and z) if there are such
         columns="",
         header="auto",  # points, sets: does the table start with names? yes, no, auto
         where="",  # points, sets: keep only these rows, "column=value"
         array="",  # points, sets: name of the array in an .npz file; "" = points, or the first
+        per_axis=False,  # points, sets: each coordinate has its own scale; False: one for all
         # points without jitter: share of the rows kept from training, to measure likelihood on;
         # sets: share of the sets, to compare generated ones with
         heldout=0.1,
@@ -56,7 +57,6 @@ def _all_options() -> ConfigDict:
         label_column="",
         # sets: train or test, for each set; "" = a column named split if there is one; "none"
         split_column="",
-        per_axis=False,  # sets: variance 1 in each coordinate, not only in the mean of all
         skip_unreadable=False,  # sets of pictures: leave out those that cannot be read or are blank
         # sets: each drawn set is moved, turned, ... as a whole, so that few sets stand for many:
         augment_shift=0.0,  # by a normal number of this standard deviation, in normalised units
@@ -95,6 +95,7 @@ def _all_options() -> ConfigDict:
         # fourier_mlp | history, set_transformer, set_latent | seq2seq, attention_v1, attention_v2
         name="fourier_mlp",
         labels=False,  # tell the model the label of each set: the member, or the digit
+        count=False,  # tell the model the number of points of each set
         hidden_dim=128,
         num_blocks=3,
         num_heads=4,  # history, set_transformer
@@ -124,6 +125,7 @@ def _all_options() -> ConfigDict:
         weight_decay=1e-4,
         clip_norm=1.0,  # gradients longer than this are shortened to it
         ema_decay=0.998,  # of the averaged weights that samples are drawn with
+        keep_best=False,  # draw with those of the lowest held-out loss, not with the last ones
         block=200,  # steps compiled as one program; one line of metrics.jsonl each
         shards=2,  # slices of a batch with a gradient each: they run on separate CPU cores
         checkpoint_every=4000,  # steps, rounded up to whole blocks
@@ -135,7 +137,7 @@ def _all_options() -> ConfigDict:
         spacing="time",  # of the levels visited: even in time or in log_snr
         eta=0.0,  # ddim: 0 = deterministic ... 1 = ancestral
         num_sets=32,
-        num_points=4000,
+        num_points=4000,  # 0: each set's own, as often as in the data (sets that were observed)
         seed=1,
         label=-1,  # models with labels: that of every set; -1 = random ones, -2 = none
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data, generation, models
-from tiny_diffusion_jax.checks import check, check_sample
+from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
@@ -36,6 +36,7 @@ def build(config) -> Experiment:
     check(config)
     dataset = data.build(config.data)
     model = models.make_model(config.model, len(data.labels(config.data).names))
+    check_data(config, dataset, model)
     units = {}
     if not config.data.normalize:
         # The network sees the data's own units: the process starts where the data are.
@@ -50,7 +51,7 @@ def init(experiment: Experiment) -> TrainState:
     """The state before the first step; it follows from config.seed."""
     config = experiment.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    return init_state(key, experiment.model, config.train)
+    return init_state(key, experiment.model, config.train, experiment.dataset.dim)
 
 
 def train(
@@ -62,9 +63,10 @@ def train(
     """Trains from `state` (None: from the start) to config.train.steps; returns the final state.
 
     After each block of steps `on_block(state, row)` gets the state and a row of plain numbers
-    (step, loss, grad_norm, steps_per_second, loss_by_time, and once compile_seconds); when it
-    returns True, training stops there. `state` is consumed. Raises TrainingDiverged when the loss
-    is not finite.
+    (step, loss, grad_norm, steps_per_second, loss_by_time, of data with sets held out also
+    heldout_loss, and once compile_seconds); when it returns True, training stops there. `state` is
+    consumed. Samples are drawn with `sampled` of the final state. Raises TrainingDiverged when the
+    loss is not finite.
     """
     state = init(experiment) if state is None else state
     return loop.train(*experiment, state, on_block, progress)
@@ -74,35 +76,41 @@ def sample(
     experiment: Experiment, params, config=None, keep_trajectory: bool = False,
     progress: bool = False, given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Draws config.num_sets sets of config.num_points points, f32[num_sets, num_points, 2].
+    """Draws config.num_sets sets of config.num_points points, f32[num_sets, num_points, D].
 
-    `config` is the `sample` part of a config (None: the experiment's); points come in the data's
-    own units. A set depends on config.seed and its own number only, not on how many sets are asked
-    for; requests too large for config.memory_mb are drawn in chunks. With `keep_trajectory` the way
-    from noise is kept too, f32[steps + 1, num_sets, num_points, 2], noise first. `given`, points
-    f32[n, 2] in own units, begins every set, and the rest is drawn to go with it; `labels`
+    With config.num_points = 0 each set has a number of points of its own, as often as in the data;
+    then the largest has num_points, and rows of NaN follow the points of the others
+    (`generation.ragged`). `config` is the `sample` part of a config (None: the experiment's);
+    points come in the data's own units. A set depends on config.seed and its own number only, not
+    on how many sets are asked for; requests too large for config.memory_mb are drawn in chunks.
+    With `keep_trajectory` the way
+    from noise is kept too, f32[steps + 1, num_sets, num_points, D], noise first. `given`, points
+    f32[n, D] in own units, begins every set, and the rest is drawn to go with it; `labels`
     i32[num_sets] takes the place of config.label. Raises UserError for a field out of its range,
     and for what the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
-    check_sample(experiment.config, config, labels, given)
+    check_sample(experiment.config, config, labels, given, experiment.dataset.dim)
+    num_given = 0 if given is None else len(given)
+    check_drawn(experiment.dataset, experiment.model, config, num_given)
     return generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
 
 
 def log_prob(experiment: Experiment, params, points: np.ndarray, num_steps: int) -> np.ndarray:
-    """Exact log-likelihood of points f32[n, 2] in own units, in nats per point, f32[n].
+    """Exact log-likelihood of points f32[n, D] in own units, in nats per point, f32[n].
 
-    A density per unit area of the data: the network's log p minus 2 log(scale).
+    A density per unit area (of D = 3: volume) of the data: the network's log p minus the sum of
+    log(scale) over the D coordinates.
     """
     dataset, model = experiment.dataset, experiment.model
     require(model.traits.generation == "alone", "config.model.name", experiment.config.model.name,
             "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
-    size = min(len(points), LIKELIHOOD_CHUNK)
-    padded = np.resize(points, (math.ceil(len(points) / size) * size, 2)).astype(np.float32)
+    size, dim = min(len(points), LIKELIHOOD_CHUNK), dataset.dim
+    padded = np.resize(points, (math.ceil(len(points) / size) * size, dim)).astype(np.float32)
     parts = [
         np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part,
                              model=model, num_steps=num_steps))
-        for part in padded.reshape(-1, size, 2)
+        for part in padded.reshape(-1, size, dim)
     ]  # fmt: skip
     return np.concatenate(parts)[: len(points)]
 
@@ -112,4 +120,4 @@ def _log_prob(process, params, shift, scale, points, *, model, num_steps: int) -
     # All that the program depends on is an argument, so a second call finds it compiled.
     denoise = make_denoise(process, model.apply, params)
     log_p = log_likelihood(process, denoise, ((points - shift) / scale)[None], num_steps)[0]
-    return log_p - 2 * jnp.log(scale)
+    return log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()

@@ -53,6 +53,18 @@ def test_loss_figure_takes_gaps_and_repeated_steps():
         assert texts(loss_figure(empty)).count("none logged") == 3
 
 
+def test_the_loss_of_held_out_sets_is_drawn_beside_that_of_the_training():
+    log = [row | {"heldout_loss": 1.0 + abs(i - 20) / 10} for i, row in enumerate(rows())]
+    log[5]["heldout_loss"] = None
+    loss = loss_figure(log).axes[0]
+    [heldout] = [line for line in loss.lines if line.get_label() == "held-out sets"]
+    np.testing.assert_allclose(heldout.get_ydata()[-1], 1 + 39 / 10)
+    assert len(heldout.get_xdata()) == 59
+    legend = [text.get_text() for text in loss.get_legend().get_texts()]
+    assert legend == ["training", "held-out sets", "its lowest, step 1,050"]
+    assert loss_figure(rows()).axes[0].get_legend() is None
+
+
 def test_smoothing_keeps_a_constant_and_a_power_law():
     assert _smooth(np.full(200, 3.0)) == pytest.approx(3.0)
     falling = np.exp(-0.01 * np.arange(200))

@@ -67,6 +67,7 @@ class Fake(NamedTuple):
     answer: Callable
     shown: str = ""
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self):

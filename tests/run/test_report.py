@@ -56,8 +56,8 @@ def gather(built):
     ({}, "training samples likelihood trajectory"),
     ({"model.name": "set_transformer"}, "training samples trajectory"),
     (MIXTURE, "training members attention birth"),
-    (IMAGES, "training images attention birth"),
-    (IMAGES | {"model.labels": True}, "training images labels attention birth"),
+    (IMAGES, "training collection attention birth"),
+    (IMAGES | {"model.labels": True}, "training collection labels attention birth"),
 ])  # fmt: skip
 def test_sections_follow_from_data_and_model(fields, names):
     assert [section.name for section in report.chosen(build(**fields))] == names.split()

@@ -137,7 +137,7 @@ def test_a_number_that_is_not_finite_is_not_written(copy, monkeypatch):
     monkeypatch.setattr(report, "evaluate", lambda _: numbers)
     result = run(f"--workdir={copy}", "--mode=evaluate")
     assert result.code == 1 and result.err.splitlines()[-1].startswith(
-        "error: mmd_rbf is not a finite number, so metrics.json was not written; samples.npy was"
+        "error: mmd_rbf is not a finite number, so metrics.json was not written; the samples were"
     )
     assert (copy / "metrics.json").read_bytes() == before
 

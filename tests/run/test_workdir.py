@@ -25,6 +25,18 @@ def refused(path, config=None, dataset=DATA) -> str:
     return str(error.value)
 
 
+def test_each_coordinate_may_have_a_scale_of_its_own(tmp_path):
+    fields = vars(DATA) | {"scale": np.array([3.0, 0.5])}
+    with open_new(tmp_path, dataset=SimpleNamespace(**fields)):
+        assert json.loads((tmp_path / "config.json").read_text())["dataset"]["scale"] == [3.0, 0.5]
+    near = SimpleNamespace(**(fields | {"scale": np.array([3.00001, 0.5])}))
+    with open_new(tmp_path, dataset=near):
+        pass
+    assert workdir.dim(str(tmp_path)) == 2 == workdir.dim(str(tmp_path / "none"))
+    other = SimpleNamespace(**(fields | {"scale": np.array([3.0, 0.6])}))
+    assert "dataset.scale: [3.0, 0.5] -> [3.0, 0.6]" in refused(tmp_path, dataset=other)
+
+
 def changed(**fields):
     """The default config with train.steps=5 and the like, given as train_steps=5."""
     config = default_config()

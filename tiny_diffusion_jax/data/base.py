@@ -14,9 +14,9 @@ from tiny_diffusion_jax.errors import UserError
 
 
 class PointSets(NamedTuple):
-    """B sets of N points."""
+    """B sets of N points, of D = 2 coordinates or any other number."""
 
-    points: jax.Array  # f32[B, N, 2]
+    points: jax.Array  # f32[B, N, D]
     mask: jax.Array | None = None  # bool[B, N], True where a point exists; None: all exist
     label: jax.Array | None = None  # i32[B], the member each set comes from; None: unnamed
     # i32[B], points of the set as it was observed, of which N at most are here; None: no such size
@@ -32,13 +32,13 @@ class Dataset:
     """
 
     draw: Callable[[jax.Array, int, int], PointSets]  # (key, num_sets, num_points), own units
-    shift: jax.Array  # f32[2], the mean in own units
-    scale: jax.Array  # f32[], one number for both axes: shapes keep their proportions
+    shift: jax.Array  # f32[D], the mean in own units
+    scale: jax.Array  # f32[], one number for all axes: shapes keep their proportions; or f32[D]
     log_prob: Callable[[jax.Array], jax.Array] | None = None  # exact, per point, own units
     members: tuple["Dataset", ...] = ()  # of a mixture: each alone, in the mixture's units
     weights: jax.Array | None = None  # f32[K], the probabilities of K members
     heldout: "Dataset | None" = None  # the same distribution from data never trained on
-    # Of a table without jitter: every point that can be drawn, f32[R, 2], own units.
+    # Of a table without jitter: every point that can be drawn, f32[R, D], own units.
     rows: jax.Array | None = None
     # Of data whose every set comes from one of S sources, images or sets as they were observed:
     # (key, index i32[B], num_points) -> a set from each of B sources, and their labels i32[S].
@@ -126,13 +126,13 @@ class Dataset:
 
 @partial(jax.jit, static_argnames=("num_sets", "num_points"))
 def draw_points(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> jax.Array:
-    """The points alone of sets of `dataset`, f32[num_sets, num_points, 2] in own units."""
+    """The points alone of sets of `dataset`, f32[num_sets, num_points, D] in own units."""
     return dataset.draw(key, num_sets, num_points).points
 
 
 @partial(jax.jit, static_argnames="num_points")
 def draw_sets_from(dataset: Dataset, key: jax.Array, index: jax.Array, num_points: int):
-    """The points of a set from each image of `index` i32[B], f32[B, num_points, 2]."""
+    """The points of a set from each image of `index` i32[B], f32[B, num_points, D]."""
     return dataset.draw_from(key, index, num_points).points
 
 
@@ -140,26 +140,34 @@ def make_dataset(
     draw: Callable,
     *,
     normalize: bool = True,
+    per_axis: bool = False,
     moments: tuple[Any, Any] | None = None,
     num_points: int = 65_536,
     **fields: Any,
 ) -> Dataset:
     """Wraps `draw` with its units: shift = mean, scale = sqrt of the mean variance.
 
-    `moments` is the pair (mean[2], variance[2]) where it is known exactly; otherwise `num_points`
+    With `per_axis` each coordinate has a scale of its own, the root of its variance.
+    `moments` is the pair (mean[D], variance[D]) where it is known exactly; otherwise `num_points`
     points are drawn with a key of their own, so the measure is the same in every run.
     With `normalize=False` the units stay as drawn (shift 0, scale 1), as in the seed's figures.
-    Raises `UserError` when all points coincide, for then there is no scale.
+    Raises `UserError` when all points coincide, for then there is no scale, and with `per_axis`
+    when one coordinate is the same in all.
     """
     if not normalize:
-        return Dataset(draw=draw, shift=jnp.zeros(2), scale=jnp.ones(()), **fields)
+        dim = jax.eval_shape(lambda key: draw(key, 1, 1), jax.random.key(0)).points.shape[-1]
+        return Dataset(draw=draw, shift=jnp.zeros(dim), scale=jnp.ones(()), **fields)
     if moments is None:
-        points = _draw_in_jit(draw, jax.random.key(0), num_points).points.reshape(-1, 2)
+        points = _draw_in_jit(draw, jax.random.key(0), num_points).points
+        points = points.reshape(-1, points.shape[-1])
         moments = points.mean(0), points.var(0)
     mean, variance = (np.asarray(moment, np.float64) for moment in moments)
-    scale = np.sqrt(variance.mean())
-    if not scale > 0:
+    if not variance.mean() > 0:
         raise UserError("config.data.normalize = True: must be False where all points coincide")
+    if per_axis and not variance.all():
+        place = f"coordinate {int(np.argmin(variance))}"
+        raise UserError(f"config.data.per_axis = True: must be False where {place} never changes")
+    scale = np.sqrt(variance if per_axis else variance.mean())
     shift, scale = jnp.asarray(mean, jnp.float32), jnp.asarray(scale, jnp.float32)
     return Dataset(draw=draw, shift=shift, scale=scale, **fields)
 
@@ -172,14 +180,15 @@ def _draw_in_jit(draw, key: jax.Array, num_sets: int) -> PointSets:
 def single_density(sample: Callable[[jax.Array, int], jax.Array]) -> Partial:
     """The `draw` of a data set with one member: every point of every set comes from `sample`.
 
-    `sample(key, n) -> f32[n, 2]` draws n independent points; its arrays, if any, are leaves of a
+    `sample(key, n) -> f32[n, D]` draws n independent points; its arrays, if any, are leaves of a
     `Partial`.
     """
     return Partial(_draw_sets, sample if isinstance(sample, Partial) else Partial(sample))
 
 
 def _draw_sets(sample, key, num_sets: int, num_points: int) -> PointSets:
-    return PointSets(sample(key, num_sets * num_points).reshape(num_sets, num_points, 2))
+    points = sample(key, num_sets * num_points)
+    return PointSets(points.reshape(num_sets, num_points, points.shape[-1]))
 
 
 def _draw_members(draws, weights, key, num_sets: int, num_points: int) -> PointSets:
@@ -219,13 +228,15 @@ def draw_index(key: jax.Array, table: jax.Array, num: int) -> jax.Array:
 
 
 def mixture_log_prob(centers, std, log_weights, points: jax.Array) -> jax.Array:
-    """log sum_k w_k N(points; center_k, diag(std^2)), f32[...] for points f32[..., 2].
+    """log sum_k w_k N(points; center_k, diag(std^2)), f32[...] for points f32[..., D].
 
-    centers: [K, 2]; std: one number or [2]; log_weights: [K] or 0-d, log of weights of sum 1.
+    centers: [K, D]; std: one number or [D]; log_weights: [K] or 0-d, log of weights of sum 1.
     Points go in blocks, so that memory stays within a few tens of MB for any number of points.
     """
-    centers, std = jnp.asarray(centers, jnp.float32), jnp.broadcast_to(jnp.float32(std), 2)
-    log_norm = jnp.log(2 * jnp.pi) + jnp.log(std).sum()
+    centers = jnp.asarray(centers, jnp.float32)
+    dim = centers.shape[-1]
+    std = jnp.broadcast_to(jnp.float32(std), dim)
+    log_norm = 0.5 * dim * jnp.log(2 * jnp.pi) + jnp.log(std).sum()
 
     def one(point):
         z = (point - centers) / std
@@ -235,7 +246,7 @@ def mixture_log_prob(centers, std, log_weights, points: jax.Array) -> jax.Array:
 
 
 def map_points(function: Callable, points: jax.Array, cost: int) -> jax.Array:
-    """`function`: f32[2] -> f32[] of every point, in blocks of about 2^22 / cost points."""
-    flat = points.reshape(-1, 2)
+    """`function`: f32[D] -> f32[] of every point, in blocks of about 2^22 / cost points."""
+    flat = points.reshape(-1, points.shape[-1])
     block = max(1, min(len(flat), 2**22 // cost))
     return jax.lax.map(function, flat, batch_size=block).reshape(points.shape[:-1])

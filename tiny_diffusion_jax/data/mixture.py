@@ -162,8 +162,8 @@ def _draw_aligned(draw, shift, scale, key, num_sets: int, num_points: int) -> Po
 
 
 def _aligned_log_prob(log_prob, shift, scale, z):
-    """log p(z) = log p(x) + 2 log scale at x = z scale + shift: areas shrink by scale^2."""
-    return log_prob(z * scale + shift) + 2 * jnp.log(scale)
+    """log p(z) = log p(x) + sum of log scale over the axes, at x = z scale + shift."""
+    return log_prob(z * scale + shift) + jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
 
 
 def _distinct(members: list[Dataset], field: str) -> list[str]:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import points as table_points
 from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.data.points import uneven_spreads
 from tiny_diffusion_jax.errors import require
 
 
@@ -48,8 +48,8 @@ def from_observed(
     if normalize:
         shift, variance = moments(points, offsets, sizes)
         scale = np.sqrt(variance if per_axis else variance.mean())
-        if not per_axis and hasattr(table_points, "uneven_spreads"):
-            fields.setdefault("notice", table_points.uneven_spreads(np.sqrt(variance)))
+        if not per_axis:
+            fields.setdefault("notice", uneven_spreads(np.sqrt(variance)))
         if per_axis:
             flat = [name for name, s in zip(columns, scale, strict=True) if not s > 0]
             require(not flat, "config.data.per_axis", True,

@@ -15,6 +15,7 @@ from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 
 MIN_ROWS = 50  # of a table without jitter, for some of them to be held out
+MAX_SPREAD_RATIO = 100.0  # of two coordinates, above which one scale makes the narrow one vanish
 
 
 class Table(NamedTuple):
@@ -32,6 +33,8 @@ def build(config) -> Dataset:
     With jitter fresh draws are new to a model that is trained on others. Without it they are not:
     then the share `config.heldout` of the rows, the same ones in every run, is kept from training
     and becomes `heldout`; nothing is held out of fewer than 50 rows.
+    A point has as many coordinates as `config.columns` names, x and y if it names none.
+    `config.per_axis`: each coordinate has a scale of its own, instead of one for all.
     Raises `UserError` that names the row and column at fault.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
@@ -48,14 +51,32 @@ def build(config) -> Dataset:
         log_prob = Partial(mixture_log_prob, rows, jnp.float32(std), log_weight)
     value = config.where.partition("=")[2].strip()
     title = value or Path(config.path).stem
+    variance = points.var(0) + std**2
+    one_scale = config.normalize and not config.per_axis
+    notice = uneven_spreads(np.sqrt(variance)) if one_scale else ""
     dataset = make_dataset(
-        _draw(rows, std), normalize=config.normalize,
-        moments=(points.mean(0), points.var(0) + std**2), log_prob=log_prob, title=title,
-        source="points", rows=rows if std == 0 else None,
+        _draw(rows, std), normalize=config.normalize, per_axis=config.per_axis,
+        moments=(points.mean(0), variance), log_prob=log_prob, title=title,
+        source="points", rows=rows if std == 0 else None, notice=notice,
     )  # fmt: skip
     if heldout is None:
         return dataset
     return dataset.replace(heldout=heldout.replace(shift=dataset.shift, scale=dataset.scale))
+
+
+def uneven_spreads(std: np.ndarray) -> str:
+    """What to say of coordinates with standard deviations [D] of very different sizes, "" if not.
+
+    One scale for all would show the network the narrow one as a constant.
+    """
+    wide, narrow = int(np.argmax(std)), int(np.argmin(std))
+    if std[wide] <= MAX_SPREAD_RATIO * std[narrow]:
+        return ""
+    return (
+        f"coordinate {wide} has a spread of {std[wide]:.3g} and coordinate {narrow} one of "
+        f"{std[narrow]:.2g}: with one scale for both the narrow one is learned as a constant; "
+        "config.data.per_axis=True gives each a scale of its own"
+    )
 
 
 def _split(points: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -73,20 +94,22 @@ def _draw(rows: jax.Array, std: float) -> Partial:
 def _sample(rows, std, key: jax.Array, num: int) -> jax.Array:
     index_key, jitter_key = jax.random.split(key)
     index = jax.random.randint(index_key, (num,), 0, len(rows))
-    return rows[index] + std * jax.random.normal(jitter_key, (num, 2))
+    return rows[index] + std * jax.random.normal(jitter_key, (num, rows.shape[1]))
 
 
-def load_points(path: str, header="auto", columns="", where="", array="") -> np.ndarray:
-    """Two columns of a table, f64[rows, 2].
+def load_points(
+    path: str, header="auto", columns="", where="", array="", dim: int = 2
+) -> np.ndarray:
+    """Two columns of a table or more, f64[rows, D].
 
-    header: 'auto', 'yes' or 'no', for text; columns: 'x,y' by name or '0,1' by place, '' for the
-    first two numeric ones; where: 'column=value' keeps the rows that hold the value;
+    header: 'auto', 'yes' or 'no', for text; columns: 'x,y,z' by name or '0,1' by place, '' for the
+    first `dim` numeric ones; where: 'column=value' keeps the rows that hold the value;
     array: the name of an array in an .npz file, '' for its first.
     Raises `UserError` naming what is wrong, with its row and column.
     """
     place = f"config.data.path = {path!r}"
     table = _select_rows(_read(path, header, array), where)
-    chosen = _choose_columns(table, columns, place)
+    chosen = _choose_columns(table, columns, place, dim)
     return np.stack([_numbers(table, index, place) for index in chosen], axis=1)
 
 
@@ -191,10 +214,11 @@ def _select_rows(table: Table, where: str) -> Table:
     return Table(table.names, [column[keep] for column in table.columns], rows)
 
 
-def _choose_columns(table: Table, columns: str, place: str) -> list[int]:
+def _choose_columns(table: Table, columns: str, place: str, dim: int) -> list[int]:
     if columns:
         names = [name.strip() for name in columns.split(",")]
-        require(len(names) == 2, "config.data.columns", columns, "two columns, as 'x,y' or '0,1'")
+        require(len(names) >= 2, "config.data.columns", columns,
+                "two columns or more, as 'x,y', 'x,y,z' or '0,1'")  # fmt: skip
         return [_find_column(table, name, "config.data.columns", columns) for name in names]
     # A column counts as numeric by its first filled cell, so that a slip further down is reported
     # rather than the column passed over. A nameless one is the row numbers that pandas writes.
@@ -203,9 +227,9 @@ def _choose_columns(table: Table, columns: str, place: str) -> list[int]:
         for index, (name, column) in enumerate(zip(table.names, table.columns, strict=True))
         if name and _is_number(next((cell for cell in column if str(cell)), ""))
     ]
-    if len(numeric) < 2:
-        raise UserError(f"{place}: has {len(numeric)} numeric columns: must be at least 2")
-    return numeric[:2]
+    if len(numeric) < dim:
+        raise UserError(f"{place}: has {len(numeric)} numeric columns: must be at least {dim}")
+    return numeric[:dim]
 
 
 def _find_column(table: Table, name: str, field: str, value: str) -> int:

@@ -2,9 +2,9 @@
 
 In the coordinate z = x / alpha with noise nu = sigma / alpha, the ODE is dz/dnu = eps_hat, and
     log p(x_0) = log N(z_T; 0, prior) + integral of div_z eps_hat dnu,
-(arXiv 2011.13456, equation 39). The plane has two coordinates, so the divergence is exact: two
-forward derivatives, no estimator. The integral runs over log nu, from level 1 to level T, with
-classical fourth-order Runge-Kutta steps.
+(arXiv 2011.13456, equation 39). Points have few coordinates, so the divergence is exact: a forward
+derivative along each of the D, no estimator. The integral runs over log nu, from level 1 to level
+T, with classical fourth-order Runge-Kutta steps.
 """
 
 from collections.abc import Callable
@@ -16,10 +16,10 @@ from tiny_diffusion_jax.diffusion.process import Level, Process
 
 
 def divergence(field: Callable, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """field(z) f32[B, N, 2] and its divergence f32[B, N], each point moved on its own."""
-    e_x = jnp.zeros_like(z).at[..., 0].set(1.0)
-    value, derivative = jax.linearize(field, z)  # one evaluation serves both directions
-    return value, derivative(e_x)[..., 0] + derivative(1.0 - e_x)[..., 1]
+    """field(z) f32[B, N, D] and its divergence f32[B, N], each point moved on its own."""
+    value, derivative = jax.linearize(field, z)  # one evaluation serves all directions
+    along = lambda d: derivative(jnp.zeros_like(z).at[..., d].set(1.0))[..., d]
+    return value, sum(along(d) for d in range(z.shape[-1]))
 
 
 def level_at(process: Process, log_nu: jax.Array) -> Level:
@@ -37,7 +37,7 @@ def level_at(process: Process, log_nu: jax.Array) -> Level:
 def log_likelihood(
     process: Process, denoise: Callable, points: jax.Array, num_steps: int = 100
 ) -> jax.Array:
-    """log p(x) in nats per point, f32[B, N]; points f32[B, N, 2] in the network's units.
+    """log p(x) in nats per point, f32[B, N]; points f32[B, N, D] in the network's units.
 
     The density is the model's at its smallest noise, level 1. `denoise` must treat the points of
     a set independently of each other. Where alpha_T = 0 the integral stops one level earlier.
@@ -69,5 +69,6 @@ def log_likelihood(
     start = points, jnp.zeros(points.shape[:-1])
     (z, total), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
     mean, variance = process.prior(1.0, jnp.exp(last))  # of z_T = x_T / alpha_T
-    prior = -jnp.sum((z - mean) ** 2, -1) / (2 * variance) - jnp.log(2 * jnp.pi * variance)
+    log_norm = 0.5 * points.shape[-1] * jnp.log(2 * jnp.pi * variance)
+    prior = -jnp.sum((z - mean) ** 2, -1) / (2 * variance) - log_norm
     return prior + total

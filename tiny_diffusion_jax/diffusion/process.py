@@ -33,7 +33,7 @@ class Level(NamedTuple):
         return 2.0 * (jnp.log(self.alpha) - jnp.log(self.sigma))
 
     def expand(self) -> "Level":
-        """Adds two axes, so that a level per set meets points [B, N, 2]."""
+        """Adds two axes, so that a level per set meets points [B, N, D]."""
         return Level(*(a[..., None, None] for a in self))
 
 
@@ -166,7 +166,7 @@ def make_denoise(
     process: Process, apply: Callable, params, guidance_scale: float = 1.0,
     unconditional: dict | None = None, **condition,
 ) -> Callable:
-    """The denoiser `denoise(x_t[B, N, 2], level) -> x_0_hat[B, N, 2]` of a trained network.
+    """The denoiser `denoise(x_t[B, N, D], level) -> x_0_hat[B, N, D]` of a trained network.
 
     `level` holds scalars (all sets at one level) or arrays [B]. `condition` is what the network is
     told (history, label, ...). With `unconditional`, which replaces parts of it,

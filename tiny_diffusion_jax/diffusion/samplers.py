@@ -173,7 +173,7 @@ def sample(
 ) -> jax.Array:
     """Draws one set per key by running the reverse process along `grid`.
 
-    denoise(x_t[B, N, D], level) -> x_0_hat; `shape` is (N, D): (num_points, 2) for points. Returns
+    denoise(x_t[B, N, D], level) -> x_0_hat; `shape` is (N, D). Returns
     f32[B, N, D], or with `keep_trajectory` the whole way f32[len(grid), B, N, D], noise first. A
     set depends on its own key only, so a batch equals its sets drawn one by one.
 

@@ -14,9 +14,9 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
     """The loss by step, the loss by noise level (early to late), the gradient norm by step.
 
     `metrics_rows`: the rows of metrics.jsonl, with the keys step, loss, grad_norm,
-    steps_per_second and loss_by_time (one number per noise level, nearly clean first). A row may
-    lack any of them but the step. Of rows with one step, which a resumed run writes, the last
-    counts.
+    steps_per_second, loss_by_time (one number per noise level, nearly clean first) and, of data
+    with sets held out, heldout_loss. A row may lack any of them but the step. Of rows with one
+    step, which a resumed run writes, the last counts.
     """
     rows = [row for _, row in sorted({row["step"]: row for row in metrics_rows}.items())]
     speeds = [row["steps_per_second"] for row in rows if row.get("steps_per_second")]
@@ -25,6 +25,7 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
     page = Page(LEFT + 3 * SIDE + 2 * BETWEEN + 0.3, f"{title}: {steps:,} steps{speed}")
     by_step, by_level, gradient = axes = page.row(3, SIDE, LEFT, BETWEEN)
     _draw_by_step(by_step, rows, "loss", "loss", SAMPLES)
+    _draw_heldout(by_step, rows)
     _draw_by_step(gradient, rows, "grad_norm", "gradient norm", DATA)
     _draw_by_level(by_level, [row for row in rows if row.get("loss_by_time")])
     for ax in axes:
@@ -43,6 +44,27 @@ def _draw_by_step(ax, rows, key: str, name: str, color: str) -> None:
         alone = "o" if len(kept) == 1 else None
         ax.plot(steps, _smooth(values), marker=alone, color=color, linewidth=1.8)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v / 1000:g}k" if v >= 1000 else f"{v:g}")
+
+
+def _draw_heldout(ax, rows) -> None:
+    """The loss of held-out sets, and where it was lowest: it hardly trembles, so no mean of it.
+
+    It is that of the averaged weights, so it may well lie below the loss of the training.
+    """
+    key = "heldout_loss"
+    kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
+    if not kept:
+        return
+    heading(ax, "loss", SAMPLES, "by step")
+    steps, values = np.array(kept, float).T
+    lowest = int(values.argmin())
+    alone = "o" if len(kept) == 1 else None
+    ax.plot([], [], color=SAMPLES, linewidth=1.8, label="training")
+    ax.plot(steps, values, marker=alone, color=DATA, linewidth=1.6, label="held-out sets")
+    if 0 < lowest < len(kept) - 1:
+        label = f"its lowest, step {kept[lowest][0]:,}"
+        ax.plot(*kept[lowest], "o", color=DATA, markersize=5, mec="white", label=label)
+    ax.legend(frameon=False, fontsize=7.5, labelcolor=MUTED, loc="upper right")
 
 
 def _draw_by_level(ax, rows) -> None:

@@ -7,7 +7,7 @@
 
 Each is a module with `draw` and, where it can, `complete`, for sets of which some points are given.
 Keys follow from seed and set number, so a set depends on neither how many are asked for nor how
-much memory there is.
+much memory there is. Sets of different sizes: see `sizes`.
 """
 
 import math
@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.generation import alone, chain, joint, latent
-from tiny_diffusion_jax.generation.reverse import Request
+from tiny_diffusion_jax.generation import alone, chain, joint, latent, sizes
+from tiny_diffusion_jax.generation.reverse import Request, Told
+from tiny_diffusion_jax.generation.sizes import ragged
 
+__all__ = ["NO_LABEL", "RANDOM", "asked", "chunk_size", "draw", "ragged"]
 WAYS = {"alone": alone, "joint": joint, "chain": chain, "latent": latent}
 LABEL_KEY = 2**30 + 2  # apart from the numbers of parts and blocks
 RANDOM, NO_LABEL = -1, -2  # in place of config.label
@@ -28,37 +30,85 @@ def draw(
     experiment, params, config, keep_trajectory: bool = False, progress: bool = False,
     given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """f32[num_sets, num_points, 2] in the data's own units; see `experiment.sample`."""
+    """f32[num_sets, num_points, D] in the data's own units; see `experiment.sample`."""
     from tqdm import tqdm
 
     dataset, model = experiment.dataset, experiment.model
     request = Request(model, experiment.process, params, config,
-                      experiment.config.train.max_history, keep_trajectory)  # fmt: skip
+                      experiment.config.train.max_history, keep_trajectory,
+                      dataset.dim)  # fmt: skip
+    labels, wanted = asked(experiment, config, given, labels)
     if given is not None:
         given = dataset.normalize(jnp.asarray(given, jnp.float32))
     keys = _set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
-    if labels is None:
-        labels = _labels(experiment, config, keys, given)
+    count = np.full(config.num_sets, config.num_points) if wanted is None else wanted
 
     way = WAYS[model.traits.generation]
 
-    def draw_chunk(keys, labels):
+    def draw_sets(request: Request, numbers: np.ndarray):
+        """The sets of these numbers, in as many places as the request has points."""
+        told = Told(
+            None if labels is None else jnp.asarray(labels)[numbers],
+            jnp.asarray(count[numbers], jnp.int32) if model.counts else None,
+            None if wanted is None else jnp.asarray(wanted[numbers], jnp.int32),
+        )
         if given is None:
-            return way.draw(request, keys, labels)
-        return way.complete(request, keys, given, labels)
+            return dataset.denormalize(way.draw(request, keys[numbers], told))
+        return dataset.denormalize(way.complete(request, keys[numbers], given, told))
 
     num_given = 0 if given is None else len(given)
-    size = chunk_size(request, way.rows(request, num_given))
-    starts = range(0, config.num_sets, size)
-    chunks = []
-    for start in tqdm(starts, desc="sample", unit="chunk",
-                      disable=not progress or len(starts) == 1):  # fmt: skip
-        # The last chunk is filled up with sets that are thrown away: one program serves all.
-        index = np.minimum(np.arange(start, start + size), config.num_sets - 1)
-        chunk_labels = None if labels is None else jnp.asarray(labels)[index]
-        chunk = np.asarray(dataset.denormalize(draw_chunk(keys[index], chunk_labels)))
-        chunks.append(chunk[..., : config.num_sets - start, :, :])
-    return np.concatenate(chunks, axis=-3)
+    chunks = list(_chunks(request, way, num_given, wanted))
+    result = None
+    for request, numbers, size in tqdm(chunks, desc="sample", unit="chunk",
+                                       disable=not progress or len(chunks) == 1):  # fmt: skip
+        # A chunk is filled up with sets that are thrown away: one program serves all.
+        filled = np.pad(numbers, (0, size - len(numbers)), mode="edge")
+        points = np.asarray(draw_sets(request, filled))[..., : len(numbers), :, :]
+        if wanted is not None:
+            points = sizes.padded(points, wanted[numbers])[..., : count.max(), :]
+        if result is None:
+            shape = *points.shape[:-3], config.num_sets, count.max(), points.shape[-1]
+            result = np.full(shape, np.nan, points.dtype)
+        result[..., numbers, : points.shape[-2], :] = points
+    return result
+
+
+def asked(
+    experiment, config, given: np.ndarray | None = None, labels: np.ndarray | None = None
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """What is asked of each set: its label i32[S] and its number of points i64[S].
+
+    The first is None where the model is given no label, the second where all sets have
+    config.num_points. Both follow from config.seed and the number of the set.
+    """
+    keys = _set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
+    if labels is None:
+        labels = _labels(experiment, config, keys, given)
+    if config.num_points:
+        return labels, None
+    num_given = 0 if given is None else len(given)
+    return labels, sizes.draw_sizes(experiment.dataset, keys, labels, num_given)
+
+
+def _chunks(request: Request, way, num_given: int, wanted: np.ndarray | None):
+    """(request, numbers of the sets i64[n], sets drawn with them) of each chunk.
+
+    Sets of different sizes are drawn with those that have as many places, in chunks of a size that
+    does not follow from how many there are.
+    """
+    if wanted is None:
+        size = chunk_size(request, way.rows(request, num_given))
+        for start in range(0, request.config.num_sets, size):
+            yield request, np.arange(start, min(start + size, request.config.num_sets)), size
+        return
+    for places, numbers in sizes.by_width(wanted):
+        config = request.config.copy_and_resolve_references()
+        at_once = sizes.width(min(len(numbers), sizes.MOST_AT_ONCE))
+        config.update(num_points=places, num_sets=at_once)
+        part = request._replace(config=config)
+        size = chunk_size(part, way.rows(part, num_given))
+        for start in range(0, len(numbers), size):
+            yield part, numbers[start : start + size], size
 
 
 def chunk_size(request: Request, rows: int) -> int:

@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.generation.reverse import Request, reverse
+from tiny_diffusion_jax.generation.reverse import Request, Told, reverse
 
 PART = 16_384  # points of a set that are drawn at once
 
@@ -15,16 +15,16 @@ def rows(request: Request, num_given: int = 0) -> int:
     return min(request.config.num_points, PART)
 
 
-def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
-    """p(X) = prod_i p(x_i | label): f32[B, N, 2], or the way of all, [steps + 1, B, N, 2]."""
-    return draw_points(request, keys, request.config.num_points, label=labels)
+def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
+    """p(X) = prod_i p(x_i | told): f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
+    return draw_points(request, keys, request.config.num_points, **told.condition())
 
 
 def draw_points(request: Request, keys: jax.Array, num_points: int, **condition) -> jax.Array:
     """`num_points` points a set, independent of each other given `condition`."""
     part = min(num_points, PART)
     parts = [
-        reverse(request, keys, (part, 2), number=j, **condition)
+        reverse(request, keys, (part, request.dim), number=j, **condition)
         for j in range(math.ceil(num_points / part))
     ]
     return jnp.concatenate(parts, axis=-2)[..., :num_points, :]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
-from tiny_diffusion_jax.generation.reverse import Request, reverse
+from tiny_diffusion_jax.generation.reverse import Request, Told, reverse
 
 
 def rows(request: Request, num_given: int = 0) -> int:
@@ -19,20 +19,40 @@ def num_rows(num_points: int, num_given: int) -> int:
     return num_points + (math.ceil(num_points / num_given) * num_given if num_given else 0)
 
 
-def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
-    """f32[B, N, 2], or the way of all, [steps + 1, B, N, 2]."""
-    return reverse(request, keys, (request.config.num_points, 2), label=labels)
+def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
+    """f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
+    num_points = request.config.num_points
+    mask = places(told.size, num_points)
+    return reverse(request, keys, (num_points, request.dim), mask=mask, **told.condition())
 
 
-def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -> jax.Array:
-    """Sets as `draw`'s that begin with the points `given`: f32[n, 2].
+def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) -> jax.Array:
+    """Sets as `draw`'s that begin with the points `given`: f32[n, D].
 
     The known points are put in place, noised, in every step (arXiv 2011.13456, appendix I.2).
     """
     num_points = request.config.num_points
     known = with_copies(given, num_points, len(keys))
-    x = reverse(request, keys, known.points.shape[1:], known=known, label=labels)
+    mask = places(told.size, num_points, len(given))
+    x = reverse(
+        request, keys, known.points.shape[1:], known=known, mask=mask, **told.condition()
+    )
     return x[..., :num_points, :]
+
+
+def places(size, num_points: int, num_given: int = 0) -> jax.Array | None:
+    """bool[B, rows], True where sets of `size` i32[B] have a point, of `num_rows` rows.
+
+    A smaller set has fewer copies of the given points, too. None where `size` is: all are there.
+    """
+    if size is None:
+        return None
+    index, size = jnp.arange(num_rows(num_points, num_given)), size[:, None]
+    mask = index < size
+    if num_given:
+        copies = -(-size // num_given) * num_given  # as many as num_rows says
+        mask = mask | (index >= num_points) & (index < num_points + copies)
+    return mask
 
 
 def with_copies(given: jax.Array, num_points: int, num_sets: int) -> PointSets:
@@ -47,4 +67,5 @@ def with_copies(given: jax.Array, num_points: int, num_sets: int) -> PointSets:
     row = jnp.where(index < num_points, jnp.minimum(index, n - 1), (index - num_points) % n)
     points = jnp.where(is_known[:, None], given[row], 0)
     shape = (num_sets, len(index))
-    return PointSets(jnp.broadcast_to(points, (*shape, 2)), jnp.broadcast_to(is_known, shape))
+    points = jnp.broadcast_to(points, (*shape, points.shape[-1]))
+    return PointSets(points, jnp.broadcast_to(is_known, shape))

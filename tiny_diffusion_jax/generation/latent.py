@@ -8,21 +8,23 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation import alone
-from tiny_diffusion_jax.generation.reverse import Request, reverse
+from tiny_diffusion_jax.generation.reverse import Request, Told, reverse
 
 rows = alone.rows  # given z, the points are drawn as those that do not see each other
 LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set
 
 
-def draw(request: Request, keys: jax.Array, labels=None) -> jax.Array:
-    """f32[B, N, 2], or the points' way, [steps + 1, B, N, 2]; the label is in the latent."""
+def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
+    """f32[B, N, D], or the points' way, [steps + 1, B, N, D]; what is told is in the latent."""
     shape = 1, request.model.traits.latent_dim
-    z = reverse(request, keys, shape, number=LATENT_RUN, method="prior", label=labels)
+    z = reverse(
+        request, keys, shape, number=LATENT_RUN, method="prior", **told.condition()
+    )
     return alone.draw_points(request, keys, request.config.num_points, latent=z)
 
 
-def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -> jax.Array:
-    """Sets that begin with the points `given`: f32[n, 2], whose latent all points share."""
+def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) -> jax.Array:
+    """Sets that begin with the points `given`: f32[n, D], whose latent all points share."""
     z = encode(request.model, request.params, given)
     new = request.config.num_points - len(given)
     x = alone.draw_points(
@@ -32,5 +34,5 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, labels=None) -
 
 
 def encode(model, params, points: jax.Array) -> jax.Array:
-    """The latent f32[1, 1, D] of points f32[n, 2]."""
+    """The latent f32[1, 1, latent_dim] of points f32[n, D]."""
     return model.apply(params, PointSets(points[None]), method="encode")

@@ -19,6 +19,21 @@ class Request(NamedTuple):
     config: Any  # the `sample` part of a config
     max_history: int  # most clean points that the model was shown in training
     keep_trajectory: bool = False
+    dim: int = 2  # D, coordinates of a point
+
+
+class Told(NamedTuple):
+    """What is known of each of B sets before it is drawn; None: nothing."""
+
+    label: jax.Array | None = None  # i32[B]
+    count: jax.Array | None = None  # i32[B], what the network is told of the number of points
+    # i32[B], the points that are wanted of a set, where they are not config.num_points for all:
+    # then the sets have that many places, of which the first are points.
+    size: jax.Array | None = None
+
+    def condition(self) -> dict:
+        """What a network is told whatever the way."""
+        return {"label": self.label, "count": self.count}
 
 
 def reverse(
@@ -30,8 +45,8 @@ def reverse(
     With request.keep_trajectory the whole way, f32[steps + 1, B, *shape]. `number` sets the noise
     apart from that of other runs for the same sets. `method` names the network within the model
     ("prior": that of latents, whose data have mean 0 and variance 1). `known`: see
-    `samplers.sample`. `condition` is what the network is given (label, history, latent); guidance
-    weighs the label, or the history where there is no label.
+    `samplers.sample`. `condition` is what the network is given (label, count, history, latent,
+    mask); guidance weighs the label, or the history where there is no label.
     """
     config, process = request.config, request.process
     condition = {name: value for name, value in condition.items() if value is not None}

@@ -1,10 +1,11 @@
-"""Denoisers: Flax modules `(x_t[B, N, 2], time[B], history, label, mask) -> output[B, N, 2]`.
+"""Denoisers: Flax modules `(x_t[B, N, D], time[B], history, label, ...) -> output[B, N, D]`.
 
 One signature, so one loss, one train step and one sampler serve all. `traits` says how whole sets
 are drawn from a denoiser and what it is shown in training (`traits.py`); `num_labels` how many
-labels it can be asked for.
+labels it can be asked for, `counts` whether it is told the number of points of each set.
 `history` is a `PointSets` of clean points (None or all masked: empty), `label` i32[B] (None or -1:
-unnamed), `mask` bool[B, N] (False: no point), `target` the answer, for teacher forcing only.
+unnamed), `count` i32[B] (None: unknown), `mask` bool[B, N] (False: no point), `target` the
+answer, for teacher forcing only.
 To add one: write the module in a file of its own, name its builder in `MODELS`, and what it is
 trained with in recipes.py.
 """
@@ -31,15 +32,17 @@ def _trunk(config) -> FourierTrunk:
 
 # name -> builder(trunk, config.model, number of labels the model is given: 0 for none)
 MODELS = {
-    "fourier_mlp": lambda trunk, config, labels: FourierMLP(trunk, labels),
-    "history": lambda trunk, config, labels: HistoryDenoiser(trunk, config.num_heads, labels),
+    "fourier_mlp": lambda trunk, config, labels: FourierMLP(trunk, labels, config.count),
+    "history": lambda trunk, config, labels: HistoryDenoiser(
+        trunk, config.num_heads, labels, config.count),
     "set_transformer": lambda trunk, config, labels: SetTransformer(
-        trunk, config.num_heads, config.num_inducing, labels),
+        trunk, config.num_heads, config.num_inducing, labels, config.count),
     "set_latent": lambda trunk, config, labels: SetLatent(
-        trunk, config.latent_dim, config.latent_noise, labels),
-    "seq2seq": lambda trunk, config, labels: Seq2Seq(trunk, config.teacher_forcing, labels),
-    "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels),
-    "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels),
+        trunk, config.latent_dim, config.latent_noise, labels, config.count),
+    "seq2seq": lambda trunk, config, labels: Seq2Seq(
+        trunk, config.teacher_forcing, labels, config.count),
+    "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels, config.count),
+    "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels, config.count),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.models.layers import EMBEDDINGS, LabelEmbedding, sinusoidal
+from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
 
 TIME_MAX_PERIOD = 10_000.0  # the classic choice for features of t (arXiv 1706.03762)
@@ -18,8 +18,8 @@ class FourierTrunk(nn.Module):
     """h = gelu(W_in [features(x), features(t), context]); then h += gelu(W_k h); then W_out h.
 
     With `per_set` c, the inside of every gelu is (1 + scale(c)) W h + shift(c) (FiLM, arXiv
-    1709.07871). Inputs: x f32[B, N, 2], time f32[B] in [0, 1] (t / T), per_point f32[B, N, C],
-    per_set f32[B, C]. Output: f32[B, N, 2].
+    1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), per_point f32[B, N, C],
+    per_set f32[B, C]. Output: f32[B, N, D].
     """
 
     hidden_dim: int = 128
@@ -43,17 +43,17 @@ class FourierTrunk(nn.Module):
         self.from_features = nn.Dense(self.hidden_dim)
         self.blocks = [nn.Dense(self.hidden_dim) for _ in layers]
         self.films = [nn.Dense(2 * self.hidden_dim) for _ in range(self.num_blocks + 1)]
-        self.to_output = nn.Dense(2)
 
     def time_features(self, time: jax.Array) -> jax.Array:
         """f32[B, 2 time_frequencies] of time f32[B]."""
         return sinusoidal(time[:, None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
 
+    @nn.compact  # with `setup`, for the size of the output follows from that of the input
     def __call__(self, x: jax.Array, time: jax.Array, per_point=None, per_set=None) -> jax.Array:
-        num_sets, num_points, _ = x.shape
+        num_sets, num_points, dim = x.shape
         # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
         features = [
-            self.features(x.reshape(-1, 2)),
+            self.features(x.reshape(-1, dim)),
             jnp.repeat(self.time_features(time), num_points, axis=0),
         ]
         if per_point is not None:
@@ -69,7 +69,7 @@ class FourierTrunk(nn.Module):
         h = nn.gelu(film(0, self.from_features(jnp.concatenate(features, -1))))
         for i, block in enumerate(self.blocks):
             h = h + nn.gelu(film(i + 1, block(h)))
-        return self.to_output(h).reshape(num_sets, num_points, 2)
+        return nn.Dense(dim, name="to_output")(h).reshape(x.shape)
 
 
 class FourierMLP(nn.Module):
@@ -77,12 +77,15 @@ class FourierMLP(nn.Module):
 
     trunk: FourierTrunk
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
         return Traits("alone", self.trunk.floats_per_point)
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
-        embed = LabelEmbedding(self.num_labels, self.trunk.hidden_dim, name="label")
-        return self.trunk(x, time, per_set=embed(label, len(x)))
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
+        embed = SetEmbedding(self.num_labels, self.trunk.hidden_dim, self.counts, name="label")
+        return self.trunk(x, time, per_set=embed(label, len(x), count))

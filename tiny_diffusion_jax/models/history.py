@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
-from tiny_diffusion_jax.models.layers import LabelEmbedding, attend, fullness, pool, read_history
+from tiny_diffusion_jax.models.layers import SetEmbedding, attend, fullness, pool, read_history
 from tiny_diffusion_jax.models.traits import Traits
 
 
@@ -46,6 +46,7 @@ class HistoryDenoiser(nn.Module):
     trunk: FourierTrunk
     num_heads: int = 4
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
@@ -54,16 +55,19 @@ class HistoryDenoiser(nn.Module):
                       completes=True)  # fmt: skip
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
         size = self.trunk.hidden_dim
-        num_sets, num_points, _ = x.shape
-        points, shown = read_history(history, num_sets)
+        num_sets, num_points, dim = x.shape
+        points, shown = read_history(history, num_sets, dim)
         seen = nn.gelu(nn.Dense(size, name="from_history")(self.trunk.features(points)))
         seen = seen + nn.gelu(nn.Dense(size, name="history_block")(seen))
-        label = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
+        embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
+        known = embed(label, num_sets, count)
         summary = jnp.concatenate([pool(seen, shown), fullness(shown)], axis=-1)
         summary = nn.gelu(nn.Dense(size, name="from_summary")(summary))
-        summary = summary if label is None else summary + label
+        summary = summary if known is None else summary + known
         query_features = jnp.concatenate([
             self.trunk.features(x),
             jnp.repeat(self.trunk.time_features(time)[:, None], num_points, axis=1),

@@ -5,10 +5,15 @@ Each embedding maps f32[..., D] to f32[..., F]. To add one: write a builder and 
 `EMBEDDINGS`.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+# Of log(count): from half a turn between 1 and 10^6 points to one between 20 and 25.
+COUNT_FREQUENCIES, COUNT_SCALE, COUNT_MAX_PERIOD = 16, 28.0, 128.0
 
 
 def sin_turns(turns: jax.Array) -> jax.Array:
@@ -103,23 +108,39 @@ EMBEDDINGS = {
 }
 
 
-class LabelEmbedding(nn.Module):
-    """A learned vector for each of `num_labels` labels and one more for "unnamed" (-1 or None).
+class SetEmbedding(nn.Module):
+    """What is known of a set as one vector f32[B, features]; None where nothing is looked at.
 
-    f32[B, features] of label i32[B]; None where `num_labels` is 0, for then no label is looked at.
+    The sum of a learned vector for each of `num_labels` labels (one more for "unnamed": -1 or
+    None) and, with `counts`, a learned map of sinusoidal features of log(count). label i32[B];
+    count i32[B], the number of points of the whole set, None where that is unknown.
     """
 
     num_labels: int
     features: int
+    counts: bool = False
 
     @nn.compact
-    def __call__(self, label: jax.Array | None, num_sets: int) -> jax.Array | None:
-        if not self.num_labels:
-            return None
-        if label is None:
-            label = jnp.full(num_sets, -1)
-        row = jnp.where(label < 0, self.num_labels, label)
-        return nn.Embed(self.num_labels + 1, self.features, name="table")(row)
+    def __call__(
+        self, label: jax.Array | None, num_sets: int, count: jax.Array | None = None
+    ) -> jax.Array | None:
+        known = []
+        if self.num_labels:
+            if label is None:
+                label = jnp.full(num_sets, -1)
+            row = jnp.where(label < 0, self.num_labels, label)
+            known.append(nn.Embed(self.num_labels + 1, self.features, name="table")(row))
+        if self.counts:
+            size = 2 * COUNT_FREQUENCIES
+            waves = jnp.zeros((num_sets, size)) if count is None else count_features(count)
+            known.append(nn.Dense(self.features, name="count")(waves))
+        return functools.reduce(jnp.add, known) if known else None
+
+
+def count_features(count: jax.Array) -> jax.Array:
+    """Sinusoidal features of log(count), f32[B, 2 COUNT_FREQUENCIES] of count i32[B]."""
+    log_count = jnp.log(jnp.maximum(count, 1).astype(jnp.float32))
+    return sinusoidal(log_count[:, None], COUNT_FREQUENCIES, COUNT_SCALE, COUNT_MAX_PERIOD)
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
@@ -136,10 +157,10 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
     return out.reshape(*out.shape[:2], -1), weights
 
 
-def read_history(history, num_sets: int) -> tuple[jax.Array, jax.Array]:
-    """Points f32[B, M, 2], 0 where masked, and mask bool[B, M], M >= 1; None: a masked point."""
+def read_history(history, num_sets: int, dim: int) -> tuple[jax.Array, jax.Array]:
+    """Points f32[B, M, dim], 0 where masked, and mask bool[B, M], M >= 1; None: a masked point."""
     if history is None or history.points.shape[1] == 0:
-        return jnp.zeros((num_sets, 1, 2)), jnp.zeros((num_sets, 1), bool)
+        return jnp.zeros((num_sets, 1, dim)), jnp.zeros((num_sets, 1), bool)
     if history.mask is None:
         return history.points, jnp.ones(history.points.shape[:2], bool)
     return jnp.where(history.mask[..., None], history.points, 0), history.mask

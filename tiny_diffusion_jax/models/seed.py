@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
-from tiny_diffusion_jax.models.layers import LabelEmbedding, attend, read_history
+from tiny_diffusion_jax.models.layers import SetEmbedding, attend, read_history
 from tiny_diffusion_jax.models.traits import Traits
 
 MAX_SEQUENCE = 4096  # points
@@ -37,9 +37,9 @@ MAX_SEQUENCE = 4096  # points
 
 
 def cycle(points: jax.Array, mask: jax.Array, index: jax.Array) -> jax.Array:
-    """Point `index` mod m of the m points where `mask` is True, in their order, f32[B, N, 2].
+    """Point `index` mod m of the m points where `mask` is True, in their order, f32[B, N, D].
 
-    points f32[B, M, 2], mask bool[B, M], index i32[B, N]; where m = 0, any point.
+    points f32[B, M, D], mask bool[B, M], index i32[B, N]; where m = 0, any point.
     """
     first = jnp.argsort(~mask, axis=1, stable=True)  # those that exist, in order
     row = index % jnp.maximum(mask.sum(1), 1)[:, None]
@@ -70,6 +70,7 @@ class _Attention(nn.Module):
 
     trunk: FourierTrunk
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
@@ -82,13 +83,15 @@ class _Attention(nn.Module):
         raise NotImplementedError
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
         size = self.trunk.hidden_dim
-        points, shown = read_history(history, len(x))
+        points, shown = read_history(history, len(x), x.shape[-1])
         features = self.query_features(x, time, mask, points, shown)
         context = Context(size, name="context")(features, self.trunk.features(points), shown)
-        label = LabelEmbedding(self.num_labels, size, name="label")(label, len(x))
-        return self.trunk(x, time, per_point=context, per_set=label)
+        embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
+        return self.trunk(x, time, per_point=context, per_set=embed(label, len(x), count))
 
 
 class AttentionV1(_Attention):
@@ -142,9 +145,9 @@ class EncoderStep(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """((c, h), previous) -> the same at the next point, and the output f32[B, 2].
+    """((c, h), previous) -> the same at the next point, and the output f32[B, D].
 
-    `previous` f32[B, D] is the embedded previous answer: the target in forced sets, else the
+    `previous` f32[B, C] is the embedded previous answer: the target in forced sets, else the
     output.
     """
 
@@ -154,7 +157,7 @@ class DecoderStep(nn.Module):
     def __call__(self, state, target, forced, mask):
         carry, previous = state
         carry, h = nn.OptimizedLSTMCell(self.hidden_dim, name="lstm")(carry, previous)
-        output = nn.Dense(2, name="to_output")(h)
+        output = nn.Dense(target.shape[-1], name="to_output")(h)
         answer = jnp.where(forced[:, None], target, output)
         previous = nn.Dense(self.hidden_dim, name="from_answer")(answer)
         return _keep(mask, (carry, previous), state), output
@@ -169,13 +172,14 @@ def _over_points(step, in_axes):
 class Seq2Seq(nn.Module):
     """Encoder and decoder LSTM of `trunk.hidden_dim` cells; of `trunk` only the features are used.
 
-    With `target` f32[B, N, 2] the share `teacher_forcing` of the sets is fed the right answers so
+    With `target` f32[B, N, D] the share `teacher_forcing` of the sets is fed the right answers so
     far; without it every set runs on its own outputs.
     """
 
     trunk: FourierTrunk
     teacher_forcing: float = 0.5
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
@@ -184,14 +188,17 @@ class Seq2Seq(nn.Module):
                       max_points_reason="the sequences of seq2seq")  # fmt: skip
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
         size = self.trunk.hidden_dim
         num_sets, num_points, _ = x.shape
         mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
         points = jnp.where(mask[..., None], x, 0)
         per_set = self.trunk.time_features(time)
-        label = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
-        per_set = per_set if label is None else jnp.concatenate([per_set, label], axis=-1)
+        embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
+        known = embed(label, num_sets, count)
+        per_set = per_set if known is None else jnp.concatenate([per_set, known], axis=-1)
         per_set = jnp.broadcast_to(per_set[:, None], (num_sets, num_points, per_set.shape[-1]))
         features = jnp.concatenate([self.trunk.features(points), per_set], axis=-1)
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.models.fourier_mlp import TIME_MAX_PERIOD, FourierTrunk
-from tiny_diffusion_jax.models.layers import LabelEmbedding, pool, read_history, sinusoidal
+from tiny_diffusion_jax.models.layers import SetEmbedding, pool, read_history, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
 
 
@@ -26,6 +26,7 @@ class SetLatent(nn.Module):
     latent_dim: int = 16
     latent_noise: float = 0.1  # blurs z in training, so that the decoder forgives the prior
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
@@ -40,7 +41,7 @@ class SetLatent(nn.Module):
         self.encoder_blocks = [nn.Dense(size) for _ in range(2)]
         self.to_latent = nn.Dense(self.latent_dim)
         self.from_latent = nn.Dense(size)
-        self.label = LabelEmbedding(self.num_labels, size)
+        self.label = SetEmbedding(self.num_labels, size, self.counts)
         self.prior_in = nn.Dense(2 * size)
         self.prior_time = nn.Dense(2 * size)
         self.prior_label = nn.Dense(2 * size)
@@ -48,8 +49,8 @@ class SetLatent(nn.Module):
         self.prior_out = nn.Dense(self.latent_dim)
 
     def encode(self, history) -> jax.Array:
-        """z f32[B, 1, D] of points f32[B, M, 2]: its D numbers have mean 0 and variance 1."""
-        points, mask = read_history(history, len(history.points))
+        """z f32[B, 1, C] of the points' sets: its C numbers have mean 0 and variance 1."""
+        points, mask = read_history(history, len(history.points), history.points.shape[-1])
         h = nn.gelu(self.from_points(self.trunk.features(points)))
         for block in self.encoder_blocks:
             h = h + nn.gelu(block(h))
@@ -57,23 +58,25 @@ class SetLatent(nn.Module):
         z = z - z.mean(-1, keepdims=True)
         return (z * jax.lax.rsqrt((z**2).mean(-1, keepdims=True) + 1e-4))[:, None]
 
-    def prior(self, z_t, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+    def prior(
+        self, z_t, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
         """The prior's network: z_t f32[B, 1, D] and time f32[B] to f32[B, 1, D]."""
         features = sinusoidal(time[:, None], self.trunk.time_frequencies, self.trunk.time_scale,
                               TIME_MAX_PERIOD)  # fmt: skip
         h = self.prior_in(z_t[:, 0]) + self.prior_time(features)
-        label = self.label(label, len(z_t))
-        h = h if label is None else h + self.prior_label(label)
+        known = self.label(label, len(z_t), count)
+        h = h if known is None else h + self.prior_label(known)
         for block in self.prior_blocks:
             h = h + block(nn.gelu(h))
         return self.prior_out(h)[:, None]
 
     def __call__(
-        self, x, time, *, history=None, label=None, mask=None, target=None, latent=None
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None, latent=None
     ) -> jax.Array:
         if latent is None:
-            no_points = PointSets(jnp.zeros((len(x), 0, 2)))
+            no_points = PointSets(jnp.zeros((len(x), 0, x.shape[-1])))
             latent = self.encode(no_points if history is None else history)
         if self.is_initializing():
-            self.prior(latent, time, label=label)
+            self.prior(latent, time, label=label, count=count)
         return self.trunk(x, time, per_set=nn.gelu(self.from_latent(latent[:, 0])))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
-from tiny_diffusion_jax.models.layers import LabelEmbedding, attend
+from tiny_diffusion_jax.models.layers import SetEmbedding, attend
 from tiny_diffusion_jax.models.traits import Traits
 
 MAX_POINTS = 4096  # of full attention, whose cost grows as their square
@@ -66,6 +66,7 @@ class SetTransformer(nn.Module):
     num_heads: int = 4
     num_inducing: int = 32
     num_labels: int = 0
+    counts: bool = False
 
     @property
     def traits(self) -> Traits:
@@ -80,16 +81,19 @@ class SetTransformer(nn.Module):
         )  # fmt: skip
 
     @nn.compact
-    def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
         size = self.trunk.hidden_dim
-        num_sets, num_points, _ = x.shape
+        num_sets, num_points, dim = x.shape
         if mask is not None:
             x = jnp.where(mask[..., None], x, 0)
         c = nn.Dense(size, name="from_time")(self.trunk.time_features(time))
-        label = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
-        c = nn.gelu(c if label is None else c + label)
-        h = nn.Dense(size, name="from_features")(self.trunk.features(x.reshape(-1, 2)))
+        embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
+        known = embed(label, num_sets, count)
+        c = nn.gelu(c if known is None else c + known)
+        h = nn.Dense(size, name="from_features")(self.trunk.features(x.reshape(-1, dim)))
         h = h.reshape(num_sets, num_points, size)
         for i in range(self.trunk.num_blocks):
             h = SetBlock(self.num_heads, self.num_inducing, name=f"block_{i}")(h, c, mask)
-        return nn.Dense(2, name="to_output")(unit(h).reshape(-1, size)).reshape(x.shape)
+        return nn.Dense(dim, name="to_output")(unit(h).reshape(-1, size)).reshape(x.shape)

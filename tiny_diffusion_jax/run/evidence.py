@@ -62,13 +62,25 @@ class Evidence:
         """
         if len(self._labelled[1]) < num_sets:
             config = self.experiment.config.sample.copy_and_resolve_references()
-            config.update(num_sets=num_sets, num_points=self.samples.shape[1],
-                          guidance_scale=self.config.guidance_scale)
+            config.update(num_sets=num_sets, guidance_scale=self.config.guidance_scale)
+            if config.num_points:  # else each set has a number of points of its own
+                config.num_points = self.samples.shape[1]
             present = np.unique(self.dataset.draw(jax.random.key(0), 1_000, 1).label)
             labels = present[np.arange(num_sets) % len(present)]
             sets = experiment.sample(self.experiment, self.params, config, labels=labels)
             self._labelled = sets, labels
         return tuple(array[:num_sets] for array in self._labelled)
+
+    def real_sets(self, num_sets: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Real sets f32[num_sets, N, D] of as many points as the samples at most, and their labels.
+
+        Rows of NaN follow the points of a set that has fewer.
+        """
+        real = self.dataset.draw(self.key, num_sets, self.samples.shape[1])
+        points = np.asarray(real.points)
+        if real.mask is not None:
+            points = np.where(np.asarray(real.mask)[..., None], points, np.float32(np.nan))
+        return points, None if real.label is None else np.asarray(real.label)
 
     def births(self, at_most: int) -> np.ndarray:
         """The ways of the first samples from noise, f32[steps + 1, sets, N, 2], in own units."""
@@ -105,8 +117,9 @@ class Evidence:
         level = process.level(jnp.array([process.schedule.num_levels // 4]))
         history = PointSets(x) if model.traits.shown else None
         scaled = process.coefficients(level).c_in[:, None, None] * x
+        told = {"count": jnp.array([len(points)])} if model.counts else {}
         _, kept = model.apply(self.params, scaled, level.time, history=history,
-                              mutable=["intermediates"])  # fmt: skip
+                              mutable=["intermediates"], **told)  # fmt: skip
         weights = jax.tree.leaves(kept)
         if not weights:
             return None

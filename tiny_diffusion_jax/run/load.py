@@ -6,14 +6,14 @@ import jax
 
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init
-from tiny_diffusion_jax.run import workdir
+from tiny_diffusion_jax.run import overfitting, workdir
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 
 log = logging.getLogger("tiny_diffusion_jax")
 
 
 def load(path: str, config=None) -> tuple[Experiment, dict]:
-    """The experiment of the run in the folder `path`, and the averaged weights of its newest state.
+    """The experiment of the run in the folder `path`, and the weights to draw with, `sampled`.
 
     `config` takes the place of the run's own, which is in config.json; what the model depends on
     must be the same in both. Raises UserError where there is no run, no checkpoint, a damaged one,
@@ -28,4 +28,6 @@ def load(path: str, config=None) -> tuple[Experiment, dict]:
     if state is None:
         raise UserError(f"--workdir = {path!r}: holds no checkpoint yet; train first, --mode=train")
     log.info("restored step %d", int(state.step))
-    return experiment, state.ema
+    if state.best is not None:
+        log.info("%s", overfitting.which_weights(state))
+    return experiment, state.sampled

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__
+from tiny_diffusion_jax import __version__, generation
 from tiny_diffusion_jax.checks import check, check_measured, check_sample
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
@@ -19,12 +19,12 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
-from tiny_diffusion_jax.run import report, tensorboard, workdir
+from tiny_diffusion_jax.run import outputs, overfitting, report, tensorboard, workdir
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load
 from tiny_diffusion_jax.run.signals import Interrupted, Signals
-from tiny_diffusion_jax.training.loop import TrainingDiverged
+from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -52,17 +52,19 @@ def train_run(config, path: str) -> None:
             announce(experiment)
             start_seconds = time.perf_counter() - began
             state = _train(experiment, state, saved, folder)
-        _finish(experiment, folder, state.ema, start_seconds)
+            if state.best is not None:
+                log.info("%s", overfitting.which_weights(state))
+        _finish(experiment, folder, state.sampled, start_seconds)
 
 
 def sample_run(config, path: str) -> None:
-    """Draws from the newest checkpoint: samples.npy, trajectory.npy and the pictures."""
+    """Draws from the newest checkpoint: the samples, trajectory.npy and the pictures."""
     check(config)
     check_sample(config, config.sample)
     experiment, folder, params = _open(config, path)
-    samples = _draw(experiment, folder, params)
+    samples, file = _draw(experiment, folder, params)
     report.pictures(Evidence(experiment, params, samples), folder)
-    log.info("wrote %s", folder / "samples.npy")
+    log.info("wrote %s", folder / file)
 
 
 def evaluate_run(config, path: str) -> None:
@@ -76,21 +78,22 @@ def evaluate_run(config, path: str) -> None:
 def complete_run(config, path: str, table: str) -> None:
     """Draws sets that begin with the points of `table`, in the data's own units.
 
-    Writes completed.npy and completed.png.
+    Writes completed.npy, or completed.npz of different sizes, and completed.png.
     """
     check(config)
     try:
-        given = load_points(table)
-        check_sample(config, config.sample, given=given)
+        dim = workdir.dim(path)
+        given = load_points(table, dim=dim)
+        check_sample(config, config.sample, given=given, dim=dim)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(message) from error
     experiment, folder, params = _open(config, path)
-    sets = _draw(experiment, folder, params, "completed.npy", given)
+    sets, file = _draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     figure = sets_figure(sets, title, experiment.dataset.notice, given=len(given))
     save_figure(figure, folder / "completed.png")
-    log.info("wrote %s", folder / "completed.npy")
+    log.info("wrote %s", folder / file)
 
 
 # ---------------------------------------------------------------- start
@@ -210,7 +213,8 @@ class Diary:
         now, step = time.perf_counter(), row["step"]
         if self.say_more and (now - self.last_line > LOG_SECONDS or step == self.steps):
             self.last_line = now
-            log.info("step %d of %d: loss %.4f, %.0f steps/s", step, self.steps, row["loss"],
+            shown = ", ".join(f"{name} {value}" for name, value in losses(row).items())
+            log.info("step %d of %d: %s, %.0f steps/s", step, self.steps, shown,
                      row["steps_per_second"])
 
 
@@ -227,17 +231,23 @@ def training_seconds(rows: list[dict]) -> dict:
 
 
 def _draw(
-    experiment: Experiment, folder: Path, params, name: str = "samples.npy", given=None
-) -> np.ndarray:
+    experiment: Experiment, folder: Path, params, name: str = "samples", given=None
+) -> tuple[np.ndarray, str]:
+    """Sets, written to the folder, and the name of the file of the array."""
+    config = experiment.config.sample
+    labels, sizes = generation.asked(experiment, config, given)
     samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
-    bad = int((~np.isfinite(samples).all(-1)).sum())
+    is_place = np.isnan(samples).all(-1) & (sizes is not None)  # that has no point, on purpose
+    bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
     if bad:
         raise SamplesDiverged(
-            f"{bad} of {samples[..., 0].size} sampled points are not finite numbers; nothing was "
+            f"{bad} of {(~is_place).sum()} sampled points are not finite numbers; nothing was "
             f"written to {folder}; other values of config.sample, or more training, may help"
         )
-    workdir.write_array(folder / name, samples)
-    return samples
+    file = outputs.write_sets(
+        folder, name, samples, experiment.dataset, labels, same_size=sizes is None
+    )
+    return samples, file
 
 
 def _finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
@@ -245,7 +255,7 @@ def _finish(experiment: Experiment, folder: Path, params, start_seconds: float) 
     rows = workdir.read_rows(folder / "metrics.jsonl")
     times = {"start": start_seconds} | training_seconds(rows)
     began = time.perf_counter()
-    samples = _draw(experiment, folder, params)
+    samples, _ = _draw(experiment, folder, params)
     times["sample"] = time.perf_counter() - began
     began = time.perf_counter()
     evidence = Evidence(experiment, params, samples)
@@ -259,8 +269,13 @@ def _finish(experiment: Experiment, folder: Path, params, start_seconds: float) 
         "metrics": metrics,
         "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
     })  # fmt: skip
-    for line in report.lines(metrics):
-        log.info("%s", line)
+    for line, metric in zip(report.lines(metrics), metrics.values(), strict=True):
+        if metric.get("flagged"):
+            log.warning("warning: %s", line)
+        else:
+            log.info("%s", line)
+    if overfit := overfitting.warning(rows, experiment.config.train.keep_best):
+        log.warning("warning: %s", overfit)
     log.info("wrote %s", folder)
 
 
@@ -271,8 +286,8 @@ def _require_finite(metrics: dict) -> None:
             json.dumps(metric, allow_nan=False)
         except ValueError as error:
             raise SamplesDiverged(
-                f"{name} is not a finite number, so metrics.json was not written; samples.npy was; "
-                "do all points coincide?"
+                f"{name} is not a finite number, so metrics.json was not written; the samples "
+                "were; do all points coincide?"
             ) from error
 
 

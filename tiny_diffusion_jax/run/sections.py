@@ -16,7 +16,9 @@ from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
 from tiny_diffusion_jax.figures.page import COOL, save_figure, square_limits
+from tiny_diffusion_jax.generation import ragged
 from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.sizes import width as places
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 
@@ -24,6 +26,8 @@ PICTURE_POINTS = 4_000  # in the scatter plots and animations
 BIRTHS = 8  # sets in the animation
 LABELLED = 60  # sets in labels.png
 QUERIES = 4  # points whose attention is drawn
+REAL = 8  # real sets in sets.png
+FEWEST_SOURCES = 4  # held-out images or sets for two groups of real ones that differ
 
 
 class Section(NamedTuple):
@@ -50,7 +54,7 @@ def loss_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
 
 
 def is_one_density(experiment: Experiment) -> bool:
-    return experiment.dataset.num_labels == 0
+    return not is_many(experiment)
 
 
 def has_likelihood(experiment: Experiment) -> bool:
@@ -132,32 +136,38 @@ def member_numbers(evidence: Evidence) -> dict:
 
 
 def member_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
-    found, real = evidence.separation, _real_sets(evidence)
+    found = evidence.separation
     return _sets_figure(
         evidence, folder, member=found.member, bad=~found.accepted,
-        names=evidence.dataset.label_names, real_member=np.asarray(real.label),
+        names=evidence.dataset.label_names, real_member=evidence.real_sets(REAL)[1],
     )  # fmt: skip
 
 
-# ---------------------------------------------------------------- sets of many images
+# ---------------------------------------------------------------- sets of many sources
 
 
-def is_images(experiment: Experiment) -> bool:
+def is_collection(experiment: Experiment) -> bool:
+    """Of images or of observed sets, each of which stands for one set."""
     return experiment.dataset.num_sources > 0
 
 
-def is_named_images(experiment: Experiment) -> bool:
-    return is_images(experiment) and experiment.model.num_labels > 0
+def is_named_collection(experiment: Experiment) -> bool:
+    return is_collection(experiment) and experiment.model.num_labels > 0
 
 
-def image_numbers(evidence: Evidence) -> dict:
+def collection_numbers(evidence: Evidence) -> dict:
+    """Distances to held-out sets, and copies of training sets: with enough sets held out for it."""
     dataset, sets = evidence.dataset, evidence.samples[: evidence.config.max_sets]
     real_key, copy_key = (jax.random.fold_in(evidence.key, number) for number in (0, 1))
-    real_a, real_b = set_metrics.different_real_sets(
-        dataset.heldout, real_key, len(sets), sets.shape[1]
-    )
-    result = set_metrics.compare_sets(sets[: len(real_a)], real_a, real_b, len(real_a))
-    return result | {"copies": copies.compare(dataset, copy_key, sets)}
+    result, heldout = {}, dataset.heldout
+    if heldout is not None and heldout.num_sources >= FEWEST_SOURCES:
+        real_a, real_b = set_metrics.different_real_sets(
+            heldout, real_key, len(sets), sets.shape[1]
+        )
+        result = set_metrics.compare_sets(sets[: len(real_a)], real_a, real_b, len(real_a))
+    if heldout is not None:
+        result = result | {"copies": copies.compare(dataset, copy_key, sets)}
+    return result
 
 
 def label_numbers(evidence: Evidence) -> dict:
@@ -182,15 +192,12 @@ def label_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
 
 
 def is_many(experiment: Experiment) -> bool:
-    return experiment.dataset.num_labels > 0
-
-
-def _real_sets(evidence: Evidence):
-    return evidence.dataset.draw(evidence.key, 8, evidence.samples.shape[1])
+    """Whether sets differ by more than chance: of members, or of many sources."""
+    return experiment.dataset.num_labels > 0 or is_collection(experiment)
 
 
 def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
-    dataset, real = evidence.dataset, np.asarray(_real_sets(evidence).points)
+    dataset, (real, _) = evidence.dataset, evidence.real_sets(REAL)
     figure = set_figures.sets_figure(
         evidence.samples, dataset.title, dataset.notice, real=real, **colours
     )
@@ -200,7 +207,7 @@ def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
 
 def attention_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     """What a few points of a finished set look at; none of a network without attention."""
-    points, traits = evidence.samples[0], evidence.model.traits
+    points, traits = ragged(evidence.samples[:1])[0], evidence.model.traits
     if traits.shown:
         points = points[: evidence.experiment.config.train.max_history]
     weights = evidence.attention(points)
@@ -233,8 +240,9 @@ def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
         return ()
     trajectory = evidence.births(BIRTHS)
     if evidence.model.traits.generation == "chain":
-        _, sizes = block_sizes(evidence.experiment.config.sample)
-        grown, new = frames.grow(trajectory[:, 0], sizes, max(count, 2))
+        trajectory, sizes = trajectory[:, 0], _blocks(evidence)
+        trajectory = trajectory[:, : sum(sizes)]
+        grown, new = frames.grow(trajectory, sizes, max(count, 2))
         labels = [f"{len(points)} points" for points in grown]
         film.save_film(folder / "birth.gif", grown, labels, title, new=new)
     else:
@@ -246,14 +254,23 @@ def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     return ("birth.gif",)
 
 
+def _blocks(evidence: Evidence) -> list[int]:
+    """Points of each block of the first set, which was cut where it has as many as it should."""
+    config = evidence.experiment.config.sample.copy_and_resolve_references()
+    size = len(ragged(evidence.samples[:1])[0])
+    config.num_points = config.num_points or places(size)
+    ends = np.minimum(np.cumsum(block_sizes(config)[1]), size)
+    return [int(n) for n in np.diff(ends, prepend=0) if n > 0]
+
+
 SECTIONS = (
     Section("training", lambda experiment: True, figures=loss_figure),
     Section("samples", is_one_density, cloud_numbers, samples_figure),
     Section("likelihood", has_likelihood, likelihood_numbers),
     Section("trajectory", is_one_density, figures=trajectory_figures),
     Section("members", is_mixture, member_numbers, member_figure),
-    Section("images", is_images, image_numbers, _sets_figure),
-    Section("labels", is_named_images, label_numbers, label_figure),
+    Section("collection", is_collection, collection_numbers, _sets_figure),
+    Section("labels", is_named_collection, label_numbers, label_figure),
     Section("attention", is_many, figures=attention_figure),
     Section("birth", is_many, figures=birth_figure),
 )

@@ -24,6 +24,7 @@ def open_writer(folder: Path):
 
 def write(writer, row: dict) -> None:
     """Writes the plain numbers of a row of metrics.jsonl."""
-    for name in ("loss", "grad_norm", "steps_per_second"):
-        writer.add_scalar(name, row[name], row["step"])
+    for name in ("loss", "heldout_loss", "grad_norm", "steps_per_second"):
+        if row.get(name) is not None:
+            writer.add_scalar(name, row[name], row["step"])
     writer.flush()

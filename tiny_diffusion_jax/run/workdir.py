@@ -19,7 +19,7 @@ MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
 FREE_FIELDS = {
     "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
 }
-OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy")
+OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
 MAX_DIFFERENCES = 6  # named in a message
 
 
@@ -106,6 +106,15 @@ def open_to_read(path: str, config, dataset) -> Path:
     return folder
 
 
+def dim(path: str) -> int:
+    """The number of coordinates of the points of the run in `path`; 2 where there is none."""
+    file = Path(path).expanduser() / "config.json"
+    if not file.exists():
+        return 2
+    dataset = _read_description(file.parent)["dataset"]
+    return len(dataset["shift"]) if isinstance(dataset, dict) and "shift" in dataset else 2
+
+
 def check_writable(path: str) -> None:
     """Raises UserError unless `path` is the folder of a run that files can be written to."""
     with _refusing(path), tempfile.TemporaryFile(dir=_folder_of_run(path)):
@@ -165,11 +174,12 @@ def open_to_train(path: str, config, dataset):
 
 def describe(dataset) -> dict:
     """What a config's `data` turned out to be: normalised points are (points - shift) / scale."""
+    scale, short = dataset.scale, lambda x: float(f"{x:.7g}")
     return {
         "title": dataset.title,
         "source": dataset.source,
-        "shift": [float(f"{x:.7g}") for x in dataset.shift],
-        "scale": float(f"{dataset.scale:.7g}"),
+        "shift": [short(x) for x in dataset.shift],
+        "scale": [short(x) for x in scale] if np.ndim(scale) else short(scale),
     }
 
 
@@ -241,7 +251,7 @@ def _data_differences(theirs, ours: dict) -> list[str]:
     """As `differences`; shift and scale may differ by what another machine's rounding does."""
     theirs = theirs if isinstance(theirs, dict) else {}
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        near = {"rtol": 1e-4, "atol": 1e-4 * ours["scale"]}
+        near = {"rtol": 1e-4, "atol": 1e-4 * np.max(ours["scale"])}
         if all(np.allclose(theirs[f], ours[f], **near) for f in ("shift", "scale")):
             theirs = theirs | {"shift": ours["shift"], "scale": ours["scale"]}
     return [f"dataset.{change}" for change in differences(theirs, ours)]

@@ -7,19 +7,24 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import draw_times
+from tiny_diffusion_jax.training import augment as augmentation
+from tiny_diffusion_jax.training.augment import Augment
+
+AUGMENT_KEY = 2**30  # apart from the keys of the other parts of a batch
 
 
 class Batch(NamedTuple):
     """Everything random in a step. What a model does not use is None."""
 
-    x_0: jax.Array  # f32[B, N, 2], normalised
-    eps: jax.Array  # f32[B, N, 2]
+    x_0: jax.Array  # f32[B, N, D], normalised
+    eps: jax.Array  # f32[B, N, D]
     t: jax.Array  # i32[B]
     mask: jax.Array | None = None  # bool[B, N]
     label: jax.Array | None = None  # i32[B], -1 where it is not given
-    history: PointSets | None = None  # clean points [B, M, 2] the model is shown, normalised
-    latent_eps: jax.Array | None = None  # f32[B, 1, D], the noise of the latent's own diffusion
-    latent_blur: jax.Array | None = None  # f32[B, 1, D], added to the latent the decoder sees
+    history: PointSets | None = None  # clean points [B, M, D] the model is shown, normalised
+    latent_eps: jax.Array | None = None  # f32[B, 1, L], the noise of the latent's own diffusion
+    latent_blur: jax.Array | None = None  # f32[B, 1, L], added to the latent the decoder sees
+    count: jax.Array | None = None  # i32[B], the number of points of the whole set
 
 
 class Plan(NamedTuple):
@@ -35,13 +40,16 @@ class Plan(NamedTuple):
     label_drop: float = 0.0
     latent_dim: int = 0
     latent_noise: float = 0.0
+    counts: bool = False  # whether the model is told the number of points of a set
+    augment: Augment | None = None
 
 
-def make_plan(config, model, block: int = 0) -> Plan:
+def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> Plan:
     """The batches of block number `block` of a run.
 
-    `config` is the `train` part of a config. With max_points the blocks take turns at sets of
-    num_points, 4 num_points, 16 num_points, ... <= max_points, with as many points in a batch.
+    `config` is the `train` part of a config, `augment` how sets are moved. With max_points the
+    blocks take turns at sets of num_points, 4 num_points, 16 num_points, ... <= max_points, with
+    as many points in a batch.
     """
     sizes, traits = 1, model.traits
     while config.num_points * 4**sizes <= config.max_points:
@@ -55,7 +63,7 @@ def make_plan(config, model, block: int = 0) -> Plan:
         config.max_history if whole else config.min_history,
         config.max_history if traits.shown else 0,
         0.0 if whole else config.history_drop, config.label_drop if model.num_labels else 0.0,
-        traits.latent_dim, traits.latent_noise,
+        traits.latent_dim, traits.latent_noise, model.counts, augment,
     )  # fmt: skip
 
 
@@ -70,49 +78,92 @@ def draw_batches(
     of_set = plan.max_history if plan.shown == "same_set" else 0
     before = 1 if plan.shown == "previous_batch" else 0
     sets = dataset.draw(data_key, (steps + before) * B, N + of_set)
-    by_step = lambda a: None if a is None else a.reshape(-1, B, *a.shape[1:])
-    points, mask, label = by_step(dataset.normalize(sets.points)), by_step(sets.mask), \
-        by_step(sets.label)
+    points, mask, label, count = (
+        None if a is None else a.reshape(-1, B, *a.shape[1:])
+        for a in (dataset.normalize(sets.points), sets.mask, sets.label, sets.count)
+    )
+    if plan.augment is not None:
+        points = augmentation.apply(plan.augment, jax.random.fold_in(key, AUGMENT_KEY), points)
+    if mask is not None:
+        points = jnp.where(mask[..., None], points, 0)  # whatever stands there, it is no number
     history = None
-    if of_set:
-        history = _part_of_set(history_key, points[:, :, N:], mask, N, plan)
-        points, mask = points[:, :, :N], None if mask is None else mask[:, :, :N]
+    if of_set and mask is None:
+        history = _part_of_set(history_key, points[:, :, N:], plan)
+        points = points[:, :, :N]
+    elif of_set:
+        history, points, mask = _split_sets(history_key, points, mask, plan)
     elif before:
-        history = _previous_batch(history_key, points, plan)
-        points, mask, label = (None if a is None else a[1:] for a in (points, mask, label))
+        history = _previous_batch(history_key, points, mask, plan)
+        points, mask, label, count = (
+            None if a is None else a[1:] for a in (points, mask, label, count)
+        )
     if plan.min_points:
         within = jnp.arange(N) < log_uniform(size_key, (steps, B, 1), plan.min_points, N)
         mask = within if mask is None else mask & within
     if plan.label_drop and label is not None:
         label = jnp.where(jax.random.bernoulli(label_key, plan.label_drop, label.shape), -1, label)
+    if plan.counts and count is None:  # of sets without a size of their own: the points here
+        count = jnp.full((steps, B), N) if mask is None else mask.sum(-1)
     latent = jax.random.normal(latent_key, (2, steps, B, 1, plan.latent_dim))
     return Batch(
         points, jax.random.normal(eps_key, points.shape),
         draw_times(time_key, (steps, B), num_levels), mask, label, history,
         latent[0] if plan.latent_dim else None,
         plan.latent_noise * latent[1] if plan.latent_dim else None,
+        count if plan.counts else None,
     )  # fmt: skip
 
 
-def log_uniform(key: jax.Array, shape: tuple[int, ...], low: int, high: int) -> jax.Array:
-    """i32 floor(exp(u)), u uniform on [log low, log(high + 1)): as many of 32..64 as of 64..128."""
+def log_uniform(key: jax.Array, shape: tuple[int, ...], low, high) -> jax.Array:
+    """i32 floor(exp(u)), u uniform on [log low, log(high + 1)): as many of 32..64 as of 64..128.
+
+    low, high: whole numbers from 1 on, of all or i32[shape].
+    """
     u = jax.random.uniform(key, shape, minval=jnp.log(low), maxval=jnp.log(high + 1))
     return jnp.clip(jnp.floor(jnp.exp(u)).astype(jnp.int32), low, high)
 
 
-def _part_of_set(key, points, mask, first: int, plan: Plan) -> PointSets:
+def _part_of_set(key, points, plan: Plan) -> PointSets:
     """A random number of clean points of the same set, and none in a share `history_drop`."""
     size_key, drop_key = jax.random.split(key)
     steps, B, M = points.shape[:3]
     size = log_uniform(size_key, (steps, B, 1), plan.min_history, M)
     size = jnp.where(jax.random.bernoulli(drop_key, plan.history_drop, size.shape), 0, size)
-    shown = jnp.arange(M) < size
-    return PointSets(points, shown if mask is None else shown & mask[:, :, first:])
+    return PointSets(points, jnp.arange(M) < size)
 
 
-def _previous_batch(key, points, plan: Plan) -> PointSets:
+def _split_sets(key, points, mask, plan: Plan) -> tuple[PointSets, jax.Array, jax.Array]:
+    """(history, points to denoise, their mask) of observed sets of different sizes.
+
+    points [steps, B, M, D], M = num_points + max_history, the n that exist first. Of a chain the
+    first h are the history, h log-uniform in [min_history, min(max_history, n - 1)] or 0 in a share
+    `history_drop`, and those that follow are denoised: no point is in both, for it would be asked
+    what it has been told. Of a latent the encoder is shown the whole set, and the last num_points
+    are denoised: a part of a small set, left out to be denoised, would be missing from its
+    latent, and one point of many, squeezed through a few numbers, gives no answer away.
+    """
+    N, M = plan.num_points, plan.max_history
+    n = mask.sum(-1, keepdims=True)
+    if plan.latent_dim:
+        shown, start = jnp.minimum(n, M), jnp.clip(n - N, 0, M)
+    else:
+        size_key, drop_key = jax.random.split(key)
+        most = jnp.clip(n - 1, 1, M)
+        size = log_uniform(size_key, n.shape, jnp.minimum(plan.min_history, most), most)
+        none = (n < 2) | jax.random.bernoulli(drop_key, plan.history_drop, n.shape)
+        shown = start = jnp.where(none, 0, size)
+    place = start + jnp.arange(N)  # below M + N
+    history = PointSets(points[:, :, :M], jnp.arange(M) < shown)
+    return history, jnp.take_along_axis(points, place[..., None], axis=2), place < n
+
+
+def _previous_batch(key, points, mask, plan: Plan) -> PointSets:
     """Points of the batch before, of any member, for all sets alike; none in some of the steps."""
-    before = points[:-1].reshape(len(points) - 1, 1, -1, 2)[:, :, -plan.max_history :]
-    before = jnp.broadcast_to(before, (len(before), plan.num_sets, *before.shape[2:]))
+    def spread(a):
+        a = a[:-1].reshape(len(a) - 1, 1, -1, *a.shape[3:])[:, :, -plan.max_history :]
+        return jnp.broadcast_to(a, (len(a), plan.num_sets, *a.shape[2:]))
+
+    before = spread(points)
     shown = ~jax.random.bernoulli(key, plan.history_drop, (len(before), 1, 1))
-    return PointSets(before, jnp.broadcast_to(shown, before.shape[:3]))
+    there = jnp.broadcast_to(shown, before.shape[:3])
+    return PointSets(before, there if mask is None else there & spread(mask))

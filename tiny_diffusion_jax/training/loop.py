@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import Plan, make_plan
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
 
@@ -24,19 +25,19 @@ def train(
 ) -> TrainState:  # fmt: skip
     """Trains from `state`, which is consumed, to config.train.steps; returns the final state.
 
-    `config` is a whole config, of which `seed` and `train` are read. For `on_block`, rows and
-    errors see `experiment.train`.
+    `config` is a whole config, of which `seed`, `train` and `data.augment_*` are read. For
+    `on_block`, rows and errors see `experiment.train`.
     """
     from tqdm import tqdm
 
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    config = config.train
+    augment, config = make_augment(config.data), config.train
     frozen, step = FrozenConfigDict(config), int(state.step)
     with tqdm(total=config.steps, initial=step, unit="step", disable=not progress,
               smoothing=0.05, dynamic_ncols=True, desc="train") as bar:
         while step < config.steps:
             steps = min(config.block, config.steps - step)
-            plan = make_plan(config, model, step // config.block)
+            plan = make_plan(config, model, step // config.block, augment)
             known, start = _program.cache_info().misses, time.perf_counter()
             arguments = state, dataset, process, key
             program = _program(model, frozen, steps, plan, *_signature(arguments))
@@ -51,7 +52,7 @@ def train(
             _require_finite(metrics.loss, step)
             step += steps
             row = _row(step, metrics, steps / seconds, compile_seconds)
-            bar.set_postfix(loss=f"{row['loss']:.4f}", refresh=False)
+            bar.set_postfix(losses(row), refresh=False)
             bar.update(steps)
             if on_block is not None and on_block(state, row):
                 break
@@ -87,4 +88,13 @@ def _row(step: int, metrics: BlockMetrics, steps_per_second: float, compile_seco
         "steps_per_second": steps_per_second,
         "loss_by_time": [float(x) if np.isfinite(x) else None for x in metrics.loss_by_time],
     }
+    if metrics.heldout_loss is not None:
+        loss = float(metrics.heldout_loss)
+        row["heldout_loss"] = loss if np.isfinite(loss) else None
     return row | ({"compile_seconds": compile_seconds} if compile_seconds else {})
+
+
+def losses(row: dict) -> dict[str, str]:
+    """The losses of a row by name, as they are shown while training."""
+    names = {"loss": "loss", "held-out loss": "heldout_loss"}
+    return {name: f"{row[key]:.4f}" for name, key in names.items() if row.get(key) is not None}

@@ -17,9 +17,22 @@ from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import Process, loss_per_set
-from tiny_diffusion_jax.training.batches import Batch, Plan, draw_batches
+from tiny_diffusion_jax.training.batches import Batch, Plan, draw_batches, make_plan
 
 NUM_TIME_BINS = 10  # the loss is also reported in this many equal slices of t, data first
+# Held-out batches of a block: one for so many steps. Without a gradient a batch takes a third of a
+# step, so they are about 1 % of the work.
+STEPS_PER_HELDOUT = 25
+HELDOUT_KEY = 2**31 - 1  # in place of a step, of which there are fewer
+
+
+@flax.struct.dataclass
+class Best:
+    """The averaged weights with the lowest held-out loss at the end of a block so far."""
+
+    ema: Any
+    loss: jax.Array  # f32[], infinite before the first block
+    step: jax.Array  # i32[]
 
 
 @flax.struct.dataclass
@@ -28,8 +41,14 @@ class TrainState:
 
     step: jax.Array  # i32[], steps taken
     params: Any
-    ema: Any  # exponential moving average of params: what samples are drawn with
+    ema: Any  # exponential moving average of params
     opt_state: Any
+    best: Best | None = None  # kept with config.train.keep_best
+
+    @property
+    def sampled(self) -> Any:
+        """The weights that samples are drawn with: the best averaged ones, else the last."""
+        return self.ema if self.best is None else self.best.ema
 
 
 class BlockMetrics(NamedTuple):
@@ -38,6 +57,7 @@ class BlockMetrics(NamedTuple):
     loss: jax.Array  # f32[K]
     grad_norm: jax.Array  # f32[K], before clipping
     loss_by_time: jax.Array  # f32[NUM_TIME_BINS], mean over the block; NaN where no t fell
+    heldout_loss: jax.Array | None = None  # f32[], of the average at its end; None: no such data
 
 
 def decays(params) -> Any:
@@ -62,31 +82,36 @@ def make_optimizer(config) -> optax.GradientTransformation:
     )
 
 
-def init_state(key: jax.Array, model, config) -> TrainState:
-    """The state before the first step; `config` is the `train` part of a config."""
-    return _init_state(key, model, FrozenConfigDict(config))
+def init_state(key: jax.Array, model, config, dim: int = 2) -> TrainState:
+    """The state before the first step; `config`: the `train` part of a config, dim: coordinates."""
+    return _init_state(key, model, FrozenConfigDict(config), dim)
 
 
-@functools.partial(jax.jit, static_argnames=("model", "config"))
-def _init_state(key: jax.Array, model, config) -> TrainState:
-    x, time = jnp.zeros((1, config.num_points, 2)), jnp.zeros(1)
-    history, label = PointSets(jnp.zeros((1, 1, 2))), jnp.zeros(1, jnp.int32)
+@functools.partial(jax.jit, static_argnames=("model", "config", "dim"))
+def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
+    x, time = jnp.zeros((1, config.num_points, dim)), jnp.zeros(1)
+    history, label = PointSets(jnp.zeros((1, 1, dim))), jnp.zeros(1, jnp.int32)
     params = model.init(key, x, time, history=history, label=label)
     # The average starts as the weights themselves, in a buffer of its own: the state is donated.
     opt_state = make_optimizer(config).init(params)
-    return TrainState(jnp.zeros((), jnp.int32), params, params, opt_state)
+    start = jnp.zeros((), jnp.int32)
+    best = Best(params, jnp.float32(jnp.inf), start) if config.keep_best else None
+    return TrainState(start, params, params, opt_state, best)
 
 
 def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> jax.Array:
     """The loss of each set, f32[B]; of a model with latents, the points' plus the latent's own."""
-    condition, latent_loss = {"history": batch.history, "label": batch.label}, 0.0
+    told = {"label": batch.label}
+    if batch.count is not None:
+        told["count"] = batch.count
+    condition, latent_loss = {"history": batch.history} | told, 0.0
     if batch.latent_eps is not None:
         latent = apply(params, batch.history, method="encode")
         # The prior learns where the latents lie; it must not move them to where they are easy.
         prior = functools.partial(apply, method="prior")
         z_0 = jax.lax.stop_gradient(latent)
         latent_loss = loss_per_set(
-            process.of_latents(), prior, params, z_0, batch.latent_eps, batch.t, label=batch.label
+            process.of_latents(), prior, params, z_0, batch.latent_eps, batch.t, **told
         )
         condition["latent"] = latent + batch.latent_blur
     return latent_loss + loss_per_set(
@@ -134,10 +159,32 @@ def make_train_step(process: Process, model, config) -> Callable:
         ema = optax.incremental_update(
             params, state.ema, 1.0 - ema_decay(state.step, config.ema_decay)
         )
-        state = TrainState(state.step + 1, params, ema, opt_state)
+        state = TrainState(state.step + 1, params, ema, opt_state, state.best)
         return state, (losses, optax.tree.norm(grads))
 
     return train_step
+
+
+def heldout_loss(
+    process: Process, model, params, heldout: Dataset, key: jax.Array, config
+) -> jax.Array:
+    """Mean loss f32[] on a few batches of held-out sets, the same ones for the same `key`.
+
+    The batches are as those of the first block, so that the blocks' losses compare.
+    """
+    num = max(1, config.block // STEPS_PER_HELDOUT)
+    plan = make_plan(config, model)
+    batches = draw_batches(key, heldout, process.schedule.num_levels, num, plan)
+    loss = lambda batch: loss_of_batch(process, model.apply, params, batch).mean()
+    return jax.lax.map(loss, batches).mean()
+
+
+def keep_best(state: TrainState, loss: jax.Array) -> TrainState:
+    """`state`, whose average has the held-out `loss`, with the best average so far."""
+    better = loss < state.best.loss  # never of a loss that is no number
+    newer = Best(state.ema, loss, state.step)
+    best = jax.tree.map(lambda new, old: jnp.where(better, new, old), newer, state.best)
+    return state.replace(best=best)
 
 
 def make_train_block(model, config) -> Callable:
@@ -159,12 +206,20 @@ def make_train_block(model, config) -> Callable:
     ):  # fmt: skip
         train_step, T = make_train_step(process, model, config), process.schedule.num_levels
         dataset = dataset.at(state.step / config.steps)
-        key = jax.random.fold_in(key, state.step)
-        batches = draw_batches(key, dataset, T, config.block, plan)
+        block_key = jax.random.fold_in(key, state.step)
+        batches = draw_batches(block_key, dataset, T, config.block, plan)
         batches = jax.tree.map(lambda a: a[:steps], batches)
+        best, state = state.best, state.replace(best=None)  # the steps need not carry it
         state, (losses, grad_norm) = jax.lax.scan(train_step, state, batches)
+        heldout, state = None, state.replace(best=best)
+        if dataset.heldout is not None:
+            heldout_key = jax.random.fold_in(key, HELDOUT_KEY)
+            heldout = heldout_loss(
+                process, model, state.ema, dataset.heldout, heldout_key, config
+            )
+            state = state if best is None else keep_best(state, heldout)
         in_bin = jax.nn.one_hot((batches.t - 1) * NUM_TIME_BINS // T, NUM_TIME_BINS)
         by_time = jnp.einsum("kb,kbn->n", losses, in_bin) / in_bin.sum((0, 1))
-        return state, BlockMetrics(losses.mean(1), grad_norm, by_time)
+        return state, BlockMetrics(losses.mean(1), grad_norm, by_time, heldout)
 
     return train_block

@@ -1,0 +1,150 @@
+"""Sets of different sizes: their law, and that a set is the same whatever is drawn with it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax import checks, experiment, generation
+from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.generation import joint, sizes
+
+SIZES = np.array([3, 3, 3, 7, 6, 6])
+LABELS = np.array([0, 0, 0, 0, 1, 1])
+
+
+def observed():
+    points = np.random.default_rng(0).normal(size=(SIZES.sum(), 2))
+    return from_observed(
+        points, np.cumsum(SIZES) - SIZES, SIZES, LABELS, num_labels=2, label_names=("a", "b")
+    )
+
+
+@functools.cache
+def setup(way):
+    """(experiment, random weights: also where training starts from zeros)."""
+    models = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
+    config = td.default_config(models[way])
+    config.update_from_flattened_dict({
+        "data.name": "mixture", "data.members": "moons+circle", "model.labels": True,
+        "model.count": True, "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
+        "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_inducing": 0,
+        "model.latent_dim": 4, "model.scale": 1.0, "model.max_period": 1.0, "train.num_points": 4,
+        "train.min_history": 1, "train.max_history": 8, "train.max_points": 0,
+        "sample.num_steps": 2, "sample.first_block": 4, "sample.growth": 1.0,
+    })  # fmt: skip
+    built = td.build(config)
+    leaves, tree = jax.tree.flatten(experiment.init(built).params)
+    noise = np.random.default_rng(0)
+    params = tree.unflatten([p + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves])
+    return built._replace(dataset=observed()), params
+
+
+def draw(way, num_sets, num_points=0, **arguments):
+    built, params = setup(way)
+    config = built.config.sample.copy_and_resolve_references()
+    config.update(num_sets=num_sets, num_points=num_points, num_steps=2)
+    return experiment.sample(built, params, config, **arguments)
+
+
+KEYS = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(2_000))
+
+
+def test_sizes_are_as_often_as_in_the_data():
+    drawn = sizes.draw_sizes(observed(), KEYS, None)
+    share = [np.mean(drawn == n) for n in (3, 6, 7)]
+    np.testing.assert_allclose(share, [1 / 2, 1 / 3, 1 / 6], atol=0.04)
+    labels = np.arange(2_000) % 2
+    drawn = sizes.draw_sizes(observed(), KEYS, labels)
+    assert set(drawn[labels == 1]) == {6}
+    assert np.mean(drawn[labels == 0] == 3) == pytest.approx(0.75, abs=0.05)
+
+
+def test_sizes_of_sets_that_are_completed_are_those_of_the_larger_sets():
+    drawn = sizes.draw_sizes(observed(), KEYS, None, 4)
+    assert set(drawn) == {6, 7} and np.mean(drawn == 7) == pytest.approx(1 / 3, abs=0.04)
+    assert set(sizes.draw_sizes(observed(), KEYS[:9], None, 9)) == {10}
+
+
+def test_widths_are_powers_of_two():
+    assert [sizes.width(n) for n in (1, 2, 3, 4, 5, 64, 65)] == [1, 2, 4, 4, 8, 64, 128]
+    groups = {w: list(index) for w, index in sizes.by_width(np.array([3, 9, 4, 16, 1]))}
+    assert groups == {1: [4], 4: [0, 2], 16: [1, 3]}
+
+
+def test_ragged_undoes_the_padding():
+    sets = np.arange(24.0).reshape(3, 4, 2)
+    sets[1, 1] = np.nan  # a point that came out as no number is not a place without one
+    padded = sizes.padded(sets, [4, 2, 1])
+    assert [len(points) for points in generation.ragged(padded)] == [4, 2, 1]
+    assert list(sizes.count(padded)) == [4, 2, 1] and np.isinf(padded[1, 1]).all()
+    np.testing.assert_array_equal(generation.ragged(padded)[0], sets[0])
+
+
+@pytest.mark.parametrize("way", ["joint", "chain", "latent"])
+def test_a_set_depends_on_its_number_only(way):
+    few, many = draw(way, 2), draw(way, 5)
+    counts = sizes.count(many)
+    built, _ = setup(way)
+    config = built.config.sample.copy_and_resolve_references()
+    config.update(num_sets=5, num_points=0)
+    labels, wanted = generation.asked(built, config)
+    np.testing.assert_array_equal(counts, wanted)
+    assert set(counts[np.asarray(labels) == 1]) <= {6} and set(counts) <= {3, 6, 7}
+    assert len(set(counts)) > 1 and many.shape == (5, counts.max(), 2)
+    for a, b in zip(generation.ragged(few), generation.ragged(many)[:2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert np.isfinite(np.concatenate(generation.ragged(many))).all()
+    assert not np.isnan(draw(way, 2, num_points=5)).any()  # as many as are asked for
+
+
+def test_a_way_from_noise_has_its_places_too():
+    way = draw("joint", 2, keep_trajectory=True)
+    np.testing.assert_allclose(way[-1], draw("joint", 2), rtol=1e-5)
+    assert (np.isnan(way) == np.isnan(way[-1])).all() and way.shape[0] == 3
+
+
+def test_a_joint_set_in_more_places_is_the_same_set():
+    """Its noise apart: points that are not there are never looked at."""
+    built, params = setup("joint")
+    x = jax.random.normal(jax.random.key(1), (1, 8, 2))
+    mask, count = jnp.arange(8)[None] < 3, jnp.array([3])
+    apply = jax.jit(lambda x, mask: built.model.apply(
+        params, x, jnp.array([0.5]), mask=mask, count=count, label=jnp.array([0])))  # fmt: skip
+    alone = apply(x[:, :3], None)
+    np.testing.assert_allclose(apply(x, mask)[:, :3], alone, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(joint.places(jnp.array([3, 5]), 8, 2)[0],
+                                  [1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])  # fmt: skip
+    assert joint.places(None, 8) is None
+
+
+@pytest.mark.parametrize("way", ["joint", "chain", "latent"])
+def test_completed_sets_begin_with_the_points_given(way):
+    given = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+    sets = draw(way, 2, given=given)
+    assert set(sizes.count(sets)) <= {6, 7}
+    np.testing.assert_allclose(sets[:, :4], np.stack([given] * 2), atol=2e-2 * np.abs(sets).max()
+                               if way == "joint" else 1e-5)  # fmt: skip
+
+
+def test_the_count_is_told():
+    built, params = setup("latent")
+    prior = jax.jit(lambda count: built.model.apply(
+        params, jnp.ones((1, 1, 4)), jnp.array([0.5]), count=count, method="prior"))  # fmt: skip
+    assert not np.allclose(prior(jnp.array([20])), prior(jnp.array([25])))
+
+
+def test_sizes_that_nobody_knows_cannot_be_drawn():
+    built, params = setup("joint")
+    built = built._replace(dataset=built.dataset.replace(sizes=None))
+    config = built.config.sample.copy_and_resolve_references()
+    config.num_points = 0
+    with pytest.raises(UserError, match="sample.num_points = 0: must be at least 1 for data whose"):
+        experiment.sample(built, params, config)
+    large = observed().replace(sizes=jnp.array([5_000]))
+    with pytest.raises(UserError, match="the largest set of the data has 5000"):
+        checks.check_drawn(large, built.model, config)

@@ -1,0 +1,87 @@
+"""Sets in files: what is written can be read as what it was read from."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.generation import sizes
+from tiny_diffusion_jax.run import outputs, overfitting
+from tiny_diffusion_jax.training.step import Best, TrainState
+
+COUNT = np.array([3, 1, 2])
+SETS = sizes.padded(np.random.default_rng(0).normal(size=(3, 4, 2)), COUNT)[:, :3]
+
+
+def observed(**fields):
+    return from_observed(np.eye(4, 2), np.array([0, 2]), np.array([2, 2]), np.array([0, 1]),
+                         num_labels=2, label_names=("cat", "dog"), **fields)  # fmt: skip
+
+
+def test_sets_of_different_sizes_one_after_the_other(tmp_path):
+    name = outputs.write_sets(tmp_path, "samples", SETS, observed(), [1, 0, 1], same_size=False)
+    with np.load(tmp_path / name) as arrays:
+        assert {key: (a.dtype, a.shape) for key, a in arrays.items()} == {
+            "points": ("f4", (6, 2)), "set": ("i4", (6,)), "sizes": ("i4", (3,)),
+            "label": ("i4", (3,)),
+        }  # fmt: skip
+        np.testing.assert_array_equal(arrays["sizes"], COUNT)
+        np.testing.assert_array_equal(arrays["set"], [0, 0, 0, 1, 2, 2])
+        np.testing.assert_array_equal(arrays["points"][3], SETS[1, 0])
+        np.testing.assert_array_equal(arrays["label"], [1, 0, 1])
+
+
+@pytest.mark.parametrize("fields, header", [
+    ({}, ["set", "x", "y", "label"]),
+    ({"columns": ("a", "b"), "set_column": "id", "label_column": "kind"}, ["id", "a", "b", "kind"]),
+])  # fmt: skip
+def test_a_table_is_as_the_one_that_was_read(fields, header, tmp_path):
+    data = observed(**fields)
+    outputs.write_sets(tmp_path, "samples", SETS, data, [1, 0, -1], same_size=False)
+    with (tmp_path / "samples.csv").open(newline="") as file:
+        first, *rows = csv.reader(file)
+    assert first == header
+    assert [row[0] for row in rows] == list("000122")
+    assert [row[3] for row in rows] == ["dog"] * 3 + ["cat", "", ""]
+    np.testing.assert_allclose(np.array([row[1:3] for row in rows], float)[3], SETS[1, 0], 1e-6)
+
+
+def test_no_file_is_left_that_says_something_else(tmp_path):
+    outputs.write_sets(tmp_path, "samples", SETS, observed(), None, same_size=False)
+    assert {p.name for p in tmp_path.iterdir()} == {"samples.npz", "samples.csv"}
+    full = np.zeros((2, 3, 2), np.float32)
+    outputs.write_sets(tmp_path, "samples", full, observed(), None, same_size=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"samples.npy", "samples.csv"}
+    assert (tmp_path / "samples.csv").read_text().splitlines()[:2] == ["set,x,y", "0,0,0"]
+    images = observed().replace(sizes=None)
+    outputs.write_sets(tmp_path, "samples", full, images, None, same_size=True)
+    assert {p.name for p in tmp_path.iterdir()} == {"samples.npy"}
+
+
+def test_coordinates_have_names():
+    many = observed().replace(shift=np.zeros(4), columns=tuple("0123"))
+    assert outputs.coordinates(many) == ["x0", "x1", "x2", "x3"]
+    assert outputs.coordinates(many.replace(shift=np.zeros(3), columns=())) == ["x", "y", "z"]
+
+
+# ---------------------------------------------------------------- what held-out loss says
+
+
+def curve(*losses):
+    return [{"step": 10 * i + 10, "heldout_loss": loss} for i, loss in enumerate(losses)]
+
+
+def test_a_loss_that_rises_is_warned_of():
+    text = overfitting.warning(curve(3.0, 1.0, 1.1, 1.3), keeps_best=True)
+    assert "held-out loss was 1.0000 at step 20 and is 1.3000 at the end" in text
+    assert "keep_best=True" in overfitting.warning(curve(1.0, 2.0), keeps_best=False)
+    for fine in (curve(3.0, 2.0, 1.0), curve(3.0, 1.0, 1.01), [{"step": 1}], []):
+        assert overfitting.warning(fine, keeps_best=True) == ""
+
+
+def test_the_step_of_the_weights_is_said():
+    best = Best(None, np.float32(0.25), np.int32(20))
+    state = TrainState(np.int32(40), None, None, None, best)
+    assert overfitting.which_weights(state) == (
+        "weights: the average at step 20 of 40, which has the lowest held-out loss, 0.2500")

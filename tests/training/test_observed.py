@@ -1,0 +1,187 @@
+"""Training on sets as they were observed: what is shown and what is denoised, and held-out loss."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.diffusion.process import make_process
+from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.models import make_model
+from tiny_diffusion_jax.training import batches
+from tiny_diffusion_jax.training import step as training
+from tiny_diffusion_jax.training.augment import Augment
+
+KEY = jax.random.key(5)
+SIZES = np.array([2, 5, 9, 30])
+
+
+def observed(sizes=SIZES, **fields):
+    """Point k of set s is (s, k): every point says which one it is."""
+    points = np.concatenate([np.stack([np.full(n, s), np.arange(n)], 1)
+                             for s, n in enumerate(sizes)])  # fmt: skip
+    offsets = np.cumsum(sizes) - sizes
+    return from_observed(points, offsets, sizes, np.arange(len(sizes)), normalize=False, **fields)
+
+
+draw_batches = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
+
+
+def draw(**plan):
+    """A batch of 30 x 32 sets, in NumPy."""
+    plan = batches.Plan(32, 4, counts=True, **plan)
+    return jax.tree.map(np.asarray, draw_batches(KEY, observed(), 100, 30, plan))
+
+
+def test_sets_are_masked_and_counted():
+    batch = draw()
+    np.testing.assert_array_equal(batch.count, SIZES[batch.label])
+    np.testing.assert_array_equal(batch.mask.sum(-1), np.minimum(batch.count, 4))
+    assert (batch.x_0[~batch.mask] == 0).all()  # and no number of chance
+    assert (batch.x_0[..., 0] == batch.label[..., None])[batch.mask].all()
+    assert batch.history is None
+    few = draw(min_points=1)
+    assert set(few.mask.sum(-1).ravel()) == {1, 2, 3, 4} and few.mask[..., 0].all()
+    np.testing.assert_array_equal(few.count, SIZES[few.label])  # of the whole set
+
+
+def test_no_point_is_shown_and_denoised():
+    batch = draw(shown="same_set", min_history=2, max_history=8, history_drop=0.25)
+    h, n = batch.history.mask.sum(-1), batch.mask.sum(-1)
+    np.testing.assert_array_equal(n, np.minimum(4, batch.count - h))
+    assert (n >= 1).all()
+    most = np.minimum(8, batch.count - 1)
+    assert (h <= most).all() and np.mean(h == 0) == pytest.approx(0.25, abs=0.05)
+    assert (h[h > 0] >= np.minimum(2, most)[h > 0]).all()
+    # log-uniform on 2..8 for the largest set
+    sizes = h[(batch.label == 3) & (h > 0)]
+    k = np.arange(2, 9)
+    share = [np.mean(sizes == i) for i in k]
+    np.testing.assert_allclose(share, np.log((k + 1) / k) / np.log(9 / 2), atol=0.12)
+    points = np.concatenate([batch.x_0, batch.history.points], axis=2)
+    there = np.concatenate([batch.mask, batch.history.mask], axis=2)
+    for step in range(3):
+        for b in range(32):
+            mine = points[step, b][there[step, b]]
+            assert len(np.unique(mine, axis=0)) == len(mine)
+            assert (mine[:, 0] == batch.label[step, b]).all()
+
+
+def test_a_latent_is_of_the_whole_set():
+    batch = draw(shown="same_set", min_history=8, max_history=8, latent_dim=3)
+    np.testing.assert_array_equal(batch.history.mask.sum(-1), np.minimum(batch.count, 8))
+    np.testing.assert_array_equal(batch.mask.sum(-1), np.minimum(batch.count, 4))
+    large = batch.label == 3  # none shown twice where there are enough of them
+    both = np.concatenate([batch.x_0[large], batch.history.points[large]], axis=1)
+    assert all(len(np.unique(points, axis=0)) == 12 for points in both)
+    [small] = batch.history.points[0, batch.label[0] == 0][:1]
+    assert set(small[:2, 1]) == {0, 1}
+
+
+def test_a_whole_set_is_moved_with_its_history():
+    """Points of a set lie on a line x = s, which a shift keeps one."""
+    move = Augment(shift=10.0)
+    batch = draw(shown="same_set", min_history=2, max_history=8, augment=move)
+    there = batch.history.mask
+    x = np.where(there, batch.history.points[..., 0], np.nan)
+    same = np.abs(x - batch.x_0[..., :1, 0])[there]
+    assert same.max() < 1e-4 and np.std(batch.x_0[..., 0, 0]) > 5
+
+
+def test_sets_without_a_size_of_their_own_have_as_many_points_as_there_are():
+    plain = observed().replace(draw=Partial(lambda key, b, n: PointSets(jnp.zeros((b, n, 2)))))
+    plan = batches.Plan(4, 3, counts=True)
+    assert (draw_batches(KEY, plain, 100, 2, plan).count == 3).all()
+    assert draw_batches(KEY, plain, 100, 2, plan._replace(counts=False)).count is None
+
+
+# ---------------------------------------------------------------- held-out loss, best weights
+
+
+def small_config(**changes):
+    config = default_config()
+    config.update_from_flattened_dict({
+        "model.name": "fourier_mlp", "model.hidden_dim": 8, "model.num_blocks": 1,
+        "model.num_frequencies": 4, "model.time_frequencies": 4, "model.count": True,
+        "train.steps": 6, "train.block": 2, "train.warmup": 0, "train.num_sets": 4,
+        "train.num_points": 4, "train.shards": 1, "train.learning_rate": 0.05,
+        "train.ema_decay": 0.0,
+    } | changes)  # fmt: skip
+    return config
+
+
+PROCESS = make_process(make_schedule("cosine", 100))
+
+
+@functools.cache
+def setup(keep_best):
+    config = small_config(**{"train.keep_best": keep_best})
+    data = observed().replace(heldout=observed([3, 7]))
+    return experiment.Experiment(config, data, PROCESS, make_model(config.model, 0))
+
+
+def run(keep_best, state=None, stop=None):
+    """(final state in NumPy, states after each block, rows)."""
+    kept, rows = [], []
+
+    def on_block(state, row):
+        kept.append(jax.tree.map(np.array, state))
+        rows.append(row)
+        return row["step"] == stop
+
+    state = experiment.train(setup(keep_best), state, on_block, progress=False)
+    return jax.tree.map(np.array, state), kept, rows
+
+
+@functools.cache
+def whole():
+    return run(True)
+
+
+def test_held_out_loss_is_of_the_averaged_weights_on_the_same_batches():
+    _, states, rows = whole()
+    config, data, process, model = setup(True)
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    plan = batches.make_plan(config.train, model)
+    key = jax.random.fold_in(key, training.HELDOUT_KEY)
+    drawn = draw_batches(key, data.heldout, 100, 1, plan)
+    batch = jax.tree.map(lambda a: a[0], drawn)
+    assert set(np.asarray(batch.count)) <= {3, 7}
+    loss = jax.jit(lambda ema: training.loss_of_batch(PROCESS, model.apply, ema, batch).mean())
+    found = [row["heldout_loss"] for row in rows]
+    np.testing.assert_allclose(found, [loss(state.ema) for state in states], rtol=1e-4)
+
+
+def test_the_best_weights_are_those_of_the_lowest_loss():
+    end, states, rows = whole()
+    losses = [row["heldout_loss"] for row in rows]
+    best = int(np.argmin(losses))
+    assert end.best.step == rows[best]["step"]
+    assert end.best.loss == pytest.approx(losses[best])
+    jax.tree.map(np.testing.assert_array_equal, end.sampled, states[best].ema)
+
+
+def test_a_worse_or_strange_loss_is_never_the_best():
+    state = training.TrainState(jnp.int32(7), None, {"w": jnp.ones(2)}, None, training.Best(
+        {"w": jnp.zeros(2)}, jnp.float32(0.5), jnp.int32(3)))  # fmt: skip
+    for loss, step in ((0.6, 3), (np.nan, 3), (0.4, 7)):
+        after = training.keep_best(state, jnp.float32(loss))
+        assert after.best.step == step and after.sampled["w"][0] == (step == 7)
+    assert state.replace(best=None).sampled is state.ema
+
+
+def test_training_is_the_same_with_and_without_the_best_and_after_a_stop():
+    end, states, _ = whole()
+    without, *_ = run(False)
+    assert without.best is None and without.sampled is without.ema
+    assert len(jax.tree.leaves(without)) < len(jax.tree.leaves(end))
+    jax.tree.map(np.testing.assert_array_equal, without.params, end.params)
+    resumed, *_ = run(True, jax.tree.map(jnp.asarray, states[0]))
+    jax.tree.map(np.testing.assert_array_equal, resumed, end)

@@ -1,0 +1,71 @@
+"""Sets of different sizes: how many points each is to have, and the array that holds them.
+
+    f32[S, N, D], N the largest size; the points of a set come first, and then rows of NaN
+"""
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+SIZE_KEY = 2**30 + 3  # apart from the numbers of parts and blocks, and from the labels' key
+TRIES = 64  # draws of a size, for one that is large enough
+MOST_AT_ONCE = 64  # sets of a chunk: any number of sets needs the same few programs
+
+
+def draw_sizes(dataset, keys: jax.Array, labels, num_given: int = 0) -> np.ndarray:
+    """i64[S], the number of points of each set, as often as in the data of its label.
+
+    keys: of each set; labels: i32[S] or None. Of sets that begin with `num_given` points, those
+    with at least one more; where TRIES draws find none, they have one more.
+    """
+    return np.asarray(_draw_sizes(dataset, keys, labels, num_given), np.int64)
+
+
+@jax.jit
+def _draw_sizes(dataset, keys, labels, num_given) -> jax.Array:
+    def one(key, label):
+        label = None if label is None else jnp.full(TRIES, label)
+        sizes = dataset.draw_sizes(jax.random.fold_in(key, SIZE_KEY), label, TRIES)
+        enough = sizes > num_given
+        return jnp.where(enough.any(), sizes[enough.argmax()], num_given + 1)
+
+    return jax.vmap(one, (0, None if labels is None else 0))(keys, labels)
+
+
+def width(size: int) -> int:
+    """Places for the points of a set: a power of two, so that few programs serve all sizes."""
+    return 1 << (int(size) - 1).bit_length()
+
+
+def by_width(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """(width, indices of its sets) for each width there is, small ones first.
+
+    A set's width follows from its own size, so the noise it begins with does, too.
+    """
+    widths = np.array([width(size) for size in sizes])
+    for value in np.unique(widths):
+        yield int(value), np.flatnonzero(widths == value)
+
+
+def ragged(sets) -> list[np.ndarray]:
+    """The points of each set alone, [f32[n_i, D], ...] of sets f32[S, N, D] with rows of NaN."""
+    return [points[:n] for points, n in zip(sets, count(sets), strict=True)]
+
+
+def count(sets) -> np.ndarray:
+    """The number of points of each set, i64[S] of sets f32[S, N, D] with rows of NaN at the end."""
+    there = ~np.isnan(np.asarray(sets)[..., 0])
+    return there.shape[1] - np.argmax(there[:, ::-1], axis=1) if there.size else there.sum(1)
+
+
+def padded(points, sizes) -> np.ndarray:
+    """f32[..., S, N, D]: `points`, with NaN in place of those beyond each set's size.
+
+    What is no number among the points is infinite then, and not taken for a place without one.
+    """
+    points = np.asarray(points, np.float32)
+    there = np.arange(points.shape[-2]) < np.asarray(sizes)[:, None]
+    points = np.where(np.isnan(points), np.float32(np.inf), points)
+    return np.where(there[..., None], points, np.float32(np.nan))

@@ -1,0 +1,34 @@
+"""What held-out sets say about a training, in words: which weights are drawn with, and a warning.
+
+The held-out loss falls while a model learns what sets are like and rises when it begins to learn
+its training sets by heart.
+"""
+
+import numpy as np
+
+RISE = 1.02  # above the lowest loss: less is what a small batch of held-out sets does
+
+
+def which_weights(state) -> str:
+    """From which step the best weights are, which samples are drawn with."""
+    return (f"weights: the average at step {int(state.best.step)} of {int(state.step)}, which has "
+            f"the lowest held-out loss, {float(state.best.loss):.4f}")  # fmt: skip
+
+
+def warning(rows: list[dict], keeps_best: bool) -> str:
+    """A warning where held-out loss has risen since it was lowest, of rows of metrics.jsonl; or "".
+
+    The end of the curve is the median of its last tenth, so that no single block decides.
+    """
+    curve = [(row["heldout_loss"], row["step"]) for row in rows if row.get("heldout_loss")]
+    if not curve:
+        return ""
+    lowest, step = min(curve)
+    last = float(np.median([loss for loss, _ in curve[-max(1, len(curve) // 10) :]]))
+    if last <= RISE * lowest:
+        return ""
+    advice = ("samples are drawn with the weights of then" if keeps_best else
+              "config.train.keep_best=True draws with the weights of then")  # fmt: skip
+    return (f"overfitting: the held-out loss was {lowest:.4f} at step {step} and is {last:.4f} "
+            f"at the end; {advice}; more sets, or moved ones (config.data.augment_*), "
+            "help")  # fmt: skip

@@ -1,0 +1,52 @@
+"""Copies of sets that are moved, turned, scaled or mirrored: more sets than were observed."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Augment(NamedTuple):
+    """x' = exp(scale u) R F x + shift v for all points x of a set alike, in normalised units.
+
+    u and v are standard normal, R a uniform rotation, F a mirror in half of the sets.
+    """
+
+    shift: float = 0.0  # standard deviation of the shift along each axis
+    rotate: bool = False  # in three dimensions about any axis
+    scale: float = 0.0  # standard deviation of the log of the factor
+    reflect: bool = False  # mirror the first coordinate in half of the sets
+
+
+def make_augment(config) -> Augment | None:
+    """What `config`, the `data` part of a config, asks for; None for sets as they are."""
+    augment = Augment(config.augment_shift, config.augment_rotate, config.augment_scale,
+                      config.augment_reflect)  # fmt: skip
+    return None if augment == Augment() else augment
+
+
+def apply(augment: Augment, key: jax.Array, points: jax.Array) -> jax.Array:
+    """Every set of points f32[..., N, D] moved by a draw of its own."""
+    *outer, _, dim = points.shape
+    shift_key, rotate_key, scale_key, reflect_key = jax.random.split(key, 4)
+    if augment.reflect:
+        sign = 1 - 2.0 * jax.random.bernoulli(reflect_key, shape=(*outer, 1))
+        points = points.at[..., 0].multiply(sign)
+    if augment.rotate:
+        points = points @ random_rotations(rotate_key, tuple(outer), dim).mT
+    if augment.scale:
+        points = points * jnp.exp(augment.scale * jax.random.normal(scale_key, (*outer, 1, 1)))
+    if augment.shift:
+        points = points + augment.shift * jax.random.normal(shift_key, (*outer, 1, dim))
+    return points
+
+
+def random_rotations(key: jax.Array, shape: tuple[int, ...], dim: int) -> jax.Array:
+    """f32[*shape, dim, dim], uniform on the rotations of `dim` dimensions.
+
+    Q of the QR decomposition of a Gaussian matrix, R's diagonal made positive (Mezzadri 2007,
+    arXiv math-ph/0609050), and one column turned where the determinant is -1.
+    """
+    q, r = jnp.linalg.qr(jax.random.normal(key, (*shape, dim, dim)))
+    q = q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[..., None, :]
+    return q.at[..., 0].multiply(jnp.linalg.det(q)[..., None])
