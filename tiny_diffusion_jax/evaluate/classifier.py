@@ -1,62 +1,102 @@
 """Names the label of a point set: a support vector machine on blurred histograms of its points."""
 
 from collections.abc import Callable
+from itertools import combinations
 
 import jax
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.evaluate import ragged
 
 BINS, BLUR = 16, 0.8  # of the histograms: squares a side, standard deviation in squares
 TRAIN_SETS = 12_000
+SIZE_WEIGHT = 0.3  # of a standard deviation of log size, beside histograms of length 1
+
+
+def limits_of(points: np.ndarray) -> np.ndarray:
+    """The corners f64[2, D] of the box that holds all points f32[..., D]; NaN is no point."""
+    flat = points.reshape(-1, points.shape[-1])
+    return np.stack([np.nanmin(flat, axis=0), np.nanmax(flat, axis=0)]).astype(np.float64)
 
 
 def histograms(sets: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """f32[B, BINS^2]: points of each set f32[B, N, 2] counted in squares, blurred, square-rooted.
+    """f32[B, P BINS^2]: points of each set f32[B, N, D] counted in squares, blurred, square-rooted.
 
-    limits: f64[2, 2], the corners of the picture; points outside of it count at its edge.
+    A picture for each of the P pairs of coordinates, one in the plane.
+    limits: f64[2, D], the corners of the box; points outside of it count at its edge.
     """
     from scipy.ndimage import gaussian_filter
 
-    place = (sets - limits[0]) / (limits[1] - limits[0]) * BINS
+    there = ~np.isnan(sets[..., 0])
+    width = np.maximum(limits[1] - limits[0], 1e-30)
+    place = np.where(there[..., None], (sets - limits[0]) / width * BINS, 0)
     cell = np.clip(np.floor(place).astype(int), 0, BINS - 1)
-    index = (np.arange(len(sets))[:, None] * BINS + cell[..., 1]) * BINS + cell[..., 0]
-    count = np.bincount(index.ravel(), minlength=len(sets) * BINS**2)
-    pictures = count.reshape(-1, BINS, BINS) / sets.shape[1]
-    blurred = gaussian_filter(pictures, (0, BLUR, BLUR))
-    return np.sqrt(blurred).reshape(len(sets), -1).astype(np.float32)
+    pictures = []
+    for x, y in list(combinations(range(sets.shape[-1]), 2)) or [(0, 0)]:
+        index = (np.arange(len(sets))[:, None] * BINS + cell[..., y]) * BINS + cell[..., x]
+        count = np.bincount(index[there], minlength=len(sets) * BINS**2)
+        picture = count.reshape(-1, BINS, BINS) / there.sum(1)[:, None, None]
+        picture = gaussian_filter(picture, (0, BLUR, BLUR))
+        pictures.append(np.sqrt(picture).reshape(len(sets), -1))
+    return (np.concatenate(pictures, 1) / len(pictures) ** 0.5).astype(np.float32)
 
 
 def train(dataset: Dataset, key: jax.Array, num_points: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Learns from real sets of `num_points` points; returns the function sets -> labels i64[B]."""
+    """Learns from real sets of `num_points` points; returns the function sets -> labels i64[B].
+
+    Of observed sets, each is used once, and the size of a set is looked at as well.
+    """
     from sklearn.svm import SVC
 
-    draw = jax.jit(lambda dataset, key: dataset.draw(key, TRAIN_SETS, num_points))
-    real = draw(dataset, key)
-    points = np.asarray(real.points)
-    limits = np.stack([points.min((0, 1)), points.max((0, 1))]).astype(np.float64)
-    svm = SVC(C=10.0, gamma="scale").fit(histograms(points, limits), np.asarray(real.label))
-    return lambda sets: svm.predict(histograms(np.asarray(sets), limits))
+    points, label = _real(dataset, key, TRAIN_SETS, num_points)
+    limits, features = limits_of(points), histograms
+    if dataset.sizes is not None:
+        log_size = np.log(ragged.lengths(points))
+        mean, std = log_size.mean(), log_size.std() + 1e-6
+
+        def features(sets, limits):
+            size = SIZE_WEIGHT * (np.log(ragged.lengths(sets)) - mean) / std
+            return np.concatenate([histograms(sets, limits), size[:, None]], 1)
+
+    svm = SVC(C=10.0, gamma="scale").fit(features(points, limits), label)
+    return lambda sets: svm.predict(features(np.asarray(sets), limits))
 
 
 def accuracy(
     dataset: Dataset, key: jax.Array, samples: np.ndarray, labels: np.ndarray
 ) -> dict:
-    """Share of `samples` f32[B, N, 2] named as the `labels` i32[B] that were asked for.
+    """Share of `samples` f32[B, N, D] named as the `labels` i32[B] that were asked for.
 
     floor: of real sets, from data that neither the classifier nor the denoiser was trained on
-    if any were held out.
+    if any were held out. Sets that lack points are padded with NaN.
     """
     train_key, real_key = jax.random.split(key)
     num_sets, num_points, _ = samples.shape
     predict = train(dataset, train_key, num_points)
-    draw = jax.jit(lambda dataset, key: dataset.draw(key, max(num_sets, 1_000), num_points))
-    real = draw(dataset.heldout or dataset, real_key)
+    real, real_label = _real(
+        dataset.heldout or dataset, real_key, max(num_sets, 1_000), num_points
+    )
     value = float(np.mean(predict(samples) == labels))
-    floor = float(np.mean(predict(real.points) == np.asarray(real.label)))
+    floor = float(np.mean(predict(real) == real_label))
     standard_error = lambda share, n: float(np.sqrt(share * (1 - share) / n))
     return {
         "value": value, "value_se": standard_error(value, num_sets),
-        "floor": floor, "floor_se": standard_error(floor, len(real.points)),
+        "floor": floor, "floor_se": standard_error(floor, len(real)),
         "ratio": None, "num_sets": num_sets, "num_points": num_points,
     }  # fmt: skip
+
+
+def _real(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int):
+    """(points f32[B, num_points, D], labels [B]) of real sets: `num_sets` draws, or fewer observed.
+
+    Two draws of an observed set would be much the same, so that none of these comes twice.
+    """
+    if dataset.sizes is None:
+        draw = jax.jit(lambda dataset, key: dataset.draw(key, num_sets, num_points))
+        real = draw(dataset, key)
+        return np.asarray(real.points), np.asarray(real.label)
+    choose, key = jax.random.split(key)
+    index = jax.random.permutation(choose, dataset.num_sources)[:num_sets]
+    points = ragged.real_sets(dataset, key, index, num_points)
+    return points, np.asarray(dataset.source_labels)[np.asarray(index)]

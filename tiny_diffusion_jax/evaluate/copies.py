@@ -1,4 +1,4 @@
-"""Does a generator redraw its training images? Every set is held against every one of them.
+"""Does a generator redraw its training data? Every set is held against every one of them.
 
 An image is a density p_i of points, so a set x_1..x_N has a likelihood under each training image,
 
@@ -10,52 +10,65 @@ a set of that image has on average; a set of a new image misses both. l_(1) alon
 says how many pixels are lit. Of sets of 64 points redrawn from MNIST's training images it puts 1 %
 beyond 99 % of those of test images, the lead 45 %, the score 51 % (of 256 points 2, 66 and 76 %).
 All l_i together are one matrix product of pixel counts and log densities.
+
+Observed sets have no density; `set_copies` has a score for them, of the same use.
 """
 
 import jax
 import numpy as np
 
-from tiny_diffusion_jax.data.base import Dataset, draw_sets_from
+from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.evaluate import ragged, set_copies
 from tiny_diffusion_jax.evaluate.clouds import require_finite
 
 BLUR = 0.3  # pixels: a point just outside of a stroke is unlikely, not impossible
 BACKGROUND = 1e-3  # share of an image's mass that is spread evenly
 RIVALS = 5  # images that the best one is compared with
 CHUNK = 4_096  # images whose densities are in memory at once: 13 MB of MNIST
-MAX_REFERENCE = 2_000  # held-out images
+MAX_REFERENCE = 2_000  # held-out images or sets
+ENOUGH = 100  # held-out sets, below which training sets, each among the others, stand in, too
 EXTREME = 0.01  # of held-out sets count as closer to training than is usual
 VERDICTS = (
-    "no more sets follow one training image closely than new ones would",
-    "COPIES: more sets follow one training image closely than new ones would",
+    "no more sets follow one training {} closely than new ones would",
+    "COPIES: more sets follow one training {} closely than new ones would",
 )
 FLAGGED = 1e-3  # probability under which chance no longer explains the share of such sets
 
 
 def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
-    """Share of `sets` f32[B, N, 2] closer to training images than 99 % of held-out ones are.
+    """Share of `sets` f32[B, N, D] closer to training data than 99 % of held-out ones are.
 
     A set is close if its score is above all but m = R / 100 of those of R sets, each of a held-out
-    image of its own. `value`: the share of close sets; `floor` = m / (R + 1): that of new sets;
-    `ceiling`: that of sets redrawn from training images. value_se holds the chance in B and in R.
+    image or observed set of its own. `value`: the share of close sets; `floor` = m / (R + 1): that
+    of new sets; `ceiling`: that of sets redrawn from training data. value_se holds the chance in B
+    and in R.
     p_value: how likely new sets are to have as many close ones, exactly, by a beta-binomial law,
     for all R + B scores are then exchangeable. Below 0.001 the sets are `flagged`, and `verdict`
     says so in words. sets_95, heldout_95: 95 % quantiles of the scores, in nats per point.
-    Raises UserError where a coordinate is not finite or no image is held out.
+    Observed sets, and `sets` compared with them, are padded with NaN where they lack points; where
+    fewer than 100 are held out, training sets, each without itself, are among the R.
+    Raises UserError where a coordinate is not finite or nothing is held out.
     """
     from scipy.stats import betabinom
 
     sets = np.asarray(sets, np.float32)
-    require_finite("sets", sets)
+    observed = dataset.images is None
+    (ragged.require_padded if observed else require_finite)("sets", sets)
     available = 0 if dataset.heldout is None else dataset.heldout.num_sources
-    require(available > 0, "held-out images", available, "at least 1")
+    kind = "set" if observed else "image"
+    require(available > 0, f"held-out {kind}s", available, "at least 1")
     B, num_points = sets.shape[:2]
     heldout_key, train_key = jax.random.split(key)
     real = one_set_each(dataset.heldout, heldout_key, MAX_REFERENCE, num_points)
     redrawn = one_set_each(dataset, train_key, B, num_points)
-    score, reference, copied = np.split(
-        scores(dataset.images, np.concatenate([sets, real, redrawn])), [B, B + len(real)]
-    )
+    if observed:
+        groups = (ragged.pad(group, num_points) for group in (sets, real, redrawn))
+        scored, extra = _observed_scores(dataset, key, np.concatenate(list(groups)), len(real))
+    else:
+        scored, extra = scores(dataset.images, np.concatenate([sets, real, redrawn])), []
+    score, reference, copied = np.split(scored, [B, B + len(real)])
+    reference = np.concatenate([reference, extra])
 
     R = len(reference)
     m = max(1, round(EXTREME * R))
@@ -66,7 +79,8 @@ def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
     return {
         "value": share, "value_se": float(spread**0.5), "floor": expected, "ratio": None,
         "ceiling": float((copied > threshold).mean()), "p_value": p_value,
-        "flagged": p_value < FLAGGED, "verdict": VERDICTS[p_value < FLAGGED],
+        "flagged": p_value < FLAGGED,
+        "verdict": VERDICTS[p_value < FLAGGED].format(kind),
         "sets_95": float(np.quantile(score, 0.95)),
         "heldout_95": float(np.quantile(reference, 0.95)), "num_sets": B,
         "num_points": num_points, "num_train": dataset.num_sources, "num_heldout": R,
@@ -74,10 +88,24 @@ def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
 
 
 def one_set_each(dataset: Dataset, key: jax.Array, at_most: int, num_points: int) -> np.ndarray:
-    """A set of each of different images of `dataset`, as many as there are up to `at_most`."""
+    """A set of each of different sources of `dataset`, as many as there are up to `at_most`."""
     choose, draw = jax.random.split(key)
     index = jax.random.permutation(choose, dataset.num_sources)[:at_most]
-    return np.asarray(draw_sets_from(dataset, draw, index, num_points))
+    return ragged.real_sets(dataset, draw, index, num_points)
+
+
+def _observed_scores(dataset: Dataset, key, sets: np.ndarray, num_heldout: int):
+    """`set_copies.scores` of sets, and of training sets that stand in for held-out ones."""
+    draw, again = jax.random.split(jax.random.fold_in(key, 2))
+    index = np.arange(dataset.num_sources)
+    most = min(int(np.max(dataset.sizes)), set_copies.MOST_OF_TRAINING)
+    training = ragged.real_sets(dataset, draw, index, most)
+    scored = set_copies.scores(training, sets)
+    if num_heldout >= ENOUGH or len(index) < 3:
+        return scored, []
+    own = np.random.default_rng(0).permutation(index)[:MAX_REFERENCE]
+    alike = ragged.real_sets(dataset, again, own, sets.shape[1])
+    return scored, set_copies.scores(training, alike, own)
 
 
 def scores(images: jax.Array, sets: np.ndarray) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What probability density a model gives to points: to real ones, and to the pixels of a picture.
 
-Both take the model as a function `log_prob`: f32[n, 2] -> f32[n], nats per unit area of the data,
+Both take the model as a function `log_prob`: f32[n, D] -> f32[n], nats per unit area of the data,
 and ask it for blocks of one size only, so that one compiled program answers all.
 """
 
@@ -37,7 +37,7 @@ def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: in
 
 
 def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.ndarray, str]:
-    """Points f32[n, 2] to measure likelihood on, n <= num_points, and in words which they are."""
+    """Points f32[n, D] to measure likelihood on, n <= num_points, and in words which they are."""
     if dataset.rows is None:
         return np.asarray(draw_points(dataset, key, 1, num_points))[0], "fresh draws of the data"
     if dataset.heldout is None:
@@ -46,10 +46,11 @@ def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.n
 
 
 def in_blocks(log_prob: Callable, points: np.ndarray, size: int) -> np.ndarray:
-    """`log_prob` of points f32[n, 2], f32[n], asked for exactly `size` points at a time."""
+    """`log_prob` of points f32[n, D], f32[n], asked for exactly `size` points at a time."""
     count = -(-len(points) // size)
-    padded = np.resize(points, (count * size, 2)).astype(np.float32)
-    found = [log_prob(block) for block in padded.reshape(count, size, 2)]
+    dim = points.shape[1]
+    padded = np.resize(points, (count * size, dim)).astype(np.float32)
+    found = [log_prob(block) for block in padded.reshape(count, size, dim)]
     return np.concatenate(found)[: len(points)]
 
 

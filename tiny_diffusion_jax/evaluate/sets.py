@@ -12,48 +12,64 @@ arXiv 1906.12320, section 5.1), all of them shares or lengths, none in per cent:
 
 COV of real sets is itself far below 1, so `compare_sets` gives each beside its floor. A generator
 that copies its training sets does well on all three: `copies` tells those.
+
+Sets may have any number of coordinates, and sizes of their own, as `ragged` describes.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.data.base import Dataset, draw_sets_from
+from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.evaluate import ragged
 from tiny_diffusion_jax.evaluate.clouds import require_finite, sorted_projections
 
 BLOCK = 256  # sets of y at once: with 64 points each they stay in a core's cache
 DIRECTIONS = 8  # of the lower bound on the EMD: 16 spare 2 % more matchings
 MATCHED = 2**22  # distances in memory at once, in each thread: 32 MB
 ROUNDS = (4, 32)  # nearest candidates of a set that are matched before the bound is tightened
+MOST_POINTS = 256  # of sets of different sizes: of larger ones the first are compared
 
 
-def _chamfer_pair(x: jax.Array, y: jax.Array) -> jax.Array:
+def _chamfer_pair(x: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
     # differences, not |x|^2 - 2 x.y + |y|^2, which cancels: a copy is at distance 0
-    squared = (x[:, None, 0] - y[None, :, 0]) ** 2 + (x[:, None, 1] - y[None, :, 1]) ** 2
-    return squared.min(1).mean() + squared.min(0).mean()
+    squared = sum((x[:, None, d] - y[None, :, d]) ** 2 for d in range(x.shape[-1]))
+    if not padded:
+        return squared.min(1).mean() + squared.min(0).mean()
+    squared = jnp.where(jnp.isnan(squared), jnp.inf, squared)
+    there = ~jnp.isnan(x[:, 0]), ~jnp.isnan(y[:, 0])
+    return sum(squared.min(1 - i).mean(where=there[i]) for i in (0, 1))
 
 
-def _to_all(points: jax.Array, y: jax.Array) -> jax.Array:
-    """Chamfer distances f32[B] of one set f32[N, 2] to the sets y f32[B, M, 2]."""
-    return jax.lax.map(lambda q: _chamfer_pair(points, q), y, batch_size=min(BLOCK, len(y)))
+def _to_all(points: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
+    """Chamfer distances f32[B] of one set f32[N, D] to the sets y f32[B, M, D]."""
+    one = lambda q: _chamfer_pair(points, q, padded)
+    return jax.lax.map(one, y, batch_size=min(BLOCK, len(y)))
 
 
-@jax.jit
 def chamfer(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Chamfer distances f32[A, B] of all pairs of sets x: f32[A, N, 2], y: f32[B, M, 2].
+    """Chamfer distances f32[A, B] of all pairs of sets x: f32[A, N, D], y: f32[B, M, D].
 
     CD(x, y) = mean_i min_j |x_i - y_j|^2 + mean_j min_i |x_i - y_j|^2,   in squared units
 
-    Fan et al. 2017, with means for sums, so that sets of any two sizes compare.
+    Fan et al. 2017, with means for sums, so that sets of any two sizes compare; padding with NaN
+    is no point.
     """
-    return jax.lax.map(lambda points: _to_all(points, y), x)
+    return _chamfer(x, y, padded=ragged.is_ragged(x, y))
+
+
+@partial(jax.jit, static_argnames="padded")
+def _chamfer(x: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
+    return jax.lax.map(lambda points: _to_all(points, y, padded), x)
 
 
 def emd(x, y, nearest_only: bool = False) -> np.ndarray:
-    """Earth mover's distances f64[A, B] of all pairs of sets x: [A, N, 2], y: [B, N, 2].
+    """Earth mover's distances f64[A, B] of all pairs of sets x: [A, N, D], y: [B, N, D].
 
     EMD(x, y) = min over permutations p of 1/N sum_i |x_i - y_p(i)|,   in the units of the points
 
@@ -64,10 +80,15 @@ def emd(x, y, nearest_only: bool = False) -> np.ndarray:
 
         EMD(x, y) >= max over u of 1/N sum_i |<x, u>_(i) - <y, u>_(i)|,   sorted along u
 
-    since a projection never makes two points farther apart. Raises UserError on two set sizes.
+    since a projection never makes two points farther apart. Sets padded with NaN are compared as
+    uniform measures, each brought to as many points as the largest has (`ragged.to_one_size`, which
+    says how exact that is). Raises UserError on two set sizes without padding.
     """
     same = x is y
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+    if ragged.is_ragged(x, y):
+        most = int(max(ragged.lengths(x).max(), ragged.lengths(y).max()))
+        x, y = ragged.to_one_size(x, most), ragged.to_one_size(y, most)
     require(x.shape[1] == y.shape[1], "points a set of y", y.shape[1], f"{x.shape[1]}, as in x")
     result = np.full((len(x), len(y)), np.inf)
     wanted = np.triu(np.ones(result.shape, bool), 1) if same else np.ones(result.shape, bool)
@@ -101,7 +122,8 @@ def _match(x: np.ndarray, y: np.ndarray, chosen: np.ndarray, result: np.ndarray)
         every = np.flatnonzero(chosen[i])
         for columns in np.array_split(every, -(-len(every) // at_once)):
             # one call for many columns: each column's matrix is then a contiguous piece
-            costs = cdist(y[columns].reshape(-1, 2), x[i]).reshape(len(columns), -1, len(x[i]))
+            costs = cdist(y[columns].reshape(-1, x.shape[2]), x[i])
+            costs = costs.reshape(len(columns), -1, len(x[i]))
             for j, cost in zip(columns, costs, strict=True):
                 result[i, j] = cost[linear_sum_assignment(cost)].mean()
 
@@ -141,7 +163,7 @@ def mmd_cov_nna(gg, gr, rr) -> dict[str, float]:
 def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict]:
     """MMD, COV and 1-NNA of `samples` against `real_a`, beside their floors, under CD and EMD.
 
-    samples, real_a, real_b: f32[num_sets, N, 2], the latter two of real sets, none of them trained
+    samples, real_a, real_b: f32[num_sets, N, D], the latter two of real sets, none of them trained
     on and no two alike (`different_real_sets`: twins would lower 1-NNA and COV).
     For each of mmd_cd, cov_cd, nna_cd, mmd_emd, cov_emd, nna_emd
 
@@ -149,18 +171,32 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
 
     with `ratio` = value / floor for MMD (1: as good as real sets), None for the two shares. The EMD
     is taken over the first `emd_sets` sets. All entries are plain numbers, ready for JSON.
+
+    Sets padded with NaN are compared by their first 256 points, under the EMD as uniform measures
+    of as many points as the largest set has (`ragged.to_one_size`).
     Raises UserError when the shapes differ or a coordinate is not finite.
     """
     samples, real_a, real_b = (np.asarray(sets, np.float32) for sets in (samples, real_a, real_b))
-    for name, sets in {"samples": samples, "real_a": real_a, "real_b": real_b}.items():
-        good = sets.ndim == 3 and sets.shape[-1] == 2 and sets.shape == real_a.shape
+    padded = ragged.is_ragged(samples, real_a, real_b)
+    compared = {"samples": samples, "real_a": real_a, "real_b": real_b}
+    for name, sets in compared.items():
+        good = sets.ndim == 3 and (sets.shape == real_a.shape or (
+            padded and sets.shape[::2] == real_a.shape[::2]))  # fmt: skip
         require(good and len(sets) > 1, f"{name}.shape", sets.shape,
-                "(num_sets, N, 2), one shape for all three, at least 2 sets")  # fmt: skip
-        require_finite(name, sets)
+                "(num_sets, N, D), one shape for all three, at least 2 sets")  # fmt: skip
+        (ragged.require_padded if padded else require_finite)(name, sets)
+    if padded:
+        largest = max(int(ragged.lengths(sets).max()) for sets in compared.values())
+        size = min(largest, MOST_POINTS)
+        samples, real_a, real_b = (ragged.pad(sets, size) for sets in (samples, real_a, real_b))
 
     nearest_emd = lambda x, y: emd(x, y, nearest_only=True)
     result = {}
     for suffix, distance, count in (("cd", chamfer, len(samples)), ("emd", nearest_emd, emd_sets)):
+        if padded and suffix == "emd":  # the same points of a set whatever it is compared with
+            samples, real_a, real_b = (
+                ragged.to_one_size(sets[:count], size) for sets in (samples, real_a, real_b)
+            )
         real = real_a[:count]
         within = distance(real, real)
         value, floor = (
@@ -175,17 +211,19 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
 
 
 def different_real_sets(dataset: Dataset, key: jax.Array, at_most: int, num_points: int):
-    """Two groups of real sets (real_a, real_b), f32[B, num_points, 2], for `compare_sets`.
+    """Two groups of real sets (real_a, real_b), f32[B, N, D], for `compare_sets`.
 
-    No image of `dataset` serves twice, so B is at most half as many as there are.
-    Raises UserError where there are fewer than 4 images.
+    No image or observed set of `dataset` serves twice, so B is at most half as many as there are.
+    Observed sets with fewer than num_points points are padded with NaN; 0 is all of their points.
+    Raises UserError where there are fewer than 4 sources.
     """
     available = dataset.num_sources
-    require(available >= 4, "images to compare with", available, "at least 4")
+    kind = "images" if dataset.sizes is None else "observed sets"
+    require(available >= 4, f"{kind} to compare with", available, "at least 4")
     count = min(at_most, available // 2)
     choose, draw = jax.random.split(key)
     index = jax.random.permutation(choose, available)[: 2 * count]
-    real = np.asarray(draw_sets_from(dataset, draw, index, num_points))
+    real = ragged.real_sets(dataset, draw, index, num_points)
     return real[:count], real[count:]
 
 

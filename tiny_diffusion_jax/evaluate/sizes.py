@@ -1,0 +1,41 @@
+"""How many points sets have: the law that was drawn from against the true one."""
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.evaluate import ragged
+
+REPEATS = 100  # draws behind the floor
+
+
+def wasserstein1(x: np.ndarray, y: np.ndarray) -> float:
+    """W_1 = int |F_x - F_y|, in points, of two samples of numbers of any sizes."""
+    from scipy.stats import wasserstein_distance
+
+    return float(wasserstein_distance(x, y))
+
+
+def compare(dataset: Dataset, key: jax.Array, sets: np.ndarray) -> dict:
+    """W_1 between the sizes of `sets` f32[B, N, D], padded with NaN, and those of real sets.
+
+    The real ones are the sets held out, where there are any, else those trained on. floor: the mean
+    of the same number for B sizes of real sets, drawn at random from the sets trained on and held
+    out together. `mean` and `sd` of the sizes of the sets stand beside `true_mean` and `true_sd`
+    of the real ones. All plain numbers, in points, ready for JSON.
+    """
+    sizes = ragged.lengths(sets)
+    trained = np.asarray(dataset.sizes)
+    held_out = dataset.heldout is not None and dataset.heldout.sizes is not None
+    real = np.asarray(dataset.heldout.sizes) if held_out else trained
+    pool = np.concatenate([trained, real]) if held_out else trained
+    draws = np.asarray(jax.random.randint(key, (REPEATS, len(sizes)), 0, len(pool)))
+    floors = np.array([wasserstein1(pool[draw], real) for draw in draws])
+    value, floor = wasserstein1(sizes, real), float(floors.mean())
+    return {
+        "value": value, "floor": floor, "floor_std": float(floors.std()),
+        "ratio": value / floor if floor > 0 else None,
+        "mean": float(sizes.mean()), "sd": float(sizes.std()),
+        "true_mean": float(real.mean()), "true_sd": float(real.std()),
+        "num_sets": len(sizes), "num_real": len(real),
+    }  # fmt: skip
