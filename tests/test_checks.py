@@ -59,8 +59,6 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "train.num_points": [(0, "must be at least 1")],
     "train.min_points": [
         (9, "must be at most config.train.num_points = 8"), (-1, "must be at least 0")],
-    "data.augment_shift": [(-0.1, "must be a finite number, 0 or more"), (NAN, "must be a fi")],
-    "data.augment_scale": [(-0.1, "must be a finite number, 0 or more"), (NAN, "must be a fi")],
     "train.max_points": [(-1, "must be at least 0")],
     "train.min_history": [(0, "must be at least 1")],
     "train.max_history": [(0, "must be at least config.train.min_history = 1")],
