@@ -1,4 +1,4 @@
-"""configs/sets.py:PATH: sets of your own; every sample a new set, of a number of points of its own.
+"""configs/sets.py:PATH: sets of your own, of any sizes; every sample a new set.
 
     python main.py --config=configs/sets.py:cells.csv --config.data.set_column=cell
     python main.py --config=configs/sets.py:jets.npz --config.data.augment_rotate=True

@@ -95,7 +95,7 @@ def test_commands_of_the_help_and_the_headers_are_real():
 
 
 def loaded(name, model=""):
-    argument = ":some.csv" if re.search(r"py:FILE", CONFIGS[name].read_text()) else ""
+    argument = ":some.csv" if re.search(r"py:(FILE|PATH)", CONFIGS[name].read_text()) else ""
     return load_config(f"{CONFIGS[name]}{argument}", model)
 
 
