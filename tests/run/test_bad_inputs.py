@@ -50,7 +50,7 @@ COMMAND = {
     "argument missing for a table": ([config("points")], "configs/points.py: name a table"),
     "option unknown": (
         [MOONS, "--config.data.bla=1"],
-        "--config.data.bla: no such option; config.data has align, array, cache_dir, columns"),
+        "--config.data.bla: no such option; config.data has align, array, augment_"),
     "option unknown at the top": ([MOONS, "--config.bla=1"], "--config.bla: no such option; conf"),
     "option below a value": (
         [MOONS, "--config.train.steps.x=1"],
