@@ -232,3 +232,31 @@ def test_bad_tables_are_one_clear_line(tmp_path, name, fields, message):
     with pytest.raises(UserError, match=message) as error:
         data.build(config(tmp_path / name, **fields))
     assert "\n" not in str(error.value)
+
+
+def test_three_columns_are_points_in_space(tmp_path):
+    file = write(tmp_path, "x,y,z\n0,1,2\n3,4,5\n6,7,7\n")
+    dataset = data.build(config(file, columns="x,y,z", jitter_std=0.1))
+    points = draw(dataset)
+    assert points.shape == (4096, 3) and dataset.dim == 3
+    centre = np.array([[0, 1, 2], [3, 4, 5], [6, 7, 7]])
+    some = points[:5]
+    density = np.mean([scipy.stats.multivariate_normal(c, 0.01).pdf(some) for c in centre], 0)
+    np.testing.assert_allclose(dataset.log_prob(jnp.asarray(some)), np.log(density), atol=1e-3)
+    np.testing.assert_array_equal(load_points(file, dim=3), load_points(file, columns="x,y,z"))
+
+
+def test_a_coordinate_far_narrower_than_another_is_said(tmp_path):
+    xy = np.random.default_rng(0).normal(size=(60, 2)) * [212, 0.0007]
+    np.save(tmp_path / "a.npy", xy)
+    notice = data.build(config(tmp_path / "a.npy")).notice
+    assert "coordinate 0 has a spread of 2" in notice and "coordinate 1 one of 0.00" in notice
+    assert "config.data.per_axis=True" in notice
+    each = data.build(config(tmp_path / "a.npy", per_axis=True))
+    assert not each.notice and each.scale.shape == (2,)
+    np.testing.assert_allclose(each.normalize(draw(each)).std(0), 1, rtol=0.05)
+    np.save(tmp_path / "b.npy", xy * [1, 1e5])
+    assert not data.build(config(tmp_path / "b.npy")).notice
+    np.save(tmp_path / "c.npy", xy * [1, 0])
+    with pytest.raises(UserError, match="per_axis = True: must be False where coordinate 1 never"):
+        data.build(config(tmp_path / "c.npy", per_axis=True))

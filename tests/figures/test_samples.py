@@ -76,3 +76,15 @@ def test_png_files_have_the_size_of_their_figure_and_repeat(tmp_path):
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG"
         assert image.size == pytest.approx(160 * figure.get_size_inches(), abs=1)
+
+
+def test_points_in_space_are_three_projections_of_each():
+    space = np.concatenate([DATA, DATA[:, :1] ** 2], 1)
+    figure = samples_figure(space, space[:100] + np.float32([0, 0, 9]), "moons", "notice")
+    assert len(figure.axes) == 6
+    for row, points in ((0, space), (3, space[:100] + np.float32([0, 0, 9]))):
+        for k, pair in enumerate(((0, 1), (0, 2), (1, 2))):
+            ax = figure.axes[row + k]
+            np.testing.assert_allclose(ax.collections[0].get_offsets(), points[:, pair], rtol=1e-6)
+            assert (ax.get_xlabel(), ax.get_ylabel()) == tuple("xyz"[axis] for axis in pair)
+    assert "100 points, 100 outside" in texts(figure)

@@ -213,3 +213,29 @@ def test_text_width_is_that_of_the_text_drawn():
     drawn = figure.texts[-1].get_window_extent().width / figure.dpi
     assert text_width("dino + moons 48 %", 9) == pytest.approx(drawn, rel=0.05)
     assert PAPER == to_hex(figure.get_facecolor())
+
+
+# ---------------------------------------------------------------- sets in space, sets of any size
+
+
+SPACE = RNG.normal(size=(30, 20, 3)).astype(np.float32)
+
+
+def test_a_set_in_space_is_three_named_projections():
+    figure = sets_figure(SPACE, "t", real=SPACE[:3])
+    assert len(figure.axes) == 3 * 3 + 3 * 15 and all_inside(figure)  # 45 panels of samples
+    for k, pair in enumerate(((0, 1), (0, 2), (1, 2))):
+        np.testing.assert_allclose(figure.axes[k].collections[0].get_offsets(), SPACE[0][:, pair])
+    assert [texts(figure).count(name) for name in ("xy", "xz", "yz")] == [6, 6, 6]
+    assert "30 sets of 20 points, 15 shown" in " ".join(texts(figure))
+    many = sets_figure(SPACE, "t", member=np.arange(30) % 5, by_member=True)  # too many members
+    assert texts(many).count("xy") == 5 and "xz" not in texts(many)
+
+
+def test_missing_points_are_neither_drawn_nor_counted():
+    sets = SETS[:4].copy()
+    sets[0, 12:] = sets[2, 5:] = np.nan
+    figure = sets_figure(sets, "t")
+    assert "4 sets of 5 to 20 points" in texts(figure)
+    drawn = [np.ma.count(ax.collections[0].get_offsets()) // 2 for ax in figure.axes]
+    assert drawn == [12, 20, 5, 20]

@@ -21,16 +21,19 @@ SHADES = ("#b9b7b2", "#f4ae76", SAMPLES, "#5c1a2b")  # of small and of large wei
 def attention_figure(points, weights, queries, title, note=""):
     """What each query looks at: up to six panels, a query in each.
 
-    `points: f32[N, 2]`, the set or the history; `weights: f32[Q, N]`, what each query f32[Q, 2]
+    `points: f32[N, D]`, the set or the history; `weights: f32[Q, N]`, what each query f32[Q, D]
     (a cross; None for queries that are not points) gives to each point, none negative. The area
     of a dot grows with its weight and its colour goes from grey to dark, on one scale for all
     panels. Above each panel: how many points with equal weights have the same entropy,
 
         exp(-sum_n w_n log w_n),   1 (one point) to N (all alike), for w scaled to sum to 1.
 
+    Points in space are seen along z, which the title says.
     Raises ValueError for no query or more than six.
     """
     points, weights = np.asarray(points), np.asarray(weights, np.float64)
+    title += ", seen along z" if points.shape[1] > 2 else ""
+    points, queries = points[:, :2], queries if queries is None else np.asarray(queries)[:, :2]
     count = len(weights)
     if not 1 <= count <= 6:
         raise ValueError(f"{count} queries: must be 1..6")

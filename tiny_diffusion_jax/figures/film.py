@@ -1,4 +1,7 @@
-"""Films: a set or many sets on their way from noise to data, as GIFs that are small and repeat."""
+"""Films: a set or many sets on their way from noise to data, as GIFs that are small and repeat.
+
+Of points in space they show the first two coordinates, and their title says so.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -18,14 +21,15 @@ def save_film(
     path, frames, labels: Sequence[str], title: str, new=None, ramp: Sequence[str] = WARM,
     size: int = 480,
 ) -> None:  # fmt: skip
-    """A GIF of one set on its way: `frames`, a list of f32[n_i, 2], one label a frame.
+    """A GIF of one set on its way: `frames`, a list of f32[n_i, D], one label a frame.
 
     `new`: a list of bool[n_i], the points that are being drawn right now, which are blue; the
     others are in `ramp` (colours from paper to many dots, `WARM` or `COOL`). The view follows the
     cloud, wide while it is noise and close at the data, or holds still on the last frame if points
     are added on the way. `size`: the width in pixels. Points that are not finite are left out.
     """
-    frames = [np.asarray(points, np.float32).reshape(-1, 2)[:MAX_DOTS] for points in frames]
+    title += _view_name(frames[0])
+    frames = [np.asarray(points, np.float32)[:MAX_DOTS, :2] for points in frames]
     centre, half = _view(frames)
     count = max(map(len, frames))
 
@@ -44,12 +48,13 @@ def save_film(
 def save_grid_film(
     path, frames, labels: Sequence[str], title: str, member=None, size: int = 560
 ) -> None:
-    """A GIF of several sets side by side: `frames: f32[F, K, n, 2]`, one label a frame.
+    """A GIF of several sets side by side: `frames: f32[F, K, n, D]`, one label a frame.
 
     Each panel shows one set, all in the same view, in the colour of its `member: i32[K]` (as in
     `sets.sets_figure`; burnt orange without). A point that is NaN is not drawn.
     """
-    frames = np.asarray(frames, np.float32)[:, :, :MAX_DOTS]
+    title += _view_name(frames)
+    frames = np.asarray(frames, np.float32)[:, :, :MAX_DOTS, :2]
     num_frames, num_sets, count, _ = frames.shape
     centre, half = _view([points.reshape(-1, 2) for points in frames])
     member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(MEMBERS)
@@ -97,6 +102,11 @@ def _save(
             file, format="GIF", save_all=True, append_images=frames[1:], duration=duration,
             loop=0, optimize=False, disposal=1,
         )  # fmt: skip
+
+
+def _view_name(points) -> str:
+    """What is shown of points f32[..., D], for the title; "" of the plane."""
+    return ", seen along z" if np.shape(points)[-1] > 2 else ""
 
 
 def _view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:

@@ -127,8 +127,24 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
     return TextPath((0, 0), text, size, FontProperties(weight=weight)).get_extents().x1 / 72
 
 
-def square_limits(points) -> tuple[float, float, float, float]:
-    """The square that holds points f32[n, 2] with a margin: (left, right, bottom, top)."""
+def views(dim: int) -> list[tuple[int, int]]:
+    """The pairs of coordinates that points f32[n, dim] are shown by: one, or of space three.
+
+    Of more coordinates than three, the first three are shown.
+    """
+    return [(0, min(1, dim - 1))] if dim < 3 else [(0, 1), (0, 2), (1, 2)]
+
+
+def view_limits(limits, view: tuple[int, int]) -> tuple[float, float, float, float]:
+    """(left, right, bottom, top) of one of `views`, from the `square_limits` of all coordinates."""
+    return tuple(limits[2 * axis + end] for axis in view for end in (0, 1))
+
+
+def square_limits(points) -> tuple[float, ...]:
+    """The square that holds points f32[n, 2] with a margin: (left, right, bottom, top).
+
+    Of D coordinates the cube: low and high of each, 2 D numbers.
+    """
     low, high = points.min(0), points.max(0)
     centre, half = (low + high) / 2, 0.56 * max(float((high - low).max()), 1e-6)
     return tuple(float(v) for c in centre for v in (c - half, c + half))

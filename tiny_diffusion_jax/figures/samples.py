@@ -14,15 +14,19 @@ from tiny_diffusion_jax.figures.page import (
     heading,
     quiet,
     square_limits,
+    view_limits,
+    views,
 )
 
 SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.3  # inches
+SMALL, APART = 2.6, 0.62  # inches, of the projections of space
 
 
 def samples_figure(data, samples, title, notice="", log_density=None, extent=None):
     """Data beside samples on the same axes, and the model's density when it is given.
 
-    `data`, `samples`: f32[n, 2], in the data's units. `log_density`: f32[G, G], the model's log p
+    Of points in space: three projections of the data above those of the samples, and no density.
+    `data`, `samples`: f32[n, D], in the data's units. `log_density`: f32[G, G], the model's log p
     per unit area on a grid whose first row is the lowest y; `extent`: (left, right, bottom, top)
     of that grid, by default `square_limits(data)`, which are the limits of the axes. `notice`
     stands under the title in red: what the reader must know first. The axes hold all of the data;
@@ -30,6 +34,8 @@ def samples_figure(data, samples, title, notice="", log_density=None, extent=Non
     """
     data, samples = np.asarray(data), np.asarray(samples)
     limits = square_limits(data)
+    if data.shape[1] > 2:
+        return _projections(data, samples, limits, title, notice)
     count = 2 if log_density is None else 3
     right = 0.3 if log_density is None else 0.95
     width = LEFT + count * SIDE + (count - 1) * BETWEEN + right
@@ -52,10 +58,28 @@ def samples_figure(data, samples, title, notice="", log_density=None, extent=Non
     return page.finish()
 
 
+def _projections(data, samples, limits, title, notice, axes="xyz"):
+    page = Page(LEFT + 3 * SMALL + 2 * APART + 0.3, title, notice, alert=True)
+    for points, color, name in ((data, DATA, "data"), (samples, SAMPLES, "samples")):
+        page.room(0.12)
+        row = page.row(3, SMALL, LEFT, APART)
+        for ax, (a, b) in zip(row, views(data.shape[1]), strict=True):
+            dots(ax, points[:, (a, b)], color, SMALL, len(points))
+            shown = view_limits(limits, (a, b))
+            ax.set(xlim=shown[:2], ylim=shown[2:], aspect="equal")
+            quiet(ax)
+            ax.set_xlabel(axes[a], fontsize=9, color=MUTED, labelpad=1)
+            ax.set_ylabel(axes[b], fontsize=9, color=MUTED, rotation=0)
+            ax.yaxis.set_label_coords(-0.16, 0.49)
+        heading(row[0], name, color, "")
+        heading(row[-1], "", color, _note(points, limits))
+    page.room(0.12)
+    return page.finish()
+
+
 def _note(points, limits) -> str:
-    left, right, bottom, top = limits
-    x, y = points.T
-    outside = len(x) - int(np.sum((left <= x) & (x <= right) & (bottom <= y) & (y <= top)))
+    low, high = np.array(limits).reshape(-1, 2).T
+    outside = len(points) - int(((low <= points) & (points <= high)).all(-1).sum())
     note = f"{len(points):,} points"
     note += f", {MAX_DOTS:,} drawn" if len(points) > MAX_DOTS else ""
     return note + (f", {outside:,} outside" if outside else "")

@@ -1,4 +1,7 @@
-"""Sets as a grid of small scatter plots, each in the colour of its member."""
+"""Sets as a grid of small scatter plots, each in the colour of its member.
+
+A set in space is three plots side by side, its projections on xy, xz and yz.
+"""
 
 import math
 from collections.abc import Sequence
@@ -18,25 +21,30 @@ from tiny_diffusion_jax.figures.page import (
     Page,
     dots,
     square_limits,
+    view_limits,
+    views,
 )
 
-MAX_PANELS = 64
+MAX_PANELS, MAX_PANELS_IN_SPACE = 64, 45
+MOST_ACROSS = 12  # panels of sets in space in a row that have a column for each member
 
 
 def sets_figure(
     sets, title, notice="", member=None, names: Sequence[str] = (), bad=None, real=None,
-    real_member=None, by_member=False, given=0,
+    real_member=None, by_member=False, given=0, axes: Sequence[str] = "xyz",
 ):  # fmt: skip
-    """Small scatter plots of generated sets f32[K, n, 2], all on the same square axes.
+    """Small scatter plots of generated sets f32[K, n, D], all on the same square axes.
 
     `member`: i32[K], whose colour each set has (its nearest true member, or the label asked for);
     `names`: of the members. The line under the title gives each member's share of all K sets.
     `bad`: bool[K], sets in a red frame, which the two-sample test gives to no member. `real`:
-    f32[R, n, 2], real sets of `real_member`, above the samples; they set the limits of the axes, as
+    f32[R, m, D], real sets of `real_member`, above the samples; they set the limits of the axes, as
     the samples do without them. `by_member`: sets of a member stand together, under its name, if
     they have one. `given`: so many points at the head of each set were known, not drawn: they are
-    in slate blue, as data. `notice` stands under the title in red. At most 64 sets and two rows of
-    real ones are drawn; the rest are counted all the same.
+    in slate blue, as data. `notice` stands under the title in red. At most 64 panels (in space 45)
+    and two rows of real ones are drawn; the rest are counted. Points that are NaN are missing, as
+    sets of different sizes are padded. `axes`: names of the coordinates, for projections; of those
+    `by_member` has room for all three of four members at most, and shows the first one of more.
 
     Raises ValueError for `by_member` when it is not known which member the real sets are of.
     """
@@ -47,7 +55,12 @@ def sets_figure(
     by_member = by_member and member is not None
     if by_member and real is not None and real_member is None:
         raise ValueError("by_member: real sets need a real_member")
-    grid = _grid(len(sets), num_members if by_member else 1)
+    groups, shown = num_members if by_member else 1, views(sets.shape[-1])
+    if by_member and len(shown) * groups > MOST_ACROSS:
+        shown = shown[:1]
+    # Of more than one view each has its name; one view of the plane needs none.
+    names_of_views = [axes[a] + axes[b] for a, b in shown] if sets.shape[-1] > 2 else []
+    grid = _grid(len(sets), groups, tuple(shown), tuple(names_of_views))
     limits = _limits(sets if real is None else np.asarray(real))
 
     legend = _legend([] if by_member else names, member, bad)
@@ -63,7 +76,9 @@ def sets_figure(
         part = _Part("data", DATA, np.asarray(real), real_member)
         _draw(page, grid, part, limits, max_rows=2)
     part = _Part("samples", SAMPLES, sets, member, bad, given)
-    _draw(page, grid, part, limits, max_rows=max(1, MAX_PANELS // grid.columns))
+    most = MAX_PANELS if len(shown) == 1 else MAX_PANELS_IN_SPACE
+    across = grid.columns * len(shown)
+    _draw(page, grid, part, limits, max_rows=max(1, most // across))
     return page.finish()
 
 
@@ -79,12 +94,23 @@ class _Part(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """Columns of square panels, in inches: `groups` of `band` columns each, a gap `between`."""
+    """Columns of sets, in inches: `groups` of `band` columns each, a gap `between`.
+
+    A set has a square panel for each of its views, side by side, and `space` after them.
+    """
 
     groups: int
     band: int
     between: float
     side: float
+    views: tuple[tuple[int, int], ...] = ((0, 1),)
+    view_names: tuple[str, ...] = ()
+    space: float = 0.0
+
+    @property
+    def width(self) -> float:
+        """Of one set."""
+        return len(self.views) * self.side + self.space
 
     @property
     def columns(self) -> int:
@@ -93,51 +119,72 @@ class _Grid(NamedTuple):
     @property
     def right(self) -> float:
         """The right end of the last panel, from the left edge of the first."""
-        return self.columns * self.side + (self.groups - 1) * self.between - GAP / 2
+        across = self.columns * self.width - self.space
+        return across + (self.groups - 1) * self.between - GAP / 2
 
     def left(self, column: int) -> float:
-        return EDGE + GAP / 2 + column * self.side + column // self.band * self.between
+        return EDGE + GAP / 2 + column * self.width + column // self.band * self.between
 
     def centre(self, group: int) -> float:
-        return EDGE + (group + 0.5) * self.band * self.side + group * self.between
+        centre = EDGE + (group + 0.5) * self.band * self.width + group * self.between
+        return centre - self.space / 2
 
 
-def _grid(num_sets: int, groups: int) -> _Grid:
+def _grid(num_sets: int, groups: int, shown=((0, 1),), view_names=()) -> _Grid:
     """As many columns as leave few places empty; with groups, at most eight of a width."""
-    band = max(1, 8 // groups) if groups > 1 else _columns(num_sets)
+    panels = len(shown)
+    band = max(1, 8 // (groups * panels)) if groups > 1 else _columns(num_sets, 10 // panels)
     between = 0.16 if band > 1 else 0.0
-    side = min((WIDTH - (groups - 1) * between) / (groups * band), WIDTH / 4)
-    return _Grid(groups, band, between, side)
+    space = 0.14 if panels > 1 else 0.0
+    room = WIDTH - (groups - 1) * between - groups * band * space
+    side = min(room / (groups * band * panels), WIDTH / 4)
+    return _Grid(groups, band, between, side, shown, view_names, space)
 
 
-def _columns(count: int) -> int:
+def _columns(count: int, most: int) -> int:
     """How many columns leave the fewest places empty: at least as many as rows, at most 8."""
-    fewest = min(math.ceil(math.sqrt(count)), 8)
-    return min(range(fewest, min(2 * fewest, 8) + 1), key=lambda c: (-count % c, c))
+    most = min(most, 8)
+    fewest = min(math.ceil(math.sqrt(count)), most)
+    return min(range(fewest, min(2 * fewest, most) + 1), key=lambda c: (-count % c, c))
 
 
 def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
     """A heading and, under it, a panel for each set that has a place."""
     group = part.member if grid.groups > 1 else np.zeros(len(part.sets), int)
     places = _places(group, grid.band, max_rows)
-    rows, num_points = 1 + max(row for row, _ in places.values()), part.sets.shape[1]
+    rows = 1 + max(row for row, _ in places.values())
     page.room(0.3)
     page.text(EDGE + GAP / 2, 0.08, part.name, part.color, 10, weight="bold")
     note = _note(part.sets, len(places), limits)
     page.text(EDGE + grid.right, 0.08, note, MUTED, 8.5, ha="right")
+    if grid.view_names:
+        page.room(0.16)
+        for column in sorted({column for _, column in places.values()}):
+            for k, name in enumerate(grid.view_names):
+                x = grid.left(column) + k * grid.side + (grid.side - GAP) / 2
+                page.text(x, 0.04, name, MUTED, 8, ha="center")
     page.room(rows * grid.side)
     for i, (row, column) in places.items():
         y = (rows - 1 - row) * grid.side + GAP / 2
-        ax = page.panel(grid.left(column), y, grid.side - GAP, limits)
-        color = part.color
-        if part.member is not None:
-            color = MEMBERS[int(part.member[i]) % len(MEMBERS)]
-        dots(ax, part.sets[i][part.given :], color, grid.side, num_points)
-        if part.given:
-            dots(ax, part.sets[i][: part.given], DATA, grid.side, num_points)
-        if part.bad is not None and part.bad[i]:
-            for spine in ax.spines.values():
-                spine.set(color=ALERT, linewidth=1.4)
+        for k, view in enumerate(grid.views):
+            x = grid.left(column) + k * grid.side
+            ax = page.panel(x, y, grid.side - GAP, view_limits(limits, view))
+            _draw_set(ax, part, i, view, grid.side)
+
+
+def _draw_set(ax, part: _Part, i: int, view: tuple[int, int], side: float) -> None:
+    """One set in its panel."""
+    points = part.sets[i][:, view]
+    count = max(1, int((~np.isnan(points)).all(-1).sum()))
+    color = part.color
+    if part.member is not None:
+        color = MEMBERS[int(part.member[i]) % len(MEMBERS)]
+    dots(ax, points[part.given :], color, side, count)
+    if part.given:
+        dots(ax, points[: part.given], DATA, side, count)
+    if part.bad is not None and part.bad[i]:
+        for spine in ax.spines.values():
+            spine.set(color=ALERT, linewidth=1.4)
 
 
 def _places(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
@@ -150,12 +197,12 @@ def _places(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
     return places
 
 
-def _limits(sets) -> tuple[float, float, float, float]:
+def _limits(sets) -> tuple[float, ...]:
     """The square that holds all points but the farthest in ten thousand on each side."""
-    points = sets.reshape(-1, 2)
+    points = sets.reshape(-1, sets.shape[-1])
     points = points[np.isfinite(points).all(-1)]
     if not len(points):
-        return -1.0, 1.0, -1.0, 1.0
+        return (-1.0, 1.0) * sets.shape[-1]
     return square_limits(np.quantile(points, [1e-4, 1 - 1e-4], axis=0))
 
 
@@ -176,11 +223,11 @@ def _legend(names, member, bad) -> list[tuple[str, str, str]]:
 
 def _note(sets, drawn: int, limits) -> str:
     """How many sets of how many points, how many of them shown, how many points outside."""
-    count, points = len(sets), sets.shape[1]
-    note = f"{count:,} set{'s' if count > 1 else ''} of {points:,} points"
+    count, there = len(sets), ~np.isnan(sets).any(-1)
+    fewest, most = int(there.sum(1).min()), int(there.sum(1).max())
+    points = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
+    note = f"{count:,} set{'s' if count > 1 else ''} of {points} points"
     note += f", {drawn:,} shown" if drawn < count else ""
-    left, right, bottom, top = limits
-    x, y = sets[..., 0], sets[..., 1]
-    inside = (left <= x) & (x <= right) & (bottom <= y) & (y <= top)
-    outside = inside.size - int(inside.sum())
+    low, high = np.array(limits).reshape(-1, 2).T
+    outside = int(there.sum() - ((low <= sets) & (sets <= high)).all(-1).sum())
     return note + (f", {outside:,} point{'s' * (outside > 1)} outside" if outside else "")

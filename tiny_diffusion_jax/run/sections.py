@@ -82,7 +82,7 @@ def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     config, dataset = evidence.config, evidence.dataset
     real, drawn = _shown(evidence)
     density = extent = None
-    if config.density_size and has_likelihood(evidence.experiment):
+    if config.density_size and has_likelihood(evidence.experiment) and dataset.dim == 2:
         extent = square_limits(real)
         everything = np.concatenate([real, evidence.samples.reshape(-1, 2)])
         density = likelihood.picture(
