@@ -46,6 +46,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "model.latent_dim": [(1, "must be at least 2")],
     "model.latent_noise": [(-0.1, "must be 0 or more")],
     "model.teacher_forcing": [(2.0, "must be between 0 and 1"), (NAN, "must be between 0 and 1")],
+    "model.encoder": [("backward", "must be one of forward, both")],
     "model.num_frequencies": [(0, "must be at least 1")],
     "model.scale": [(NAN, "must be above 0"), (0.0, "must be above 0")],
     "model.max_period": [(0.5, "must be at least 1")],

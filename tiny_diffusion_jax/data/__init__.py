@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import images, mixture, mnist, mnist_sets, points
+from tiny_diffusion_jax.data import images, mixture, mnist, mnist_sets, points, replay
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import require_choice
@@ -34,7 +34,7 @@ SINGLE_DENSITIES = {
 }
 BUILDERS = {
     **SINGLE_DENSITIES,
-    "mixture": partial(mixture.build, builders=SINGLE_DENSITIES),
+    "mixture": partial(mixture.build, builders=SINGLE_DENSITIES | {"run": replay.build}),
     "mnist_sets": mnist_sets.build,
 }
 

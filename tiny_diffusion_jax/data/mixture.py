@@ -1,6 +1,6 @@
 """A mixture: every set comes whole from one of several densities, and nobody says from which.
 
-The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv".
+The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv+runs/dino".
 """
 
 import math
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import replay
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import UserError, require
@@ -108,9 +109,11 @@ def parse_member(name: str, members: str) -> dict:
     path = Path(name).expanduser()
     if path.suffix.lower() in TABLES:
         return {"name": "points", "path": name, "jitter": "gaussian", "heldout": 0.0}
+    if replay.is_run(name):
+        return {"name": "run", "path": name}
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
-    known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, or a file"
+    known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, a file, or a finished run's folder"
     raise UserError(
         f"config.data.members = {members!r}: {name!r}: must be one of {known}, joined by +"
     )

@@ -9,6 +9,7 @@ To add one: write the module in a file of its own, name its builder in `MODELS`,
 trained with in recipes.py.
 """
 
+from tiny_diffusion_jax.models.aligned import AlignedSeq2Seq
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.models.history import HistoryDenoiser
 from tiny_diffusion_jax.models.seed import AttentionV1, AttentionV2, Seq2Seq
@@ -40,6 +41,9 @@ MODELS = {
     "seq2seq": lambda trunk, config, labels: Seq2Seq(trunk, config.teacher_forcing, labels),
     "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels),
     "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels),
+    "seq2seq_aligned": lambda trunk, config, labels: AlignedSeq2Seq(trunk, config.encoder, labels),
+    "attention_v1_own": lambda trunk, config, labels: AttentionV1(trunk, labels, "same_set"),
+    "attention_v2_own": lambda trunk, config, labels: AttentionV2(trunk, labels, "same_set"),
 }  # fmt: skip
 
 
