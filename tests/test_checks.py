@@ -46,6 +46,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "model.latent_dim": [(1, "must be at least 2")],
     "model.latent_noise": [(-0.1, "must be 0 or more")],
     "model.teacher_forcing": [(2.0, "must be between 0 and 1"), (NAN, "must be between 0 and 1")],
+    "model.state_dim": [(0, "must be at least 1")],
     "model.encoder": [("backward", "must be one of forward, both")],
     "model.num_frequencies": [(0, "must be at least 1")],
     "model.scale": [(NAN, "must be above 0"), (0.0, "must be above 0")],
@@ -103,7 +104,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
 NO_RANGE = {
     "name", "compilation_cache", "log.tensorboard", "data.normalize", "data.path", "data.columns",
     "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
-    "data.replace", "data.members", "data.weights", "model.num_heads",
+    "data.replace", "data.members", "data.weights", "model.num_heads", "train.init_from",
 }  # fmt: skip
 
 MIXTURE = {"data.name": "mixture", "data.members": "dino+moons"}

@@ -78,6 +78,7 @@ RULES = {
     "model.latent_dim": at_least(2),
     "model.latent_noise": NOT_NEGATIVE,
     "model.teacher_forcing": Rule(lambda share: 0 <= share <= 1, "between 0 and 1"),
+    "model.state_dim": at_least(1),
     "model.encoder": one_of(ENCODERS),
     "model.embedding": one_of(EMBEDDINGS),
     "model.num_frequencies": at_least(1),

@@ -86,6 +86,7 @@ def _all_options() -> ConfigDict:
         latent_dim=16,  # set_latent: numbers in the latent of a set
         latent_noise=0.1,  # set_latent: blur of the latents that the decoder is trained with
         teacher_forcing=0.5,  # seq2seq: share of the sets whose decoder is told the answers so far
+        state_dim=64,  # seq2seq_aligned: cells of each LSTM
         encoder="both",  # seq2seq_aligned: the ways in which it reads the set: forward, both
         embedding="sinusoidal",  # of coordinates: sinusoidal, gaussian, learned, identity
         num_frequencies=32,  # per coordinate (sinusoidal) or in all (gaussian, learned)

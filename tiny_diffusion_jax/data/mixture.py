@@ -113,7 +113,7 @@ def parse_member(name: str, members: str) -> dict:
         return {"name": "run", "path": name}
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
-    known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, a file, or a finished run's folder"
+    known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, a file, or a run's folder"
     raise UserError(
         f"config.data.members = {members!r}: {name!r}: must be one of {known}, joined by +"
     )

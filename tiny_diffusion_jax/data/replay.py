@@ -2,7 +2,7 @@
 
 A network that is trained on other data forgets the first. Replay of its own samples beside the new
 data keeps it from that, and needs nothing of the first data (arXiv 1705.08690). The sets are those
-of samples.npy, whole, so that the law over sets is kept: a set drawn here is of one set drawn there.
+of samples.npy, whole, so that the law over sets is kept: a set here is points of one set there.
 """
 
 import json

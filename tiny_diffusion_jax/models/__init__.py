@@ -41,7 +41,8 @@ MODELS = {
     "seq2seq": lambda trunk, config, labels: Seq2Seq(trunk, config.teacher_forcing, labels),
     "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels),
     "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels),
-    "seq2seq_aligned": lambda trunk, config, labels: AlignedSeq2Seq(trunk, config.encoder, labels),
+    "seq2seq_aligned": lambda trunk, config, labels: AlignedSeq2Seq(
+        trunk, config.state_dim, config.encoder, labels),
     "attention_v1_own": lambda trunk, config, labels: AttentionV1(trunk, labels, "same_set"),
     "attention_v2_own": lambda trunk, config, labels: AttentionV2(trunk, labels, "same_set"),
 }  # fmt: skip

@@ -3,10 +3,10 @@
     c, h = encoder(x_1, ..., x_N),    s_i = decoder(c, h; x_1, ..., x_i),    F_i = trunk(x_i, s_i)
 
 Two changes, one by one. The decoder of models/seed.py reads its own last answer and never the noisy
-point; here it reads that point (**aligned**), and nothing is fed back, so nothing needs to be forced.
-And where the encoder reads the set once, its last state is soon that of the decoder's last points;
-with **both** ways it is read forwards and backwards, and the decoder finds at every point what came
-before it and what comes after: the whole set, from which it tells the member.
+point; here it reads that point (**aligned**), and nothing is fed back, so nothing has to be forced.
+And of an encoder that reads the set once the decoder only has the last state, which it writes over
+as it goes; with **both** ways the set is read forwards and backwards, and the decoder finds at
+every point what came before it and what comes after: the whole set, which tells the member.
 
 A set is still no sequence: in another order the answers differ. `benchmarks/mended.py` measures by
 how much.
@@ -27,21 +27,22 @@ ENCODERS = ("forward", "both")
 class Lstm(nn.Module):
     """States h f32[B, N, D] of an LSTM along the points, and its last (c, h), both f32[B, D].
 
-        i, f, g, o = W x_n + U h + b,    c <- sigmoid(f) c + sigmoid(i) tanh(g),
+        i, f, g, o = W x_n + V s + U h + b,    c <- sigmoid(f) c + sigmoid(i) tanh(g),
         h <- sigmoid(o) tanh(c)
 
-    features f32[B, N, C]; mask bool[B, N]: masked points pass by without a trace; start: the first
-    (c, h); `backwards`: from the last point to the first. W x of all points is one product: in the
-    loop only U h is left.
+    features x f32[B, N, C]; per_set s f32[B, S]; mask bool[B, N]: masked points pass by without a
+    trace; start: the first (c, h); `backwards`: from the last point to the first. W x of all points
+    is one product: in the loop only U h is left.
     """
 
-    hidden_dim: int
+    state_dim: int
     backwards: bool = False
 
     @nn.compact
-    def __call__(self, features: jax.Array, mask: jax.Array, start=None):
-        size = self.hidden_dim
+    def __call__(self, features: jax.Array, per_set: jax.Array, mask: jax.Array, start=None):
+        size = self.state_dim
         inside = nn.Dense(4 * size, name="input")(features)
+        inside = inside + nn.Dense(4 * size, use_bias=False, name="per_set")(per_set)[:, None]
         shape = (size, 4 * size)
         recurrent = self.param("recurrent", nn.initializers.orthogonal(), shape)
 
@@ -64,38 +65,35 @@ class Lstm(nn.Module):
 
 
 class AlignedSeq2Seq(nn.Module):
-    """Encoder and decoder LSTM of `trunk.hidden_dim` cells; the trunk answers, given their states.
+    """Encoder and decoder LSTM of `state_dim` cells; the trunk answers, given the decoder's state.
 
     encoder: "forward", or "both" ways.
     """
 
     trunk: FourierTrunk
+    state_dim: int = 64
     encoder: str = "both"
     num_labels: int = 0
 
     @property
     def traits(self) -> Traits:
-        floats = self.trunk.floats_per_point + 16 * self.trunk.hidden_dim
+        floats = self.trunk.floats_per_point + 24 * self.state_dim
         return Traits("joint", floats, max_points=MAX_SEQUENCE,
                       max_points_reason="the sequences of seq2seq")  # fmt: skip
 
     @nn.compact
     def __call__(self, x, time, *, history=None, label=None, mask=None, target=None) -> jax.Array:
-        size, (num_sets, num_points, _) = self.trunk.hidden_dim, x.shape
+        num_sets, num_points, _ = x.shape
         mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
         points = jnp.where(mask[..., None], x, 0)
-        label = LabelEmbedding(self.num_labels, size, name="label")(label, num_sets)
-        per_set = self.trunk.time_features(time)
-        per_set = per_set if label is None else jnp.concatenate([per_set, label], axis=-1)
-        per_set = jnp.broadcast_to(per_set[:, None], (num_sets, num_points, per_set.shape[-1]))
-        features = jnp.concatenate([self.trunk.features(points), per_set], axis=-1)
+        features, clock = self.trunk.features(points), self.trunk.time_features(time)
+        embed = LabelEmbedding(self.num_labels, self.trunk.hidden_dim, name="label")
+        label = embed(label, num_sets)
+        told = clock if label is None else jnp.concatenate([clock, label], axis=-1)
 
-        read, start = Lstm(size, name="encoder")(features, mask)
-        told = features
+        states, last = Lstm(self.state_dim, name="encoder")(features, told, mask)
         if self.encoder == "both":
-            back, end = Lstm(size, backwards=True, name="encoder_back")(features, mask)
-            told = jnp.concatenate([features, read, back], axis=-1)
-            start = tuple(nn.Dense(size, name=f"start_{name}")(jnp.concatenate(pair, axis=-1))
-                          for name, pair in zip("ch", zip(start, end, strict=True), strict=True))
-        states, _ = Lstm(size, name="decoder")(told, mask, start)
+            back, _ = Lstm(self.state_dim, backwards=True, name="back")(features, told, mask)
+            features = jnp.concatenate([features, states, back], axis=-1)
+        states, _ = Lstm(self.state_dim, name="decoder")(features, told, mask, last)
         return self.trunk(points, time, per_point=states, per_set=label)

@@ -73,15 +73,14 @@ class _Attention(nn.Module):
 
     trunk: FourierTrunk
     num_labels: int = 0
-    # What the history holds, see `Traits`. Of the same set, it says which member this is, and a
-    # set can begin with points that are given.
+    # What the history holds, see `Traits`: points of the same set say which member this is.
     shown: str = "previous_batch"
 
     @property
     def traits(self) -> Traits:
         size = self.trunk.hidden_dim
         return Traits("chain", self.trunk.floats_per_point + 2 * size, floats_per_shown=2,
-                      shown=self.shown, completes=self.shown == "same_set")  # fmt: skip
+                      shown=self.shown)  # fmt: skip
 
     def query_features(self, x, time, mask, points, shown) -> jax.Array:
         """Features f32[B, N, C] that the queries are made of."""

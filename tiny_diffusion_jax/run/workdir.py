@@ -139,8 +139,9 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
     """The run's folder, new or of this same config, for this process alone until the block ends.
 
     A new run leaves config.json there. `init_from` says what weights it starts from, if not random
-    ones: those of the same folder may be others next time. Raises UserError, touching nothing, where the folder
-    cannot be made or written, is in use, or holds a run of another config or other data.
+    ones: those of the same folder may be others next time. Raises UserError, touching nothing,
+    where the folder cannot be made or written, is in use, or holds a run of another config or
+    other data.
     """
     with contextlib.ExitStack() as stack:
         with _refusing(path):
