@@ -5,7 +5,7 @@
 
 Each is trained and measured by main.py, in runs/; a run that is finished is read as it is. Words
 after `--` are options of main.py, for all runs. Prints a table and writes
-benchmarks/results/mended.json and docs/mended.png: the first sets of each run, none left out.
+benchmarks/results/mended.json and docs/mended.png: of each run the first sets of either member.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 from common import RESULTS, ROOT, command, finished, write
 
-SETS, SIDE, GAP, BETWEEN = 3, 0.98, 0.05, 0.28  # sets in a cell; inches
+SETS, SIDE, GAP, BETWEEN = 4, 0.78, 0.04, 0.26  # sets in a cell; inches
+TITLE_INSET = 0.045  # of a page's title, inches
 NO_MEMBER = "#8a929a"  # of a set that no member accepts
 # In the seed's own conditions (eps-prediction, T = 250, ancestral sampling) sets of the same size.
 SEED = ["--config=configs/seed/shuffled.py", "--config.sample.num_sets=200",
@@ -88,20 +89,27 @@ def measure(row: str, runs: Path, options: list[str]) -> list[dict]:
 
 
 def first_sets(folder: Path) -> tuple[np.ndarray, list[int | None]]:
-    """The first sets f32[SETS, n, 2] of a run and their members, None where none accepts it."""
+    """What is shown of a run, see `shown`."""
     import tiny_diffusion_jax as td
     from tiny_diffusion_jax.run.evidence import Evidence
 
     experiment, params = td.load(folder)
     samples = np.load(folder / "samples.npy")
     found = Evidence(experiment, params, samples).separation
-    return samples[:SETS], accepted_members(found)[:SETS]
+    return shown(samples, found)
 
 
-def accepted_members(found) -> list[int | None]:
-    """Of a `Separation`: the member that accepts each set, None where none does."""
-    pairs = zip(found.member, found.accepted, strict=True)
-    return [int(k) if good else None for k, good in pairs]
+def shown(samples: np.ndarray, found) -> tuple[np.ndarray, list[int | None]]:
+    """SETS of all f32[B, n, 2], and the member that accepts each, None where none does.
+
+    The first ones nearest to one member and to the other, as many of each if there are; whether
+    they are accepted is not asked. found: a `Separation`.
+    """
+    member = np.asarray(found.member)
+    rank = np.array([(member[:i] == k).sum() for i, k in enumerate(member)])
+    first = np.lexsort((np.arange(len(member)), rank >= SETS // 2))[:SETS]
+    first = first[np.lexsort((first, member[first]))]
+    return samples[first], [int(member[i]) if found.accepted[i] else None for i in first]
 
 
 def figure(title: str, rows: list[tuple[str, list[tuple]]]):
@@ -120,23 +128,25 @@ def figure(title: str, rows: list[tuple[str, list[tuple]]]):
     )
 
     columns, cell = max(len(cells) for _, cells in rows), SETS * SIDE + (SETS - 1) * GAP
-    page = Page(2 * EDGE + columns * cell + (columns - 1) * BETWEEN, title)
+    left = EDGE + TITLE_INSET
+    page = Page(2 * left + columns * cell + (columns - 1) * BETWEEN, title)
     for name, cells in rows:
-        page.room(0.3)
         if name:
-            page.text(EDGE, 0.16, name, INK, 10.5, weight="bold")
-            page.room(0.2)
+            page.room(0.24)
+            page.text(left, 0.06, name, INK, 10.5, weight="bold")
+        page.room(0.26)
         for j, (heading, note, _, _) in enumerate(cells):
-            left = EDGE + j * (cell + BETWEEN)
-            page.text(left, 0.1, heading, INK, 9)
-            page.text(left + cell, 0.1, note, MUTED, 9, ha="right")
+            page.text(left + j * (cell + BETWEEN), 0.1, heading, MUTED, 9)
+            right = left + j * (cell + BETWEEN) + cell
+            page.text(right, 0.1, note, INK, 9, ha="right", weight="bold")
         page.room(SIDE)
         for j, (_, _, sets, members) in enumerate(cells):
             limits = square_limits(np.quantile(sets.reshape(-1, 2), [0.01, 0.99], axis=0))
             for i, (points, member) in enumerate(zip(sets, members, strict=True)):
-                left = EDGE + j * (cell + BETWEEN) + i * (SIDE + GAP)
+                ax = page.panel(left + j * (cell + BETWEEN) + i * (SIDE + GAP), 0, SIDE, limits)
                 color = NO_MEMBER if member is None else MEMBERS[member]
-                dots(page.panel(left, 0, SIDE, limits), points, color, SIDE, len(points))
+                dots(ax, points, color, SIDE, len(points))
+        page.room(0.12)
     return page.finish()
 
 

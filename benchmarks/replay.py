@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 from common import RESULTS, ROOT, command, finished, write
-from mended import SETS, accepted_members, figure
+from mended import figure, shown
 
 PARTS = {"first": "dino", "forget": "then moons", "replay": "then moons + own dinosaurs"}
 
@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> None:
         rows[part] = numbers | {"command": " ".join(["python main.py", *flags]),
                                 "seconds": result["seconds"]}  # fmt: skip
         note = " : ".join(f"{100 * x:.0f}" for x in numbers["frequencies"])
-        cells.append((PARTS[part], note, samples[:SETS], accepted_members(found)[:SETS]))
+        cells.append((PARTS[part], note, *shown(samples, found)))
         write(args.output, {"command": command(__file__, argv), "rows": rows})
     save_figure(figure("One after the other", [("", cells)]), args.figure)
     print(table(rows))

@@ -5,7 +5,8 @@
     python main.py --config=configs/mixture.py:cat.png+moons --config.data.weights=0.3+0.7
 
 MEMBERS are joined by +: shapes (see configs/moons.py), mnist:DIGIT[:INDEX], pictures, tables of
-points. --config.model.name chooses the denoiser, with its recipe of models/recipes.py.
+points, and folders of finished runs, for the sets that those drew (see configs/seed/replay.py).
+--config.model.name chooses the denoiser, with its recipe of models/recipes.py.
 """
 
 from tiny_diffusion_jax.config import default_config
