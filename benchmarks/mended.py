@@ -129,7 +129,9 @@ def figure(title: str, rows: list[tuple[str, list[tuple]]]):
 
     columns, cell = max(len(cells) for _, cells in rows), SETS * SIDE + (SETS - 1) * GAP
     left = EDGE + TITLE_INSET
-    page = Page(2 * left + columns * cell + (columns - 1) * BETWEEN, title)
+    legend = [("o", MEMBERS[k], name) for k, name in enumerate(("dino", "moons"))]
+    legend.append(("o", NO_MEMBER, "a set that is of neither"))
+    page = Page(2 * left + columns * cell + (columns - 1) * BETWEEN, title, legend=legend)
     for name, cells in rows:
         if name:
             page.room(0.24)
