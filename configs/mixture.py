@@ -6,7 +6,8 @@
 
 MEMBERS are joined by +: shapes (see configs/moons.py), mnist:DIGIT[:INDEX], pictures, tables of
 points; table.csv?dataset=dino is some rows of one, table.csv?dataset a member for each value of a
-column. --config.model.name chooses the denoiser, with its recipe of models/recipes.py.
+column; and folders of finished runs, for the sets that those drew (see configs/seed/replay.py).
+--config.model.name chooses the denoiser, with its recipe of models/recipes.py.
 """
 
 import re

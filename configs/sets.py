@@ -47,9 +47,8 @@ def get_config(path: str = "", model: str = "set_transformer"):
     config.sample.num_steps = 30
     config.sample.num_sets = 500
     config.sample.num_points = 64
-    if "count" in config.model and not is_folder:  # sets of a number of points of their own
+    if not is_folder:  # sets of a number of points of their own
         config.model.count = True
         config.sample.num_points = 0
-    if "keep_best" in config.train:
-        config.train.keep_best = True
+    config.train.keep_best = True
     return config

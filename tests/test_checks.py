@@ -48,6 +48,8 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "model.latent_dim": [(1, "must be at least 2")],
     "model.latent_noise": [(-0.1, "must be 0 or more")],
     "model.teacher_forcing": [(2.0, "must be between 0 and 1"), (NAN, "must be between 0 and 1")],
+    "model.state_dim": [(0, "must be at least 1")],
+    "model.encoder": [("backward", "must be one of forward, both")],
     "model.num_frequencies": [(0, "must be at least 1")],
     "model.scale": [(NAN, "must be above 0"), (0.0, "must be above 0")],
     "model.max_period": [(0.5, "must be at least 1")],
@@ -106,7 +108,7 @@ NO_RANGE = {
     "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
     "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
-    "data.augment_reflect", "model.num_heads", "model.count", "train.keep_best",
+    "data.augment_reflect", "model.num_heads", "model.count", "train.keep_best", "train.init_from",
 }  # fmt: skip
 
 MIXTURE = {"data.name": "mixture", "data.members": "dino+moons"}

@@ -19,6 +19,7 @@ from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate.clouds import MAX_EXACT_POINTS
 from tiny_diffusion_jax.generation import NO_LABEL, RANDOM
 from tiny_diffusion_jax.generation.joint import num_rows
+from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
 
 
@@ -79,6 +80,8 @@ RULES = {
     "model.latent_dim": at_least(2),
     "model.latent_noise": NOT_NEGATIVE,
     "model.teacher_forcing": Rule(lambda share: 0 <= share <= 1, "between 0 and 1"),
+    "model.state_dim": at_least(1),
+    "model.encoder": one_of(ENCODERS),
     "model.embedding": one_of(EMBEDDINGS),
     "model.num_frequencies": at_least(1),
     "model.scale": ABOVE_0,

@@ -69,7 +69,8 @@ def _all_options() -> ConfigDict:
         data_dir="",  # mnist: of tensorflow_datasets; "" = $TFDS_DATA_DIR, else its own default
         cache_dir="",  # mnist: of downloads and decoded images; "" = ~/.cache/tiny_diffusion_jax
         # mixture: "dino+moons+mnist:3+cat.png": shapes, mnist:DIGIT[:INDEX], files, some rows of
-        # a table as "table.csv?column=value", or a member for each value, "table.csv?column"
+        # a table as "table.csv?column=value", or a member for each value, "table.csv?column", and
+        # folders of finished runs, whose samples.npy stands for what they were trained on
         members="",
         weights="",  # mixture: "0.3+0.7", one number a member, of sum 1; "" = equal
         order="shuffled",  # mixture: shuffled, or sequential: trained on one member after the other
@@ -93,6 +94,7 @@ def _all_options() -> ConfigDict:
     ))
     config.model = ConfigDict(dict(
         # fourier_mlp | history, set_transformer, set_latent | seq2seq, attention_v1, attention_v2
+        # | the last three made to separate: seq2seq_aligned, attention_v1_own, attention_v2_own
         name="fourier_mlp",
         labels=False,  # tell the model the label of each set: the member, or the digit
         count=False,  # tell the model the number of points of each set
@@ -103,6 +105,8 @@ def _all_options() -> ConfigDict:
         latent_dim=16,  # set_latent: numbers in the latent of a set
         latent_noise=0.1,  # set_latent: blur of the latents that the decoder is trained with
         teacher_forcing=0.5,  # seq2seq: share of the sets whose decoder is told the answers so far
+        state_dim=64,  # seq2seq_aligned: cells of each LSTM
+        encoder="both",  # seq2seq_aligned: the ways in which it reads the set: forward, both
         embedding="sinusoidal",  # of coordinates: sinusoidal, gaussian, learned, identity
         num_frequencies=32,  # per coordinate (sinusoidal) or in all (gaussian, learned)
         scale=12.0,  # highest frequency (sinusoidal) or their spread (gaussian, learned)
@@ -112,6 +116,7 @@ def _all_options() -> ConfigDict:
     ))
     config.train = ConfigDict(dict(
         steps=12000,
+        init_from="",  # folder of a run: start from its averaged weights; "" = from random ones
         num_sets=64,  # B: sets in a batch, each at a noise level of its own
         num_points=8,  # N: points of each set
         min_points=0,  # set sizes log-uniform from this to num_points; 0 = always num_points

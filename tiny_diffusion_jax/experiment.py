@@ -68,6 +68,9 @@ def train(
     consumed. Samples are drawn with `sampled` of the final state. Raises TrainingDiverged when the
     loss is not finite.
     """
+    init_from = experiment.config.train.init_from
+    require(state is not None or not init_from, "config.train.init_from", init_from,
+            "'' where no state is given; run.load.start_from gives that of a run")  # fmt: skip
     state = init(experiment) if state is None else state
     return loop.train(*experiment, state, on_block, progress)
 

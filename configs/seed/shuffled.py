@@ -2,8 +2,9 @@
 
     python main.py --config=configs/seed/shuffled.py --config.model.name=attention_v2
 
-Every model here (fourier_mlp, seq2seq, attention_v1, attention_v2) gives the superposition of both,
-or nothing; configs/mixture.py has the ones that do not.
+The seed's models (fourier_mlp, seq2seq, attention_v1, attention_v2) give the superposition of both,
+or nothing. With a history of the same member (attention_v1_own, attention_v2_own) sets come apart
+here; preconditioned as well, and with the LSTM (seq2seq_aligned), in configs/mixture.py.
 """
 
 from tiny_diffusion_jax.models.recipes import seed_config

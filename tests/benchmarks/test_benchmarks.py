@@ -1,13 +1,16 @@
 """Every benchmark at a tiny size, through its own command line; a part that fails fails it all."""
 
 import json
+import shutil
 import subprocess
 
 import growth
 import make_sets
+import mended
 import numpy as np
 import pytest
 import quality
+import replay
 import samplers
 import seed
 import separate
@@ -17,11 +20,12 @@ import waits
 from command_line import MOONS, ROOT, TINY, run
 from PIL import Image
 
-from tiny_diffusion_jax import data
+from tiny_diffusion_jax import checks, data, experiment
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.run.flags import parse
 
-BENCHMARKS = {"growth", "make", "quality", "samplers", "seed", "separate", "speed", "transformer",
-              "waits"}  # fmt: skip
+BENCHMARKS = {"growth", "make", "mended", "quality", "replay", "samplers", "seed", "separate",
+              "speed", "transformer", "waits"}  # fmt: skip
 SETS = [*TINY, "--config.train.num_points=8", "--config.sample.num_points=32",
         "--config.train.max_history=4", "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -105,6 +109,54 @@ def test_separate_shows_the_first_sets_of_both_runs(runs):
     assert len(figure.axes) == 4
     separate.main([f"--alone={folder}", f"--together={folder}", f"--output={runs / 'a.png'}"])
     assert Image.open(runs / "a.png").width > 1000
+
+
+def options_of(commands):
+    """The config of each command, which must be one that can be trained and measured."""
+    for words in commands:
+        config = parse(words.split()[1:]).config
+        checks.check_measured(config)
+        yield config
+
+
+def test_mended_makes_a_table_and_a_figure_of_finished_runs(runs, tmp_path, capsys):
+    for _, _, name, _ in mended.ROWS["attention_v2"][1]:
+        shutil.copytree(runs / "mixture_moons+circle_history", tmp_path / name)
+    mended.main(["--rows=attention_v2", f"--runs={tmp_path}", f"--output={tmp_path / 'm.json'}",
+                 f"--figure={tmp_path / 'm.png'}"])  # fmt: skip
+    cells = read(tmp_path / "m.json")["rows"]["attention_v2"]
+    changes = [(c.data.align, c.diffusion.prediction, c.train.history_drop, c.model.name)
+               for c in options_of(cell["command"] for cell in cells)]  # fmt: skip
+    assert changes == [
+        (False, "eps", 0.7, "attention_v2"), (False, "eps", 0.15, "attention_v2_own"),
+        (True, "edm", 0.15, "attention_v2_own"),
+    ]  # fmt: skip
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 5 and len({line.count("|") for line in lines}) == 1
+    assert Image.open(tmp_path / "m.png").width > 1000
+
+
+def test_mended_measures_what_the_order_does():
+    _, model, _, flags = mended.ROWS["seq2seq"][1][2]
+    setup = experiment.build(parse(["", *flags, f"--config.model.name={model}", *SETS]).config)
+    for row in mended.of_orders(setup, experiment.init(setup).params):
+        assert 0 < row["spread"] < row["error"] and row["error_of_mean"] < row["error"]
+
+
+def test_replay_measures_every_part_against_the_true_members(runs, tmp_path, capsys):
+    for part in replay.PARTS:
+        folder = tmp_path / f"seed_replay_{part}_history"
+        shutil.copytree(runs / "mixture_moons+circle_history", folder)
+    replay.main([f"--runs={tmp_path}", f"--output={tmp_path / 'r.json'}",
+                 f"--figure={tmp_path / 'r.png'}"])  # fmt: skip
+    rows = read(tmp_path / "r.json")["rows"]
+    first = str(tmp_path / "seed_replay_first_history")
+    asked = [(c.data.members, c.train.init_from)
+             for c in options_of(row["command"] for row in rows.values())]  # fmt: skip
+    assert asked == [("dino", ""), ("moons", first), (f"{first}+moons", first)]
+    assert all(sum(row["frequencies"]) == pytest.approx(1) for row in rows.values())
+    assert len(capsys.readouterr().out.strip().splitlines()) == 5
+    assert Image.open(tmp_path / "r.png").width > 1000
 
 
 def test_samplers(tmp_path):

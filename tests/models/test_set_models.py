@@ -16,8 +16,10 @@ VARIANTS = {name: {} for name in MODELS} | {
     "set_transformer": dict(num_inducing=3),
     "set_transformer, full attention": dict(name="set_transformer", num_inducing=0),
 }
-ORDERED = {"seq2seq", "attention_v1"}  # models that another order of the points changes
-READERS = {"history", "set_latent", "attention_v1", "attention_v2"}  # models with a history
+# models that another order of the points changes
+ORDERED = {"seq2seq", "seq2seq_aligned", "attention_v1", "attention_v1_own"}
+READERS = {"history", "set_latent", "attention_v1", "attention_v2", "attention_v1_own",
+           "attention_v2_own"}  # models with a history
 EVERY = pytest.mark.parametrize("variant", VARIANTS)
 READING = pytest.mark.parametrize("variant", sorted(READERS))
 NUM_LABELS = 3

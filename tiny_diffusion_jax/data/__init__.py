@@ -10,7 +10,16 @@ from typing import NamedTuple
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import folders, images, mixture, mnist, mnist_sets, points, sets
+from tiny_diffusion_jax.data import (
+    folders,
+    images,
+    mixture,
+    mnist,
+    mnist_sets,
+    points,
+    replay,
+    sets,
+)
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import require_choice
@@ -38,7 +47,7 @@ SINGLE_DENSITIES = {
 }
 BUILDERS = {
     **SINGLE_DENSITIES,
-    "mixture": partial(mixture.build, builders=SINGLE_DENSITIES),
+    "mixture": partial(mixture.build, builders=SINGLE_DENSITIES | {"run": replay.build}),
     "mnist_sets": mnist_sets.build,
     "sets": sets.build,
 }

@@ -1,8 +1,8 @@
 """A mixture: every set comes whole from one of several densities, and nobody says from which.
 
-The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv". After a table
-may stand which of its rows are meant: "table.csv?dataset=dino", or "table.csv?dataset" for a member
-of each value of that column.
+The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv+runs/dino". After
+a table may stand which of its rows are meant: "table.csv?dataset=dino", or "table.csv?dataset" for
+a member of each value of that column.
 """
 
 import math
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import points
+from tiny_diffusion_jax.data import points, replay
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import UserError, require
@@ -129,9 +129,11 @@ def parse_member(name: str, members: str) -> dict:
         where = {"where": rows} if mark else {}
         return {"name": "points", "path": table, "jitter": "gaussian", "heldout": 0.0, **where}
     path = Path(name).expanduser()
+    if replay.is_run(name):
+        return {"name": "run", "path": name}
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
-    known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, or a file"
+    known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, a file, or a run's folder"
     raise UserError(
         f"config.data.members = {members!r}: {name!r}: must be one of {known}, joined by +"
     )

@@ -10,6 +10,7 @@ To add one: write the module in a file of its own, name its builder in `MODELS`,
 trained with in recipes.py.
 """
 
+from tiny_diffusion_jax.models.aligned import AlignedSeq2Seq
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.models.history import HistoryDenoiser
 from tiny_diffusion_jax.models.seed import AttentionV1, AttentionV2, Seq2Seq
@@ -43,6 +44,12 @@ MODELS = {
         trunk, config.teacher_forcing, labels, config.count),
     "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels, config.count),
     "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels, config.count),
+    "seq2seq_aligned": lambda trunk, config, labels: AlignedSeq2Seq(
+        trunk, config.state_dim, config.encoder, labels, config.count),
+    "attention_v1_own": lambda trunk, config, labels: AttentionV1(
+        trunk, labels, config.count, "same_set"),
+    "attention_v2_own": lambda trunk, config, labels: AttentionV2(
+        trunk, labels, config.count, "same_set"),
 }  # fmt: skip
 
 

@@ -17,16 +17,17 @@ _BATCH_AFTER_BATCH = {
 # w = 0.7 of arXiv 2207.12598 is a scale of 1 + w.
 _ATTENTION_V1 = _BATCH_AFTER_BATCH | {"train.history_drop": 0.1}
 _ATTENTION_V2 = _BATCH_AFTER_BATCH | {"train.history_drop": 0.7, "sample.guidance_scale": 1.7}
+# Strokes are thin: twice the frequency of the default, and half as many blurred points.
+_HISTORY = {
+    "model.scale": 24.0, "model.max_period": 200.0,
+    "train.steps": 20_000, "train.num_sets": 32, "train.num_points": 64,
+    "train.learning_rate": 2e-3,
+}  # fmt: skip
 
 # Training takes minutes on two CPU cores.
 RECIPES = {
     "fourier_mlp": {},
-    # Strokes are thin: twice the frequency of the default, and half as many blurred points.
-    "history": {
-        "model.scale": 24.0, "model.max_period": 200.0,
-        "train.steps": 20_000, "train.num_sets": 32, "train.num_points": 64,
-        "train.learning_rate": 2e-3,
-    },
+    "history": _HISTORY,
     # Blocks of 50 steps take turns at sets of 32, 128, 512 and 2,048 points.
     "set_transformer": {
         "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 16,
@@ -47,6 +48,14 @@ RECIPES = {
     "attention_v2": _ATTENTION_V2 | {
         "train.steps": 10_000, "train.num_sets": 16, "train.num_points": 64,
     },
+    # The same, made to separate. Short sequences and long ones take turns: of 64 points, of 256.
+    "seq2seq_aligned": {
+        "model.scale": 24.0, "model.max_period": 200.0,
+        "train.steps": 8_000, "train.num_sets": 32, "train.num_points": 64,
+        "train.max_points": 256, "train.block": 50, "train.learning_rate": 2e-3,
+    },
+    "attention_v1_own": _HISTORY,
+    "attention_v2_own": _HISTORY,
 }  # fmt: skip
 
 
@@ -73,6 +82,10 @@ SEED_RECIPES = {
     "attention_v2": _ATTENTION_V2 | {
         "train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25,
     },
+    # The same batches with a history of the same member, of 1 to 64 points or none; sets grow from
+    # their first point.
+    "attention_v1_own": {"train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25},
+    "attention_v2_own": {"train.steps": 10_000, "train.num_sets": 10, "train.num_points": 25},
 }  # fmt: skip
 
 

@@ -1,5 +1,8 @@
 """The seed's three denoisers, kept to show why none of them can tell members apart.
 
+What one change does for each is beside them: `attention_v1_own` and `attention_v2_own` are the two
+attentions with `shown="same_set"`, and models/aligned.py has the LSTM.
+
 Attention V1 and V2 look at a history that mixes all members:
 
     context = tanh(softmax(q k^T / sqrt(d)) v),    F = trunk([features(x), features(t), context])
@@ -71,12 +74,14 @@ class _Attention(nn.Module):
     trunk: FourierTrunk
     num_labels: int = 0
     counts: bool = False
+    # What the history holds, see `Traits`: points of the same set say which member this is.
+    shown: str = "previous_batch"
 
     @property
     def traits(self) -> Traits:
         size = self.trunk.hidden_dim
         return Traits("chain", self.trunk.floats_per_point + 2 * size, floats_per_shown=2,
-                      shown="previous_batch")  # fmt: skip
+                      shown=self.shown)  # fmt: skip
 
     def query_features(self, x, time, mask, points, shown) -> jax.Array:
         """Features f32[B, N, C] that the queries are made of."""

@@ -101,6 +101,11 @@ def _leaves(tree) -> dict:
     return {jax.tree_util.keystr(place): leaf for place, leaf in flat}
 
 
+def checksum_of(tree) -> int:
+    """Of the names and bytes of all arrays of a tree."""
+    return _checksum({name: np.asarray(leaf) for name, leaf in _leaves(tree).items()})
+
+
 def _checksum(arrays: dict) -> int:
     crc = 0
     for name in sorted(arrays):

@@ -1,13 +1,16 @@
-"""A trained run, from its folder."""
+"""A trained run, from its folder: to draw from, or to go on from with other data."""
 
 import logging
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init
 from tiny_diffusion_jax.run import overfitting, workdir
-from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
+from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
+from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -31,3 +34,30 @@ def load(path: str, config=None) -> tuple[Experiment, dict]:
     if state.best is not None:
         log.info("%s", overfitting.which_weights(state))
     return experiment, state.sampled
+
+
+def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
+    """The state before the first step with the averaged weights of the run in `path`, and what
+    they are in words: "step 20000, crc32 0a1b2c3d", for a run made from others is another run.
+
+    The data may be others than that run's, the model may not. Raises UserError where it is, and
+    where there is no run or no checkpoint.
+    """
+    field = f"config.train.init_from = {path!r}"
+    try:
+        theirs = workdir.read_config(path)
+        changes = workdir.differences(theirs.model.to_dict(), experiment.config.model.to_dict())
+        if changes:
+            raise UserError(f"must be a run of the same model; it differs in config.model."
+                            f"{', config.model.'.join(changes)}")  # fmt: skip
+        with open_checkpoints(Path(path).expanduser() / "checkpoints") as saved:
+            state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+    except UserError as error:
+        reason = str(error).removeprefix(f"--workdir = {path!r}: ")
+        raise UserError(f"{field}: {reason.replace('; use another --workdir', '')}") from error
+    if state is None:
+        raise UserError(f"{field}: holds no checkpoint yet; train that run first")
+    weights = state.sampled
+    # Two buffers: the state is donated. The optimiser and its schedule begin anew.
+    first = init(experiment).replace(params=weights, ema=jax.tree.map(jnp.array, weights))
+    return first, f"step {int(state.step)}, crc32 {checksum_of(weights):08x}"

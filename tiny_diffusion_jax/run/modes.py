@@ -22,7 +22,7 @@ from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.run import outputs, overfitting, report, tensorboard, workdir
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
-from tiny_diffusion_jax.run.load import load
+from tiny_diffusion_jax.run.load import load, start_from
 from tiny_diffusion_jax.run.signals import Interrupted, Signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
@@ -45,11 +45,16 @@ def train_run(config, path: str) -> None:
     began = time.perf_counter()
     check_measured(config)
     set_up(config)
-    experiment = build(config)
-    with workdir.open_to_train(path, config, experiment.dataset) as folder:
+    experiment, first, source = build(config), None, ""
+    if config.train.init_from:
+        first, source = start_from(config.train.init_from, experiment)
+    with workdir.open_to_train(path, config, experiment.dataset, source) as folder:
         with open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
             state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
             announce(experiment)
+            if first is not None:
+                log.info("weights: those of %s, %s", config.train.init_from, source)
+            state = first if state is None else state
             start_seconds = time.perf_counter() - began
             state = _train(experiment, state, saved, folder)
             if state.best is not None:

@@ -144,11 +144,13 @@ def _read_description(folder: Path) -> dict:
 
 
 @contextlib.contextmanager
-def open_to_train(path: str, config, dataset):
+def open_to_train(path: str, config, dataset, init_from: str = ""):
     """The run's folder, new or of this same config, for this process alone until the block ends.
 
-    A new run leaves config.json there. Raises UserError, touching nothing, where the folder
-    cannot be made or written, is in use, or holds a run of another config or other data.
+    A new run leaves config.json there. `init_from` says what weights it starts from, if not random
+    ones: those of the same folder may be others next time. Raises UserError, touching nothing,
+    where the folder cannot be made or written, is in use, or holds a run of another config or
+    other data.
     """
     with contextlib.ExitStack() as stack:
         with _refusing(path):
@@ -158,7 +160,7 @@ def open_to_train(path: str, config, dataset):
                 pass
             stack.enter_context(_locked(path, folder))
             if (folder / "config.json").exists():
-                _check_same(path, folder, config, dataset)
+                _check_same(path, folder, config, dataset, init_from)
                 for left_by_a_crash in folder.glob(f"{PART}*"):
                     left_by_a_crash.unlink()
             elif found := [name for name in OUTPUTS if (folder / name).exists()]:
@@ -167,7 +169,7 @@ def open_to_train(path: str, config, dataset):
                     "made it; use another --workdir"
                 )
             else:
-                description = config.to_dict() | {"dataset": describe(dataset)}
+                description = config.to_dict() | {"dataset": _facts(dataset, init_from)}
                 write_json(folder / "config.json", description)
         yield folder
 
@@ -181,6 +183,11 @@ def describe(dataset) -> dict:
         "shift": [short(x) for x in dataset.shift],
         "scale": [short(x) for x in scale] if np.ndim(scale) else short(scale),
     }
+
+
+def _facts(dataset, init_from: str) -> dict:
+    """What was found when a run began, beside its config."""
+    return describe(dataset) | ({"init_from": init_from} if init_from else {})
 
 
 @contextlib.contextmanager
@@ -219,12 +226,17 @@ def _locked(path: str, folder: Path):
         os.close(handle)
 
 
-def _check_same(path: str, folder: Path, config, dataset) -> None:
-    """Raises UserError unless the run in `folder` is of the same model and the same data."""
+def _check_same(path: str, folder: Path, config, dataset, init_from: str | None = None) -> None:
+    """Raises UserError unless the run in `folder` is of the same model and the same data.
+
+    init_from: what weights it starts from. None where it is only read: the trained ones count.
+    """
     theirs = _read_description(folder)
     found = theirs.pop("dataset")
     changes = differences(_model_fields(theirs), _model_fields(config.to_dict()))
-    changes = changes or _data_differences(found, describe(dataset))
+    if init_from is None and isinstance(found, dict):
+        init_from = found.get("init_from", "")
+    changes = changes or _data_differences(found, _facts(dataset, init_from or ""))
     if changes:
         raise UserError(
             f"--workdir = {path!r}: holds a run of another config or other data; use another "

@@ -1,0 +1,202 @@
+"""The seed's three networks, and what one change after the other does to each: dino + moons.
+
+    python benchmarks/mended.py                         # all nine: an hour on two CPU cores
+    python benchmarks/mended.py --rows=attention_v1
+
+Each is trained and measured by main.py, in runs/; a run that is finished is read as it is. Words
+after `--` are options of main.py, for all runs. Prints a table and writes
+benchmarks/results/mended.json and docs/mended.png: of each run the first sets of either member.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from common import RESULTS, ROOT, command, finished, write
+
+SETS, SIDE, GAP, BETWEEN = 4, 0.78, 0.04, 0.26  # sets in a cell; inches
+TITLE_INSET = 0.045  # of a page's title, inches
+NO_MEMBER = "#8a929a"  # of a set that no member accepts
+# In the seed's own conditions (eps-prediction, T = 250, ancestral sampling) sets of the same size.
+SEED = ["--config=configs/seed/shuffled.py", "--config.sample.num_sets=200",
+        "--config.sample.num_points=256", "--config.evaluate.frames=0"]  # fmt: skip
+MIXTURE = ["--config=configs/mixture.py:dino+moons"]
+FORWARD = ["--config.model.encoder=forward"]
+# row: (heading, [(what is changed, model, folder, options), ...])
+ROWS = {
+    "seq2seq": ("seq2seq", [
+        ("faithful", "seq2seq", "mixture_dino+moons_seq2seq", MIXTURE),
+        ("+ aligned decoder", "seq2seq_aligned", "mended_aligned", MIXTURE + FORWARD),
+        ("+ set read both ways", "seq2seq_aligned", "mixture_dino+moons_seq2seq_aligned", MIXTURE),
+    ]),
+    **{f"attention_v{v}": (f"attention V{v}", [
+        ("faithful", f"attention_v{v}", f"mended_attention_v{v}", SEED),
+        ("+ history of the same member", f"attention_v{v}_own", f"mended_attention_v{v}_own", SEED),
+        ("+ preconditioning", f"attention_v{v}_own", f"mixture_dino+moons_attention_v{v}_own",
+         MIXTURE),
+    ]) for v in (1, 2)},
+}  # fmt: skip
+ORDERS, ORDER_SETS, LEVELS = 8, 64, (0.25, 0.5, 0.75)  # of the set; sets; shares of T
+
+
+def of_orders(experiment, params) -> list[dict]:
+    """How far the answers of a model depend on the order of the points, at some noise levels.
+
+    spread: root mean square of x_0_hat over orders of the same noisy set, about their mean; error:
+    that of one order to x_0, and of the mean of all orders. In units of the normalised data.
+    """
+    import jax
+
+    from tiny_diffusion_jax.diffusion import make_denoise
+    from tiny_diffusion_jax.diffusion.process import add_noise
+
+    dataset, process = experiment.dataset, experiment.process
+    num_points = experiment.config.sample.num_points
+    keys = jax.random.split(jax.random.key(0), 2 + ORDERS)
+    x_0 = dataset.normalize(dataset.draw(keys[0], ORDER_SETS, num_points).points)
+    eps = jax.random.normal(keys[1], x_0.shape)
+    denoise = jax.jit(make_denoise(process, experiment.model.apply, params))
+    rows = []
+    for share in LEVELS:
+        level = process.level(round(share * process.schedule.num_levels))
+        x_t, answers = add_noise(level, x_0, eps), []
+        for key in keys[2:]:
+            order = np.asarray(jax.random.permutation(key, num_points))
+            answers.append(np.asarray(denoise(x_t[:, order], level))[:, order.argsort()])
+        answers, mean = np.stack(answers), np.mean(answers, axis=0)
+        root = lambda a: float(np.sqrt(np.mean(a**2)))
+        rows.append({"sigma": float(level.sigma), "orders": ORDERS, "spread": root(answers - mean),
+                     "error": root(answers - x_0), "error_of_mean": root(mean - x_0)})  # fmt: skip
+    return rows
+
+
+def measure(row: str, runs: Path, options: list[str]) -> list[dict]:
+    """A cell for each column: the command and the numbers."""
+    import tiny_diffusion_jax as td
+
+    cells = []
+    for change, model, name, flags in ROWS[row][1]:
+        flags = [*flags, f"--config.model.name={model}", *options]
+        result = finished(runs / name, flags)
+        cell = {"change": change, "command": " ".join(["python main.py", *flags])}
+        kept = ("metrics", "parameters", "seconds", "sample", "device")
+        cell |= {key: result[key] for key in kept}
+        if model == "seq2seq_aligned":
+            cell["orders"] = of_orders(*td.load(runs / name))
+        cells.append(cell)
+    return cells
+
+
+def first_sets(folder: Path) -> tuple[np.ndarray, list[int | None]]:
+    """What is shown of a run, see `shown`."""
+    import tiny_diffusion_jax as td
+    from tiny_diffusion_jax.run.evidence import Evidence
+
+    experiment, params = td.load(folder)
+    samples = np.load(folder / "samples.npy")
+    found = Evidence(experiment, params, samples).separation
+    return shown(samples, found)
+
+
+def shown(samples: np.ndarray, found) -> tuple[np.ndarray, list[int | None]]:
+    """SETS of all f32[B, n, 2], and the member that accepts each, None where none does.
+
+    The first ones nearest to one member and to the other, as many of each if there are; whether
+    they are accepted is not asked. found: a `Separation`.
+    """
+    member = np.asarray(found.member)
+    rank = np.array([(member[:i] == k).sum() for i, k in enumerate(member)])
+    first = np.lexsort((np.arange(len(member)), rank >= SETS // 2))[:SETS]
+    first = first[np.lexsort((first, member[first]))]
+    return samples[first], [int(member[i]) if found.accepted[i] else None for i in first]
+
+
+def figure(title: str, rows: list[tuple[str, list[tuple]]]):
+    """A row of cells under a name: (heading, note, sets f32[SETS, n, 2], the member of each).
+
+    A set has the colour of its member, and is grey where no member accepts it.
+    """
+    from tiny_diffusion_jax.figures.page import (
+        EDGE,
+        INK,
+        MEMBERS,
+        MUTED,
+        Page,
+        dots,
+        square_limits,
+    )
+
+    columns, cell = max(len(cells) for _, cells in rows), SETS * SIDE + (SETS - 1) * GAP
+    left = EDGE + TITLE_INSET
+    legend = [("o", MEMBERS[k], name) for k, name in enumerate(("dino", "moons"))]
+    legend.append(("o", NO_MEMBER, "a set that is of neither"))
+    page = Page(2 * left + columns * cell + (columns - 1) * BETWEEN, title, legend=legend)
+    for name, cells in rows:
+        if name:
+            page.room(0.24)
+            page.text(left, 0.06, name, INK, 10.5, weight="bold")
+        page.room(0.26)
+        for j, (heading, note, _, _) in enumerate(cells):
+            page.text(left + j * (cell + BETWEEN), 0.1, heading, MUTED, 9)
+            right = left + j * (cell + BETWEEN) + cell
+            page.text(right, 0.1, note, INK, 9, ha="right", weight="bold")
+        page.room(SIDE)
+        for j, (_, _, sets, members) in enumerate(cells):
+            limits = square_limits(np.quantile(sets.reshape(-1, 2), [0.01, 0.99], axis=0))
+            for i, (points, member) in enumerate(zip(sets, members, strict=True)):
+                ax = page.panel(left + j * (cell + BETWEEN) + i * (SIDE + GAP), 0, SIDE, limits)
+                color = NO_MEMBER if member is None else MEMBERS[member]
+                dots(ax, points, color, SIDE, len(points))
+        page.room(0.12)
+    return page.finish()
+
+
+def table(rows: dict) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| network | change | separate sets | stray points | members | training | parameters |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row, cells in rows.items():
+        for cell in cells:
+            m = cell["metrics"]
+            shares = " : ".join(f"{100 * x:.0f}" for x in m["frequency_error"]["members"])
+            lines.append(
+                f"| {ROWS[row][0]} | {cell['change']} | {100 * m['separation']['value']:.1f} % | "
+                f"{100 * m['stray']['value']:.1f} % | {shares} | "
+                f"{cell['seconds']['train']:.0f} s | {cell['parameters']:,} |"
+            )
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    from tiny_diffusion_jax.figures.page import save_figure
+
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rows", default=",".join(ROWS))
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--output", type=Path, default=RESULTS / "mended.json")
+    parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "mended.png")
+    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    args = parser.parse_args(argv)
+    rows = json.loads(args.output.read_text())["rows"] if args.output.exists() else {}
+    for row in args.rows.split(","):
+        rows[row] = measure(row, args.runs, args.options)
+        rows = {name: rows[name] for name in ROWS if name in rows}
+        write(args.output, {"command": command(__file__, argv), "rows": rows})
+    drawn = []
+    for row, cells in rows.items():
+        notes = [f"{100 * cell['metrics']['separation']['value']:.0f} % separate" for cell in cells]
+        folders = [args.runs / name for _, _, name, _ in ROWS[row][1]]
+        drawn.append((ROWS[row][0], [
+            (cell["change"], note, *first_sets(folder))
+            for cell, note, folder in zip(cells, notes, folders, strict=True)
+        ]))  # fmt: skip
+    title = "Trained on dinosaurs and moons, with no label: what one change does, and the next"
+    save_figure(figure(title, drawn), args.figure)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()

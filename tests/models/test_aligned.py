@@ -1,0 +1,95 @@
+"""The LSTM that is asked about the point it answers for, against loops in numpy; what it sees."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from loops import (
+    BLOCKS,
+    CLOCK,
+    FREQUENCIES,
+    SIZE,
+    allclose,
+    clock,
+    dense,
+    normal,
+    place,
+    sigmoid,
+    trunk64,
+)
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.models import make_model
+
+CELLS = 5
+X, TIME = normal(1, 3, 4, 2), np.float32([0.1, 0.5, 1.0])
+MASK = np.array([[1, 1, 1, 1], [1, 0, 1, 1], [0, 1, 1, 0]], bool)
+LABEL = np.array([1, -1, 0])
+
+
+@functools.cache
+def network(encoder):
+    """(model, weights that are all random, as numpy; jitted apply)."""
+    config = default_config().model
+    config.update(dict(
+        name="seq2seq_aligned", labels=True, encoder=encoder, state_dim=CELLS, hidden_dim=SIZE,
+        num_blocks=BLOCKS, num_frequencies=FREQUENCIES, scale=2.0, max_period=4.0,
+        time_frequencies=CLOCK, time_scale=3.0,
+    ))
+    model = make_model(config, 2)
+    x = jnp.zeros((1, 2, 2))
+    shapes = jax.eval_shape(lambda key: model.init(
+        key, x, jnp.zeros(1), label=jnp.zeros(1, int)), jax.random.key(0))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: np.float32(0.6 * rng.normal(size=a.shape)), shapes)
+    return model, params, jax.jit(model.apply)
+
+
+def lstm64(weights, rows, told, carry):
+    """States at all rows, and the last (c, h)."""
+    states = []
+    for row in rows:
+        inside = dense(weights["input"], row) + dense(weights["per_set"], told)
+        c, h = carry
+        i, f, g, o = np.split(inside + h @ np.float64(weights["recurrent"]), 4)
+        c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
+        carry = c, sigmoid(o) * np.tanh(c)
+        states.append(carry[1])
+    return states, carry
+
+
+def aligned64(weights, encoder, x, time, label):
+    """Of one set without masked points."""
+    vector = np.float64(weights["label"]["table"]["embedding"][label])
+    told, rows = np.concatenate([clock(time), vector]), [place(point) for point in x]
+    empty = np.zeros(CELLS), np.zeros(CELLS)
+    states, last = lstm64(weights["encoder"], rows, told, empty)
+    if encoder == "both":
+        back, _ = lstm64(weights["back"], rows[::-1], told, empty)
+        rows = [np.concatenate(row) for row in zip(rows, states, back[::-1], strict=True)]
+    states, _ = lstm64(weights["decoder"], rows, told, last)
+    return np.array([trunk64(weights["trunk"], point, time, state, vector)
+                     for point, state in zip(x, states, strict=True)])  # fmt: skip
+
+
+@pytest.mark.parametrize("encoder", ["forward", "both"])
+def test_it_is_the_loop_over_points_and_masked_ones_pass_by(encoder):
+    model, params, apply = network(encoder)
+    out = np.asarray(apply(params, np.where(MASK[..., None], X, np.nan), TIME, mask=MASK,
+                           label=LABEL))  # fmt: skip
+    assert (model.traits.generation, model.traits.shown) == ("joint", "")
+    for b, row in enumerate([1, 2, 0]):  # -1 is the last row of the table
+        alone = aligned64(params["params"], encoder, X[b, MASK[b]], TIME[b], row)
+        allclose(out[b, MASK[b]], alone)
+
+
+@pytest.mark.parametrize("encoder", ["forward", "both"])
+def test_every_answer_knows_of_every_point_and_most_of_its_own(encoder):
+    """The seed's LSTM is never shown the point it answers for; here each is, and all the others."""
+    _, params, apply = network(encoder)
+    answer = lambda x: apply(params, x[None], TIME[:1], mask=MASK[:1], label=LABEL[:1])[0]
+    slopes = np.abs(jax.jit(jax.jacobian(answer))(X[0])).max((1, 3))  # [answer, point]
+    assert slopes.min() > 1e-6
+    assert (np.diag(slopes) > slopes.mean(1)).all()

@@ -1,0 +1,103 @@
+"""Sequence to sequence that separates: the seed's LSTM, asked about the point it answers for.
+
+    c, h = encoder(x_1, ..., x_N),    s_i = decoder(c, h; x_1, ..., x_i),    F_i = trunk(x_i, s_i)
+
+Two changes, one by one. The decoder of models/seed.py reads its own last answer and never the noisy
+point; here it reads that point (**aligned**), and nothing is fed back, so nothing has to be forced.
+And of an encoder that reads the set once the decoder only has the last state, which it writes over
+as it goes; with **both** ways the set is read forwards and backwards, and the decoder finds at
+every point what came before it and what comes after: the whole set, which tells the member.
+
+A set is still no sequence: in another order the answers differ. `benchmarks/mended.py` measures by
+how much.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
+from tiny_diffusion_jax.models.layers import SetEmbedding
+from tiny_diffusion_jax.models.seed import MAX_SEQUENCE
+from tiny_diffusion_jax.models.traits import Traits
+
+ENCODERS = ("forward", "both")
+
+
+class Lstm(nn.Module):
+    """States h f32[B, N, D] of an LSTM along the points, and its last (c, h), both f32[B, D].
+
+        i, f, g, o = W x_n + V s + U h + b,    c <- sigmoid(f) c + sigmoid(i) tanh(g),
+        h <- sigmoid(o) tanh(c)
+
+    features x f32[B, N, C]; per_set s f32[B, S]; mask bool[B, N]: masked points pass by without a
+    trace; start: the first (c, h); `backwards`: from the last point to the first. W x of all points
+    is one product: in the loop only U h is left.
+    """
+
+    state_dim: int
+    backwards: bool = False
+
+    @nn.compact
+    def __call__(self, features: jax.Array, per_set: jax.Array, mask: jax.Array, start=None):
+        size = self.state_dim
+        inside = nn.Dense(4 * size, name="input")(features)
+        inside = inside + nn.Dense(4 * size, use_bias=False, name="per_set")(per_set)[:, None]
+        shape = (size, 4 * size)
+        recurrent = self.param("recurrent", nn.initializers.orthogonal(), shape)
+
+        def step(carry, row):
+            inside, exists = row
+            c, h = carry
+            i, f, g, o = jnp.split(inside + h @ recurrent, 4, axis=-1)
+            c_new = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)  # + 1: to remember at first
+            h_new = nn.sigmoid(o) * jnp.tanh(c_new)
+            carry = tuple(jnp.where(exists[:, None], new, old)
+                          for new, old in ((c_new, c), (h_new, h)))  # fmt: skip
+            return carry, carry[1]
+
+        zeros = jnp.zeros((len(features), size))
+        rows = jnp.swapaxes(inside, 0, 1), mask.T
+        carry, states = jax.lax.scan(
+            step, (zeros, zeros) if start is None else start, rows, reverse=self.backwards
+        )
+        return jnp.swapaxes(states, 0, 1), carry
+
+
+class AlignedSeq2Seq(nn.Module):
+    """Encoder and decoder LSTM of `state_dim` cells; the trunk answers, given the decoder's state.
+
+    encoder: "forward", or "both" ways.
+    """
+
+    trunk: FourierTrunk
+    state_dim: int = 64
+    encoder: str = "both"
+    num_labels: int = 0
+    counts: bool = False
+
+    @property
+    def traits(self) -> Traits:
+        floats = self.trunk.floats_per_point + 24 * self.state_dim
+        return Traits("joint", floats, max_points=MAX_SEQUENCE,
+                      max_points_reason="the sequences of seq2seq")  # fmt: skip
+
+    @nn.compact
+    def __call__(
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+    ) -> jax.Array:
+        num_sets, num_points, _ = x.shape
+        mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
+        points = jnp.where(mask[..., None], x, 0)
+        features, per_set = self.trunk.features(points), self.trunk.time_features(time)
+        embed = SetEmbedding(self.num_labels, self.trunk.hidden_dim, self.counts, name="label")
+        known = embed(label, num_sets, count)
+        if known is not None:
+            per_set = jnp.concatenate([per_set, known], axis=-1)
+
+        states, last = Lstm(self.state_dim, name="encoder")(features, per_set, mask)
+        if self.encoder == "both":
+            back, _ = Lstm(self.state_dim, backwards=True, name="back")(features, per_set, mask)
+            features = jnp.concatenate([features, states, back], axis=-1)
+        states, _ = Lstm(self.state_dim, name="decoder")(features, per_set, mask, last)
+        return self.trunk(points, time, per_point=states, per_set=known)
