@@ -12,15 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from tiny_diffusion_jax.data.collection import Collection, collect, encode, one_each
-from tiny_diffusion_jax.data.points import (
+from tiny_diffusion_jax.data.reading import (
     Table,
-    _delimiter,
-    _find_column,
-    _is_number,
-    _numbers,
-    _parse_text,
-    _read_text,
-    _select_rows,
+    delimiter_of,
+    find_column,
+    is_number,
+    numbers,
+    parse_text,
+    read_text,
+    select_rows,
 )
 from tiny_diffusion_jax.errors import UserError, require
 
@@ -67,9 +67,9 @@ def read(config) -> Collection:
             f"config.data.path = {config.path!r}: must hold at least one row of data, but the "
             "table is empty"
         )
-    table = _select_rows(table, config.where)
+    table = select_rows(table, config.where)
     place = f"config.data.path = {config.path!r}"
-    points = np.stack([_numbers(table, index, place) for index in chosen.coordinates], axis=1)
+    points = np.stack([numbers(table, index, place) for index in chosen.coordinates], axis=1)
     name = lambda index: "" if index is None else table.names[index]
     codes, ids = encode(table.columns[chosen.set])
     if "" in ids:
@@ -100,16 +100,16 @@ def _read_table(config) -> tuple[Table, Chosen]:
             head = list(itertools.islice(lines, HEAD))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{place}: must be a text file in UTF-8 ({error})") from error
-    delimiter = _delimiter(file, head)
+    delimiter = delimiter_of(file, head)
     try:
-        start = _parse_text(head, delimiter, config.header, place)
+        start = parse_text(head, delimiter, config.header, place)
     except UserError:  # unless a cell of several lines was cut, the whole table raises the same
-        start = _read_text(file, config.header, place)
+        start = read_text(file, config.header, place)
     if not start.rows:
         return start, Chosen(0, [], None, None)
     chosen = choose_columns(start, config)
     table = _read_fast(file, start, chosen, delimiter, config.where)
-    return _read_text(file, config.header, place) if table is None else table, chosen
+    return read_text(file, config.header, place) if table is None else table, chosen
 
 
 def _read_fast(file: Path, head: Table, chosen: Chosen, delimiter: str, where: str) -> Table | None:
@@ -120,7 +120,7 @@ def _read_fast(file: Path, head: Table, chosen: Chosen, delimiter: str, where: s
     skip = int(head.rows[0].split()[1]) - 1  # "line 7": the first row of data
     texts = {chosen.set, chosen.label, chosen.split}
     if where:
-        texts.add(_find_column(head, where.partition("=")[0].strip(), "config.data.where", where))
+        texts.add(find_column(head, where.partition("=")[0].strip(), "config.data.where", where))
     width = range(len(head.names))
     kinds = ["f8" if i in chosen.coordinates else object if i in texts else "U1" for i in width]
     if texts & set(chosen.coordinates):
@@ -170,14 +170,14 @@ def column_names(file: Path) -> list[str]:
     else:
         with file.open(encoding="utf-8-sig") as lines:
             head = list(itertools.islice(lines, 100))
-        names = _parse_text(head, _delimiter(file, head), "yes", "").names
+        names = parse_text(head, delimiter_of(file, head), "yes", "").names
     return [name.lower() for name in names]
 
 
 def choose_columns(table: Table, config) -> Chosen:
     """Which columns of `table` are which; see `read`. A few rows are enough for it."""
     lower = [name.lower() for name in table.names]
-    find = lambda field: _find_column(
+    find = lambda field: find_column(
         table, config[field].strip(), f"config.data.{field}", config[field]
     )
 
@@ -199,12 +199,12 @@ def choose_columns(table: Table, config) -> Chosen:
         names = [name.strip() for name in config.columns.split(",")]
         require(len(names) >= 2, "config.data.columns", config.columns,
                 "two columns or more, as 'x,y,z' or '0,1'")  # fmt: skip
-        chosen = [_find_column(table, n, "config.data.columns", config.columns) for n in names]
+        chosen = [find_column(table, n, "config.data.columns", config.columns) for n in names]
         return Chosen(of_set, chosen, label, split)
     numeric = {
         lower[i]: i for i, column in enumerate(table.columns)
         if i not in (of_set, label, split) and table.names[i]
-        and _is_number(next((cell for cell in column if str(cell)), ""))
+        and is_number(next((cell for cell in column if str(cell)), ""))
     }  # fmt: skip
     if "x" in numeric and "y" in numeric:
         return Chosen(of_set, [numeric[n] for n in "xyz" if n in numeric], label, split)

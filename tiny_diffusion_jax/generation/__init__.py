@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.generation import alone, chain, joint, latent, sizes
-from tiny_diffusion_jax.generation.reverse import Request, Told
+from tiny_diffusion_jax.generation.reverse import Asked, Request
 from tiny_diffusion_jax.generation.sizes import ragged
 
 __all__ = ["NO_LABEL", "RANDOM", "asked", "chunk_size", "draw", "ragged"]
@@ -47,14 +47,14 @@ def draw(
 
     def draw_sets(request: Request, numbers: np.ndarray):
         """The sets of these numbers, in as many places as the request has points."""
-        told = Told(
+        asked = Asked(
             None if labels is None else jnp.asarray(labels)[numbers],
             jnp.asarray(count[numbers], jnp.int32) if model.counts else None,
             None if wanted is None else jnp.asarray(wanted[numbers], jnp.int32),
         )
         if given is None:
-            return dataset.denormalize(way.draw(request, keys[numbers], told))
-        return dataset.denormalize(way.complete(request, keys[numbers], given, told))
+            return dataset.denormalize(way.draw(request, keys[numbers], asked))
+        return dataset.denormalize(way.complete(request, keys[numbers], given, asked))
 
     num_given = 0 if given is None else len(given)
     chunks = list(_chunks(request, way, num_given, wanted))

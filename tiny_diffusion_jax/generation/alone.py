@@ -5,7 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.generation.reverse import Request, Told, reverse
+from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 
 PART = 16_384  # points of a set that are drawn at once
 
@@ -15,9 +15,9 @@ def rows(request: Request, num_given: int = 0) -> int:
     return min(request.config.num_points, PART)
 
 
-def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
-    """p(X) = prod_i p(x_i | told): f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
-    return draw_points(request, keys, request.config.num_points, **told.condition())
+def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
+    """p(X) = prod_i p(x_i | asked): f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
+    return draw_points(request, keys, request.config.num_points, **asked.condition())
 
 
 def draw_points(request: Request, keys: jax.Array, num_points: int, **condition) -> jax.Array:

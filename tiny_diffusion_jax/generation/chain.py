@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
-from tiny_diffusion_jax.generation.reverse import Request, Told, reverse
+from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 
 
 def rows(request: Request, num_given: int = 0) -> int:
@@ -17,21 +17,21 @@ def rows(request: Request, num_given: int = 0) -> int:
     return request.config.num_points
 
 
-def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
+def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
     """f32[B, N, D], or each block's way, [steps + 1, B, N, D].
 
     The first config.burn_in points, which began without a history, are thrown away.
     """
     burned, blocks = block_sizes(request.config)
-    points, _ = _grow(request, keys, jnp.zeros((0, request.dim)), burned, 0, told)
-    _, ways = _grow(request, keys, points, blocks, len(burned), told)
+    points, _ = _grow(request, keys, jnp.zeros((0, request.dim)), burned, 0, asked)
+    _, ways = _grow(request, keys, points, blocks, len(burned), asked)
     return jnp.concatenate(ways, axis=-2)
 
 
-def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) -> jax.Array:
+def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
     """As `draw`, for sets that begin with the points `given`: f32[n, D]."""
     _, blocks = block_sizes(request.config, len(given))
-    _, ways = _grow(request, keys, given, blocks, 0, told)
+    _, ways = _grow(request, keys, given, blocks, 0, asked)
     lead = jnp.broadcast_to(given, (*ways[0].shape[:-2], *given.shape))
     return jnp.concatenate([lead, *ways], axis=-2)
 
@@ -54,7 +54,7 @@ def block_sizes(config, num_given: int = 0) -> tuple[list[int], list[int]]:
     return grow(0, burn_in), grow(burn_in + num_given, burn_in + config.num_points)
 
 
-def _grow(request, keys, points, sizes: list[int], number: int, told: Told) -> tuple:
+def _grow(request, keys, points, sizes: list[int], number: int, asked: Asked) -> tuple:
     """All points f32[B, n, D] after blocks of `sizes`, and the blocks, each with its way if kept.
 
     points: f32[m, D] for all sets alike or f32[B, m, D]; number: of the first block's noise.
@@ -68,7 +68,7 @@ def _grow(request, keys, points, sizes: list[int], number: int, told: Told) -> t
         history = _history(points, request.max_history)
         drawn = reverse(
             request, keys, (width, request.dim), number=number + i, history=history,
-            **told.condition(),
+            **asked.condition(),
         )  # fmt: skip
         blocks.append(drawn[..., :size, :])
         last = blocks[-1][-1] if request.keep_trajectory else blocks[-1]

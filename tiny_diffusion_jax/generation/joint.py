@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
-from tiny_diffusion_jax.generation.reverse import Request, Told, reverse
+from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 
 
 def rows(request: Request, num_given: int = 0) -> int:
@@ -19,23 +19,23 @@ def num_rows(num_points: int, num_given: int) -> int:
     return num_points + (math.ceil(num_points / num_given) * num_given if num_given else 0)
 
 
-def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
+def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
     """f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
     num_points = request.config.num_points
-    mask = places(told.size, num_points)
-    return reverse(request, keys, (num_points, request.dim), mask=mask, **told.condition())
+    mask = places(asked.size, num_points)
+    return reverse(request, keys, (num_points, request.dim), mask=mask, **asked.condition())
 
 
-def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) -> jax.Array:
+def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
     """Sets as `draw`'s that begin with the points `given`: f32[n, D].
 
     The known points are put in place, noised, in every step (arXiv 2011.13456, appendix I.2).
     """
     num_points = request.config.num_points
     known = with_copies(given, num_points, len(keys))
-    mask = places(told.size, num_points, len(given))
+    mask = places(asked.size, num_points, len(given))
     x = reverse(
-        request, keys, known.points.shape[1:], known=known, mask=mask, **told.condition()
+        request, keys, known.points.shape[1:], known=known, mask=mask, **asked.condition()
     )
     return x[..., :num_points, :]
 

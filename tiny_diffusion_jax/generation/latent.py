@@ -8,22 +8,22 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation import alone
-from tiny_diffusion_jax.generation.reverse import Request, Told, reverse
+from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 
 rows = alone.rows  # given z, the points are drawn as those that do not see each other
 LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set
 
 
-def draw(request: Request, keys: jax.Array, told: Told) -> jax.Array:
+def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
     """f32[B, N, D], or the points' way, [steps + 1, B, N, D]; what is told is in the latent."""
     shape = 1, request.model.traits.latent_dim
     z = reverse(
-        request, keys, shape, number=LATENT_RUN, method="prior", **told.condition()
+        request, keys, shape, number=LATENT_RUN, method="prior", **asked.condition()
     )
     return alone.draw_points(request, keys, request.config.num_points, latent=z)
 
 
-def complete(request: Request, keys: jax.Array, given: jax.Array, told: Told) -> jax.Array:
+def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
     """Sets that begin with the points `given`: f32[n, D], whose latent all points share."""
     z = encode(request.model, request.params, given)
     new = request.config.num_points - len(given)

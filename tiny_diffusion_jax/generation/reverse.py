@@ -22,7 +22,7 @@ class Request(NamedTuple):
     dim: int = 2  # D, coordinates of a point
 
 
-class Told(NamedTuple):
+class Asked(NamedTuple):
     """What is known of each of B sets before it is drawn; None: nothing."""
 
     label: jax.Array | None = None  # i32[B]
