@@ -102,7 +102,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
 NO_RANGE = {
     "name", "compilation_cache", "log.tensorboard", "data.normalize", "data.path", "data.columns",
     "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
-    "data.replace", "data.members", "data.weights", "model.num_heads",
+    "data.replace", "data.per_axis", "data.members", "data.weights", "model.num_heads",
 }  # fmt: skip
 
 MIXTURE = {"data.name": "mixture", "data.members": "dino+moons"}
