@@ -333,6 +333,7 @@ def _check_given(config, sample, model, given: np.ndarray, dim: int | None) -> N
     able = [name for name in models.MODELS if _completes(config, name)]
     require(model.traits.completes, "config.model.name", config.model.name,
             f"a model that completes sets: {', '.join(able)}")  # fmt: skip
+    dim = dim or _known_dim(config.data)
     good = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
     require(good, "given: shape", given.shape, f"(number of points, {dim or 'D'})")
     require(bool(np.isfinite(given).all()), "given", "points", "finite numbers throughout")
@@ -351,6 +352,13 @@ def _check_copies(model, num_points: int, n: int) -> None:
     require(rows <= limit, "config.sample.num_points", num_points,
             f"lower: with copies of the {n} given points the model sees {rows} at once, and takes "
             f"at most {limit} for {model.traits.max_points_reason}")  # fmt: skip
+
+
+def _known_dim(config) -> int | None:
+    """D of the data of `config`, the `data` part of a config, where it follows without a file."""
+    if config.columns:
+        return config.columns.count(",") + 1
+    return None if config.name == "sets" else 2
 
 
 def _completes(config, name: str) -> bool:
