@@ -16,7 +16,7 @@ import numpy as np
 from common import RESULTS, ROOT, command, finished, write
 from mended import figure, shown
 
-PARTS = {"first": "dino", "forget": "then moons", "replay": "then moons + own dinosaurs"}
+PARTS = {"first": "dino", "forget": "then moons", "replay": "then moons and replay"}
 
 
 def measure(samples: np.ndarray):
@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     from tiny_diffusion_jax.figures.page import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="history")
+    parser.add_argument("--model", default="attention_v2_own")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "replay.json")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "replay.png")
@@ -76,10 +76,11 @@ def main(argv: list[str] | None = None) -> None:
         found, numbers = measure(samples)
         rows[part] = numbers | {"command": " ".join(["python main.py", *flags]),
                                 "seconds": result["seconds"]}  # fmt: skip
-        note = " : ".join(f"{100 * x:.0f}" for x in numbers["frequencies"])
+        note = " : ".join(f"{100 * x:.0f}" for x in numbers["frequencies"]) + " %"
         cells.append((PARTS[part], note, *shown(samples, found)))
         write(args.output, {"command": command(__file__, argv), "rows": rows})
-    save_figure(figure("One after the other", [("", cells)]), args.figure)
+    title = "Dino first, then moons: forgotten, or remembered by replay of its own sets"
+    save_figure(figure(title, [("", cells)]), args.figure)
     print(table(rows))
 
 

@@ -145,12 +145,12 @@ def test_mended_measures_what_the_order_does():
 
 def test_replay_measures_every_part_against_the_true_members(runs, tmp_path, capsys):
     for part in replay.PARTS:
-        folder = tmp_path / f"seed_replay_{part}_history"
+        folder = tmp_path / f"seed_replay_{part}_attention_v2_own"
         shutil.copytree(runs / "mixture_moons+circle_history", folder)
     replay.main([f"--runs={tmp_path}", f"--output={tmp_path / 'r.json'}",
                  f"--figure={tmp_path / 'r.png'}"])  # fmt: skip
     rows = read(tmp_path / "r.json")["rows"]
-    first = str(tmp_path / "seed_replay_first_history")
+    first = str(tmp_path / "seed_replay_first_attention_v2_own")
     asked = [(c.data.members, c.train.init_from)
              for c in options_of(row["command"] for row in rows.values())]  # fmt: skip
     assert asked == [("dino", ""), ("moons", first), (f"{first}+moons", first)]

@@ -254,7 +254,8 @@ def test_titles_sources_and_notices_are_joined(files):
 
 @pytest.mark.parametrize("fields, message", [
     ({"members": "dino+sun"}, r"members = 'dino\+sun': 'sun': must be one of moons, .*, dino, "
-                              r"mnist:DIGIT, mnist:DIGIT:INDEX, or a file, joined by \+"),
+                              r"mnist:DIGIT, mnist:DIGIT:INDEX, a file, or a run's folder, "
+                              r"joined by \+"),
     ({"members": ""}, r"members = '': '': must be one of moons"),
     ({"members": "dino+"}, r"members = 'dino\+': '': must be one of moons"),
     ({"members": "mnist"}, r"members = 'mnist': 'mnist': must be mnist:DIGIT or mnist:DIGIT:INDEX"),
