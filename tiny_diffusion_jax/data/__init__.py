@@ -77,6 +77,7 @@ class About(NamedTuple):
     present: tuple[int, ...] = ()  # the labels that sets to train on do have
     dim: int = 2  # coordinates of a point
     many_sources: bool = False  # every set comes from one of many images or observed sets
+    columns: tuple[str, ...] = ()  # what a table of observed sets calls the coordinates
     largest: int = 0  # points of the largest observed set; 0: sets have no size of their own
     jitters: tuple[str, ...] = ALL_JITTERS  # how a drawn point may be spread
 
@@ -103,8 +104,8 @@ def _about_sets(read) -> About:
     common = {"names": read.names, "present": tuple(present), "many_sources": True}
     if isinstance(read, folders.Pictures):
         return About(**common, jitters=JITTERS_OF_IMAGES)
-    return About(**common, dim=read.points.shape[1], largest=int(read.sizes.max()),
-                 jitters=("none",))  # fmt: skip
+    return About(**common, dim=read.points.shape[1], columns=read.columns,
+                 largest=int(read.sizes.max()), jitters=("none",))  # fmt: skip
 
 
 class Labels(NamedTuple):

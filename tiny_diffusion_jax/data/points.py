@@ -1,5 +1,6 @@
 """Tables of points (.csv, .tsv, .npy, .npz): rows drawn with replacement, plus Gaussian jitter."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -93,17 +94,20 @@ def _sample(rows, std, key: jax.Array, num: int) -> jax.Array:
 
 
 def load_points(
-    path: str, header="auto", columns="", where="", array="", dim: int = 2
-) -> np.ndarray:
+    path: str, header="auto", columns="", where="", array="", dim: int = 2,
+    usual: Sequence[str] = (),
+) -> np.ndarray:  # fmt: skip
     """Two columns of a table or more, f64[rows, D].
 
-    header: 'auto', 'yes' or 'no', for text; columns: 'x,y,z' by name or '0,1' by place, '' for the
-    first `dim` numeric ones; where: 'column=value' keeps the rows that hold the value;
-    array: the name of an array in an .npz file, '' for its first.
+    header: 'auto', 'yes' or 'no', for text; columns: 'x,y,z' by name or '0,1' by place, '' for those
+    named `usual` if all exist, else the first `dim` numeric ones; where: 'column=value' keeps the
+    rows that hold the value; array: the name of an array in an .npz file, '' for its first.
     Raises `UserError` naming what is wrong, with its row and column.
     """
     place = f"config.data.path = {path!r}"
     table = select_rows(read_table(path, header, array), where)
+    if not columns and usual and set(usual) <= set(table.names):
+        columns = ",".join(usual)
     chosen = choose_columns(table, columns, place, dim)
     return np.stack([numbers(table, index, place) for index in chosen], axis=1)
 

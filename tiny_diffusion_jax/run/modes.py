@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__, generation
+from tiny_diffusion_jax import __version__, data, generation
 from tiny_diffusion_jax.checks import check, check_measured, check_sample
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
@@ -88,7 +88,7 @@ def complete_run(config, path: str, table: str) -> None:
     check(config)
     try:
         dim = workdir.dim(path)
-        given = load_points(table, dim=dim)
+        given = load_points(table, dim=dim, usual=data.about(config.data).columns)
         check_sample(config, config.sample, given=given, dim=dim)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation
+from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
 from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
@@ -167,6 +167,9 @@ def collection_numbers(evidence: Evidence) -> dict:
         result = set_metrics.compare_sets(sets[: len(real_a)], real_a, real_b, len(real_a))
     if heldout is not None:
         result = result | {"copies": copies.compare(dataset, copy_key, sets)}
+    if evidence.experiment.config.sample.num_points == 0:  # their numbers of points were drawn
+        size_key = jax.random.fold_in(evidence.key, 4)
+        result = result | {"sizes": sizes.compare(dataset, size_key, evidence.samples)}
     return result
 
 
