@@ -99,8 +99,8 @@ def load_points(
 ) -> np.ndarray:  # fmt: skip
     """Two columns of a table or more, f64[rows, D].
 
-    header: 'auto', 'yes' or 'no', for text; columns: 'x,y,z' by name or '0,1' by place, '' for those
-    named `usual` if all exist, else the first `dim` numeric ones; where: 'column=value' keeps the
+    header: 'auto', 'yes' or 'no', for text; columns: 'x,y,z' by name or '0,1' by place, '' for the
+    columns `usual` if all exist, else the first `dim` numeric ones; where: 'column=value' keeps the
     rows that hold the value; array: the name of an array in an .npz file, '' for its first.
     Raises `UserError` naming what is wrong, with its row and column.
     """
