@@ -2,11 +2,12 @@
 
     c, h = encoder(x_1, ..., x_N),    s_i = decoder(c, h; x_1, ..., x_i),    F_i = trunk(x_i, s_i)
 
-Two changes, one by one. The decoder of models/seed.py reads its own last answer and never the noisy
-point; here it reads that point (**aligned**), and nothing is fed back, so nothing has to be forced.
-And of an encoder that reads the set once the decoder only has the last state, which it writes over
-as it goes; with **both** ways the set is read forwards and backwards, and the decoder finds at
-every point what came before it and what comes after: the whole set, which tells the member.
+The decoder of models/seed.py reads its own last answer and never the noisy point; here it reads
+that point (**aligned**), and the Fourier trunk answers for it, given the decoder's state. Nothing
+is fed back, so nothing has to be forced. This alone separates, for the encoder's last state says
+which member the set is of. With the encoder in **both** ways the decoder finds at every point what
+came before it and what comes after. For two members that adds little: on dino + moons, after 1,200
+steps, 97.5 % of 200 sets are separate forward (dino 38 %) and 97.0 % both ways (dino 44 %).
 
 A set is still no sequence: in another order the answers differ. `benchmarks/mended.py` measures by
 how much.
