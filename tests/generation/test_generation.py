@@ -73,7 +73,7 @@ class Fake(NamedTuple):
         return Traits("chain" if self.shown else "joint", 10, shown=self.shown, completes=True)
 
     def apply(self, params, x, time, *, history=None, label=None, mask=None, method=None):
-        points, there = read_history(history, len(x))
+        points, there = read_history(history, len(x), x.shape[-1])
         return jnp.broadcast_to(self.answer(x, (points, there), label), x.shape)
 
 
@@ -183,7 +183,7 @@ def test_a_chain_by_hand():
     points = jnp.zeros((3, 0, 2))
     for number, size in enumerate([5, 5, 3]):  # which are drawn as 8, 8 and 4: no one may notice
         shown = PointSets(points)
-        denoise = lambda x, level, shown=shown: answer(x, read_history(shown, 3), None)
+        denoise = lambda x, level, shown=shown: answer(x, read_history(shown, 3, 2), None)
         block = samplers.sample(
             process, samplers.make_sampler("ancestral"), denoise, grid,
             jax.vmap(jax.random.fold_in, (0, None))(keys, number), (size, 2))  # fmt: skip
