@@ -24,10 +24,13 @@ def plain_transformer(num_blocks: int):
     from tiny_diffusion_jax.models.traits import Traits
 
     class Plain(nn.Module):
-        traits, num_labels = Traits("joint", floats_per_point=4 * HIDDEN), 0
+        traits = Traits("joint", floats_per_point=4 * HIDDEN)
+        num_labels, counts = 0, False
 
         @nn.compact
-        def __call__(self, x, time, *, history=None, label=None, mask=None, target=None):
+        def __call__(
+            self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+        ):
             trunk = FourierTrunk()
             c = nn.Dense(HIDDEN)(trunk.time_features(time))
             h = nn.Dense(HIDDEN)(trunk.features(x)) + c[:, None]

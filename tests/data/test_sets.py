@@ -69,7 +69,7 @@ def test_tables(tmp_path, text, name, fields):
 
 
 def test_well_formed_tables_are_read_fast(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "_read_text", None)
+    monkeypatch.setattr(tables, "read_text", None)
     same(load(write(tmp_path, table()[:-1])))  # the last line without its end
     same(load(write(tmp_path, table().replace("\n", "\r\n"), "b.csv")))
 
@@ -126,7 +126,7 @@ def test_arrays(tmp_path):
 def test_what_is_built(tmp_path):
     options = config(write(tmp_path, table()))
     about = data.about(options)
-    assert about == data.About(("even", "odd"), (0, 1), 2, True, 4, ("none",))
+    assert about == data.About(("even", "odd"), (0, 1), 2, True, ("x", "y"), 4, ("none",))
     dataset = data.build(options)
     assert dataset.num_sources == 8 and dataset.heldout.num_sources == 4
     assert dataset.label_names == ("even", "odd") and dataset.num_labels == 2

@@ -135,8 +135,8 @@ DATA = {
     "columns absent": (
         [TABLE + "good.csv", "--config.data.columns=x,z"],
         "config.data.columns = 'x,z': no column 'z'; there are set, x, y"),
-    "columns three": (
-        [TABLE + "good.csv", "--config.data.columns=x,y,x"], "must be two columns, as 'x,y'"),
+    "a column twice": (
+        [TABLE + "good.csv", "--config.data.columns=x,y,x"], "must be two different columns or mo"),
     "filter of nothing": (
         [TABLE + "good.csv", "--config.data.where=set=c"],
         "config.data.where = 'set=c': matches no row; 'set' holds a, b"),

@@ -1,6 +1,7 @@
 """What is typed, in every spelling, becomes one config; and every config file gives a good one."""
 
 import re
+from pathlib import Path
 
 import pytest
 from command_line import ROOT, config
@@ -100,7 +101,10 @@ def loaded(name, model=""):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monkeypatch):
+def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # where some.csv is: sets are read to see what they are
+    rows = [f"{number},{x},{number + x}" for number in range(8) for x in range(3)]
+    Path("some.csv").write_text("\n".join(["set,x,y", *rows]))
     defaults, names = flatten(default_config()), set()
     for model in TAKEN[name]:
         used = loaded(name, model)

@@ -115,8 +115,8 @@ def select_rows(table: Table, where: str) -> Table:
 def choose_columns(table: Table, columns: str, place: str, dim: int) -> list[int]:
     if columns:
         names = [name.strip() for name in columns.split(",")]
-        require(len(names) >= 2, "config.data.columns", columns,
-                "two columns or more, as 'x,y', 'x,y,z' or '0,1'")  # fmt: skip
+        require(len(names) >= 2 and len(set(names)) == len(names), "config.data.columns", columns,
+                "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")  # fmt: skip
         return [find_column(table, name, "config.data.columns", columns) for name in names]
     # A column counts as numeric by its first filled cell, so that a slip further down is reported
     # rather than the column passed over. A nameless one is the row numbers that pandas writes.
