@@ -3,11 +3,14 @@
 import json
 import shutil
 import subprocess
+from functools import partial
 
+import common
 import growth
 import make_sets
 import mended
 import numpy as np
+import one_process
 import pytest
 import quality
 import replay
@@ -17,17 +20,39 @@ import separate
 import speed
 import transformer
 import waits
-from command_line import MOONS, ROOT, TINY, run
+from command_line import MOONS, ROOT, SETS, TINY, run
 from PIL import Image
 
 from tiny_diffusion_jax import checks, data, experiment
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.run import modes
 from tiny_diffusion_jax.run.flags import parse
 
 BENCHMARKS = {"growth", "make", "mended", "quality", "replay", "samplers", "seed", "separate",
               "speed", "transformer", "waits"}  # fmt: skip
-SETS = [*TINY, "--config.train.num_points=8", "--config.sample.num_points=32",
-        "--config.train.max_history=4", "--config.evaluate.frames=0"]  # fmt: skip
+FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
+       "--config.evaluate.frames=0"]  # fmt: skip
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    """What no option makes small: processes, networks, matrices and draws of real sets."""
+    def matmul_rate(rows, inner, length):
+        return common.matmul_rate(min(rows, 32), min(inner, 32), min(length, 10))
+
+    few_real = partial(separation.calibrate, num_reference=128, num_stray=128)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (common, speed, waits):
+            patch.setattr(module, "subprocess", one_process)
+        for module in (speed, transformer):
+            patch.setattr(module, "matmul_rate", matmul_rate)
+        for module, sizes in ((speed, {"HIDDEN": 16, "FEATURES": 16}), (transformer, {"HIDDEN": 8}),
+                              (samplers, {"STEPS": dict.fromkeys(samplers.STEPS, (10, 1000))})):
+            for name, size in sizes.items():
+                patch.setattr(module, name, size)
+        patch.setattr(separation, "calibrate", few_real)
+        yield
 
 
 def read(path):
@@ -48,7 +73,8 @@ def runs(tmp_path_factory):
     """The folder of the tiny run that `quality` made, and its results."""
     folder = tmp_path_factory.mktemp("quality")
     quality.main(["--members=moons+circle", "--models=history", f"--runs={folder}",
-                  f"--output={folder / 'quality.json'}", "--", *SETS])  # fmt: skip
+                  f"--output={folder / 'quality.json'}", "--", *FEW,
+                  f"--config.data.cache_dir={folder}"])  # fmt: skip
     return folder
 
 
@@ -83,7 +109,8 @@ def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):
     assert head.count("|") == rule.count("|") == row.count("|") == real.count("|")
 
 
-def test_quality_fails_when_a_run_fails(tmp_path, capfd):
+def test_quality_fails_when_a_run_fails(tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(common, "subprocess", subprocess)
     with pytest.raises(subprocess.CalledProcessError):
         quality.main(["--members=moons+nothing", "--models=history", f"--runs={tmp_path}",
                       f"--output={tmp_path / 'quality.json'}"])  # fmt: skip
@@ -93,7 +120,7 @@ def test_quality_fails_when_a_run_fails(tmp_path, capfd):
 
 def test_growth(runs):
     growth.main([f"--workdir={runs / 'mixture_moons+circle_history'}", "--growths=1.5,2",
-                 "--num_sets=3", f"--output={runs / 'growth'}"])  # fmt: skip
+                 "--num_sets=6", f"--output={runs / 'growth'}"])  # fmt: skip
     result = read(runs / "growth.json")
     assert [row["growth"] for row in result["rows"]] == [1.5, 2.0]
     for row in result["rows"]:
@@ -104,7 +131,7 @@ def test_growth(runs):
 
 def test_separate_shows_the_first_sets_of_both_runs(runs):
     folder = runs / "mixture_moons+circle_history"
-    sets = np.load(folder / "samples.npy")
+    sets = np.load(folder / "samples.npy")[:2]
     figure = separate.figure(sets, sets, [0, 1])
     assert len(figure.axes) == 4
     separate.main([f"--alone={folder}", f"--together={folder}", f"--output={runs / 'a.png'}"])
@@ -159,7 +186,8 @@ def test_replay_measures_every_part_against_the_true_members(runs, tmp_path, cap
     assert Image.open(tmp_path / "r.png").width > 1000
 
 
-def test_samplers(tmp_path):
+def test_samplers(tmp_path, monkeypatch):
+    monkeypatch.setattr(modes, "_finish", lambda *_: None)  # its samples are drawn by each sampler
     assert run(*MOONS, f"--workdir={tmp_path / 'run'}").code == 0
     samplers.main([f"--workdir={tmp_path / 'run'}", "--num_sets=2", "--num_points=16",
                    "--max_steps=10", f"--output={tmp_path / 'out'}"])  # fmt: skip
@@ -171,7 +199,7 @@ def test_samplers(tmp_path):
 def test_seed(tmp_path):
     seed.main(["--only=sequential", "--models=fourier_mlp", f"--runs={tmp_path}",
                f"--output={tmp_path / 'seed.json'}", f"--figures={tmp_path}", "--",
-               *SETS])  # fmt: skip
+               *FEW, f"--config.data.cache_dir={tmp_path}"])  # fmt: skip
     result = read(tmp_path / "seed.json")["runs"]["sequential fourier_mlp"]
     assert result["last_loss"] > 0 and Image.open(tmp_path / "seed_sequential.png").width > 800
 
@@ -184,22 +212,34 @@ def test_speed_measures_each_part_and_fails_with_it(tmp_path, monkeypatch):
     assert result["training"]["batch_4"]["us_per_step"]["ours"] > 0
     assert set(result["sampling"]) == {"ancestral", "ddim", "dpm++2m", "heun"}
     assert result["startup_seconds"].keys() == {"cold", "cached"}
-    monkeypatch.setattr(speed, "__file__", "missing.py")  # every part is a process that fails
+    # every part is a process that fails
+    monkeypatch.setattr(speed, "subprocess", subprocess)
+    monkeypatch.setattr(speed, "__file__", "missing.py")
     with pytest.raises(subprocess.CalledProcessError):
         speed.main(small)
 
 
-def test_transformer(tmp_path):
+def test_transformer(tmp_path, monkeypatch):
+    measured, measure = {}, transformer.training_speed
+
+    def once(model, *size, shards):  # the same network in other shards would be compiled anew
+        if model not in measured:
+            measured[model] = measure(model, *size, shards=shards)
+        return measured[model]
+
+    monkeypatch.setattr(transformer, "training_speed", once)
     size = ["--num_sets=4", "--num_points=4", "--blocks=1", "--pairs=1", "--sizes=4"]
     for what in ("speed", "cost"):
         path = tmp_path / f"{what}.json"
         transformer.main([what, *size, f"--output={path}"])
         assert len(read(path)["rows"]) == 1
+    assert len(measured) == 3 and min(row["gflops"] for row in measured.values()) > 0
 
 
 def test_waits(tmp_path):
-    waits.main(["--pairs=1", "--num_points=16", f"--output={tmp_path / 'waits.json'}", "--",
-                *TINY[:-1]])  # fmt: skip
+    # of a size of its own: the first call compiles
+    waits.main(["--pairs=1", "--num_points=17", f"--output={tmp_path / 'waits.json'}", "--",
+                *TINY])  # fmt: skip
     result = read(tmp_path / "waits.json")
     assert {"whole", "train", "evaluate + pictures"} <= result["main_job"]["ours"].keys()
     assert result["calls"]["ours"]["second td.sample"] < result["calls"]["ours"]["first td.sample"]

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from command_line import MOONS, TINY, config, run
+from command_line import MOONS, SETS, TINY, config, run
 from PIL import Image
 from run_files import FILES, arrays, losses, same
 
@@ -153,11 +153,6 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 
 # -- sets of many members -----------------------------------------------------------------------
 
-SETS = [*TINY, *(f"--config.{option}" for option in (
-    "train.steps=10", "train.checkpoint_every=10", "train.shards=1", "train.num_points=8",
-    "train.max_points=0", "train.min_history=1", "train.max_history=8", "model.num_heads=2",
-    "model.num_inducing=2", "model.latent_dim=4", "sample.num_sets=6", "sample.num_points=16",
-    "sample.first_block=8", "sample.growth=1.0", "evaluate.max_sets=6"))]  # fmt: skip
 SET_FILES = {
     "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "sets.png", "birth.gif",
     "loss.png", "checkpoints",

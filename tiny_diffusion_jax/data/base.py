@@ -130,6 +130,12 @@ def draw_points(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int
     return dataset.draw(key, num_sets, num_points).points
 
 
+@partial(jax.jit, static_argnames=("num_sets", "num_points"))
+def draw_sets(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> PointSets:
+    """`dataset.draw` as one program; outside `jit` it is dozens, each compiled for itself."""
+    return dataset.draw(key, num_sets, num_points)
+
+
 @partial(jax.jit, static_argnames="num_points")
 def draw_sets_from(dataset: Dataset, key: jax.Array, index: jax.Array, num_points: int):
     """The points of a set from each image of `index` i32[B], f32[B, num_points, D]."""

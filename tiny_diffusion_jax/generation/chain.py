@@ -7,6 +7,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
@@ -82,4 +83,4 @@ def _history(points: jax.Array, max_history: int) -> PointSets:
     count = points.shape[1]
     width = min(max_history, 2 ** math.ceil(math.log2(max(count, 1))))
     points = jnp.pad(points, ((0, 0), (0, width - count), (0, 0)))
-    return PointSets(points, jnp.broadcast_to(jnp.arange(width) < count, points.shape[:2]))
+    return PointSets(points, np.broadcast_to(np.arange(width) < count, points.shape[:2]))

@@ -1,13 +1,13 @@
 """What the sections of a report share: samples, real draws, calibration, each computed once."""
 
-from functools import cached_property
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import cache, experiment
-from tiny_diffusion_jax.data.base import PointSets, draw_points
+from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
 from tiny_diffusion_jax.evaluate import separation
@@ -65,7 +65,7 @@ class Evidence:
             config.update(num_sets=num_sets, guidance_scale=self.config.guidance_scale)
             if config.num_points:  # else each set has a number of points of its own
                 config.num_points = self.samples.shape[1]
-            present = np.unique(self.dataset.draw(jax.random.key(0), 1_000, 1).label)
+            present = np.unique(draw_sets(self.dataset, jax.random.key(0), 1_000, 1).label)
             labels = present[np.arange(num_sets) % len(present)]
             sets = experiment.sample(self.experiment, self.params, config, labels=labels)
             self._labelled = sets, labels
@@ -76,7 +76,7 @@ class Evidence:
 
         Rows of NaN follow the points of a set that has fewer.
         """
-        real = self.dataset.draw(self.key, num_sets, self.samples.shape[1])
+        real = draw_sets(self.dataset, self.key, num_sets, self.samples.shape[1])
         points = np.asarray(real.points)
         if real.mask is not None:
             points = np.where(np.asarray(real.mask)[..., None], points, np.float32(np.nan))
@@ -112,15 +112,20 @@ class Evidence:
 
         In the last layer, averaged over heads. None of a network without attention.
         """
-        process, model = self.experiment.process, self.model
         x = self.dataset.normalize(jnp.asarray(points))[None]
-        level = process.level(jnp.array([process.schedule.num_levels // 4]))
-        history = PointSets(x) if model.traits.shown else None
-        scaled = process.coefficients(level).c_in[:, None, None] * x
-        told = {"count": jnp.array([len(points)])} if model.counts else {}
-        _, kept = model.apply(self.params, scaled, level.time, history=history,
-                              mutable=["intermediates"], **told)  # fmt: skip
-        weights = jax.tree.leaves(kept)
+        count = jnp.array([len(points)]) if self.model.counts else None
+        weights = _attention(self.experiment.process, self.params, x, count, model=self.model)
         if not weights:
             return None
         return np.asarray(weights[-1])[0].mean(0)[:, -len(points):]  # without the null token
+
+
+@partial(jax.jit, static_argnames="model")
+def _attention(process, params, x: jax.Array, count, *, model) -> list[jax.Array]:
+    """The weights f32[1, heads, queries, keys] of each layer, at a quarter of all levels."""
+    level = process.level(jnp.array([process.schedule.num_levels // 4]))
+    history = PointSets(x) if model.traits.shown else None
+    scaled = process.coefficients(level).c_in[:, None, None] * x
+    _, kept = model.apply(params, scaled, level.time, history=history, count=count,
+                          mutable=["intermediates"])  # fmt: skip
+    return jax.tree.leaves(kept)
