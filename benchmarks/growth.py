@@ -22,6 +22,7 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
     import jax
 
     import tiny_diffusion_jax as td
+    from tiny_diffusion_jax.data.base import draw_points
     from tiny_diffusion_jax.evaluate import separation
     from tiny_diffusion_jax.generation.chain import block_sizes
 
@@ -44,7 +45,7 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
         rows.append({"growth": growth, "blocks": len(block_sizes(config)[1]), "seconds": seconds,
                      "num_sets": num_sets} | summary(sets))  # fmt: skip
         print(rows[-1], flush=True)
-    return rows, summary(dataset.draw(jax.random.key(5), num_sets, config.num_points).points)
+    return rows, summary(draw_points(dataset, jax.random.key(5), num_sets, config.num_points))
 
 
 def figure(rows: Sequence[dict], real: dict):

@@ -48,13 +48,14 @@ def of_orders(experiment, params) -> list[dict]:
     """
     import jax
 
+    from tiny_diffusion_jax.data.base import draw_points
     from tiny_diffusion_jax.diffusion import make_denoise
     from tiny_diffusion_jax.diffusion.process import add_noise
 
     dataset, process = experiment.dataset, experiment.process
     num_points = experiment.config.sample.num_points
     keys = jax.random.split(jax.random.key(0), 2 + ORDERS)
-    x_0 = dataset.normalize(dataset.draw(keys[0], ORDER_SETS, num_points).points)
+    x_0 = dataset.normalize(draw_points(dataset, keys[0], ORDER_SETS, num_points))
     eps = jax.random.normal(keys[1], x_0.shape)
     denoise = jax.jit(make_denoise(process, experiment.model.apply, params))
     rows = []

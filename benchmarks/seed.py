@@ -50,10 +50,11 @@ def real_points(folder: Path) -> np.ndarray:
     import jax
 
     from tiny_diffusion_jax import data
+    from tiny_diffusion_jax.data.base import draw_points
     from tiny_diffusion_jax.run.workdir import read_config
 
     dataset = data.build(read_config(str(folder)).data)
-    return np.asarray(dataset.draw(jax.random.key(0), 3000, 1).points)[:, 0]
+    return np.asarray(draw_points(dataset, jax.random.key(0), 3000, 1))[:, 0]
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -5,6 +5,7 @@ several times as fast to make. The workers of pytest-xdist take all of it over f
 that starts them.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -26,6 +27,12 @@ def accepted(flags: str) -> bool:
     command = [sys.executable, "-c", f"{probe}.debug_options"]
     environment = os.environ | {"XLA_FLAGS": flags}
     return subprocess.run(command, env=environment, capture_output=True).returncode == 0
+
+
+def pytest_collection_finish():
+    """All that is imported by now stays: the collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 if "PYTEST_XDIST_WORKER" not in os.environ:

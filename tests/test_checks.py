@@ -9,6 +9,7 @@ import pytest
 
 from tiny_diffusion_jax import checks, data, experiment
 from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.data.base import draw_sets
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.generation.joint import num_rows
 from tiny_diffusion_jax.models import MODELS
@@ -398,5 +399,5 @@ def test_labels_are_those_that_the_data_turn_out_to_have():
     config = config_of(DIGITS | {"data.digits": "72", "data.source": "digits"}).data
     dataset = data.build(config)
     assert dataset.label_names == data.labels(config).names
-    drawn = np.unique(dataset.draw(jax.random.key(0), 100, 1).label)
+    drawn = np.unique(draw_sets(dataset, jax.random.key(0), 100, 1).label)
     assert tuple(drawn) == data.labels(config).present

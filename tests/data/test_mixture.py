@@ -169,7 +169,7 @@ def test_at_shows_the_members_of_a_sequential_mixture_one_after_the_other():
     np.testing.assert_array_equal(one.weights, [0, 1, 0])
     assert jax.tree.structure(one) == jax.tree.structure(dataset)
     np.testing.assert_allclose(dataset.weights, [0.1, 0.1, 0.8])  # the data set itself is mixed
-    assert len(set(np.asarray(dataset.draw(jax.random.key(0), 64, 4).label))) == 3
+    assert len(set(np.asarray(draw(dataset, jax.random.key(0), 64, 4).label))) == 3
 
 
 def test_at_of_one_member_has_its_density_and_its_draws():
@@ -291,5 +291,6 @@ def test_coinciding_points_have_no_scale_but_may_stay_in_their_own_units(tmp_pat
     member = str(tmp_path / "dot.npy")
     with pytest.raises(UserError, match=r"members = .*dot\.npy': .*all points coincide"):
         build(member)
-    points = build(member, align=False, normalize=False).draw(jax.random.key(0), 2, 3).points
+    dataset = build(member, align=False, normalize=False)
+    points = draw(dataset, jax.random.key(0), 2, 3).points
     np.testing.assert_array_equal(points, np.ones((2, 3, 2)))

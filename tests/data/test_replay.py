@@ -9,6 +9,7 @@ import pytest
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
 SIZE, POINTS = 7, 6
@@ -42,7 +43,7 @@ def member(run, **changes):
 def test_a_set_is_points_of_one_set(make_run):
     dataset, mixture = member(make_run(), align=False)
     assert mixture.label_names == ("dino", "moons") and mixture.title == "dino + moons"
-    drawn = np.asarray(dataset.draw(jax.random.key(0), 400, 4).points)
+    drawn = np.asarray(draw_sets(dataset, jax.random.key(0), 400, 4).points)
     which, place = drawn[..., 0], drawn[..., 1]
     assert (which == which[:, :1]).all() and set(which[:, 0]) == set(range(SIZE))
     assert all(len(set(row)) == 4 for row in place)  # different points
@@ -53,7 +54,7 @@ def test_a_set_is_points_of_one_set(make_run):
 
 def test_a_set_goes_on_in_others_only_where_all_are_of_one_density(make_run):
     draw = lambda run: np.asarray(
-        member(run, align=False)[0].draw(jax.random.key(0), 50, 2 * POINTS).points
+        draw_sets(member(run, align=False)[0], jax.random.key(0), 50, 2 * POINTS).points
     )
     one = draw(make_run())
     assert len({tuple(point) for point in one[0]}) == 2 * POINTS
@@ -66,12 +67,12 @@ def test_a_set_goes_on_in_others_only_where_all_are_of_one_density(make_run):
 def test_its_units_are_those_of_the_data_it_learned(make_run):
     """Aligned, the samples lie where the data would, whatever moments the samples have."""
     dataset, mixture = member(make_run())
-    drawn = np.asarray(dataset.draw(jax.random.key(0), 400, 4).points)
+    drawn = np.asarray(draw_sets(dataset, jax.random.key(0), 400, 4).points)
     assert (mixture.shift == 0).all() and mixture.scale == 1
     assert {tuple(p) for p in (drawn.reshape(-1, 2) * 4 + [1, 2]).round()} <= {
         tuple(p) for p in SETS.reshape(-1, 2)}  # fmt: skip
     own, _ = member(make_run(normalize=False))  # that run had no units but those of its samples
-    drawn = np.asarray(own.draw(jax.random.key(0), 4000, 4).points).reshape(-1, 2)
+    drawn = np.asarray(draw_sets(own, jax.random.key(0), 4000, 4).points).reshape(-1, 2)
     assert np.abs(drawn.mean(0)).max() < 0.1 and abs(drawn.var(0).mean() - 1) < 0.1
 
 

@@ -8,6 +8,7 @@ from PIL import Image
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data import sets, tables
+from tiny_diffusion_jax.data.base import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
 # 12 sets a0 .. a11 of 2 to 4 points (s, p); set s has the label "odd" or "even".
@@ -138,7 +139,7 @@ def test_what_is_built(tmp_path):
     assert dataset.title == "a" and dataset.heldout.scale == dataset.scale
     train, held = (set(np.asarray(d.points)[:, 0].tolist()) for d in (dataset, dataset.heldout))
     assert not train & held and len(train | held) == 12
-    drawn = dataset.draw(jax.random.key(0), 50, 3)
+    drawn = draw_sets(dataset, jax.random.key(0), 50, 3)
     np.testing.assert_array_equal(drawn.label, drawn.points[:, 0, 0] % 2)
     np.testing.assert_array_equal(drawn.mask.sum(1), np.minimum(drawn.count, 3))
     each = data.build(config(tmp_path / "a.csv", per_axis=True))
@@ -195,7 +196,7 @@ def test_pictures_without_labels_of_many_sizes_and_with_a_split(folder, tmp_path
     read = load(flat)
     assert read.labels is None and read.images.shape == (12, 10, 9)
     assert (read.images > 0).any((0, 1)).sum() == 3 and set(np.unique(read.images)) == {0, 255}
-    assert data.build(config(flat)).draw(jax.random.key(0), 2, 3).label is None
+    assert draw_sets(data.build(config(flat)), jax.random.key(0), 2, 3).label is None
     (tmp_path / "both").mkdir()
     folder.rename(tmp_path / "both" / "train")
     for number in range(4):

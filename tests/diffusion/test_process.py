@@ -375,8 +375,11 @@ def test_the_network_is_given_the_mask_and_the_condition():
 # ---------------------------------------------------------------- times
 
 
+draw_times = jax.jit(diffusion.draw_times, static_argnums=(1, 2))
+
+
 def test_times_are_uniform_on_1_to_T():
-    t = np.asarray(diffusion.draw_times(jax.random.key(0), (20_000, 5), 7))
+    t = np.asarray(draw_times(jax.random.key(0), (20_000, 5), 7))
     assert t.dtype == np.int32 and t.min() == 1 and t.max() == 7
     for column in t.T:  # each place in the batch is uniform by itself
         share = np.bincount(column, minlength=8)[1:] / len(column)
@@ -386,7 +389,7 @@ def test_times_are_uniform_on_1_to_T():
 @pytest.mark.parametrize("batch, num_levels", [(100, 10), (32, 1000), (7, 3), (1, 50), (5, 1)])
 def test_times_are_stratified(batch, num_levels):
     """Cut 1..T anywhere: a batch puts its share below the cut, give or take one."""
-    t = np.asarray(diffusion.draw_times(jax.random.key(1), (300, batch), num_levels))
+    t = np.asarray(draw_times(jax.random.key(1), (300, batch), num_levels))
     assert t.shape == (300, batch) and t.min() >= 1 and t.max() <= num_levels
     for cut in np.unique(np.linspace(1, num_levels, 20).astype(int)):
         below = (t <= cut).sum(axis=1)

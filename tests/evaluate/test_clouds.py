@@ -16,7 +16,7 @@ SHIFT = np.array([3.0, -4.0], np.float32)  # length 5
 
 
 def normal(seed, *shape):
-    return np.asarray(jax.random.normal(jax.random.key(seed), (*shape, 2)))
+    return np.float32(np.random.default_rng(seed).normal(size=(*shape, 2)))
 
 
 def sliced(x, y, num_projections=64):

@@ -15,7 +15,7 @@ from tiny_diffusion_jax.evaluate import sets as set_metrics
 
 
 def normal(seed, *shape):
-    return np.asarray(jax.random.normal(jax.random.key(seed), (*shape, 2)))
+    return np.float32(np.random.default_rng(seed).normal(size=(*shape, 2)))
 
 
 def blobs(seed, num_sets, num_points=16, spread=3.0):

@@ -49,7 +49,9 @@ def untrained(way, **changes):
     setup = experiment.build(config_of(WAYS[way], **changes))
     leaves, tree = jax.tree.flatten(experiment.init(setup).params)
     noise = np.random.default_rng(0)
-    return setup, tree.unflatten([p + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves])
+    return setup, tree.unflatten([
+        np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves
+    ])
 
 
 def sample(way, given=None, labels=None, keep_trajectory=False, **changes):
@@ -181,14 +183,14 @@ def test_a_chain_by_hand():
     process = diffusion.make_process(untrained("chain")[0].process.schedule, "x0")
     grid = jnp.asarray(samplers.time_grid(process.schedule, 5))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(3))
-    points = jnp.zeros((3, 0, 2))
+    points = np.zeros((3, 0, 2), np.float32)
     for number, size in enumerate([5, 5, 3]):  # which are drawn as 8, 8 and 4: no one may notice
         shown = PointSets(points)
         denoise = lambda x, level, shown=shown: answer(x, read_history(shown, 3, 2), None)
-        block = samplers.sample(
-            process, samplers.make_sampler("ancestral"), denoise, grid,
-            jax.vmap(jax.random.fold_in, (0, None))(keys, number), (size, 2))  # fmt: skip
-        points = jnp.concatenate([points, block], axis=1)
+        draw = jax.jit(lambda keys, denoise=denoise, size=size: samplers.sample(
+            process, samplers.make_sampler("ancestral"), denoise, grid, keys, (size, 2)))
+        block = draw(jax.vmap(jax.random.fold_in, (0, None))(keys, number))
+        points = np.concatenate([points, block], axis=1)
     np.testing.assert_allclose(drawn, points, atol=1e-5)
     assert np.std(points) > 0.1
 

@@ -58,7 +58,7 @@ def test_a_second_sample_compiles_nothing(model):
     td.sample(experiment, params)
     assert compilations.since() > 0
     again = td.build(config)  # another one, of the same parts
-    others = jax.tree.map(lambda p: p + 1, params)
+    others = jax.tree.map(lambda p: np.asarray(p) + 1, params)
     config.sample.update(seed=5, guidance_scale=3.0)
     compilations.since()
     td.sample(again, others)

@@ -40,7 +40,9 @@ def setup(way):
     built = td.build(config)
     leaves, tree = jax.tree.flatten(experiment.init(built).params)
     noise = np.random.default_rng(0)
-    params = tree.unflatten([p + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves])
+    params = tree.unflatten([
+        np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves
+    ])
     return built._replace(dataset=observed()), params
 
 

@@ -48,7 +48,7 @@ def model(monkeypatch):
 
 
 def gather(built):
-    init = built.model.init(jax.random.key(0), np.zeros((1, 16, 2)), np.zeros(1))
+    init = jax.jit(built.model.init)(jax.random.key(0), np.zeros((1, 16, 2)), np.zeros(1))
     return Evidence(built, init, experiment.sample(built, init))
 
 

@@ -12,10 +12,13 @@ from tiny_diffusion_jax.training.augment import Augment
 KEY = jax.random.key(2)
 
 
+apply = jax.jit(augment.apply, static_argnums=0)
+
+
 def moved(dim=2, num_sets=400, **options):
     """(sets, the same ones moved), f64[num_sets, 5, dim]; they are not centred."""
     sets = 1 + jax.random.normal(jax.random.key(1), (num_sets, 5, dim))
-    after = augment.apply(Augment(**options), KEY, sets)
+    after = apply(Augment(**options), KEY, sets)
     return np.float64(sets), np.float64(after)
 
 

@@ -40,7 +40,7 @@ def draw(
     labels, wanted = asked(experiment, config, given, labels)
     if given is not None:
         given = dataset.normalize(jnp.asarray(given, jnp.float32))
-    keys = _set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
+    key = jax.random.key(config.seed)
     count = np.full(config.num_sets, config.num_points) if wanted is None else wanted
 
     way = WAYS[model.traits.generation]
@@ -52,9 +52,10 @@ def draw(
             jnp.asarray(count[numbers], jnp.int32) if model.counts else None,
             None if wanted is None else jnp.asarray(wanted[numbers], jnp.int32),
         )
+        keys = _set_keys(key, jnp.asarray(numbers))
         if given is None:
-            return dataset.denormalize(way.draw(request, keys[numbers], asked))
-        return dataset.denormalize(way.complete(request, keys[numbers], given, asked))
+            return dataset.denormalize(way.draw(request, keys, asked))
+        return dataset.denormalize(way.complete(request, keys, given, asked))
 
     num_given = 0 if given is None else len(given)
     chunks = list(_chunks(request, way, num_given, wanted))

@@ -1,6 +1,7 @@
 """All points of a set together, in one reverse process: p(X) as one density."""
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -40,6 +41,7 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) 
     return x[..., :num_points, :]
 
 
+@partial(jax.jit, static_argnames=("num_points", "num_given"))
 def places(size, num_points: int, num_given: int = 0) -> jax.Array | None:
     """bool[B, rows], True where sets of `size` i32[B] have a point, of `num_rows` rows.
 
@@ -55,6 +57,7 @@ def places(size, num_points: int, num_given: int = 0) -> jax.Array | None:
     return mask
 
 
+@partial(jax.jit, static_argnames=("num_points", "num_sets"))
 def with_copies(given: jax.Array, num_points: int, num_sets: int) -> PointSets:
     """The given points first, places for the new ones, then copies of the given ones.
 
