@@ -6,7 +6,7 @@
     python main.py --config=configs/mnist_sets.py:01 --config.model.name=set_latent
 
 The model is given each set's digit, except in a share of train.label_drop, so one model draws both
-digits that are asked for and digits of any kind. Trains for about 20 minutes on two CPU cores.
+digits that are asked for and digits of any kind. Trains for about 10 minutes on two CPU cores.
 """
 
 from tiny_diffusion_jax.config import default_config
@@ -27,7 +27,7 @@ def get_config(digits: str = "", model: str = "set_transformer"):
         config.train.num_points = 64
         config.train.max_points = 0
         config.train.block = 200
-        config.train.steps = 28_000
+        config.train.steps = 12_000
     # Fresh noise undoes the errors of earlier steps: no points between strokes, no mixed sets.
     config.sample.sampler = "sde-dpm++2m"
     config.sample.num_steps = 30
