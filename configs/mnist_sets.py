@@ -10,6 +10,7 @@ digits that are asked for and digits of any kind. Trains for about 10 minutes on
 """
 
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.models.recipes import SMALL_SETS
 
 
 def get_config(digits: str = "", model: str = "set_transformer"):
@@ -21,13 +22,7 @@ def get_config(digits: str = "", model: str = "set_transformer"):
     config.model.labels = True
     config.train.checkpoint_every = 5_000
     if model == "set_transformer":
-        # Every set has 64 points, which full attention can afford.
-        config.model.num_inducing = 0
-        config.train.num_sets = 64
-        config.train.num_points = 64
-        config.train.max_points = 0
-        config.train.block = 200
-        config.train.steps = 12_000
+        config.update_from_flattened_dict(SMALL_SETS)
     # Fresh noise undoes the errors of earlier steps: no points between strokes, no mixed sets.
     config.sample.sampler = "sde-dpm++2m"
     config.sample.num_steps = 30

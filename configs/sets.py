@@ -16,6 +16,7 @@ from pathlib import Path
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.sets import names_labels
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.models.recipes import SMALL_SETS
 
 
 def get_config(path: str = "", model: str = "set_transformer"):
@@ -35,13 +36,7 @@ def get_config(path: str = "", model: str = "set_transformer"):
         config.data.max_side = 64  # larger images are slow to draw sets from
     config.train.checkpoint_every = 5_000
     if model == "set_transformer":
-        # A set shows 64 of its points, which full attention can afford.
-        config.model.num_inducing = 0
-        config.train.num_sets = 64
-        config.train.num_points = 64
-        config.train.max_points = 0
-        config.train.block = 200
-        config.train.steps = 12_000
+        config.update_from_flattened_dict(SMALL_SETS)
     # Fresh noise undoes the errors of earlier steps: no points between strokes, no mixed sets.
     config.sample.sampler = "sde-dpm++2m"
     config.sample.num_steps = 30

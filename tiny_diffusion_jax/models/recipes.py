@@ -58,6 +58,12 @@ RECIPES = {
     "attention_v2_own": _HISTORY,
 }  # fmt: skip
 
+# set_transformer for sets of a hundred points or so, which full attention can afford.
+SMALL_SETS = {
+    "model.num_inducing": 0, "train.num_sets": 64, "train.num_points": 64, "train.max_points": 0,
+    "train.block": 200, "train.steps": 12_000,
+}  # fmt: skip
+
 
 def recipe(model: str) -> dict:
     """{option: value} of `model`, its name among them. Raises UserError for an unknown one."""
