@@ -146,7 +146,7 @@ def test_digits_with_latents_have_the_settings_of_latents():
 PUBLISHED = {
     ("mnist_sets", "set_transformer"): {
         "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 0,
-        "train.steps": 28_000, "train.num_sets": 64, "train.num_points": 64, "train.max_points": 0,
+        "train.steps": 12_000, "train.num_sets": 64, "train.num_points": 64, "train.max_points": 0,
         "train.block": 200, "train.learning_rate": 2e-3, "sample.num_sets": 500,
         "sample.num_points": 64, "sample.sampler": "sde-dpm++2m", "sample.num_steps": 30},
     ("mixture", "set_transformer"): {
