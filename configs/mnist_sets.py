@@ -6,7 +6,7 @@
     python main.py --config=configs/mnist_sets.py:01 --config.model.name=set_latent
 
 The model is given each set's digit, except in a share of train.label_drop, so one model draws both
-digits that are asked for and digits of any kind. Trains for about 10 minutes on two CPU cores.
+digits that are asked for and digits of any kind. Trains for 10 to 20 minutes on two CPU cores.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -7,7 +7,7 @@
 PATH is a table (.csv, .tsv, .parquet: a row a point, a column that names the set, perhaps label and
 split), an array (.npz, .npy: points[S, N, D], or points[P, D] with set[P] or sizes[S]; label[S]) or
 a folder of pictures (a subfolder a label, or none). Labels that go by another name than label are
-learned with --config.data.label_column=NAME --config.model.labels=True. Trains for about 10 minutes
+learned with --config.data.label_column=NAME --config.model.labels=True. Trains for 10 to 20 minutes
 on two CPU cores.
 """
 
