@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.data.base import Dataset, draw_sets
 from tiny_diffusion_jax.errors import require
 
 CELLS = 10  # bits of each coordinate in the order along a Morton curve
@@ -48,15 +48,9 @@ def real_sets(dataset: Dataset, key: jax.Array, which, num_points: int = 0) -> n
     if np.ndim(which):
         points, mask = _draw_from(dataset, key, jnp.asarray(which), num_points)
     else:
-        points, mask = _draw(dataset, key, int(which), num_points)
+        points, mask, *_ = draw_sets(dataset, key, int(which), num_points)
     points = np.asarray(points)
     return points if mask is None else np.where(np.asarray(mask)[..., None], points, np.nan)
-
-
-@partial(jax.jit, static_argnames=("num_sets", "num_points"))
-def _draw(dataset, key, num_sets: int, num_points: int):
-    sets = dataset.draw(key, num_sets, num_points)
-    return sets.points, sets.mask
 
 
 @partial(jax.jit, static_argnames="num_points")
