@@ -7,6 +7,7 @@ that starts them.
 
 import gc
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,10 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+# A shell starts what it runs in the background with Ctrl-C ignored, and so would be every process
+# that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 if "PYTEST_XDIST_WORKER" not in os.environ:
     CACHE = tempfile.TemporaryDirectory(prefix="xla_")
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", CACHE.name)
@@ -42,6 +47,8 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # workers cannot share an accelerator
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    flags = " ".join(f"--{name}={value}" for name, value in QUICK.items())
-    if "XLA_FLAGS" not in os.environ and accepted(flags):
-        os.environ["XLA_FLAGS"] = flags
+    if "XLA_FLAGS" not in os.environ:
+        flags = [f"--{name}={value}" for name, value in QUICK.items()]
+        if not accepted(" ".join(flags)):
+            flags = [flag for flag in flags if accepted(flag)]
+        os.environ["XLA_FLAGS"] = " ".join(flags)

@@ -9,6 +9,7 @@ _HOME = {
     "default_config": "config",
     **dict.fromkeys(("Experiment", "build", "log_prob", "sample", "train"), "experiment"),
     "load": "run.load",
+    "ragged": "data.padding",
 }
 
 

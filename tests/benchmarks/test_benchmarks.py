@@ -17,6 +17,7 @@ import replay
 import samplers
 import seed
 import separate
+import solids
 import speed
 import transformer
 import waits
@@ -30,7 +31,7 @@ from tiny_diffusion_jax.run import modes
 from tiny_diffusion_jax.run.flags import parse
 
 BENCHMARKS = {"growth", "make", "mended", "quality", "replay", "samplers", "seed", "separate",
-              "speed", "transformer", "waits"}  # fmt: skip
+              "solids", "speed", "transformer", "waits"}  # fmt: skip
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -94,6 +95,35 @@ def test_make_sets(tmp_path):
     np.testing.assert_array_equal(seen["label"], truth["label"])
     error = seen["radius"] / truth["radius"] - 1
     assert np.sqrt(np.mean(error**2)) < 0.02 and abs(error.mean()) < 0.004
+
+
+def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(make_sets, "COUNT", (40, 64))  # all drawn in 64 places: few programs
+    solids.main([f"--runs={tmp_path}", f"--output={tmp_path / 'solids.json'}", "--num_sets=40",
+                 "--real=300", "--", *SETS, "--config.sample.num_points=0",
+                 "--config.evaluate.frames=0"])  # fmt: skip
+    result = read(tmp_path / "solids.json")
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) - 2 == len(result["rows"]) >= 8 and {line.count("|") for line in lines} == {5}
+    assert {"count, mean", "radius, sd", "share of torus"} <= result["rows"].keys()
+    assert {"nna_cd", "copies", "sizes", "label_accuracy"} <= result["metrics"].keys()
+    options = default_config().data
+    for name in ("samples.npz", "samples.csv"):  # what is written can be read
+        options.update(name="sets", path=str(tmp_path / "sets_solids" / name))
+        drawn = data.about(options)
+        assert drawn.dim == 3 and drawn.largest <= 64 and len(drawn.present) > 1
+
+
+def test_solids_of_the_law_pass_and_others_are_caught():
+    def found(seed, zoom=1.0):
+        of = make_sets.solids(600, seed)
+        return solids.seen(zoom * of["points"], of["sizes"], of["label"])
+
+    real = found(2)
+    z = {name: row["z"] for name, row in solids.compare(found(3), real).items() if row["z"]}
+    assert len(z) >= 8 and max(map(abs, z.values())) < 4
+    far = solids.compare(found(3, zoom=1.1), real)
+    assert far["radius, mean"]["z"] > 5 and far["radius, sd"]["z"] > 2
 
 
 def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, ragged, sizes
 from tiny_diffusion_jax.evaluate import sets as set_metrics
@@ -55,7 +56,7 @@ def test_real_sets_hold_the_points_of_their_sources_first(dataset):
     drawn = ragged.real_sets(dataset, KEY, index)
     size, offset = np.asarray(dataset.sizes)[index], np.asarray(dataset.offsets)[index]
     assert drawn.shape == (3, int(np.max(dataset.sizes)), 3)
-    np.testing.assert_array_equal(ragged.lengths(drawn), size)
+    np.testing.assert_array_equal(lengths(drawn), size)
     for points, first, n in zip(drawn, offset, size, strict=True):
         of_source = np.asarray(dataset.points)[first : first + n]
         np.testing.assert_array_equal(np.sort(points[:n], 0), np.sort(of_source, 0))
@@ -163,7 +164,7 @@ def copied(dataset, count, how):
     rng = np.random.default_rng(12)
     index = rng.permutation(dataset.num_sources)[:count]
     drawn = ragged.real_sets(dataset, KEY, index)
-    found = [points[:n] for points, n in zip(drawn, ragged.lengths(drawn), strict=True)]
+    found = [points[:n] for points, n in zip(drawn, lengths(drawn), strict=True)]
     return [how(points, rng) for points in found]
 
 

@@ -228,6 +228,8 @@ def test_a_set_in_space_is_three_named_projections():
         np.testing.assert_allclose(figure.axes[k].collections[0].get_offsets(), SPACE[0][:, pair])
     assert [texts(figure).count(name) for name in ("xy", "xz", "yz")] == [6, 6, 6]
     assert "30 sets of 20 points, 15 shown" in " ".join(texts(figure))
+    named = texts(sets_figure(SPACE[:1], "t", axes=("left", "up", "z")))
+    assert {"left, up", "left, z", "up, z"} <= set(named)
     many = sets_figure(SPACE, "t", member=np.arange(30) % 5, by_member=True)  # too many members
     assert texts(many).count("xy") == 5 and "xz" not in texts(many)
 

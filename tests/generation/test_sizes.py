@@ -10,6 +10,7 @@ import pytest
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import checks, experiment, generation
 from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.data.padding import lengths, padded, ragged
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.generation import joint, sizes
 
@@ -81,16 +82,16 @@ def test_widths_are_powers_of_two():
 def test_ragged_undoes_the_padding():
     sets = np.arange(24.0).reshape(3, 4, 2)
     sets[1, 1] = np.nan  # a point that came out as no number is not a place without one
-    padded = sizes.padded(sets, [4, 2, 1])
-    assert [len(points) for points in generation.ragged(padded)] == [4, 2, 1]
-    assert list(sizes.count(padded)) == [4, 2, 1] and np.isinf(padded[1, 1]).all()
-    np.testing.assert_array_equal(generation.ragged(padded)[0], sets[0])
+    cut = padded(sets, [4, 2, 1])
+    assert [len(points) for points in ragged(cut)] == [4, 2, 1]
+    assert list(lengths(cut)) == [4, 2, 1] and np.isinf(cut[1, 1]).all()
+    np.testing.assert_array_equal(ragged(cut)[0], sets[0])
 
 
 @pytest.mark.parametrize("way", ["joint", "chain", "latent"])
 def test_a_set_depends_on_its_number_only(way):
     few, many = draw(way, 2), draw(way, 5)
-    counts = sizes.count(many)
+    counts = lengths(many)
     built, _ = setup(way)
     config = built.config.sample.copy_and_resolve_references()
     config.update(num_sets=5, num_points=0)
@@ -98,9 +99,9 @@ def test_a_set_depends_on_its_number_only(way):
     np.testing.assert_array_equal(counts, wanted)
     assert set(counts[np.asarray(labels) == 1]) <= {6} and set(counts) <= {3, 6, 7}
     assert len(set(counts)) > 1 and many.shape == (5, counts.max(), 2)
-    for a, b in zip(generation.ragged(few), generation.ragged(many)[:2], strict=True):
+    for a, b in zip(ragged(few), ragged(many)[:2], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-    assert np.isfinite(np.concatenate(generation.ragged(many))).all()
+    assert np.isfinite(np.concatenate(ragged(many))).all()
     assert not np.isnan(draw(way, 2, num_points=5)).any()  # as many as are asked for
 
 
@@ -128,7 +129,7 @@ def test_a_joint_set_in_more_places_is_the_same_set():
 def test_completed_sets_begin_with_the_points_given(way):
     given = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
     sets = draw(way, 2, given=given)
-    assert set(sizes.count(sets)) <= {6, 7}
+    assert set(lengths(sets)) <= {6, 7}
     np.testing.assert_allclose(sets[:, :4], np.stack([given] * 2), atol=2e-2 * np.abs(sets).max()
                                if way == "joint" else 1e-5)  # fmt: skip
 

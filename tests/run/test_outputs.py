@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.generation import sizes
+from tiny_diffusion_jax.data.padding import padded
 from tiny_diffusion_jax.run import outputs, overfitting
 from tiny_diffusion_jax.training.step import Best, TrainState
 
 COUNT = np.array([3, 1, 2])
-SETS = sizes.padded(np.random.default_rng(0).normal(size=(3, 4, 2)), COUNT)[:, :3]
+SETS = padded(np.random.default_rng(0).normal(size=(3, 4, 2)), COUNT)[:, :3]
 
 
 def observed(**fields):

@@ -11,7 +11,7 @@ from command_line import TINY, config, run
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.generation import ragged
+from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.run import report, sections
 from tiny_diffusion_jax.run.evidence import Evidence
 

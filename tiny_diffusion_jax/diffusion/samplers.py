@@ -43,7 +43,9 @@ def ddim(eta: float) -> Sampler:
         x_0 = denoise(x_t, t)
         eps = eps_from_x0(t, x_t, x_0)
         std = eta * jnp.sqrt(noise_ratio(t, s)) * s.sigma
-        direction = jnp.sqrt(jnp.maximum(s.sigma**2 - std**2, 0.0))
+        # 1 - eta^2 r without the cancellation where nearly all of x_s is left open
+        kept = jnp.exp(t.log_snr - s.log_snr)  # 1 - r
+        direction = jnp.sqrt(1 - eta**2 + eta**2 * kept) * s.sigma
         return memory, s.alpha * x_0 + direction * eps + std * noise
 
     return Sampler(_no_memory, step, stochastic=eta > 0)

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.evaluate import ragged
 
 BINS, BLUR = 16, 0.8  # of the histograms: squares a side, standard deviation in squares
@@ -52,11 +53,11 @@ def train(dataset: Dataset, key: jax.Array, num_points: int) -> Callable[[np.nda
     points, label = _real(dataset, key, TRAIN_SETS, num_points)
     limits, features = limits_of(points), histograms
     if dataset.sizes is not None:
-        log_size = np.log(ragged.lengths(points))
+        log_size = np.log(lengths(points))
         mean, std = log_size.mean(), log_size.std() + 1e-6
 
         def features(sets, limits):
-            size = SIZE_WEIGHT * (np.log(ragged.lengths(sets)) - mean) / std
+            size = SIZE_WEIGHT * (np.log(lengths(sets)) - mean) / std
             return np.concatenate([histograms(sets, limits), size[:, None]], 1)
 
     svm = SVC(C=10.0, gamma="scale").fit(features(points, limits), label)

@@ -10,14 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset, draw_sets
+from tiny_diffusion_jax.data.padding import lengths, masked
 from tiny_diffusion_jax.errors import require
 
 CELLS = 10  # bits of each coordinate in the order along a Morton curve
-
-
-def lengths(sets) -> np.ndarray:
-    """How many points each set of f32[S, N, D] has, i64[S]."""
-    return (~np.isnan(np.asarray(sets)).any(-1)).sum(-1)
 
 
 def is_ragged(*groups) -> bool:
@@ -49,8 +45,7 @@ def real_sets(dataset: Dataset, key: jax.Array, which, num_points: int = 0) -> n
         points, mask = _draw_from(dataset, key, jnp.asarray(which), num_points)
     else:
         points, mask, *_ = draw_sets(dataset, key, int(which), num_points)
-    points = np.asarray(points)
-    return points if mask is None else np.where(np.asarray(mask)[..., None], points, np.nan)
+    return masked(points, mask)
 
 
 @partial(jax.jit, static_argnames="num_points")

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate import ragged
 from tiny_diffusion_jax.evaluate.clouds import require_finite, sorted_projections
@@ -87,7 +88,7 @@ def emd(x, y, nearest_only: bool = False) -> np.ndarray:
     same = x is y
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if ragged.is_ragged(x, y):
-        most = int(max(ragged.lengths(x).max(), ragged.lengths(y).max()))
+        most = int(max(lengths(x).max(), lengths(y).max()))
         x, y = ragged.to_one_size(x, most), ragged.to_one_size(y, most)
     require(x.shape[1] == y.shape[1], "points a set of y", y.shape[1], f"{x.shape[1]}, as in x")
     result = np.full((len(x), len(y)), np.inf)
@@ -186,7 +187,7 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
                 "(num_sets, N, D), one shape for all three, at least 2 sets")  # fmt: skip
         (ragged.require_padded if padded else require_finite)(name, sets)
     if padded:
-        largest = max(int(ragged.lengths(sets).max()) for sets in compared.values())
+        largest = max(int(lengths(sets).max()) for sets in compared.values())
         size = min(largest, MOST_POINTS)
         samples, real_a, real_b = (ragged.pad(sets, size) for sets in (samples, real_a, real_b))
 

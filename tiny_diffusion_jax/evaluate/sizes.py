@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
-from tiny_diffusion_jax.evaluate import ragged
+from tiny_diffusion_jax.data.padding import lengths
 
 REPEATS = 100  # draws behind the floor
 
@@ -24,7 +24,7 @@ def compare(dataset: Dataset, key: jax.Array, sets: np.ndarray) -> dict:
     out together. `mean` and `sd` of the sizes of the sets stand beside `true_mean` and `true_sd`
     of the real ones. All plain numbers, in points, ready for JSON.
     """
-    sizes = ragged.lengths(sets)
+    sizes = lengths(sets)
     trained = np.asarray(dataset.sizes)
     held_out = dataset.heldout is not None and dataset.heldout.sizes is not None
     real = np.asarray(dataset.heldout.sizes) if held_out else trained

@@ -59,7 +59,7 @@ def sets_figure(
     if by_member and len(shown) * groups > MOST_ACROSS:
         shown = shown[:1]
     # Of more than one view each has its name; one view of the plane needs none.
-    names_of_views = [axes[a] + axes[b] for a, b in shown] if sets.shape[-1] > 2 else []
+    names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] * (sets.shape[-1] > 2)
     grid = _grid(len(sets), groups, tuple(shown), tuple(names_of_views))
     limits = _limits(sets if real is None else np.asarray(real))
 
@@ -80,6 +80,11 @@ def sets_figure(
     across = grid.columns * len(shown)
     _draw(page, grid, part, limits, max_rows=max(1, most // across))
     return page.finish()
+
+
+def view_name(across: str, up: str) -> str:
+    """Of a projection: xy, or "left, right" where coordinates have words for names."""
+    return across + up if len(across) == len(up) == 1 else f"{across}, {up}"
 
 
 class _Part(NamedTuple):

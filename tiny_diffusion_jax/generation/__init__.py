@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax.data.padding import padded
 from tiny_diffusion_jax.generation import alone, chain, joint, latent, sizes
 from tiny_diffusion_jax.generation.reverse import Asked, Request
-from tiny_diffusion_jax.generation.sizes import ragged
 
-__all__ = ["NO_LABEL", "RANDOM", "asked", "chunk_size", "draw", "ragged"]
+__all__ = ["NO_LABEL", "RANDOM", "asked", "chunk_size", "draw"]
 WAYS = {"alone": alone, "joint": joint, "chain": chain, "latent": latent}
 LABEL_KEY = 2**30 + 2  # apart from the numbers of parts and blocks
 RANDOM, NO_LABEL = -1, -2  # in place of config.label
@@ -66,7 +66,7 @@ def draw(
         filled = np.pad(numbers, (0, size - len(numbers)), mode="edge")
         points = np.asarray(draw_sets(request, filled))[..., : len(numbers), :, :]
         if wanted is not None:
-            points = sizes.padded(points, wanted[numbers])[..., : count.max(), :]
+            points = padded(points, wanted[numbers])[..., : count.max(), :]
         if result is None:
             shape = *points.shape[:-3], config.num_sets, count.max(), points.shape[-1]
             result = np.full(shape, np.nan, points.dtype)

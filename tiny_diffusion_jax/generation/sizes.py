@@ -1,7 +1,4 @@
-"""Sets of different sizes: how many points each is to have, and the array that holds them.
-
-    f32[S, N, D], N the largest size; the points of a set come first, and then rows of NaN
-"""
+"""Sets of different sizes: how many points each is to have, and which are drawn together."""
 
 from collections.abc import Iterator
 
@@ -47,25 +44,3 @@ def by_width(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     widths = np.array([width(size) for size in sizes])
     for value in np.unique(widths):
         yield int(value), np.flatnonzero(widths == value)
-
-
-def ragged(sets) -> list[np.ndarray]:
-    """The points of each set alone, [f32[n_i, D], ...] of sets f32[S, N, D] with rows of NaN."""
-    return [points[:n] for points, n in zip(sets, count(sets), strict=True)]
-
-
-def count(sets) -> np.ndarray:
-    """The number of points of each set, i64[S] of sets f32[S, N, D] with rows of NaN at the end."""
-    there = ~np.isnan(np.asarray(sets)[..., 0])
-    return there.shape[1] - np.argmax(there[:, ::-1], axis=1) if there.size else there.sum(1)
-
-
-def padded(points, sizes) -> np.ndarray:
-    """f32[..., S, N, D]: `points`, with NaN in place of those beyond each set's size.
-
-    What is no number among the points is infinite then, and not taken for a place without one.
-    """
-    points = np.asarray(points, np.float32)
-    there = np.arange(points.shape[-2]) < np.asarray(sizes)[:, None]
-    points = np.where(np.isnan(points), np.float32(np.inf), points)
-    return np.where(there[..., None], points, np.float32(np.nan))

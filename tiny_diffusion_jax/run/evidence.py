@@ -8,6 +8,7 @@ import numpy as np
 
 from tiny_diffusion_jax import cache, experiment
 from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
+from tiny_diffusion_jax.data.padding import masked
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
 from tiny_diffusion_jax.evaluate import separation
@@ -77,10 +78,8 @@ class Evidence:
         Rows of NaN follow the points of a set that has fewer.
         """
         real = draw_sets(self.dataset, self.key, num_sets, self.samples.shape[1])
-        points = np.asarray(real.points)
-        if real.mask is not None:
-            points = np.where(np.asarray(real.mask)[..., None], points, np.float32(np.nan))
-        return points, None if real.label is None else np.asarray(real.label)
+        label = None if real.label is None else np.asarray(real.label)
+        return masked(real.points, real.mask), label
 
     def births(self, at_most: int) -> np.ndarray:
         """The ways of the first samples from noise, f32[steps + 1, sets, N, 2], in own units."""

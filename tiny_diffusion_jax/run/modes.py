@@ -96,7 +96,8 @@ def complete_run(config, path: str, table: str) -> None:
     experiment, folder, params = _open(config, path)
     sets, file = _draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
-    figure = sets_figure(sets, title, experiment.dataset.notice, given=len(given))
+    figure = sets_figure(sets, title, experiment.dataset.notice, given=len(given),
+                         axes=outputs.coordinates(experiment.dataset))  # fmt: skip
     save_figure(figure, folder / "completed.png")
     log.info("wrote %s", folder / file)
 

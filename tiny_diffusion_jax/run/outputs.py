@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.files import atomic
-from tiny_diffusion_jax.generation import ragged
 from tiny_diffusion_jax.run import workdir
 
 AXES = "xyz"  # names of coordinates that have none but their numbers

@@ -3,6 +3,7 @@
 Another metric or picture is a function of `Evidence` and a line in `SECTIONS`.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,18 +11,20 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
 from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
 from tiny_diffusion_jax.figures.page import COOL, save_figure, square_limits
-from tiny_diffusion_jax.generation import ragged
 from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.generation.sizes import width as places
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.outputs import coordinates
 
+log = logging.getLogger("tiny_diffusion_jax")
 PICTURE_POINTS = 4_000  # in the scatter plots and animations
 BIRTHS = 8  # sets in the animation
 LABELLED = 60  # sets in labels.png
@@ -165,6 +168,12 @@ def collection_numbers(evidence: Evidence) -> dict:
             heldout, real_key, len(sets), sets.shape[1]
         )
         result = set_metrics.compare_sets(sets[: len(real_a)], real_a, real_b, len(real_a))
+    else:
+        held_out = 0 if heldout is None else heldout.num_sources
+        log.warning(
+            "no MMD, COV and 1-NNA: they need at least %d sets held out, and %d are "
+            "(config.data.heldout is the share)", FEWEST_SOURCES, held_out,
+        )  # fmt: skip
     if heldout is not None:
         result = result | {"copies": copies.compare(dataset, copy_key, sets)}
     if evidence.experiment.config.sample.num_points == 0:  # their numbers of points were drawn
@@ -185,7 +194,7 @@ def label_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     title = f"{dataset.title}: asked for, guidance {evidence.config.guidance_scale:g}"
     figure = set_figures.sets_figure(
         sets[order], title, dataset.notice, member=labels[order], names=dataset.label_names,
-        by_member=True,
+        by_member=True, axes=coordinates(dataset),
     )  # fmt: skip
     save_figure(figure, folder / "labels.png")
     return ("labels.png",)
@@ -202,8 +211,9 @@ def is_many(experiment: Experiment) -> bool:
 def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
     dataset, (real, _) = evidence.dataset, evidence.real_sets(REAL)
     figure = set_figures.sets_figure(
-        evidence.samples, dataset.title, dataset.notice, real=real, **colours
-    )
+        evidence.samples, dataset.title, dataset.notice, real=real, axes=coordinates(dataset),
+        **colours,
+    )  # fmt: skip
     save_figure(figure, folder / "sets.png")
     return ("sets.png",)
 
