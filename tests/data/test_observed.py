@@ -28,6 +28,14 @@ def sets() -> PointSets:
     return jax.tree.map(np.asarray, draw(made(num_labels=2), jax.random.key(0)))
 
 
+def test_what_never_changes_has_no_spread_however_its_mean_is_rounded():
+    same = np.full((SIZES.sum(), 2), np.float32(0.1))
+    with pytest.raises(UserError, match="must be False where all points coincide"):
+        from_observed(same, OFFSETS, SIZES)
+    flat = same + np.array([1, 0]) * np.arange(len(same))[:, None]
+    assert from_observed(flat, OFFSETS, SIZES).notice.startswith("coordinate 1 never changes")
+
+
 def test_shapes_and_units():
     dataset = made()
     assert dataset.dim == 3 and dataset.num_sources == 4 and dataset.columns == ("0", "1", "2")

@@ -74,7 +74,9 @@ def moments(points, offsets, sizes) -> tuple[np.ndarray, np.ndarray]:
     index, weight = _flat_index(offsets, sizes), np.repeat(1 / (len(sizes) * sizes), sizes)
     points = points[index].astype(np.float64)
     mean = weight @ points
-    return mean, weight @ (points - mean) ** 2
+    variance = weight @ (points - mean) ** 2
+    # What never changes has none, whatever the rounding of its mean.
+    return mean, np.where(np.ptp(points, axis=0) > 0, variance, 0.0)
 
 
 def _flat_index(offsets, sizes) -> np.ndarray:

@@ -68,6 +68,8 @@ def uneven_spreads(std: np.ndarray) -> str:
     wide, narrow = int(np.argmax(std)), int(np.argmin(std))
     if std[wide] <= MAX_SPREAD_RATIO * std[narrow]:
         return ""
+    if std[narrow] == 0:
+        return f"coordinate {narrow} never changes: points drawn will differ in it by a little"
     return (
         f"coordinate {wide} has a spread of {std[wide]:.3g} and coordinate {narrow} one of "
         f"{std[narrow]:.2g}: with one scale for both the narrow one is learned as a constant; "

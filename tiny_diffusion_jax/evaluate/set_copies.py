@@ -41,7 +41,8 @@ def scores(training: np.ndarray, sets: np.ndarray, own: np.ndarray | None = None
     if own is not None:
         distances[index == own[:, None]] = np.inf
     points = training.reshape(-1, training.shape[-1])
-    log_d = np.sort(np.log(distances + TINY * np.nanvar(points, axis=0).mean()), axis=1)
+    least = max(TINY * np.nanvar(points, axis=0).mean(), np.finfo(np.float32).tiny)
+    log_d = np.sort(np.log(distances + least), axis=1)
     rivals = log_d[:, 1 : RIVALS + 1]
     there = np.isfinite(rivals)
     lead = np.where(there, rivals, 0).sum(1) / np.maximum(there.sum(1), 1)
