@@ -146,6 +146,12 @@ def test_by_member_each_has_its_own_columns(members, columns):
     assert all_inside(figure) and figure.get_size_inches()[0] < 9.1
 
 
+def test_other_sets_than_those_shown_can_set_the_limits():
+    wide = sets_figure(SETS[:4], "t", real=SETS[:2], within=3 * SETS)
+    narrow = sets_figure(SETS[:4], "t", real=SETS[:2])
+    assert np.ptp(wide.axes[0].get_xlim()) > 2 * np.ptp(narrow.axes[0].get_xlim())
+
+
 def test_by_member_needs_to_know_the_members_of_real_sets():
     with pytest.raises(ValueError, match="real_member"):
         sets_figure(SETS[:4], "t", member=MEMBER[:4], by_member=True, real=SETS[:2])

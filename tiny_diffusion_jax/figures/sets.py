@@ -31,20 +31,21 @@ MOST_ACROSS = 12  # panels of sets in space in a row that have a column for each
 
 def sets_figure(
     sets, title, notice="", member=None, names: Sequence[str] = (), bad=None, real=None,
-    real_member=None, by_member=False, given=0, axes: Sequence[str] = "xyz",
+    real_member=None, by_member=False, given=0, axes: Sequence[str] = "xyz", within=None,
 ):  # fmt: skip
     """Small scatter plots of generated sets f32[K, n, D], all on the same square axes.
 
     `member`: i32[K], whose colour each set has (its nearest true member, or the label asked for);
     `names`: of the members. The line under the title gives each member's share of all K sets.
     `bad`: bool[K], sets in a red frame, which the two-sample test gives to no member. `real`:
-    f32[R, m, D], real sets of `real_member`, above the samples; they set the limits of the axes, as
-    the samples do without them. `by_member`: sets of a member stand together, under its name, if
-    they have one. `given`: so many points at the head of each set were known, not drawn: they are
-    in slate blue, as data. `notice` stands under the title in red. At most 64 panels (in space 45)
-    and two rows of real ones are drawn; the rest are counted. Points that are NaN are missing, as
-    sets of different sizes are padded. `axes`: names of the coordinates, for projections; of those
-    `by_member` has room for all three of four members at most, and shows the first one of more.
+    f32[R, m, D], real sets of `real_member`, above the samples. The limits of the axes are those of
+    the sets `within`, by default the real ones, or the samples without them. `by_member`: sets of a
+    member stand together, under its name, if they have one. `given`: so many points at the head of
+    each set were known, not drawn: they are in slate blue, as data. `notice` stands under the title
+    in red. At most 64 panels (in space 45) and two rows of real ones are drawn; the rest are
+    counted. Points that are NaN are missing, as sets of different sizes are padded. `axes`: names
+    of the coordinates, for projections; of those `by_member` has room for all three of four members
+    at most, and shows the first one of more.
 
     Raises ValueError for `by_member` when it is not known which member the real sets are of.
     """
@@ -61,7 +62,8 @@ def sets_figure(
     # Of more than one view each has its name; one view of the plane needs none.
     names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] * (sets.shape[-1] > 2)
     grid = _grid(len(sets), groups, tuple(shown), tuple(names_of_views))
-    limits = _limits(sets if real is None else np.asarray(real))
+    within = real if within is None else within
+    limits = _limits(sets if within is None else np.asarray(within))
 
     legend = _legend([] if by_member else names, member, bad)
     if given:

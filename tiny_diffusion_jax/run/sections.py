@@ -29,7 +29,7 @@ PICTURE_POINTS = 4_000  # in the scatter plots and animations
 BIRTHS = 8  # sets in the animation
 LABELLED = 60  # sets in labels.png
 QUERIES = 4  # points whose attention is drawn
-REAL = 8  # real sets in sets.png
+REAL, WITHIN = 8, 200  # real sets in sets.png, and those that set the limits of its axes
 FEWEST_SOURCES = 4  # held-out images or sets for two groups of real ones that differ
 
 
@@ -142,7 +142,7 @@ def member_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     found = evidence.separation
     return _sets_figure(
         evidence, folder, member=found.member, bad=~found.accepted,
-        names=evidence.dataset.label_names, real_member=evidence.real_sets(REAL)[1],
+        names=evidence.dataset.label_names, real_member=evidence.real_sets(WITHIN)[1][:REAL],
     )  # fmt: skip
 
 
@@ -209,10 +209,10 @@ def is_many(experiment: Experiment) -> bool:
 
 
 def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
-    dataset, (real, _) = evidence.dataset, evidence.real_sets(REAL)
+    dataset, (real, _) = evidence.dataset, evidence.real_sets(WITHIN)
     figure = set_figures.sets_figure(
-        evidence.samples, dataset.title, dataset.notice, real=real, axes=coordinates(dataset),
-        **colours,
+        evidence.samples, dataset.title, dataset.notice, real=real[:REAL], within=real,
+        axes=coordinates(dataset), **colours,
     )  # fmt: skip
     save_figure(figure, folder / "sets.png")
     return ("sets.png",)
