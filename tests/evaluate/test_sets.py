@@ -185,6 +185,14 @@ def test_compare_sets_is_made_of_its_parts():
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
+def test_large_sets_are_compared_by_their_first_points(monkeypatch):
+    sets = 1.3 * blobs(18, 20), blobs(19, 20), blobs(20, 20)
+    first = set_metrics.compare_sets(*(each[:, :16] for each in sets))
+    more = [np.concatenate([each, each + 9], axis=1) for each in sets]  # of 32 points
+    monkeypatch.setattr(set_metrics, "MOST_POINTS", 16)
+    assert set_metrics.compare_sets(*more) == first
+
+
 def spots(count):
     """Images u8[count, 6, 6], each a pixel of its own."""
     return np.eye(36, dtype=np.uint8)[:count].reshape(count, 6, 6)

@@ -34,7 +34,7 @@ BLOCK = 256  # sets of y at once: with 64 points each they stay in a core's cach
 DIRECTIONS = 8  # of the lower bound on the EMD: 16 spare 2 % more matchings
 MATCHED = 2**22  # distances in memory at once, in each thread: 32 MB
 ROUNDS = (4, 32)  # nearest candidates of a set that are matched before the bound is tightened
-MOST_POINTS = 256  # of sets of different sizes: of larger ones the first are compared
+MOST_POINTS = 256  # of a set: of larger ones the first are compared
 
 
 def _chamfer_pair(x: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
@@ -173,8 +173,9 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
     with `ratio` = value / floor for MMD (1: as good as real sets), None for the two shares. The EMD
     is taken over the first `emd_sets` sets. All entries are plain numbers, ready for JSON.
 
-    Sets padded with NaN are compared by their first 256 points, under the EMD as uniform measures
-    of as many points as the largest set has (`ragged.to_one_size`).
+    Sets are compared by their first 256 points: exact matchings cost the cube of their number.
+    Those padded with NaN are, under the EMD, uniform measures of as many points as the largest set
+    has (`ragged.to_one_size`).
     Raises UserError when the shapes differ or a coordinate is not finite.
     """
     samples, real_a, real_b = (np.asarray(sets, np.float32) for sets in (samples, real_a, real_b))
@@ -186,10 +187,9 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
         require(good and len(sets) > 1, f"{name}.shape", sets.shape,
                 "(num_sets, N, D), one shape for all three, at least 2 sets")  # fmt: skip
         (ragged.require_padded if padded else require_finite)(name, sets)
-    if padded:
-        largest = max(int(lengths(sets).max()) for sets in compared.values())
-        size = min(largest, MOST_POINTS)
-        samples, real_a, real_b = (ragged.pad(sets, size) for sets in (samples, real_a, real_b))
+    largest = max(int(lengths(sets).max()) for sets in compared.values())
+    size = min(largest, MOST_POINTS)
+    samples, real_a, real_b = (ragged.pad(sets, size) for sets in (samples, real_a, real_b))
 
     nearest_emd = lambda x, y: emd(x, y, nearest_only=True)
     result = {}
