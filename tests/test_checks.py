@@ -46,6 +46,8 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "model.hidden_dim": [(0, "must be at least 1")],
     "model.num_blocks": [(-1, "must be 0 or more")],
     "model.num_inducing": [(-1, "must be 0 (full attention) or more")],
+    "model.context_dim": [(0, "must be at least 1")],
+    "model.context_blocks": [(0, "must be at least 1")],
     "model.latent_dim": [(1, "must be at least 2")],
     "model.latent_noise": [(-0.1, "must be 0 or more")],
     "model.teacher_forcing": [(2.0, "must be between 0 and 1"), (NAN, "must be between 0 and 1")],
@@ -63,6 +65,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "train.min_points": [
         (9, "must be at most config.train.num_points = 8"), (-1, "must be at least 0")],
     "train.max_points": [(-1, "must be at least 0")],
+    "train.num_levels": [(0, "must be at least 1")],
     "train.min_history": [(0, "must be at least 1")],
     "train.max_history": [(0, "must be at least config.train.min_history = 1")],
     "train.history_drop": [(1.5, "must be in [0, 1]"), (NAN, "must be in [0, 1]")],
@@ -141,6 +144,9 @@ TOGETHER = {  # what is set, field and value of the line, the rest of it
     "heads of a history": (
         {"model.name": "history", "model.num_heads": 0},
         "config.model.num_heads = 0: must be a divisor of config.model.hidden_dim = 128"),
+    "heads of a causal transformer": (
+        {"model.name": "causal", "model.num_heads": 5},
+        "config.model.num_heads = 5: must be a divisor of config.model.context_dim = 96"),
     "points encoded": (
         {"model.name": "set_latent", "train.max_history": 0},
         "config.train.max_history = 0: must be at least 1"),
@@ -311,11 +317,11 @@ POINTS = np.zeros((3, 2), np.float32)
 
 @pytest.mark.parametrize("model", [name for name in MODELS])
 def test_only_models_that_complete_sets_are_given_points(model):
-    if model in ("history", "set_transformer", "set_latent"):
+    if model in ("history", "causal", "set_transformer", "set_latent"):
         return check_call(MIXTURE, model, given=POINTS)
     assert refusal(check_call, MIXTURE, model, given=POINTS) == (
         f"config.model.name = {model!r}: must be a model that completes sets: history, "
-        "set_transformer, set_latent")  # fmt: skip
+        "causal, set_transformer, set_latent")  # fmt: skip
 
 
 @pytest.mark.parametrize("given, line", [

@@ -77,6 +77,8 @@ RULES = {
     "model.hidden_dim": at_least(1),
     "model.num_blocks": NOT_NEGATIVE,
     "model.num_inducing": Rule(lambda number: number >= 0, "0 (full attention) or more"),
+    "model.context_dim": at_least(1),
+    "model.context_blocks": at_least(1),
     "model.latent_dim": at_least(2),
     "model.latent_noise": NOT_NEGATIVE,
     "model.teacher_forcing": Rule(lambda share: 0 <= share <= 1, "between 0 and 1"),
@@ -93,6 +95,7 @@ RULES = {
     "train.num_points": at_least(1),
     "train.min_points": at_least(0),
     "train.max_points": at_least(0),
+    "train.num_levels": at_least(1),
     "train.min_history": at_least(1),
     "train.history_drop": SHARE,
     "train.label_drop": SHARE,
@@ -241,10 +244,11 @@ def _together(config) -> Rules:
                f"{type(config.data[name])()} for data that are not many sets")  # fmt: skip
     yield ("model.labels", not model.labels or bool(data.labels(config.data).names),
            "False for data without labels")  # fmt: skip
-    if model.name in ("history", "set_transformer"):
-        divides = model.num_heads >= 1 and model.hidden_dim % model.num_heads == 0
+    if model.name in WIDTHS:
+        width = model[WIDTHS[model.name]]
+        divides = model.num_heads >= 1 and width % model.num_heads == 0
         yield ("model.num_heads", divides,
-               f"a divisor of config.model.hidden_dim = {model.hidden_dim}")  # fmt: skip
+               f"a divisor of config.model.{WIDTHS[model.name]} = {width}")  # fmt: skip
     yield ("train.shards", train.num_sets % train.shards == 0,
            f"a divisor of config.train.num_sets = {train.num_sets}")  # fmt: skip
     yield ("train.min_points", train.min_points <= train.num_points,
@@ -253,6 +257,10 @@ def _together(config) -> Rules:
     fewest, words = ((1, "1") if model.name == "set_latent" else
                      (train.min_history, f"config.train.min_history = {train.min_history}"))
     yield "train.max_history", train.max_history >= fewest, f"at least {words}"
+
+
+# Which width of a model its heads share.
+WIDTHS = {"history": "hidden_dim", "set_transformer": "hidden_dim", "causal": "context_dim"}
 
 
 def _sizes(config, model) -> Rules:

@@ -93,15 +93,18 @@ def _all_options() -> ConfigDict:
         weighting="simple",  # of the loss over noise levels: simple, min_snr, likelihood
     ))
     config.model = ConfigDict(dict(
-        # fourier_mlp | history, set_transformer, set_latent | seq2seq, attention_v1, attention_v2
-        # | the last three made to separate: seq2seq_aligned, attention_v1_own, attention_v2_own
+        # fourier_mlp | history, causal, set_transformer, set_latent
+        # | the student project's: seq2seq, attention_v1, attention_v2
+        # | and these made to separate: seq2seq_aligned, attention_v1_own, attention_v2_own
         name="fourier_mlp",
         labels=False,  # tell the model the label of each set: the member, or the digit
         count=False,  # tell the model the number of points of each set
         hidden_dim=128,
         num_blocks=3,
-        num_heads=4,  # history, set_transformer
+        num_heads=4,  # history, causal, set_transformer
         num_inducing=32,  # set_transformer: learned queries that read the set; 0 = full attention
+        context_dim=96,  # causal: width of the transformer; hidden_dim is that of the head
+        context_blocks=3,  # causal: its blocks; num_blocks is those of the head
         latent_dim=16,  # set_latent: numbers in the latent of a set
         latent_noise=0.1,  # set_latent: blur of the latents that the decoder is trained with
         teacher_forcing=0.5,  # seq2seq: share of the sets whose decoder is told the answers so far
@@ -121,6 +124,7 @@ def _all_options() -> ConfigDict:
         num_points=8,  # N: points of each set
         min_points=0,  # set sizes log-uniform from this to num_points; 0 = always num_points
         max_points=0,  # blocks of sets of 4, 16, ... x num_points, too, up to this; 0 = none
+        num_levels=4,  # causal: noise levels at which each point is denoised in a step
         max_history=64,  # history, attention: most clean points shown; set_latent: points encoded
         min_history=1,  # history: fewest; their number is log-uniform
         history_drop=0.15,  # history, attention: share that is shown none, as a set's first points
@@ -146,7 +150,7 @@ def _all_options() -> ConfigDict:
         seed=1,
         label=-1,  # models with labels: that of every set; -1 = random ones, -2 = none
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
-        first_block=1,  # history, attention: points drawn first, with no history
+        first_block=1,  # history, causal, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks
         burn_in=0,  # history, attention: points drawn first and thrown away
         memory_mb=1024,  # larger requests are drawn in chunks that need about this much

@@ -16,6 +16,7 @@ from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.generation import likelihood as set_likelihood
 from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.step import TrainState, init_state
 
@@ -99,12 +100,18 @@ def sample(
     return generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
 
 
-def log_prob(experiment: Experiment, params, points: np.ndarray, num_steps: int) -> np.ndarray:
+def log_prob(
+    experiment: Experiment, params, points: np.ndarray, num_steps: int,
+    labels: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """Exact log-likelihood of points f32[n, D] in own units, in nats per point, f32[n].
 
     A density per unit area (of D = 3: volume) of the data: the network's log p minus the sum of
-    log(scale) over the D coordinates.
+    log(scale) over the D coordinates. Of whole sets f32[S, N, D], and perhaps their labels i32[S],
+    that of each set, f32[S], in nats per point too: see generation/likelihood.py.
     """
+    if np.ndim(points) == 3:
+        return set_likelihood.log_prob(experiment, params, points, num_steps, labels)
     dataset, model = experiment.dataset, experiment.model
     require(model.traits.generation == "alone", "config.model.name", experiment.config.model.name,
             "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip

@@ -29,11 +29,13 @@ TINY = {
     "model.time_frequencies": 4, "model.num_heads": 2, "model.num_inducing": 2,
     "model.scale": 1.0, "model.max_period": 1.0,  # smooth: rounding stays as small as it is
     "model.latent_dim": 4, "train.num_points": 4, "train.num_sets": 4,
-    "train.min_history": 1, "train.max_history": 64, "sample.num_steps": 4, "sample.num_sets": 3,
+    "model.context_dim": 8, "train.min_history": 1, "train.max_history": 64,
+    "sample.num_steps": 4, "sample.num_sets": 3,
     "sample.num_points": 16, "sample.first_block": 8, "sample.growth": 1.0,
     "sample.sampler": "dpm++2m",
 }  # fmt: skip
-WAYS = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
+WAYS = {"joint": "set_transformer", "chain": "history", "causal": "causal",
+        "latent": "set_latent"}  # fmt: skip
 
 
 def config_of(model, **changes):

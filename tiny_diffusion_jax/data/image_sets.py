@@ -11,6 +11,7 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
 
+ORDER_KEY = 2  # apart from the keys of the two ways to draw
 MAX_PIXELS = 2**27  # of all sets drawn at once: 0.5 GB of sums, ten times what MNIST's need
 
 
@@ -116,10 +117,11 @@ def pixels_with_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.
 
 
 def pixels_without_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.Array:
-    """i32[B, num] different pixels of images u8[B, P], one after the other in proportion.
+    """i32[B, num] different pixels of images u8[B, P], drawn one after the other in proportion.
 
     The largest of log intensity + Gumbel noise (Kool et al. 2019, "Stochastic Beams and Where to
-    Find Them"), in order. An image with fewer than `num` lit pixels is drawn from with replacement.
+    Find Them"), then in a random order: bright pixels come first, and a set has no order. An image
+    with fewer than `num` lit pixels is drawn from with replacement.
     """
     with_key, without_key = jax.random.split(key)
     repeated = pixels_with_replacement(with_key, images, num)
@@ -128,5 +130,7 @@ def pixels_without_replacement(key: jax.Array, images: jax.Array, num: int) -> j
     noise = jax.random.gumbel(without_key, images.shape)
     score = jnp.log(images.astype(jnp.float32)) + noise  # dark pixels: -inf, never chosen
     different = jax.lax.top_k(score, num)[1]
+    order = jax.random.uniform(jax.random.fold_in(key, ORDER_KEY), different.shape).argsort(axis=1)
+    different = jnp.take_along_axis(different, order, axis=1)
     enough = (images > 0).sum(1, keepdims=True) >= num
     return jnp.where(enough, different, repeated)

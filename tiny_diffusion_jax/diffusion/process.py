@@ -21,6 +21,11 @@ from tiny_diffusion_jax.diffusion.schedules import Schedule
 MIN_SNR_GAMMA = 5.0  # the value of arXiv 2303.09556
 
 
+def over_points(a: jax.Array) -> jax.Array:
+    """Axes added for a number of each set [B], or of each point [B, N], to meet [B, N, D]."""
+    return a.reshape(*a.shape, *[1] * (3 - a.ndim))
+
+
 class Level(NamedTuple):
     """One noise level, or an array of them."""
 
@@ -191,19 +196,21 @@ def loss_per_set(
 ) -> jax.Array:
     """w_t mean |x_0_hat - x_0|^2 for each set, f32[B]; x_0, eps: f32[B, N, D], t: i32[B] in 1..T.
 
+    With t i32[B, N] each point has a level of its own, and its own error, f32[B, N].
     Written as the network's own error, |F - (x_0 - c_skip x_t) / c_out|^2, times w_t c_out^2:
     the same number, without the overflow of 1/sigma^2 at small noise.
     """
     level = process.level(t)
-    x_t = add_noise(level.expand(), x_0, eps)
-    c = Coefficients(*(a[:, None, None] for a in process.coefficients(level)))
+    x_t = add_noise(Level(*map(over_points, level)), x_0, eps)
+    c = Coefficients(*map(over_points, process.coefficients(level)))
     target = (x_0 - c.c_skip * x_t) / c.c_out
     output = apply(params, c.c_in * x_t, level.time, mask=mask, target=target, **condition)
     error = jnp.mean((output - target) ** 2, axis=-1)  # [B, N]
-    error = jnp.mean(error, axis=-1, where=mask)
+    if t.ndim == 1:
+        error = jnp.mean(error, axis=-1, where=mask)
     if process.weighting == "simple":
         return error
-    return error * WEIGHTINGS[process.weighting](process, t) * c.c_out[:, 0, 0] ** 2
+    return error * WEIGHTINGS[process.weighting](process, t) * c.c_out.reshape(t.shape) ** 2
 
 
 def draw_times(key: jax.Array, shape: tuple[int, ...], num_levels: int) -> jax.Array:

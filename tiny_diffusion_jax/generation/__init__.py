@@ -3,6 +3,7 @@
     alone   points that do not see each other
     joint   all points of a set together, in one reverse process
     chain   block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
+    causal  point after point, given what a causal transformer makes of those so far
     latent  a latent for the set first, by its own reverse process, then points given it
 
 Each is a module with `draw` and, where it can, `complete`, for sets of which some points are given.
@@ -17,11 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.padding import padded
-from tiny_diffusion_jax.generation import alone, chain, joint, latent, sizes
+from tiny_diffusion_jax.generation import alone, causal, chain, joint, latent, sizes
 from tiny_diffusion_jax.generation.reverse import Asked, Request
 
 __all__ = ["NO_LABEL", "RANDOM", "asked", "chunk_size", "draw"]
-WAYS = {"alone": alone, "joint": joint, "chain": chain, "latent": latent}
+WAYS = {"alone": alone, "joint": joint, "chain": chain, "causal": causal, "latent": latent}
 LABEL_KEY = 2**30 + 2  # apart from the numbers of parts and blocks
 RANDOM, NO_LABEL = -1, -2  # in place of config.label
 

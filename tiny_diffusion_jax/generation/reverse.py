@@ -38,39 +38,43 @@ class Asked(NamedTuple):
 
 def reverse(
     request: Request, keys: jax.Array, shape: tuple[int, int], *, number: int = 0,
-    method: str | None = None, known: PointSets | None = None, **condition,
-) -> jax.Array:
+    method: str | None = None, known: PointSets | None = None, unconditional: dict | None = None,
+    **condition,
+) -> jax.Array:  # fmt: skip
     """Runs the reverse process once for each of B sets, f32[B, *shape], in the network's units.
 
     With request.keep_trajectory the whole way, f32[steps + 1, B, *shape]. `number` sets the noise
     apart from that of other runs for the same sets. `method` names the network within the model
     ("prior": that of latents, whose data have mean 0 and variance 1). `known`: see
     `samplers.sample`. `condition` is what the network is given (label, count, history, latent,
-    mask); guidance weighs the label, or the history where there is no label.
+    mask); guidance weighs the label, or the history where there is no label, against nothing, or
+    what `unconditional` has against that in place of it.
     """
     config, process = request.config, request.process
     condition = {name: value for name, value in condition.items() if value is not None}
-    guide = next((name for name in ("label", "history") if name in condition), None)
+    if unconditional is None:
+        guide = next((name for name in ("label", "history") if name in condition), None)
+        unconditional = {guide: None} if guide else None
     return _run(
         request.model, process.of_latents() if method else process, request.params,
         _fold(keys, number), time_grid(process.schedule, config.num_steps, config.spacing),
         config.guidance_scale, known, condition,
+        None if config.guidance_scale == 1 else unconditional,
         sampler=config.sampler, eta=config.eta, shape=shape, method=method,
-        guide=None if config.guidance_scale == 1 else guide,
         keep_trajectory=request.keep_trajectory and not method,
     )  # fmt: skip
 
 
 @partial(jax.jit, static_argnames=(
-    "model", "sampler", "eta", "shape", "method", "guide", "keep_trajectory"))
+    "model", "sampler", "eta", "shape", "method", "keep_trajectory"))
 def _run(
-    model, process, params, keys, grid, guidance_scale, known, condition,
-    *, sampler, eta, shape, method, guide, keep_trajectory,
+    model, process, params, keys, grid, guidance_scale, known, condition, unconditional,
+    *, sampler, eta, shape, method, keep_trajectory,
 ):  # fmt: skip
     # All that a program depends on is an argument, so a second call finds it compiled.
     denoise = make_denoise(
         process, partial(model.apply, method=method), params, guidance_scale,
-        {guide: None} if guide else None, **condition,
+        unconditional, **condition,
     )  # fmt: skip
     return sample(
         process, make_sampler(sampler, eta), denoise, grid, keys, shape, keep_trajectory, known

@@ -11,6 +11,7 @@ trained with in recipes.py.
 """
 
 from tiny_diffusion_jax.models.aligned import AlignedSeq2Seq
+from tiny_diffusion_jax.models.causal import Causal
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.models.history import HistoryDenoiser
 from tiny_diffusion_jax.models.seed import AttentionV1, AttentionV2, Seq2Seq
@@ -36,6 +37,8 @@ MODELS = {
     "fourier_mlp": lambda trunk, config, labels: FourierMLP(trunk, labels, config.count),
     "history": lambda trunk, config, labels: HistoryDenoiser(
         trunk, config.num_heads, labels, config.count),
+    "causal": lambda trunk, config, labels: Causal(
+        trunk, config.context_dim, config.context_blocks, config.num_heads, labels, config.count),
     "set_transformer": lambda trunk, config, labels: SetTransformer(
         trunk, config.num_heads, config.num_inducing, labels, config.count),
     "set_latent": lambda trunk, config, labels: SetLatent(

@@ -18,8 +18,8 @@ class FourierTrunk(nn.Module):
     """h = gelu(W_in [features(x), features(t), context]); then h += gelu(W_k h); then W_out h.
 
     With `per_set` c, the inside of every gelu is (1 + scale(c)) W h + shift(c) (FiLM, arXiv
-    1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), per_point f32[B, N, C],
-    per_set f32[B, C]. Output: f32[B, N, D].
+    1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), or of each point f32[B, N],
+    per_point f32[B, N, C], per_set f32[B, C], or of each point f32[B, N, C]. Output: f32[B, N, D].
     """
 
     hidden_dim: int = 128
@@ -45,8 +45,8 @@ class FourierTrunk(nn.Module):
         self.films = [nn.Dense(2 * self.hidden_dim) for _ in range(self.num_blocks + 1)]
 
     def time_features(self, time: jax.Array) -> jax.Array:
-        """f32[B, 2 time_frequencies] of time f32[B]."""
-        return sinusoidal(time[:, None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
+        """f32[..., 2 time_frequencies] of time f32[...]."""
+        return sinusoidal(time[..., None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
 
     @nn.compact  # with `setup`, for the size of the output follows from that of the input
     def __call__(self, x: jax.Array, time: jax.Array, per_point=None, per_set=None) -> jax.Array:
@@ -54,7 +54,7 @@ class FourierTrunk(nn.Module):
         # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
         features = [
             self.features(x.reshape(-1, dim)),
-            jnp.repeat(self.time_features(time), num_points, axis=0),
+            jnp.repeat(self.time_features(time.reshape(-1)), x[..., 0].size // time.size, axis=0),
         ]
         if per_point is not None:
             features.append(per_point.reshape(num_sets * num_points, -1))
@@ -62,7 +62,8 @@ class FourierTrunk(nn.Module):
         def film(layer: int, h: jax.Array) -> jax.Array:
             if per_set is None:
                 return h
-            scale, shift = jnp.split(self.films[layer](per_set)[:, None], 2, axis=-1)
+            c = per_set.reshape(num_sets, -1, per_set.shape[-1])
+            scale, shift = jnp.split(self.films[layer](c), 2, axis=-1)
             h = h.reshape(num_sets, num_points, -1)
             return ((1 + scale) * h + shift).reshape(-1, self.hidden_dim)
 

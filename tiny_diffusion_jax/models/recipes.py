@@ -28,6 +28,11 @@ _HISTORY = {
 RECIPES = {
     "fourier_mlp": {},
     "history": _HISTORY,
+    "causal": {
+        "model.scale": 24.0, "model.max_period": 200.0,
+        "train.steps": 12_000, "train.num_sets": 32, "train.num_points": 64,
+        "train.learning_rate": 2e-3,
+    },
     # Blocks of 50 steps take turns at sets of 32, 128, 512 and 2,048 points.
     "set_transformer": {
         "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 16,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Traits(NamedTuple):
     """How whole sets are drawn from a denoiser, what it is shown in training, what it costs."""
 
-    # How whole sets are drawn: "alone", "joint", "chain" or "latent", see generation/.
+    # How whole sets are drawn: "alone", "joint", "chain", "causal" or "latent", see generation/.
     generation: str
     floats_per_point: int  # float32 numbers that an evaluation keeps alive for each point,
     floats_per_pair: int = 0  # for each pair of points of a set,

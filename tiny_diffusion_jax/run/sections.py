@@ -252,7 +252,7 @@ def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     if not count:
         return ()
     trajectory = evidence.births(BIRTHS)
-    if evidence.model.traits.generation == "chain":
+    if evidence.model.traits.generation in ("chain", "causal"):
         trajectory, sizes = trajectory[:, 0], _blocks(evidence)
         trajectory = trajectory[:, : sum(sizes)]
         grown, new = frames.grow(trajectory, sizes, max(count, 2))

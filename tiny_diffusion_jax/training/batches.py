@@ -17,8 +17,8 @@ class Batch(NamedTuple):
     """Everything random in a step. What a model does not use is None."""
 
     x_0: jax.Array  # f32[B, N, D], normalised
-    eps: jax.Array  # f32[B, N, D]
-    t: jax.Array  # i32[B]
+    eps: jax.Array  # f32[B, N, D]; of a causal model f32[B, N, K, D],
+    t: jax.Array  # i32[B], and i32[B, N, K]: K levels of each point
     mask: jax.Array | None = None  # bool[B, N]
     label: jax.Array | None = None  # i32[B], -1 where it is not given
     history: PointSets | None = None  # clean points [B, M, D] the model is shown, normalised
@@ -41,6 +41,7 @@ class Plan(NamedTuple):
     latent_dim: int = 0
     latent_noise: float = 0.0
     counts: bool = False  # whether the model is told the number of points of a set
+    num_levels: int = 0  # K, noise levels of each point; 0: a set has one
     augment: Augment | None = None
 
 
@@ -63,7 +64,8 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
         config.max_history if whole else config.min_history,
         config.max_history if traits.shown else 0,
         0.0 if whole else config.history_drop, config.label_drop if model.num_labels else 0.0,
-        traits.latent_dim, traits.latent_noise, model.counts, augment,
+        traits.latent_dim, traits.latent_noise, model.counts,
+        config.num_levels if traits.generation == "causal" else 0, augment,
     )  # fmt: skip
 
 
@@ -105,13 +107,25 @@ def draw_batches(
     if plan.counts and count is None:  # of sets without a size of their own: the points here
         count = jnp.full((steps, B), N) if mask is None else mask.sum(-1)
     latent = jax.random.normal(latent_key, (2, steps, B, 1, plan.latent_dim))
+    eps, t = _noise(eps_key, time_key, points.shape, num_levels, plan.num_levels)
     return Batch(
-        points, jax.random.normal(eps_key, points.shape),
-        draw_times(time_key, (steps, B), num_levels), mask, label, history,
+        points, eps, t, mask, label, history,
         latent[0] if plan.latent_dim else None,
         plan.latent_noise * latent[1] if plan.latent_dim else None,
         count if plan.counts else None,
     )  # fmt: skip
+
+
+def _noise(eps_key, time_key, shape, num_levels: int, of_each: int) -> tuple:
+    """(eps, t) of points [steps, B, N, D]: a level of each set, or `of_each` of each point."""
+    steps, B, N, D = shape
+    if not of_each:
+        return jax.random.normal(eps_key, shape), draw_times(time_key, (steps, B), num_levels)
+    # Levels that follow each other are alike, and go to different sets: those of a point are far
+    # apart, those of a set less so.
+    t = draw_times(time_key, (steps, of_each * N * B), num_levels)
+    t = t.reshape(steps, of_each, N, B).transpose(0, 3, 2, 1)
+    return jax.random.normal(eps_key, (steps, B, N, of_each, D)), t
 
 
 def log_uniform(key: jax.Array, shape: tuple[int, ...], low, high) -> jax.Array:

@@ -100,10 +100,15 @@ def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
 
 
 def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> jax.Array:
-    """The loss of each set, f32[B]; of a model with latents, the points' plus the latent's own."""
+    """The loss of each set, f32[B]; of a model with latents, the points' plus the latent's own.
+
+    Of a causal model that of each level of each point, f32[B, N, K].
+    """
     told = {"label": batch.label}
     if batch.count is not None:
         told["count"] = batch.count
+    if batch.t.ndim > 1:
+        return _causal_loss(process, apply, params, batch, told)
     condition, latent_loss = {"history": batch.history} | told, 0.0
     if batch.latent_eps is not None:
         latent = apply(params, batch.history, method="encode")
@@ -119,10 +124,29 @@ def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> ja
     )
 
 
+def _causal_loss(process: Process, apply: Callable, params, batch: Batch, told: dict) -> jax.Array:
+    """f32[B, N, K]: each point given those before it, K times noised.
+
+    A point with its K noisy selves is what a set is to the head. Points that are missing have no
+    loss, and the others weigh more, so that the mean over all is that over those there are.
+    """
+    *shape, dim = batch.eps.shape  # [B, N, K], D
+    K = shape[-1]
+    contexts = apply(params, batch.x_0, method="contexts", **told)
+    x_0 = jnp.broadcast_to(batch.x_0[:, :, None], batch.eps.shape)
+    losses = loss_per_set(
+        process, apply, params, x_0.reshape(-1, K, dim), batch.eps.reshape(-1, K, dim),
+        batch.t.reshape(-1, K), latent=contexts.reshape(-1, 1, contexts.shape[-1]),
+    ).reshape(shape)  # fmt: skip
+    if batch.mask is None:
+        return losses
+    return losses * (batch.mask / jnp.maximum(batch.mask.mean(), 1e-6))[..., None]
+
+
 def loss_and_grad(
     process: Process, apply: Callable, params, batch: Batch, shards: int
 ) -> tuple[jax.Array, Any]:
-    """Loss of each set f32[B] and the gradient of their mean.
+    """Loss of each set f32[B] (or what `loss_of_batch` gives) and the gradient of their mean.
 
     The batch is cut into `shards` equal slices with a gradient each, and the gradients are
     averaged: the same sum, but the slices do not depend on each other, so XLA runs them on
@@ -218,8 +242,9 @@ def make_train_block(model, config) -> Callable:
                 process, model, state.ema, dataset.heldout, heldout_key, config
             )
             state = state if best is None else keep_best(state, heldout)
-        in_bin = jax.nn.one_hot((batches.t - 1) * NUM_TIME_BINS // T, NUM_TIME_BINS)
-        by_time = jnp.einsum("kb,kbn->n", losses, in_bin) / in_bin.sum((0, 1))
-        return state, BlockMetrics(losses.mean(1), grad_norm, by_time, heldout)
+        in_bin = jax.nn.one_hot((batches.t.ravel() - 1) * NUM_TIME_BINS // T, NUM_TIME_BINS)
+        by_time = losses.ravel() @ in_bin / in_bin.sum(0)
+        losses = losses.reshape(steps, -1).mean(1)
+        return state, BlockMetrics(losses, grad_norm, by_time, heldout)
 
     return train_block

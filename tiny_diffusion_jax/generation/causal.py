@@ -1,0 +1,85 @@
+"""Point after point by a causal transformer, whose cache holds what it makes of those so far.
+
+As `chain`, with a context from the cache in place of a history. config.first_block and
+config.growth say how many points are drawn from the same context, see `chain.block_sizes`; one at
+a time is exact.
+"""
+
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
+
+
+def rows(request: Request, num_given: int = 0) -> int:
+    """Points of a set that are in memory at once."""
+    return request.config.num_points
+
+
+def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
+    """f32[B, N, D], or each block's way, [steps + 1, B, N, D]."""
+    return _grow(request, keys, jnp.zeros((0, request.dim)), asked)
+
+
+def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
+    """As `draw`, for sets that begin with the points `given`: f32[n, D]."""
+    drawn = _grow(request, keys, given, asked)
+    lead = jnp.broadcast_to(given, (*drawn.shape[:-2], *given.shape))
+    return jnp.concatenate([lead, drawn], axis=-2)
+
+
+def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
+    """The points after `given`, which all sets begin with, block by block."""
+    config, known = request.config, asked.condition()
+    n, places = len(given), config.num_points
+    # Guidance is between two contexts: one that was told the label, and one that was not.
+    free = None
+    if config.guidance_scale != 1 and asked.label is not None:
+        free = known | {"label": None}
+    readers = [known] if free is None else [known, free]
+    states = [_begin(request, len(keys), places, told) for told in readers]
+    if n:
+        points = jnp.broadcast_to(given, (len(keys), *given.shape))
+        states = [_extend(request, state, points, 0, told)
+                  for state, told in zip(states, readers, strict=True)]  # fmt: skip
+    blocks = []
+    for i, size in enumerate(block_sizes(config, n)[1]):
+        contexts = [context for _, context in states]
+        # Points of a block do not see each other: widths that are powers of two need few programs.
+        width = 2 ** math.ceil(math.log2(size))
+        drawn = reverse(
+            request, keys, (width, request.dim), number=i, latent=contexts[0],
+            unconditional=None if free is None else {"latent": contexts[1]},
+        )[..., :size, :]  # fmt: skip
+        blocks.append(drawn)
+        n += size
+        if n < places:
+            points = drawn[-1] if request.keep_trajectory else drawn
+            states = [_extend(request, state, points, n - size, told)
+                      for state, told in zip(states, readers, strict=True)]  # fmt: skip
+    return jnp.concatenate(blocks, axis=-2)
+
+
+def _begin(request: Request, num_sets: int, places: int, known: dict):
+    """(cache, context f32[B, 1, C]) of sets without a point."""
+    return _run_begin(request.model, request.params, known, num_sets=num_sets, places=places)
+
+
+def _extend(request: Request, state, points, number: int, known: dict):
+    """(cache, context) after points f32[B, n, D], the first of which has this number."""
+    return _run_extend(request.model, request.params, state[0], points, number, known)
+
+
+@partial(jax.jit, static_argnames=("model", "num_sets", "places"))
+def _run_begin(model, params, known: dict, *, num_sets: int, places: int):
+    return model.apply(params, num_sets, places, **known, method="begin")
+
+
+@partial(jax.jit, static_argnames="model", donate_argnames="cache")
+def _run_extend(model, params, cache, points, number, known: dict):
+    cache, contexts = model.apply(params, cache, points, number, **known, method="extend")
+    return cache, contexts[:, -1:]
