@@ -91,7 +91,10 @@ def test_bad_runs_are_one_line(make_run, tmp_path):
     run = make_run()
     shutil.copytree(run, tmp_path / "new")
     (tmp_path / "new" / "samples.npy").unlink()
-    assert "must be a run that has drawn its samples; this one holds no samples.npy" in line(
+    words = "must be a run that has drawn {}: there is no samples.npy in it"
+    assert words.format("its samples") in line(tmp_path / "new")
+    (tmp_path / "new" / "samples.npz").touch()
+    assert words.format("sets of one size, and this one drew sets of many") in line(
         tmp_path / "new")  # fmt: skip
     assert "samples.npy has shape (7, 2), or points that are not" in line(make_run(SETS[:, 0]))
     assert "files are damaged" in line(make_run(np.where(SETS == 3, np.nan, SETS)))

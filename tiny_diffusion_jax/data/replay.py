@@ -17,7 +17,8 @@ from jax.tree_util import Partial
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
 from tiny_diffusion_jax.errors import UserError, require
 
-SAMPLES, CONFIG = "samples.npy", "config.json"  # of a run, see run/workdir.py
+# Files of a run, see run/workdir.py; the second one in place of the first for sets of many sizes.
+SAMPLES, RAGGED, CONFIG = "samples.npy", "samples.npz", "config.json"
 
 
 def is_run(path: str) -> bool:
@@ -33,8 +34,10 @@ def build(config) -> Dataset:
     Raises `UserError` where the run has drawn nothing yet, and where its files are damaged.
     """
     folder = Path(config.path).expanduser()
+    ragged = (folder / RAGGED).is_file()
+    words = "sets of one size, and this one drew sets of many" if ragged else "its samples"
     require((folder / SAMPLES).is_file(), "config.data.path", config.path,
-            f"a run that has drawn its samples; this one holds no {SAMPLES}")  # fmt: skip
+            f"a run that has drawn {words}: there is no {SAMPLES} in it")  # fmt: skip
     try:
         sets = np.load(folder / SAMPLES, allow_pickle=False)
         stored = json.loads((folder / CONFIG).read_text())

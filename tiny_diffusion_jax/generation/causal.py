@@ -36,16 +36,16 @@ def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
     """The points after `given`, which all sets begin with, block by block."""
     config, known = request.config, asked.condition()
     n, places = len(given), config.num_points
-    # Guidance is between two contexts: one that was told the label, and one that was not.
+    # Guidance is between two contexts: one with the label, and one without.
     free = None
     if config.guidance_scale != 1 and asked.label is not None:
         free = known | {"label": None}
     readers = [known] if free is None else [known, free]
-    states = [_begin(request, len(keys), places, told) for told in readers]
+    states = [_begin(request, len(keys), places, condition) for condition in readers]
     if n:
         points = jnp.broadcast_to(given, (len(keys), *given.shape))
-        states = [_extend(request, state, points, 0, told)
-                  for state, told in zip(states, readers, strict=True)]  # fmt: skip
+        states = [_extend(request, state, points, 0, condition)
+                  for state, condition in zip(states, readers, strict=True)]  # fmt: skip
     blocks = []
     for i, size in enumerate(block_sizes(config, n)[1]):
         contexts = [context for _, context in states]
@@ -59,8 +59,8 @@ def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
         n += size
         if n < places:
             points = drawn[-1] if request.keep_trajectory else drawn
-            states = [_extend(request, state, points, n - size, told)
-                      for state, told in zip(states, readers, strict=True)]  # fmt: skip
+            states = [_extend(request, state, points, n - size, condition)
+                      for state, condition in zip(states, readers, strict=True)]  # fmt: skip
     return jnp.concatenate(blocks, axis=-2)
 
 

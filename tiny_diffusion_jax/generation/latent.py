@@ -15,7 +15,7 @@ LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of part
 
 
 def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
-    """f32[B, N, D], or the points' way, [steps + 1, B, N, D]; what is told is in the latent."""
+    """f32[B, N, D], or the points' way, [steps + 1, B, N, D]; label and count are in the latent."""
     shape = 1, request.model.traits.latent_dim
     z = reverse(
         request, keys, shape, number=LATENT_RUN, method="prior", **asked.condition()

@@ -26,13 +26,13 @@ class Asked(NamedTuple):
     """What is known of each of B sets before it is drawn; None: nothing."""
 
     label: jax.Array | None = None  # i32[B]
-    count: jax.Array | None = None  # i32[B], what the network is told of the number of points
+    count: jax.Array | None = None  # i32[B], the number of points that the network is given
     # i32[B], the points that are wanted of a set, where they are not config.num_points for all:
     # then the sets have that many places, of which the first are points.
     size: jax.Array | None = None
 
     def condition(self) -> dict:
-        """What a network is told whatever the way."""
+        """What a network is given whatever the way."""
         return {"label": self.label, "count": self.count}
 
 

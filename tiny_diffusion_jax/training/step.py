@@ -104,19 +104,19 @@ def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> ja
 
     Of a causal model that of each level of each point, f32[B, N, K].
     """
-    told = {"label": batch.label}
+    known = {"label": batch.label}
     if batch.count is not None:
-        told["count"] = batch.count
+        known["count"] = batch.count
     if batch.t.ndim > 1:
-        return _causal_loss(process, apply, params, batch, told)
-    condition, latent_loss = {"history": batch.history} | told, 0.0
+        return _causal_loss(process, apply, params, batch, known)
+    condition, latent_loss = {"history": batch.history} | known, 0.0
     if batch.latent_eps is not None:
         latent = apply(params, batch.history, method="encode")
         # The prior learns where the latents lie; it must not move them to where they are easy.
         prior = functools.partial(apply, method="prior")
         z_0 = jax.lax.stop_gradient(latent)
         latent_loss = loss_per_set(
-            process.of_latents(), prior, params, z_0, batch.latent_eps, batch.t, **told
+            process.of_latents(), prior, params, z_0, batch.latent_eps, batch.t, **known
         )
         condition["latent"] = latent + batch.latent_blur
     return latent_loss + loss_per_set(
@@ -124,7 +124,7 @@ def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> ja
     )
 
 
-def _causal_loss(process: Process, apply: Callable, params, batch: Batch, told: dict) -> jax.Array:
+def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known: dict) -> jax.Array:
     """f32[B, N, K]: each point given those before it, K times noised.
 
     A point with its K noisy selves is what a set is to the head. Points that are missing have no
@@ -132,7 +132,7 @@ def _causal_loss(process: Process, apply: Callable, params, batch: Batch, told: 
     """
     *shape, dim = batch.eps.shape  # [B, N, K], D
     K = shape[-1]
-    contexts = apply(params, batch.x_0, method="contexts", **told)
+    contexts = apply(params, batch.x_0, method="contexts", **known)
     x_0 = jnp.broadcast_to(batch.x_0[:, :, None], batch.eps.shape)
     losses = loss_per_set(
         process, apply, params, x_0.reshape(-1, K, dim), batch.eps.reshape(-1, K, dim),
