@@ -29,12 +29,13 @@ def observed():
 def setup(way):
     """(experiment, random weights: also where training starts from zeros)."""
     models = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
-    config = td.default_config(models[way])
+    config = td.default_config(models.get(way, way))
     config.update_from_flattened_dict({
         "data.name": "mixture", "data.members": "moons+circle", "model.labels": True,
         "model.count": True, "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
         "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_inducing": 0,
-        "model.latent_dim": 4, "model.scale": 1.0, "model.max_period": 1.0, "train.num_points": 4,
+        "model.latent_dim": 4, "model.context_dim": 8, "model.scale": 1.0,
+        "model.max_period": 1.0, "train.num_points": 4,
         "train.min_history": 1, "train.max_history": 8, "train.max_points": 0,
         "sample.num_steps": 2, "sample.first_block": 4, "sample.growth": 1.0,
     })  # fmt: skip
@@ -88,7 +89,7 @@ def test_ragged_undoes_the_padding():
     np.testing.assert_array_equal(ragged(cut)[0], sets[0])
 
 
-@pytest.mark.parametrize("way", ["joint", "chain", "latent"])
+@pytest.mark.parametrize("way", ["joint", "chain", "causal", "latent"])
 def test_a_set_depends_on_its_number_only(way):
     few, many = draw(way, 2), draw(way, 5)
     counts = lengths(many)
