@@ -1,16 +1,17 @@
 """3-D sets of a known law, learned and compared with it: kind, radius, number of points, noise.
 
-    python benchmarks/solids.py                     # about half an hour on two CPU cores
+    python benchmarks/solids.py --model=causal      # about half an hour on two CPU cores
 
-Writes runs/solids.npz (2,000 tori, spheres and helices, see make_sets.py), trains on it by main.py
-in runs/sets_solids, or reads that run if it is finished, and reads kind and radius off each set
-drawn. Words after `--` are options of main.py. Each number stands beside that of REAL fresh sets
-of the true law, read in the same way, and z, their difference over its standard error for as many
-real sets as were drawn: |z| < 2 in 95 % of draws of the true law itself. Prints a table and writes
-benchmarks/results/solids.json.
+Writes runs/solids.npz (2,000 tori, spheres and helices, see make_sets.py), trains a model on it by
+main.py in runs/solids_MODEL, or reads that run if it is finished, and reads kind and radius off
+each set drawn. Words after `--` are options of main.py. Each number stands beside that of REAL
+fresh sets of the true law, read in the same way, and z, their difference over its standard error
+for as many real sets as were drawn: |z| < 2 in 95 % of draws of the true law itself. Prints a table
+and writes benchmarks/results/solids.json, beside what it holds of other models.
 """
 
 import argparse
+import json
 from pathlib import Path
 
 import numpy as np
@@ -86,16 +87,17 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="set_transformer")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--num_sets", type=int, default=2_000, help="of the data")
     parser.add_argument("--real", type=int, default=REAL, help="sets of the true law")
     parser.add_argument("--output", type=Path, default=RESULTS / "solids.json")
     parser.add_argument("options", nargs="*", help="of main.py, after --")
     args = parser.parse_args(argv)
-    path, workdir = args.runs / "solids.npz", args.runs / "sets_solids"
+    path, workdir = args.runs / "solids.npz", args.runs / f"solids_{args.model}"
     args.runs.mkdir(parents=True, exist_ok=True)
     np.savez(path, **solids(args.num_sets))
-    flags = [f"--config=configs/sets.py:{path}", *args.options]
+    flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}", *args.options]
     metrics = finished(workdir, flags)
     names = sorted(KINDS)  # the order in which texts become numbers
     with np.load(workdir / "samples.npz") as arrays:
@@ -104,11 +106,12 @@ def main(argv: list[str] | None = None) -> None:
     truth = solids(args.real, seed=1)
     real = seen(truth["points"], truth["sizes"], truth["label"])
     rows = compare(drawn, real)
-    write(args.output, {
-        "command": command(__file__, argv), "machine": machine(),
-        "run": " ".join(["python main.py", *flags]), "num_sets": len(drawn["label"]),
+    models = json.loads(args.output.read_text())["models"] if args.output.exists() else {}
+    models[args.model] = {
+        "command": " ".join(["python main.py", *flags]), "num_sets": len(drawn["label"]),
         "rows": rows, "metrics": metrics["metrics"], "seconds": metrics["seconds"],
-    })  # fmt: skip
+    }  # fmt: skip
+    write(args.output, {"command": command(__file__, argv), "machine": machine(), "models": models})
     print(table(rows))
 
 

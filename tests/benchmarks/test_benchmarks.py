@@ -102,14 +102,14 @@ def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
     solids.main([f"--runs={tmp_path}", f"--output={tmp_path / 'solids.json'}", "--num_sets=40",
                  "--real=300", "--", *SETS, "--config.sample.num_points=0",
                  "--config.evaluate.frames=0"])  # fmt: skip
-    result = read(tmp_path / "solids.json")
+    result = read(tmp_path / "solids.json")["models"]["set_transformer"]
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) - 2 == len(result["rows"]) >= 8 and {line.count("|") for line in lines} == {5}
     assert {"count, mean", "radius, sd", "share of torus"} <= result["rows"].keys()
     assert {"nna_cd", "copies", "sizes", "label_accuracy"} <= result["metrics"].keys()
     options = default_config().data
     for name in ("samples.npz", "samples.csv"):  # what is written can be read
-        options.update(name="sets", path=str(tmp_path / "sets_solids" / name))
+        options.update(name="sets", path=str(tmp_path / "solids_set_transformer" / name))
         drawn = data.about(options)
         assert drawn.dim == 3 and drawn.largest <= 64 and len(drawn.present) > 1
 

@@ -109,6 +109,16 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
     assert files["attention"] == ("attention.png",)
 
 
+def test_a_causal_point_looks_at_those_up_to_itself():
+    """Rows are points; the first token, which is no point, is left out."""
+    built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
+                               "model.context_blocks": 2})  # fmt: skip
+    weights = gather(built).attention(np.random.default_rng(0).normal(size=(5, 2)))
+    assert weights.shape == (5, 5)
+    np.testing.assert_array_equal(weights > 0, np.tri(5, dtype=bool))
+    assert (weights.sum(1) < 1).all()
+
+
 def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     monkeypatch.setattr(sections.classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)

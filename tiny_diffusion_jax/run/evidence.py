@@ -122,6 +122,11 @@ class Evidence:
 @partial(jax.jit, static_argnames="model")
 def _attention(process, params, x: jax.Array, count, *, model) -> list[jax.Array]:
     """The weights f32[1, heads, queries, keys] of each layer, at a quarter of all levels."""
+    if model.traits.generation == "causal":  # of each point's token, to those up to its own
+        whole = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last point has no token
+        _, kept = model.apply(params, whole, count=count, method="contexts",
+                              mutable=["intermediates"])  # fmt: skip
+        return jax.tree.leaves(kept)
     level = process.level(jnp.array([process.schedule.num_levels // 4]))
     history = PointSets(x) if model.traits.shown else None
     scaled = process.coefficients(level).c_in[:, None, None] * x
