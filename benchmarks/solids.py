@@ -97,6 +97,8 @@ def main(argv: list[str] | None = None) -> None:
     path, workdir = args.runs / "solids.npz", args.runs / f"solids_{args.model}"
     args.runs.mkdir(parents=True, exist_ok=True)
     np.savez(path, **solids(args.num_sets))
+    if path.is_relative_to(ROOT):  # where main.py runs
+        path = path.relative_to(ROOT)
     flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}", *args.options]
     metrics = finished(workdir, flags)
     names = sorted(KINDS)  # the order in which texts become numbers
