@@ -100,7 +100,7 @@ COMMAND = {
         [config("mixture"), "--mode=complete"], "--points goes with --mode=complete: a table of"),
     "model unknown to a config": (
         [config("mixture"), "--config.model.name=mamba"],
-        "config.model.name = 'mamba': must be one of fourier_mlp, history, set_transformer, set_"),
+        "config.model.name = 'mamba': must be one of fourier_mlp, history, causal, set_"),
     "seed's digit": ([config("seed/digit:ten")], "digit.py:ten: must be a digit, 0..9"),
 }  # fmt: skip
 
@@ -190,10 +190,10 @@ COMPLETE = {name: ([config("mixture"), "--mode=complete", *arguments], line)
         "--points: number of points = 3: must be in 1..2, fewer than config.sample.num_points = 3"),
     "points do not see each other": (
         ["--points={files}/good.csv", "--config.model.name=fourier_mlp"],
-        "config.model.name = 'fourier_mlp': must be a model that completes sets: history, set_"),
+        "config.model.name = 'fourier_mlp': must be a model that completes sets: history, causal"),
     "points given to a model that cannot": (
         ["--points={files}/good.csv", "--config.model.name=seq2seq"],
-        "config.model.name = 'seq2seq': must be a model that completes sets: history, set_tr"),
+        "config.model.name = 'seq2seq': must be a model that completes sets: history, causal, se"),
     "points before a run": (
         ["--points={files}/good.csv", "--workdir={files}/none"],
         "none': holds no run; train one first, --mode=train"),
