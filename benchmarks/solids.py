@@ -101,9 +101,8 @@ def main(argv: list[str] | None = None) -> None:
         path = path.relative_to(ROOT)
     flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}", *args.options]
     metrics = finished(workdir, flags)
-    names = sorted(KINDS)  # the order in which texts become numbers
     with np.load(workdir / "samples.npz") as arrays:
-        label = np.array(names)[arrays["label"]]
+        label = np.array(KINDS)[arrays["label"]]  # numbered in this order
         drawn = seen(arrays["points"], arrays["sizes"], label)
     truth = solids(args.real, seed=1)
     real = seen(truth["points"], truth["sizes"], truth["label"])

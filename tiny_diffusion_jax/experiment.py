@@ -83,11 +83,11 @@ def sample(
     """Draws config.num_sets sets of config.num_points points, f32[num_sets, num_points, D].
 
     With config.num_points = 0 each set has a number of points of its own, as often as in the data;
-    then the largest has num_points, and rows of NaN follow the points of the others
-    (`generation.ragged`). `config` is the `sample` part of a config (None: the experiment's);
-    points come in the data's own units. A set depends on config.seed and its own number only, not
-    on how many sets are asked for; requests too large for config.memory_mb are drawn in chunks.
-    With `keep_trajectory` the way
+    then the largest has num_points, and rows of NaN follow the points of the others (`td.ragged`
+    leaves these out). `config` is the `sample` part of a config (None: the experiment's); points
+    come in the data's own units. A set depends on config.seed and its own number only, not on how
+    many sets are asked for; requests too large for config.memory_mb are drawn in chunks. With
+    `keep_trajectory` the way
     from noise is kept too, f32[steps + 1, num_sets, num_points, D], noise first. `given`, points
     f32[n, D] in own units, begins every set, and the rest is drawn to go with it; `labels`
     i32[num_sets] takes the place of config.label. Raises UserError for a field out of its range,

@@ -181,7 +181,7 @@ def make_denoise(
     """
     def denoise(x_t: jax.Array, level: Level) -> jax.Array:
         level = Level(*(jnp.broadcast_to(a, x_t.shape[:1]) for a in level))
-        c = Coefficients(*(a[:, None, None] for a in process.coefficients(level)))
+        c = Coefficients(*map(over_points, process.coefficients(level)))
         output = apply(params, c.c_in * x_t, level.time, **condition)
         if unconditional is not None:
             free = apply(params, c.c_in * x_t, level.time, **condition | unconditional)

@@ -5,7 +5,6 @@ config.growth say how many points are drawn from the same context, see `chain.bl
 a time is exact.
 """
 
-import math
 from functools import partial
 
 import jax
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
+from tiny_diffusion_jax.generation.sizes import width
 
 
 def rows(request: Request, num_given: int = 0) -> int:
@@ -41,45 +41,39 @@ def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
     if config.guidance_scale != 1 and asked.label is not None:
         free = known | {"label": None}
     readers = [known] if free is None else [known, free]
-    states = [_begin(request, len(keys), places, condition) for condition in readers]
+    model, params = request.model, request.params
+
+    def extended(states, points, number: int):
+        return [_extend(model, params, cache, points, number, condition)
+                for (cache, _), condition in zip(states, readers, strict=True)]  # fmt: skip
+
+    states = [_begin(model, params, condition, num_sets=len(keys), places=places)
+              for condition in readers]  # fmt: skip
     if n:
-        points = jnp.broadcast_to(given, (len(keys), *given.shape))
-        states = [_extend(request, state, points, 0, condition)
-                  for state, condition in zip(states, readers, strict=True)]  # fmt: skip
+        states = extended(states, jnp.broadcast_to(given, (len(keys), *given.shape)), 0)
     blocks = []
     for i, size in enumerate(block_sizes(config, n)[1]):
         contexts = [context for _, context in states]
         # Points of a block do not see each other: widths that are powers of two need few programs.
-        width = 2 ** math.ceil(math.log2(size))
         drawn = reverse(
-            request, keys, (width, request.dim), number=i, latent=contexts[0],
+            request, keys, (width(size), request.dim), number=i, latent=contexts[0],
             unconditional=None if free is None else {"latent": contexts[1]},
         )[..., :size, :]  # fmt: skip
         blocks.append(drawn)
         n += size
         if n < places:
-            points = drawn[-1] if request.keep_trajectory else drawn
-            states = [_extend(request, state, points, n - size, condition)
-                      for state, condition in zip(states, readers, strict=True)]  # fmt: skip
+            states = extended(states, drawn[-1] if request.keep_trajectory else drawn, n - size)
     return jnp.concatenate(blocks, axis=-2)
 
 
-def _begin(request: Request, num_sets: int, places: int, known: dict):
-    """(cache, context f32[B, 1, C]) of sets without a point."""
-    return _run_begin(request.model, request.params, known, num_sets=num_sets, places=places)
-
-
-def _extend(request: Request, state, points, number: int, known: dict):
-    """(cache, context) after points f32[B, n, D], the first of which has this number."""
-    return _run_extend(request.model, request.params, state[0], points, number, known)
-
-
 @partial(jax.jit, static_argnames=("model", "num_sets", "places"))
-def _run_begin(model, params, known: dict, *, num_sets: int, places: int):
+def _begin(model, params, known: dict, *, num_sets: int, places: int):
+    """(cache, context f32[B, 1, C]) of sets without a point."""
     return model.apply(params, num_sets, places, **known, method="begin")
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="cache")
-def _run_extend(model, params, cache, points, number, known: dict):
+def _extend(model, params, cache, points, number, known: dict):
+    """(cache, context) after points f32[B, n, D], the first of which has this number."""
     cache, contexts = model.apply(params, cache, points, number, **known, method="extend")
     return cache, contexts[:, -1:]

@@ -11,6 +11,7 @@ import numpy as np
 
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
+from tiny_diffusion_jax.generation.sizes import width
 
 
 def rows(request: Request, num_given: int = 0) -> int:
@@ -65,10 +66,9 @@ def _grow(request, keys, points, sizes: list[int], number: int, asked: Asked) ->
     for i, size in enumerate(sizes):
         # Points of a block do not see each other, so a larger block holds a smaller one: widths
         # that are powers of two need few programs.
-        width = 2 ** math.ceil(math.log2(size))
         history = _history(points, request.max_history)
         drawn = reverse(
-            request, keys, (width, request.dim), number=number + i, history=history,
+            request, keys, (width(size), request.dim), number=number + i, history=history,
             **asked.condition(),
         )  # fmt: skip
         blocks.append(drawn[..., :size, :])
@@ -81,6 +81,6 @@ def _history(points: jax.Array, max_history: int) -> PointSets:
     """The last points, in an array whose length is a power of two or max_history."""
     points = points[:, -max_history:] if points.shape[1] else points
     count = points.shape[1]
-    width = min(max_history, 2 ** math.ceil(math.log2(max(count, 1))))
-    points = jnp.pad(points, ((0, 0), (0, width - count), (0, 0)))
-    return PointSets(points, np.broadcast_to(np.arange(width) < count, points.shape[:2]))
+    places = min(max_history, width(max(count, 1)))
+    points = jnp.pad(points, ((0, 0), (0, places - count), (0, 0)))
+    return PointSets(points, np.broadcast_to(np.arange(places) < count, points.shape[:2]))

@@ -16,6 +16,7 @@ from tiny_diffusion_jax.experiment import Experiment
 
 # More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
 MAX_CLOUDS, CLOUD_POINTS = 64, 4_000
+PICTURED = 200  # real sets, which set the limits of a picture's axes
 
 
 class Evidence:
@@ -72,12 +73,13 @@ class Evidence:
             self._labelled = sets, labels
         return tuple(array[:num_sets] for array in self._labelled)
 
-    def real_sets(self, num_sets: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real sets f32[num_sets, N, D] of as many points as the samples at most, and their labels.
+    @cached_property
+    def real_sets(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Real sets f32[PICTURED, N, D] of as many points as the samples at most, and their labels.
 
         Rows of NaN follow the points of a set that has fewer.
         """
-        real = draw_sets(self.dataset, self.key, num_sets, self.samples.shape[1])
+        real = draw_sets(self.dataset, self.key, PICTURED, self.samples.shape[1])
         label = None if real.label is None else np.asarray(real.label)
         return masked(real.points, real.mask), label
 

@@ -29,7 +29,7 @@ PICTURE_POINTS = 4_000  # in the scatter plots and animations
 BIRTHS = 8  # sets in the animation
 LABELLED = 60  # sets in labels.png
 QUERIES = 4  # points whose attention is drawn
-REAL, WITHIN = 8, 200  # real sets in sets.png, and those that set the limits of its axes
+REAL = 8  # real sets in sets.png
 FEWEST_SOURCES = 4  # held-out images or sets for two groups of real ones that differ
 
 
@@ -142,7 +142,7 @@ def member_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     found = evidence.separation
     return _sets_figure(
         evidence, folder, member=found.member, bad=~found.accepted,
-        names=evidence.dataset.label_names, real_member=evidence.real_sets(WITHIN)[1][:REAL],
+        names=evidence.dataset.label_names, real_member=evidence.real_sets[1][:REAL],
     )  # fmt: skip
 
 
@@ -209,7 +209,7 @@ def is_many(experiment: Experiment) -> bool:
 
 
 def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
-    dataset, (real, _) = evidence.dataset, evidence.real_sets(WITHIN)
+    dataset, (real, _) = evidence.dataset, evidence.real_sets
     figure = set_figures.sets_figure(
         evidence.samples, dataset.title, dataset.notice, real=real[:REAL], within=real,
         axes=coordinates(dataset), **colours,
