@@ -21,6 +21,7 @@ from tiny_diffusion_jax.generation import NO_LABEL, RANDOM
 from tiny_diffusion_jax.generation.joint import num_rows
 from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
+from tiny_diffusion_jax.training.step import OPTIMIZERS
 
 
 class Rule(NamedTuple):
@@ -66,6 +67,7 @@ RULES = {
     "data.order": one_of(("shuffled", "sequential")),
     "data.digits": Rule(lambda digits: set(digits) <= set(DIGITS),
                         "digits such as '017', or '' for all"),
+    "data.max_images": NOT_NEGATIVE,
     "schedule.name": one_of(FAMILIES),
     "schedule.num_levels": at_least(1),
     "schedule.beta_min": Rule(lambda beta: 0 < beta < 1, "between 0 and 1"),
@@ -73,6 +75,7 @@ RULES = {
     "schedule.rho": ABOVE_0,
     "diffusion.prediction": one_of(PREDICTIONS),
     "diffusion.weighting": one_of(WEIGHTINGS),
+    "train.optimizer": one_of(OPTIMIZERS),
     "model.name": one_of(models.MODELS),
     "model.hidden_dim": at_least(1),
     "model.num_blocks": NOT_NEGATIVE,
@@ -127,6 +130,7 @@ RULES = {
     "evaluate.exact_points": Rule(lambda number: 1 <= number <= MAX_EXACT_POINTS,
                                   f"at least 1 and at most {MAX_EXACT_POINTS}"),
     "evaluate.likelihood_steps": at_least(1),
+    "evaluate.likelihood_sets": NOT_NEGATIVE,
     "evaluate.density_steps": at_least(1),
     "evaluate.density_size": NOT_NEGATIVE,
     "evaluate.heldout_points": at_least(1),

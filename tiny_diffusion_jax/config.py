@@ -76,6 +76,7 @@ def _all_options() -> ConfigDict:
         order="shuffled",  # mixture: shuffled, or sequential: trained on one member after the other
         align=True,  # mixture: bring each member to mean 0 and mean variance 1; False: own units
         digits="",  # mnist_sets: "017" = only these digits; "" = all
+        max_images=0,  # mnist_sets: train on the first so many images only; 0 = all
         # mnist_sets, sets of pictures: draw pixels with replacement; False: different pixels
         replace=True,
     ))
@@ -129,6 +130,7 @@ def _all_options() -> ConfigDict:
         min_history=1,  # history: fewest; their number is log-uniform
         history_drop=0.15,  # history, attention: share that is shown none, as a set's first points
         label_drop=0.15,  # with labels: share of sets that are not told theirs
+        optimizer="adamw",  # adamw, muon (matrices by muon, all else by adam)
         learning_rate=3e-3,  # peak, after a linear warm-up; a cosine takes it to 0
         warmup=200,  # steps, or a tenth of all if that is less
         weight_decay=1e-4,
@@ -160,6 +162,8 @@ def _all_options() -> ConfigDict:
         num_projections=128,  # sliced Wasserstein: directions
         exact_points=1000,  # exact 2-Wasserstein: points, at most 2000 (cost grows as their cube)
         likelihood_steps=48,  # Runge-Kutta steps of the probability-flow ODE
+        # mixtures and sets: real sets whose log-likelihood is taken, of at most 64 points; 0 = none
+        likelihood_sets=32,
         density_steps=16,  # the same for the density picture, which needs less
         density_size=160,  # pixels a side of the density picture; 0 = no picture
         heldout_points=2000,  # likelihood: points

@@ -35,7 +35,11 @@ class Experiment(NamedTuple):
 def build(config) -> Experiment:
     """Puts the pieces together. Raises UserError for any field out of its range."""
     check(config)
-    dataset = data.build(config.data)
+    return assemble(config, data.build(config.data))
+
+
+def assemble(config, dataset: Dataset) -> Experiment:
+    """As `build`, of a config that is checked and its data."""
     model = models.make_model(config.model, len(data.labels(config.data).names))
     check_data(config, dataset, model)
     units = {}
@@ -102,16 +106,17 @@ def sample(
 
 def log_prob(
     experiment: Experiment, params, points: np.ndarray, num_steps: int,
-    labels: np.ndarray | None = None,
+    labels: np.ndarray | None = None, draws: int = 0,
 ) -> np.ndarray:  # fmt: skip
-    """Exact log-likelihood of points f32[n, D] in own units, in nats per point, f32[n].
+    """Log-likelihood of points f32[n, D] in own units, in nats per point, f[n].
 
     A density per unit area (of D = 3: volume) of the data: the network's log p minus the sum of
     log(scale) over the D coordinates. Of whole sets f32[S, N, D], and perhaps their labels i32[S],
-    that of each set, f32[S], in nats per point too: see generation/likelihood.py.
+    that of each set, f[S], in nats per point too: what it is of each kind of model, and how many
+    `draws` it takes, says generation/likelihood.py.
     """
     if np.ndim(points) == 3:
-        return set_likelihood.log_prob(experiment, params, points, num_steps, labels)
+        return set_likelihood.log_prob(experiment, params, points, num_steps, labels, draws)
     dataset, model = experiment.dataset, experiment.model
     require(model.traits.generation == "alone", "config.model.name", experiment.config.model.name,
             "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip

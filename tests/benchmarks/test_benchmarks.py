@@ -18,20 +18,22 @@ import samplers
 import seed
 import separate
 import solids
+import spatial_mnist
 import speed
 import transformer
 import waits
+import yardsticks
 from command_line import MOONS, ROOT, SETS, TINY, run
 from PIL import Image
 
 from tiny_diffusion_jax import checks, data, experiment
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.evaluate import classifier, copies, separation
 from tiny_diffusion_jax.run import modes
 from tiny_diffusion_jax.run.flags import parse
 
 BENCHMARKS = {"growth", "make", "mended", "quality", "replay", "samplers", "seed", "separate",
-              "solids", "speed", "transformer", "waits"}  # fmt: skip
+              "solids", "spatial", "speed", "transformer", "waits"}  # fmt: skip
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -65,7 +67,8 @@ def read(path):
 
 def test_there_is_a_test_of_each():
     files = {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
-    assert files == BENCHMARKS - {"make"} | {"common", "make_sets", "pytorch"}
+    assert files == BENCHMARKS - {"make", "spatial"} | {
+        "common", "make_sets", "pytorch", "spatial_mnist", "yardsticks"}
     assert {name.split("_")[1] for name in globals() if name.startswith("test_")} >= BENCHMARKS
 
 
@@ -124,6 +127,61 @@ def test_solids_of_the_law_pass_and_others_are_caught():
     assert len(z) >= 8 and max(map(abs, z.values())) < 4
     far = solids.compare(found(3, zoom=1.1), real)
     assert far["radius, mean"]["z"] > 5 and far["radius, sd"]["z"] > 2
+
+
+def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
+    monkeypatch.setattr(spatial_mnist, "VALIDATION", 20)
+    size = ["--sets=12", "--test=12", "--pixel_steps=3", "--likelihood_steps=2"]
+    quick = ["--quick", f"--runs={tmp_path}", f"--output={tmp_path / 'spatial.json'}", *size]
+    spatial_mnist.main([*quick, "--models=causal", "--", *SETS, "--config.model.context_dim=8",
+                        "--config.model.context_blocks=1"])  # fmt: skip
+    result = read(tmp_path / "spatial.json")
+    rows = result["rows"]
+    assert list(rows) == ["independent", "images", "pixels", "real", "causal"]
+    assert all("nna_cd" in row and "copies" in row for row in rows.values())
+    assert all("ppll" in row for name, row in rows.items() if name != "real")
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[0].startswith(f"test sets {result['test_sets']}, 8x8 digit sets")
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    spatial_mnist.main([*quick, "--models=", "--yardsticks=real"])  # the others are kept
+    again = read(tmp_path / "spatial.json")
+    assert again["rows"].keys() == rows.keys() and again["test_sets"] == result["test_sets"]
+
+
+def test_yardsticks_have_the_densities_that_they_say():
+    """Two images that never meet: a quarter of each is lit, by one pixel in four of another."""
+    images = np.zeros((2, 4, 4), np.uint8)
+    images[0, :, 0], images[1, :2, 2:] = 100, 200
+    images[1, 0, 2] = 50
+    sets = np.array([[[0.5, 0.5], [0.5, 3.5]], [[2.5, 2.5], [3.5, 3.5]]], np.float32)
+    one = yardsticks.Independent(np.repeat(images, 2, axis=0))
+    each = yardsticks.BlurredImages(images, np.array([3, 7]), sets)
+    spread = each.spread
+    assert each.blur == min(yardsticks.BLURS)
+    for made, points in ((one, 4_000), (each, 400)):
+        drawn, labels = made.draw(50, points, seed=0)
+        count = copies.pixel_counts(drawn, 4, 4).mean(0)
+        # the density of one point, from its likelihood and from its draws
+        grid = np.stack(np.meshgrid(np.arange(4) + 0.5, 3.5 - np.arange(4)), -1).reshape(16, 1, 2)
+        density = np.exp(made.log_prob(np.float32(grid)))
+        assert density.sum() == pytest.approx(1, abs=1e-4)
+        np.testing.assert_allclose(count, density, atol=0.08 if labels is not None else 0.01)
+    assert set(labels) == {3, 7} and spread == max(0.005, spread)
+
+
+def test_a_superposition_and_a_copy_are_caught(monkeypatch):
+    """1-NNA sees the one, the share of copies the other; of real sets neither sees anything."""
+    monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
+    config = parse(["", f"--config={ROOT / 'configs' / 'spatial_mnist.py'}",
+                    "--config.data.source=digits"]).config
+    bench = spatial_mnist.Bench(experiment.build(config), 80, 10)
+    superposed, real = (
+        spatial_mnist.of_yardstick(bench, name, 0) for name in ("independent", "real")
+    )
+    copied = bench.quality(bench.sets_of(bench.dataset, np.arange(80), seed=5), None)
+    assert superposed["nna_emd"] > 0.7 > real["nna_emd"] and superposed["frechet"] > real["frechet"]
+    assert copied["copies_p"] < 1e-3 < real["copies_p"]
 
 
 def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):

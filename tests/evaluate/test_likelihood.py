@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data.base import make_dataset, single_density
+from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
 from tiny_diffusion_jax.evaluate import likelihood
 
 EXTENT = (-4.0, 4.0, -5.0, 3.0)
@@ -108,3 +108,50 @@ def test_a_picture_with_no_point_in_it_is_empty():
     calls = []
     found = likelihood.picture(counting(calls), EXTENT, 8, np.full((3, 2), 1e9), 4)
     assert np.isneginf(found).all() and calls == []
+
+
+# ---------------------------------------------------------------- whole sets
+
+
+def two_members():
+    """Sets of N((3, 0), I) or of N((-3, 0), I), 1 : 3."""
+    def member(centre):
+        log_prob = lambda points: log_normal(points - jnp.array(centre))
+        draw = single_density(lambda key, n: jax.random.normal(key, (n, 2)) + jnp.array(centre))
+        return make_dataset(draw, normalize=False, log_prob=Partial(log_prob))
+
+    members = member((3.0, 0.0)), member((-3.0, 0.0))
+    draw = lambda key, sets, points: PointSets(
+        members[0].draw(key, sets, points).points
+        * jnp.where(jax.random.bernoulli(key, 0.25, (sets, 1, 1)), 1, -1), None, None)  # fmt: skip
+    return members[0].replace(draw=Partial(draw), members=members, log_prob=None,
+                              weights=jnp.array([0.25, 0.75]))  # fmt: skip
+
+
+def test_the_true_likelihood_of_a_set_is_that_of_its_member_and_its_share():
+    """Members that never meet: log p(X) = log w_k + sum_i log p_k(x_i)."""
+    rng = np.random.default_rng(0)
+    sets = np.float32(rng.normal(size=(2, 5, 2)) + np.array([[[3, 0]], [[-3, 0]]]))
+    each = [log_normal(sets[0] - np.array([3, 0])).sum() + np.log(0.25),
+            log_normal(sets[1] + np.array([3, 0])).sum() + np.log(0.75)]  # fmt: skip
+    assert likelihood.true_log_prob(two_members(), sets) == pytest.approx(
+        np.mean(each) / 5, rel=1e-5
+    )
+
+
+def test_a_superposition_lacks_what_the_set_knows():
+    """A model of points alone gives each log(w_k) less: it cannot know that all share a member."""
+    dataset, calls = two_members(), []
+
+    def superposed(sets):
+        calls.append(sets.shape)
+        shifted = [log_normal(sets - s * np.array([3, 0])) + np.log(w)
+                   for s, w in ((1, 0.25), (-1, 0.75))]  # fmt: skip
+        return np.logaddexp(*shifted).mean(1), np.full(len(sets), 0.01)
+
+    found = likelihood.compare_sets(dataset, superposed, jax.random.key(0), 400, 16)
+    assert calls == [(400, 16, 2)] and found["sets"] == "fresh draws of the data"
+    entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    assert found["nats_to_truth"] == pytest.approx(entropy * 15 / 16, abs=0.05)
+    assert found["value"] == pytest.approx(found["floor"] - found["nats_to_truth"])
+    assert found["spread"] == pytest.approx(0.01)

@@ -13,6 +13,7 @@ from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment
+from tiny_diffusion_jax.generation import likelihood
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
 
@@ -91,9 +92,10 @@ def log_normal(x, mean, variance):
 
 def exchangeable(sets):
     """log p(X) / N: each coordinate of a set is N(0, I + TAU^2 11^T)."""
-    covariance = np.eye(N) + TAU**2
+    n = sets.shape[1]
+    covariance = np.eye(n) + TAU**2
     quadratic = np.einsum("snd,nm,smd->s", sets, np.linalg.inv(covariance), sets)
-    return (-0.5 * quadratic - N * np.log(2 * np.pi) - np.linalg.slogdet(covariance)[1]) / N
+    return (-0.5 * quadratic - n * np.log(2 * np.pi) - np.linalg.slogdet(covariance)[1]) / n
 
 
 def two_members(sets):
@@ -119,7 +121,106 @@ def test_points_that_are_missing_count_for_nothing():
     np.testing.assert_allclose(found, td.log_prob(setup, None, SETS[:, :3], STEPS), atol=1e-5)
 
 
-def test_a_joint_model_has_none_yet():
-    setup = Experiment(td.default_config("history"), dataset(), PROCESS, Oracle("joint"))
-    with pytest.raises(UserError, match="config.model.name = 'history': must be one that draws"):
-        td.log_prob(setup, None, SETS, STEPS)
+def test_the_density_of_all_orders_is_a_mean():
+    """Of a law without order each order has the same, so their mean is that, with no spread."""
+    setup = Experiment(td.default_config("causal"), dataset(), PROCESS, Oracle("causal"))
+    short = np.concatenate([SETS[:, :3], np.full((6, 2, 2), np.nan)], axis=1)
+    found = likelihood.estimate(setup, None, short, STEPS, draws=3)
+    np.testing.assert_allclose(found.log_p, td.log_prob(setup, None, short, STEPS), atol=2e-3)
+    assert (found.spread < 2e-3).all()
+
+
+def test_orders_that_differ_are_averaged():
+    every = np.log(np.array([[0.1, 0.5], [0.3, 0.5]]))
+    mean, spread = likelihood._log_mean(every)
+    np.testing.assert_allclose(np.exp(mean), [0.2, 0.5])
+    np.testing.assert_allclose(spread, [0.1 / 0.2, 0])  # sd of 0.1, 0.3 is 0.1414, over sqrt 2
+
+
+class Joint(Oracle):
+    """The same law, all points denoised together: E[x_0 | x_t] = C (C + nu^2 I)^-1 x_t / alpha."""
+
+    def apply(self, params, x, time, *, mask=None, **_):
+        index = time * PROCESS.schedule.num_levels
+        table = jnp.arange(PROCESS.schedule.num_levels + 1.0)
+        nu = jnp.exp(jnp.interp(index, table, -0.5 * PROCESS.schedule.log_snr.at[0].set(20.0)))
+        there = jnp.ones(x.shape[:2]) if mask is None else mask.astype(jnp.float32)
+        mean = (x * there[..., None]).sum(1, keepdims=True) / there.sum(1)[:, None, None]
+        n = there.sum(1)
+        shrink = lambda variance: (variance / (variance + nu**2))[:, None, None]  # alpha is 1
+        return shrink(1 + n * TAU**2) * mean + shrink(1.0) * (x - mean)
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+def test_a_joint_model_exactly(missing):
+    setup = Experiment(td.default_config("set_transformer"), dataset(), PROCESS, Joint("joint"))
+    sets = SETS[:, : N - missing]
+    given = np.concatenate([2 * sets + np.array([0.5, -1.0]), np.full((6, missing, 2), np.nan)], 1)
+    found = likelihood.estimate(setup, None, given, STEPS)
+    np.testing.assert_allclose(found.log_p, exchangeable(sets) - 2 * np.log(2), atol=1e-2)
+    assert not found.spread.any()
+
+
+def test_a_joint_model_by_estimates(monkeypatch):
+    monkeypatch.setattr(likelihood, "EXACT", 0)
+    setup = Experiment(td.default_config("set_transformer"), dataset(), PROCESS, Joint("joint"))
+    found = likelihood.estimate(setup, None, 2 * SETS + np.array([0.5, -1.0]), STEPS, draws=8)
+    z = (found.log_p - exchangeable(SETS) + 2 * np.log(2)) / found.spread
+    assert (0.01 < found.spread).all() and (found.spread < 0.5).all()
+    assert np.abs(z).max() < 4 and np.abs(z).mean() > 0.1  # of 6 sets
+
+
+class Latent(Oracle):
+    """z = m, the mean of the set, known to the encoder with the blur that its posterior has."""
+
+    @property
+    def traits(self):
+        noise = (TAU**2 / (N * TAU**2 + 1)) ** 0.5 * self.width
+        return Traits("latent", 10, shown="same_set", latent_dim=2, latent_noise=noise)
+
+    width = 1.0
+
+    def apply(self, params, x, time=None, *, method=None, latent=None, **_):
+        if method == "encode":
+            return x.points.sum(1, keepdims=True) * TAU**2 / (N * TAU**2 + 1)
+        index = time * PROCESS.schedule.num_levels
+        table = jnp.arange(PROCESS.schedule.num_levels + 1.0)
+        nu = jnp.exp(jnp.interp(index, table, -0.5 * PROCESS.schedule.log_snr.at[0].set(20.0)))
+        nu2 = nu[:, None, None] ** 2
+        if method == "prior":  # blurred by the noise, z has variance TAU^2
+            variance = TAU**2 - self.traits.latent_noise**2
+            return x * variance / (variance + nu2)
+        return latent + (x - latent) / (1 + nu2)
+
+
+def test_a_latent_model_whose_code_is_the_posterior_has_no_spread():
+    setup = Experiment(td.default_config("set_latent"), dataset(), PROCESS, Latent("latent"))
+    found = likelihood.estimate(setup, None, 2 * SETS + np.array([0.5, -1.0]), STEPS, draws=3)
+    np.testing.assert_allclose(found.log_p, exchangeable(SETS) - 2 * np.log(2), atol=1e-2)
+    assert (found.spread < 5e-3).all()
+
+
+def test_a_latent_model_with_another_code_is_bounded_from_below():
+    model = Latent("latent")
+    wide = type("Wide", (Latent,), {"width": 1.8})("latent")
+    setup = Experiment(td.default_config("set_latent"), dataset(), PROCESS, wide)
+    true = exchangeable(SETS) - 2 * np.log(2)
+    few, many = (likelihood.estimate(setup, None, 2 * SETS + np.array([0.5, -1.0]), STEPS,
+                                     draws=draws) for draws in (2, 64))  # fmt: skip
+    assert np.mean(few.log_p - true) < -0.03 and few.spread.mean() > many.spread.mean() > 1e-3
+    np.testing.assert_allclose(many.log_p, true, atol=0.1)
+    assert model.traits.latent_noise < wide.traits.latent_noise
+
+
+def test_points_alone():
+    model = Oracle("alone")
+    setup = Experiment(td.default_config("fourier_mlp"), dataset(), PROCESS, model)
+    found = td.log_prob(setup, None, 2 * SETS + np.array([0.5, -1.0]), STEPS)
+    expected = log_normal(SETS, 0.0, 1 + TAU**2).mean(1) - 2 * np.log(2)
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+
+
+def test_labels_need_a_model_with_labels():
+    setup = Experiment(td.default_config("history"), dataset(), PROCESS, Oracle("chain"))
+    with pytest.raises(UserError, match="labels = 'given': must be None without labels"):
+        td.log_prob(setup, None, SETS, STEPS, labels=np.zeros(6, int))

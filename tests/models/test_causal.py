@@ -10,6 +10,7 @@ import pytest
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.models import make_model
+from tiny_diffusion_jax.models.causal import Context
 
 B, N = 2, 7
 POINTS = np.float32(np.random.default_rng(0).normal(size=(B, N, 2)))
@@ -34,22 +35,46 @@ def network():
 
 def contexts(points=POINTS, label=LABEL):
     _, params, apply = network()
-    return np.asarray(apply(params, points, label=label, method="contexts"))
+    return jax.tree.map(np.asarray, apply(params, points, label=label, method="contexts"))
+
+
+def heads(context, x, time):
+    """What the head makes of x f32[B, N, 2] with a context, or one for each of several points."""
+    _, params, apply = network()
+    return np.asarray(apply(params, x, time, latent=context))
 
 
 def test_a_context_is_of_the_points_before_it():
     before = contexts()
-    assert before.shape == (B, N, 16)
+    assert before.vector.shape == (B, N, 16)
+    x, time = POINTS[:, ::-1] / 2, np.full(B, 0.3, np.float32)
+    drawn = heads(before, x, time)
     for j in (0, 3, N - 1):
         moved = POINTS.copy()
         moved[:, j] += 1
-        change = np.abs(contexts(moved) - before).max(-1)
-        np.testing.assert_allclose(change[:, : j + 1], 0, atol=1e-6)
-        assert (change[:, j + 1 :] > 1e-3).all()
+        after = contexts(moved)
+        for change in (np.abs(after.vector - before.vector), np.abs(heads(after, x, time) - drawn)):
+            np.testing.assert_allclose(change[:, : j + 1], 0, atol=1e-6)
+            assert (change.max(-1)[:, j + 1 :] > 1e-3).all()
+
+
+def test_the_head_looks_at_the_points_so_far_and_at_no_other():
+    context, time = contexts(), np.full(B, 0.3, np.float32)
+    x = POINTS[:, ::-1] / 2
+    drawn = heads(context, x, time)
+    for name in ("keys", "values"):
+        for j in (0, 3, N - 1):  # token j is there from point j on
+            moved = getattr(context, name).copy()
+            moved[:, j] += 1
+            change = np.abs(heads(context._replace(**{name: moved}), x, time) - drawn)
+            np.testing.assert_allclose(change[:, :j], 0, atol=1e-6)
+            later = change[:, max(j, 1) :] if name == "keys" else change[:, j:]  # one has no choice
+            assert (later.max(-1) > 1e-6).all()
 
 
 def test_every_context_knows_the_label():
-    assert np.abs(contexts(label=LABEL[::-1].copy()) - contexts()).max(-1).min() > 1e-3
+    change = contexts(label=LABEL[::-1].copy()).vector - contexts().vector
+    assert np.abs(change).max(-1).min() > 1e-3
 
 
 @pytest.mark.parametrize("parts", [(1,) * 6, (2, 4), (6,)])
@@ -62,7 +87,13 @@ def test_a_cache_gives_the_same_contexts_in_parts_of_any_size(parts):
         cache, later = apply(params, cache, points, number, label=LABEL, method="extend")
         found.append(later)
         number += size
-    np.testing.assert_allclose(np.concatenate(found, axis=1), contexts(), atol=2e-5)
+    whole = contexts()
+    vectors = np.concatenate([context.vector for context in found], axis=1)
+    np.testing.assert_allclose(vectors, whole.vector, atol=2e-5)
+    np.testing.assert_allclose(found[-1].keys, whole.keys, atol=2e-5)
+    np.testing.assert_allclose(found[-1].values, whole.values, atol=2e-5)
+    seen = np.concatenate([context.seen for context in found], axis=1)
+    np.testing.assert_array_equal(seen, whole.seen)
 
 
 def test_a_history_is_read_as_the_points_so_far():
@@ -70,14 +101,14 @@ def test_a_history_is_read_as_the_points_so_far():
     x, time = POINTS[:, :3] / 2, np.float32([0.2, 0.7])
     shown = np.arange(N) < np.array([[4], [0]])
     by_history = apply(params, x, time, history=PointSets(POINTS, shown), label=LABEL)
-    latent = contexts()[[0, 1], [4, 0]][:, None]
-    np.testing.assert_allclose(apply(params, x, time, latent=latent), by_history, atol=2e-5)
+    latent = Context(*contexts()).at(jnp.array([4, 0]))
+    np.testing.assert_allclose(heads(latent, x, time), by_history, atol=2e-5)
 
 
 def test_each_point_is_denoised_with_its_own_context_and_level():
-    _, params, apply = network()
-    time = np.random.default_rng(2).random((B, N)).astype(np.float32)
-    every = np.asarray(apply(params, POINTS, time, latent=contexts()))
+    time = np.random.default_rng(2).random((B, N, 2)).astype(np.float32)
+    x = np.stack([POINTS, POINTS[:, ::-1]], axis=2)  # two noisy points for each context
+    every = heads(contexts(), x.reshape(B, 2 * N, 2), time.reshape(B, 2 * N)).reshape(x.shape)
     for i in range(N):
-        one = apply(params, POINTS[:, i : i + 1], time[:, i], latent=contexts()[:, i : i + 1])
-        np.testing.assert_allclose(every[:, i : i + 1], one, atol=2e-5)
+        one = Context(*contexts()).at(jnp.full(B, i))
+        np.testing.assert_allclose(every[:, i], heads(one, x[:, i], time[:, i]), atol=2e-5)

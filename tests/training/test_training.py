@@ -166,6 +166,29 @@ def test_one_step_is_adamw_by_hand():
     assert after.step == 1
 
 
+def test_one_step_of_muon_by_hand():
+    """A matrix moves along U V^T of its gradient U S V^T by 0.2 sqrt(larger side) of the rate.
+
+    Newton-Schulz leaves singular values between 0.5 and 1.3, of those that are not near 0; a vector
+    moves as by Adam with Nesterov's momentum.
+    """
+    rng = np.random.default_rng(0)
+    config = train_config(steps=9, learning_rate=0.1, weight_decay=0.0, clip_norm=1e9,
+                          optimizer="muon")  # fmt: skip
+    optimizer = training.make_optimizer(config)
+    params = {"kernel": jnp.zeros((5, 12)), "bias": jnp.zeros(12), "fixed": jnp.zeros((2, 3))}
+    gradient = jax.tree.map(lambda p: np.float32(rng.normal(size=p.shape)), params)
+    change, _ = jax.jit(optimizer.update)(gradient, optimizer.init(params), params)
+    u, _, vt = np.linalg.svd(gradient["kernel"], full_matrices=False)
+    moved = u.T @ np.asarray(change["kernel"]) @ vt.T / (-0.1 * 0.2 * 12**0.5)
+    np.testing.assert_allclose(moved - np.diag(np.diag(moved)), 0, atol=1e-3)
+    assert (np.diag(moved) > 0.5).all() and (np.diag(moved) < 1.3).all()
+    for name in ("bias", "fixed"):
+        # Nesterov's: (0.9 * 0.1 / (1 - 0.9^2) + 0.1 / (1 - 0.9)) of the rate in the first step
+        by_adam = -0.1 * (0.09 / 0.19 + 1) * np.sign(gradient[name])
+        np.testing.assert_allclose(change[name], by_adam, rtol=1e-3)
+
+
 def test_weight_decay_acts_on_matrices_that_are_trained():
     for embedding, frequency in [("gaussian", "fixed_frequency"), ("learned", "frequency")]:
         init = small_model(embedding).init

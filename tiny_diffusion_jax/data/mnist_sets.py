@@ -14,7 +14,8 @@ def build(config) -> Dataset:
     """Sets of the training images, and as `heldout` those of the test images, labelled by digit.
 
     Intensities below `config.threshold` count as 0, and images that are dark then are left out.
-    `config.digits`: '017' for these classes only, '' for all.
+    `config.digits`: '017' for these classes only, '' for all. `config.max_images`: how many
+    images of the training split are looked at, from the first on; 0: all.
     Raises `UserError` where the threshold leaves no image.
     """
 
@@ -23,6 +24,8 @@ def build(config) -> Dataset:
             source, config.data_dir, config.cache_dir, split
         )
         threshold, notice = mnist.fit_threshold(config.threshold, source, notice)
+        if split == "train" and config.max_images:
+            images, labels = images[: config.max_images], labels[: config.max_images]
         return *_lit(images, labels, config.digits, threshold, split), source, notice
 
     images, labels, source, notice = load(config.source, "train")

@@ -68,12 +68,12 @@ def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
 
 @partial(jax.jit, static_argnames=("model", "num_sets", "places"))
 def _begin(model, params, known: dict, *, num_sets: int, places: int):
-    """(cache, context f32[B, 1, C]) of sets without a point."""
+    """(cache, `Context`) of sets without a point."""
     return model.apply(params, num_sets, places, **known, method="begin")
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="cache")
 def _extend(model, params, cache, points, number, known: dict):
-    """(cache, context) after points f32[B, n, D], the first of which has this number."""
+    """(cache, `Context`) after points f32[B, n, D], the first of which has this number."""
     cache, contexts = model.apply(params, cache, points, number, **known, method="extend")
-    return cache, contexts[:, -1:]
+    return cache, contexts._replace(vector=contexts.vector[:, -1:], seen=contexts.seen[:, -1:])

@@ -1,14 +1,20 @@
-"""The exact log-likelihood of whole sets, in the way that they are drawn.
+"""The log-likelihood of whole sets, in the way that they are drawn.
 
     alone   log p(X) = sum_i log p(x_i)
     chain   log p(X) = sum_i log p(x_i | x_1 ... x_{i-1}), the points so far as the history
     causal  the same, by the contexts of one pass
+    latent  log p(X) >= E log 1/K sum_k p(X | z_k) p(z_k) / q(z_k | X),   z_k ~ q (arXiv 1509.00519)
+    joint   log p(X), one density of all N D coordinates
 
-Each conditional is a density of a point of its own, by the probability-flow ODE of
-diffusion/likelihood.py. What a chain says of a set depends a little on the order of its points.
+All densities are those of the probability-flow ODE of diffusion/likelihood.py. Those of single
+points are exact; what a chain says of a set depends on the order of its points, and its mean
+density over orders is that of a law without order. Of a latent model q is the code of the set with
+the blur that the decoder was trained with, and p(z) has that blur, too. The divergence of a joint
+one is exact for small sets, and estimated otherwise.
 """
 
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,57 +26,131 @@ from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.errors import require
 
-WAYS = ("alone", "chain", "causal")
+# Repetitions: orders of a chain (1: as the points come), draws of z, estimates of a divergence.
+DRAWS = {"alone": 1, "chain": 1, "causal": 1, "latent": 16, "joint": 4}
+EXACT = 32  # coordinates of a set up to which the divergence of a joint model is exact
 POINTS = 16_384  # at once, with those that a chain shows to each
 
 
-def log_prob(experiment, params, sets, num_steps: int, labels=None) -> np.ndarray:
-    """Nats per point of each of the sets f32[S, N, D] in own units, f32[S]: log p(X) / n.
+class Estimate(NamedTuple):
+    """Of each of S sets, in nats per point."""
+
+    log_p: np.ndarray  # f64[S]
+    spread: np.ndarray  # f64[S], standard error by what was drawn to find it; 0 where it is exact
+
+
+def log_prob(experiment, params, sets, num_steps: int, labels=None, draws: int = 0) -> np.ndarray:
+    """log p(X) / n of sets of n points f32[S, N, D] in own units, f64[S]: see `estimate`."""
+    return estimate(experiment, params, sets, num_steps, labels, draws).log_p
+
+
+def estimate(
+    experiment, params, sets, num_steps: int, labels=None, draws: int = 0, seed: int = 0
+) -> Estimate:
+    """The log-likelihood of sets f32[S, N, D] in own units, in nats per point.
 
     A density per unit area (of D = 3: volume) for each point; smaller sets end in rows of NaN.
-    labels: i32[S] that the model is given, None: none. Raises UserError for a model of which the
-    likelihood of whole sets is not known.
+    labels: i32[S] that the model is given, None: none. draws: 0 for those of `DRAWS`; of a chain
+    more than one are random orders, and the log of their mean density is given. Raises UserError
+    where labels are given to a model without any.
     """
     model, dataset = experiment.model, experiment.dataset
-    require(model.traits.generation in WAYS, "config.model.name", experiment.config.model.name,
-            "one that draws its points alone, in a chain or causally")  # fmt: skip
+    way = model.traits.generation
     require(labels is None or model.num_labels > 0, "labels", "given", "None without labels")
+    require(draws >= 0, "draws", draws, "0 or more")
     sets = np.asarray(sets, np.float32)
     num_sets, num_points, dim = sets.shape
-    shown = experiment.config.train.max_history if model.traits.generation == "chain" else 1
+    exact = way == "alone" or way == "joint" and num_points * dim <= EXACT
+    draws = 1 if exact else draws or DRAWS[way]
+    shown = experiment.config.train.max_history if way == "chain" else 1
     at_once = min(num_sets, max(1, POINTS // (num_points * min(shown, num_points))))
     sizes = lengths(sets)
     arrays = {"points": np.nan_to_num(sets), "size": sizes.astype(np.int32)}
     if labels is not None:
         arrays["label"] = np.asarray(labels, np.int32)
-    found = []
+    key, found = jax.random.key(seed), []
     for start in range(0, num_sets, at_once):
         index = np.minimum(np.arange(start, start + at_once), num_sets - 1)  # one program for all
         part = {name: array[index] for name, array in arrays.items()}
-        found.append(np.asarray(_log_prob(
-            experiment.process, params, dataset.shift, dataset.scale, **part, model=model,
-            max_history=experiment.config.train.max_history, num_steps=num_steps,
-        )))  # fmt: skip
-    return np.concatenate(found)[:num_sets]
+        found.append([
+            np.asarray(_log_prob(
+                experiment.process, params, dataset.shift, dataset.scale,
+                jax.random.fold_in(jax.random.fold_in(key, start), draw), **part, model=model,
+                shuffled=draws > 1, exact=exact, num_steps=num_steps,
+                max_history=experiment.config.train.max_history,
+            ), np.float64) for draw in range(draws)
+        ])  # fmt: skip
+    every = np.concatenate(found, axis=1)[:, :num_sets]
+    log_p, spread = _mean(every) if way == "joint" else _log_mean(every)
+    return Estimate(log_p / sizes, spread / sizes)
 
 
-@partial(jax.jit, static_argnames=("model", "max_history", "num_steps"))
-def _log_prob(process, params, shift, scale, points, size, label=None, *, model, max_history: int,
-              num_steps: int) -> jax.Array:  # fmt: skip
-    x = (points - shift) / scale
+def _mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of f64[K, S] over K, and its standard error."""
+    spread = every.std(0, ddof=1) / len(every) ** 0.5 if len(every) > 1 else 0 * every[0]
+    return every.mean(0), spread
+
+
+def _log_mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """log mean exp of f64[K, S] over K, and its standard error to first order."""
+    most = every.max(0)
+    weight = np.exp(every - most)
+    mean, spread = _mean(weight)
+    return most + np.log(mean), spread / mean
+
+
+@partial(jax.jit, static_argnames=("model", "shuffled", "exact", "max_history", "num_steps"))
+def _log_prob(
+    process, params, shift, scale, key, points, size, label=None, *, model, shuffled: bool,
+    exact: bool, max_history: int, num_steps: int,
+) -> jax.Array:  # fmt: skip
+    """log p(X) f32[B], or one draw of what estimates it."""
+    x, is_point = (points - shift) / scale, jnp.arange(points.shape[1]) < size[:, None]
     known = {"label": label, "count": size if model.counts else None}
     known = {name: value for name, value in known.items() if value is not None}
-    shape = x.shape
-    if model.traits.generation == "causal":
+    shape, way, directions = x.shape, model.traits.generation, None
+    log_weight = 0.0
+    if shuffled and way in ("chain", "causal"):
+        order = jnp.argsort(jax.random.uniform(key, is_point.shape) + ~is_point, axis=1)
+        x = jnp.take_along_axis(x, order[..., None], axis=1)
+    if way == "causal":
         known = {"latent": model.apply(params, x, method="contexts", **known)}
-    elif model.traits.generation == "chain":
+    elif way == "chain":
         x, history = _each_with_its_history(x, max_history)
         known = {name: jnp.repeat(value, shape[1], axis=0) for name, value in known.items()}
         known["history"] = history
+    elif way == "latent":
+        z, log_weight = _latents(process, params, key, x, is_point, model, known, num_steps)
+        known = {"latent": z}
+    elif way == "joint":
+        known["mask"] = is_point
+        directions = _axes(shape) if exact else jax.random.rademacher(key, (1, *shape), x.dtype)
+        directions = directions * is_point[..., None]
     denoise = make_denoise(process, model.apply, params, **known)
-    log_p = log_likelihood(process, denoise, x, num_steps).reshape(shape[:2])
+    log_p = log_likelihood(process, denoise, x, num_steps, directions).reshape(shape[:2])
     log_p = log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
-    return log_p.mean(1, where=jnp.arange(shape[1]) < size[:, None])
+    return log_p.sum(1, where=is_point) + log_weight
+
+
+def _latents(process, params, key, x, is_point, model, known: dict, num_steps: int):
+    """A latent f32[B, 1, C] of each set x f32[B, N, D], and log p(z) / q(z | X) of it, f32[B]."""
+    blur = model.traits.latent_noise
+    code = model.apply(params, PointSets(x, is_point), method="encode")
+    eps = jax.random.normal(key, code.shape)
+    z = code + blur * eps
+    prior = partial(model.apply, method="prior")
+    latents = process.of_latents()
+    denoise = make_denoise(latents, prior, params, **known)
+    log_p = log_likelihood(latents, denoise, z, num_steps, blur=blur)[:, 0]
+    log_q = -0.5 * (eps**2 + jnp.log(2 * jnp.pi)).sum((1, 2)) - z.shape[-1] * jnp.log(blur)
+    return z, log_p - log_q
+
+
+def _axes(shape: tuple[int, int, int]) -> jax.Array:
+    """f32[N D, B, N, D]: the unit vectors of a set."""
+    B, N, D = shape
+    axes = jnp.eye(N * D).reshape(N * D, 1, N, D)
+    return jnp.broadcast_to(axes, (N * D, B, N, D))
 
 
 def _each_with_its_history(x: jax.Array, max_history: int) -> tuple[jax.Array, PointSets]:

@@ -5,8 +5,11 @@
 As in `history` each point is drawn given those before it. Here one pass gives the contexts c_i of
 all N points, so a set of N costs about as much to learn from as one history of N, and a point
 that is drawn is added to a cache of keys and values (arXiv 2406.11838 has the head, for tokens of
-images).
+images). The head also looks at the tokens of those points from where its own noisy point is: a
+few numbers c_i cannot say where all of them lie, and one that is near may matter.
 """
+
+from typing import NamedTuple
 
 import flax.linen as nn
 import jax
@@ -43,11 +46,26 @@ class CausalBlock(nn.Module):
         return h + out, keys, values
 
 
+class Context(NamedTuple):
+    """What the head is given of the points so far, for n points of each of B sets."""
+
+    vector: jax.Array  # f32[B, n, C], c_i
+    keys: jax.Array  # f32[B, W, C], of the tokens of all points
+    values: jax.Array
+    seen: jax.Array  # bool[B or 1, n, W], the tokens of those before each of the n
+
+    def at(self, index: jax.Array) -> "Context":
+        """That of one point of each set, the one numbered `index` i32[B]."""
+        pick = lambda a: jnp.take_along_axis(a, index[:, None, None], axis=1)
+        seen = jnp.broadcast_to(self.seen, (len(index), *self.seen.shape[1:]))
+        return self._replace(vector=pick(self.vector), seen=pick(seen))
+
+
 class Causal(nn.Module):
     """`contexts` of all points of whole sets; `begin` and `extend` with a cache; a call denoises.
 
-    A call takes the context of each set as `latent` f32[B, 1, C], or of each point f32[B, N, C],
-    or makes it from `history`, the points so far.
+    A call takes as `latent` the `Context` of n points, each of which serves N / n of the points
+    x f32[B, N, D] in turn, or makes it from `history`, the points so far.
     """
 
     trunk: FourierTrunk  # the head
@@ -60,8 +78,8 @@ class Causal(nn.Module):
     @property
     def traits(self) -> Traits:
         # Given its context, a point is denoised alone; the cache has keys and values.
-        floats = self.trunk.floats_per_point + 2 * self.context_blocks * self.context_dim
-        return Traits("causal", floats, completes=True)
+        floats = self.trunk.floats_per_point + 2 * (self.context_blocks + 1) * self.context_dim
+        return Traits("causal", floats, self.num_heads, completes=True)
 
     def setup(self):
         size = self.context_dim
@@ -69,29 +87,33 @@ class Causal(nn.Module):
         self.from_number = nn.Dense(size)
         self.label = SetEmbedding(self.num_labels, size, self.counts)
         self.blocks = [CausalBlock(self.num_heads) for _ in range(self.context_blocks)]
+        self.looked_at = nn.Dense(2 * size)
 
-    def contexts(self, points, *, label=None, count=None) -> jax.Array:
-        """f32[B, N, C], of each of the points f32[B, N, D] by those before it."""
-        cache, first = self.begin(len(points), points.shape[1], label=label, count=count)
-        if points.shape[1] == 1:
-            return first
-        _, later = self.extend(cache, points[:, :-1], 0, label=label, count=count)
-        return jnp.concatenate([first, later], axis=1)
+    def contexts(self, points, *, label=None, count=None) -> Context:
+        """Those of each of the points f32[B, N, D], by the points before it."""
+        start = jnp.zeros((len(points), 1, self.context_dim))
+        tokens = jnp.concatenate([start, self._tokens(points[:, :-1])], axis=1)
+        return self._read(self._empty(*points.shape[:2]), tokens, 0, label, count)[1]
 
     def begin(self, num_sets: int, places: int, *, label=None, count=None):
-        """(cache for `places` tokens, context f32[B, 1, C] of the first point)."""
-        empty = jnp.zeros((self.context_blocks, 2, num_sets, places, self.context_dim))
+        """(cache for `places` tokens, `Context` of the first point)."""
         token = jnp.zeros((num_sets, 1, self.context_dim))
-        return self._read(empty, token, 0, label, count)
+        return self._read(self._empty(num_sets, places), token, 0, label, count)
 
     def extend(self, cache, points, number, *, label=None, count=None):
-        """(cache, contexts f32[B, n, C] of the points after each) with points f32[B, n, D].
+        """(cache, `Context` of the points after each) with points f32[B, n, D].
 
         They are those number `number` to number + n - 1 of their sets.
         """
-        token = self.from_point(self.trunk.features(points.reshape(-1, points.shape[-1])))
-        token = token.reshape(*points.shape[:2], -1)
-        return self._read(cache, token, number + 1, label, count)
+        return self._read(cache, self._tokens(points), number + 1, label, count)
+
+    def _empty(self, num_sets: int, places: int) -> jax.Array:
+        """The cache: keys and values of the tokens in each block, and of those that heads see."""
+        return jnp.zeros((self.context_blocks + 1, 2, num_sets, places, self.context_dim))
+
+    def _tokens(self, points: jax.Array) -> jax.Array:
+        features = self.trunk.features(points.reshape(-1, points.shape[-1]))
+        return self.from_point(features).reshape(*points.shape[:2], -1)
 
     def _read(self, cache, h, start, label, count):
         """Tokens f32[B, n, C] number `start` and on, through all blocks."""
@@ -99,23 +121,28 @@ class Causal(nn.Module):
         known = self.label(label, len(h), count)
         h = h + number if known is None else h + number + known[:, None]
         kept = []
-        for block, (keys, values) in zip(self.blocks, cache, strict=True):
+        for block, (keys, values) in zip(self.blocks, cache[:-1], strict=True):
             h, *pair = block(h, keys, values, start)
             kept.append(jnp.stack(pair))
-        return jnp.stack(kept), unit(h)
+        h = unit(h)
+        added = jnp.stack(jnp.split(self.looked_at(h), 2, axis=-1))
+        shown = jax.lax.dynamic_update_slice(cache[-1], added, (0, 0, start, 0))
+        seen = jnp.arange(shown.shape[2]) <= start + jnp.arange(h.shape[1])[:, None]
+        return jnp.stack([*kept, shown]), Context(h, *shown, seen[None])
 
-    def _after(self, history, num_sets: int, dim: int, label, count) -> jax.Array:
-        """The context f32[B, 1, C] of a point after all that are shown of `history`."""
+    def _after(self, history, num_sets: int, dim: int, label, count) -> Context:
+        """That of a point after all that are shown of `history`."""
         points, shown = read_history(history, num_sets, dim)
         first = jnp.argsort(~shown, axis=1)  # a stable order: the shown ones as they come
         points = jnp.take_along_axis(points, first[..., None], axis=1)
         points = jnp.pad(points, ((0, 0), (0, 1), (0, 0)))  # contexts leave out the last
-        contexts = self.contexts(points, label=label, count=count)
-        return jnp.take_along_axis(contexts, shown.sum(1)[:, None, None], axis=1)
+        return self.contexts(points, label=label, count=count).at(shown.sum(1))
 
     def __call__(
         self, x, time, *, history=None, label=None, count=None, mask=None, target=None, latent=None
     ) -> jax.Array:
         if latent is None:
             latent = self._after(history, len(x), x.shape[-1], label, count)
-        return self.trunk(x, time, per_set=latent)
+        each = x.shape[1] // latent.vector.shape[1]
+        looked_at = latent.keys, latent.values, jnp.repeat(latent.seen, each, axis=1)
+        return self.trunk(x, time, per_set=latent.vector, looked_at=looked_at)

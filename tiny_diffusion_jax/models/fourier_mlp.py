@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, sinusoidal
+from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, attend, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
 
 TIME_MAX_PERIOD = 10_000.0  # the classic choice for features of t (arXiv 1706.03762)
@@ -19,7 +19,9 @@ class FourierTrunk(nn.Module):
 
     With `per_set` c, the inside of every gelu is (1 + scale(c)) W h + shift(c) (FiLM, arXiv
     1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), or of each point f32[B, N],
-    per_point f32[B, N, C], per_set f32[B, C], or of each point f32[B, N, C]. Output: f32[B, N, D].
+    per_point f32[B, N, C], per_set f32[B, C], or one for every N / n points in turn f32[B, n, C].
+    With `looked_at`, (keys, values f32[B, M, C], mask as for `attend`), the first h also becomes
+    h + W_a attention(W_q h). Output: f32[B, N, D].
     """
 
     hidden_dim: int = 128
@@ -30,6 +32,7 @@ class FourierTrunk(nn.Module):
     max_period: float = 100.0
     time_frequencies: int = 64
     time_scale: float = 1000.0
+    num_heads: int = 4  # of the attention to what is looked at
 
     @property
     def floats_per_point(self) -> int:
@@ -49,7 +52,9 @@ class FourierTrunk(nn.Module):
         return sinusoidal(time[..., None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
 
     @nn.compact  # with `setup`, for the size of the output follows from that of the input
-    def __call__(self, x: jax.Array, time: jax.Array, per_point=None, per_set=None) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, time: jax.Array, per_point=None, per_set=None, looked_at=None
+    ) -> jax.Array:
         num_sets, num_points, dim = x.shape
         # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
         features = [
@@ -62,12 +67,17 @@ class FourierTrunk(nn.Module):
         def film(layer: int, h: jax.Array) -> jax.Array:
             if per_set is None:
                 return h
-            c = per_set.reshape(num_sets, -1, per_set.shape[-1])
+            c = per_set.reshape(num_sets, -1, 1, per_set.shape[-1])
             scale, shift = jnp.split(self.films[layer](c), 2, axis=-1)
-            h = h.reshape(num_sets, num_points, -1)
+            h = h.reshape(num_sets, c.shape[1], -1, self.hidden_dim)
             return ((1 + scale) * h + shift).reshape(-1, self.hidden_dim)
 
         h = nn.gelu(film(0, self.from_features(jnp.concatenate(features, -1))))
+        if looked_at is not None:
+            keys, values, mask = looked_at
+            q = nn.Dense(keys.shape[-1], name="query")(h).reshape(num_sets, num_points, -1)
+            read, _ = attend(q, keys, values, self.num_heads, mask)
+            h = h + nn.Dense(self.hidden_dim, name="read")(read.reshape(len(h), -1))
         for i, block in enumerate(self.blocks):
             h = h + nn.gelu(film(i + 1, block(h)))
         return nn.Dense(dim, name="to_output")(h).reshape(x.shape)

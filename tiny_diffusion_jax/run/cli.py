@@ -59,8 +59,9 @@ def run(command: Command) -> None:
         return print(config_list())
     from tiny_diffusion_jax.run import modes  # imports jax: only when needed
 
-    points = () if command.points is None else (command.points,)
-    getattr(modes, f"{command.mode}_run")(command.config, command.workdir, *points)
+    given = {name: getattr(command, name) for name in ("points", "pretrained")}
+    given = {name: value for name, value in given.items() if value is not None}
+    getattr(modes, f"{command.mode}_run")(command.config, command.workdir, **given)
 
 
 def config_list() -> str:

@@ -13,6 +13,7 @@ from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
 from tiny_diffusion_jax.evaluate import separation
 from tiny_diffusion_jax.experiment import Experiment
+from tiny_diffusion_jax.generation import likelihood as set_likelihood
 
 # More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
 MAX_CLOUDS, CLOUD_POINTS = 64, 4_000
@@ -42,6 +43,12 @@ class Evidence:
     def log_prob(self, num_steps: int):
         """The model's log density as a function f32[n, 2] -> f32[n], in own units."""
         return lambda points: experiment.log_prob(self.experiment, self.params, points, num_steps)
+
+    def log_prob_of_sets(self, sets: np.ndarray) -> set_likelihood.Estimate:
+        """The model's log-likelihood of sets f32[S, N, D], in own units and nats per point."""
+        return set_likelihood.estimate(
+            self.experiment, self.params, sets, self.config.likelihood_steps
+        )
 
     @cached_property
     def calibration(self) -> separation.Calibration:
@@ -128,7 +135,7 @@ def _attention(process, params, x: jax.Array, count, *, model) -> list[jax.Array
         whole = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last point has no token
         _, kept = model.apply(params, whole, count=count, method="contexts",
                               mutable=["intermediates"])  # fmt: skip
-        return jax.tree.leaves(kept)
+        return [weights[:, :, 1:] for weights in jax.tree.leaves(kept)]  # the first is no point
     level = process.level(jnp.array([process.schedule.num_levels // 4]))
     history = PointSets(x) if model.traits.shown else None
     scaled = process.coefficients(level).c_in[:, None, None] * x

@@ -20,6 +20,7 @@ MODES = ("train", "sample", "evaluate", "complete", "list")
 HELP = {
     "config": "A file in configs/, with :ARGUMENT where its header says so.",
     "workdir": "Where the run lives. Default: runs/NAME.",
+    "pretrained": "A released model, for sample, evaluate and complete: mnist, dino+moons.",
     "mode": "train, sample, evaluate, complete, or list (the configs). Default: train.",
     "points": "With --mode=complete: a table of points that every set begins with.",
     "help": "This text.",
@@ -33,12 +34,16 @@ KINDS = {
 
 
 class Command(NamedTuple):
-    """What to do: `mode`, with a whole config and in which folder."""
+    """What to do: `mode`, with a whole config and in which folder.
+
+    points: the table of --mode=complete; pretrained: the released model in place of a trained run.
+    """
 
     mode: str
     config: ConfigDict | None = None
     workdir: str = ""
     points: str | None = None
+    pretrained: str | None = None
 
 
 class OptionParser(flags.ArgumentParser):
@@ -66,19 +71,41 @@ def parse(argv: list[str]) -> Command | None:
         return command
     if (command.mode == "complete") != (values["points"] is not None):
         raise UserError("--points goes with --mode=complete: a table of points to begin sets with")
-    if values["config"] is not None:
+    if values["pretrained"] is not None:
+        config = _pretrained(command.mode, values, options)
+    elif values["config"] is not None:
         config = load_config(values["config"], options.get("model.name", ""))
     elif command.mode == "train" or values["workdir"] is None:
         raise UserError("--config is missing: name a file, or see them all with --mode=list"
                         + ("" if command.mode == "train" else "; or the --workdir of a run"))
     else:
         config = workdir.read_config(values["workdir"])
-        for field in filter(workdir.shapes_the_model, options):
-            raise UserError(f"--config.{field}: the run in {values['workdir']!r} is trained, with "
-                            f"config.{field} = {flatten(config)[field]!r}; train another")
+        _refuse_changes(config, options, f"the run in {values['workdir']!r}")
     config.update_from_flattened_dict(options)
     return command._replace(config=config.lock(), workdir=folder_of(values["workdir"], config.name),
-                            points=values["points"])  # fmt: skip
+                            points=values["points"], pretrained=values["pretrained"])  # fmt: skip
+
+
+def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:
+    """The config of --pretrained. Raises UserError where it does not go with what else is typed."""
+    from tiny_diffusion_jax.run import released  # imports jax: only when needed
+
+    config = released.config_of(values["pretrained"])
+    if mode == "train":
+        raise UserError("--pretrained goes with --mode=sample, evaluate or complete; to train on "
+                        "from a run of your own there is --config.train.init_from")
+    if values["config"] is not None:
+        raise UserError("--pretrained has a config of its own: leave out --config")
+    _refuse_changes(config, options, f"the released model {values['pretrained']!r}")
+    config.name = f"pretrained_{values['pretrained']}"
+    return config
+
+
+def _refuse_changes(config: ConfigDict, options: dict, what: str) -> None:
+    """Raises UserError if an option is one that the trained model depends on."""
+    for field in filter(workdir.shapes_the_model, options):
+        raise UserError(f"--config.{field}: {what} is trained, with "
+                        f"config.{field} = {flatten(config)[field]!r}; train another")
 
 
 def folder_of(path: str | None, name: str) -> str:

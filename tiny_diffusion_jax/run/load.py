@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init
-from tiny_diffusion_jax.run import overfitting, workdir
+from tiny_diffusion_jax.run import overfitting, released, workdir
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
 from tiny_diffusion_jax.training.step import TrainState
 
@@ -18,11 +18,14 @@ log = logging.getLogger("tiny_diffusion_jax")
 def load(path: str, config=None) -> tuple[Experiment, dict]:
     """The experiment of the run in the folder `path`, and the weights to draw with, `sampled`.
 
+    Where there is no such folder, `path` may be the name of a released model (see released.py).
     `config` takes the place of the run's own, which is in config.json; what the model depends on
     must be the same in both. Raises UserError where there is no run, no checkpoint, a damaged one,
     or one of another config, other data or another version of this program.
     """
     path = str(path)
+    if path in released.names() and not Path(path).exists():
+        return released.load_released(path, config)
     config = workdir.read_config(path) if config is None else config
     experiment = build(config)
     folder = workdir.open_to_read(path, config, experiment.dataset)

@@ -23,6 +23,7 @@ from tiny_diffusion_jax.run import outputs, overfitting, report, tensorboard, wo
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load, start_from
+from tiny_diffusion_jax.run.released import load_released
 from tiny_diffusion_jax.run.signals import Interrupted, Signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
@@ -62,44 +63,55 @@ def train_run(config, path: str) -> None:
         _finish(experiment, folder, state.sampled, start_seconds)
 
 
-def sample_run(config, path: str) -> None:
-    """Draws from the newest checkpoint: the samples, trajectory.npy and the pictures."""
+def sample_run(config, path: str, pretrained: str = "") -> None:
+    """Draws from the newest checkpoint: the samples, trajectory.npy and the pictures.
+
+    pretrained: a released model in place of a checkpoint; its data are not at hand, and of the
+    pictures there is sets.png.
+    """
     check(config)
     check_sample(config, config.sample)
-    experiment, folder, params = _open(config, path)
+    experiment, folder, params = _open(config, path, pretrained)
     samples, file = _draw(experiment, folder, params)
-    report.pictures(Evidence(experiment, params, samples), folder)
+    if pretrained:
+        _picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
+    else:
+        report.pictures(Evidence(experiment, params, samples), folder)
     log.info("wrote %s", folder / file)
 
 
-def evaluate_run(config, path: str) -> None:
+def evaluate_run(config, path: str, pretrained: str = "") -> None:
     """Draws from the newest checkpoint and measures: as the end of `train_run`."""
     began = time.perf_counter()
     check_measured(config)
-    experiment, folder, params = _open(config, path)
+    experiment, folder, params = _open(config, path, pretrained, with_data=True)
     _finish(experiment, folder, params, time.perf_counter() - began)
 
 
-def complete_run(config, path: str, table: str) -> None:
-    """Draws sets that begin with the points of `table`, in the data's own units.
+def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
+    """Draws sets that begin with the points of the table `points`, in the data's own units.
 
     Writes completed.npy, or completed.npz of different sizes, and completed.png.
     """
     check(config)
     try:
-        dim = workdir.dim(path)
-        given = load_points(table, dim=dim, usual=data.about(config.data).columns)
+        dim = 2 if pretrained else workdir.dim(path)
+        given = load_points(points, dim=dim, usual=data.about(config.data).columns)
         check_sample(config, config.sample, given=given, dim=dim)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(message) from error
-    experiment, folder, params = _open(config, path)
+    experiment, folder, params = _open(config, path, pretrained)
     sets, file = _draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
-    figure = sets_figure(sets, title, experiment.dataset.notice, given=len(given),
-                         axes=outputs.coordinates(experiment.dataset))  # fmt: skip
-    save_figure(figure, folder / "completed.png")
+    _picture(experiment, sets, folder / "completed.png", title, given=len(given))
     log.info("wrote %s", folder / file)
+
+
+def _picture(experiment: Experiment, sets: np.ndarray, file: Path, title: str, **details) -> None:
+    dataset = experiment.dataset
+    figure = sets_figure(sets, title, dataset.notice, axes=outputs.coordinates(dataset), **details)
+    save_figure(figure, file)
 
 
 # ---------------------------------------------------------------- start
@@ -123,11 +135,21 @@ def set_up(config) -> None:
         raise UserError(f"JAX finds no device to run on: {_first_line(error)}") from error
 
 
-def _open(config, path: str) -> tuple[Experiment, Path, dict]:
-    """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint."""
-    workdir.check_writable(path)
-    set_up(config)
-    experiment, params = load(path, config)
+def _open(
+    config, path: str, pretrained: str = "", with_data: bool = False
+) -> tuple[Experiment, Path, dict]:
+    """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint.
+
+    Or those of a released model, whose samples go to `path`.
+    """
+    if pretrained:
+        workdir.make_for_samples(path)
+        set_up(config)
+        experiment, params = load_released(pretrained, config, with_data)
+    else:
+        workdir.check_writable(path)
+        set_up(config)
+        experiment, params = load(path, config)
     announce(experiment)
     return experiment, Path(path).expanduser(), params
 

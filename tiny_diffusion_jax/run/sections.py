@@ -30,6 +30,7 @@ BIRTHS = 8  # sets in the animation
 LABELLED = 60  # sets in labels.png
 QUERIES = 4  # points whose attention is drawn
 REAL = 8  # real sets in sets.png
+LIKELIHOOD_POINTS = 64  # of the sets whose likelihood is taken
 FEWEST_SOURCES = 4  # held-out images or sets for two groups of real ones that differ
 
 
@@ -218,6 +219,20 @@ def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
     return ("sets.png",)
 
 
+def has_set_likelihood(experiment: Experiment) -> bool:
+    """Not where the points before are those of another batch: they are no part of the set."""
+    wanted = is_many(experiment) and experiment.config.evaluate.likelihood_sets > 0
+    return wanted and experiment.model.traits.shown != "previous_batch"
+
+
+def set_likelihood_numbers(evidence: Evidence) -> dict:
+    config, key = evidence.config, jax.random.fold_in(evidence.key, 5)
+    size = min(evidence.samples.shape[1], LIKELIHOOD_POINTS)
+    found = likelihood.compare_sets(
+        evidence.dataset, evidence.log_prob_of_sets, key, config.likelihood_sets, size)
+    return {"set_log_likelihood": found | {"bound": evidence.model.traits.generation == "latent"}}
+
+
 def attention_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     """What a few points of a finished set look at; none of a network without attention."""
     points, traits = ragged(evidence.samples[:1])[0], evidence.model.traits
@@ -284,6 +299,7 @@ SECTIONS = (
     Section("members", is_mixture, member_numbers, member_figure),
     Section("collection", is_collection, collection_numbers, _sets_figure),
     Section("labels", is_named_collection, label_numbers, label_figure),
+    Section("set likelihood", has_set_likelihood, set_likelihood_numbers),
     Section("attention", is_many, figures=attention_figure),
     Section("birth", is_many, figures=birth_figure),
 )

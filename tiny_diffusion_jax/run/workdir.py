@@ -121,6 +121,21 @@ def check_writable(path: str) -> None:
         pass
 
 
+def make_for_samples(path: str) -> None:
+    """Makes the folder `path`, where samples alone go: not that of a run, whose they would replace.
+
+    Raises UserError where it cannot be made or written to, and where it is that of a run.
+    """
+    with _refusing(path):
+        folder = Path(path).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "config.json").exists():
+            raise UserError(f"--workdir = {path!r}: holds a run; use another for the samples of "
+                            "a released model")  # fmt: skip
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
 def _folder_of_run(path: str) -> Path:
     folder = Path(path).expanduser()
     if not (folder / "config.json").exists():
@@ -257,6 +272,11 @@ def differences(theirs: dict, ours: dict) -> list[str]:
         for field in sorted(theirs.keys() | ours.keys())
         if theirs.get(field, missing) != ours.get(field, missing)
     ]
+
+
+def differing_data(theirs, dataset) -> list[str]:
+    """How `dataset` differs from what `describe` said of another, in words; none if it does not."""
+    return _data_differences(theirs, describe(dataset))
 
 
 def _data_differences(theirs, ours: dict) -> list[str]:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from ml_collections import FrozenConfigDict
+from optax.contrib import MuonDimensionNumbers
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import Process, loss_per_set
@@ -67,8 +68,30 @@ def decays(params) -> Any:
     )
 
 
+def _adamw(rate, weight_decay: float) -> optax.GradientTransformation:
+    return optax.adamw(rate, weight_decay=weight_decay, mask=decays)
+
+
+def _muon(rate, weight_decay: float) -> optax.GradientTransformation:
+    """Steps of matrices along the nearest orthogonal one, as long as AdamW's (arXiv 2502.16982).
+
+    All else by Adam, as are matrices that are not trained.
+    """
+    return optax.contrib.muon(
+        rate, ns_steps=4, weight_decay=weight_decay, consistent_rms=0.2,
+        muon_weight_dimension_numbers=lambda params: jax.tree.map(
+            lambda p, trained: MuonDimensionNumbers() if trained and p.ndim == 2 else None,
+            params, decays(params),
+        ),
+    )  # fmt: skip
+
+
+# name -> builder(learning rate at each step, weight decay)
+OPTIMIZERS = {"adamw": _adamw, "muon": _muon}
+
+
 def make_optimizer(config) -> optax.GradientTransformation:
-    """AdamW with gradient clipping, linear warm-up and cosine decay to zero.
+    """config.optimizer with gradient clipping, linear warm-up and cosine decay to zero.
 
     `config` is the `train` part of a config. The warm-up is at most a tenth of all steps.
     """
@@ -78,7 +101,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
     )
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(rate, weight_decay=config.weight_decay, mask=decays),
+        OPTIMIZERS[config.optimizer](rate, config.weight_decay),
     )
 
 
@@ -127,17 +150,16 @@ def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> ja
 def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known: dict) -> jax.Array:
     """f32[B, N, K]: each point given those before it, K times noised.
 
-    A point with its K noisy selves is what a set is to the head. Points that are missing have no
-    loss, and the others weigh more, so that the mean over all is that over those there are.
+    Points that are missing have no loss, and the others weigh more, so that the mean over all is
+    that over those there are.
     """
-    *shape, dim = batch.eps.shape  # [B, N, K], D
-    K = shape[-1]
+    B, N, K, D = batch.eps.shape
     contexts = apply(params, batch.x_0, method="contexts", **known)
-    x_0 = jnp.broadcast_to(batch.x_0[:, :, None], batch.eps.shape)
+    each = lambda a: a.reshape(B, N * K, *a.shape[3:])
     losses = loss_per_set(
-        process, apply, params, x_0.reshape(-1, K, dim), batch.eps.reshape(-1, K, dim),
-        batch.t.reshape(-1, K), latent=contexts.reshape(-1, 1, contexts.shape[-1]),
-    ).reshape(shape)  # fmt: skip
+        process, apply, params, jnp.repeat(batch.x_0, K, axis=1), each(batch.eps), each(batch.t),
+        latent=contexts,
+    ).reshape(B, N, K)
     if batch.mask is None:
         return losses
     return losses * (batch.mask / jnp.maximum(batch.mask.mean(), 1e-6))[..., None]

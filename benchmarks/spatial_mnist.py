@@ -1,0 +1,233 @@
+"""SpatialMNIST: likelihood of whole sets, and how good and how new generated ones are.
+
+    python benchmarks/spatial_mnist.py --models=causal       # about three hours on two CPU cores
+    python benchmarks/spatial_mnist.py --quick               # bundled digits, under three minutes
+
+Each of --models is trained by main.py with configs/spatial_mnist.py in runs/spatial_mnist_MODEL, or
+read if that run is finished; words after `--` are options of main.py. Beside them stand one density
+for all images (`independent`), blurred training images as a mixture (`images`, no learning), a
+transformer that is told the pixel grid (`pixels`, no diffusion), and real sets. All are measured on
+the same sets of the test images, one of each, drawn once and named by a hash:
+
+    PPLL        log p(X) / N, nats per point in [0, 28]^2, mean and standard error over test sets
+    1-NNA, COV, MMD   under Chamfer (CD, squared) and earth mover's distance (EMD), picture of side
+                1, against --sets test sets; 1-NNA is 50 % where no difference is seen
+    copies      sets closer to a training image than 99 % of test sets are
+    label       share whose digit a classifier names as asked for; Frechet: in its features
+    draw        seconds for --sets sets, without compilation
+
+Prints a table and writes benchmarks/results/spatial_mnist.json, beside what it holds of others.
+"""
+
+import argparse
+import hashlib
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from common import RESULTS, ROOT, command, finished, machine, write
+from yardsticks import BlurredImages, Independent, PixelSoftmax
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax import data
+from tiny_diffusion_jax.data.base import draw_sets_from
+from tiny_diffusion_jax.evaluate import classifier, copies
+from tiny_diffusion_jax.evaluate import sets as set_metrics
+from tiny_diffusion_jax.evaluate.frechet import frechet
+
+TEST_SEED, SEED = 0, 7  # of the test sets; of everything else
+YARDSTICKS = ("independent", "images", "pixels", "real")
+GUIDED = 2.0
+VALIDATION = 1_000  # sets of training images 50,001 and on
+QUICK = [
+    "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
+    "--config.sample.num_points=16", "--config.sample.num_sets=32", "--config.train.block=30",
+    "--config.evaluate.frames=0", "--config.train.num_sets=16", "--config.sample.num_steps=8",
+]  # fmt: skip
+
+
+class Bench:
+    """The data, the test sets, and all that is measured against them."""
+
+    def __init__(self, experiment: td.Experiment, num_sets: int, num_test: int):
+        self.dataset, self.config = experiment.dataset, experiment.config.data
+        self.num_points = experiment.config.sample.num_points
+        self.side = max(self.dataset.images.shape[1:])
+        heldout = self.dataset.heldout
+        labels = np.asarray(heldout.source_labels)
+        every = self.sets_of(heldout, np.arange(len(labels)), TEST_SEED)
+        self.hash = hashlib.sha256(every.tobytes()).hexdigest()[:12]
+        mixed = np.random.default_rng(TEST_SEED).permutation(len(every))
+        self.test, self.labels = every[mixed], labels[mixed]
+        self.scored = self.test[:num_test]
+        self.count = min(num_sets, len(every) // 2)
+        self.predict = classifier.train(self.dataset, jax.random.key(SEED), self.num_points)
+        self.limits = classifier.limits_of(self.test)
+
+    def sets_of(self, dataset, index, seed: int) -> np.ndarray:
+        """A set f32[len(index), N, 2] of each of these images."""
+        return np.asarray(
+            draw_sets_from(dataset, jax.random.key(seed), jnp.asarray(index), self.num_points)
+        )
+
+    def validation(self) -> np.ndarray:
+        """Sets of training images that no model was trained on; where all were, of the last."""
+        config = self.config.copy_and_resolve_references()
+        config.max_images = 0
+        every = data.build(config)
+        first = self.dataset.num_sources % every.num_sources
+        index = np.random.default_rng(SEED).integers(first, every.num_sources, VALIDATION)
+        return self.sets_of(every, index, SEED)
+
+    def likelihood(self, log_prob) -> dict:
+        began = time.perf_counter()
+        found = np.asarray(log_prob(self.scored), np.float64)
+        return {"ppll": found.mean(), "ppll_se": found.std() / len(found) ** 0.5,
+                "ppll_sets": len(found), "ppll_seconds": time.perf_counter() - began}  # fmt: skip
+
+    def quality(self, sets: np.ndarray, labels) -> dict:
+        """Of at least `count` generated sets; labels i[S] that were asked for, None: none."""
+        n, unit = self.count, 1 / self.side
+        sets, real, other = sets[:n], self.test[:n], self.test[n : 2 * n]
+        compared = set_metrics.compare_sets(sets * unit, real * unit, other * unit, n)
+        result = {name: entry["value"] for name, entry in compared.items()}
+        copied = copies.compare(self.dataset, jax.random.key(SEED + 1), sets)
+        result |= {"copies": copied["value"], "copies_p": copied["p_value"]}
+        result["frechet"] = frechet(*(classifier.histograms(x, self.limits) for x in (sets, real)))
+        if labels is not None:
+            result["label"] = float(np.mean(self.predict(sets) == labels[:n]))
+        return result
+
+
+def of_model(bench: Bench, experiment, params, likelihood_steps: int) -> dict:
+    """What a trained model scores."""
+    def draw(labels=None, **options):
+        config = experiment.config.sample.copy_and_resolve_references()
+        config.update(num_sets=bench.count, label=-2, **options)
+        return td.sample(experiment, params, config, labels=labels)
+
+    result = {}
+    if likelihood_steps:
+        result |= bench.likelihood(lambda sets: td.log_prob(
+            experiment, params, sets, likelihood_steps))  # fmt: skip
+    sets = draw(seed=1)
+    began = time.perf_counter()
+    sets = draw(seed=2)
+    seconds = time.perf_counter() - began
+    asked = np.arange(bench.count) % experiment.dataset.num_labels
+    result |= bench.quality(sets, None) | {"draw_seconds": seconds}
+    for name, scale in (("label", 1.0), ("label_guided", GUIDED)):
+        named = draw(labels=asked, guidance_scale=scale)
+        result[name] = float(np.mean(bench.predict(named) == asked))
+    return result | {
+        "parameters": sum(p.size for p in jax.tree.leaves(params)),
+        "sample": experiment.config.sample.to_dict(),
+    }
+
+
+def of_yardstick(bench: Bench, name: str, pixel_steps: int) -> dict:
+    began, count, N = time.perf_counter(), bench.count, bench.num_points
+    images = np.asarray(bench.dataset.images)
+    if name == "real":
+        return bench.quality(bench.test[count : 2 * count], bench.labels[count : 2 * count])
+    if name == "independent":
+        made = Independent(images)
+    elif name == "images":
+        made = BlurredImages(images, np.asarray(bench.dataset.source_labels), bench.validation())
+    else:
+        made = PixelSoftmax(bench.dataset, N, pixel_steps)
+    seconds = time.perf_counter() - began
+    return bench.likelihood(made.log_prob) | bench.quality(*made.draw(count, N, SEED)) | {
+        "train_seconds": seconds}  # fmt: skip
+
+
+COLUMNS = {
+    "PPLL": lambda r: f"{r['ppll']:.3f} ± {r['ppll_se']:.3f}",
+    "1-NNA CD / EMD": lambda r: f"{100 * r['nna_cd']:.1f} / {100 * r['nna_emd']:.1f} %",
+    "COV CD / EMD": lambda r: f"{100 * r['cov_cd']:.1f} / {100 * r['cov_emd']:.1f} %",
+    "MMD CD / EMD": lambda r: f"{r['mmd_cd']:.5f} / {r['mmd_emd']:.4f}",
+    "copies": lambda r: f"{100 * r['copies']:.1f} %",
+    "label": lambda r: f"{100 * r['label']:.1f} %",
+    "guided": lambda r: f"{100 * r['label_guided']:.1f} %",
+    "Frechet": lambda r: f"{r['frechet']:.4f}",
+    "draw": lambda r: f"{r['draw_seconds']:.1f} s",
+    "training": lambda r: f"{r['train_seconds'] / 60:.0f} min",
+}
+
+
+def table(rows: dict[str, dict]) -> str:
+    """The rows as Markdown; what a row has not been measured for is left empty."""
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    for name, row in rows.items():
+        cells = []
+        for column in COLUMNS.values():
+            try:
+                cells.append(column(row))
+            except KeyError:
+                cells.append("")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", default="causal", help="commas between; '' for none")
+    parser.add_argument("--yardsticks", default=",".join(YARDSTICKS))
+    parser.add_argument("--sets", type=int, default=1_000, help="generated, and as many real ones")
+    parser.add_argument("--test", type=int, default=10_000, help="test sets whose PPLL is taken")
+    parser.add_argument("--likelihood_steps", type=int, default=16, help="of Runge-Kutta; 0: none")
+    parser.add_argument("--pixel_steps", type=int, default=6_000, help="training of `pixels`")
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--quick", action="store_true", help="everything, small")
+    parser.add_argument("--output", type=Path, help="default: results/spatial_mnist.json")
+    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    args = parser.parse_args(argv)
+    prefix, options = "spatial_mnist_", args.options
+    if args.quick:
+        prefix, options = "spatial_quick_", QUICK + args.options
+        args.sets, args.test, args.pixel_steps = (min(a, b) for a, b in (
+            (args.sets, 40), (args.test, 60), (args.pixel_steps, 50)))  # fmt: skip
+    output = args.output or (args.runs if args.quick else RESULTS) / f"{prefix[:-1]}.json"
+    flags = lambda model: [f"--config=configs/spatial_mnist.py:{model}", *options]
+    models = [name for name in args.models.split(",") if name]
+    runs = {}
+    for name in models:
+        metrics = finished(args.runs / f"{prefix}{name}", flags(name))
+        runs[name] = metrics["seconds"] | {"command": " ".join(["python main.py", *flags(name)])}
+
+    loaded = {name: td.load(args.runs / f"{prefix}{name}") for name in models}
+    experiment = next(iter(loaded.values()))[0] if loaded else _experiment(flags("causal"))
+    bench = Bench(experiment, args.sets, args.test)
+    known = json.loads(output.read_text()) if output.exists() else {}
+    rows = known["rows"] if known.get("test_sets") == bench.hash else {}
+    for name in filter(None, args.yardsticks.split(",")):
+        rows[name] = of_yardstick(bench, name, args.pixel_steps)
+    for name, (experiment, params) in loaded.items():
+        seconds = runs[name]["compile"] + runs[name]["train"]
+        rows[name] = of_model(bench, experiment, params, args.likelihood_steps) | {
+            "command": runs[name]["command"], "train_seconds": seconds}  # fmt: skip
+    write(output, {
+        "command": command(__file__, argv), "machine": machine(), "commit": _commit(),
+        "test_sets": bench.hash, "sets": bench.count, "source": bench.dataset.source, "rows": rows,
+    })  # fmt: skip
+    print(f"test sets {bench.hash}, {bench.dataset.title}", table(rows), sep="\n\n")
+
+
+def _experiment(flags: list[str]) -> td.Experiment:
+    from tiny_diffusion_jax.run.flags import parse
+
+    return td.build(parse(["main.py", *flags]).config)
+
+
+def _commit() -> str:
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
+                           capture_output=True)  # fmt: skip
+    return found.stdout.strip()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,163 @@
+"""Sets of pixels without diffusion: the floors and the yardstick of spatial_mnist.py.
+
+Each is a class with `log_prob(sets f32[S, N, 2]) -> f[S]`, nats per point in pixels, and
+`draw(num_sets, seed) -> (sets, labels or None)`, and is made of training images.
+"""
+
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from common import ROOT  # noqa: F401
+from scipy.ndimage import gaussian_filter
+from scipy.special import logsumexp
+
+from tiny_diffusion_jax.evaluate.copies import pixel_counts
+from tiny_diffusion_jax.models.causal import CausalBlock
+from tiny_diffusion_jax.models.set_transformer import unit
+
+BLURS, SPREADS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0), (0.005, 0.01, 0.02, 0.04)
+CHUNK = 4_096  # images at once
+
+
+def within(pixels: np.ndarray, height: int, width: int, seed: int) -> np.ndarray:
+    """Points f32[S, N, 2], uniform in their pixels i[S, N], which are counted from the top left."""
+    corner = np.stack([pixels % width, height - 1 - pixels // width], -1)
+    return (corner + np.random.default_rng(seed).random(corner.shape)).astype(np.float32)
+
+
+class Independent:
+    """One density for all images, point after point: what superposition means, in numbers."""
+
+    def __init__(self, images: np.ndarray):
+        self.shape = images.shape[1:]
+        flat = images.reshape(len(images), -1).astype(np.float64)
+        self.density = gaussian_filter(
+            (flat / flat.sum(1, keepdims=True)).mean(0).reshape(self.shape), 0.3
+        ).ravel() + 1e-9  # fmt: skip
+        self.density /= self.density.sum()
+
+    def log_prob(self, sets: np.ndarray) -> np.ndarray:
+        return pixel_counts(sets, *self.shape) @ np.log(self.density)
+
+    def draw(self, num_sets: int, num_points: int, seed: int):
+        pick = np.random.default_rng(seed).choice
+        pixels = pick(len(self.density), (num_sets, num_points), p=self.density)
+        return within(pixels, *self.shape, seed + 1), None
+
+
+class BlurredImages:
+    """p(X) = mean_i prod_n p_i(x_n), p_i a blurred training image: no learning.
+
+    Blur (pixels) and the share that is spread evenly are those of the best likelihood of
+    `validation` sets.
+    """
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, validation: np.ndarray):
+        self.images, self.labels, self.shape = images, labels, images.shape[1:]
+        settings = [(blur, spread) for blur in BLURS for spread in SPREADS]
+        scored = [self._log_prob(validation, *setting).mean() for setting in settings]
+        self.blur, self.spread = settings[int(np.argmax(scored))]
+
+    def _densities(self, index, blur: float, spread: float) -> np.ndarray:
+        blurred = gaussian_filter(self.images[index].astype(np.float32), (0, blur, blur))
+        flat = blurred.reshape(len(blurred), -1)
+        return (1 - spread) * flat / flat.sum(1, keepdims=True) + spread / flat.shape[1]
+
+    def _log_prob(self, sets: np.ndarray, blur: float, spread: float) -> np.ndarray:
+        count = pixel_counts(sets, *self.shape) * sets.shape[1]
+        found = []
+        for start in range(0, len(self.images), CHUNK):
+            densities = self._densities(slice(start, start + CHUNK), blur, spread)
+            found.append(logsumexp(count @ np.log(densities).T, axis=1))
+        return (logsumexp(found, axis=0) - np.log(len(self.images))) / sets.shape[1]
+
+    def log_prob(self, sets: np.ndarray) -> np.ndarray:
+        return self._log_prob(sets, self.blur, self.spread)
+
+    def draw(self, num_sets: int, num_points: int, seed: int):
+        rng = np.random.default_rng(seed)
+        index = rng.integers(len(self.images), size=num_sets)
+        densities = self._densities(index, self.blur, self.spread).astype(np.float64)
+        pixels = np.stack([
+            rng.choice(len(p), num_points, p=p / p.sum()) for p in densities
+        ])  # fmt: skip
+        return within(pixels, *self.shape, seed + 1), self.labels[index]
+
+
+class NextPixel(nn.Module):
+    """The transformer of `causal` with a softmax over the pixels: it is told the pixel grid.
+
+    Logits f32[B, N, P] of each of the pixels i32[B, N] by those before it.
+    """
+
+    num_pixels: int
+    size: int = 96
+    num_blocks: int = 3
+    num_heads: int = 4
+
+    @nn.compact
+    def __call__(self, pixels: jax.Array) -> jax.Array:
+        B, N = pixels.shape
+        start = jnp.full((B, 1), self.num_pixels)
+        h = nn.Embed(self.num_pixels + 1, self.size)(jnp.concatenate([start, pixels], 1)[:, :-1])
+        h = h + self.param("number", nn.initializers.normal(0.02), (N, self.size))
+        for _ in range(self.num_blocks):
+            empty = jnp.zeros((B, N, self.size))
+            h, *_ = CausalBlock(self.num_heads)(h, empty, empty, 0)
+        return nn.Dense(self.num_pixels)(unit(h))
+
+
+class PixelSoftmax:
+    """`NextPixel`, trained on sets of the data for `steps` steps of `batch` sets."""
+
+    def __init__(self, dataset, num_points: int, steps: int, batch: int = 64):
+        self.shape, self.num_points = dataset.images.shape[1:], num_points
+        self.model = NextPixel(int(np.prod(self.shape)))
+        rate = optax.warmup_cosine_decay_schedule(0, 2e-3, min(200, steps // 10), steps)
+        optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
+        params = self.model.init(jax.random.key(0), jnp.zeros((1, num_points), int))
+
+        def step(carry, key):
+            params, state = carry
+            pixels = self._pixels(dataset.draw(key, batch, num_points).points)
+            loss = lambda params: -self._log_pixels(params, pixels).mean()
+            value, grads = jax.value_and_grad(loss)(params)
+            updates, state = optimizer.update(grads, state, params)
+            return (optax.apply_updates(params, updates), state), value
+
+        keys = jax.random.split(jax.random.key(1), steps)
+        train = jax.jit(lambda *carry: jax.lax.scan(step, carry, keys))
+        (self.params, _), losses = train(params, optimizer.init(params))
+        self.losses = np.asarray(losses)
+
+    def _pixels(self, points: jax.Array) -> jax.Array:
+        height, width = self.shape
+        column, row = jnp.floor(points[..., 0]), height - 1 - jnp.floor(points[..., 1])
+        return (row * width + column).astype(jnp.int32)
+
+    def _log_pixels(self, params, pixels) -> jax.Array:
+        log_p = jax.nn.log_softmax(self.model.apply(params, pixels))
+        return jnp.take_along_axis(log_p, pixels[..., None], axis=-1)[..., 0]
+
+    def log_prob(self, sets: np.ndarray) -> np.ndarray:
+        score = jax.jit(lambda sets: self._log_pixels(self.params, self._pixels(sets)).mean(1))
+        return np.concatenate([score(part) for part in np.array_split(sets, -(-len(sets) // 256))])
+
+    def draw(self, num_sets: int, num_points: int, seed: int):
+        @partial(jax.jit, static_argnames="num")
+        def grow(params, key, num):
+            def place(i, pixels):
+                logits = self.model.apply(params, pixels)[:, i]
+                return pixels.at[:, i].set(
+                    jax.random.categorical(jax.random.fold_in(key, i), logits)
+                )
+
+            return jax.lax.fori_loop(0, num_points, place, jnp.zeros((num, num_points), int))
+
+        keys = jax.random.split(jax.random.key(seed), -(-num_sets // 250))
+        pixels = np.concatenate([grow(self.params, key, 250) for key in keys])[:num_sets]
+        return within(pixels, *self.shape, seed + 1), None

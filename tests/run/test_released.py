@@ -1,0 +1,148 @@
+"""Released models: drawn from without data and checkpoints, measured with the data alone."""
+
+import json
+
+import numpy as np
+import pytest
+from command_line import SETS, config, run
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.evaluate import classifier
+from tiny_diffusion_jax.run import released, workdir
+
+CAUSAL = [*SETS, "--config.data.source=digits", "--config.model.context_dim=8",
+          "--config.model.context_blocks=1", "--config.train.optimizer=muon"]  # fmt: skip
+REAL = released.names()
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """(folder of released models, that of the run one was made of)."""
+    home = tmp_path_factory.mktemp("released")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tiny_diffusion_jax.run.modes._finish", lambda *_: None)
+        made = run(config("spatial_mnist"), *CAUSAL, f"--workdir={home}/run")
+    assert made.code == 0, made
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(released, "FOLDER", home)
+        released.release("tiny", *td.load(home / "run"), "python main.py ...", {"ppll": -3.0})
+    return home
+
+
+@pytest.fixture(autouse=True)
+def in_place(digits, monkeypatch, tmp_path):
+    monkeypatch.setattr(released, "FOLDER", digits)
+    monkeypatch.chdir(tmp_path)
+
+
+def no_data(monkeypatch):
+    def build(config):
+        raise AssertionError("the data were built")
+
+    for module in ("tiny_diffusion_jax.data.mnist_sets", "tiny_diffusion_jax.experiment.data"):
+        monkeypatch.setattr(f"{module}.build", build)
+
+
+def test_it_draws_what_the_run_draws_without_its_data(digits, monkeypatch):
+    experiment, params = td.load(digits / "run")
+    labels = np.arange(6) % 10
+    drawn = td.sample(experiment, params, labels=labels)
+    no_data(monkeypatch)
+    theirs, weights = td.load("tiny")
+    np.testing.assert_allclose(td.sample(theirs, weights, labels=labels), drawn, atol=1e-4)
+    given = drawn[0, :5]
+    finished = td.sample(theirs, weights, given=given)
+    np.testing.assert_allclose(finished[:, :5], np.broadcast_to(given, (6, 5, 2)), atol=1e-5)
+    np.testing.assert_allclose(td.log_prob(theirs, weights, drawn, 2),
+                               td.log_prob(experiment, params, drawn, 2), atol=1e-4)  # fmt: skip
+
+
+def test_a_folder_of_that_name_comes_first(monkeypatch, tmp_path):
+    (tmp_path / "tiny").mkdir()
+    with pytest.raises(UserError, match="--workdir = 'tiny': holds no run"):
+        td.load("tiny")
+
+
+def test_the_command_line_draws_and_completes(monkeypatch, tmp_path):
+    no_data(monkeypatch)
+    (tmp_path / "some.csv").write_text("x,y\n3,4\n3.5,5\n4,6\n")
+    for mode in (["--mode=sample", "--config.sample.label=3"],
+                 ["--mode=complete", "--points=some.csv"]):  # fmt: skip
+        done = run("--pretrained=tiny", *mode)
+        assert done.code == 0, done
+        assert "trained by python main.py ..." in done.err
+    home = tmp_path / "runs" / "pretrained_tiny"
+    found = {file.name for file in home.iterdir()}
+    assert found == {"samples.npy", "sets.png", "completed.npy", "completed.png"}
+    assert np.isfinite(np.load(home / "samples.npy")).all()
+
+
+def test_labels_come_as_often_as_in_the_data(digits):
+    shares = released.describe("tiny")["labels"]
+    assert list(shares) == list("0123456789") and sum(shares.values()) == pytest.approx(1)
+    experiment, _ = td.load("tiny")
+    import jax
+
+    drawn = experiment.dataset.draw(jax.random.key(0), 5_000, 1)
+    counts = np.bincount(drawn.label, minlength=10) / 5_000
+    np.testing.assert_allclose(counts, list(shares.values()), atol=0.02)
+    assert np.isnan(drawn.points).all()  # nothing that is drawn here passes for data
+
+
+def test_it_is_measured_on_its_own_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
+    small = ["--config.sample.num_sets=4", "--config.evaluate.max_sets=4"]
+    done = run("--pretrained=tiny", "--mode=evaluate", *small)
+    assert done.code == 0, done
+    metrics = json.loads((tmp_path / "runs/pretrained_tiny/metrics.json").read_text())["metrics"]
+    assert {"nna_cd", "copies", "label_accuracy"} <= metrics.keys()
+
+
+def test_other_data_are_refused(digits, monkeypatch, tmp_path):
+    stored = json.loads((digits / "tiny.json").read_text())
+    stored["dataset"]["scale"] *= 2
+    (tmp_path / "tiny.json").write_text(json.dumps(stored))
+    (tmp_path / "tiny.npz").write_bytes((digits / "tiny.npz").read_bytes())
+    monkeypatch.setattr(released, "FOLDER", tmp_path)
+    done = run("--pretrained=tiny", "--mode=evaluate")
+    assert done.code == 2 and "can be measured on the data that it was trained on" in done.err
+
+
+def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
+    data = bytearray((digits / "tiny.npz").read_bytes())
+    data[len(data) // 2] ^= 1
+    (tmp_path / "tiny.npz").write_bytes(data)
+    (tmp_path / "tiny.json").write_text((digits / "tiny.json").read_text())
+    monkeypatch.setattr(released, "FOLDER", tmp_path)
+    with pytest.raises(UserError, match="tiny.npz: is damaged: its hash is not that in tiny.json"):
+        td.load("tiny")
+
+
+@pytest.mark.parametrize("typed, words", [
+    (["--pretrained=nope", "--mode=sample"], "--pretrained = 'nope': must be one of tiny"),
+    (["--pretrained=tiny"], "--pretrained goes with --mode=sample, evaluate or complete; to train"),
+    (["--pretrained=tiny", "--mode=sample", config("moons")], "has a config of its own: leave out"),
+    (["--pretrained=tiny", "--mode=sample", "--config.model.hidden_dim=9"],
+     "--config.model.hidden_dim: the released model 'tiny' is trained, with config.model.hidden_"),
+    (["--pretrained=tiny", "--mode=complete"], "--mode=complete: a table of points"),
+    (["--pretrained=tiny", "--mode=sample", "--workdir={run}"], "holds a run; use another"),
+])  # fmt: skip
+def test_what_does_not_go_together(typed, words, digits):
+    done = run(*(word.format(run=digits / "run") for word in typed))
+    assert done.code == 2 and done.err.count("\n") == 1, done
+    assert words in done.err
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_what_comes_with_the_package_draws(name, monkeypatch):
+    monkeypatch.undo()
+    description = released.describe(name)
+    assert description["command"].startswith("python ") and description["scores"]
+    assert (released.FOLDER / f"{name}.npz").stat().st_size < 4e6
+    assert not workdir.strange_fields(description["config"])
+    experiment, params = td.load(name)
+    few = experiment.config.sample.copy_and_resolve_references()
+    few.update(num_sets=2, num_points=6, num_steps=3)
+    sets = td.sample(experiment, params, few)
+    assert sets.shape == (2, 6, 2) and np.isfinite(sets).all()

@@ -1,0 +1,114 @@
+"""Trained models that come with the package: weights, how they were made, what they score.
+
+    released/NAME.npz    the averaged weights, float32, by their place in the model
+    released/NAME.json   config, units of the data, command, hash of the weights, scores
+
+One is drawn from without its data; to measure it, the data are built as for any run.
+"""
+
+import hashlib
+import json
+import logging
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.errors import UserError, require_choice
+from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
+from tiny_diffusion_jax.run import workdir
+
+log = logging.getLogger("tiny_diffusion_jax")
+
+FOLDER = Path(__file__).parents[1] / "released"
+LABELS_SEEN = 20_000  # sets of the data, to count how often each label comes
+
+
+def names() -> list[str]:
+    """Of all released models."""
+    return sorted(file.stem for file in FOLDER.glob("*.json"))
+
+
+def describe(name: str) -> dict:
+    """What released/NAME.json holds. Raises UserError where there is no such model."""
+    require_choice("--pretrained", name, names())
+    return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+def config_of(name: str):
+    """The config that the model was trained and is drawn from with, as default_config() gives."""
+    config = default_config()
+    config.update(describe(name)["config"])
+    return config
+
+
+def load_released(name: str, config=None, with_data: bool = False) -> tuple[Experiment, dict]:
+    """The experiment of a released model, and its weights.
+
+    config: in place of its own, of the same model. Without its data `dataset.draw` gives labels
+    alone, and points that are no numbers. Raises UserError where there is no such model, where its
+    file is damaged, and `with_data` where the data at hand are others than it was trained on.
+    """
+    description = describe(name)
+    config = config_of(name) if config is None else config
+    facts = description["dataset"]
+    if with_data:
+        experiment = build(config)
+        if changes := workdir.differing_data(facts, experiment.dataset):
+            raise UserError(f"--pretrained = {name!r}: can be measured on the data that it was "
+                            f"trained on, from {facts['source']}, only; {changes[0]}")  # fmt: skip
+    else:
+        experiment = assemble(config, _without_points(facts, description["labels"]))
+    file = FOLDER / f"{name}.npz"
+    if _hash(file) != description["sha256"]:
+        raise UserError(f"{file}: is damaged: its hash is not that in {name}.json")
+    like = jax.eval_shape(lambda: init(experiment)).params
+    with np.load(file) as arrays:
+        flat = {jax.tree_util.keystr(place): place for place, _ in
+                jax.tree_util.tree_leaves_with_path(like)}  # fmt: skip
+        leaves = [jnp.array(arrays[name]) for name in flat]
+    log.info("released model %s: %s; trained by %s", name, facts["title"], description["command"])
+    return experiment, jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def release(name: str, experiment: Experiment, params, command: str, scores: dict) -> Path:
+    """Writes a trained model to the package, with what made it and what it scores."""
+    file = FOLDER / f"{name}.npz"
+    np.savez_compressed(file, **{
+        jax.tree_util.keystr(place): np.asarray(leaf)
+        for place, leaf in jax.tree_util.tree_leaves_with_path(params)
+    })  # fmt: skip
+    config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
+    config.data.update(data_dir="", cache_dir="")
+    counts = np.bincount(dataset.draw(jax.random.key(0), LABELS_SEEN, 1).label,
+                         minlength=dataset.num_labels)  # fmt: skip
+    workdir.write_json(FOLDER / f"{name}.json", {
+        "command": command, "sha256": _hash(file), "dataset": workdir.describe(dataset),
+        "labels": dict(zip(dataset.label_names, (counts / counts.sum()).tolist(), strict=True)),
+        "scores": scores, "config": config.to_dict(),
+    })  # fmt: skip
+    return file
+
+
+def _hash(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _without_points(facts: dict, labels: dict[str, float]) -> Dataset:
+    shift, scale = (jnp.asarray(facts[field], jnp.float32) for field in ("shift", "scale"))
+    log_shares = jnp.log(jnp.array(list(labels.values())))
+    return Dataset(
+        draw=Partial(partial(_draw_labels, len(shift)), log_shares), shift=shift, scale=scale,
+        title=facts["title"], source=facts["source"], num_labels=len(labels),
+        label_names=tuple(labels),
+    )  # fmt: skip
+
+
+def _draw_labels(dim: int, log_shares, key, num_sets: int, num_points: int) -> PointSets:
+    label = jax.random.categorical(key, log_shares, shape=(num_sets,))
+    return PointSets(jnp.full((num_sets, num_points, dim), jnp.nan), label=label)
