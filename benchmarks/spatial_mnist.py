@@ -1,6 +1,6 @@
 """SpatialMNIST: likelihood of whole sets, and how good and how new generated ones are.
 
-    python benchmarks/spatial_mnist.py --models=causal       # about three hours on two CPU cores
+    python benchmarks/spatial_mnist.py --models=causal       # about three hours on a CPU
     python benchmarks/spatial_mnist.py --quick               # bundled digits, under three minutes
 
 Each of --models is trained by main.py with configs/spatial_mnist.py in runs/spatial_mnist_MODEL, or

@@ -46,14 +46,15 @@ def test_help():
 def test_the_command_reaches_its_mode(monkeypatch):
     calls = []
     for mode in ("train", "sample", "evaluate", "complete"):
-        note = lambda *call, mode=mode: calls.append((mode, call))
+        note = lambda *call, mode=mode, **given: calls.append((mode, call, given))
         monkeypatch.setattr(modes, f"{mode}_run", note)
     assert run(config("mnist_digit:7"), "--config.train.steps=2000").code == 0
     assert run(config("moons"), "--mode=sample", "--workdir=here").code == 0
     assert run(config("mixture"), "--mode=complete", "--points=some.csv").code == 0
-    (first, (used, path)), (second, (_, here)), (third, (_, _, table)) = calls
+    (first, (used, path), _), (second, (_, here), nothing), (third, _, given) = calls
     assert first == "train" and path == "runs/mnist_7" and used.train.steps == 2000
-    assert (second, here) == ("sample", "here") and (third, table) == ("complete", "some.csv")
+    assert (second, here, nothing) == ("sample", "here", {})
+    assert (third, given) == ("complete", {"points": "some.csv"})
 
 
 def ends_with(error, monkeypatch):

@@ -55,9 +55,9 @@ def gather(built):
 @pytest.mark.parametrize("fields, names", [
     ({}, "training samples likelihood trajectory"),
     ({"model.name": "set_transformer"}, "training samples trajectory"),
-    (MIXTURE, "training members attention birth"),
-    (IMAGES, "training collection attention birth"),
-    (IMAGES | {"model.labels": True}, "training collection labels attention birth"),
+    (MIXTURE, "training members set_likelihood attention birth"),
+    (IMAGES, "training collection set_likelihood attention birth"),
+    (IMAGES | {"model.labels": True}, "training collection labels set_likelihood attention birth"),
 ])  # fmt: skip
 def test_sections_follow_from_data_and_model(fields, names):
     assert [section.name for section in report.chosen(build(**fields))] == names.split()

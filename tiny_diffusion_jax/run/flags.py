@@ -20,7 +20,7 @@ MODES = ("train", "sample", "evaluate", "complete", "list")
 HELP = {
     "config": "A file in configs/, with :ARGUMENT where its header says so.",
     "workdir": "Where the run lives. Default: runs/NAME.",
-    "pretrained": "A released model, for sample, evaluate and complete: mnist, dino+moons.",
+    "pretrained": "A released model, in place of a trained run, for sample, evaluate, complete.",
     "mode": "train, sample, evaluate, complete, or list (the configs). Default: train.",
     "points": "With --mode=complete: a table of points that every set begins with.",
     "help": "This text.",

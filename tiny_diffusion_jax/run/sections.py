@@ -299,7 +299,7 @@ SECTIONS = (
     Section("members", is_mixture, member_numbers, member_figure),
     Section("collection", is_collection, collection_numbers, _sets_figure),
     Section("labels", is_named_collection, label_numbers, label_figure),
-    Section("set likelihood", has_set_likelihood, set_likelihood_numbers),
+    Section("set_likelihood", has_set_likelihood, set_likelihood_numbers),
     Section("attention", is_many, figures=attention_figure),
     Section("birth", is_many, figures=birth_figure),
 )
