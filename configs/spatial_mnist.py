@@ -6,7 +6,7 @@
 A set is 50 different pixels of one MNIST image, in proportion to intensity, each with a uniform
 place within its pixel (arXiv 1606.02185). Trained on the first 50,000 images of the training split,
 measured on those of the test split; the last 10,000 are for choosing settings. The model is given
-each set's digit in half of the sets only, for the benchmark does not name it. Takes 7 steps a second
+each digit in half of the sets only, for the benchmark does not name it. Takes 7 steps a second
 on one CPU core, two and a half hours in all; for a first look --config.train.steps=6000.
 """
 
