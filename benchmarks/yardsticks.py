@@ -1,7 +1,7 @@
 """Sets of pixels without diffusion: the floors and the yardstick of spatial_mnist.py.
 
 Each is a class with `log_prob(sets f32[S, N, 2]) -> f[S]`, nats per point in pixels, and
-`draw(num_sets, seed) -> (sets, labels or None)`, and is made of training images.
+`draw(num_sets, num_points, seed) -> (sets, labels or None)`, and is made of training images.
 """
 
 from functools import partial
@@ -15,9 +15,11 @@ from common import ROOT  # noqa: F401
 from scipy.ndimage import gaussian_filter
 from scipy.special import logsumexp
 
-from tiny_diffusion_jax.evaluate.copies import pixel_counts
-from tiny_diffusion_jax.models.causal import CausalBlock
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.evaluate.copies import log_densities, pixel_counts
+from tiny_diffusion_jax.models.causal import CausalBlock, up_to_itself
 from tiny_diffusion_jax.models.set_transformer import unit
+from tiny_diffusion_jax.training.step import make_optimizer
 
 BLURS, SPREADS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0), (0.005, 0.01, 0.02, 0.04)
 CHUNK = 4_096  # images at once
@@ -62,17 +64,12 @@ class BlurredImages:
         scored = [self._log_prob(validation, *setting).mean() for setting in settings]
         self.blur, self.spread = settings[int(np.argmax(scored))]
 
-    def _densities(self, index, blur: float, spread: float) -> np.ndarray:
-        blurred = gaussian_filter(self.images[index].astype(np.float32), (0, blur, blur))
-        flat = blurred.reshape(len(blurred), -1)
-        return (1 - spread) * flat / flat.sum(1, keepdims=True) + spread / flat.shape[1]
-
     def _log_prob(self, sets: np.ndarray, blur: float, spread: float) -> np.ndarray:
         count = pixel_counts(sets, *self.shape) * sets.shape[1]
         found = []
         for start in range(0, len(self.images), CHUNK):
-            densities = self._densities(slice(start, start + CHUNK), blur, spread)
-            found.append(logsumexp(count @ np.log(densities).T, axis=1))
+            log_density, _ = log_densities(self.images[start : start + CHUNK], blur, spread)
+            found.append(logsumexp(count @ log_density.T, axis=1))
         return (logsumexp(found, axis=0) - np.log(len(self.images))) / sets.shape[1]
 
     def log_prob(self, sets: np.ndarray) -> np.ndarray:
@@ -81,7 +78,8 @@ class BlurredImages:
     def draw(self, num_sets: int, num_points: int, seed: int):
         rng = np.random.default_rng(seed)
         index = rng.integers(len(self.images), size=num_sets)
-        densities = self._densities(index, self.blur, self.spread).astype(np.float64)
+        log_density, _ = log_densities(self.images[index], self.blur, self.spread)
+        densities = np.exp(log_density.astype(np.float64))
         pixels = np.stack([
             rng.choice(len(p), num_points, p=p / p.sum()) for p in densities
         ])  # fmt: skip
@@ -105,9 +103,9 @@ class NextPixel(nn.Module):
         start = jnp.full((B, 1), self.num_pixels)
         h = nn.Embed(self.num_pixels + 1, self.size)(jnp.concatenate([start, pixels], 1)[:, :-1])
         h = h + self.param("number", nn.initializers.normal(0.02), (N, self.size))
+        empty, seen = jnp.zeros((B, N, self.size)), up_to_itself(0, N, N)
         for _ in range(self.num_blocks):
-            empty = jnp.zeros((B, N, self.size))
-            h, *_ = CausalBlock(self.num_heads)(h, empty, empty, 0)
+            h, *_ = CausalBlock(self.num_heads)(h, empty, empty, 0, seen)
         return nn.Dense(self.num_pixels)(unit(h))
 
 
@@ -115,24 +113,23 @@ class PixelSoftmax:
     """`NextPixel`, trained on sets of the data for `steps` steps of `batch` sets."""
 
     def __init__(self, dataset, num_points: int, steps: int, batch: int = 64):
-        self.shape, self.num_points = dataset.images.shape[1:], num_points
+        self.shape = dataset.images.shape[1:]
         self.model = NextPixel(int(np.prod(self.shape)))
-        rate = optax.warmup_cosine_decay_schedule(0, 2e-3, min(200, steps // 10), steps)
-        optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate))
+        config = default_config().train
+        config.update(steps=steps, learning_rate=2e-3)
+        optimizer = make_optimizer(config)
         params = self.model.init(jax.random.key(0), jnp.zeros((1, num_points), int))
 
         def step(carry, key):
             params, state = carry
             pixels = self._pixels(dataset.draw(key, batch, num_points).points)
             loss = lambda params: -self._log_pixels(params, pixels).mean()
-            value, grads = jax.value_and_grad(loss)(params)
-            updates, state = optimizer.update(grads, state, params)
-            return (optax.apply_updates(params, updates), state), value
+            updates, state = optimizer.update(jax.grad(loss)(params), state, params)
+            return (optax.apply_updates(params, updates), state), None
 
         keys = jax.random.split(jax.random.key(1), steps)
         train = jax.jit(lambda *carry: jax.lax.scan(step, carry, keys))
-        (self.params, _), losses = train(params, optimizer.init(params))
-        self.losses = np.asarray(losses)
+        (self.params, _), _ = train(params, optimizer.init(params))
 
     def _pixels(self, points: jax.Array) -> jax.Array:
         height, width = self.shape

@@ -1,13 +1,13 @@
 """configs/spatial_mnist.py[:MODEL]: SpatialMNIST, the published benchmark for 2-D point sets.
 
     python main.py --config=configs/spatial_mnist.py
-    python benchmarks/spatial_mnist.py               # all models and the whole table
+    python benchmarks/spatial_mnist.py               # and what it is compared with
 
 A set is 50 different pixels of one MNIST image, in proportion to intensity, each with a uniform
 place within its pixel (arXiv 1606.02185). Trained on the first 50,000 images of the training split,
-measured on those of the test split; the last 10,000 are for choosing settings. The model is given
-each digit in half of the sets only, for the benchmark does not name it. Takes 7 steps a second
-on one CPU core, two and a half hours in all; for a first look --config.train.steps=6000.
+measured on those of the test split; the last 10,000 are for choosing settings. The model is told
+the digit of half of the sets only, for the benchmark does not name it. Takes 7 steps a second on
+one CPU core, two and a half hours in all; for a first look --config.train.steps=6000.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -149,7 +149,7 @@ def test_a_superposition_lacks_what_the_set_knows():
                    for s, w in ((1, 0.25), (-1, 0.75))]  # fmt: skip
         return np.logaddexp(*shifted).mean(1), np.full(len(sets), 0.01)
 
-    found = likelihood.compare_sets(dataset, superposed, jax.random.key(0), 400, 16)
+    found = likelihood.compare_whole_sets(dataset, superposed, jax.random.key(0), 400, 16)
     assert calls == [(400, 16, 2)] and found["sets"] == "fresh draws of the data"
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
     assert found["nats_to_truth"] == pytest.approx(entropy * 15 / 16, abs=0.05)

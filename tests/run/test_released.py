@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import numpy as np
 import pytest
 from command_line import SETS, config, run
@@ -82,8 +83,6 @@ def test_labels_come_as_often_as_in_the_data(digits):
     shares = released.describe("tiny")["labels"]
     assert list(shares) == list("0123456789") and sum(shares.values()) == pytest.approx(1)
     experiment, _ = td.load("tiny")
-    import jax
-
     drawn = experiment.dataset.draw(jax.random.key(0), 5_000, 1)
     counts = np.bincount(drawn.label, minlength=10) / 5_000
     np.testing.assert_allclose(counts, list(shares.values()), atol=0.02)

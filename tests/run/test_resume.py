@@ -221,7 +221,7 @@ def test_any_change_to_a_checkpoint_is_noticed(tmp_path):
         checkpoints.save(saved, state)  # a second time: no error, nothing new
         restored = checkpoints.restore_latest(saved, jax.eval_shape(lambda: state))
     assert (restored.params["w"] == tree["w"]).all() and restored.step == 7
-    wrong = {name: array.copy() for name, array in checkpoints._leaves(state).items()}
+    wrong = {name: array.copy() for name, array in checkpoints.by_place(state).items()}
     before = checkpoints._checksum(wrong)
     wrong[".params['w']"][3, 3] += 1e-6
     assert checkpoints._checksum(wrong) != before

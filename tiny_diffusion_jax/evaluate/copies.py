@@ -140,17 +140,20 @@ def pixel_counts(sets: np.ndarray, height: int, width: int) -> np.ndarray:
     return (count.reshape(len(sets), -1) / sets.shape[1]).astype(np.float32)
 
 
-def log_densities(images: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+def log_densities(
+    images: jax.Array, blur: float = BLUR, background: float = BACKGROUND
+) -> tuple[np.ndarray, np.ndarray]:
     """log p_i of each pixel f32[S, H W], p_i the lightly blurred image; E_i f32[S].
 
+    blur: its standard deviation, pixels; background: the share of p_i that is spread evenly.
     E_i is the mean of log p_i over points of the image itself, which is not blurred.
     """
     from scipy.ndimage import gaussian_filter
 
     images = np.asarray(images, np.float32)
-    blurred = gaussian_filter(images, (0, BLUR, BLUR))
+    blurred = gaussian_filter(images, (0, blur, blur))
     mass, blurred_mass = (
         each.reshape(len(each), -1) / each.sum((1, 2))[:, None] for each in (images, blurred)
     )
-    log_density = np.log((1 - BACKGROUND) * blurred_mass + BACKGROUND / mass.shape[1])
+    log_density = np.log((1 - background) * blurred_mass + background / mass.shape[1])
     return log_density, np.einsum("sp,sp->s", mass, log_density)

@@ -41,7 +41,9 @@ def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: in
     }
 
 
-def compare_sets(dataset: Dataset, estimate: Callable, key: jax.Array, sets: int, points: int):
+def compare_whole_sets(
+    dataset: Dataset, estimate: Callable, key: jax.Array, sets: int, points: int
+) -> dict:
     """Mean log-likelihood of real sets, of `points` points at most, in nats per point.
 
     estimate: sets f32[S, N, D] -> (log_p f64[S], its spread f64[S]), as generation/likelihood.py

@@ -25,25 +25,29 @@ class CausalBlock(nn.Module):
     """h += W_out [attention, gelu(u)],    [q, k, v, u] = W_in unit(h), as `SetBlock`.
 
     h f32[B, n, C] are tokens number `start` to start + n - 1; keys, values f32[B, W, C] hold those
-    of earlier ones, and come back with these. A token attends to those up to itself.
+    of earlier ones, and come back with these. seen: bool[n, W], see `up_to_itself`.
     """
 
     num_heads: int
 
     @nn.compact
-    def __call__(self, h: jax.Array, keys: jax.Array, values: jax.Array, start):
+    def __call__(self, h: jax.Array, keys: jax.Array, values: jax.Array, start, seen: jax.Array):
         num_sets, n, size = h.shape
         inside = nn.Dense((3 + MLP_RATIO) * size, name="inside")(unit(h).reshape(-1, size))
         inside = inside.reshape(num_sets, n, -1)
         q, k, v, u = jnp.split(inside, (size, 2 * size, 3 * size), axis=-1)
         keys = jax.lax.dynamic_update_slice(keys, k, (0, start, 0))
         values = jax.lax.dynamic_update_slice(values, v, (0, start, 0))
-        before = jnp.arange(keys.shape[1]) <= start + jnp.arange(n)[:, None]
-        read, weights = attend(q, keys, values, self.num_heads, before[None])
+        read, weights = attend(q, keys, values, self.num_heads, seen[None])
         self.sow("intermediates", "attention", weights)
         out = jnp.concatenate([read, nn.gelu(u)], axis=-1).reshape(num_sets * n, -1)
         out = nn.Dense(size, name="outside")(out).reshape(h.shape)
         return h + out, keys, values
+
+
+def up_to_itself(start, n: int, num_tokens: int) -> jax.Array:
+    """bool[n, W]: what tokens number `start` to start + n - 1 attend to of W = num_tokens."""
+    return jnp.arange(num_tokens) <= start + jnp.arange(n)[:, None]
 
 
 class Context(NamedTuple):
@@ -71,7 +75,6 @@ class Causal(nn.Module):
     trunk: FourierTrunk  # the head
     context_dim: int = 96
     context_blocks: int = 3
-    num_heads: int = 4
     num_labels: int = 0
     counts: bool = False
 
@@ -79,14 +82,14 @@ class Causal(nn.Module):
     def traits(self) -> Traits:
         # Given its context, a point is denoised alone; the cache has keys and values.
         floats = self.trunk.floats_per_point + 2 * (self.context_blocks + 1) * self.context_dim
-        return Traits("causal", floats, self.num_heads, completes=True)
+        return Traits("causal", floats, self.trunk.num_heads, completes=True)
 
     def setup(self):
         size = self.context_dim
         self.from_point = nn.Dense(size)
         self.from_number = nn.Dense(size)
         self.label = SetEmbedding(self.num_labels, size, self.counts)
-        self.blocks = [CausalBlock(self.num_heads) for _ in range(self.context_blocks)]
+        self.blocks = [CausalBlock(self.trunk.num_heads) for _ in range(self.context_blocks)]
         self.looked_at = nn.Dense(2 * size)
 
     def contexts(self, points, *, label=None, count=None) -> Context:
@@ -120,14 +123,13 @@ class Causal(nn.Module):
         number = self.from_number(count_features(1 + start + jnp.arange(h.shape[1])))
         known = self.label(label, len(h), count)
         h = h + number if known is None else h + number + known[:, None]
-        kept = []
+        seen, kept = up_to_itself(start, h.shape[1], cache.shape[3]), []
         for block, (keys, values) in zip(self.blocks, cache[:-1], strict=True):
-            h, *pair = block(h, keys, values, start)
+            h, *pair = block(h, keys, values, start, seen)
             kept.append(jnp.stack(pair))
         h = unit(h)
         added = jnp.stack(jnp.split(self.looked_at(h), 2, axis=-1))
         shown = jax.lax.dynamic_update_slice(cache[-1], added, (0, 0, start, 0))
-        seen = jnp.arange(shown.shape[2]) <= start + jnp.arange(h.shape[1])[:, None]
         return jnp.stack([*kept, shown]), Context(h, *shown, seen[None])
 
     def _after(self, history, num_sets: int, dim: int, label, count) -> Context:

@@ -57,7 +57,7 @@ def save(checkpointer, state) -> None:
     step = int(state.step)
     if step in {c.step for c in checkpointer.checkpoints}:
         return
-    arrays = {name: np.asarray(leaf) for name, leaf in _leaves(state).items()}
+    arrays = {name: np.asarray(leaf) for name, leaf in by_place(state).items()}
     arrays[CHECKSUM] = np.array(_checksum(arrays), np.uint32)
     with _hushed() as failed:
         checkpointer.save(step, arrays, force=True)
@@ -84,7 +84,7 @@ def restore_latest(checkpointer, like):
             "or from the start if it is the only one"
         )
     theirs = {name: array.shape for name, array in arrays.items()}
-    ours = {name: leaf.shape for name, leaf in _leaves(like).items()}
+    ours = {name: leaf.shape for name, leaf in by_place(like).items()}
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
             raise UserError(
@@ -95,7 +95,7 @@ def restore_latest(checkpointer, like):
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _leaves(tree) -> dict:
+def by_place(tree) -> dict:
     """{".params['block_0']['kernel']": leaf, ...} in the order of the tree."""
     flat = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(place): leaf for place, leaf in flat}
@@ -103,7 +103,7 @@ def _leaves(tree) -> dict:
 
 def checksum_of(tree) -> int:
     """Of the names and bytes of all arrays of a tree."""
-    return _checksum({name: np.asarray(leaf) for name, leaf in _leaves(tree).items()})
+    return _checksum({name: np.asarray(leaf) for name, leaf in by_place(tree).items()})
 
 
 def _checksum(arrays: dict) -> int:

@@ -18,10 +18,11 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.data.base import Dataset, PointSets, draw_sets
 from tiny_diffusion_jax.errors import UserError, require_choice
 from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
 from tiny_diffusion_jax.run import workdir
+from tiny_diffusion_jax.run.checkpoints import by_place
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -59,7 +60,7 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
     facts = description["dataset"]
     if with_data:
         experiment = build(config)
-        if changes := workdir.differing_data(facts, experiment.dataset):
+        if changes := workdir.data_differences(facts, workdir.describe(experiment.dataset)):
             raise UserError(f"--pretrained = {name!r}: can be measured on the data that it was "
                             f"trained on, from {facts['source']}, only; {changes[0]}")  # fmt: skip
     else:
@@ -69,24 +70,20 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
         raise UserError(f"{file}: is damaged: its hash is not that in {name}.json")
     like = jax.eval_shape(lambda: init(experiment)).params
     with np.load(file) as arrays:
-        flat = {jax.tree_util.keystr(place): place for place, _ in
-                jax.tree_util.tree_leaves_with_path(like)}  # fmt: skip
-        leaves = [jnp.array(arrays[name]) for name in flat]
+        leaves = [jnp.array(arrays[place]) for place in by_place(like)]
     log.info("released model %s: %s; trained by %s", name, facts["title"], description["command"])
     return experiment, jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def release(name: str, experiment: Experiment, params, command: str, scores: dict) -> Path:
     """Writes a trained model to the package, with what made it and what it scores."""
+    FOLDER.mkdir(exist_ok=True)
     file = FOLDER / f"{name}.npz"
-    np.savez_compressed(file, **{
-        jax.tree_util.keystr(place): np.asarray(leaf)
-        for place, leaf in jax.tree_util.tree_leaves_with_path(params)
-    })  # fmt: skip
+    np.savez_compressed(file, **jax.device_get(by_place(params)))
     config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
     config.data.update(data_dir="", cache_dir="")
-    counts = np.bincount(dataset.draw(jax.random.key(0), LABELS_SEEN, 1).label,
-                         minlength=dataset.num_labels)  # fmt: skip
+    seen = draw_sets(dataset, jax.random.key(0), LABELS_SEEN, 1).label
+    counts = np.bincount(seen, minlength=dataset.num_labels)
     workdir.write_json(FOLDER / f"{name}.json", {
         "command": command, "sha256": _hash(file), "dataset": workdir.describe(dataset),
         "labels": dict(zip(dataset.label_names, (counts / counts.sum()).tolist(), strict=True)),

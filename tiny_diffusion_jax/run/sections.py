@@ -228,7 +228,7 @@ def has_set_likelihood(experiment: Experiment) -> bool:
 def set_likelihood_numbers(evidence: Evidence) -> dict:
     config, key = evidence.config, jax.random.fold_in(evidence.key, 5)
     size = min(evidence.samples.shape[1], LIKELIHOOD_POINTS)
-    found = likelihood.compare_sets(
+    found = likelihood.compare_whole_sets(
         evidence.dataset, evidence.log_prob_of_sets, key, config.likelihood_sets, size)
     return {"set_log_likelihood": found | {"bound": evidence.model.traits.generation == "latent"}}
 

@@ -127,13 +127,18 @@ def make_for_samples(path: str) -> None:
     Raises UserError where it cannot be made or written to, and where it is that of a run.
     """
     with _refusing(path):
-        folder = Path(path).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "config.json").exists():
+        if (_made(path) / "config.json").exists():
             raise UserError(f"--workdir = {path!r}: holds a run; use another for the samples of "
                             "a released model")  # fmt: skip
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+
+
+def _made(path: str) -> Path:
+    """The folder `path`, made if there is none, in which a file could be written."""
+    folder = Path(path).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder):
+        pass
+    return folder
 
 
 def _folder_of_run(path: str) -> Path:
@@ -169,10 +174,7 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
     """
     with contextlib.ExitStack() as stack:
         with _refusing(path):
-            folder = Path(path).expanduser()
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
+            folder = _made(path)
             stack.enter_context(_locked(path, folder))
             if (folder / "config.json").exists():
                 _check_same(path, folder, config, dataset, init_from)
@@ -251,7 +253,7 @@ def _check_same(path: str, folder: Path, config, dataset, init_from: str | None 
     changes = differences(_model_fields(theirs), _model_fields(config.to_dict()))
     if init_from is None and isinstance(found, dict):
         init_from = found.get("init_from", "")
-    changes = changes or _data_differences(found, _facts(dataset, init_from or ""))
+    changes = changes or data_differences(found, _facts(dataset, init_from or ""))
     if changes:
         raise UserError(
             f"--workdir = {path!r}: holds a run of another config or other data; use another "
@@ -274,12 +276,7 @@ def differences(theirs: dict, ours: dict) -> list[str]:
     ]
 
 
-def differing_data(theirs, dataset) -> list[str]:
-    """How `dataset` differs from what `describe` said of another, in words; none if it does not."""
-    return _data_differences(theirs, describe(dataset))
-
-
-def _data_differences(theirs, ours: dict) -> list[str]:
+def data_differences(theirs, ours: dict) -> list[str]:
     """As `differences`; shift and scale may differ by what another machine's rounding does."""
     theirs = theirs if isinstance(theirs, dict) else {}
     with contextlib.suppress(KeyError, TypeError, ValueError):

@@ -153,7 +153,7 @@ def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known:
     Points that are missing have no loss, and the others weigh more, so that the mean over all is
     that over those there are.
     """
-    B, N, K, D = batch.eps.shape
+    B, N, K, _ = batch.eps.shape
     contexts = apply(params, batch.x_0, method="contexts", **known)
     each = lambda a: a.reshape(B, N * K, *a.shape[3:])
     losses = loss_per_set(
