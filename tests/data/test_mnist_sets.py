@@ -295,3 +295,10 @@ def test_sets_of_mnist(tmp_path):
     for number in range(10):  # 64 points on one digit leave little doubt which image it was
         own = images[:, row[number], column[number]].all(1)
         assert 1 <= own.sum() <= 100 and int(sets.label[number]) in labels[own]
+
+
+def test_the_first_images_alone_are_trained_on_and_all_test_images_held_out(splits):
+    few, every = build(max_images=10), build()
+    np.testing.assert_array_equal(few.source_labels, [0, 1, 2, 3, 4, 5, 6, 8, 9])  # one is dark
+    assert every.num_sources == 39 and few.heldout.num_sources == every.heldout.num_sources == 40
+    assert build(max_images=100).num_sources == 39
