@@ -49,7 +49,7 @@ def experiment(batch: int, steps: int):
     config = default_config()
     config.model.update(
         num_frequencies=FEATURES // 2, scale=25.0, max_period=1e4,
-        time_frequencies=FEATURES // 2, time_scale=float(T), hidden_dim=HIDDEN,
+        time_frequencies=FEATURES // 2, time_scale=float(T), hidden_dim=HIDDEN, fade=False,
     )
     config.train.update(num_sets=batch, num_points=1, block=steps, shards=1 if batch < 128 else 2)
     table = jax.random.normal(jax.random.key(1), (NUM_DATA, 2))

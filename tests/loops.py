@@ -56,7 +56,8 @@ def trunk64(weights, point, time, context, told=None):
         scale_shift = dense(weights[f"films_{layer}"], told)
         return (1 + scale_shift[:SIZE]) * a + scale_shift[SIZE:]
 
-    row = np.concatenate([place(point), clock(time), context])
+    strength = 2 * sigmoid(dense(weights["fade"], clock(time))) if "fade" in weights else 1.0
+    row = np.concatenate([strength * place(point), clock(time), context])
     h = gelu(film(0, dense(weights["from_features"], row)))
     for i in range(BLOCKS):
         h = h + gelu(film(i + 1, dense(weights[f"blocks_{i}"], h)))

@@ -113,10 +113,11 @@ def _all_options() -> ConfigDict:
         encoder="both",  # seq2seq_aligned: the ways in which it reads the set: forward, both
         embedding="sinusoidal",  # of coordinates: sinusoidal, gaussian, learned, identity
         num_frequencies=32,  # per coordinate (sinusoidal) or in all (gaussian, learned)
-        scale=12.0,  # highest frequency (sinusoidal) or their spread (gaussian, learned)
-        max_period=100.0,  # sinusoidal: highest over lowest frequency
-        time_frequencies=64,
-        time_scale=1000.0,  # t / T is multiplied by this: T gives the classic features of t
+        scale=100.0,  # highest frequency (sinusoidal) or their spread (gaussian, learned)
+        max_period=1000.0,  # sinusoidal: highest over lowest frequency
+        fade=True,  # waves of noisy coordinates fade out with t, each as it learns to
+        time_frequencies=16,
+        time_scale=50.0,  # t / T is multiplied by this: T gives the classic features of t
     ))
     config.train = ConfigDict(dict(
         steps=12000,

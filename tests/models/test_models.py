@@ -158,6 +158,30 @@ def test_time_and_place_both_matter(network):
     assert np.abs(network[1](X[:, ::-1], TIME) - out).max() > 1e-2
 
 
+def test_features_fade_as_their_strength_says():
+    """2 sigmoid(0) = 1 leaves them as they are; a bias that falls with t takes them away."""
+    x, time = normal(1, 3, 5, 2), jnp.array([0.0, 0.4, 0.9])
+    plain, fading = (make_model(model_config(fade=fade), 0) for fade in (False, True))
+    params = fading.init(jax.random.key(0), x, time)["params"]
+    trunk = params["trunk"]
+
+    def with_strength(kernel, bias):
+        fade = {"kernel": jnp.full_like(trunk["fade"]["kernel"], kernel),
+                "bias": jnp.full_like(trunk["fade"]["bias"], bias)}  # fmt: skip
+        return {"params": params | {"trunk": trunk | {"fade": fade}}}
+
+    same = {"params": {"trunk": {k: v for k, v in trunk.items() if k != "fade"}}}
+    np.testing.assert_allclose(
+        fading.apply(with_strength(0.0, 0.0), x, time), plain.apply(same, x, time), atol=1e-6)
+    gone = fading.apply(with_strength(0.0, -40.0), x, time)
+    np.testing.assert_allclose(gone, jnp.broadcast_to(gone[:, :1], gone.shape), atol=1e-6)
+    assert np.ptp(gone[:, 0], axis=0).min() > 1e-3  # the time is still seen
+    # The strength follows from the time: the sets differ in what is left of the same points.
+    same_points = jnp.broadcast_to(x[:1], x.shape)
+    by_time = fading.apply(with_strength(-1.0, 0.0), same_points, time)
+    assert np.ptp(by_time - gone, axis=0).max() > 1e-3
+
+
 def test_each_set_is_told_its_own_time(network):
     same = jnp.broadcast_to(X[:1], X.shape)
     out = network[1](same, TIME)

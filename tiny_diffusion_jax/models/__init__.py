@@ -29,6 +29,7 @@ def _trunk(config) -> FourierTrunk:
         max_period=config.max_period,
         time_frequencies=config.time_frequencies,
         time_scale=config.time_scale,
+        fade=config.fade,
         num_heads=config.num_heads,
     )
 

@@ -20,6 +20,8 @@ class FourierTrunk(nn.Module):
     With `per_set` c, the inside of every gelu is (1 + scale(c)) W h + shift(c) (FiLM, arXiv
     1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), or of each point f32[B, N],
     per_point f32[B, N, C], per_set f32[B, C], or one for every N / n points in turn f32[B, n, C].
+    With `fade`, features(x) are 2 sigmoid(W_f features(t)) of theirs: a wave shorter than the noise
+    says nothing of the data, and learns to fade out (by hand in arXiv 2103.13415, section 3).
     With `looked_at`, (keys, values f32[B, M, C], mask as for `attend`), the first h also becomes
     h + W_a attention(W_q h). Output: f32[B, N, D].
     """
@@ -32,6 +34,7 @@ class FourierTrunk(nn.Module):
     max_period: float = 100.0
     time_frequencies: int = 64
     time_scale: float = 1000.0
+    fade: bool = False
     num_heads: int = 4  # of the attention to what is looked at
 
     @property
@@ -57,10 +60,13 @@ class FourierTrunk(nn.Module):
     ) -> jax.Array:
         num_sets, num_points, dim = x.shape
         # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
-        features = [
-            self.features(x.reshape(-1, dim)),
-            jnp.repeat(self.time_features(time.reshape(-1)), x[..., 0].size // time.size, axis=0),
-        ]
+        of_x = self.features(x.reshape(-1, dim))
+        of_time = self.time_features(time.reshape(-1))
+        if self.fade:
+            strength = 2 * nn.sigmoid(nn.Dense(of_x.shape[-1], name="fade")(of_time))
+            of_x = of_x.reshape(len(of_time), -1, of_x.shape[-1]) * strength[:, None]
+            of_x = of_x.reshape(-1, of_x.shape[-1])
+        features = [of_x, jnp.repeat(of_time, x[..., 0].size // time.size, axis=0)]
         if per_point is not None:
             features.append(per_point.reshape(num_sets * num_points, -1))
 
