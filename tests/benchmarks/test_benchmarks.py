@@ -30,7 +30,7 @@ from PIL import Image
 from tiny_diffusion_jax import checks, data, experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import classifier, copies, separation
-from tiny_diffusion_jax.run import modes
+from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
 BENCHMARKS = {"growth", "make", "mended", "quality", "replay", "samplers", "seed", "separate",
@@ -134,8 +134,9 @@ def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(spatial_mnist, "VALIDATION", 20)
     size = ["--sets=12", "--test=12", "--pixel_steps=3", "--likelihood_steps=2"]
+    monkeypatch.setattr(released, "FOLDER", tmp_path / "released")
     quick = ["--quick", f"--runs={tmp_path}", f"--output={tmp_path / 'spatial.json'}", *size]
-    spatial_mnist.main([*quick, "--models=causal", "--", *SETS, "--config.model.context_dim=8",
+    spatial_mnist.main([*quick, "--models=causal", "--release=tiny", "--", *SETS, "--config.model.context_dim=8",
                         "--config.model.context_blocks=1"])  # fmt: skip
     result = read(tmp_path / "spatial.json")
     rows = result["rows"]
@@ -145,9 +146,13 @@ def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith(f"test sets {result['test_sets']}, 8x8 digit sets")
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    spatial_mnist.main([*quick, "--models=", "--yardsticks=real"])  # the others are kept
+    # The released model is what the run was; the other rows are kept.
+    spatial_mnist.main([*quick, "--models=tiny", "--yardsticks=", "--likelihood_steps=0"])
     again = read(tmp_path / "spatial.json")
-    assert again["rows"].keys() == rows.keys() and again["test_sets"] == result["test_sets"]
+    assert again["rows"].keys() == rows.keys() | {"tiny"}
+    assert again["test_sets"] == result["test_sets"]
+    scores = ("nna_cd", "mmd_emd", "frechet", "label", "train_seconds", "command")
+    assert [again["rows"]["tiny"][s] for s in scores] == [rows["causal"][s] for s in scores]
 
 
 def test_yardsticks_have_the_densities_that_they_say():

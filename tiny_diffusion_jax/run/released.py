@@ -27,6 +27,7 @@ from tiny_diffusion_jax.run.checkpoints import by_place
 log = logging.getLogger("tiny_diffusion_jax")
 
 FOLDER = Path(__file__).parents[1] / "released"
+NUM_SETS = 100  # that --mode=sample draws unless told: a first look, in seconds
 LABELS_SEEN = 20_000  # sets of the data, to count how often each label comes
 
 
@@ -82,6 +83,7 @@ def release(name: str, experiment: Experiment, params, command: str, scores: dic
     np.savez_compressed(file, **jax.device_get(by_place(params)))
     config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
     config.data.update(data_dir="", cache_dir="")
+    config.sample.num_sets = min(config.sample.num_sets, NUM_SETS)
     seen = draw_sets(dataset, jax.random.key(0), LABELS_SEEN, 1).label
     counts = np.bincount(seen, minlength=dataset.num_labels)
     workdir.write_json(FOLDER / f"{name}.json", {
