@@ -44,8 +44,7 @@ RECIPES = {
         "train.steps": 12_000, "train.num_sets": 128, "train.num_points": 32,
         "train.max_points": 2048, "train.block": 50, "train.learning_rate": 2e-3,
     },
-    "set_latent": _NO_FADE | {
-        "model.scale": 24.0, "model.max_period": 200.0,
+    "set_latent": {
         "train.steps": 18_000, "train.num_sets": 64, "train.num_points": 64,
         "train.learning_rate": 2e-3, "train.history_drop": 0.0,
         "train.min_history": 64, "train.max_history": 64,
