@@ -110,9 +110,10 @@ class Causal(nn.Module):
         """
         return self._read(cache, self._tokens(points), number + 1, label, count)
 
-    def _empty(self, num_sets: int, places: int) -> jax.Array:
+    def _empty(self, num_sets: int, places: int) -> tuple:
         """The cache: keys and values of the tokens in each block, and of those that heads see."""
-        return jnp.zeros((self.context_blocks + 1, 2, num_sets, places, self.context_dim))
+        nothing = lambda: jnp.zeros((num_sets, places, self.context_dim))
+        return tuple((nothing(), nothing()) for _ in range(self.context_blocks + 1))
 
     def _tokens(self, points: jax.Array) -> jax.Array:
         features = self.trunk.features(points.reshape(-1, points.shape[-1]))
@@ -123,14 +124,16 @@ class Causal(nn.Module):
         number = self.from_number(count_features(1 + start + jnp.arange(h.shape[1])))
         known = self.label(label, len(h), count)
         h = h + number if known is None else h + number + known[:, None]
-        seen, kept = up_to_itself(start, h.shape[1], cache.shape[3]), []
-        for block, (keys, values) in zip(self.blocks, cache[:-1], strict=True):
+        *of_blocks, shown = cache
+        seen, kept = up_to_itself(start, h.shape[1], shown[0].shape[1]), []
+        for block, (keys, values) in zip(self.blocks, of_blocks, strict=True):
             h, *pair = block(h, keys, values, start, seen)
-            kept.append(jnp.stack(pair))
+            kept.append(tuple(pair))
         h = unit(h)
-        added = jnp.stack(jnp.split(self.looked_at(h), 2, axis=-1))
-        shown = jax.lax.dynamic_update_slice(cache[-1], added, (0, 0, start, 0))
-        return jnp.stack([*kept, shown]), Context(h, *shown, seen[None])
+        added = jnp.split(self.looked_at(h), 2, axis=-1)
+        shown = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
+                      for old, new in zip(shown, added, strict=True))  # fmt: skip
+        return (*kept, shown), Context(h, *shown, seen[None])
 
     def _after(self, history, num_sets: int, dim: int, label, count) -> Context:
         """That of a point after all that are shown of `history`."""
