@@ -136,8 +136,8 @@ def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
     size = ["--sets=12", "--test=12", "--pixel_steps=3", "--likelihood_steps=2"]
     monkeypatch.setattr(released, "FOLDER", tmp_path / "released")
     quick = ["--quick", f"--runs={tmp_path}", f"--output={tmp_path / 'spatial.json'}", *size]
-    spatial_mnist.main([*quick, "--models=causal", "--release=tiny", "--", *SETS, "--config.model.context_dim=8",
-                        "--config.model.context_blocks=1"])  # fmt: skip
+    spatial_mnist.main([*quick, "--models=causal", "--release=tiny", "--", *SETS,
+                        "--config.model.context_dim=8", "--config.model.context_blocks=1"])
     result = read(tmp_path / "spatial.json")
     rows = result["rows"]
     assert list(rows) == ["independent", "images", "pixels", "real", "causal"]

@@ -46,14 +46,15 @@ def heads(context, x, time):
 
 def test_a_context_is_of_the_points_before_it():
     before = contexts()
-    assert before.vector.shape == (B, N, 16)
+    assert before.per_layer.shape[:2] == (B, N)
     x, time = POINTS[:, ::-1] / 2, np.full(B, 0.3, np.float32)
     drawn = heads(before, x, time)
     for j in (0, 3, N - 1):
         moved = POINTS.copy()
         moved[:, j] += 1
         after = contexts(moved)
-        for change in (np.abs(after.vector - before.vector), np.abs(heads(after, x, time) - drawn)):
+        said = np.abs(after.per_layer - before.per_layer)
+        for change in (said.max(-1), np.abs(heads(after, x, time) - drawn)):
             np.testing.assert_allclose(change[:, : j + 1], 0, atol=1e-6)
             assert (change.max(-1)[:, j + 1 :] > 1e-3).all()
 
@@ -73,7 +74,7 @@ def test_the_head_looks_at_the_points_so_far_and_at_no_other():
 
 
 def test_every_context_knows_the_label():
-    change = contexts(label=LABEL[::-1].copy()).vector - contexts().vector
+    change = contexts(label=LABEL[::-1].copy()).per_layer - contexts().per_layer
     assert np.abs(change).max(-1).min() > 1e-3
 
 
@@ -88,8 +89,8 @@ def test_a_cache_gives_the_same_contexts_in_parts_of_any_size(parts):
         found.append(later)
         number += size
     whole = contexts()
-    vectors = np.concatenate([context.vector for context in found], axis=1)
-    np.testing.assert_allclose(vectors, whole.vector, atol=2e-5)
+    said = np.concatenate([context.per_layer for context in found], axis=1)
+    np.testing.assert_allclose(said, whole.per_layer, atol=2e-5)
     np.testing.assert_allclose(found[-1].keys, whole.keys, atol=2e-5)
     np.testing.assert_allclose(found[-1].values, whole.values, atol=2e-5)
     seen = np.concatenate([context.seen for context in found], axis=1)

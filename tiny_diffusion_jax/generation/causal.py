@@ -76,4 +76,5 @@ def _begin(model, params, known: dict, *, num_sets: int, places: int):
 def _extend(model, params, cache, points, number, known: dict):
     """(cache, `Context`) after points f32[B, n, D], the first of which has this number."""
     cache, contexts = model.apply(params, cache, points, number, **known, method="extend")
-    return cache, contexts._replace(vector=contexts.vector[:, -1:], seen=contexts.seen[:, -1:])
+    last = {"per_layer": contexts.per_layer[:, -1:], "seen": contexts.seen[:, -1:]}
+    return cache, contexts._replace(**last)

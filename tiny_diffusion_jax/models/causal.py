@@ -53,16 +53,16 @@ def up_to_itself(start, n: int, num_tokens: int) -> jax.Array:
 class Context(NamedTuple):
     """What the head is given of the points so far, for n points of each of B sets."""
 
-    vector: jax.Array  # f32[B, n, C], c_i
+    per_layer: jax.Array  # f32[B, n, K + 1, 2 H], what c_i says to each layer of the head
     keys: jax.Array  # f32[B, W, C], of the tokens of all points
     values: jax.Array
     seen: jax.Array  # bool[B or 1, n, W], the tokens of those before each of the n
 
     def at(self, index: jax.Array) -> "Context":
         """That of one point of each set, the one numbered `index` i32[B]."""
-        pick = lambda a: jnp.take_along_axis(a, index[:, None, None], axis=1)
+        pick = lambda a: jnp.take_along_axis(a, index.reshape(-1, *[1] * (a.ndim - 1)), axis=1)
         seen = jnp.broadcast_to(self.seen, (len(index), *self.seen.shape[1:]))
-        return self._replace(vector=pick(self.vector), seen=pick(seen))
+        return self._replace(per_layer=pick(self.per_layer), seen=pick(seen))
 
 
 class Causal(nn.Module):
@@ -133,7 +133,7 @@ class Causal(nn.Module):
         added = jnp.split(self.looked_at(h), 2, axis=-1)
         shown = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
                       for old, new in zip(shown, added, strict=True))  # fmt: skip
-        return (*kept, shown), Context(h, *shown, seen[None])
+        return (*kept, shown), Context(self.trunk.film(h), *shown, seen[None])
 
     def _after(self, history, num_sets: int, dim: int, label, count) -> Context:
         """That of a point after all that are shown of `history`."""
@@ -148,6 +148,6 @@ class Causal(nn.Module):
     ) -> jax.Array:
         if latent is None:
             latent = self._after(history, len(x), x.shape[-1], label, count)
-        each = x.shape[1] // latent.vector.shape[1]
+        each = x.shape[1] // latent.per_layer.shape[1]
         looked_at = latent.keys, latent.values, jnp.repeat(latent.seen, each, axis=1)
-        return self.trunk(x, time, per_set=latent.vector, looked_at=looked_at)
+        return self.trunk(x, time, per_layer=latent.per_layer, looked_at=looked_at)

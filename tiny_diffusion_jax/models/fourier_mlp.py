@@ -19,7 +19,8 @@ class FourierTrunk(nn.Module):
 
     With `per_set` c, the inside of every gelu is (1 + scale(c)) W h + shift(c) (FiLM, arXiv
     1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), or of each point f32[B, N],
-    per_point f32[B, N, C], per_set f32[B, C], or one for every N / n points in turn f32[B, n, C].
+    per_point f32[B, N, C], per_set f32[B, C], or one for every N / n points in turn f32[B, n, C],
+    or in place of it what `film` makes of it, once for many calls: per_layer f32[B, n, K + 1, 2 H].
     With `fade`, features(x) are 2 sigmoid(W_f features(t)) of theirs: a wave shorter than the noise
     says nothing of the data, and learns to fade out (by hand in arXiv 2103.13415, section 3).
     With `looked_at`, (keys, values f32[B, M, C], mask as for `attend`), the first h also becomes
@@ -54,11 +55,18 @@ class FourierTrunk(nn.Module):
         """f32[..., 2 time_frequencies] of time f32[...]."""
         return sinusoidal(time[..., None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
 
+    def film(self, per_set: jax.Array) -> jax.Array:
+        """Scale and shift of every layer, f32[B, n, K + 1, 2 H], by per_set f32[B, n, C]."""
+        return jnp.stack([layer(per_set) for layer in self.films], axis=-2)
+
     @nn.compact  # with `setup`, for the size of the output follows from that of the input
     def __call__(
-        self, x: jax.Array, time: jax.Array, per_point=None, per_set=None, looked_at=None
-    ) -> jax.Array:
+        self, x: jax.Array, time: jax.Array, per_point=None, per_set=None, looked_at=None,
+        per_layer=None,
+    ) -> jax.Array:  # fmt: skip
         num_sets, num_points, dim = x.shape
+        if per_set is not None:
+            per_layer = self.film(per_set.reshape(num_sets, -1, per_set.shape[-1]))
         # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
         of_x = self.features(x.reshape(-1, dim))
         of_time = self.time_features(time.reshape(-1))
@@ -70,22 +78,21 @@ class FourierTrunk(nn.Module):
         if per_point is not None:
             features.append(per_point.reshape(num_sets * num_points, -1))
 
-        def film(layer: int, h: jax.Array) -> jax.Array:
-            if per_set is None:
+        def scaled(layer: int, h: jax.Array) -> jax.Array:
+            if per_layer is None:
                 return h
-            c = per_set.reshape(num_sets, -1, 1, per_set.shape[-1])
-            scale, shift = jnp.split(self.films[layer](c), 2, axis=-1)
-            h = h.reshape(num_sets, c.shape[1], -1, self.hidden_dim)
+            scale, shift = jnp.split(per_layer[:, :, None, layer], 2, axis=-1)
+            h = h.reshape(num_sets, per_layer.shape[1], -1, self.hidden_dim)
             return ((1 + scale) * h + shift).reshape(-1, self.hidden_dim)
 
-        h = nn.gelu(film(0, self.from_features(jnp.concatenate(features, -1))))
+        h = nn.gelu(scaled(0, self.from_features(jnp.concatenate(features, -1))))
         if looked_at is not None:
             keys, values, mask = looked_at
             q = nn.Dense(keys.shape[-1], name="query")(h).reshape(num_sets, num_points, -1)
             read, _ = attend(q, keys, values, self.num_heads, mask)
             h = h + nn.Dense(self.hidden_dim, name="read")(read.reshape(len(h), -1))
         for i, block in enumerate(self.blocks):
-            h = h + nn.gelu(film(i + 1, block(h)))
+            h = h + nn.gelu(scaled(i + 1, block(h)))
         return nn.Dense(dim, name="to_output")(h).reshape(x.shape)
 
 
