@@ -14,7 +14,7 @@ from pathlib import Path
 
 from common import RESULTS, ROOT, command, finished, write
 
-MODELS = ("set_transformer", "history", "set_latent", "fourier_mlp", "attention_v1",
+MODELS = ("set_transformer", "history", "causal", "set_latent", "fourier_mlp", "attention_v1",
           "attention_v2", "seq2seq")  # fmt: skip
 
 
