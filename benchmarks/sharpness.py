@@ -113,7 +113,8 @@ def measure(flags: list[str], num_points: int) -> dict:
     log_nu = -0.5 * np.asarray(process.schedule.log_snr)
     edges = np.linspace(log_nu[1], log_nu[-1], LEVELS + 1)
     middle = (edges[1:] + edges[:-1]) / 2
-    errors = np.array([squared_error(at, jax.random.fold_in(jax.random.key(KEY), i))
+    # A key of its own: fold_in(key, 1) is split(key)[1], and would repeat the points' own jitter.
+    errors = np.array([squared_error(at, jax.random.fold_in(jax.random.key(KEY + 1), i))
                        for i, at in enumerate(middle)])  # fmt: skip
     return {
         "nats_to_truth": missing.mean(), "nats_se": missing.std() / len(missing) ** 0.5,
