@@ -129,7 +129,8 @@ class PixelSoftmax:
 
         keys = jax.random.split(jax.random.key(1), steps)
         train = jax.jit(lambda *carry: jax.lax.scan(step, carry, keys))
-        (self.params, _), _ = train(params, optimizer.init(params))
+        # Not before it is done, for its seconds are counted.
+        (self.params, _), _ = jax.block_until_ready(train(params, optimizer.init(params)))
 
     def _pixels(self, points: jax.Array) -> jax.Array:
         height, width = self.shape
