@@ -106,7 +106,7 @@ def test_the_same_run_opens_again_whatever_does_not_change_the_model(tmp_path):
 @pytest.mark.parametrize("part, line", [
     ({"seed": 1}, "It differs in seed: 0 -> 1"),
     ({"train_steps": 5}, "It differs in train.steps: 12000 -> 5"),
-    ({"data_digit": 4, "model_scale": 2.0}, "data.digit: 0 -> 4, model.scale: 12.0 -> 2.0"),
+    ({"data_digit": 4, "model_scale": 2.0}, "data.digit: 0 -> 4, model.scale: 100.0 -> 2.0"),
 ])  # fmt: skip
 def test_another_config_is_refused(tmp_path, part, line):
     with open_new(tmp_path):

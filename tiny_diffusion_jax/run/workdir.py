@@ -193,7 +193,7 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
 
 def describe(dataset) -> dict:
     """What a config's `data` turned out to be: normalised points are (points - shift) / scale."""
-    scale, short = dataset.scale, lambda x: float(f"{x:.7g}")
+    scale, short = dataset.scale, lambda x: float(f"{x:.9g}")  # all of a float32
     return {
         "title": dataset.title,
         "source": dataset.source,
