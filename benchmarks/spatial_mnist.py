@@ -198,34 +198,34 @@ def main(argv: list[str] | None = None) -> None:
     output = args.output or (args.runs if args.quick else RESULTS) / f"{prefix[:-1]}.json"
     flags = lambda model: [f"--config=configs/spatial_mnist.py:{model}", *options]
     models = [name for name in args.models.split(",") if name]
-    loaded, made = {}, {}
-    for name in models:
-        if name in released.names():
-            loaded[name] = released.load_released(name, with_data=True)
-            row = released.describe(name)["scores"]
-            made[name] = {field: row[field] for field in ("command", "train_seconds")}
-            continue
-        seconds = finished(args.runs / f"{prefix}{name}", flags(name))["seconds"]
-        loaded[name] = td.load(args.runs / f"{prefix}{name}")
-        made[name] = {"command": " ".join(["python main.py", *flags(name)]),
-                      "train_seconds": seconds["compile"] + seconds["train"]}  # fmt: skip
-
+    loaded = {name: _load(name, args.runs / f"{prefix}{name}", flags(name)) for name in models}
     experiment = next(iter(loaded.values()))[0] if loaded else _experiment(flags("causal"))
     bench = Bench(experiment, args.sets, args.test)
     known = json.loads(output.read_text()) if output.exists() else {}
     rows = known["rows"] if known.get("test_sets") == bench.hash else {}
     for name in filter(None, args.yardsticks.split(",")):
         rows[name] = of_yardstick(bench, name, args.pixel_steps)
-    for name, (experiment, params) in loaded.items():
-        rows[name] = of_model(bench, experiment, params, args.likelihood_steps) | made[name]
+    for name, (experiment, params, made) in loaded.items():
+        rows[name] = of_model(bench, experiment, params, args.likelihood_steps) | made
     if args.release:
-        name = models[0]
-        released.release(args.release, *loaded[name], made[name]["command"], rows[name])
+        experiment, params, made = loaded[models[0]]
+        released.release(args.release, experiment, params, made["command"], rows[models[0]])
     write(output, {
         "command": command(__file__, argv), "machine": machine(), "commit": _commit(),
         "test_sets": bench.hash, "sets": bench.count, "source": bench.dataset.source, "rows": rows,
     })  # fmt: skip
     print(f"test sets {bench.hash}, {bench.dataset.title}", table(rows), sep="\n\n")
+
+
+def _load(name: str, folder: Path, flags: list[str]) -> tuple[td.Experiment, dict, dict]:
+    """A released model, or the run in `folder`, made if there is none; and what made it."""
+    if name in released.names():
+        row = released.describe(name)["scores"]
+        made = {field: row[field] for field in ("command", "train_seconds")}
+        return *released.load_released(name, with_data=True), made
+    seconds = finished(folder, flags)["seconds"]
+    return *td.load(folder), {"command": " ".join(["python main.py", *flags]),
+                              "train_seconds": seconds["compile"] + seconds["train"]}  # fmt: skip
 
 
 def _experiment(flags: list[str]) -> td.Experiment:

@@ -113,7 +113,8 @@ def _all_options() -> ConfigDict:
         encoder="both",  # seq2seq_aligned: the ways in which it reads the set: forward, both
         embedding="sinusoidal",  # of coordinates: sinusoidal, gaussian, learned, identity
         num_frequencies=32,  # per coordinate (sinusoidal) or in all (gaussian, learned)
-        scale=100.0,  # highest frequency (sinusoidal) or their spread (gaussian, learned)
+        # highest frequency (sinusoidal), or their spread (gaussian, learned): these want about 12
+        scale=100.0,
         max_period=1000.0,  # sinusoidal: highest over lowest frequency
         fade=True,  # waves of noisy coordinates fade out with t, each as it learns to
         time_frequencies=16,

@@ -306,7 +306,7 @@ def test_sharpness_of_a_digit_and_of_a_table(tmp_path, capsys):
                     "--config.data.source=digits"])  # fmt: skip
     found = read(tmp_path / "sharp.json")["results"]
     assert found.keys() == {"MNIST 3", "star"}
-    # Hardly trained: both measures see that much is missing, most of it at large noise.
+    # Hardly trained: both measures see that much is missing.
     missing = found["star"]["of one strength"]
     assert missing["nats_to_truth"] > 0.2 and missing["nats_of_bound"] > 0.2
     assert capsys.readouterr().out.count("| star | of one strength |") == 1

@@ -46,7 +46,7 @@ def heads(context, x, time):
 
 def test_a_context_is_of_the_points_before_it():
     before = contexts()
-    assert before.per_layer.shape[:2] == (B, N)
+    assert before.per_layer.shape == (B, N, 2, 32)
     x, time = POINTS[:, ::-1] / 2, np.full(B, 0.3, np.float32)
     drawn = heads(before, x, time)
     for j in (0, 3, N - 1):

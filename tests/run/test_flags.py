@@ -138,7 +138,7 @@ def test_default_config_of_a_model_is_its_recipe_and_nothing_else(model):
 
 def test_digits_with_latents_have_the_settings_of_latents():
     used = loaded("configs/mnist_sets.py", "set_latent")
-    assert (used.train.num_points, used.train.max_history, used.model.hidden_dim) == (64, 64, 128)
+    assert (used.model.scale, used.train.max_history, used.model.hidden_dim) == (100.0, 64, 128)
     assert used.train.steps == RECIPES["set_latent"]["train.steps"] and used.model.labels
 
 

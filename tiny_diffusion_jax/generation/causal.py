@@ -76,5 +76,6 @@ def _begin(model, params, known: dict, *, num_sets: int, places: int):
 def _extend(model, params, cache, points, number, known: dict):
     """(cache, `Context`) after points f32[B, n, D], the first of which has this number."""
     cache, contexts = model.apply(params, cache, points, number, **known, method="extend")
-    last = {"per_layer": contexts.per_layer[:, -1:], "seen": contexts.seen[:, -1:]}
-    return cache, contexts._replace(**last)
+    return cache, contexts._replace(
+        per_layer=contexts.per_layer[:, -1:], seen=contexts.seen[:, -1:]
+    )

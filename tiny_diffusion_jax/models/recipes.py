@@ -8,7 +8,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.errors import require_choice
 
 # Features of one strength at every noise level, and the classic ones of t.
-_NO_FADE = {
+NO_FADE = {
     "model.fade": False, "model.scale": 12.0, "model.max_period": 100.0,
     "model.time_frequencies": 64, "model.time_scale": 1000.0,
 }
@@ -23,7 +23,7 @@ _BATCH_AFTER_BATCH = {
 _ATTENTION_V1 = _BATCH_AFTER_BATCH | {"train.history_drop": 0.1}
 _ATTENTION_V2 = _BATCH_AFTER_BATCH | {"train.history_drop": 0.7, "sample.guidance_scale": 1.7}
 # Strokes are thin: twice the frequency of the default, and half as many blurred points.
-_HISTORY = _NO_FADE | {
+_HISTORY = NO_FADE | {
     "model.scale": 24.0, "model.max_period": 200.0,
     "train.steps": 20_000, "train.num_sets": 32, "train.num_points": 64,
     "train.learning_rate": 2e-3,
@@ -39,7 +39,7 @@ RECIPES = {
         "train.optimizer": "muon", "train.learning_rate": 5e-3, "sample.growth": 1.25,
     },
     # Blocks of 50 steps take turns at sets of 32, 128, 512 and 2,048 points.
-    "set_transformer": _NO_FADE | {
+    "set_transformer": NO_FADE | {
         "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 16,
         "train.steps": 12_000, "train.num_sets": 128, "train.num_points": 32,
         "train.max_points": 2048, "train.block": 50, "train.learning_rate": 2e-3,
@@ -50,15 +50,15 @@ RECIPES = {
         "train.min_history": 64, "train.max_history": 64,
     },
     # The student project's models, in the same conditions.
-    "seq2seq": _NO_FADE | {"train.steps": 600, "train.num_sets": 16, "train.num_points": 256},
-    "attention_v1": _NO_FADE | _ATTENTION_V1 | {
+    "seq2seq": NO_FADE | {"train.steps": 600, "train.num_sets": 16, "train.num_points": 256},
+    "attention_v1": NO_FADE | _ATTENTION_V1 | {
         "train.steps": 10_000, "train.num_sets": 16, "train.num_points": 64,
     },
-    "attention_v2": _NO_FADE | _ATTENTION_V2 | {
+    "attention_v2": NO_FADE | _ATTENTION_V2 | {
         "train.steps": 10_000, "train.num_sets": 16, "train.num_points": 64,
     },
     # The same, made to separate. Short sequences and long ones take turns: of 64 points, of 256.
-    "seq2seq_aligned": _NO_FADE | {
+    "seq2seq_aligned": NO_FADE | {
         "model.scale": 24.0, "model.max_period": 200.0,
         "train.steps": 8_000, "train.num_sets": 32, "train.num_points": 64,
         "train.max_points": 256, "train.block": 50, "train.learning_rate": 2e-3,
@@ -115,11 +115,9 @@ def seed_config(name: str, model: str):
     config.model.name = model
     config.model.hidden_dim = 128
     config.model.num_frequencies = 64
+    config.update_from_flattened_dict(NO_FADE)
     config.model.scale = 25.0
     config.model.max_period = 10_000.0
-    config.model.fade = False
-    config.model.time_frequencies = 64
-    config.model.time_scale = 1000.0
     config.schedule.name = "linear"
     config.schedule.num_levels = 250
     config.diffusion.prediction = "eps"

@@ -193,12 +193,12 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
 
 def describe(dataset) -> dict:
     """What a config's `data` turned out to be: normalised points are (points - shift) / scale."""
-    scale, short = dataset.scale, lambda x: float(f"{x:.9g}")  # all of a float32
+    scale, whole = dataset.scale, lambda x: float(f"{x:.9g}")  # all that a float32 holds
     return {
         "title": dataset.title,
         "source": dataset.source,
-        "shift": [short(x) for x in dataset.shift],
-        "scale": [short(x) for x in scale] if np.ndim(scale) else short(scale),
+        "shift": [whole(x) for x in dataset.shift],
+        "scale": [whole(x) for x in scale] if np.ndim(scale) else whole(scale),
     }
 
 
