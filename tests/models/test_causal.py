@@ -1,6 +1,7 @@
 """The causal transformer: what a context depends on, and its cache."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.generation import causal
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.causal import Context
 
@@ -95,6 +97,23 @@ def test_a_cache_gives_the_same_contexts_in_parts_of_any_size(parts):
     np.testing.assert_allclose(found[-1].values, whole.values, atol=2e-5)
     seen = np.concatenate([context.seen for context in found], axis=1)
     np.testing.assert_array_equal(seen, whole.seen)
+
+
+def test_a_set_goes_on_from_the_last_of_several_points():
+    model, params, _ = network()
+    known = {"label": LABEL, "count": None}
+
+    def after(*parts):
+        cache, context = causal._begin(model, params, known, num_sets=B, places=N)
+        for start, stop in itertools.pairwise(parts):
+            points = POINTS[:, start:stop]
+            cache, context = causal._extend(model, params, cache, points, start, known)
+        return context
+
+    one_by_one = after(0, 1, 2, 3, 4)
+    for name, found in after(0, 1, 4)._asdict().items():
+        np.testing.assert_allclose(found, getattr(one_by_one, name), atol=2e-5, err_msg=name)
+    assert np.abs(after(0, 1).per_layer - one_by_one.per_layer).max() > 1e-2
 
 
 def test_a_history_is_read_as_the_points_so_far():
