@@ -155,6 +155,22 @@ def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
     assert [again["rows"]["tiny"][s] for s in scores] == [rows["causal"][s] for s in scores]
 
 
+def test_the_likelihood_of_a_set_is_the_mean_density_over_orders():
+    """Of a density that is 1 where the first point is the first, and e^-100 elsewhere."""
+    bench = object.__new__(spatial_mnist.Bench)
+    points = np.stack([np.arange(3.0), 10 + np.arange(3.0)], -1)
+    bench.scored, bench.num_points = np.tile(points, (500, 1, 1)), 3
+
+    def by_first(sets):
+        assert (np.sort(sets, axis=1) == points).all() and (sets[..., 1] - sets[..., 0] == 10).all()
+        return np.where(sets[:, 0, 0] == 0, 0.0, -100.0)
+
+    one, many = bench.likelihood(by_first), bench.likelihood(by_first, 30)
+    assert one["ppll"] == 0 and "ppll_one_order" not in one and many["ppll_orders"] == 30
+    assert many["ppll"] == pytest.approx(np.log(1 / 3) / 3, abs=0.02)  # a third of the orders
+    assert many["ppll_one_order"] == pytest.approx(-100 * 2 / 3, abs=3)
+
+
 def test_yardsticks_have_the_densities_that_they_say():
     """Two images whose lit pixels never meet, and sets that lie on those of one or the other."""
     images = np.zeros((2, 4, 4), np.uint8)
@@ -182,7 +198,7 @@ def test_a_superposition_and_a_copy_are_caught(monkeypatch):
                     "--config.data.source=digits"]).config
     bench = spatial_mnist.Bench(experiment.build(config), 80, 10)
     superposed, real = (
-        spatial_mnist.of_yardstick(bench, name, 0) for name in ("independent", "real")
+        spatial_mnist.of_yardstick(bench, name, 0, 1) for name in ("independent", "real")
     )
     copied = bench.quality(bench.sets_of(bench.dataset, np.arange(80), seed=5), None)
     assert superposed["nna_emd"] > 0.7 > real["nna_emd"] and superposed["frechet"] > real["frechet"]
