@@ -36,7 +36,7 @@ def experiment(batch: int, steps: int):
     import jax
     from ml_collections import FrozenConfigDict
 
-    from tiny_diffusion_jax import default_config, diffusion, models
+    from tiny_diffusion_jax import default_config, devices, diffusion, models
     from tiny_diffusion_jax.data.base import PointSets, make_dataset
     from tiny_diffusion_jax.diffusion.schedules import make_schedule
     from tiny_diffusion_jax.training.batches import make_plan
@@ -51,13 +51,15 @@ def experiment(batch: int, steps: int):
         num_frequencies=FEATURES // 2, scale=25.0, max_period=1e4,
         time_frequencies=FEATURES // 2, time_scale=float(T), hidden_dim=HIDDEN, fade=False,
     )
-    config.train.update(num_sets=batch, num_points=1, block=steps, shards=1 if batch < 128 else 2)
+    config.train.update(num_sets=batch, num_points=1, block=steps)
     table = jax.random.normal(jax.random.key(1), (NUM_DATA, 2))
     dataset = make_dataset(jax.tree_util.Partial(draw, table), normalize=False)
     process = diffusion.make_process(make_schedule("linear", T), "eps")
     model = models.make_model(config.model, 0)
     state = init_state(jax.random.key(0), model, config.train)
-    block = make_train_block(model, FrozenConfigDict(config.train))
+    mesh = devices.make_mesh()
+    slices = devices.cpu_slices(mesh, batch, 1)
+    block = make_train_block(model, FrozenConfigDict(config.train), mesh, slices)
     return dataset, process, model, state, block, make_plan(config.train, model)
 
 

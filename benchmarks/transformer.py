@@ -81,26 +81,28 @@ def plain_loop(model, num_sets: int, num_points: int, steps: int = 30) -> float:
     return steps * num_sets / median_seconds(once, 5)
 
 
-def training_speed(model, num_sets: int, num_points: int, shards: int) -> dict:
+def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     """Training sets per second, from blocks of 20 steps, and the rate of their arithmetic."""
     import jax
     import jax.numpy as jnp
     from ml_collections import FrozenConfigDict
 
-    from tiny_diffusion_jax import default_config, diffusion
+    from tiny_diffusion_jax import default_config, devices, diffusion
     from tiny_diffusion_jax.data.base import PointSets, make_dataset
     from tiny_diffusion_jax.diffusion.schedules import make_schedule
     from tiny_diffusion_jax.training.batches import make_plan
     from tiny_diffusion_jax.training.step import init_state, make_train_block
 
     config = default_config()
-    config.train.update(num_sets=num_sets, num_points=num_points, block=20, shards=shards)
+    config.train.update(num_sets=num_sets, num_points=num_points, block=20)
     draw = jax.tree_util.Partial(lambda key, b, n: PointSets(jax.random.normal(key, (b, n, 2))))
     dataset = make_dataset(draw, normalize=False)
     process = diffusion.make_process(make_schedule(**config.schedule))
     state = init_state(jax.random.key(0), model, config.train)
     plan = make_plan(config.train, model)
-    block = make_train_block(model, FrozenConfigDict(config.train))
+    block = make_train_block(
+        model, FrozenConfigDict(config.train), devices.make_mesh(), slices
+    )
     arguments = dataset, process, jax.random.key(1)
     run = block.lower(state, *arguments, steps=20, plan=plan).compile()
 
@@ -125,11 +127,11 @@ def speed(num_sets: int, num_points: int, num_blocks: int, pairs: int) -> list[d
     inducing = set_transformer(num_blocks, 16)
     for _ in range(pairs):
         row = {
-            "plain": training_speed(plain, *size, shards=1),
-            "plain, 2 shards": training_speed(plain, *size, shards=2),
-            "ours, 1 shard": training_speed(ours, *size, shards=1),
-            "ours": training_speed(ours, *size, shards=2),
-            "ours, 16 inducing points": training_speed(inducing, *size, shards=2),
+            "plain": training_speed(plain, *size, slices=1),
+            "plain, 2 slices": training_speed(plain, *size, slices=2),
+            "ours, 1 slice": training_speed(ours, *size, slices=1),
+            "ours": training_speed(ours, *size, slices=2),
+            "ours, 16 inducing points": training_speed(inducing, *size, slices=2),
             "plain, in a plain loop": {"sets_per_second": plain_loop(plain, *size)},
         }
         rate = {name: value["sets_per_second"] for name, value in row.items()}

@@ -24,7 +24,7 @@ TINY = [f"--config.{option}" for option in (
     "compilation_cache=",
 )]  # fmt: skip
 SETS = [*TINY, *(f"--config.{option}" for option in (
-    "train.steps=10", "train.checkpoint_every=10", "train.shards=1", "train.num_points=8",
+    "train.steps=10", "train.checkpoint_every=10", "train.num_points=8",
     "train.max_points=0", "train.min_history=1", "train.max_history=8", "model.num_heads=2",
     "model.num_inducing=2", "model.latent_dim=4", "sample.num_sets=6", "sample.num_points=16",
     "sample.first_block=8", "sample.growth=1.0", "evaluate.max_sets=6"))]  # fmt: skip

@@ -78,7 +78,6 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "train.clip_norm": [(0.0, "must be above 0")],
     "train.ema_decay": [(1.0, "must be in [0, 1)")],
     "train.block": [(0, "must be at least 1")],
-    "train.shards": [(7, "must be a divisor of config.train.num_sets = 64"), (0, "must be at lea")],
     "train.checkpoint_every": [(0, "must be at least 1")],
     "train.keep": [(0, "must be at least 1")],
     "sample.sampler": [("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun")],

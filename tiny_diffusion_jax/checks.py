@@ -108,7 +108,6 @@ RULES = {
     "train.clip_norm": ABOVE_0,
     "train.ema_decay": Rule(lambda decay: 0 <= decay < 1, "in [0, 1)"),
     "train.block": at_least(1),
-    "train.shards": at_least(1),
     "train.checkpoint_every": at_least(1),
     "train.keep": at_least(1),
     "sample.sampler": one_of(SAMPLERS),
@@ -253,8 +252,6 @@ def _together(config) -> Rules:
         divides = model.num_heads >= 1 and width % model.num_heads == 0
         yield ("model.num_heads", divides,
                f"a divisor of config.model.{WIDTHS[model.name]} = {width}")  # fmt: skip
-    yield ("train.shards", train.num_sets % train.shards == 0,
-           f"a divisor of config.train.num_sets = {train.num_sets}")  # fmt: skip
     yield ("train.min_points", train.min_points <= train.num_points,
            f"at most config.train.num_points = {train.num_points}")  # fmt: skip
     # A latent is always that of max_history points.

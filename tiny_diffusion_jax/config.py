@@ -140,7 +140,6 @@ def _all_options() -> ConfigDict:
         ema_decay=0.998,  # of the averaged weights that samples are drawn with
         keep_best=False,  # draw with those of the lowest held-out loss, not with the last ones
         block=200,  # steps compiled as one program; one line of metrics.jsonl each
-        shards=2,  # slices of a batch with a gradient each: they run on separate CPU cores
         checkpoint_every=4000,  # steps, rounded up to whole blocks
         keep=2,  # checkpoints kept
     ))

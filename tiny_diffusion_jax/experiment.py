@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import data, generation, models
+from tiny_diffusion_jax import data, devices, generation, models
 from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
@@ -120,12 +120,14 @@ def log_prob(
     dataset, model = experiment.dataset, experiment.model
     require(model.traits.generation == "alone", "config.model.name", experiment.config.model.name,
             "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
-    size, dim = min(len(points), LIKELIHOOD_CHUNK), dataset.dim
+    mesh, dim = devices.make_mesh(jax.local_devices()), dataset.dim
+    size = devices.rounded_up(min(len(points), LIKELIHOOD_CHUNK), mesh)
+    params = jax.device_put(params, devices.on_all(mesh))
     padded = np.resize(points, (math.ceil(len(points) / size) * size, dim)).astype(np.float32)
+    shared = jax.device_put(padded.reshape(-1, size, dim), devices.by_set(mesh, size, axis=1))
     parts = [
         np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part,
-                             model=model, num_steps=num_steps))
-        for part in padded.reshape(-1, size, dim)
+                             model=model, num_steps=num_steps)) for part in shared
     ]  # fmt: skip
     return np.concatenate(parts)[: len(points)]
 

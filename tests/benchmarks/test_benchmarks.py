@@ -365,9 +365,9 @@ def test_speed_measures_each_part_and_fails_with_it(tmp_path, monkeypatch):
 def test_transformer(tmp_path, monkeypatch):
     measured, measure = {}, transformer.training_speed
 
-    def once(model, *size, shards):  # the same network in other shards would be compiled anew
+    def once(model, *size, slices):  # the same network in other slices would be compiled anew
         if model not in measured:
-            measured[model] = measure(model, *size, shards=shards)
+            measured[model] = measure(model, *size, slices=slices)
         return measured[model]
 
     monkeypatch.setattr(transformer, "training_speed", once)

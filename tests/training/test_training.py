@@ -9,7 +9,7 @@ import pytest
 from jax.tree_util import Partial
 from oracle import GaussianMixture, three_components
 
-from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax import devices, experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
 from tiny_diffusion_jax.diffusion.process import add_noise, loss_per_set, make_denoise, make_process
@@ -23,9 +23,9 @@ KEY = jax.random.key(5)
 
 
 def train_config(**changes):
-    """Every part of the optimizer is at work: decay, clipping of every gradient, two shards."""
+    """Every part of the optimizer is at work: decay, clipping of every gradient, two slices."""
     config = default_config().train
-    config.update(dict(steps=40, num_sets=8, num_points=3, warmup=0, block=5, shards=2,
+    config.update(dict(steps=40, num_sets=8, num_points=3, warmup=0, block=5,
                        learning_rate=0.01, weight_decay=0.3, clip_norm=1e-3))
     config.update(changes)
     return config
@@ -58,14 +58,14 @@ def programs():
     """(fresh state, train step, train block), compiled once for all tests."""
     config, model = train_config(), small_model()
     state = training.init_state(jax.random.key(0), model, config)
-    step = jax.jit(training.make_train_step(PROCESS, model, config))
+    step = jax.jit(training.make_train_step(PROCESS, model, config, 2))
     # a block consumes its state
     return lambda: jax.tree.map(jnp.copy, state), step, train_block(model, config)
 
 
 def train_block(model, config, process=PROCESS):
     """(state, dataset, key, steps, plan) -> (state, metrics)."""
-    block = training.make_train_block(model, config)
+    block = training.make_train_block(model, config, devices.make_mesh(), 2)
     return lambda state, dataset, key, steps, plan: block(
         state, dataset, process, key, steps=steps, plan=plan
     )
@@ -87,9 +87,9 @@ def assert_trees_close(a, b, **tolerance):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
 
 
-@functools.partial(jax.jit, static_argnames="shards")
-def loss_and_grad(params, batch, shards):
-    return training.loss_and_grad(PROCESS, small_model().apply, params, batch, shards)
+@functools.partial(jax.jit, static_argnames="slices")
+def loss_and_grad(params, batch, slices):
+    return training.loss_and_grad(PROCESS, small_model().apply, params, batch, slices)
 
 
 # ---------------------------------------------------------------- what a batch is
@@ -118,7 +118,7 @@ def test_batches_carry_mask_and_label():
 # ---------------------------------------------------------------- the gradient
 
 
-def test_shards_do_not_change_loss_or_gradient():
+def test_slices_do_not_change_loss_or_gradient():
     fresh, _, _ = programs()
     params = fresh().params
     batch = pick(draw_batches(KEY, dataset(masked_draw), 100, 2, PLAN), 0)
@@ -130,8 +130,8 @@ def test_shards_do_not_change_loss_or_gradient():
         return losses.mean(), losses
 
     expected, losses = jax.jit(jax.grad(plain, has_aux=True))(params)
-    for shards in (1, 2, 4):
-        got, grads = loss_and_grad(params, batch, shards)
+    for slices in (1, 2, 4):
+        got, grads = loss_and_grad(params, batch, slices)
         np.testing.assert_allclose(got, losses, rtol=1e-5)
         assert_trees_close(grads, expected, rtol=1e-4, atol=1e-6)
 
@@ -437,9 +437,8 @@ def test_blocks_take_turns_at_the_sizes_of_sets():
     assert [p.num_sets for p in taken] == [128, 32, 8, 2] * 2 + [128]
     below = plans(**options | dict(max_points=2047))
     assert [p.num_points for p in below] == [32, 128, 512] * 3
-    # never fewer sets than shards, and always a multiple of them
-    few = plans(**options | dict(num_sets=12, shards=4))
-    assert [p.num_sets for p in few] == [12, 4, 4, 4] * 2 + [12]
+    few = plans(**options | dict(num_sets=12))
+    assert [p.num_sets for p in few] == [12, 3, 1, 1] * 2 + [12]
     for max_points in (0, 1, 32, 127):
         same = plans(**options | dict(max_points=max_points))
         assert {(p.num_sets, p.num_points) for p in same} == {(128, 32)}
@@ -529,7 +528,7 @@ def test_every_model_resumes_bit_for_bit(name):
         "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_heads": 2,
         "model.num_inducing": 2, "model.latent_dim": 4, "model.labels": True, "train.steps": 4,
         "train.block": 2, "train.warmup": 0, "train.num_sets": 4, "train.num_points": 2,
-        "train.min_points": 1, "train.max_history": 4, "train.shards": 1,
+        "train.min_points": 1, "train.max_history": 4,
         "train.max_points": 8 if name == "fourier_mlp" else 0,
     })  # fmt: skip
     model = make_model(config.model, 2)

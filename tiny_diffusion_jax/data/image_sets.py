@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
+from tiny_diffusion_jax.data.base import Dataset, PointSets, find_index, make_dataset
 
 ORDER_KEY = 2  # apart from the keys of the two ways to draw
 MAX_PIXELS = 2**27  # of all sets drawn at once: 0.5 GB of sums, ten times what MNIST's need
@@ -109,11 +109,7 @@ def pixels_with_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.
     cumulative = jnp.cumsum(images.astype(jnp.int32), axis=1)
     total = cumulative[:, -1:]
     level = jax.random.randint(key, (len(images), num), 0, total)
-    # On CPU comparing with every pixel, or sorting, takes 100 times as long.
-    find = lambda table, level: jnp.searchsorted(
-        table, level, side="right", method="scan_unrolled"
-    ).astype(jnp.int32)
-    return jax.vmap(find)(cumulative, level)
+    return jax.vmap(find_index)(cumulative, level)
 
 
 def pixels_without_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.Array:

@@ -8,7 +8,7 @@
 
 Each is a module with `draw` and, where it can, `complete`, for sets of which some points are given.
 Keys follow from seed and set number, so a set depends on neither how many are asked for nor how
-much memory there is. Sets of different sizes: see `sizes`.
+much memory there is; the devices share them. Sets of different sizes: see `sizes`.
 """
 
 import math
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.data.padding import padded
 from tiny_diffusion_jax.generation import alone, causal, chain, joint, latent, sizes
 from tiny_diffusion_jax.generation.reverse import Asked, Request
@@ -35,6 +36,8 @@ def draw(
     from tqdm import tqdm
 
     dataset, model = experiment.dataset, experiment.model
+    mesh = devices.make_mesh(jax.local_devices())
+    params = jax.device_put(params, devices.on_all(mesh))
     request = Request(model, experiment.process, params, config,
                       experiment.config.train.max_history, keep_trajectory,
                       dataset.dim)  # fmt: skip
@@ -54,12 +57,13 @@ def draw(
             None if wanted is None else jnp.asarray(wanted[numbers], jnp.int32),
         )
         keys = _set_keys(key, jnp.asarray(numbers))
+        keys = jax.device_put(keys, devices.by_set(mesh, len(numbers)))
         if given is None:
             return dataset.denormalize(way.draw(request, keys, asked))
         return dataset.denormalize(way.complete(request, keys, given, asked))
 
     num_given = 0 if given is None else len(given)
-    chunks = list(_chunks(request, way, num_given, wanted))
+    chunks = list(_chunks(request, mesh, way, num_given, wanted))
     result = None
     for request, numbers, size in tqdm(chunks, desc="sample", unit="chunk",
                                        disable=not progress or len(chunks) == 1):  # fmt: skip
@@ -92,14 +96,14 @@ def asked(
     return labels, sizes.draw_sizes(experiment.dataset, keys, labels, num_given)
 
 
-def _chunks(request: Request, way, num_given: int, wanted: np.ndarray | None):
+def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | None):
     """(request, numbers of the sets i64[n], sets drawn with them) of each chunk.
 
     Sets of different sizes are drawn with those that have as many places, in chunks of a size that
     does not follow from how many there are.
     """
     if wanted is None:
-        size = chunk_size(request, way.rows(request, num_given))
+        size = devices.rounded_up(chunk_size(request, way.rows(request, num_given)), mesh)
         for start in range(0, request.config.num_sets, size):
             yield request, np.arange(start, min(start + size, request.config.num_sets)), size
         return
@@ -108,7 +112,7 @@ def _chunks(request: Request, way, num_given: int, wanted: np.ndarray | None):
         at_once = sizes.width(min(len(numbers), sizes.MOST_AT_ONCE))
         config.update(num_points=places, num_sets=at_once)
         part = request._replace(config=config)
-        size = chunk_size(part, way.rows(part, num_given))
+        size = devices.rounded_up(chunk_size(part, way.rows(part, num_given)), mesh)
         for start in range(0, len(numbers), size):
             yield part, numbers[start : start + size], size
 

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.diffusion import make_denoise
@@ -63,7 +64,10 @@ def estimate(
     exact = way == "alone" or way == "joint" and num_points * dim <= EXACT
     draws = 1 if exact else draws or DRAWS[way]
     shown = experiment.config.train.max_history if way == "chain" else 1
+    mesh = devices.make_mesh(jax.local_devices())
     at_once = min(num_sets, max(1, POINTS // (num_points * min(shown, num_points))))
+    at_once = devices.rounded_up(at_once, mesh)
+    params = jax.device_put(params, devices.on_all(mesh))
     sizes = lengths(sets)
     arrays = {"points": np.nan_to_num(sets), "size": sizes.astype(np.int32)}
     if labels is not None:
@@ -72,6 +76,7 @@ def estimate(
     for start in range(0, num_sets, at_once):
         index = np.minimum(np.arange(start, start + at_once), num_sets - 1)  # one program for all
         part = {name: array[index] for name, array in arrays.items()}
+        part = jax.device_put(part, devices.by_set(mesh, at_once))
         found.append([
             np.asarray(_log_prob(
                 experiment.process, params, dataset.shift, dataset.scale,

@@ -87,7 +87,7 @@ SEED_RECIPES = {
     "fourier_mlp": {},
     # One list of 50 points a sequence: a batch is 5 of them.
     "seq2seq": {
-        "train.num_sets": 5, "train.num_points": 50, "train.shards": 1, "train.steps": 3_000,
+        "train.num_sets": 5, "train.num_points": 50, "train.steps": 3_000,
         "sample.num_points": 250,
     },
     # Batches of 250 as 10 noise levels of 25 points: every level reads the whole history.

@@ -19,6 +19,8 @@ MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
 FREE_FIELDS = {
     "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
 }
+# Options that earlier versions had and that change nothing any more.
+REMOVED = {"train.shards"}
 OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
 MAX_DIFFERENCES = 6  # named in a message
 
@@ -160,6 +162,9 @@ def _read_description(folder: Path) -> dict:
             f"{file}: must be the config that this program wrote, but is damaged ({error}); "
             "use another --workdir"
         ) from error
+    for field in REMOVED:
+        part, _, name = field.partition(".")
+        stored.get(part, {}).pop(name, None)
     return {"dataset": None} | stored
 
 

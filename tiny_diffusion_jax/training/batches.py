@@ -56,7 +56,7 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
     while config.num_points * 4**sizes <= config.max_points:
         sizes += 1
     factor = 4 ** (block % sizes)
-    num_sets = max(config.num_sets // factor // config.shards, 1) * config.shards
+    num_sets = max(config.num_sets // factor, 1)
     # A latent is that of a whole set: its prior must not learn latents of a few points or none.
     whole = traits.generation == "latent"
     return Plan(

@@ -8,6 +8,8 @@ import jax
 import numpy as np
 from ml_collections import FrozenConfigDict
 
+from tiny_diffusion_jax import devices
+from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import Plan, make_plan
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
@@ -30,8 +32,12 @@ def train(
     """
     from tqdm import tqdm
 
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    mesh, key = devices.make_mesh(), jax.random.fold_in(jax.random.key(config.seed), 1)
+    shared = dataset, process, key
+    state, *shared = jax.device_put((state, *shared), devices.on_all(mesh))
     augment, config = make_augment(config.data), config.train
+    require(config.num_sets % mesh.size == 0, "config.train.num_sets", config.num_sets,
+            f"a multiple of {mesh.size}, the number of devices")  # fmt: skip
     frozen, step = FrozenConfigDict(config), int(state.step)
     with tqdm(total=config.steps, initial=step, unit="step", disable=not progress,
               smoothing=0.05, dynamic_ncols=True, desc="train") as bar:
@@ -39,8 +45,8 @@ def train(
             steps = min(config.block, config.steps - step)
             plan = make_plan(config, model, step // config.block, augment)
             known, start = _program.cache_info().misses, time.perf_counter()
-            arguments = state, dataset, process, key
-            program = _program(model, frozen, steps, plan, *_signature(arguments))
+            arguments = state, *shared
+            program = _program(model, frozen, mesh, steps, plan, *_signature(arguments))
             compile_seconds = 0.0
             if _program.cache_info().misses > known:
                 compile_seconds = time.perf_counter() - start
@@ -60,16 +66,19 @@ def train(
 
 
 @functools.lru_cache(maxsize=64)
-def _program(model, config, steps: int, plan: Plan, structure, leaves):
+def _program(model, config, mesh, steps: int, plan: Plan, structure, leaves):
     """The compiled block for arguments of this `_signature`: kept, so that a second run has it."""
     arguments = jax.tree.unflatten(structure, leaves)
-    return make_train_block(model, config).lower(*arguments, steps=steps, plan=plan).compile()
+    slices = devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
+    block = make_train_block(model, config, mesh, slices)
+    return block.lower(*arguments, steps=steps, plan=plan).compile()
 
 
 def _signature(arguments) -> tuple:
-    """What a program depends on of its arguments: their structure, shapes and types."""
+    """What a program depends on of its arguments: structure, shapes, types, devices."""
     leaves, structure = jax.tree.flatten(arguments)
-    return structure, tuple(map(jax.typeof, leaves))
+    like = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
+    return structure, tuple(map(like, leaves))
 
 
 def _require_finite(loss: np.ndarray, step: int) -> None:

@@ -1,0 +1,63 @@
+"""The devices of a run: one mesh over all of them, of which a single device is the smallest.
+
+A batch is cut along its sets, and each device works on its part; weights and data are on all.
+Which devices there are is no part of a run: what is learned differs by rounding only.
+"""
+
+import math
+import os
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+SETS = "sets"  # the one axis of the mesh
+SLICE_POINTS = 64  # fewer in a slice are not worth a core
+
+
+def make_mesh(devices: list | None = None) -> Mesh:
+    """Of these devices; None: all of all processes."""
+    devices = jax.devices() if devices is None else devices
+    return jax.make_mesh((len(devices),), (SETS,), axis_types=(AxisType.Auto,), devices=devices)
+
+
+def on_all(mesh: Mesh) -> NamedSharding:
+    """The whole array on each device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def by_set(mesh: Mesh, num_sets: int, axis: int = 0) -> NamedSharding:
+    """A part of the `num_sets` sets, which `axis` counts, on each device; all where none divides.
+
+    A batch of a few large sets, fewer than there are devices, is such a one.
+    """
+    if num_sets % mesh.size:
+        return on_all(mesh)
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, SETS))
+
+
+def is_cpu(mesh: Mesh) -> bool:
+    return mesh.devices.flat[0].platform == "cpu"
+
+
+def cpu_slices(mesh: Mesh, num_sets: int, num_points: int) -> int:
+    """Slices of a batch with a gradient each, which XLA runs on separate cores of one CPU.
+
+    As many as there are cores, of equal size and at least SLICE_POINTS points. 1 on other devices,
+    and on several: those share the batch as they are.
+    """
+    if mesh.size > 1 or not is_cpu(mesh):
+        return 1
+    most = min(num_cores(), num_sets * num_points // SLICE_POINTS)
+    return max(n for n in range(1, max(most, 1) + 1) if num_sets % n == 0)
+
+
+def num_cores() -> int:
+    """Those that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def rounded_up(num_sets: int, mesh: Mesh) -> int:
+    """The next number of sets that all devices can share."""
+    return math.ceil(num_sets / mesh.size) * mesh.size
