@@ -58,6 +58,24 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
+def unused_accelerator() -> str:
+    """What the machine has and JAX does not see, with the line that mends it; "" if all is well.
+
+    A jax without its plugin, or with one that does not fit it, falls back to the CPU in silence.
+    """
+    asked_for = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms or ""
+    if jax.default_backend() != "cpu" or "cpu" in asked_for:
+        return ""
+    for name, plugin, found in (
+        ("an NVIDIA GPU", "cuda12", os.path.exists("/dev/nvidiactl")),
+        ("a TPU", "tpu", os.path.exists("/dev/accel0") or "TPU_ACCELERATOR_TYPE" in os.environ),
+    ):
+        if found:
+            return (f"this machine has {name}, but jax sees a CPU only and is slow; "
+                    f"pip install 'jax[{plugin}]=={jax.__version__}' mends it")  # fmt: skip
+    return ""
+
+
 def rounded_up(num_sets: int, mesh: Mesh) -> int:
     """The next number of sets that all devices can share."""
     return math.ceil(num_sets / mesh.size) * mesh.size

@@ -11,7 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__, data, generation
+from tiny_diffusion_jax import __version__, data, devices, generation
 from tiny_diffusion_jax.checks import check, check_measured, check_sample
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
@@ -161,6 +161,8 @@ def announce(experiment: Experiment) -> None:
     details = f"; {dataset.details}" if dataset.details else ""
     log.info("data: %s%s%s", dataset.title, source, details)
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
+    if unused := devices.unused_accelerator():
+        log.warning("warning: %s", unused)
     snr = experiment.process.schedule.terminal_snr
     log.info("schedule: %s, terminal SNR %.2g", experiment.config.schedule.name, snr)
     if snr > TERMINAL_SNR_WARNING:
@@ -331,6 +333,8 @@ def _description(experiment: Experiment, params) -> dict:
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
         "terminal_snr": experiment.process.schedule.terminal_snr,
         "device": f"{device.platform} {device.device_kind}",
+        "num_devices": jax.device_count(),
+        "unused_accelerator": devices.unused_accelerator(),
         "versions": {"python": platform.python_version(), "jax": jax.__version__,
                      "numpy": np.__version__, "tiny_diffusion_jax": __version__},
     }
