@@ -12,6 +12,7 @@ import numpy as np
 
 from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.data import mixture, mnist
+from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
@@ -93,6 +94,7 @@ RULES = {
     "model.time_frequencies": at_least(1),
     "model.time_scale": ABOVE_0,
     "train.optimizer": one_of(OPTIMIZERS),
+    "train.precision": one_of(PRECISIONS),
     "train.steps": Rule(lambda steps: 1 <= steps < 2**31, "at least 1 and below 2^31, an int32"),
     "train.num_sets": at_least(1),
     "train.num_points": at_least(1),
@@ -112,6 +114,7 @@ RULES = {
     "train.keep": at_least(1),
     "sample.sampler": one_of(SAMPLERS),
     "sample.spacing": one_of(("time", "log_snr")),
+    "sample.precision": one_of(PRECISIONS),
     "sample.eta": Rule(lambda eta: 0 <= eta <= 1, "between 0 (deterministic) and 1 (ancestral)"),
     "sample.num_sets": at_least(1),
     "sample.num_points": Rule(lambda number: number >= 0,

@@ -137,6 +137,9 @@ def _all_options() -> ConfigDict:
         warmup=200,  # steps, or a tenth of all if that is less
         weight_decay=1e-4,
         clip_norm=1.0,  # gradients longer than this are shortened to it
+        # products of matrices in the network: default is what the device does fastest, bfloat16 on
+        # TPUs and TF32 on recent GPUs; or float32, as CPUs always do
+        precision="default",
         ema_decay=0.998,  # of the averaged weights that samples are drawn with
         keep_best=False,  # draw with those of the lowest held-out loss, not with the last ones
         block=200,  # steps compiled as one program; one line of metrics.jsonl each
@@ -156,6 +159,7 @@ def _all_options() -> ConfigDict:
         first_block=1,  # history, causal, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks
         burn_in=0,  # history, attention: points drawn first and thrown away
+        precision="default",  # as train.precision; a likelihood is always in float32
         memory_mb=1024,  # larger requests are drawn in chunks that need about this much
     ))
     config.evaluate = ConfigDict(dict(

@@ -4,8 +4,10 @@ A batch is cut along its sets, and each device works on its part; weights and da
 Which devices there are is no part of a run: what is learned differs by rounding only.
 """
 
+import functools
 import math
 import os
+from collections.abc import Callable
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -33,6 +35,24 @@ def by_set(mesh: Mesh, num_sets: int, axis: int = 0) -> NamedSharding:
     if num_sets % mesh.size:
         return on_all(mesh)
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, SETS))
+
+
+# Of products of matrices in a network: what the device does by itself, bfloat16 on TPUs and TF32 on
+# recent GPUs, or all of float32.
+PRECISIONS = ("default", "float32")
+
+
+def in_full(function: Callable) -> Callable:
+    """`function`, traced with products of matrices in float32 on every device.
+
+    For what is added up from many small differences: distances, likelihoods, turns of coordinates.
+    """
+    @functools.wraps(function)
+    def exact(*arguments, **named):
+        with jax.default_matmul_precision("float32"):
+            return function(*arguments, **named)
+
+    return exact
 
 
 def is_cpu(mesh: Mesh) -> bool:

@@ -133,6 +133,7 @@ def log_prob(
 
 
 @partial(jax.jit, static_argnames=("model", "num_steps"))
+@devices.in_full
 def _log_prob(process, params, shift, scale, points, *, model, num_steps: int) -> jax.Array:
     # All that the program depends on is an argument, so a second call finds it compiled.
     denoise = make_denoise(process, model.apply, params)

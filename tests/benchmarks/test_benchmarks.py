@@ -21,20 +21,22 @@ import sharpness
 import solids
 import spatial_mnist
 import speed
+import tpu
 import transformer
 import waits
 import yardsticks
 from command_line import MOONS, ROOT, SETS, TINY, run
 from PIL import Image
 
-from tiny_diffusion_jax import checks, data, experiment
+from tiny_diffusion_jax import checks, data, devices, experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import classifier, copies, separation
+from tiny_diffusion_jax.models.recipes import RECIPES
 from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
 BENCHMARKS = {"growth", "make", "mended", "quality", "replay", "samplers", "seed", "separate",
-              "sharpness", "solids", "spatial", "speed", "transformer", "waits"}  # fmt: skip
+              "sharpness", "solids", "spatial", "speed", "tpu", "transformer", "waits"}  # fmt: skip
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -377,6 +379,22 @@ def test_transformer(tmp_path, monkeypatch):
         transformer.main([what, *size, f"--output={path}"])
         assert len(read(path)["rows"]) == 1
     assert len(measured) == 3 and min(row["gflops"] for row in measured.values()) > 0
+
+
+def test_tpu(tmp_path, monkeypatch, capsys):
+    """On a CPU in its place; tests/test_tpu.py has the compiler for TPUs."""
+    monkeypatch.setattr(tpu, "mesh_of", lambda chips: devices.make_mesh())
+    path = tmp_path / "tpu.json"
+    tpu.main(["--programs=metric", "--models=fourier_mlp", f"--output={path}"])
+    tpu.main(["--programs=log_prob", "--models=fourier_mlp", f"--output={path}"])
+    rows = read(path)["rows"]
+    assert list(rows) == ["metric chamfer x 1", "metric sliced_w2 x 1", "metric mmd x 1",
+                          "log_prob fourier_mlp x 1"]  # fmt: skip
+    assert all(row["gflop"] > 0 for row in rows.values())
+    out = capsys.readouterr().out
+    assert all(f"| {name} |" in out for name in rows)
+    kinds = {kind: make([*RECIPES]) for kind, make in tpu.PROGRAMS.items()}
+    assert len(kinds["train"]) == len(RECIPES) and kinds["sample"] and kinds["metric"]
 
 
 def test_waits(tmp_path):

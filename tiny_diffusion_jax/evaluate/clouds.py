@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.errors import require
 
 MAX_EXACT_POINTS = 2_000  # the assignment costs O(n^3): 0.05 s at 1,000 points, 0.4 s at 2,000
@@ -57,6 +58,7 @@ def even_directions(dim: int, count: int) -> np.ndarray:
 
 
 @partial(jax.jit, static_argnames="num_projections")
+@devices.in_full
 def sliced_wasserstein2(x: jax.Array, y: jax.Array, num_projections: int) -> jax.Array:
     """Sliced 2-Wasserstein distance, in the units of the points.
 

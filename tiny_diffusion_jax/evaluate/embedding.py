@@ -7,10 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax import devices
+
 NODES = 96  # a side of the grid on which the kernel is summed, half a bandwidth apart
 
 
 @jax.jit
+@devices.in_full
 def embed(points: jax.Array, centre: jax.Array, bandwidth: jax.Array) -> jax.Array:
     """The kernel mean embedding f32[NODES, NODES] of points f32[N, 2]: <embed x, embed y> = mean k.
 

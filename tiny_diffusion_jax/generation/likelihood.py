@@ -105,6 +105,7 @@ def _log_mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @partial(jax.jit, static_argnames=("model", "shuffled", "exact", "max_history", "num_steps"))
+@devices.in_full
 def _log_prob(
     process, params, shift, scale, key, points, size, label=None, *, model, shuffled: bool,
     exact: bool, max_history: int, num_steps: int,

@@ -61,24 +61,26 @@ def reverse(
         config.guidance_scale, known, condition,
         None if config.guidance_scale == 1 else unconditional,
         sampler=config.sampler, eta=config.eta, shape=shape, method=method,
+        precision=config.precision,
         keep_trajectory=request.keep_trajectory and not method,
     )  # fmt: skip
 
 
 @partial(jax.jit, static_argnames=(
-    "model", "sampler", "eta", "shape", "method", "keep_trajectory"))
+    "model", "sampler", "eta", "shape", "method", "precision", "keep_trajectory"))
 def _run(
     model, process, params, keys, grid, guidance_scale, known, condition, unconditional,
-    *, sampler, eta, shape, method, keep_trajectory,
+    *, sampler, eta, shape, method, precision, keep_trajectory,
 ):  # fmt: skip
     # All that a program depends on is an argument, so a second call finds it compiled.
     denoise = make_denoise(
         process, partial(model.apply, method=method), params, guidance_scale,
         unconditional, **condition,
     )  # fmt: skip
-    return sample(
-        process, make_sampler(sampler, eta), denoise, grid, keys, shape, keep_trajectory, known
-    )
+    with jax.default_matmul_precision(precision):
+        return sample(
+            process, make_sampler(sampler, eta), denoise, grid, keys, shape, keep_trajectory, known
+        )
 
 
 @jax.jit

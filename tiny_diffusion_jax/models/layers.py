@@ -63,6 +63,11 @@ class Sinusoidal(nn.Module):
         return sinusoidal(x, self.num_frequencies, self.scale, self.max_period)
 
 
+def _turns(x: jax.Array, frequency: jax.Array) -> jax.Array:
+    """x B / 2 pi, always in float32: three digits of an angle of many turns are none."""
+    return jnp.matmul(x, frequency, precision=jax.lax.Precision.HIGHEST) / (2 * jnp.pi)
+
+
 class Gaussian(nn.Module):
     """Random directions: waves(B x / 2 pi), B ~ N(0, scale^2), drawn once and never trained."""
 
@@ -75,7 +80,7 @@ class Gaussian(nn.Module):
         # decay of `decays` in training/step.py keep it as it was drawn.
         shape = (x.shape[-1], self.num_frequencies)
         frequency = self.param("fixed_frequency", nn.initializers.normal(self.scale), shape)
-        return waves(x @ jax.lax.stop_gradient(frequency) / (2 * jnp.pi))
+        return waves(_turns(x, jax.lax.stop_gradient(frequency)))
 
 
 class Learned(nn.Module):
@@ -88,7 +93,7 @@ class Learned(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (x.shape[-1], self.num_frequencies)
         frequency = self.param("frequency", nn.initializers.normal(self.scale), shape)
-        return waves(x @ frequency / (2 * jnp.pi))
+        return waves(_turns(x, frequency))
 
 
 class Identity(nn.Module):

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from tiny_diffusion_jax import devices
+
 
 class Augment(NamedTuple):
     """x' = exp(scale u) R F x + shift v for all points x of a set alike, in normalised units.
@@ -25,6 +27,7 @@ def make_augment(config) -> Augment | None:
     return None if augment == Augment() else augment
 
 
+@devices.in_full
 def apply(augment: Augment, key: jax.Array, points: jax.Array) -> jax.Array:
     """Every set of points f32[..., N, D] moved by a draw of its own."""
     *outer, _, dim = points.shape

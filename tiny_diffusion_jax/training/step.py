@@ -264,7 +264,8 @@ def make_train_block(model, config, mesh: Mesh, slices: int) -> Callable:
         batches = jax.tree.map(lambda a: a[:steps], batches)
         batches = jax.lax.with_sharding_constraint(batches, shared)
         best, state = state.best, state.replace(best=None)  # the steps need not carry it
-        state, (losses, grad_norm) = jax.lax.scan(train_step, state, batches)
+        with jax.default_matmul_precision(config.precision):
+            state, (losses, grad_norm) = jax.lax.scan(train_step, state, batches)
         heldout, state = None, state.replace(best=best)
         if dataset.heldout is not None:
             heldout_key = jax.random.fold_in(key, HELDOUT_KEY)
@@ -273,7 +274,7 @@ def make_train_block(model, config, mesh: Mesh, slices: int) -> Callable:
             )
             state = state if best is None else keep_best(state, heldout)
         in_bin = jax.nn.one_hot((batches.t.ravel() - 1) * NUM_TIME_BINS // T, NUM_TIME_BINS)
-        by_time = losses.ravel() @ in_bin / in_bin.sum(0)
+        by_time = jnp.matmul(losses.ravel(), in_bin, precision="float32") / in_bin.sum(0)
         losses = losses.reshape(steps, -1).mean(1)
         return state, BlockMetrics(losses, grad_norm, by_time, heldout)
 

@@ -1,0 +1,30 @@
+"""Programs compile for a TPU on a machine without one. Slow, and needs `pip install "jax[tpu]"`."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import pytest
+from command_line import ROOT
+
+TPU = ROOT / "benchmarks" / "tpu.py"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+@pytest.mark.parametrize("chips, programs, models", [
+    (1, "train,sample,log_prob,metric", "fourier_mlp"), (1, "train,log_prob", "causal"),
+    (4, "train", "fourier_mlp"),
+])  # fmt: skip
+def test_programs_compile_for_a_tpu(tmp_path, chips, programs, models):
+    # in a process of its own: this one has told JAX that there are only CPUs
+    done = subprocess.run(
+        [sys.executable, str(TPU), f"--programs={programs}", f"--models={models}",
+         f"--chips={chips}", f"--output={tmp_path / 'tpu.json'}"],
+        capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    rows = json.loads((tmp_path / "tpu.json").read_text())["rows"]
+    assert {name.split()[0] for name in rows} == set(programs.split(","))
+    assert all(row["gflop"] > 0 and row["argument_mb"] > 0 for row in rows.values())
+    assert all(line in done.stdout for line in rows)
