@@ -225,7 +225,7 @@ def test_learning_rate_warms_up_then_falls_to_zero():
 def test_a_block_is_its_steps_one_by_one():
     fresh, step, block = programs()
     end, metrics = block(fresh(), dataset(), KEY, 5, PLAN)
-    drawn = draw_batches(jax.random.fold_in(KEY, 0), dataset(), 100, 5, PLAN)
+    drawn = batches.draw_block(jax.random.fold_in(KEY, 0), dataset(), 100, 5, PLAN)
     state, all_losses, norms = fresh(), [], []
     for i in range(5):
         state, (losses, norm) = step(state, pick(drawn, i))

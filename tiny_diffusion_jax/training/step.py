@@ -20,7 +20,7 @@ from optax.contrib import MuonDimensionNumbers
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import Process, loss_per_set
-from tiny_diffusion_jax.training.batches import Batch, Plan, draw_batches, make_plan
+from tiny_diffusion_jax.training.batches import Batch, Plan, draw_batches, draw_block, make_plan
 
 NUM_TIME_BINS = 10  # the loss is also reported in this many equal slices of t, data first
 # Held-out batches of a block: one for so many steps. Without a gradient a batch takes a third of a
@@ -260,7 +260,7 @@ def make_train_block(model, config, mesh: Mesh, slices: int) -> Callable:
         T, shared = process.schedule.num_levels, devices.by_set(mesh, plan.num_sets, axis=1)
         dataset = dataset.at(state.step / config.steps)
         block_key = jax.random.fold_in(key, state.step)
-        batches = draw_batches(block_key, dataset, T, config.block, plan)
+        batches = draw_block(block_key, dataset, T, config.block, plan)
         batches = jax.tree.map(lambda a: a[:steps], batches)
         batches = jax.lax.with_sharding_constraint(batches, shared)
         best, state = state.best, state.replace(best=None)  # the steps need not carry it
