@@ -224,14 +224,6 @@ def cut(*names):
     return damage
 
 
-def flip_a_bit(run: Path):
-    """Of the largest file of the last checkpoint, in its middle: among the weights."""
-    file = max((run / "checkpoints/40").rglob("*"), key=lambda f: f.is_file() * f.stat().st_size)
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 16
-    file.write_bytes(data)
-
-
 def write(name, text):
     return lambda run: (run / name).write_text(text)
 
@@ -259,8 +251,7 @@ lacking = rewritten(lambda stored: stored["data"].pop("heldout"))
 def other_model(run: Path):
     """The last checkpoint holds another network, as if copied from another run."""
     state = training.TrainState(jnp.int32(50), {"w": jnp.ones(3)}, {"w": jnp.ones(3)}, ())
-    with checkpoints.open_checkpoints(run / "checkpoints", keep=2) as saved:
-        checkpoints.save(saved, state)
+    checkpoints.save(checkpoints.open_checkpoints(run / "checkpoints", keep=2), state)
 
 
 def checkpoints_file(run: Path):
@@ -286,10 +277,10 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "config.json lost": (
         RUN, "holds checkpoints but no config.json that says what made it", delete("config.json")),
     "checkpoint damaged": (
-        RUN, "checkpoints/40: is damaged; delete this folder to go on from the one before it",
-        cut("checkpoints/40")),
-    "checkpoint with one bit changed": (
-        [*RUN, "--mode=sample"], "checkpoints/40: is damaged; delete", flip_a_bit),
+        RUN, "checkpoints/40: damaged, and there is no other; put back a copy, or delete the "
+        "folder to begin again from the start\n", cut("checkpoints")),
+    "checkpoints of one run alone, damaged": (
+        [*RUN, "--mode=sample"], "checkpoints/40: damaged, and there is no", cut("checkpoints")),
     "checkpoint of another model": (
         RUN, "checkpoints/50: was made by another model (.ema['params']", other_model),
     "checkpoints a file": (RUN, "must be a folder of checkpoints", checkpoints_file),

@@ -50,16 +50,16 @@ def train_run(config, path: str) -> None:
     if config.train.init_from:
         first, source = start_from(config.train.init_from, experiment)
     with workdir.open_to_train(path, config, experiment.dataset, source) as folder:
-        with open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
-            state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
-            announce(experiment)
-            if first is not None:
-                log.info("weights: those of %s, %s", config.train.init_from, source)
-            state = first if state is None else state
-            start_seconds = time.perf_counter() - began
-            state = _train(experiment, state, saved, folder)
-            if state.best is not None:
-                log.info("%s", overfitting.which_weights(state))
+        saved = open_checkpoints(folder / "checkpoints", config.train.keep)
+        state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+        announce(experiment)
+        if first is not None:
+            log.info("weights: those of %s, %s", config.train.init_from, source)
+        state = first if state is None else state
+        start_seconds = time.perf_counter() - began
+        state = _train(experiment, state, saved, folder)
+        if state.best is not None:
+            log.info("%s", overfitting.which_weights(state))
         _finish(experiment, folder, state.sampled, start_seconds)
 
 
