@@ -11,9 +11,11 @@ Training again in the same --workdir goes on where it stopped. Every option is d
 tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
 """
 
+import os
 import sys
 
 from tiny_diffusion_jax.run.cli import main
 
 if __name__ == "__main__":
-    main(sys.argv, __doc__)
+    # By sys.exit it would wait for a block that was abandoned, or for threads of a failed write.
+    main(sys.argv, __doc__, leave=os._exit)

@@ -1,5 +1,6 @@
 """How runs stop and go on: signals, kills, crashes and damage leave nothing to regret."""
 
+import functools
 import os
 import re
 import shutil
@@ -11,13 +12,15 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import MOONS, ROOT, run
 from run_files import FILES, arrays, losses, same
 
 from tiny_diffusion_jax.files import PART
 from tiny_diffusion_jax.run import checkpoints, modes, report, workdir
-from tiny_diffusion_jax.run.signals import Signals
+from tiny_diffusion_jax.run.signals import Abandoned, Signals
+from tiny_diffusion_jax.training import loop
 
 # Some seconds, for there is time for a signal; a save takes as long as a thousand steps.
 LONG = [*MOONS, "--config.train.steps=6000", "--config.train.checkpoint_every=1000"]
@@ -144,6 +147,56 @@ def test_a_second_signal_does_not_wait():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monkeypatch):
+    """A signal in the third block, which takes a minute: that of the second is saved."""
+    blocks, patiently = [], loop.patiently
+
+    def slowly(work):
+        if isinstance(work, functools.partial):  # the wait for a block, not for the compiler
+            blocks.append(work)
+            if len(blocks) == 3:
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                return patiently(lambda: time.sleep(60))
+        return patiently(work)
+
+    options = [*MOONS, "--config.train.checkpoint_every=40", f"--workdir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "patiently", slowly)
+        began = time.perf_counter()
+        result = run(*options)
+    assert time.perf_counter() - began < 15 and len(blocks) == 3
+    assert result.code == 143 and "interrupted: step 20 of 40 is saved in" in result.err
+    assert run(*options).code == 0
+    assert same(arrays(tmp_path, 40), arrays(finished[0], 40))
+    assert losses(tmp_path) == losses(finished[0])
+
+
+def test_a_signal_before_the_first_block_is_done(tmp_path):
+    """In a process of its own, which does not wait for compiler or device to leave."""
+    process = start(*MOONS, "--config.train.steps=2000000", "--config.train.block=1000000",
+                    f"--workdir={tmp_path}")  # fmt: skip
+    for line in process.stderr:
+        if line.startswith("schedule: "):
+            break
+    time.sleep(3)
+    process.send_signal(signal.SIGINT)
+    began = time.perf_counter()
+    rest = process.stderr.read()
+    assert process.wait(60) == 130 and time.perf_counter() - began < 5
+    assert rest == "error: interrupted: no step is done yet; the same command begins again\n"
+    assert not any((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
+    with Signals() as signals, signals.raised():
+        with signals.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == signal.SIGTERM
+    with Signals() as signals, pytest.raises(Abandoned), signals.raised():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
     monkeypatch.setattr(modes, "_finish", lambda *_: pytest.fail("went on to sample"))
 
@@ -213,7 +266,8 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
 @pytest.mark.parametrize("mode", ["sample", "evaluate"])
 def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypatch):
     used = []
-    monkeypatch.setattr(modes, "_draw", lambda *_: (used.append("drawn"), "samples.npy"))
+    sets = np.zeros((2, 4, 2))
+    monkeypatch.setattr(modes, "_draw", lambda *_: (used.append("drawn") or sets, "samples.npy"))
     monkeypatch.setattr(report, "pictures", lambda *_: None)
     monkeypatch.setattr(modes, "_finish", lambda *_: used.append("drawn"))
     damaged(copy)

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init
@@ -61,6 +60,6 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
     if state is None:
         raise UserError(f"{field}: holds no checkpoint yet; train that run first")
     weights = state.sampled
-    # Two buffers: the state is donated. The optimiser and its schedule begin anew.
-    first = init(experiment).replace(params=weights, ema=jax.tree.map(jnp.array, weights))
+    # The optimiser and its schedule begin anew.
+    first = init(experiment).replace(params=weights, ema=weights)
     return first, f"step {int(state.step)}, crc32 {checksum_of(weights):08x}"

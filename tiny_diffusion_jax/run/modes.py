@@ -1,5 +1,6 @@
 """What `main.py` does: train, sample, evaluate and complete in a working directory."""
 
+import contextlib
 import json
 import logging
 import platform
@@ -24,7 +25,7 @@ from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest,
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load, start_from
 from tiny_diffusion_jax.run.released import load_released
-from tiny_diffusion_jax.run.signals import Interrupted, Signals
+from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -55,7 +56,8 @@ def train_run(config, path: str) -> None:
         announce(experiment)
         if first is not None:
             log.info("weights: those of %s, %s", config.train.init_from, source)
-        state = first if state is None else state
+        if state is None:
+            state = init(experiment) if first is None else first
         start_seconds = time.perf_counter() - began
         state = _train(experiment, state, saved, folder)
         if state.best is not None:
@@ -174,9 +176,13 @@ def announce(experiment: Experiment) -> None:
 
 
 def _train(experiment: Experiment, state, saved, folder: Path):
-    """The training loop with its files: from `state` (None: the start) to the final state."""
+    """The training loop with its files: from `state` to the final state.
+
+    A signal ends the block of steps at once, however long that takes, and then the state of the
+    block before it is saved.
+    """
     config, rows = experiment.config.train, folder / "metrics.jsonl"
-    start = 0 if state is None else int(state.step)
+    start = int(state.step)
     workdir.rewind_rows(rows, start)
     if start == config.steps:
         log.info("trained already, to step %d", start)
@@ -186,19 +192,26 @@ def _train(experiment: Experiment, state, saved, folder: Path):
     terminal = sys.stderr.isatty()
     with Signals() as signals, Diary(experiment.config, folder, start, not terminal) as diary:
 
-        def on_block(state, row) -> bool:
-            diary.write(row)
-            step = row["step"]
-            due = step - diary.last_saved >= config.checkpoint_every
-            if due or signals.received or step == config.steps:
-                if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-                    raise TrainingDiverged(f"weights are not finite at step {step}")
-                save(saved, state)
-                diary.last_saved = step
+        def keep(step: int) -> None:
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+                raise TrainingDiverged(f"weights are not finite at step {step}")
+            save(saved, state)
+            diary.last_saved = step
+
+        def on_block(after, row) -> bool:
+            nonlocal state
+            with signals.held():
+                state, step = after, row["step"]
+                diary.write(row)
+                if step - diary.last_saved >= config.checkpoint_every or step == config.steps:
+                    keep(step)
             return bool(signals.received)
 
         try:
-            state = train(experiment, state, on_block, progress=terminal)
+            with contextlib.suppress(Abandoned), signals.raised():
+                train(experiment, state, on_block, progress=terminal)
+            if signals.received and int(state.step) > diary.last_saved:
+                keep(int(state.step))
         except TrainingDiverged as error:
             last = diary.last_saved
             kept = f"the checkpoint of step {last}" if last else "no checkpoint yet"
@@ -207,10 +220,11 @@ def _train(experiment: Experiment, state, saved, folder: Path):
                 "config.train.learning_rate often helps"
             ) from error
     if signals.received:
-        raise Interrupted(
-            f"interrupted: step {diary.last_saved} of {config.steps} is saved in {folder}; the "
-            "same command goes on from there", signals.received,
-        )
+        last = diary.last_saved
+        raise Interrupted("interrupted: " + (
+            f"step {last} of {config.steps} is saved in {folder}; the same command goes on from "
+            "there" if last else "no step is done yet; the same command begins again"
+        ), signals.received)  # fmt: skip
     return state
 
 

@@ -11,6 +11,7 @@ from ml_collections import FrozenConfigDict
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import Plan, make_plan
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
+from tiny_diffusion_jax.training.waiting import patiently
 
 
 class TrainingDiverged(RuntimeError):
@@ -23,7 +24,7 @@ def train(
     config, dataset, process, model, state: TrainState,
     on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True,
 ) -> TrainState:  # fmt: skip
-    """Trains from `state`, which is consumed, to config.train.steps; returns the final state.
+    """Trains from `state` to config.train.steps; returns the final state.
 
     `config` is a whole config, of which `seed`, `train` and `data.augment_*` are read. For
     `on_block`, rows and errors see `experiment.train`.
@@ -47,7 +48,7 @@ def train(
                 bar.unpause()  # the time left follows from the steps alone
             start = time.perf_counter()
             state, metrics = program(*arguments)
-            metrics = jax.tree.map(np.asarray, metrics)  # waits for the device
+            metrics = patiently(functools.partial(jax.tree.map, np.asarray, metrics))
             seconds = time.perf_counter() - start
             _require_finite(metrics.loss, step)
             step += steps
@@ -63,7 +64,8 @@ def train(
 def _program(model, config, steps: int, plan: Plan, structure, leaves):
     """The compiled block for arguments of this `_signature`: kept, so that a second run has it."""
     arguments = jax.tree.unflatten(structure, leaves)
-    return make_train_block(model, config).lower(*arguments, steps=steps, plan=plan).compile()
+    lowered = make_train_block(model, config).lower(*arguments, steps=steps, plan=plan)
+    return patiently(lowered.compile)
 
 
 def _signature(arguments) -> tuple:
