@@ -242,7 +242,7 @@ def rewritten(change):
 
 
 earlier_version = rewritten(
-    lambda stored: stored["sample"].update(redraw=stored["sample"].pop("burn_in"))
+    lambda stored: stored["sample"].update(redraw=stored["evaluate"].pop("density_steps"))
 )
 retyped = rewritten(lambda stored: stored["train"].update(steps="40"))
 lacking = rewritten(lambda stored: stored["data"].pop("heldout"))
@@ -272,7 +272,7 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "config.json of others": (RUN, "holds a run of another", write("config.json", '{"a": 1}')),
     "config.json of an earlier version": (
         RUN, "holds a run of another config or other data; use another --workdir, or delete it. It "
-        "differs in data.heldout: '(none)' -> 0.1\n", lacking),
+        "differs in data.heldout: 0.0 -> 0.1\n", lacking),
     "config.json no object": (RUN, "config.json: must be the config", write("config.json", "[]")),
     "config.json lost": (
         RUN, "holds checkpoints but no config.json that says what made it", delete("config.json")),
@@ -313,7 +313,8 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "a run alone, of an earlier version": (
         ["--workdir=run", "--mode=sample"],
         "run/config.json: was written by another version of this program: it has sample.redraw; "
-        "it lacks sample.burn_in; name the config of the run, --config=FILE\n", earlier_version),
+        "it lacks evaluate.density_steps; name the config of the run, --config=FILE\n",
+        earlier_version),
     "a run alone, of other types": (
         ["--workdir=run", "--mode=evaluate"],
         "another version of this program: of another type are train.steps = '40'; name", retyped),
