@@ -93,7 +93,7 @@ COMMAND = {
     "word without a flag": ([MOONS, "train"], "'train' is not a flag; flags start with --"),
     "mode unknown": (
         [MOONS, "--mode=dance"],
-        "--mode = 'dance': must be one of train, sample, evaluate, complete, list"),
+        "--mode = 'dance': must be one of train, sample, evaluate, complete, replay, list"),
     "points without completing": (
         [MOONS, "--points={files}/good.csv"], "--points goes with --mode=complete: a table of"),
     "completing without points": (
@@ -321,6 +321,9 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "a run alone, without a checkpoint": (
         ["--workdir=run", "--mode=sample"], "--workdir = 'run': holds no checkpoint yet; train fi",
         delete("checkpoints/40")),
+    "nothing to replay": (
+        ["--workdir=run", "--mode=replay"], "--mode=replay: run holds no diverged.npz: no step of "
+        "this run has come out not finite\n", None),
     "no points": (
         [*RUN, "--mode=evaluate", "--config.sample.num_points=0"],
         "config.sample.num_points = 0: must be at least 1", None),

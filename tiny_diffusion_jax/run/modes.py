@@ -1,10 +1,11 @@
-"""What `main.py` does: train, sample, evaluate and complete in a working directory."""
+"""What `main.py` does: train, sample, evaluate, complete and replay in a working directory."""
 
 import contextlib
 import json
 import logging
 import platform
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -20,12 +21,13 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
-from tiny_diffusion_jax.run import outputs, overfitting, report, tensorboard, workdir
+from tiny_diffusion_jax.run import outputs, overfitting, replay, report, tensorboard, workdir
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load, start_from
 from tiny_diffusion_jax.run.released import load_released
 from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
+from tiny_diffusion_jax.training import diverged
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -110,6 +112,17 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     log.info("wrote %s", folder / file)
 
 
+def replay_run(config, path: str) -> None:
+    """Does the step again at which a loss was not finite, from diverged.npz, and prints what is.
+
+    It changes no file.
+    """
+    set_up(config)
+    experiment = build(config)
+    folder = workdir.open_to_read(path, config, experiment.dataset)
+    print(*diverged.lines(experiment, replay.read(folder, experiment)), sep="\n")
+
+
 def _picture(experiment: Experiment, sets: np.ndarray, file: Path, title: str, **details) -> None:
     dataset = experiment.dataset
     figure = sets_figure(sets, title, dataset.notice, axes=outputs.coordinates(dataset), **details)
@@ -189,19 +202,20 @@ def _train(experiment: Experiment, state, saved, folder: Path):
         return state
     if start:
         log.info("going on from step %d of %d", start, config.steps)
-    terminal = sys.stderr.isatty()
+    terminal, before = sys.stderr.isatty(), state
     with Signals() as signals, Diary(experiment.config, folder, start, not terminal) as diary:
 
         def keep(step: int) -> None:
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-                raise TrainingDiverged(f"weights are not finite at step {step}")
+                done = step - int(before.step) - 1
+                raise TrainingDiverged(f"weights are not finite at step {step}", before, done)
             save(saved, state)
             diary.last_saved = step
 
         def on_block(after, row) -> bool:
-            nonlocal state
+            nonlocal before, state
             with signals.held():
-                state, step = after, row["step"]
+                before, state, step = state, after, row["step"]
                 diary.write(row)
                 if step - diary.last_saved >= config.checkpoint_every or step == config.steps:
                     keep(step)
@@ -215,9 +229,12 @@ def _train(experiment: Experiment, state, saved, folder: Path):
         except TrainingDiverged as error:
             last = diary.last_saved
             kept = f"the checkpoint of step {last}" if last else "no checkpoint yet"
+            replay.write(folder, experiment, error.state, error.done)
             raise TrainingDiverged(
                 f"{error}: training stopped; last good state: {kept}, in {folder}; a lower "
-                "config.train.learning_rate often helps"
+                "config.train.learning_rate often helps; to do this step again and see what is not "
+                f"finite: python main.py {shlex.quote(f'--workdir={folder}')} --mode=replay",
+                error.state, error.done,
             ) from error
     if signals.received:
         last = diary.last_saved

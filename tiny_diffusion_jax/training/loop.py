@@ -15,9 +15,16 @@ from tiny_diffusion_jax.training.waiting import patiently
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss is no longer a finite number.
+
+    state: that before the block; done: how many of its steps came before the one at fault.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, state: TrainState, done: int):
+        super().__init__(message)
+        self.state, self.done = state, done
 
 
 def train(
@@ -47,10 +54,11 @@ def train(
                 compile_seconds = time.perf_counter() - start
                 bar.unpause()  # the time left follows from the steps alone
             start = time.perf_counter()
-            state, metrics = program(*arguments)
+            after, metrics = program(*arguments)
             metrics = patiently(functools.partial(jax.tree.map, np.asarray, metrics))
             seconds = time.perf_counter() - start
-            _require_finite(metrics.loss, step)
+            _require_finite(metrics, step, state)
+            state = after
             step += steps
             row = _row(step, metrics, steps / seconds, compile_seconds)
             bar.set_postfix(losses(row), refresh=False)
@@ -74,11 +82,19 @@ def _signature(arguments) -> tuple:
     return structure, tuple(map(jax.typeof, leaves))
 
 
-def _require_finite(loss: np.ndarray, step: int) -> None:
-    """Raises TrainingDiverged for a block after `step` with a loss that is not finite."""
-    bad = np.flatnonzero(~np.isfinite(loss))
+def _require_finite(metrics: BlockMetrics, step: int, state: TrainState) -> None:
+    """Raises TrainingDiverged if the block after `step`, with `state`, has a loss that is not.
+
+    Or a gradient that leads to one: of infinite length, it may have been shortened to nothing.
+    """
+    loss, norm = metrics.loss, metrics.grad_norm
+    bad = np.flatnonzero(~np.isfinite(loss) | np.isnan(norm))
     if bad.size:
-        raise TrainingDiverged(f"loss = {loss[bad[0]]} at step {step + bad[0] + 1}")
+        done = int(bad[0])
+        while done and not np.isfinite(norm[done - 1]):
+            done -= 1
+        name, value = ("gradient norm", norm) if np.isfinite(loss[done]) else ("loss", loss)
+        raise TrainingDiverged(f"{name} = {value[done]} at step {step + done + 1}", state, done)
 
 
 def _row(step: int, metrics: BlockMetrics, steps_per_second: float, compile_seconds: float) -> dict:
