@@ -178,7 +178,7 @@ def test_a_signal_before_the_first_block_is_done(tmp_path):
     for line in process.stderr:
         if line.startswith("schedule: "):
             break
-    time.sleep(3)
+    time.sleep(1)
     process.send_signal(signal.SIGINT)
     began = time.perf_counter()
     rest = process.stderr.read()
