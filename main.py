@@ -6,14 +6,17 @@
   python main.py --config=configs/moons.py --config.train.steps=4000 --workdir=runs/short
   python main.py --workdir=runs/moons --mode=sample --config.sample.num_points=100000
   python main.py --workdir=runs/mixture_dino+moons_history --mode=complete --points=partial.csv
+  python main.py --workdir=runs/moons --mode=replay           why a loss was not finite
 
 Training again in the same --workdir goes on where it stopped. Every option is described in
 tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
 """
 
+import os
 import sys
 
 from tiny_diffusion_jax.run.cli import main
 
 if __name__ == "__main__":
-    main(sys.argv, __doc__)
+    # By sys.exit it would wait for a block that was abandoned, or for threads of a failed write.
+    main(sys.argv, __doc__, leave=os._exit)

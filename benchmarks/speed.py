@@ -71,7 +71,7 @@ def ours(batch: int, steps: int) -> dict:
     key = jax.random.key(0)
 
     def run():
-        nonlocal state  # donated: each call takes the last one's
+        nonlocal state  # each call takes the last one's
         state, metrics = block(state, dataset, process, key, steps=steps, plan=plan)
         metrics.loss.block_until_ready()
 

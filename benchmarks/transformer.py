@@ -107,7 +107,7 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     run = block.lower(state, *arguments, steps=20, plan=plan).compile()
 
     def once():
-        nonlocal state  # donated: each call takes the last one's
+        nonlocal state  # each call takes the last one's
         state, _ = jax.block_until_ready(run(state, *arguments))
 
     seconds = median_seconds(once, 5)

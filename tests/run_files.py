@@ -15,8 +15,7 @@ FILES = {  # of a run of one density
 
 def arrays(folder: Path, step: int) -> dict:
     """Everything in the checkpoint of a step: weights, their average, the optimiser's state."""
-    with open_checkpoints(folder / "checkpoints") as saved:
-        return saved.load(step)
+    return open_checkpoints(folder / "checkpoints").load(step)
 
 
 def same(a: dict, b: dict) -> bool:

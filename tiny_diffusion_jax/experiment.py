@@ -69,9 +69,8 @@ def train(
 
     After each block of steps `on_block(state, row)` gets the state and a row of plain numbers
     (step, loss, grad_norm, steps_per_second, loss_by_time, of data with sets held out also
-    heldout_loss, and once compile_seconds); when it returns True, training stops there. `state` is
-    consumed. Samples are drawn with `sampled` of the final state. Raises TrainingDiverged when the
-    loss is not finite.
+    heldout_loss, and once compile_seconds); when it returns True, training stops there. Samples are
+    drawn with `sampled` of the final state. Raises TrainingDiverged when the loss is not finite.
     """
     init_from = experiment.config.train.init_from
     require(state is not None or not init_from, "config.train.init_from", init_from,

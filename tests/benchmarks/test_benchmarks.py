@@ -7,6 +7,7 @@ from functools import partial
 
 import common
 import growth
+import kills
 import make_sets
 import mended
 import numpy as np
@@ -35,8 +36,9 @@ from tiny_diffusion_jax.models.recipes import RECIPES
 from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
-BENCHMARKS = {"growth", "make", "mended", "quality", "replay", "samplers", "seed", "separate",
-              "sharpness", "solids", "spatial", "speed", "tpu", "transformer", "waits"}  # fmt: skip
+BENCHMARKS = {"growth", "kills", "make", "mended", "quality", "replay", "samplers", "seed",
+              "separate", "sharpness", "solids", "spatial", "speed", "tpu", "transformer",
+              "waits"}  # fmt: skip
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -238,6 +240,15 @@ def test_growth(runs):
         assert {"separation", "separation_se", "stray", "stray_se", "seconds"} <= row.keys()
     assert result["rows"][0]["blocks"] > result["rows"][1]["blocks"]
     assert 0.5 < result["real"]["separation"] <= 1 and Image.open(runs / "growth.png").width > 1000
+
+
+def test_kills(tmp_path):
+    """Random SIGKILLs of a real run: it goes on, every time, as if nothing had been."""
+    kills.main(["--quick", f"--output={tmp_path / 'kills.json'}", "--",
+                "--config.compilation_cache="])  # fmt: skip
+    result = read(tmp_path / "kills.json")
+    assert result["exact"] == result["kills"] == len(result["each"]) == 5 and result["seed"] == 0
+    assert result["each"][-1]["went_on"]["step"] == result["steps"]
 
 
 def test_separate_shows_the_first_sets_of_both_runs(runs):

@@ -93,7 +93,7 @@ COMMAND = {
     "word without a flag": ([MOONS, "train"], "'train' is not a flag; flags start with --"),
     "mode unknown": (
         [MOONS, "--mode=dance"],
-        "--mode = 'dance': must be one of train, sample, evaluate, complete, list"),
+        "--mode = 'dance': must be one of train, sample, evaluate, complete, replay, list"),
     "points without completing": (
         [MOONS, "--points={files}/good.csv"], "--points goes with --mode=complete: a table of"),
     "completing without points": (
@@ -224,14 +224,6 @@ def cut(*names):
     return damage
 
 
-def flip_a_bit(run: Path):
-    """Of the largest file of the last checkpoint, in its middle: among the weights."""
-    file = max((run / "checkpoints/40").rglob("*"), key=lambda f: f.is_file() * f.stat().st_size)
-    data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 16
-    file.write_bytes(data)
-
-
 def write(name, text):
     return lambda run: (run / name).write_text(text)
 
@@ -250,7 +242,7 @@ def rewritten(change):
 
 
 earlier_version = rewritten(
-    lambda stored: stored["sample"].update(redraw=stored["sample"].pop("burn_in"))
+    lambda stored: stored["sample"].update(redraw=stored["evaluate"].pop("density_steps"))
 )
 retyped = rewritten(lambda stored: stored["train"].update(steps="40"))
 lacking = rewritten(lambda stored: stored["data"].pop("heldout"))
@@ -259,8 +251,7 @@ lacking = rewritten(lambda stored: stored["data"].pop("heldout"))
 def other_model(run: Path):
     """The last checkpoint holds another network, as if copied from another run."""
     state = training.TrainState(jnp.int32(50), {"w": jnp.ones(3)}, {"w": jnp.ones(3)}, ())
-    with checkpoints.open_checkpoints(run / "checkpoints", keep=2) as saved:
-        checkpoints.save(saved, state)
+    checkpoints.save(checkpoints.open_checkpoints(run / "checkpoints", keep=2), state)
 
 
 def checkpoints_file(run: Path):
@@ -281,15 +272,15 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "config.json of others": (RUN, "holds a run of another", write("config.json", '{"a": 1}')),
     "config.json of an earlier version": (
         RUN, "holds a run of another config or other data; use another --workdir, or delete it. It "
-        "differs in data.heldout: '(none)' -> 0.1\n", lacking),
+        "differs in data.heldout: 0.0 -> 0.1\n", lacking),
     "config.json no object": (RUN, "config.json: must be the config", write("config.json", "[]")),
     "config.json lost": (
         RUN, "holds checkpoints but no config.json that says what made it", delete("config.json")),
     "checkpoint damaged": (
-        RUN, "checkpoints/40: is damaged; delete this folder to go on from the one before it",
-        cut("checkpoints/40")),
-    "checkpoint with one bit changed": (
-        [*RUN, "--mode=sample"], "checkpoints/40: is damaged; delete", flip_a_bit),
+        RUN, "checkpoints/40: damaged, and there is no other; put back a copy, or delete the "
+        "folder to begin again from the start\n", cut("checkpoints")),
+    "checkpoints of one run alone, damaged": (
+        [*RUN, "--mode=sample"], "checkpoints/40: damaged, and there is no", cut("checkpoints")),
     "checkpoint of another model": (
         RUN, "checkpoints/50: was made by another model (.ema['params']", other_model),
     "checkpoints a file": (RUN, "must be a folder of checkpoints", checkpoints_file),
@@ -322,13 +313,17 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "a run alone, of an earlier version": (
         ["--workdir=run", "--mode=sample"],
         "run/config.json: was written by another version of this program: it has sample.redraw; "
-        "it lacks sample.burn_in; name the config of the run, --config=FILE\n", earlier_version),
+        "it lacks evaluate.density_steps; name the config of the run, --config=FILE\n",
+        earlier_version),
     "a run alone, of other types": (
         ["--workdir=run", "--mode=evaluate"],
         "another version of this program: of another type are train.steps = '40'; name", retyped),
     "a run alone, without a checkpoint": (
         ["--workdir=run", "--mode=sample"], "--workdir = 'run': holds no checkpoint yet; train fi",
         delete("checkpoints/40")),
+    "nothing to replay": (
+        ["--workdir=run", "--mode=replay"], "--mode=replay: run holds no diverged.npz: no step of "
+        "this run has come out not finite\n", None),
     "no points": (
         [*RUN, "--mode=evaluate", "--config.sample.num_points=0"],
         "config.sample.num_points = 0: must be at least 1", None),

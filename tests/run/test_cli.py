@@ -95,19 +95,19 @@ def test_a_full_disk_does_no_harm(tmp_path):
     state = TrainState(jax.numpy.int32(1), weights, weights, ())
     later = state.replace(step=jax.numpy.int32(2))
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with checkpoints.open_checkpoints(tmp_path, keep=2) as saved:
-        checkpoints.save(saved, state)
-        try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
-            with pytest.raises(checkpoints.SaveFailed, match="step 2 cannot .* disk full"):
-                checkpoints.save(saved, later)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    for step in (1, 2):  # what was there is there, and with room again all is well
-        with checkpoints.open_checkpoints(tmp_path, keep=2) as saved:
-            restored = checkpoints.restore_latest(saved, state)
-            assert restored.step == step and (restored.params["w"] == weights["w"]).all()
+    saved = checkpoints.open_checkpoints(tmp_path, keep=2)
+    checkpoints.save(saved, state)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+        with pytest.raises(checkpoints.SaveFailed, match="step 2 cannot .* disk full"):
             checkpoints.save(saved, later)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [path.name for path in tmp_path.iterdir()] == ["1"]
+    for step in (1, 2):  # what was there is there, and with room again all is well
+        restored = checkpoints.restore_latest(saved, state)
+        assert restored.step == step and (restored.params["w"] == weights["w"]).all()
+        checkpoints.save(saved, later)
 
 
 def test_messages_stand_above_the_bar(capsys):

@@ -9,8 +9,12 @@ from command_line import MOONS, run
 from run_files import arrays
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import modes, report, workdir
+from tiny_diffusion_jax.run.versions import ADDED, brought_up
+
+PARTS = {option.partition(".")[0] for option in ADDED}
 
 
 def test_load_gives_what_the_command_line_draws_with(finished):
@@ -70,6 +74,7 @@ def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
     (lambda stored: stored["train"].pop("steps"), "it lacks train.steps"),
     (lambda stored: stored.pop("model"),
      "it lacks model.context_blocks, model.context_dim, model.count"),
+    (lambda stored: stored["evaluate"].pop("frames"), "it lacks evaluate.frames; name"),
     (lambda stored: stored["sample"].update(redraw=5), "it has sample.redraw"),
     (lambda stored: stored.update(train=7), "it has train; it lacks train.block, train.chec"),
     (lambda stored: stored["sample"].update(growth="2"), "of another type are sample.growth = '2'"),
@@ -94,6 +99,37 @@ def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, mo
     (copy / "config.json").write_text(json.dumps(stored))
     assert run(f"--workdir={copy}", "--mode=sample").code == 2
     assert run(*MOONS, f"--workdir={copy}", "--mode=sample").code == 0
+
+
+def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
+    """One from before sets: it is read, drawn from and gone on with."""
+    drawn = np.load(copy / "samples.npy")
+    stored = json.loads((copy / "config.json").read_text())
+    older = {part: {name: value for name, value in fields.items()
+                    if f"{part}.{name}" not in ADDED or name == "fade"} if part in PARTS else fields
+             for part, fields in stored.items()}  # fmt: skip
+    assert "members" not in older["data"] and "count" not in older["model"]
+    (copy / "config.json").write_text(json.dumps(older))
+    experiment, params = td.load(copy)
+    np.testing.assert_array_equal(td.sample(experiment, params), drawn)
+    monkeypatch.setattr(modes, "_finish", lambda *_: None)
+    result = run(*MOONS, "--config.data.heldout=0", f"--workdir={copy}")
+    assert result.code == 0 and "trained already, to step 40" in result.err
+
+    del older["model"]["fade"]  # its waves did not fade, whatever they do now
+    (copy / "config.json").write_text(json.dumps(older))
+    assert workdir.read_config(str(copy)).model.fade is False
+    assert "It differs in model.fade: False -> True" in run(
+        *MOONS, "--config.data.heldout=0", f"--workdir={copy}").err
+
+
+def test_every_option_that_was_added_is_one():
+    ours = flatten(default_config())
+    assert ADDED.keys() < ours.keys()
+    for option, value in ADDED.items():
+        assert type(value) is type(ours[option]), option
+    for damaged in ({}, {"model": 3}, {"a": 1}):
+        assert brought_up(damaged) == damaged
 
 
 def test_whole_numbers_stand_for_numbers(copy):

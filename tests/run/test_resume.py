@@ -1,5 +1,6 @@
 """How runs stop and go on: signals, kills, crashes and damage leave nothing to regret."""
 
+import functools
 import os
 import re
 import shutil
@@ -10,7 +11,6 @@ import termios
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,8 +18,9 @@ from command_line import MOONS, ROOT, run
 from run_files import FILES, arrays, losses, same
 
 from tiny_diffusion_jax.files import PART
-from tiny_diffusion_jax.run import checkpoints, modes, workdir
-from tiny_diffusion_jax.run.signals import Signals
+from tiny_diffusion_jax.run import checkpoints, modes, report, workdir
+from tiny_diffusion_jax.run.signals import Abandoned, Signals
+from tiny_diffusion_jax.training import loop
 
 # Some seconds, for there is time for a signal; a save takes as long as a thousand steps.
 LONG = [*MOONS, "--config.train.steps=6000", "--config.train.checkpoint_every=1000"]
@@ -146,6 +147,56 @@ def test_a_second_signal_does_not_wait():
     assert signal.getsignal(signal.SIGINT) is handler
 
 
+def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monkeypatch):
+    """A signal in the third block, which takes a minute: that of the second is saved."""
+    blocks, patiently = [], loop.patiently
+
+    def slowly(work):
+        if isinstance(work, functools.partial):  # the wait for a block, not for the compiler
+            blocks.append(work)
+            if len(blocks) == 3:
+                threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+                return patiently(lambda: time.sleep(60))
+        return patiently(work)
+
+    options = [*MOONS, "--config.train.checkpoint_every=40", f"--workdir={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "patiently", slowly)
+        began = time.perf_counter()
+        result = run(*options)
+    assert time.perf_counter() - began < 15 and len(blocks) == 3
+    assert result.code == 143 and "interrupted: step 20 of 40 is saved in" in result.err
+    assert run(*options).code == 0
+    assert same(arrays(tmp_path, 40), arrays(finished[0], 40))
+    assert losses(tmp_path) == losses(finished[0])
+
+
+def test_a_signal_before_the_first_block_is_done(tmp_path):
+    """In a process of its own, which does not wait for compiler or device to leave."""
+    process = start(*MOONS, "--config.train.steps=2000000", "--config.train.block=1000000",
+                    f"--workdir={tmp_path}")  # fmt: skip
+    while not (tmp_path / "metrics.jsonl").exists():  # made when training begins
+        assert process.poll() is None
+        time.sleep(0.01)
+    time.sleep(1)
+    process.send_signal(signal.SIGINT)
+    began = time.perf_counter()
+    rest = process.stderr.read().splitlines()[-1]
+    assert process.wait(60) == 130 and time.perf_counter() - began < 5
+    assert rest == "error: interrupted: no step is done yet; the same command begins again"
+    assert not any((tmp_path / "checkpoints").iterdir())
+
+
+def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
+    with Signals() as signals, signals.raised():
+        with signals.held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert signals.received == signal.SIGTERM
+    with Signals() as signals, pytest.raises(Abandoned), signals.raised():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
     monkeypatch.setattr(modes, "_finish", lambda *_: pytest.fail("went on to sample"))
 
@@ -172,9 +223,12 @@ def half_written(run: Path):
     (run / f"{PART}abc.npy").write_text("half")
 
 
-def damaged_then_deleted(run: Path):
-    """The advice that the error about a damaged checkpoint gives."""
+def deleted(run: Path):
     shutil.rmtree(run / "checkpoints" / "40")
+
+
+def damaged(run: Path):
+    (run / "checkpoints" / "40" / "commit_success.txt").write_text("")
 
 
 def all_deleted(run: Path):
@@ -182,13 +236,13 @@ def all_deleted(run: Path):
 
 
 def cut_short(run: Path):
-    damaged_then_deleted(run)
+    deleted(run)
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 50, "lo')
 
 
 @pytest.mark.parametrize("crash, step", [
-    (half_written, 20), (damaged_then_deleted, 20), (cut_short, 20), (all_deleted, 0)],
+    (half_written, 20), (deleted, 20), (damaged, 20), (cut_short, 20), (all_deleted, 0)],
     ids=lambda value: getattr(value, "__name__", None))  # fmt: skip
 def test_after_a_crash_the_run_goes_on(crash, step, finished, copy, only_training):
     crash(copy)
@@ -198,7 +252,8 @@ def test_after_a_crash_the_run_goes_on(crash, step, finished, copy, only_trainin
     assert same(arrays(copy, 40), arrays(finished[0], 40))
     assert losses(copy) == losses(finished[0])
     assert {path.name for path in copy.iterdir()} == FILES
-    assert {path.name for path in (copy / "checkpoints").iterdir()} == {"20", "40"}
+    aside = {"40.damaged"} if crash is damaged else set()
+    assert {path.name for path in (copy / "checkpoints").iterdir()} == {"20", "40"} | aside
 
 
 def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
@@ -208,23 +263,20 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
     assert (copy / "checkpoints" / "40.orbax-checkpoint-tmp").exists()
 
 
-def test_any_change_to_a_checkpoint_is_noticed(tmp_path):
-    state = SimpleNamespace(step=1)
-    tree = {"w": np.random.default_rng(0).normal(size=(40, 40)).astype(np.float32)}
-    import jax
-
-    from tiny_diffusion_jax.training.step import TrainState
-
-    state = TrainState(np.int32(7), tree, tree, ())
-    with checkpoints.open_checkpoints(tmp_path / "a", keep=2) as saved:
-        checkpoints.save(saved, state)
-        checkpoints.save(saved, state)  # a second time: no error, nothing new
-        restored = checkpoints.restore_latest(saved, jax.eval_shape(lambda: state))
-    assert (restored.params["w"] == tree["w"]).all() and restored.step == 7
-    wrong = {name: array.copy() for name, array in checkpoints.by_place(state).items()}
-    before = checkpoints._checksum(wrong)
-    wrong[".params['w']"][3, 3] += 1e-6
-    assert checkpoints._checksum(wrong) != before
+@pytest.mark.parametrize("mode", ["sample", "evaluate"])
+def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypatch):
+    used = []
+    sets = np.zeros((2, 4, 2))
+    monkeypatch.setattr(modes, "_draw", lambda *_: (used.append("drawn") or sets, "samples.npy"))
+    monkeypatch.setattr(report, "pictures", lambda *_: None)
+    monkeypatch.setattr(modes, "_finish", lambda *_: used.append("drawn"))
+    damaged(copy)
+    result = run(f"--mode={mode}", f"--workdir={copy}")
+    path = copy / "checkpoints" / "40"
+    assert result.code == 0 and used == ["drawn"], result.err
+    assert (f"warning: checkpoint {path}: is damaged; the one before it, of step 20, is used\n"
+            "restored step 20\n") in result.err  # fmt: skip
+    assert path.exists()  # nothing is changed
 
 
 def test_a_checkpoint_keeps_the_last(tmp_path, only_training):

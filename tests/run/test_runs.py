@@ -116,9 +116,22 @@ def test_a_loss_that_is_not_finite_ends_training(tmp_path):
         assert re.fullmatch(
             rf"error: loss = (inf|nan) at step 1\d: training stopped; last good state: the "
             rf"checkpoint of step 10, in {re.escape(str(tmp_path))}; a lower "
-            r"config.train.learning_rate often helps", last), last  # fmt: skip
+            rf"config.train.learning_rate often helps; to do this step again and see what is not "
+            rf"finite: python main.py --workdir={re.escape(str(tmp_path))} --mode=replay",
+            last), last  # fmt: skip
         assert "Traceback" not in result.err
     assert [row[0] for row in losses(tmp_path)] == [10]
+
+    # Done again from its file, the step gives what was said, by the command that was named.
+    again = run(f"--workdir={tmp_path}", "--mode=replay")
+    first, *found = again.out.splitlines()
+    said = re.match(r"error: loss = (\w+) at (step 1\d):", last)
+    assert again.code == 0 and first.startswith(f"{said[2]}: loss = {said[1]}, gradient norm = ")
+    assert re.match(r"losses not finite: \d of 8, at the noise levels \d+", found[0]), found
+    assert not any(line.startswith("batch not finite: ") for line in found)
+    (tmp_path / "diverged.npz").write_bytes((tmp_path / "diverged.npz").read_bytes()[:-99])
+    damaged = run(f"--workdir={tmp_path}", "--mode=replay")
+    assert damaged.code == 2 and f"error: {tmp_path / 'diverged.npz'}: is damaged (" in damaged.err
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
@@ -128,6 +141,9 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert result.code == 1 and "error: weights are not finite at step 1: training" in result.err
     assert "last good state: no checkpoint yet, in " in result.err
     assert not any((tmp_path / "checkpoints").iterdir())
+    again = run(f"--workdir={tmp_path}", "--mode=replay")
+    assert again.code == 0 and again.out.startswith("step 1: loss = ")
+    assert "all of it is finite here: what was not is the update that followed" in again.out
 
 
 def test_a_number_that_is_not_finite_is_not_written(copy, monkeypatch):

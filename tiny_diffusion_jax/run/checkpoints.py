@@ -1,23 +1,33 @@
 """Saving and restoring a training state: a few functions around orbax.
 
-A checkpoint is a flat dictionary {place of an array in the state: array}, so it can be read on
-any device and compared, name by name, with the model it is to be read into. A checksum goes with
-it: orbax notices a file that is cut short, but not a changed byte.
+A checkpoint is a folder, named by its step, of a flat dictionary {place of an array in the state:
+array}, so it can be read on any device and compared, name by name, with the model it is to be read
+into. With it goes a list of its files, with size and checksum of each, and a checksum of the
+arrays: orbax notices some files that are cut short, but not a changed byte. One that is damaged is
+named, and the one before it is used.
 """
 
 import contextlib
 import io
+import logging
+import shutil
 import time
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.files import PART
 
-CHECKSUM = "crc32"
+log = logging.getLogger("tiny_diffusion_jax")
+
+LIST = "files.txt"  # of the files of a checkpoint
+CHECKSUM = "checksum"
+OLDER_CHECKSUM = "crc32"  # of a checkpoint of an older version, which has no list
 
 
 class SaveFailed(RuntimeError):
@@ -26,63 +36,101 @@ class SaveFailed(RuntimeError):
     exit_code = 1
 
 
-@contextlib.contextmanager
-def open_checkpoints(directory: Path, keep: int | None = None):
-    """An orbax checkpointer on `directory` that keeps the last `keep`, for a `with` block.
+class Checkpoints(NamedTuple):
+    """The checkpoints in a folder, of which the last `keep` are kept; None: for reading alone."""
 
-    A checkpoint appears under its final name only when complete, so a crash while saving leaves
-    the earlier ones as they were. With `keep` None it is for reading alone, and lets be what
-    another process may just be writing.
+    folder: Path
+    keep: int | None
+
+    def steps(self) -> list[int]:
+        """Of the checkpoints, from the first to the last."""
+        if not self.folder.exists():
+            return []
+        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+
+    def load(self, step: int) -> dict | None:
+        """The arrays of a checkpoint by their place; None where it is damaged."""
+        folder = self.folder / str(step)
+        try:
+            listed = (folder / LIST).read_bytes() if (folder / LIST).exists() else None
+            if listed is not None and listed != _list_of(folder):
+                return None
+        except OSError:
+            return None
+        arrays = _read(folder)
+        checksum = arrays.pop(OLDER_CHECKSUM if listed is None else CHECKSUM, None)
+        return arrays if checksum == _checksum(arrays) else None
+
+
+def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
+    """The checkpoints in `folder`, of which the last `keep` are kept.
+
+    With `keep` None they are for reading alone, and what another process may just be writing is
+    let be. Raises UserError where `folder` is something else.
+    """
+    folder = Path(folder).resolve()
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: must be a folder of checkpoints; is it another file?")
+    if keep is not None:
+        folder.mkdir(exist_ok=True)
+        for pattern in (f"{PART}*", "*.orbax-checkpoint-tmp*"):  # the second: of an older version
+            for left_by_a_crash in folder.glob(pattern):
+                shutil.rmtree(left_by_a_crash)
+    return Checkpoints(folder, keep)
+
+
+def save(saved: Checkpoints, state) -> None:
+    """Writes `state` under its step, unless that step is already there. Raises SaveFailed.
+
+    It gets its name only when it is complete, and those before it are removed only then: whenever
+    the process is killed, a whole one is there.
     """
     from orbax.checkpoint import v1 as ocp
 
-    directory = Path(directory).resolve()
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory}: must be a folder of checkpoints; is it another file?")
-    with contextlib.redirect_stderr(io.StringIO()):  # about damage we say more in restore_latest
-        checkpointer = ocp.training.Checkpointer(
-            directory,
-            preservation_policy=ocp.training.preservation_policies.LatestN(keep),
-            cleanup_tmp_directories=keep is not None,
-        )
-    try:
-        yield checkpointer
-    finally:
-        with _hushed():  # it raises a second time what a save has raised
-            checkpointer.close()
-
-
-def save(checkpointer, state) -> None:
-    """Writes `state` under its step, unless that step is already there. Raises SaveFailed."""
     step = int(state.step)
-    if step in {c.step for c in checkpointer.checkpoints}:
+    final, part = saved.folder / str(step), saved.folder / f"{PART}{step}"
+    if final.exists():
         return
     arrays = {name: np.asarray(leaf) for name, leaf in by_place(state).items()}
     arrays[CHECKSUM] = np.array(_checksum(arrays), np.uint32)
     with _hushed() as failed:
-        checkpointer.save(step, arrays, force=True)
+        ocp.save(part, arrays)
+        (part / LIST).write_bytes(_list_of(part))
+        part.rename(final)
+        for older in saved.steps()[: -saved.keep]:
+            _remove(saved.folder / str(older))
     if failed:
+        for left in saved.folder.glob(f"{PART}*"):
+            shutil.rmtree(left, ignore_errors=True)
         raise SaveFailed(
-            f"the checkpoint of step {step} cannot be written to {checkpointer.directory}; is the "
+            f"the checkpoint of step {step} cannot be written to {saved.folder}; is the "
             f"disk full? (... {str(failed[0])[-80:]})"
         )
 
 
-def restore_latest(checkpointer, like):
-    """The newest state, in the structure of `like` (arrays or shapes); None where there is none.
+def restore_latest(saved: Checkpoints, like):
+    """The newest whole state, in the structure of `like` (arrays or shapes); None: there is none.
 
-    Raises UserError where the checkpoint is damaged or was made by another model.
+    Those after it are damaged: a warning names each, and where checkpoints are to be written they
+    are set aside, for that of their step will be written again. Raises UserError where all are
+    damaged, and where it was made by another model.
     """
-    newest = checkpointer.latest
-    if newest is None:
+    damaged = []
+    for step in reversed(saved.steps()):
+        path, arrays = saved.folder / str(step), saved.load(step)
+        if arrays is not None:
+            break
+        damaged.append(path)
+    else:
+        if damaged:
+            raise UserError(
+                f"checkpoint {', '.join(map(str, damaged))}: damaged, and there is no other; put "
+                "back a copy, or delete the folder to begin again from the start"
+            )
         return None
-    path = Path(checkpointer.directory) / str(newest.step)
-    arrays = _load(checkpointer, newest.step)
-    if arrays is None or arrays.pop(CHECKSUM, None) != _checksum(arrays):
-        raise UserError(
-            f"checkpoint {path}: is damaged; delete this folder to go on from the one before it, "
-            "or from the start if it is the only one"
-        )
+    for bad in damaged:
+        log.warning("warning: checkpoint %s: is damaged%s; the one before it, of step %d, is used",
+                    bad, _set_aside(bad) if saved.keep is not None else "", step)  # fmt: skip
     theirs = {name: array.shape for name, array in arrays.items()}
     ours = {name: leaf.shape for name, leaf in by_place(like).items()}
     for name in sorted(theirs.keys() | ours.keys()):
@@ -114,11 +162,41 @@ def _checksum(arrays: dict) -> int:
     return crc
 
 
-def _load(checkpointer, step: int) -> dict | None:
-    """The arrays of a checkpoint, or None where orbax cannot read it."""
+def _list_of(folder: Path) -> bytes:
+    """What LIST says of a whole checkpoint: name, size and checksum of every other file.
+
+    But of hidden ones: file managers leave some, orbax none.
+    """
+    lines = []
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        if file.name != LIST and not file.name.startswith("."):
+            data = file.read_bytes()
+            lines.append(f"{file.relative_to(folder).as_posix()} {len(data)} {zlib.crc32(data)}\n")
+    return "".join(lines).encode()
+
+
+def _read(folder: Path) -> dict:
+    """What orbax reads there; nothing where it cannot."""
+    from orbax.checkpoint import v1 as ocp
+
     with _hushed() as failed:
-        arrays = checkpointer.load(step)
-    return None if failed else {name: np.asarray(array) for name, array in arrays.items()}
+        arrays = {name: np.asarray(array) for name, array in ocp.load(folder).items()}
+    return {} if failed else arrays
+
+
+def _set_aside(folder: Path) -> str:
+    """Renames a damaged checkpoint; says so."""
+    aside = folder.with_name(f"{folder.name}.damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+    return f" and now called {aside.name}"
+
+
+def _remove(folder: Path) -> None:
+    """Deletes a checkpoint; where that is cut short, what is left does not look like one."""
+    part = folder.with_name(f"{PART}{folder.name}")
+    folder.rename(part)
+    shutil.rmtree(part)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 
 # Before jax is imported: its C++ start-up messages are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -18,11 +19,11 @@ from tiny_diffusion_jax.run.flags import HELP, Command, config_files, parse
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
-def main(argv: list[str], usage: str = "") -> None:
+def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.exit) -> None:
     """Does what `argv` (program first) says, with the ends that users should see as a line.
 
-    Exit codes: 2 for a mistake in what was asked, 128 + its number after a signal, 1 for what
-    went wrong on the way. A bug of ours keeps its traceback.
+    Exit codes, with which `leave` is called: 2 for a mistake in what was asked, 128 + its number
+    after a signal, 1 for what went wrong on the way. A bug of ours keeps its traceback.
     """
     _set_up_logging()
     signal.signal(signal.SIGTERM, stop)
@@ -35,21 +36,21 @@ def main(argv: list[str], usage: str = "") -> None:
         else:
             run(command)
     except UserError as error:
-        fail(error, 2)
+        fail(error, 2, leave)
     except KeyboardInterrupt as error:
         number = (*error.args, signal.SIGINT)[0]
         fail(RuntimeError(
             "interrupted: every file written is whole, and the same command goes on from the "
-            "last checkpoint"), 128 + number)
+            "last checkpoint"), 128 + number, leave)
     except Exception as error:
         if hasattr(error, "exit_code"):  # Interrupted, TrainingDiverged, SamplesDiverged
-            fail(error, error.exit_code)
+            fail(error, error.exit_code, leave)
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
-            fail(error, 1)
+            fail(error, 1, leave)
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             fail(RuntimeError(
                 "out of memory: lower config.sample.num_points, num_sets or memory_mb, or "
-                f"config.train.num_sets ({str(error).partition(chr(10))[0]})"), 1)
+                f"config.train.num_sets ({str(error).partition(chr(10))[0]})"), 1, leave)
         raise
 
 
@@ -78,11 +79,13 @@ def config_list() -> str:
 # ---------------------------------------------------------------- ends
 
 
-def fail(error: Exception, exit_code: int) -> None:
+def fail(error: Exception, exit_code: int, leave: Callable[[int], None]) -> None:
     """Prints `error` in one line and leaves."""
     message = " ".join(str(error).split()) or type(error).__name__
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(exit_code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    leave(exit_code)
 
 
 def stop(number: int, frame) -> None:

@@ -16,12 +16,12 @@ from tiny_diffusion_jax.errors import UserError, require, require_choice
 from tiny_diffusion_jax.run import workdir
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-MODES = ("train", "sample", "evaluate", "complete", "list")
+MODES = ("train", "sample", "evaluate", "complete", "replay", "list")
 HELP = {
     "config": "A file in configs/, with :ARGUMENT where its header says so.",
     "workdir": "Where the run lives. Default: runs/NAME.",
     "pretrained": "A released model, in place of a trained run, for sample, evaluate, complete.",
-    "mode": "train, sample, evaluate, complete, or list (the configs). Default: train.",
+    "mode": "train (default), sample, evaluate, complete, replay (of a bad loss), list (configs).",
     "points": "With --mode=complete: a table of points that every set begins with.",
     "help": "This text.",
 }
@@ -91,7 +91,7 @@ def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:
     from tiny_diffusion_jax.run import released  # imports jax: only when needed
 
     config = released.config_of(values["pretrained"])
-    if mode == "train":
+    if mode in ("train", "replay"):
         raise UserError("--pretrained goes with --mode=sample, evaluate or complete; to train on "
                         "from a run of your own there is --config.train.init_from")
     if values["config"] is not None:

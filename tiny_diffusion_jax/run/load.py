@@ -4,7 +4,6 @@ import logging
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init
@@ -29,8 +28,8 @@ def load(path: str, config=None) -> tuple[Experiment, dict]:
     config = workdir.read_config(path) if config is None else config
     experiment = build(config)
     folder = workdir.open_to_read(path, config, experiment.dataset)
-    with open_checkpoints(folder / "checkpoints") as saved:
-        state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+    saved = open_checkpoints(folder / "checkpoints")
+    state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
     if state is None:
         raise UserError(f"--workdir = {path!r}: holds no checkpoint yet; train first, --mode=train")
     log.info("restored step %d", int(state.step))
@@ -53,14 +52,14 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
         if changes:
             raise UserError(f"must be a run of the same model; it differs in config.model."
                             f"{', config.model.'.join(changes)}")  # fmt: skip
-        with open_checkpoints(Path(path).expanduser() / "checkpoints") as saved:
-            state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+        saved = open_checkpoints(Path(path).expanduser() / "checkpoints")
+        state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
     except UserError as error:
         reason = str(error).removeprefix(f"--workdir = {path!r}: ")
         raise UserError(f"{field}: {reason.replace('; use another --workdir', '')}") from error
     if state is None:
         raise UserError(f"{field}: holds no checkpoint yet; train that run first")
     weights = state.sampled
-    # Two buffers: the state is donated. The optimiser and its schedule begin anew.
-    first = init(experiment).replace(params=weights, ema=jax.tree.map(jnp.array, weights))
+    # The optimiser and its schedule begin anew.
+    first = init(experiment).replace(params=weights, ema=weights)
     return first, f"step {int(state.step)}, crc32 {checksum_of(weights):08x}"

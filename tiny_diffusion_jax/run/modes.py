@@ -1,9 +1,11 @@
-"""What `main.py` does: train, sample, evaluate and complete in a working directory."""
+"""What `main.py` does: train, sample, evaluate, complete and replay in a working directory."""
 
+import contextlib
 import json
 import logging
 import platform
 import re
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -19,12 +21,13 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
-from tiny_diffusion_jax.run import outputs, overfitting, report, tensorboard, workdir
+from tiny_diffusion_jax.run import outputs, overfitting, replay, report, tensorboard, workdir
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load, start_from
 from tiny_diffusion_jax.run.released import load_released
-from tiny_diffusion_jax.run.signals import Interrupted, Signals
+from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
+from tiny_diffusion_jax.training import diverged
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -50,16 +53,17 @@ def train_run(config, path: str) -> None:
     if config.train.init_from:
         first, source = start_from(config.train.init_from, experiment)
     with workdir.open_to_train(path, config, experiment.dataset, source) as folder:
-        with open_checkpoints(folder / "checkpoints", config.train.keep) as saved:
-            state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
-            announce(experiment)
-            if first is not None:
-                log.info("weights: those of %s, %s", config.train.init_from, source)
-            state = first if state is None else state
-            start_seconds = time.perf_counter() - began
-            state = _train(experiment, state, saved, folder)
-            if state.best is not None:
-                log.info("%s", overfitting.which_weights(state))
+        saved = open_checkpoints(folder / "checkpoints", config.train.keep)
+        state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+        announce(experiment)
+        if first is not None:
+            log.info("weights: those of %s, %s", config.train.init_from, source)
+        if state is None:
+            state = init(experiment) if first is None else first
+        start_seconds = time.perf_counter() - began
+        state = _train(experiment, state, saved, folder)
+        if state.best is not None:
+            log.info("%s", overfitting.which_weights(state))
         _finish(experiment, folder, state.sampled, start_seconds)
 
 
@@ -106,6 +110,17 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     _picture(experiment, sets, folder / "completed.png", title, given=len(given))
     log.info("wrote %s", folder / file)
+
+
+def replay_run(config, path: str) -> None:
+    """Does the step again at which a loss was not finite, from diverged.npz, and prints what is.
+
+    It changes no file.
+    """
+    set_up(config)
+    experiment = build(config)
+    folder = workdir.open_to_read(path, config, experiment.dataset)
+    print(*diverged.lines(experiment, replay.read(folder, experiment)), sep="\n")
 
 
 def _picture(experiment: Experiment, sets: np.ndarray, file: Path, title: str, **details) -> None:
@@ -176,43 +191,59 @@ def announce(experiment: Experiment) -> None:
 
 
 def _train(experiment: Experiment, state, saved, folder: Path):
-    """The training loop with its files: from `state` (None: the start) to the final state."""
+    """The training loop with its files: from `state` to the final state.
+
+    A signal ends the block of steps at once, however long that takes, and then the state of the
+    block before it is saved.
+    """
     config, rows = experiment.config.train, folder / "metrics.jsonl"
-    start = 0 if state is None else int(state.step)
+    start = int(state.step)
     workdir.rewind_rows(rows, start)
     if start == config.steps:
         log.info("trained already, to step %d", start)
         return state
     if start:
         log.info("going on from step %d of %d", start, config.steps)
-    terminal = sys.stderr.isatty()
+    terminal, before = sys.stderr.isatty(), state
     with Signals() as signals, Diary(experiment.config, folder, start, not terminal) as diary:
 
-        def on_block(state, row) -> bool:
-            diary.write(row)
-            step = row["step"]
-            due = step - diary.last_saved >= config.checkpoint_every
-            if due or signals.received or step == config.steps:
-                if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-                    raise TrainingDiverged(f"weights are not finite at step {step}")
-                save(saved, state)
-                diary.last_saved = step
+        def keep(step: int) -> None:
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+                done = step - int(before.step) - 1
+                raise TrainingDiverged(f"weights are not finite at step {step}", before, done)
+            save(saved, state)
+            diary.last_saved = step
+
+        def on_block(after, row) -> bool:
+            nonlocal before, state
+            with signals.held():
+                before, state, step = state, after, row["step"]
+                diary.write(row)
+                if step - diary.last_saved >= config.checkpoint_every or step == config.steps:
+                    keep(step)
             return bool(signals.received)
 
         try:
-            state = train(experiment, state, on_block, progress=terminal)
+            with contextlib.suppress(Abandoned), signals.raised():
+                train(experiment, state, on_block, progress=terminal)
+            if signals.received and int(state.step) > diary.last_saved:
+                keep(int(state.step))
         except TrainingDiverged as error:
             last = diary.last_saved
             kept = f"the checkpoint of step {last}" if last else "no checkpoint yet"
+            replay.write(folder, experiment, error.state, error.done)
             raise TrainingDiverged(
                 f"{error}: training stopped; last good state: {kept}, in {folder}; a lower "
-                "config.train.learning_rate often helps"
+                "config.train.learning_rate often helps; to do this step again and see what is not "
+                f"finite: python main.py {shlex.quote(f'--workdir={folder}')} --mode=replay",
+                error.state, error.done,
             ) from error
     if signals.received:
-        raise Interrupted(
-            f"interrupted: step {diary.last_saved} of {config.steps} is saved in {folder}; the "
-            "same command goes on from there", signals.received,
-        )
+        last = diary.last_saved
+        raise Interrupted("interrupted: " + (
+            f"step {last} of {config.steps} is saved in {folder}; the same command goes on from "
+            "there" if last else "no step is done yet; the same command begins again"
+        ), signals.received)  # fmt: skip
     return state
 
 

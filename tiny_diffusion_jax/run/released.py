@@ -23,6 +23,7 @@ from tiny_diffusion_jax.errors import UserError, require_choice
 from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.checkpoints import by_place
+from tiny_diffusion_jax.run.versions import brought_up
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -45,7 +46,7 @@ def describe(name: str) -> dict:
 def config_of(name: str):
     """The config that the model was trained and is drawn from with, as default_config() gives."""
     config = default_config()
-    config.update(describe(name)["config"])
+    config.update(brought_up(describe(name)["config"]))
     return config
 
 

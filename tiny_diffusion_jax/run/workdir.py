@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.files import PART, atomic
+from tiny_diffusion_jax.run.versions import brought_up
 
 # What a trained model depends on. The other parts of a config may change from call to call.
 MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
@@ -19,8 +20,6 @@ MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
 FREE_FIELDS = {
     "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
 }
-# Options that earlier versions had and that change nothing any more.
-REMOVED = {"train.shards"}
 OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
 MAX_DIFFERENCES = 6  # named in a message
 
@@ -68,7 +67,8 @@ def read_config(path: str) -> ConfigDict:
     """The config of the run in `path`, as default_config() gives one.
 
     Raises UserError where there is no run, and where its config.json is damaged or has other
-    options than there are: those of another version are named, and never guessed.
+    options than there are: those of another version are named, and never guessed. What an older
+    version lacks takes the value under which it behaved so, where that is known (versions.py).
     """
     with _refusing(path):
         stored = _read_description(_folder_of_run(path))
@@ -162,10 +162,7 @@ def _read_description(folder: Path) -> dict:
             f"{file}: must be the config that this program wrote, but is damaged ({error}); "
             "use another --workdir"
         ) from error
-    for field in REMOVED:
-        part, _, name = field.partition(".")
-        stored.get(part, {}).pop(name, None)
-    return {"dataset": None} | stored
+    return {"dataset": None} | brought_up(stored)
 
 
 @contextlib.contextmanager

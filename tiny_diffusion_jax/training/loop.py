@@ -13,19 +13,27 @@ from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import Plan, make_plan
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
+from tiny_diffusion_jax.training.waiting import patiently
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number."""
+    """The loss is no longer a finite number.
+
+    state: that before the block; done: how many of its steps came before the one at fault.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str, state: TrainState, done: int):
+        super().__init__(message)
+        self.state, self.done = state, done
 
 
 def train(
     config, dataset, process, model, state: TrainState,
     on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True,
 ) -> TrainState:  # fmt: skip
-    """Trains from `state`, which is consumed, to config.train.steps; returns the final state.
+    """Trains from `state` to config.train.steps; returns the final state.
 
     `config` is a whole config, of which `seed`, `train` and `data.augment_*` are read. For
     `on_block`, rows and errors see `experiment.train`.
@@ -52,10 +60,11 @@ def train(
                 compile_seconds = time.perf_counter() - start
                 bar.unpause()  # the time left follows from the steps alone
             start = time.perf_counter()
-            state, metrics = program(*arguments)
-            metrics = jax.tree.map(np.asarray, metrics)  # waits for the device
+            after, metrics = program(*arguments)
+            metrics = patiently(functools.partial(jax.tree.map, np.asarray, metrics))
             seconds = time.perf_counter() - start
-            _require_finite(metrics.loss, step)
+            _require_finite(metrics, step, state)
+            state = after
             step += steps
             row = _row(step, metrics, steps / seconds, compile_seconds)
             bar.set_postfix(losses(row), refresh=False)
@@ -71,7 +80,7 @@ def _program(model, config, mesh, steps: int, plan: Plan, structure, leaves):
     arguments = jax.tree.unflatten(structure, leaves)
     slices = devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
     block = make_train_block(model, config, mesh, slices)
-    return block.lower(*arguments, steps=steps, plan=plan).compile()
+    return patiently(block.lower(*arguments, steps=steps, plan=plan).compile)
 
 
 def _signature(arguments) -> tuple:
@@ -81,11 +90,19 @@ def _signature(arguments) -> tuple:
     return structure, tuple(map(like, leaves))
 
 
-def _require_finite(loss: np.ndarray, step: int) -> None:
-    """Raises TrainingDiverged for a block after `step` with a loss that is not finite."""
-    bad = np.flatnonzero(~np.isfinite(loss))
+def _require_finite(metrics: BlockMetrics, step: int, state: TrainState) -> None:
+    """Raises TrainingDiverged if the block after `step`, with `state`, has a loss that is not.
+
+    Or a gradient that leads to one: of infinite length, it may have been shortened to nothing.
+    """
+    loss, norm = metrics.loss, metrics.grad_norm
+    bad = np.flatnonzero(~np.isfinite(loss) | np.isnan(norm))
     if bad.size:
-        raise TrainingDiverged(f"loss = {loss[bad[0]]} at step {step + bad[0] + 1}")
+        done = int(bad[0])
+        while done and not np.isfinite(norm[done - 1]):
+            done -= 1
+        name, value = ("gradient norm", norm) if np.isfinite(loss[done]) else ("loss", loss)
+        raise TrainingDiverged(f"{name} = {value[done]} at step {step + done + 1}", state, done)
 
 
 def _row(step: int, metrics: BlockMetrics, steps_per_second: float, compile_seconds: float) -> dict:

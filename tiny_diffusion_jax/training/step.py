@@ -117,7 +117,7 @@ def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
     x, time = jnp.zeros((1, config.num_points, dim)), jnp.zeros(1)
     history, label = PointSets(jnp.zeros((1, 1, dim))), jnp.zeros(1, jnp.int32)
     params = model.init(key, x, time, history=history, label=label)
-    # The average starts as the weights themselves, in a buffer of its own: the state is donated.
+    # The average starts as the weights themselves.
     opt_state = make_optimizer(config).init(params)
     start = jnp.zeros((), jnp.int32)
     best = Best(params, jnp.float32(jnp.inf), start) if config.keep_best else None
@@ -242,15 +242,16 @@ def make_train_block(model, config, mesh: Mesh, slices: int) -> Callable:
     """`(state, dataset, process, key, steps, plan) -> (state, BlockMetrics)`, one program.
 
     `config`: the `train` part of a config, frozen. `steps` is `config.block`, or less in the last
-    block, which draws the same numbers and uses the first of them. The state is donated: use the
-    returned one. Each device of `mesh` works on its part of the sets of a batch, in so many slices.
+    block, which draws the same numbers and uses the first of them. The state is not donated: until
+    the block is done and found good, it is the one to save. Each device of `mesh` works on its part
+    of the sets of a batch, in so many slices.
     """
     # Wide vectors where the CPU has them: 7 % off a step with AVX-512, ignored elsewhere.
     cpu = {"xla_cpu_prefer_vector_width": 512} if devices.is_cpu(mesh) else None
 
     @functools.partial(
-        jax.jit, static_argnames=("steps", "plan"), donate_argnames="state",
-        compiler_options=cpu, out_shardings=devices.on_all(mesh),
+        jax.jit, static_argnames=("steps", "plan"), compiler_options=cpu,
+        out_shardings=devices.on_all(mesh),
     )  # fmt: skip
     def train_block(
         state: TrainState, dataset: Dataset, process: Process, key: jax.Array, steps: int,

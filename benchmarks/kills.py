@@ -1,0 +1,139 @@
+"""A run killed at random moments: how often it goes on exactly as if it had not been.
+
+    python benchmarks/kills.py
+    python benchmarks/kills.py --quick      # few kills of a short run
+
+One run is trained to its end. The same run, in another folder, is ended by SIGKILL a random while
+after it has taken its first step, and started again, time after time. It saves after every block
+of ten steps, so that many a kill strikes while a checkpoint is written. Each time it must have
+checkpoints that are whole, the last of them and all rows of metrics.jsonl up to it as in the first
+run, bit for bit. A kill counts as survived when that is so after the run has gone on from it.
+Words after `--` are options of main.py. Writes benchmarks/results/kills.json.
+"""
+
+import argparse
+import multiprocessing
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+from common import RESULTS, ROOT, command, machine, write
+
+from tiny_diffusion_jax.run import cli, workdir
+from tiny_diffusion_jax.run.checkpoints import Checkpoints
+
+RUN = [f"--config={ROOT / 'configs' / 'moons.py'}", *(f"--config.{option}" for option in (
+    "data.name=circle", "train.block=10", "train.checkpoint_every=10", "train.num_sets=8",
+    "model.hidden_dim=16", "model.num_blocks=1"))]  # fmt: skip
+SOME = ("loss", "grad_norm", "loss_by_time")  # of a row: what is not a time
+# A new process is a copy of one that has imported everything: a start takes a second, not four.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["orbax.checkpoint.v1", "tiny_diffusion_jax.run.modes"])
+
+
+def train(flags: list[str]) -> None:
+    """`python main.py FLAGS` to the end of training, in a process of its own."""
+    from tiny_diffusion_jax.run import modes
+
+    modes._finish = lambda *_: None
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    cli.main(["main.py", *flags])
+
+
+def start(folder: Path, flags: list[str]):
+    process = PROCESSES.Process(target=train, args=([*flags, f"--workdir={folder}"],))
+    process.start()
+    return process
+
+
+def finish(process) -> None:
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f"main.py failed: exit code {process.exitcode}")
+
+
+def rows(folder: Path) -> dict:
+    """{step: what metrics.jsonl says of the block that ends there, without times}."""
+    found = workdir.read_rows(folder / "metrics.jsonl")
+    return {row["step"]: [row[name] for name in SOME] for row in found}
+
+
+def wait_to_train(process, folder: Path) -> None:
+    """Until there are more rows than there were, or the process has ended."""
+    before = len(rows(folder))
+    while process.is_alive() and len(rows(folder)) <= before:
+        time.sleep(0.005)
+
+
+def check(folder: Path, whole: Path) -> dict:
+    """How far the run in `folder` has come, and whether it is as the uninterrupted one there."""
+    ours = Checkpoints(folder / "checkpoints", None)
+    theirs, loaded = Checkpoints(whole / "checkpoints", None), [ours.load(s) for s in ours.steps()]
+    if not loaded:  # killed before its first checkpoint
+        return {"step": 0, "exact": True}
+    step, state = ours.steps()[-1], loaded[-1]
+    expected, rows_expected, found = theirs.load(step), rows(whole), rows(folder)
+    exact = (
+        all(arrays is not None for arrays in loaded)
+        and all(np.array_equal(state[name], expected[name]) for name in expected)
+        and all(found[s] == rows_expected[s] for s in rows_expected if s <= step)
+    )
+    return {"step": step, "exact": bool(exact)}
+
+
+def killed_run(folder: Path, whole: Path, flags: list[str], kills: int, most: float, rng) -> list:
+    """A run in `folder` that is killed at most so often: a dictionary for each kill."""
+    found = []
+    for _ in range(kills):
+        process, seconds = start(folder, flags), rng.uniform(0, most)
+        wait_to_train(process, folder)
+        process.join(seconds)
+        process.kill()
+        process.join()
+        if process.exitcode != -signal.SIGKILL:  # it has ended, or failed
+            break
+        found.append({"after": round(seconds, 3), "left": check(folder, whole)})
+    else:
+        process = start(folder, flags)
+    finish(process)
+    checks = [each["left"] for each in found] + [check(folder, whole)]
+    return [each | {"went_on": after} for each, after in zip(found, checks[1:], strict=True)]
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--steps", type=int, default=1_000)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--quick", action="store_true", help="5 kills in 100 steps")
+    parser.add_argument("--output", type=Path, default=RESULTS / "kills.json")
+    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    args = parser.parse_args(argv)
+    kills, steps = (5, 100) if args.quick else (args.kills, args.steps)
+    flags, rng, found = [*RUN, f"--config.train.steps={steps}", *args.options], None, []
+    rng = random.Random(args.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, "whole")
+        process = start(whole, [*flags, f"--config.train.keep={steps}"])
+        wait_to_train(process, whole)
+        began = time.perf_counter()
+        finish(process)
+        most = (time.perf_counter() - began) / kills  # half as long on average: it does not end
+        while len(found) < kills:  # begun anew where it was faster than the first
+            here = Path(folder, "killed")
+            found += killed_run(here, whole, flags, kills - len(found), most, rng)
+            shutil.rmtree(here)
+    exact = sum(each["left"]["exact"] and each["went_on"]["exact"] for each in found)
+    print(f"{exact} of {kills} kills: the run went on exactly as the one that was not killed")
+    write(args.output, {"command": command(__file__, argv), "machine": machine(),
+                        "seed": args.seed, "steps": steps, "kills": kills, "exact": exact,
+                        "each": found})  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Checkpoints: damage is noticed and survived; a write that fails or is cut short costs nothing."""
+
+import builtins
+import contextlib
+import errno
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from command_line import MOONS, ROOT, run
+from run_files import arrays, losses, same
+
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.run import checkpoints
+from tiny_diffusion_jax.training.step import TrainState
+
+DAMAGES = {
+    "truncated": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+    "zeroed": lambda data: bytes(len(data)),
+    "first bit": lambda data: bytes([data[0] ^ 1]) + data[1:],
+    "a bit": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 16])
+    + data[len(data) // 2 + 1 :],
+    "deleted": None,
+}  # fmt: skip
+
+
+def state_of(step: int) -> TrainState:
+    weights = np.random.default_rng(step).normal(size=(40, 40)).astype(np.float32)
+    return TrainState(np.int32(step), {"w": weights}, {"w": weights + 1}, ())
+
+
+def restored(folder: Path, keep=None) -> TrainState | None:
+    saved = checkpoints.open_checkpoints(folder, keep)
+    state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: state_of(1)))
+    if state is not None:
+        np.testing.assert_array_equal(state.params["w"], state_of(int(state.step)).params["w"])
+    return state
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoints")
+    saved = checkpoints.open_checkpoints(folder, keep=2)
+    for step in (1, 2, 3):
+        checkpoints.save(saved, state_of(step))
+    return folder
+
+
+@pytest.fixture
+def two(made, tmp_path):
+    """Checkpoints of steps 2 and 3."""
+    return shutil.copytree(made, tmp_path / "checkpoints")
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.is_file())
+
+
+def test_what_is_saved_is_restored_and_the_last_are_kept(two):
+    saved = checkpoints.open_checkpoints(two, keep=2)
+    checkpoints.save(saved, state_of(3))  # a second time: no error, nothing new
+    assert saved.steps() == [2, 3] and {p.name for p in two.iterdir()} == {"2", "3"}
+    state = restored(two)
+    assert state.step == 3
+    assert same(saved.load(3), checkpoints.by_place(state))
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_damage_to_any_file_is_noticed_and_the_one_before_is_used(damage, two, caplog):
+    caplog.set_level(logging.WARNING, "tiny_diffusion_jax")
+    assert len(files(two / "3")) >= 12
+    for file in files(two / "3"):
+        data = file.read_bytes()
+        if damage is None:
+            file.unlink()
+        elif not data:
+            continue
+        else:
+            file.write_bytes(damage(data))
+        caplog.clear()
+        assert restored(two).step == 2, file
+        [line] = caplog.messages
+        assert line == (f"warning: checkpoint {two / '3'}: is damaged; the one before it, of step "
+                        "2, is used")  # fmt: skip
+        file.write_bytes(data)
+    caplog.clear()
+    assert restored(two).step == 3 and not caplog.messages
+
+
+def test_a_file_that_does_not_belong_is_noticed_and_hidden_ones_are_not(two):
+    (two / "3" / ".DS_Store").write_text("what a file manager leaves")
+    assert restored(two).step == 3
+    (two / "3" / "state" / "more").write_text("")
+    assert restored(two).step == 2
+
+
+def test_a_damaged_one_is_set_aside_where_its_step_is_written_again(two, caplog):
+    for _ in range(2):  # the second time one is there already
+        (two / "3" / "commit_success.txt").write_text("")
+        saved = checkpoints.open_checkpoints(two, keep=2)
+        assert checkpoints.restore_latest(saved, state_of(1)).step == 2
+        assert "is damaged and now called 3.damaged; the one before it" in caplog.messages[-1]
+        assert {p.name for p in two.iterdir()} == {"2", "3.damaged"}
+        checkpoints.save(saved, state_of(3))
+        assert restored(two).step == 3
+    assert {p.name for p in two.iterdir()} == {"2", "3", "3.damaged"}
+
+
+def test_if_none_is_whole_all_are_named(two):
+    for step in "23":
+        shutil.rmtree(two / step / "state")
+    for keep in (None, 2):
+        with pytest.raises(UserError) as error:
+            restored(two, keep)
+        assert f"checkpoint {two / '3'}, {two / '2'}: damaged, and there is no other" in str(
+            error.value)
+    assert {p.name for p in two.iterdir()} == {"2", "3"}  # theirs, to put right
+    assert restored(two.parent / "none") is None
+
+
+def test_those_of_an_older_version_are_read(tmp_path):
+    """They have no list of files, only a checksum of their arrays."""
+    from orbax.checkpoint import v1 as ocp
+
+    for step in (1, 2):
+        each = {name: np.asarray(a) for name, a in checkpoints.by_place(state_of(step)).items()}
+        each["crc32"] = np.array(checkpoints._checksum(each), np.uint32)
+        ocp.save(tmp_path / str(step), each)
+    assert restored(tmp_path).step == 2
+    largest = max(files(tmp_path / "2"), key=lambda file: file.stat().st_size)
+    largest.write_bytes(DAMAGES["a bit"](largest.read_bytes()))
+    assert restored(tmp_path).step == 1
+
+
+# ---------------------------------------------------------------- writes that fail
+
+
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("place, name", [
+    (Path, "write_bytes"), (Path, "rename"), (builtins, "open")],
+    ids=["the list", "the name", "a file"])  # fmt: skip
+def test_no_space_left(place, name, two, monkeypatch):
+    """Whatever it is that the disk refuses: a file of orbax, the list of files, the name."""
+    saved = checkpoints.open_checkpoints(two, keep=2)
+    with monkeypatch.context() as patch, pytest.raises(checkpoints.SaveFailed, match="disk full"):
+        patch.setattr(place, name, full)
+        checkpoints.save(saved, state_of(4))
+    assert restored(two).step == 3 and {p.name for p in two.iterdir()} == {"2", "3"}
+    checkpoints.save(checkpoints.open_checkpoints(two, keep=2), state_of(5))
+    assert restored(two).step == 5
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, size: str):
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("a small disk cannot be mounted here: that takes rights of root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_run_on_a_full_disk_goes_on_when_there_is_room(finished, tmp_path, only_training):
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        here = disk / "run"
+        shutil.copytree(finished[0] / "checkpoints" / "20", here / "checkpoints" / "20")
+        for name in ("config.json", "metrics.jsonl"):
+            shutil.copy(finished[0] / name, here)
+        with contextlib.suppress(OSError), (disk / "others").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with (disk / "others").open("r+b") as file:
+            file.truncate(file.seek(0, os.SEEK_END) - 3 * 4096)  # some room, not enough
+        result = run(*MOONS, f"--workdir={here}")
+        assert result.code == 1, result.err
+        assert result.err.splitlines()[-1].startswith("error: the checkpoint of step 40 cannot be")
+        assert "disk full" in result.err and "Traceback" not in result.err
+        assert {p.name for p in (here / "checkpoints").iterdir()} == {"20"}
+        (disk / "others").unlink()
+        assert run(*MOONS, f"--workdir={here}").code == 0
+        assert same(arrays(here, 40), arrays(finished[0], 40))
+        assert losses(here) == losses(finished[0])
+
+
+# ---------------------------------------------------------------- kills inside of a write
+
+KILLED = """
+import os, signal, sys, time
+from pathlib import Path
+from orbax.checkpoint import v1
+from test_checkpoints import checkpoints, state_of
+
+def kill_before(last):
+    # Kills this process before event number `last` among those that change files.
+    seen = []
+    def count(event, arguments):
+        if event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir") or (
+                event == "open" and arguments[2] & os.O_CREAT):
+            seen.append(event)
+            if len(seen) == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(60)
+    sys.addaudithook(count)
+
+for folder in map(Path, sys.argv[1:]):
+    if not os.fork():  # nothing has begun a thread yet
+        saved = checkpoints.open_checkpoints(folder, keep=1)
+        kill_before(int(folder.name))
+        checkpoints.save(saved, state_of(4))
+        os._exit(0)
+    print(os.WTERMSIG(os.wait()[1]))
+"""
+
+
+def test_killed_at_any_moment_of_a_write(two, tmp_path):
+    """Before the first file is made, before the second, ... and in the removal of older ones."""
+    shutil.rmtree(two / "2")
+    moments = [1, 6, 12, 13, 14, 15, 1000]
+    folders = [shutil.copytree(two, tmp_path / str(moment)) for moment in moments]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "run")])
+    result = subprocess.run(
+        [sys.executable, "-c", KILLED, *map(str, folders)], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
+    assert result.stdout.split() == [str(int(signal.SIGKILL))] * (len(moments) - 1) + ["0"], result
+    left = [sorted(path.name for path in folder.iterdir()) for folder in folders]
+    assert left[0] == ["3"] and [".part-3", "4"] in left and left[-1] == ["4"]
+    assert any(name.startswith(".part-4") for name in left[1])
+    for folder in folders:
+        state = restored(folder)  # for reading, it leaves alone what may be at work
+        assert state.step == (4 if (folder / "4").exists() else 3)
+        saved = checkpoints.open_checkpoints(folder, keep=1)
+        assert {path.name for path in folder.iterdir()} == set(map(str, saved.steps()))

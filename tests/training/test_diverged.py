@@ -1,0 +1,85 @@
+"""The step that was not finite is found as it was, and what of it is not finite is named."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from command_line import MOONS
+from ml_collections import FrozenConfigDict
+
+from tiny_diffusion_jax import devices, experiment
+from tiny_diffusion_jax.run import replay
+from tiny_diffusion_jax.run.flags import parse
+from tiny_diffusion_jax.training import diverged, loop
+from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax.training.loop import TrainingDiverged
+from tiny_diffusion_jax.training.step import BlockMetrics, make_train_block
+
+
+def built(*arguments):
+    return experiment.build(parse(["", *arguments]).config)
+
+
+@pytest.fixture(scope="module")
+def moons():
+    return built(*MOONS)
+
+
+@pytest.fixture(scope="module")
+def step(moons):
+    return diverged.find(*moons, experiment.init(moons), 0)
+
+
+def test_the_step_is_as_it_was_in_its_block_and_its_file_holds_it(tmp_path):
+    made = built(*MOONS, "--config.train.block=2", "--config.train.min_points=2")
+    train, start = made.config.train, experiment.init(made)
+    key = jax.random.fold_in(jax.random.key(made.config.seed), 1)
+    block = make_train_block(made.model, FrozenConfigDict(train), devices.make_mesh(), 1)
+    _, metrics = block(start, made.dataset, made.process, key, 2, make_plan(train, made.model))
+    for done in (0, 1):
+        replay.write(tmp_path, made, start, done)
+        found = replay.read(tmp_path, made)
+        losses, _, norm = diverged._numbers(
+            made.process, found.params, found.batch, model=made.model)
+        assert found.number == done + 1 and found.batch.mask is not None
+        np.testing.assert_allclose(losses.mean(), metrics.loss[done], rtol=1e-5)
+        np.testing.assert_allclose(norm, metrics.grad_norm[done], rtol=1e-4)
+
+
+def test_what_is_finite(moons, step):
+    first, last = diverged.lines(moons, step)
+    assert first.startswith("step 1: loss = ") and last.startswith("all of it is finite here")
+
+
+def test_a_point_that_is_no_number_is_found_with_its_noise_level(moons, step):
+    batch = step.batch._replace(x_0=step.batch.x_0.at[3, 5, 1].set(jnp.nan))
+    first, losses, points, *gradients = diverged.lines(moons, step._replace(batch=batch))
+    assert first == "step 1: loss = nan, gradient norm = nan"
+    assert losses == (f"losses not finite: 1 of 8, at the noise levels {int(batch.t[3])} of 1000")
+    assert points == "batch not finite: x_0, 1 of 128 numbers"
+    kernels = [line for line in gradients if "kernel" in line]
+    assert len(kernels) >= 3 and all(line.startswith("gradient not finite: ") for line in gradients)
+
+
+def test_a_layer_that_is_no_number_is_named(moons, step):
+    flat, structure = jax.tree.flatten(step.params)
+    flat[-1] = flat[-1].at[0].set(jnp.inf)
+    lines = diverged.lines(moons, step._replace(params=jax.tree.unflatten(structure, flat)))
+    [weights] = [line for line in lines if line.startswith("weights not finite: ")]
+    assert "params" not in weights and ", 1 of " not in weights.partition("numbers")[2]
+
+
+@pytest.mark.parametrize("loss, norm, at, words", [
+    ([1, 2, np.nan], [1, 1, 1], 2, "loss = nan at step 13"),
+    ([1, 2, np.inf], [1, np.inf, np.inf], 1, "gradient norm = inf at step 12"),
+    ([np.nan, 2, np.inf], [1, np.inf, np.inf], 0, "loss = nan at step 11"),
+    ([1, 2, 3], [np.inf, 1, np.nan], 2, "gradient norm = nan at step 13"),
+    ([1, 2, 3], [np.inf, 1, 1], None, ""),  # shortened to nothing: training goes on
+])  # fmt: skip
+def test_the_step_at_fault(loss, norm, at, words):
+    metrics = BlockMetrics(np.array(loss), np.array(norm), np.ones(10))
+    if at is None:
+        return loop._require_finite(metrics, 10, "state")
+    with pytest.raises(TrainingDiverged) as error:
+        loop._require_finite(metrics, 10, "state")
+    assert (str(error.value), error.value.state, error.value.done) == (words, "state", at)

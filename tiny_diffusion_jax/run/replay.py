@@ -1,0 +1,44 @@
+"""The file of a step that was not finite, from which the step can be done again."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.experiment import Experiment, init
+from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.run.checkpoints import by_place
+from tiny_diffusion_jax.training import diverged
+
+NAME = "diverged.npz"
+
+
+def write(folder: Path, experiment: Experiment, state, done: int) -> None:
+    """Writes step number `done` + 1 of the block that begins with `state`."""
+    step = diverged.find(*experiment, state, done)
+    arrays = jax.device_get(by_place(step)) | {"seed": experiment.config.seed}
+    with atomic(folder / NAME) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def read(folder: Path, experiment: Experiment) -> diverged.Step:
+    """The step in the folder. Raises UserError where there is none or its file is damaged."""
+    file = folder / NAME
+    if not file.exists():
+        raise UserError(f"--mode=replay: {folder} holds no {NAME}: no step of this run has come "
+                        "out not finite")  # fmt: skip
+    try:
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        block = experiment.config.train.block
+        first = (int(arrays[".number"]) - 1) // block * block  # blocks differ in their shapes
+        params = jax.eval_shape(lambda: init(experiment)).params
+        batch = jax.eval_shape(lambda: diverged.batch_of(*experiment, first, 0))
+        like = diverged.Step(np.int32(0), params, batch)
+        leaves = [arrays[place] for place in by_place(like)]
+    except Exception as error:  # a .npz fails in many ways
+        raise UserError(f"{file}: is damaged ({error}); train again, and it is written again") \
+            from error
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+

@@ -1,0 +1,99 @@
+"""The step of training at which numbers ceased to be finite: found, and looked at."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from ml_collections import FrozenConfigDict
+
+from tiny_diffusion_jax import devices
+from tiny_diffusion_jax.training.augment import make_augment
+from tiny_diffusion_jax.training.batches import Batch, Plan, draw_block, make_plan
+from tiny_diffusion_jax.training.step import loss_and_grad, make_train_block
+
+
+class Step(NamedTuple):
+    """What the loss and the gradient of a step follow from."""
+
+    number: Any  # i32[], from 1 on
+    params: Any  # before the step
+    batch: Batch
+
+
+def find(config, dataset, process, model, state, done: int) -> Step:
+    """Step number `done` + 1 of the block that begins with `state`, as `loop.train` does it.
+
+    The steps before it are done again.
+    """
+    first = int(state.step)
+    batch = batch_of(config, dataset, process, model, first, done)
+    if done:
+        train = FrozenConfigDict(config.train)
+        mesh, plan = devices.make_mesh(), _plan(config, model, first)
+        block = make_train_block(
+            model, train, mesh, devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
+        )
+        state, _ = block(state, dataset, process, _key(config), done, plan)
+    return Step(np.int32(first + done + 1), state.params, batch)
+
+
+def batch_of(config, dataset, process, model, first: int, done: int) -> Batch:
+    """That of step number `done` + 1 of the block that begins after step `first`."""
+    return _batch(
+        _key(config), dataset, first, done, config=FrozenConfigDict(config.train),
+        levels=process.schedule.num_levels, plan=_plan(config, model, first),
+    )  # fmt: skip
+
+
+def _key(config) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(config.seed), 1)
+
+
+def _plan(config, model, first: int) -> Plan:
+    return make_plan(config.train, model, first // config.train.block, make_augment(config.data))
+
+
+@partial(jax.jit, static_argnames=("config", "levels", "plan"))
+def _batch(key, dataset, first, done, *, config, levels: int, plan: Plan) -> Batch:
+    dataset = dataset.at(first / config.steps)
+    batches = draw_block(jax.random.fold_in(key, first), dataset, levels, config.block, plan)
+    return jax.tree.map(lambda a: a[done], batches)
+
+
+@partial(jax.jit, static_argnames="model")
+def _numbers(process, params, batch: Batch, *, model) -> tuple:
+    losses, grads = loss_and_grad(process, model.apply, params, batch, slices=1)
+    return losses, grads, optax.tree.norm(grads)
+
+
+def lines(experiment, step: Step) -> list[str]:
+    """What the step gives when it is done again, and what of it is not finite, in words."""
+    config, _, process, model = experiment
+    losses, grads, norm = _numbers(process, step.params, step.batch, model=model)
+    losses, levels = np.asarray(losses), np.asarray(step.batch.t)
+    bad = ~np.isfinite(losses)
+    at = np.unique(levels[bad])
+    found = [f"step {int(step.number)}: loss = {losses.mean()}, gradient norm = {float(norm)}"]
+    if bad.any():
+        found.append(f"losses not finite: {bad.sum()} of {bad.size}, at the noise levels "
+                     f"{', '.join(map(str, at))} of {process.schedule.num_levels}")  # fmt: skip
+    for name, tree in (("batch", step.batch), ("weights", step.params), ("gradient", grads)):
+        found += [f"{name} not finite: {line}" for line in _not_finite(tree)]
+    if len(found) == 1:
+        found.append("all of it is finite here: what was not is the update that followed, or comes "
+                     "of another device's rounding")  # fmt: skip
+    return found
+
+
+def _not_finite(tree) -> list[str]:
+    """["blocks_0/kernel, 3 of 64 numbers", ...]"""
+    result = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        bad = int((~jnp.isfinite(leaf)).sum())
+        if bad:
+            name = jax.tree_util.keystr(path, simple=True, separator="/").removeprefix("params/")
+            result.append(f"{name}, {bad} of {leaf.size} numbers")
+    return result
