@@ -31,9 +31,13 @@ def accepted(flags: str) -> bool:
 
 
 def pytest_collection_finish():
-    """All that is imported by now stays: the collector need not look at it again and again."""
+    """All that is imported by now stays: the collector need not look at it again and again.
+
+    Nor often at what jax makes as it traces, which is much and of which little is garbage.
+    """
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and so would be every process
