@@ -33,7 +33,7 @@ RUN = [f"--config={ROOT / 'configs' / 'moons.py'}", *(f"--config.{option}" for o
 SOME = ("loss", "grad_norm", "loss_by_time")  # of a row: what is not a time
 # A new process is a copy of one that has imported everything: a start takes a second, not four.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["orbax.checkpoint.v1", "tiny_diffusion_jax.run.modes"])
+PROCESSES.set_forkserver_preload(["tiny_diffusion_jax.run.modes"])
 
 
 def train(flags: list[str]) -> None:

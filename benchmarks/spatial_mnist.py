@@ -197,7 +197,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--sets", type=int, default=1_000, help="generated, and as many real ones")
     parser.add_argument("--test", type=int, default=10_000, help="test sets whose PPLL is taken")
     parser.add_argument("--likelihood_steps", type=int, default=16, help="of Runge-Kutta; 0: none")
-    parser.add_argument("--orders", type=int, default=4, help="of the points, for the PPLL")
+    parser.add_argument("--orders", type=int, default=1, help="of the points, for the PPLL")
     parser.add_argument("--pixel_steps", type=int, default=6_000, help="training of `pixels`")
     parser.add_argument("--release", default="", help="name of the first model in the package")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")

@@ -30,9 +30,7 @@ def get_config(model: str = "causal"):
     config.sample.num_sets = 1_000
     config.sample.num_points = 50
     if model == "causal":
-        config.model.context_dim = 128
-        config.model.context_blocks = 4
-        config.train.steps = 20_000
+        config.train.steps = 33_000
         config.sample.growth = 1.0  # one point at a time, which is exact
     elif model in ("set_transformer", "set_latent"):
         config.sample.sampler = "sde-dpm++2m"

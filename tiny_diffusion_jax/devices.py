@@ -10,6 +10,8 @@ import os
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 SETS = "sets"  # the one axis of the mesh
@@ -25,6 +27,26 @@ def make_mesh(devices: list | None = None) -> Mesh:
 def on_all(mesh: Mesh) -> NamedSharding:
     """The whole array on each device."""
     return NamedSharding(mesh, PartitionSpec())
+
+
+def replicated(mesh: Mesh, tree):
+    """`tree` with the whole of each array on each device; all processes have to hold the same."""
+    if not are_several():
+        return jax.device_put(tree, on_all(mesh))
+
+    def everywhere(leaf):
+        leaf = jnp.asarray(leaf)
+        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(everywhere(jax.random.key_data(leaf)))
+        whole = np.asarray(leaf)
+        return jax.make_array_from_callback(whole.shape, on_all(mesh), lambda part: whole[part])
+
+    return jax.tree.map(everywhere, tree)
+
+
+def are_several() -> bool:
+    """Whether more processes than this one train the model, see run/processes.py."""
+    return jax.process_count() > 1
 
 
 def by_set(mesh: Mesh, num_sets: int, axis: int = 0) -> NamedSharding:

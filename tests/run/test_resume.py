@@ -215,11 +215,10 @@ def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
 
 
 def half_written(run: Path):
-    """As a kill during the save of step 40 leaves it: under orbax's temporary name, incomplete."""
+    """As a kill during the save of step 40 leaves it: under its temporary name, incomplete."""
     final = run / "checkpoints" / "40"
-    (final / "commit_success.txt").unlink()
-    (final / "state" / "manifest.ocdbt").unlink()
-    final.rename(final.with_name("40.orbax-checkpoint-tmp"))
+    (final / "files.txt").unlink()
+    final.rename(final.with_name(f"{PART}40"))
     (run / f"{PART}abc.npy").write_text("half")
 
 
@@ -228,7 +227,7 @@ def deleted(run: Path):
 
 
 def damaged(run: Path):
-    (run / "checkpoints" / "40" / "commit_success.txt").write_text("")
+    (run / "checkpoints" / "40" / "files.txt").write_text("")
 
 
 def all_deleted(run: Path):
@@ -260,7 +259,7 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
     half_written(copy)
     result = run(*MOONS, "--mode=sample", f"--workdir={copy}")
     assert result.code == 0 and "restored step 20\n" in result.err
-    assert (copy / "checkpoints" / "40.orbax-checkpoint-tmp").exists()
+    assert (copy / "checkpoints" / f"{PART}40").exists()
 
 
 @pytest.mark.parametrize("mode", ["sample", "evaluate"])

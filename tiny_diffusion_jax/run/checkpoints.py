@@ -1,17 +1,13 @@
-"""Saving and restoring a training state: a few functions around orbax.
+"""Saving and restoring a training state: numpy files, and lists of what is in them.
 
-A checkpoint is a folder, named by its step, of a flat dictionary {place of an array in the state:
-array}, so it can be read on any device and compared, name by name, with the model it is to be read
-into. With it goes a list of its files, with size and checksum of each, and a checksum of the
-arrays: orbax notices some files that are cut short, but not a changed byte. One that is damaged is
-named, and the one before it is used.
+A checkpoint is a folder, named by its step. In it are arrays.npz, a flat dictionary {place of an
+array in the state: array}, so that it can be read on any device and compared, name by name, with
+the model it is to be read into; and a list of the files, with size and checksum of each. One that
+is damaged is named, and the one before it is used.
 """
 
-import contextlib
-import io
 import logging
 import shutil
-import time
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +21,7 @@ from tiny_diffusion_jax.files import PART
 
 log = logging.getLogger("tiny_diffusion_jax")
 
-LIST = "files.txt"  # of the files of a checkpoint
-CHECKSUM = "checksum"
-OLDER_CHECKSUM = "crc32"  # of a checkpoint of an older version, which has no list
+ARRAYS, LIST = "arrays.npz", "files.txt"
 
 
 class SaveFailed(RuntimeError):
@@ -52,14 +46,12 @@ class Checkpoints(NamedTuple):
         """The arrays of a checkpoint by their place; None where it is damaged."""
         folder = self.folder / str(step)
         try:
-            listed = (folder / LIST).read_bytes() if (folder / LIST).exists() else None
-            if listed is not None and listed != _list_of(folder):
+            if (folder / LIST).read_bytes() != _list_of(folder):
                 return None
+            with np.load(folder / ARRAYS) as arrays:
+                return dict(arrays)
         except OSError:
             return None
-        arrays = _read(folder)
-        checksum = arrays.pop(OLDER_CHECKSUM if listed is None else CHECKSUM, None)
-        return arrays if checksum == _checksum(arrays) else None
 
 
 def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
@@ -73,9 +65,8 @@ def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
         raise UserError(f"{folder}: must be a folder of checkpoints; is it another file?")
     if keep is not None:
         folder.mkdir(exist_ok=True)
-        for pattern in (f"{PART}*", "*.orbax-checkpoint-tmp*"):  # the second: of an older version
-            for left_by_a_crash in folder.glob(pattern):
-                shutil.rmtree(left_by_a_crash)
+        for left_by_a_crash in folder.glob(f"{PART}*"):
+            shutil.rmtree(left_by_a_crash)
     return Checkpoints(folder, keep)
 
 
@@ -85,27 +76,24 @@ def save(saved: Checkpoints, state) -> None:
     It gets its name only when it is complete, and those before it are removed only then: whenever
     the process is killed, a whole one is there.
     """
-    from orbax.checkpoint import v1 as ocp
-
     step = int(state.step)
     final, part = saved.folder / str(step), saved.folder / f"{PART}{step}"
     if final.exists():
         return
-    arrays = {name: np.asarray(leaf) for name, leaf in by_place(state).items()}
-    arrays[CHECKSUM] = np.array(_checksum(arrays), np.uint32)
-    with _hushed() as failed:
-        ocp.save(part, arrays)
+    try:
+        part.mkdir()
+        np.savez(part / ARRAYS, **{name: np.asarray(a) for name, a in by_place(state).items()})
         (part / LIST).write_bytes(_list_of(part))
         part.rename(final)
         for older in saved.steps()[: -saved.keep]:
             _remove(saved.folder / str(older))
-    if failed:
+    except OSError as error:
         for left in saved.folder.glob(f"{PART}*"):
             shutil.rmtree(left, ignore_errors=True)
         raise SaveFailed(
             f"the checkpoint of step {step} cannot be written to {saved.folder}; is the "
-            f"disk full? (... {str(failed[0])[-80:]})"
-        )
+            f"disk full? ({error})"
+        ) from error
 
 
 def restore_latest(saved: Checkpoints, like):
@@ -124,8 +112,9 @@ def restore_latest(saved: Checkpoints, like):
     else:
         if damaged:
             raise UserError(
-                f"checkpoint {', '.join(map(str, damaged))}: damaged, and there is no other; put "
-                "back a copy, or delete the folder to begin again from the start"
+                f"checkpoint {', '.join(map(str, damaged))}: damaged, or of another "
+                "version, and there is no other; put back a copy, or delete the folder to begin "
+                "again from the start"
             )
         return None
     for bad in damaged:
@@ -151,11 +140,7 @@ def by_place(tree) -> dict:
 
 def checksum_of(tree) -> int:
     """Of the names and bytes of all arrays of a tree."""
-    return _checksum({name: np.asarray(leaf) for name, leaf in by_place(tree).items()})
-
-
-def _checksum(arrays: dict) -> int:
-    crc = 0
+    crc, arrays = 0, by_place(tree)
     for name in sorted(arrays):
         crc = zlib.crc32(name.encode(), crc)
         crc = zlib.crc32(np.ascontiguousarray(arrays[name]).tobytes(), crc)
@@ -165,7 +150,7 @@ def _checksum(arrays: dict) -> int:
 def _list_of(folder: Path) -> bytes:
     """What LIST says of a whole checkpoint: name, size and checksum of every other file.
 
-    But of hidden ones: file managers leave some, orbax none.
+    But of hidden ones: file managers leave some.
     """
     lines = []
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
@@ -173,15 +158,6 @@ def _list_of(folder: Path) -> bytes:
             data = file.read_bytes()
             lines.append(f"{file.relative_to(folder).as_posix()} {len(data)} {zlib.crc32(data)}\n")
     return "".join(lines).encode()
-
-
-def _read(folder: Path) -> dict:
-    """What orbax reads there; nothing where it cannot."""
-    from orbax.checkpoint import v1 as ocp
-
-    with _hushed() as failed:
-        arrays = {name: np.asarray(array) for name, array in ocp.load(folder).items()}
-    return {} if failed else arrays
 
 
 def _set_aside(folder: Path) -> str:
@@ -197,18 +173,3 @@ def _remove(folder: Path) -> None:
     part = folder.with_name(f"{PART}{folder.name}")
     folder.rename(part)
     shutil.rmtree(part)
-
-
-@contextlib.contextmanager
-def _hushed():
-    """Collects what orbax raises in a list instead of raising it: it has many ways to say it.
-
-    After a failure what is still under way prints tracebacks from threads of its own.
-    """
-    failed = []
-    with contextlib.redirect_stderr(io.StringIO()):
-        try:
-            yield failed
-        except Exception as error:
-            failed.append(error)
-            time.sleep(0.2)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run.flags import HELP, Command, config_files, parse
+from tiny_diffusion_jax.run.flags import GIVEN, HELP, Command, config_files, parse
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -60,7 +60,7 @@ def run(command: Command) -> None:
         return print(config_list())
     from tiny_diffusion_jax.run import modes  # imports jax: only when needed
 
-    given = {name: getattr(command, name) for name in ("points", "pretrained")}
+    given = {name: getattr(command, name) for name in GIVEN}
     given = {name: value for name, value in given.items() if value is not None}
     getattr(modes, f"{command.mode}_run")(command.config, command.workdir, **given)
 
@@ -115,10 +115,9 @@ class Console(logging.Handler):
 
 
 def _set_up_logging() -> None:
-    """Ours to the terminal; of the libraries' (absl, orbax, jax) only the warnings."""
+    """Ours to the terminal; of the libraries' (absl, jax) only the warnings."""
     logging.root.handlers[:] = [Console()]
     logging.root.setLevel(logging.WARNING)
     logging.getLogger("absl").setLevel(logging.WARNING)
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # echoes of errors that orbax raises
     logging.getLogger("tiny_diffusion_jax").setLevel(logging.INFO)
     warnings.filterwarnings("ignore", message=".*persistent compilation cache")  # only slower

@@ -23,6 +23,7 @@ HELP = {
     "pretrained": "A released model, in place of a trained run, for sample, evaluate, complete.",
     "mode": "train (default), sample, evaluate, complete, replay (of a bad loss), list (configs).",
     "points": "With --mode=complete: a table of points that every set begins with.",
+    "distributed": "To train with several processes: auto, or HOST:PORT,HOW_MANY,WHICH.",
     "help": "This text.",
 }
 KINDS = {
@@ -33,10 +34,14 @@ KINDS = {
 }
 
 
+GIVEN = ("points", "pretrained", "distributed")  # flags that are handed on to a mode
+
+
 class Command(NamedTuple):
     """What to do: `mode`, with a whole config and in which folder.
 
-    points: the table of --mode=complete; pretrained: the released model in place of a trained run.
+    points: the table of --mode=complete; pretrained: the released model in place of a trained run;
+    distributed: how to meet the other processes, see processes.py.
     """
 
     mode: str
@@ -44,6 +49,7 @@ class Command(NamedTuple):
     workdir: str = ""
     points: str | None = None
     pretrained: str | None = None
+    distributed: str | None = None
 
 
 class OptionParser(flags.ArgumentParser):
@@ -71,6 +77,8 @@ def parse(argv: list[str]) -> Command | None:
         return command
     if (command.mode == "complete") != (values["points"] is not None):
         raise UserError("--points goes with --mode=complete: a table of points to begin sets with")
+    if values["distributed"] is not None and command.mode != "train":
+        raise UserError("--distributed goes with --mode=train: one process draws and measures")
     if values["pretrained"] is not None:
         config = _pretrained(command.mode, values, options)
     elif values["config"] is not None:
@@ -83,7 +91,7 @@ def parse(argv: list[str]) -> Command | None:
         _refuse_changes(config, options, f"the run in {values['workdir']!r}")
     config.update_from_flattened_dict(options)
     return command._replace(config=config.lock(), workdir=folder_of(values["workdir"], config.name),
-                            points=values["points"], pretrained=values["pretrained"])  # fmt: skip
+                            **{name: values[name] for name in GIVEN})  # fmt: skip
 
 
 def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:

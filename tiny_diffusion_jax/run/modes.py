@@ -21,7 +21,15 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
-from tiny_diffusion_jax.run import outputs, overfitting, replay, report, tensorboard, workdir
+from tiny_diffusion_jax.run import (
+    outputs,
+    overfitting,
+    processes,
+    replay,
+    report,
+    tensorboard,
+    workdir,
+)
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load, start_from
@@ -44,12 +52,25 @@ class SamplesDiverged(RuntimeError):
 # ---------------------------------------------------------------- the modes
 
 
-def train_run(config, path: str) -> None:
-    """Trains, or goes on training, then draws samples and evaluates them."""
+def train_run(config, path: str, distributed: str = "") -> None:
+    """Trains, or goes on training, then draws samples and evaluates them.
+
+    distributed: how to meet other processes that train along, see processes.py.
+    """
     began = time.perf_counter()
     check_measured(config)
+    processes.join(distributed)
     set_up(config)
-    experiment, first, source = build(config), None, ""
+    with processes.together():
+        experiment = build(config)
+        if processes.is_first():
+            _train_and_finish(experiment, path, began)
+        else:
+            processes.follow(experiment)
+
+
+def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
+    config, first, source = experiment.config, None, ""
     if config.train.init_from:
         first, source = start_from(config.train.init_from, experiment)
     with workdir.open_to_train(path, config, experiment.dataset, source) as folder:
@@ -60,11 +81,13 @@ def train_run(config, path: str) -> None:
             log.info("weights: those of %s, %s", config.train.init_from, source)
         if state is None:
             state = init(experiment) if first is None else first
+        processes.agree(processes.GO_ON)
+        state = processes.from_first(state)
         start_seconds = time.perf_counter() - began
         state = _train(experiment, state, saved, folder)
         if state.best is not None:
             log.info("%s", overfitting.which_weights(state))
-        _finish(experiment, folder, state.sampled, start_seconds)
+        _finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
 
 
 def sample_run(config, path: str, pretrained: str = "") -> None:
@@ -221,10 +244,13 @@ def _train(experiment: Experiment, state, saved, folder: Path):
                 diary.write(row)
                 if step - diary.last_saved >= config.checkpoint_every or step == config.steps:
                     keep(step)
+            signals.received = processes.agree(signals.received)  # by any of the processes
             return bool(signals.received)
 
+        # A block that several processes share is waited for: none can leave it alone.
+        at_once = signals.held() if devices.are_several() else signals.raised()
         try:
-            with contextlib.suppress(Abandoned), signals.raised():
+            with contextlib.suppress(Abandoned), at_once:
                 train(experiment, state, on_block, progress=terminal)
             if signals.received and int(state.step) > diary.last_saved:
                 keep(int(state.step))

@@ -41,8 +41,7 @@ def train(
     from tqdm import tqdm
 
     mesh, key = devices.make_mesh(), jax.random.fold_in(jax.random.key(config.seed), 1)
-    shared = dataset, process, key
-    state, *shared = jax.device_put((state, *shared), devices.on_all(mesh))
+    state, *shared = devices.replicated(mesh, (state, dataset, process, key))
     augment, config = make_augment(config.data), config.train
     require(config.num_sets % mesh.size == 0, "config.train.num_sets", config.num_sets,
             f"a multiple of {mesh.size}, the number of devices")  # fmt: skip
