@@ -277,10 +277,11 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "config.json lost": (
         RUN, "holds checkpoints but no config.json that says what made it", delete("config.json")),
     "checkpoint damaged": (
-        RUN, "checkpoints/40: damaged, and there is no other; put back a copy, or delete the "
-        "folder to begin again from the start\n", cut("checkpoints")),
+        RUN, "checkpoints/40: damaged, or of another version, and there is no other; put back a "
+        "copy, or delete the folder to begin again from the start\n", cut("checkpoints")),
     "checkpoints of one run alone, damaged": (
-        [*RUN, "--mode=sample"], "checkpoints/40: damaged, and there is no", cut("checkpoints")),
+        [*RUN, "--mode=sample"], "checkpoints/40: damaged, or of another version, and there is no",
+        cut("checkpoints")),
     "checkpoint of another model": (
         RUN, "checkpoints/50: was made by another model (.ema['params']", other_model),
     "checkpoints a file": (RUN, "must be a folder of checkpoints", checkpoints_file),
