@@ -72,6 +72,7 @@ def runs(tmp_path_factory):
     return found
 
 
+@pytest.mark.slow
 def test_eight_devices_learn_and_draw_what_one_does(runs):
     (one, _), (eight, _) = runs[1], runs[8]
     assert one.keys() == eight.keys()
@@ -79,6 +80,7 @@ def test_eight_devices_learn_and_draw_what_one_does(runs):
         np.testing.assert_allclose(eight[name], array, rtol=2e-3, atol=2e-3, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_batch_that_devices_cannot_share_is_refused(runs):
     assert runs[1][1] == ""
     assert runs[8][1].strip() == (
