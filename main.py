@@ -18,5 +18,5 @@ import sys
 from tiny_diffusion_jax.run.cli import main
 
 if __name__ == "__main__":
-    # By sys.exit it would wait for a block that was abandoned, or for threads of a failed write.
+    # By sys.exit it would wait for a block of steps that was abandoned.
     main(sys.argv, __doc__, leave=os._exit)

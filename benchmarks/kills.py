@@ -115,7 +115,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("options", nargs="*", help="of main.py, after --")
     args = parser.parse_args(argv)
     kills, steps = (5, 100) if args.quick else (args.kills, args.steps)
-    flags, rng, found = [*RUN, f"--config.train.steps={steps}", *args.options], None, []
+    flags, found = [*RUN, f"--config.train.steps={steps}", *args.options], []
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "whole")

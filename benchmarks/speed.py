@@ -57,9 +57,7 @@ def experiment(batch: int, steps: int):
     process = diffusion.make_process(make_schedule("linear", T), "eps")
     model = models.make_model(config.model, 0)
     state = init_state(jax.random.key(0), model, config.train)
-    mesh = devices.make_mesh()
-    slices = devices.cpu_slices(mesh, batch, 1)
-    block = make_train_block(model, FrozenConfigDict(config.train), mesh, slices)
+    block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh())
     return dataset, process, model, state, block, make_plan(config.train, model)
 
 

@@ -8,6 +8,7 @@ import functools
 import math
 import os
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,12 @@ def replicated(mesh: Mesh, tree):
         return jax.make_array_from_callback(whole.shape, on_all(mesh), lambda part: whole[part])
 
     return jax.tree.map(everywhere, tree)
+
+
+def to_draw(params) -> tuple[Mesh, Any]:
+    """The mesh of this process's own devices, which share what is drawn, and `params` on all."""
+    mesh = make_mesh(jax.local_devices())
+    return mesh, jax.device_put(params, on_all(mesh))
 
 
 def are_several() -> bool:

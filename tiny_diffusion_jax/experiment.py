@@ -119,9 +119,8 @@ def log_prob(
     dataset, model = experiment.dataset, experiment.model
     require(model.traits.generation == "alone", "config.model.name", experiment.config.model.name,
             "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
-    mesh, dim = devices.make_mesh(jax.local_devices()), dataset.dim
+    (mesh, params), dim = devices.to_draw(params), dataset.dim
     size = devices.rounded_up(min(len(points), LIKELIHOOD_CHUNK), mesh)
-    params = jax.device_put(params, devices.on_all(mesh))
     padded = np.resize(points, (math.ceil(len(points) / size) * size, dim)).astype(np.float32)
     shared = jax.device_put(padded.reshape(-1, size, dim), devices.by_set(mesh, size, axis=1))
     parts = [

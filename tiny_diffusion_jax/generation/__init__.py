@@ -36,8 +36,7 @@ def draw(
     from tqdm import tqdm
 
     dataset, model = experiment.dataset, experiment.model
-    mesh = devices.make_mesh(jax.local_devices())
-    params = jax.device_put(params, devices.on_all(mesh))
+    mesh, params = devices.to_draw(params)
     request = Request(model, experiment.process, params, config,
                       experiment.config.train.max_history, keep_trajectory,
                       dataset.dim)  # fmt: skip

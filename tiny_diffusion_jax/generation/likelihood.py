@@ -64,10 +64,9 @@ def estimate(
     exact = way == "alone" or way == "joint" and num_points * dim <= EXACT
     draws = 1 if exact else draws or DRAWS[way]
     shown = experiment.config.train.max_history if way == "chain" else 1
-    mesh = devices.make_mesh(jax.local_devices())
+    mesh, params = devices.to_draw(params)
     at_once = min(num_sets, max(1, POINTS // (num_points * min(shown, num_points))))
     at_once = devices.rounded_up(at_once, mesh)
-    params = jax.device_put(params, devices.on_all(mesh))
     sizes = lengths(sets)
     arrays = {"points": np.nan_to_num(sets), "size": sizes.astype(np.int32)}
     if labels is not None:

@@ -81,7 +81,6 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
             log.info("weights: those of %s, %s", config.train.init_from, source)
         if state is None:
             state = init(experiment) if first is None else first
-        processes.agree(processes.GO_ON)
         state = processes.from_first(state)
         start_seconds = time.perf_counter() - began
         state = _train(experiment, state, saved, folder)

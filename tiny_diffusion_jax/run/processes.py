@@ -73,7 +73,8 @@ def _largest(said: int) -> int:
 
 
 def from_first(state):
-    """What the first process holds, of the same structure in all of them."""
+    """What the first process holds, of the same structure in all. Raises Left where it failed."""
+    agree(GO_ON)
     return multihost_utils.broadcast_one_to_all(state) if devices.are_several() else state
 
 
@@ -99,7 +100,6 @@ def follow(experiment) -> None:
 
     Raises Interrupted where one of them heard a signal.
     """
-    agree(GO_ON)
     state, said = from_first(init(experiment)), GO_ON
 
     def on_block(*_) -> bool:

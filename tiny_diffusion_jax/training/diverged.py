@@ -31,11 +31,8 @@ def find(config, dataset, process, model, state, done: int) -> Step:
     first = int(state.step)
     batch = batch_of(config, dataset, process, model, first, done)
     if done:
-        train = FrozenConfigDict(config.train)
-        mesh, plan = devices.make_mesh(), _plan(config, model, first)
-        block = make_train_block(
-            model, train, mesh, devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
-        )
+        block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh())
+        plan = _plan(config, model, first)
         state, _ = block(state, dataset, process, _key(config), done, plan)
     return Step(np.int32(first + done + 1), state.params, batch)
 

@@ -77,8 +77,7 @@ def train(
 def _program(model, config, mesh, steps: int, plan: Plan, structure, leaves):
     """The compiled block for arguments of this `_signature`: kept, so that a second run has it."""
     arguments = jax.tree.unflatten(structure, leaves)
-    slices = devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
-    block = make_train_block(model, config, mesh, slices)
+    block = make_train_block(model, config, mesh)
     return patiently(block.lower(*arguments, steps=steps, plan=plan).compile)
 
 

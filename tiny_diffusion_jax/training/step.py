@@ -238,13 +238,13 @@ def keep_best(state: TrainState, loss: jax.Array) -> TrainState:
     return state.replace(best=best)
 
 
-def make_train_block(model, config, mesh: Mesh, slices: int) -> Callable:
+def make_train_block(model, config, mesh: Mesh, slices: int | None = None) -> Callable:
     """`(state, dataset, process, key, steps, plan) -> (state, BlockMetrics)`, one program.
 
     `config`: the `train` part of a config, frozen. `steps` is `config.block`, or less in the last
     block, which draws the same numbers and uses the first of them. The state is not donated: until
     the block is done and found good, it is the one to save. Each device of `mesh` works on its part
-    of the sets of a batch, in so many slices.
+    of the sets of a batch, in so many slices; None: as many as `devices.cpu_slices` says.
     """
     # Wide vectors where the CPU has them: 7 % off a step with AVX-512, ignored elsewhere.
     cpu = {"xla_cpu_prefer_vector_width": 512} if devices.is_cpu(mesh) else None
@@ -257,7 +257,8 @@ def make_train_block(model, config, mesh: Mesh, slices: int) -> Callable:
         state: TrainState, dataset: Dataset, process: Process, key: jax.Array, steps: int,
         plan: Plan,
     ):  # fmt: skip
-        train_step = make_train_step(process, model, config, slices)
+        fitting = devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
+        train_step = make_train_step(process, model, config, slices or fitting)
         T, shared = process.schedule.num_levels, devices.by_set(mesh, plan.num_sets, axis=1)
         dataset = dataset.at(state.step / config.steps)
         block_key = jax.random.fold_in(key, state.step)
