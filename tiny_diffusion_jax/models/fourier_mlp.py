@@ -14,6 +14,23 @@ from tiny_diffusion_jax.models.traits import Traits
 TIME_MAX_PERIOD = 10_000.0  # the classic choice for features of t (arXiv 1706.03762)
 
 
+class Fade(nn.Module):
+    """2 sigmoid(W features(t) + b), the strength of each of a noisy point's features.
+
+    A wave shorter than the noise says nothing of the data, and learns to fade out (by hand in
+    arXiv 2103.13415, section 3). features f32[B n, F], of_time f32[B, C].
+    """
+
+    @nn.compact
+    def __call__(self, features: jax.Array, of_time: jax.Array) -> jax.Array:
+        size = features.shape[-1]
+        dense = nn.Dense(size)
+        nn.share_scope(self, dense)
+        strength = 2 * nn.sigmoid(dense(of_time))
+        faded = features.reshape(len(of_time), -1, size) * strength[:, None]
+        return faded.reshape(-1, size)
+
+
 class FourierTrunk(nn.Module):
     """h = gelu(W_in [features(x), features(t), context]); then h += gelu(W_k h); then W_out h.
 
@@ -21,8 +38,7 @@ class FourierTrunk(nn.Module):
     1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), or of each point f32[B, N],
     per_point f32[B, N, C], per_set f32[B, C], or one for every N / n points in turn f32[B, n, C],
     or in place of it what `film` makes of it, once for many calls: per_layer f32[B, n, K + 1, 2 H].
-    With `fade`, features(x) are 2 sigmoid(W_f features(t)) of theirs: a wave shorter than the noise
-    says nothing of the data, and learns to fade out (by hand in arXiv 2103.13415, section 3).
+    With `fade`, features(x) are those of a noisy point, each as strong as `Fade` says.
     With `looked_at`, (keys, values f32[B, M, C], mask as for `attend`), the first h also becomes
     h + W_a attention(W_q h). Output: f32[B, N, D].
     """
@@ -46,6 +62,8 @@ class FourierTrunk(nn.Module):
     def setup(self):
         embedding = EMBEDDINGS[self.embedding]
         self.features = embedding(self.num_frequencies, self.scale, self.max_period)
+        if self.fade:
+            self.fading = Fade(name="fade")
         layers = range(self.num_blocks)
         self.from_features = nn.Dense(self.hidden_dim)
         self.blocks = [nn.Dense(self.hidden_dim) for _ in layers]
@@ -54,6 +72,11 @@ class FourierTrunk(nn.Module):
     def time_features(self, time: jax.Array) -> jax.Array:
         """f32[..., 2 time_frequencies] of time f32[...]."""
         return sinusoidal(time[..., None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
+
+    def noisy_features(self, x: jax.Array, of_time: jax.Array) -> jax.Array:
+        """f32[B N, F], a row a point, of noisy x f32[B, N, D] and of_time f32[B or B N, C]."""
+        of_x = self.features(x.reshape(-1, x.shape[-1]))
+        return self.fading(of_x, of_time) if self.fade else of_x
 
     def film(self, per_set: jax.Array) -> jax.Array:
         """Scale and shift of every layer, f32[B, n, K + 1, 2 H], by per_set f32[B, n, C]."""
@@ -68,12 +91,8 @@ class FourierTrunk(nn.Module):
         if per_set is not None:
             per_layer = self.film(per_set.reshape(num_sets, -1, per_set.shape[-1]))
         # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
-        of_x = self.features(x.reshape(-1, dim))
         of_time = self.time_features(time.reshape(-1))
-        if self.fade:
-            strength = 2 * nn.sigmoid(nn.Dense(of_x.shape[-1], name="fade")(of_time))
-            of_x = of_x.reshape(len(of_time), -1, of_x.shape[-1]) * strength[:, None]
-            of_x = of_x.reshape(-1, of_x.shape[-1])
+        of_x = self.noisy_features(x, of_time)
         features = [of_x, jnp.repeat(of_time, x[..., 0].size // time.size, axis=0)]
         if per_point is not None:
             features.append(per_point.reshape(num_sets * num_points, -1))

@@ -88,11 +88,12 @@ class SetTransformer(nn.Module):
         num_sets, num_points, dim = x.shape
         if mask is not None:
             x = jnp.where(mask[..., None], x, 0)
-        c = nn.Dense(size, name="from_time")(self.trunk.time_features(time))
+        of_time = self.trunk.time_features(time)
+        c = nn.Dense(size, name="from_time")(of_time)
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
         known = embed(label, num_sets, count)
         c = nn.gelu(c if known is None else c + known)
-        h = nn.Dense(size, name="from_features")(self.trunk.features(x.reshape(-1, dim)))
+        h = nn.Dense(size, name="from_features")(self.trunk.noisy_features(x, of_time))
         h = h.reshape(num_sets, num_points, size)
         for i in range(self.trunk.num_blocks):
             h = SetBlock(self.num_heads, self.num_inducing, name=f"block_{i}")(h, c, mask)
