@@ -149,22 +149,23 @@ def test_a_second_signal_does_not_wait():
 
 def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monkeypatch):
     """A signal in the third block, which takes a minute: that of the second is saved."""
-    blocks, patiently = [], loop.patiently
+    blocks, soon = [], loop.soon
 
     def slowly(work):
         if isinstance(work, functools.partial):  # the wait for a block, not for the compiler
             blocks.append(work)
             if len(blocks) == 3:
+                return soon(lambda: time.sleep(60))
+            if len(blocks) == 4:  # sent off while the third is awaited
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-                return patiently(lambda: time.sleep(60))
-        return patiently(work)
+        return soon(work)
 
     options = [*MOONS, "--config.train.checkpoint_every=40", f"--workdir={tmp_path}"]
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "patiently", slowly)
+        patch.setattr(loop, "soon", slowly)
         began = time.perf_counter()
         result = run(*options)
-    assert time.perf_counter() - began < 15 and len(blocks) == 3
+    assert time.perf_counter() - began < 15 and len(blocks) == 4
     assert result.code == 143 and "interrupted: step 20 of 40 is saved in" in result.err
     assert run(*options).code == 0
     assert same(arrays(tmp_path, 40), arrays(finished[0], 40))

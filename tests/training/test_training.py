@@ -639,3 +639,33 @@ def test_a_second_training_compiles_nothing():
     assert loop._program.cache_info().misses == misses
     kernels = [s.params["params"]["trunk"]["to_output"]["kernel"] for s in ends]
     assert not np.array_equal(*kernels)
+
+
+def test_a_block_runs_while_the_one_before_it_is_looked_at(monkeypatch):
+    """What a block gives is handed over after the next was sent off, and is that block's own."""
+    from tiny_diffusion_jax.training import loop
+
+    config, events = default_config(), []
+    config.train = train_config(steps=7, block=3)
+    send = loop._send
+
+    def recorded(*arguments):
+        block = send(*arguments)
+        events.append(("sent", block.first + block.steps))
+        return block
+
+    def on_block(state, row):
+        assert row["step"] == int(state.step)
+        events.append(("given", row["step"]))
+        return row["step"] == stop
+
+    monkeypatch.setattr(loop, "_send", recorded)
+    setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
+    stop = 0
+    assert experiment.train(setup, on_block=on_block, progress=False).step == 7
+    sent, given = (lambda step: ("sent", step)), (lambda step: ("given", step))
+    assert events == [sent(3), sent(6), given(3), sent(7), given(6), given(7)]
+    events.clear()
+    stop = 3
+    assert experiment.train(setup, on_block=on_block, progress=False).step == 3
+    assert events == [sent(3), sent(6), given(3)]

@@ -71,6 +71,17 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
     )  # fmt: skip
 
 
+def plan_of_block(config, model, first: int) -> Plan:
+    """The batches of the block that begins after step `first`, of a whole config."""
+    augment = augmentation.make_augment(config.data)
+    return make_plan(config.train, model, first // config.train.block, augment)
+
+
+def block_key(seed: int) -> jax.Array:
+    """The key that all blocks of a run share; each folds in its first step."""
+    return jax.random.fold_in(jax.random.key(seed), 1)
+
+
 def draw_block(
     key: jax.Array, dataset: Dataset, num_levels: int, steps: int, plan: Plan
 ) -> Batch:

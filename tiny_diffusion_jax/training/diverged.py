@@ -10,8 +10,13 @@ import optax
 from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.training.augment import make_augment
-from tiny_diffusion_jax.training.batches import Batch, Plan, draw_block, make_plan
+from tiny_diffusion_jax.training.batches import (
+    Batch,
+    Plan,
+    block_key,
+    draw_block,
+    plan_of_block,
+)
 from tiny_diffusion_jax.training.step import loss_and_grad, make_train_block
 
 
@@ -32,25 +37,17 @@ def find(config, dataset, process, model, state, done: int) -> Step:
     batch = batch_of(config, dataset, process, model, first, done)
     if done:
         block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh())
-        plan = _plan(config, model, first)
-        state, _ = block(state, dataset, process, _key(config), done, plan)
+        plan = plan_of_block(config, model, first)
+        state, _ = block(state, dataset, process, block_key(config.seed), done, plan)
     return Step(np.int32(first + done + 1), state.params, batch)
 
 
 def batch_of(config, dataset, process, model, first: int, done: int) -> Batch:
     """That of step number `done` + 1 of the block that begins after step `first`."""
     return _batch(
-        _key(config), dataset, first, done, config=FrozenConfigDict(config.train),
-        levels=process.schedule.num_levels, plan=_plan(config, model, first),
+        block_key(config.seed), dataset, first, done, config=FrozenConfigDict(config.train),
+        levels=process.schedule.num_levels, plan=plan_of_block(config, model, first),
     )  # fmt: skip
-
-
-def _key(config) -> jax.Array:
-    return jax.random.fold_in(jax.random.key(config.seed), 1)
-
-
-def _plan(config, model, first: int) -> Plan:
-    return make_plan(config.train, model, first // config.train.block, make_augment(config.data))
 
 
 @partial(jax.jit, static_argnames=("config", "levels", "plan"))

@@ -3,6 +3,8 @@
 import functools
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -10,10 +12,9 @@ from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.training.augment import make_augment
-from tiny_diffusion_jax.training.batches import Plan, make_plan
+from tiny_diffusion_jax.training.batches import Plan, block_key, plan_of_block
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
-from tiny_diffusion_jax.training.waiting import patiently
+from tiny_diffusion_jax.training.waiting import soon
 
 
 class TrainingDiverged(RuntimeError):
@@ -29,6 +30,18 @@ class TrainingDiverged(RuntimeError):
         self.state, self.done = state, done
 
 
+class Block(NamedTuple):
+    """A block of steps that the device was given to do."""
+
+    before: TrainState
+    after: TrainState
+    first: int  # steps before it
+    steps: int
+    sent: float  # time
+    compile_seconds: float
+    done: Future  # -> (BlockMetrics of numpy arrays, time at which they were there)
+
+
 def train(
     config, dataset, process, model, state: TrainState,
     on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True,
@@ -36,41 +49,55 @@ def train(
     """Trains from `state` to config.train.steps; returns the final state.
 
     `config` is a whole config, of which `seed`, `train` and `data.augment_*` are read. For
-    `on_block`, rows and errors see `experiment.train`.
+    `on_block`, rows and errors see `experiment.train`. While it is at work on what a block gave,
+    the device is at work on the next one.
     """
     from tqdm import tqdm
 
-    mesh, key = devices.make_mesh(), jax.random.fold_in(jax.random.key(config.seed), 1)
-    state, *shared = devices.replicated(mesh, (state, dataset, process, key))
-    augment, config = make_augment(config.data), config.train
-    require(config.num_sets % mesh.size == 0, "config.train.num_sets", config.num_sets,
+    mesh = devices.make_mesh()
+    state, *shared = devices.replicated(mesh, (state, dataset, process, block_key(config.seed)))
+    require(config.train.num_sets % mesh.size == 0, "config.train.num_sets", config.train.num_sets,
             f"a multiple of {mesh.size}, the number of devices")  # fmt: skip
-    frozen, step = FrozenConfigDict(config), int(state.step)
-    with tqdm(total=config.steps, initial=step, unit="step", disable=not progress,
+    running, last_done, newest = None, 0.0, state
+    first = step = int(state.step)
+    with tqdm(total=config.train.steps, initial=first, unit="step", disable=not progress,
               smoothing=0.05, dynamic_ncols=True, desc="train") as bar:
-        while step < config.steps:
-            steps = min(config.block, config.steps - step)
-            plan = make_plan(config, model, step // config.block, augment)
-            known, start = _program.cache_info().misses, time.perf_counter()
-            arguments = state, *shared
-            program = _program(model, frozen, mesh, steps, plan, *_signature(arguments))
-            compile_seconds = 0.0
-            if _program.cache_info().misses > known:
-                compile_seconds = time.perf_counter() - start
-                bar.unpause()  # the time left follows from the steps alone
-            start = time.perf_counter()
-            after, metrics = program(*arguments)
-            metrics = patiently(functools.partial(jax.tree.map, np.asarray, metrics))
-            seconds = time.perf_counter() - start
-            _require_finite(metrics, step, state)
-            state = after
-            step += steps
-            row = _row(step, metrics, steps / seconds, compile_seconds)
-            bar.set_postfix(losses(row), refresh=False)
-            bar.update(steps)
-            if on_block is not None and on_block(state, row):
-                break
+        while running or step < config.train.steps:
+            following = None
+            if step < config.train.steps:
+                following = _send(config, model, mesh, newest, shared, step)
+                newest, step = following.after, step + following.steps
+                if following.compile_seconds:
+                    bar.unpause()  # the time left follows from the steps alone
+            if running:
+                metrics, done = running.done.result()
+                _require_finite(metrics, running.first, running.before)
+                state, seconds = running.after, done - max(running.sent, last_done)
+                row, last_done = _row(running, metrics, seconds), done
+                bar.set_postfix(losses(row), refresh=False)
+                bar.update(running.steps)
+                if on_block is not None and on_block(state, row):
+                    break
+            running = following
     return state
+
+
+def _send(config, model, mesh, state: TrainState, shared: list, first: int) -> Block:
+    """Compiles the block after step `first`, if it is not, and has the device begin it."""
+    steps = min(config.train.block, config.train.steps - first)
+    plan, known = plan_of_block(config, model, first), _program.cache_info().misses
+    arguments, began = (state, *shared), time.perf_counter()
+    program = _program(model, FrozenConfigDict(config.train), mesh, steps, plan,
+                       *_signature(arguments))  # fmt: skip
+    sent = time.perf_counter()
+    compile_seconds = sent - began if _program.cache_info().misses > known else 0.0
+    after, metrics = program(*arguments)  # which does not wait for it
+    return Block(state, after, first, steps, sent, compile_seconds,
+                 soon(functools.partial(_fetch, metrics)))  # fmt: skip
+
+
+def _fetch(metrics: BlockMetrics) -> tuple[BlockMetrics, float]:
+    return jax.tree.map(np.asarray, metrics), time.perf_counter()
 
 
 @functools.lru_cache(maxsize=64)
@@ -78,7 +105,7 @@ def _program(model, config, mesh, steps: int, plan: Plan, structure, leaves):
     """The compiled block for arguments of this `_signature`: kept, so that a second run has it."""
     arguments = jax.tree.unflatten(structure, leaves)
     block = make_train_block(model, config, mesh)
-    return patiently(block.lower(*arguments, steps=steps, plan=plan).compile)
+    return soon(block.lower(*arguments, steps=steps, plan=plan).compile).result()
 
 
 def _signature(arguments) -> tuple:
@@ -103,19 +130,20 @@ def _require_finite(metrics: BlockMetrics, step: int, state: TrainState) -> None
         raise TrainingDiverged(f"{name} = {value[done]} at step {step + done + 1}", state, done)
 
 
-def _row(step: int, metrics: BlockMetrics, steps_per_second: float, compile_seconds: float) -> dict:
+def _row(block: Block, metrics: BlockMetrics, seconds: float) -> dict:
     """A row of metrics.jsonl: plain numbers."""
     row = {
-        "step": step,
+        "step": block.first + block.steps,
         "loss": float(metrics.loss.mean()),
         "grad_norm": float(metrics.grad_norm.mean()),
-        "steps_per_second": steps_per_second,
+        "steps_per_second": block.steps / seconds,
         "loss_by_time": [float(x) if np.isfinite(x) else None for x in metrics.loss_by_time],
     }
     if metrics.heldout_loss is not None:
         loss = float(metrics.heldout_loss)
         row["heldout_loss"] = loss if np.isfinite(loss) else None
-    return row | ({"compile_seconds": compile_seconds} if compile_seconds else {})
+    compiled = {"compile_seconds": block.compile_seconds} if block.compile_seconds else {}
+    return row | compiled
 
 
 def losses(row: dict) -> dict[str, str]:

@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from typing import Any
 
 
-def patiently(work: Callable[[], Any]) -> Any:
-    """What `work()` returns, from a thread of its own.
+def soon(work: Callable[[], Any]) -> Future:
+    """What `work()` will return, from a thread of its own.
 
     A signal's handler runs in the main thread, and not while that is inside of a compiler or of a
     wait for the device. Where the handler raises, `work` is left to itself.
@@ -21,4 +21,4 @@ def patiently(work: Callable[[], Any]) -> Any:
             done.set_exception(error)
 
     threading.Thread(target=run, daemon=True).start()
-    return done.result()
+    return done
