@@ -34,7 +34,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "data.order": [("sorted", "must be one of shuffled, sequential")],
     "data.digits": [("0x", "must be digits such as '017', or '' for all"), ("0,1", "must be dig")],
     "schedule.name": [("bogus", "must be one of linear, quadratic, seed_cosine, cosine, karras, ")],
-    "schedule.num_levels": [(0, "must be at least 1")],
+    "schedule.num_levels": [(0, "must be in 1..1000000"), (2**31, "must be in 1..1000000")],
     "schedule.beta_min": [(0.0, "must be between 0 and 1"), (1.0, "must be between 0 and 1")],
     "schedule.beta_max": [(1.5, "must be in [beta_min, 1)"), (1e-5, "must be in [beta_min, 1)")],
     "schedule.sigma_min": [(-1.0, "must be above 0")],
@@ -241,6 +241,15 @@ def test_an_option_out_of_its_range_is_named():
         for value, allowed in mistakes:
             line = refusal(checks.check, config_of({field: value}))
             assert line.startswith(f"config.{field} = {value!r}: {allowed}"), line
+
+
+def test_a_number_is_finite_whatever_option_it_is_of():
+    floats = [f for f, value in flatten(default_config()).items() if isinstance(value, float)]
+    assert len(floats) > 20
+    for field in floats:
+        for value in (NAN, float("inf"), -float("inf"), 1e308):
+            line = refusal(checks.check, config_of({field: value}))
+            assert line.startswith(f"config.{field} = {value!r}: must be "), line
 
 
 def test_every_option_has_a_range_or_can_have_none():

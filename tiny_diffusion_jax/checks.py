@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tiny_diffusion_jax import data, models
+from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.data import mixture, mnist
 from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
@@ -45,9 +46,10 @@ def at_least(least: int) -> Rule:
     return Rule(lambda value: value >= least, f"at least {least}")
 
 
+LARGEST = 3e38  # of float32
 NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
 ABOVE_0 = Rule(lambda value: value > 0, "above 0")
-FINITE = Rule(math.isfinite, "a finite number")
+FINITE = Rule(lambda value: abs(value) < LARGEST, "a finite number")
 SHARE = Rule(lambda value: 0 <= value <= 1, "in [0, 1]")
 SEED = Rule(lambda value: 0 <= value < 2**32, "in 0..4294967295")
 DIGITS = "0123456789"
@@ -70,7 +72,7 @@ RULES = {
                         "digits such as '017', or '' for all"),
     "data.max_images": NOT_NEGATIVE,
     "schedule.name": one_of(FAMILIES),
-    "schedule.num_levels": at_least(1),
+    "schedule.num_levels": Rule(lambda levels: 1 <= levels <= 10**6, "in 1..1000000"),
     "schedule.beta_min": Rule(lambda beta: 0 < beta < 1, "between 0 and 1"),
     "schedule.sigma_min": ABOVE_0,
     "schedule.rho": ABOVE_0,
@@ -149,6 +151,9 @@ def check(config) -> None:
     for field, rule in RULES.items():
         value = _value(config, field)
         require(rule.holds(value), f"config.{field}", value, rule.words)
+    for field, value in flatten(config).items():
+        if isinstance(value, float):
+            require(FINITE.holds(value), f"config.{field}", value, FINITE.words)
     _require_all(config, _together(config))
     model = _model(config)
     _require_all(config, _sizes(config, model))

@@ -3,9 +3,11 @@
 import json
 import shutil
 import subprocess
+import time
 from functools import partial
 
 import common
+import fuzz
 import growth
 import kills
 import make_sets
@@ -31,12 +33,13 @@ from PIL import Image
 
 from tiny_diffusion_jax import checks, data, devices, experiment
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import classifier, copies, separation
 from tiny_diffusion_jax.models.recipes import RECIPES
 from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
-BENCHMARKS = {"growth", "kills", "make", "mended", "quality", "replay", "samplers", "seed",
+BENCHMARKS = {"fuzz", "growth", "kills", "make", "mended", "quality", "replay", "samplers", "seed",
               "separate", "sharpness", "solids", "spatial", "speed", "tpu", "transformer",
               "waits"}  # fmt: skip
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
@@ -240,6 +243,32 @@ def test_growth(runs):
         assert {"separation", "separation_se", "stray", "stray_se", "seconds"} <= row.keys()
     assert result["rows"][0]["blocks"] > result["rows"][1]["blocks"]
     assert 0.5 < result["real"]["separation"] <= 1 and Image.open(runs / "growth.png").width > 1000
+
+
+def test_fuzz(tmp_path):
+    fuzz.main(["--quick", f"--output={tmp_path / 'fuzz.json'}"])
+    result = read(tmp_path / "fuzz.json")
+    assert result["failures"] == {} and result["cases"] == 40
+    assert {kind: sum(count.values()) for kind, count in result["counts"].items()} == {
+        "config": 19, "file": 20, "run": 1}
+    assert result["counts"]["config"]["done"] and result["counts"]["file"]["done"]
+
+
+def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
+    def case(rng, folder):
+        what = rng.choice(["traceback", "line", "hang"])
+        seen.append(what)
+        if what == "hang":
+            time.sleep(10)
+        raise UserError("x" * 5_000) if what == "line" else KeyError("no such thing")
+
+    seen = []
+    monkeypatch.setattr(fuzz, "LONGEST", 1)
+    ends = [fuzz.outcome(0, number, case) for number in range(5)]
+    assert set(seen) == {"traceback", "line", "hang"}
+    assert all(kind == "failed" for kind, _ in ends)
+    expected = {"traceback": "KeyError", "line": "xxx", "hang": "TimeoutError"}
+    assert all(expected[what] in text for what, (_, text) in zip(seen, ends, strict=True))
 
 
 def test_kills(tmp_path):

@@ -89,7 +89,7 @@ def draw_block(
 
     A TPU's compiler takes a minute for the draws of a million points, and 2 s for those of 16,000.
     """
-    of_step = plan.num_sets * (plan.num_points + plan.max_history)
+    of_step = plan.num_sets * (plan.num_points * max(plan.num_levels, 1) + plan.max_history)
     parts = math.ceil(steps / max(1, POINTS_AT_ONCE // of_step))
     at_once = math.ceil(steps / parts)
     part = lambda i: draw_batches(jax.random.fold_in(key, i), dataset, num_levels, at_once, plan)
