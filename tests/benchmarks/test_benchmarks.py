@@ -18,6 +18,7 @@ import pytest
 import quality
 import replay
 import samplers
+import scaling
 import seed
 import separate
 import sharpness
@@ -39,9 +40,9 @@ from tiny_diffusion_jax.models.recipes import RECIPES
 from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
-BENCHMARKS = {"fuzz", "growth", "kills", "make", "mended", "quality", "replay", "samplers", "seed",
-              "separate", "sharpness", "solids", "spatial", "speed", "tpu", "transformer",
-              "waits"}  # fmt: skip
+BENCHMARKS = {"fuzz", "growth", "kills", "make", "mended", "quality", "replay", "samplers",
+              "scaling", "seed", "separate", "sharpness", "solids", "spatial", "speed", "tpu",
+              "transformer", "waits"}  # fmt: skip
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -269,6 +270,16 @@ def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
     assert all(kind == "failed" for kind, _ in ends)
     expected = {"traceback": "KeyError", "line": "xxx", "hang": "TimeoutError"}
     assert all(expected[what] in text for what, (_, text) in zip(seen, ends, strict=True))
+
+
+def test_scaling(tmp_path, capsys):
+    scaling.main(["--models=fourier_mlp", "--axes=width", "--calls=1", "--largest=128",
+                  f"--output={tmp_path / 'scaling.json'}"])  # fmt: skip
+    (rows,) = read(tmp_path / "scaling.json")["rows"].values()
+    assert [row["value"] for row in rows] == [32, 128] and rows[0]["gflop"] < rows[1]["gflop"]
+    assert "| `fourier_mlp` | width 32, 128 |" in capsys.readouterr().out
+    cubic = [{"value": n, "cost": 5.0 * n**3} for n in (2, 6, 12)]
+    np.testing.assert_allclose(scaling.exponents(cubic, "cost"), 3.0)
 
 
 def test_kills(tmp_path):
