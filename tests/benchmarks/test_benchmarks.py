@@ -10,6 +10,7 @@ import common
 import fuzz
 import growth
 import kills
+import limits
 import make_sets
 import mended
 import numpy as np
@@ -40,9 +41,9 @@ from tiny_diffusion_jax.models.recipes import RECIPES
 from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
-BENCHMARKS = {"fuzz", "growth", "kills", "make", "mended", "quality", "replay", "samplers",
-              "scaling", "seed", "separate", "sharpness", "solids", "spatial", "speed", "tpu",
-              "transformer", "waits"}  # fmt: skip
+BENCHMARKS = {"fuzz", "growth", "kills", "limits", "make", "mended", "quality", "replay",
+              "samplers", "scaling", "seed", "separate", "sharpness", "solids", "spatial", "speed",
+              "tpu", "transformer", "waits"}  # fmt: skip
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -270,6 +271,16 @@ def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
     assert all(kind == "failed" for kind, _ in ends)
     expected = {"traceback": "KeyError", "line": "xxx", "hang": "TimeoutError"}
     assert all(expected[what] in text for what, (_, text) in zip(seen, ends, strict=True))
+
+
+@pytest.mark.slow
+def test_limits(tmp_path):
+    """In processes of its own, whose memory and time are what it is about."""
+    limits.main(["--points=2000", "--steps=400", f"--output={tmp_path / 'limits.json'}", "--",
+                 *FEW, "--config.train.steps=400", "--config.data.source=digits"])  # fmt: skip
+    result = read(tmp_path / "limits.json")
+    assert 100 < result["memory"]["mib"] < 4_000 and 0 < result["checkpoint"]["share"] < 1
+    assert result["going_on"]["new"] > 0 and result["going_on"]["goes_on"] > 0
 
 
 def test_scaling(tmp_path, capsys):
