@@ -1,3 +1,6 @@
+import struct
+import zlib
+
 import jax
 import numpy as np
 import pytest
@@ -230,6 +233,32 @@ def test_sixteen_bits_are_kept(tmp_path):
     Image.fromarray(levels).save(tmp_path / "a.png")
     ink = images.load_intensity(tmp_path / "a.png", "auto", 256)
     np.testing.assert_allclose(ink, levels / 65535, rtol=1e-6)
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path):
+    frames = [Image.fromarray(page.astype(np.uint8)) for page in (PAGE, 255 - PAGE)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(images.load_intensity(tmp_path / "a.gif", "auto", 256), PAGE == 0)
+
+
+def header_of_png(width: int, height: int) -> bytes:
+    """The start of a grey picture of that size, in a few bytes."""
+    size = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    crc = struct.pack(">I", zlib.crc32(size))
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + crc + bytes(4) + b"IDAT" + bytes(4)
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
+    (tmp_path / "a.png").write_bytes(header_of_png(20_000, 20_000))
+    with pytest.raises(UserError, match="must be a picture that Pillow can read .*decompression"):
+        images.load_intensity(tmp_path / "a.png", "auto", 256)
+
+
+def test_a_large_picture_is_read_without_a_warning(tmp_path, monkeypatch, recwarn):
+    file = save(tmp_path, np.kron(PAGE, np.ones((4, 4), np.uint8)))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PAGE.size * 10)
+    assert images.load_intensity(file, "auto", 256).shape == tuple(4 * n for n in PAGE.shape)
+    assert not recwarn.list
 
 
 def test_photographs_are_turned_upright(tmp_path):

@@ -13,6 +13,7 @@ Coordinates are pixels with y up: of an H x W picture, the pixel in row r and co
 x in [c, c + 1] and y in [H - 1 - r, H - r].
 """
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -182,7 +183,9 @@ def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray, boo
     file = Path(path).expanduser()
     require(file.is_file(), "config.data.path", path, "an existing picture file")
     try:
-        with Image.open(file) as opened:
+        # Of twice as many pixels Pillow makes an error, which ends in a line like any other.
+        large = {"action": "ignore", "category": Image.DecompressionBombWarning}
+        with warnings.catch_warnings(**large), Image.open(file) as opened:
             is_lossy = opened.format in LOSSY
             image = ImageOps.exif_transpose(opened)
             if image.mode.startswith("I") or image.mode == "F":
