@@ -34,6 +34,7 @@ import jax
 import numpy as np
 from common import RESULTS, ROOT, command, machine, write
 from PIL import Image
+from tqdm import tqdm
 
 from tiny_diffusion_jax import checks, data, models
 from tiny_diffusion_jax.config import default_config, flatten
@@ -193,7 +194,8 @@ def run_case(rng: random.Random, folder: Path) -> None:
         left.append(code)
         raise SystemExit(code)
 
-    with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+    with (contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()),
+          contextlib.chdir(folder)):  # fmt: skip
         try:
             cli.main([str(ROOT / "main.py"), *arguments], "", leave)
         except SystemExit:
@@ -247,7 +249,7 @@ def main(argv: list[str] | None = None) -> None:
         return print(*outcome(args.seed, args.only, case_of(args.only)))
     numbers = [*range(40, 79), 99] if args.quick else range(args.cases)
     counts, failures, began = collections.defaultdict(collections.Counter), {}, time.perf_counter()
-    for number in numbers:
+    for number in tqdm(numbers, unit="case"):
         case = case_of(number)
         kind, text = outcome(args.seed, number, case)
         if case is run_case:

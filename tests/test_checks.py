@@ -38,8 +38,9 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "schedule.beta_min": [(0.0, "must be between 0 and 1"), (1.0, "must be between 0 and 1")],
     "schedule.beta_max": [(1.5, "must be in [beta_min, 1)"), (1e-5, "must be in [beta_min, 1)")],
     "schedule.sigma_min": [(-1.0, "must be above 0")],
-    "schedule.sigma_max": [(0.001, "must be above sigma_min")],
-    "schedule.rho": [(0.0, "must be above 0")],
+    "schedule.sigma_max": [
+        (0.001, "must be above sigma_min"), (1e7, "must be at most 1000000")],
+    "schedule.rho": [(0.0, "must be within 0.1..1000"), (0.001, "must be within 0.1..1000")],
     "diffusion.prediction": [("y", "must be one of eps, x0, v, edm")],
     "train.optimizer": [("sgd", "must be one of adamw, muon")],
     "train.precision": [("half", "must be one of default, float32")],

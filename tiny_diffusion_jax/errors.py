@@ -7,6 +7,12 @@ class UserError(ValueError):
     """A bad input. `main.py` prints its one line and leaves with exit code 2, no traceback."""
 
 
+def reason_of(error: Exception) -> str:
+    """What an error of another library says, in one line of moderate length."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else text[:200] + " ..."
+
+
 def require(condition: bool, field: str, value, allowed: str) -> None:
     """Raises `UserError("field = value: must be allowed")` unless `condition` holds."""
     if not condition:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.data.collection import Collection, collect
-from tiny_diffusion_jax.errors import UserError, require_choice
+from tiny_diffusion_jax.errors import UserError, reason_of, require_choice
 
 SUFFIXES = (".npz", ".npy")
 
@@ -57,8 +57,7 @@ def _load(file: Path, name: str, place: str) -> dict[str, np.ndarray]:
         with data:
             arrays = {key: data[key] for key in data.files}
     except Exception as error:  # np.load: OSError, ValueError, EOFError, BadZipFile, zlib.error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{place}: must be a numpy file of numbers ({reason})") from error
+        raise UserError(f"{place}: must be a numpy file of numbers ({reason_of(error)})") from error
     if name:
         require_choice("config.data.array", name, arrays)
     elif "points" not in arrays and len(arrays) != 1:

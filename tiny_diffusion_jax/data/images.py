@@ -30,7 +30,7 @@ from tiny_diffusion_jax.data.base import (
     mixture_log_prob,
     single_density,
 )
-from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.errors import UserError, reason_of, require
 
 NOISE = 6.0  # medians of the border's distance from its own tone
 MOST_NOISE = 0.25  # where the border shows no one tone
@@ -199,9 +199,9 @@ def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray, boo
                 # The mean over each new pixel's area: the only filter that keeps mass where it is.
                 image = image.resize(size, Image.Resampling.BOX)
     except Exception as error:  # each of Pillow's 40 readers has errors of its own
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(
-            f"config.data.path = {path!r}: must be a picture that Pillow can read ({reason})"
+            f"config.data.path = {path!r}: must be a picture that Pillow can read "
+            f"({reason_of(error)})"
         ) from error
     pixels = np.asarray(image, np.float64)
     if image.mode == "F":

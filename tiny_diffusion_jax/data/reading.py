@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError, reason_of, require, require_choice
 
 
 class Table(NamedTuple):
@@ -83,8 +83,7 @@ def read_array(file: Path, name: str, place: str) -> Table:
     except UserError:
         raise
     except Exception as error:  # np.load: OSError, ValueError, EOFError, BadZipFile, zlib.error
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{place}: must be a numpy file of numbers ({reason})") from error
+        raise UserError(f"{place}: must be a numpy file of numbers ({reason_of(error)})") from error
     if data.ndim == 1 and data.dtype.names:
         names, columns = list(data.dtype.names), [data[name] for name in data.dtype.names]
     elif data.ndim == 2:

@@ -22,7 +22,7 @@ from tiny_diffusion_jax.data.reading import (
     read_text,
     select_rows,
 )
-from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.errors import UserError, reason_of, require
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 SET_COLUMNS = ("set", "set_id", "id", "group")  # the first of them that exists
@@ -156,8 +156,7 @@ def _read_parquet(file: Path, place: str) -> Table:
         data = parquet.read_table(file)
         columns = [column.to_numpy() for column in data.columns]
     except Exception as error:  # pyarrow's own, OSError, MemoryError
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{place}: must be a parquet table ({reason})") from error
+        raise UserError(f"{place}: must be a parquet table ({reason_of(error)})") from error
     return Table(list(data.column_names), columns, Rows("row", 0, data.num_rows))
 
 

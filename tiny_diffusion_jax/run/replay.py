@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, reason_of
 from tiny_diffusion_jax.experiment import Experiment, init
 from tiny_diffusion_jax.files import atomic
 from tiny_diffusion_jax.run.checkpoints import by_place
@@ -38,7 +38,8 @@ def read(folder: Path, experiment: Experiment) -> diverged.Step:
         like = diverged.Step(np.int32(0), params, batch)
         leaves = [arrays[place] for place in by_place(like)]
     except Exception as error:  # a .npz fails in many ways
-        raise UserError(f"{file}: is damaged ({error}); train again, and it is written again") \
-            from error
+        raise UserError(
+            f"{file}: is damaged ({reason_of(error)}); train again, and it is written again"
+        ) from error
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
