@@ -67,7 +67,7 @@ def test_an_option_of_the_user_wins_over_the_recipe():
     done = command(config("mixture"), "--config.train.steps=7", "--config.model.name=history",
                    "--config.model.scale=3")  # fmt: skip
     assert done.workdir == "runs/mixture_dino+moons_history" and done.config.train.steps == 7
-    assert done.config.model.scale == 3.0 and done.config.model.max_period == 200.0
+    assert done.config.model.scale == 3.0 and done.config.train.learning_rate == 2e-3
 
 
 def test_the_folder_has_the_configs_name_or_that_of_workdir():
