@@ -1,0 +1,22 @@
+// Arrays that packing.py put into the page.
+
+function bytes(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+}
+
+// {shape, values: Float32Array} of what `pack` made; NaN where there is no number.
+function unpack({ shape, offset, scale, data }) {
+  const steps = new Uint16Array(bytes(data));
+  const values = new Float32Array(steps.length);
+  const columns = offset.length;
+  for (let i = 0; i < steps.length; i++) {
+    const c = i % columns;
+    values[i] = steps[i] === 65535 ? NaN : offset[c] + scale[c] * steps[i];
+  }
+  return { shape, values };
+}
+
+// {shape, values: Float32Array} of what `pack_weights` made.
+function unpackWeights({ shape, data }) {
+  return { shape, values: new Float32Array(bytes(data)) };
+}
