@@ -16,7 +16,11 @@ function unpack({ shape, offset, scale, data }) {
   return { shape, values };
 }
 
-// {shape, values: Float32Array} of what `pack_weights` made.
-function unpackWeights({ shape, data }) {
-  return { shape, values: new Float32Array(bytes(data)) };
+// {shape, values: Float32Array} of what `pack_weights` made, of 4 bytes a number or the first 3.
+function unpackWeights({ shape, data, bytes_each: size }) {
+  if (size === 4) return { shape, values: new Float32Array(bytes(data)) };
+  const short = new Uint8Array(bytes(data));
+  const whole = new Uint8Array((short.length / 3) * 4);
+  for (let i = 0; i < short.length; i++) whole[4 * Math.floor(i / 3) + 1 + (i % 3)] = short[i];
+  return { shape, values: new Float32Array(whole.buffer) };
 }
