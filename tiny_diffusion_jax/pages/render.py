@@ -13,7 +13,7 @@ HERE = resources.files("tiny_diffusion_jax.pages")
 
 
 def render(template: str, **values) -> str:
-    """The text of templates/`template` with `values`; `asset(name)` in it is static/`name`, inlined.
+    """The text of templates/`template` with `values`; `asset(name)` in it is static/`name`.
 
     A name that the template uses and `values` has not is an error.
     """

@@ -1,4 +1,4 @@
-"""A trained model as static/live/ samples it: weights, noise levels, and what it can be asked for."""
+"""A trained model as static/live/ samples it: weights, noise levels, what it can be asked for."""
 
 import jax
 import numpy as np
@@ -27,14 +27,15 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
     require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
     sample = config.sample
-    steps = {n for n in (*NUM_STEPS, sample.num_steps) if n <= process.schedule.num_levels}
+    schedule = process.schedule
+    steps = sorted({n for n in (*NUM_STEPS, sample.num_steps) if n <= schedule.num_levels})
     return {
         "name": name or config.name, "title": dataset.title, "network": config.model.name,
         "way": model.traits.generation, "completes": model.traits.completes, "dim": dataset.dim,
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": _levels(process), "latent_levels": _levels(process.of_latents()),
-        "grids": {n: time_grid(process.schedule, n, sample.spacing).tolist() for n in sorted(steps)},
+        "grids": {n: time_grid(schedule, n, sample.spacing).tolist() for n in steps},
         "sigma_data": process.sigma_data,
         "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
         "shift": np.asarray(dataset.shift).tolist(),

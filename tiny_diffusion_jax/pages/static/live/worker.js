@@ -1,11 +1,12 @@
 // The thread that samples, so that the page stays responsive.
-// In:  {load: model}, {job, asked, seed} or {trace, asked, seed}    out: frames, see `post`.
+// In:  {load: model}, {job, asked, seed} or {trace, asked, seed}    out: {job, frames}, in the end with
+// the seconds it took, or {way}.
 
 const NETWORKS = {
   fourier_mlp: FourierMLP, history: HistoryDenoiser, causal: Causal, set_latent: SetLatent,
   set_transformer: SetTransformer,
 };
-const PAUSE = 40; // ms of work between looks at messages
+const POST = 16, PAUSE = 100; // ms between posts, and between looks at messages
 
 // What pages/weights.py made, ready to be sampled.
 function loadModel(packed) {
@@ -57,17 +58,22 @@ if (typeof WorkerGlobalScope !== "undefined") {
   let model, current;
 
   const run = async ({ job, asked, seed }) => {
-    let last = performance.now();
-    const began = last;
+    const began = performance.now();
+    let posted = began, paused = began, frames = [];
+    const post = (more) => {
+      postMessage({ job, frames, ...more });
+      frames = [];
+      posted = performance.now();
+    };
     for (const frame of WAYS[model.way](model, asked, gaussian(seed))) {
-      const { placed, level } = frame;
-      postMessage({ job, x: inView(model, frame), placed, time: level.time });
-      if (performance.now() - last < PAUSE) continue;
+      frames.push({ x: inView(model, frame), placed: frame.placed, time: frame.level.time });
+      if (performance.now() - posted > POST) post();
+      if (performance.now() - paused < PAUSE) continue;
       await new Promise((resume) => setTimeout(resume));
       if (job !== current) return;
-      last = performance.now();
+      paused = performance.now();
     }
-    postMessage({ job, done: true, seconds: (performance.now() - began) / 1000 });
+    post({ seconds: (performance.now() - began) / 1000 });
   };
 
   const trace = ({ trace: point, asked, seed }) => {
