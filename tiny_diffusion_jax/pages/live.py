@@ -13,4 +13,10 @@ WORKER = (
 
 def write_live(path: Path, models: list[dict]) -> None:
     """Writes the page of `models`, each as `weights.live_model` gives it."""
-    write_page(path, "live.html", models=models, worker=WORKER)
+    write_page(path, "live.html", **values(models))
+
+
+def values(models: list[dict]) -> dict:
+    """What templates/live.html prints."""
+    titles = ", ".join(model["title"] for model in models)
+    return {"title": f"{titles}: sampled live", "models": models, "worker": WORKER}

@@ -20,7 +20,7 @@ MODES = ("train", "sample", "evaluate", "complete", "live", "replay", "list")
 HELP = {
     "config": "A file in configs/, with :ARGUMENT where its header says so.",
     "workdir": "Where the run lives. Default: runs/NAME.",
-    "pretrained": "A released model in place of a trained run: for sample, evaluate, complete, live.",
+    "pretrained": "A released model in place of a run, for sample, evaluate, complete, live.",
     "mode": "train (default), sample, evaluate, complete, live (a page that samples), replay "
             "(of a bad loss), list (configs).",
     "points": "With --mode=complete: a table of points that every set begins with.",
@@ -104,8 +104,8 @@ def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:
 
     config = released.config_of(values["pretrained"])
     if mode in ("train", "replay"):
-        raise UserError("--pretrained goes with --mode=sample, evaluate, complete or live; to train "
-                        "on from a run of your own there is --config.train.init_from")
+        raise UserError("--pretrained goes with --mode=sample, evaluate, complete or live; to "
+                        "train on from a run of your own there is --config.train.init_from")
     if values["config"] is not None:
         raise UserError("--pretrained has a config of its own: leave out --config")
     _refuse_changes(config, options, f"the released model {values['pretrained']!r}")

@@ -3,6 +3,7 @@
 const $ = (id) => document.getElementById(id);
 const BACKLOG = 24; // frames that wait: with more, some are left out to keep up
 const MOST = 2000; // points of a set
+const TRAILS = 60; // points on their way whose way is shown
 const EARLIER = 8; // sets that stay in view
 const STEP = 0.04; // of the plane's side: what an arrow key moves
 
@@ -34,6 +35,7 @@ function choose(index) {
   board = new Board(canvas, model);
   $("hint").textContent = HINTS[model.tool];
   $("again").textContent = model.tool === "trace" ? "New noise" : "Again";
+  $("again").className = model.tool === "trace" ? "primary" : "";
   $("clear").hidden = model.tool !== "complete";
   setRange("steps", Object.keys(model.grids).length - 1,
            Object.keys(model.grids).indexOf(String(model.sample.num_steps)));
@@ -70,11 +72,12 @@ function showLabels() {
 
 const numSteps = () => Number(Object.keys(model.grids)[$("steps").value]);
 
+const chosenLabel = () => Number(document.querySelector("[name=label]:checked").value); // -1: any
+
 // The label to ask for; where any will do, one as often as in the data, or none with given points.
 function label() {
   if (!model.labels.length) return null;
-  const chosen = Number(document.querySelector("[name=label]:checked").value);
-  if (chosen >= 0) return chosen;
+  if (chosenLabel() >= 0) return chosenLabel();
   if (model.unnamed && scene.given.length) return null;
   let rest = Math.random();
   const found = model.labels.findIndex(({ share }) => (rest -= share) < 0);
@@ -96,7 +99,7 @@ function draw() {
   frames = [];
   job += 1;
   document.body.dataset.state = "busy";
-  say("…");
+  say("…", true);
   worker.postMessage({ job, asked: request, seed });
   if (model.tool === "trace") trace();
   show();
@@ -127,9 +130,9 @@ function takeIn({ seconds, x, placed, time }) {
   if (seconds) return finish(seconds);
   if (placed.length !== scene.drawn.length) scene.trail = [];
   Object.assign(scene, { drawn: placed, moving: x });
-  if (x.length <= 16) scene.trail.push(x);
+  scene.trail.push(x);
   const total = (placed.length + x.length) / 2, of = $("points").value;
-  say(`t = ${time.toFixed(2)}, ${total} of ${of} points${labelName()}`);
+  say(`t = ${time.toFixed(2)}, ${total} of ${of} points${labelName()}`, true);
 }
 
 const labelName = () => (scene.label == null ? "" : `, label ${model.labels[scene.label].name}`);
@@ -160,17 +163,17 @@ function paint(board, { given, drawn, moving, trail, way, cross, finished }) {
   board.begin();
   const count = Math.max((drawn.length + moving.length) / 2, given.length / 2);
   const radius = board.radius(finished ? count : Math.max(count, Number($("points").value)));
-  board.dots(drawn.slice(given.length), "sample", radius, count > 400 ? 0.7 : 0.9);
-  for (let i = 0; i < moving.length && trail.length > 1; i += 2) {
-    board.line(trail.flatMap((x) => [x[i], x[i + 1]]), "sample", 1, 0.5);
+  board.dots(drawn.slice(given.length), "samples", radius, count > 400 ? 0.7 : 0.9);
+  for (let i = 0; i < Math.min(moving.length, 2 * TRAILS); i += 2) {
+    board.line(trail.flatMap((x) => [x[i], x[i + 1]]), "samples", 1, 0.5);
   }
-  board.dots(moving, "sample", radius, trail.length ? 0.9 : 0.5);
-  board.dots(given, "given", Math.max(radius, board.side / 140));
+  board.dots(moving, "samples", radius, 0.6);
+  board.dots(given, "data", Math.max(radius, board.side / 140));
   if (way.length) {
-    board.line(way, "given", 1.6);
-    board.dots(way, "given", 2.2);
-    board.dots(way.slice(-2), "given", 6);
-    board.ring(way[0], way[1], "given", 10);
+    board.line(way, "data", 1.6);
+    board.dots(way, "data", 2.2);
+    board.dots(way.slice(-2), "data", 6);
+    board.ring(way[0], way[1], "data", 10);
   }
   if (cross && document.activeElement === canvas && model.tool === "complete") board.cross(...cross);
 }
@@ -188,6 +191,7 @@ function keep() {
 }
 
 function repaint() {
+  if (!scene) return;
   show();
   for (const small of $("strip").children) paint(new Board(small, model), small.scene);
 }
@@ -220,9 +224,11 @@ function update() {
   $("complete").textContent = n ? "Complete" : "Draw a set";
   $("again").disabled = model.tool !== "trace" && !scene.finished;
   $("clear").disabled = !n && !scene.drawn.length;
-  // A latent that comes from given points has no label.
-  const fixed = model.way === "latent" && n > 0;
-  $("labels").disabled = $("guidance").disabled = fixed;
+  $("points").min = Math.max(2, n + 1);
+  // A latent that comes from given points has no label; a set without one has nothing to guide to.
+  $("labels").disabled = model.way === "latent" && n > 0;
+  $("guidance").disabled = !model.guides.includes("history") && n > 0
+    && ($("labels").disabled || chosenLabel() < 0);
   $("steps-value").textContent = numSteps();
   $("points-value").textContent = $("points").value;
   $("guidance-value").textContent = Number($("guidance").value).toFixed(2);
@@ -321,7 +327,9 @@ canvas.onfocus = canvas.onblur = show;
 
 // ---------------------------------------------------------------- controls
 
-function say(text) {
+// busy: it changes at once again, and is not read out.
+function say(text, busy = false) {
+  $("status").ariaBusy = busy;
   $("status").textContent = text;
 }
 
@@ -340,17 +348,11 @@ $("controls").oninput = (event) => {
   update();
   if (event.target.id !== "model" && model.tool === "trace") draw();
 };
-$("theme").onclick = () => {
-  const root = document.documentElement;
-  const dark = root.dataset.theme ? root.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  root.dataset.theme = dark ? "light" : "dark";
-  repaint();
-};
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => repaint());
-addEventListener("resize", () => repaint());
+document.addEventListener("theme", repaint);
+addEventListener("resize", repaint);
 
 for (const name of ["dpm++2m", "sde-dpm++2m", "ddim", "ancestral", "heun"]) {
   $("sampler").append(new Option(name));
 }
+startTheme();
 choose(0);
