@@ -34,7 +34,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "way": model.traits.generation, "completes": model.traits.completes, "dim": dataset.dim,
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
-        "levels": _levels(process), "latent_levels": _levels(process.of_latents()),
+        "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
         "grids": {str(n): time_grid(schedule, n, sample.spacing).tolist() for n in steps},
         "sigma_data": process.sigma_data,
         "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
@@ -49,7 +49,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     }  # fmt: skip
 
 
-def _levels(process: Process) -> dict:
+def level_table(process: Process) -> dict:
     """f32[T + 1, 6]: time, alpha, sigma, c_in, c_skip, c_out of each level."""
     level = process.level(np.arange(process.schedule.num_levels + 1))
     table = np.stack([*level, *process.coefficients(level)], axis=-1)

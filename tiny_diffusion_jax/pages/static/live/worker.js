@@ -25,7 +25,9 @@ function loadLevels(packed) {
   const { values } = unpackWeights(packed);
   return Array.from({ length: values.length / 6 }, (_, t) => {
     const [time, alpha, sigma, c_in, c_skip, c_out] = values.subarray(6 * t, 6 * t + 6);
-    return { time, alpha, sigma, c_in, c_skip, c_out, log_snr: 2 * Math.log(alpha / sigma) };
+    // The difference of logs: sigma_0 may be -0, and alpha / -0 has no log.
+    const log_snr = 2 * (Math.log(alpha) - Math.log(sigma));
+    return { time, alpha, sigma, log_snr, c_in, c_skip, c_out };
   });
 }
 
