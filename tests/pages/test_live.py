@@ -45,7 +45,8 @@ EVALUATE = """([x, condition]) => {
 }"""
 REVERSE = """([table, grid, name, noise]) => {
   const all = loadLevels(table), levels = grid.map((t) => all[t]);
-  const denoise = (x, { alpha, sigma }) => x.map((v) => (alpha * v) / (alpha ** 2 + sigma ** 2) - 1);
+  const denoise = (x, { alpha, sigma }) =>
+    x.map((v) => (alpha * v) / (alpha ** 2 + sigma ** 2) - 1);
   const start = { mean: [0, 0], std: Math.hypot(all.at(-1).alpha, all.at(-1).sigma) };
   const normal = () => Float32Array.from(noise.shift()), sampler = SAMPLERS[name](0.5);
   const way = reverse({ denoise, sampler, levels, start, size: 6, normal });
