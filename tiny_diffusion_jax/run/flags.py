@@ -21,8 +21,7 @@ HELP = {
     "config": "A file in configs/, with :ARGUMENT where its header says so.",
     "workdir": "Where the run lives. Default: runs/NAME.",
     "pretrained": "A released model in place of a run, for sample, evaluate, complete, live.",
-    "mode": "train (default), sample, evaluate, complete, live (a page that samples), replay "
-            "(of a bad loss), list (configs).",
+    "mode": "train (default), sample, evaluate, complete, live (a page), replay, list (configs).",
     "points": "With --mode=complete: a table of points that every set begins with.",
     "distributed": "To train with several processes: auto, or HOST:PORT,HOW_MANY,WHICH.",
     "help": "This text.",
