@@ -74,7 +74,8 @@ def tiny(name: str, **options):
         context_blocks=2, num_inducing=3,
     )  # fmt: skip
     config.train.max_history = 4
-    config.sample.update(num_sets=1, num_points=8, num_steps=5, first_block=2, growth=1.5)
+    config.sample.update(num_sets=1, num_points=8, num_steps=5, first_block=2, growth=1.5,
+                         sampler="dpm++2m")
     config.update_from_flattened_dict(options)
     experiment = td.build(config)
     rng = np.random.default_rng(0)
@@ -187,8 +188,8 @@ def largest_error(script, experiment, params, given=None) -> float:
     ("set_transformer", 3, {"label": 1, "sampler": "ddim"}),
 ])  # fmt: skip
 def test_whole_sets_agree(name, num_given, options, script):
-    options = {"sample.label": -1, "sample.sampler": "dpm++2m"} | {
-        f"sample.{option}": value for option, value in options.items()}  # fmt: skip
+    options = {f"sample.{option}": value for option, value in options.items()}
+    options |= {"model.num_blocks": 1, "model.context_blocks": 1}
     experiment, params = tiny(name, **options)
     given = np.array([[0.1, 0.4], [-0.7, 0.2], [0.9, -1.1]], np.float32) if num_given else None
     assert largest_error(script, experiment, params, given) < 1e-3

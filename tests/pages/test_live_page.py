@@ -73,10 +73,9 @@ def number(tab, name: str) -> int:
 
 
 def test_points_are_placed_and_completed(opened):
-    """`opened` also sees that nothing is asked of a network and nothing complained of."""
+    """Also as the page draws its first set. `opened` sees that nothing is asked of a network."""
     tab = opened(PAGE)
     page, box = tab.page, tab.page.locator("#board").bounding_box()
-    tab.wait(DONE, 20)  # a set of its own, first
     set_range(page, "steps", 0)
     set_range(page, "points", 20)
     for x, y in ((0.4, 0.3), (0.5, 0.3), (0.6, 0.3)):
@@ -120,7 +119,6 @@ def test_a_point_of_noise_is_dragged(opened, tmp_path):
     write_live(tmp_path / "live.html", [alone])
     tab = opened(tmp_path / "live.html")
     box = tab.page.locator("#board").bounding_box()
-    tab.wait(DONE, 20)
     middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
     ways = []
     for x in (-100, 100):

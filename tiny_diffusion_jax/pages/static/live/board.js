@@ -21,12 +21,14 @@ class Board {
 
   toPixel(x, y) {
     const scale = this.side / (2 * this.half);
-    return [this.side / 2 + (x - this.mean[0]) * scale, this.side / 2 - (y - this.mean[1]) * scale];
+    const [dx, dy] = [x - this.mean[0], y - this.mean[1]];
+    return [this.side / 2 + dx * scale, this.side / 2 - dy * scale];
   }
 
   toPoint(px, py) {
     const scale = (2 * this.half) / this.side;
-    return [this.mean[0] + (px - this.side / 2) * scale, this.mean[1] - (py - this.side / 2) * scale];
+    const [dx, dy] = [px - this.side / 2, this.side / 2 - py];
+    return [this.mean[0] + dx * scale, this.mean[1] + dy * scale];
   }
 
   // Points f32[n, 2] as discs.
@@ -51,7 +53,9 @@ class Board {
     pen.lineJoin = "round";
     pen.globalAlpha = opacity;
     pen.beginPath();
-    for (let i = 0; i < points.length; i += 2) pen.lineTo(...this.toPixel(points[i], points[i + 1]));
+    for (let i = 0; i < points.length; i += 2) {
+      pen.lineTo(...this.toPixel(points[i], points[i + 1]));
+    }
     pen.stroke();
     pen.globalAlpha = 1;
   }

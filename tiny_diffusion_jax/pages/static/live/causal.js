@@ -47,7 +47,8 @@ class Causal {
     const q = columns(all, width, 0, size), wide = width - 3 * size;
     const read = attend(q, keys, values, size, this.options.num_heads, (row) => start + row + 1);
     const u = gelu(columns(all, width, 3 * size, wide));
-    return add(h, dense(concat(n, { values: read, width: size }, { values: u, width: wide }), outside));
+    const both = concat(n, { values: read, width: size }, { values: u, width: wide });
+    return add(h, dense(both, outside));
   }
 
   // A cache says what all of this needs, so it stands for the condition.

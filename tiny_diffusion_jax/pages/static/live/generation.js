@@ -7,9 +7,9 @@ const WAYS = { alone, joint, chain, causal, latent };
 
 // One reverse process for `size` points, given a context, or two of them for guidance.
 function* drawPoints(model, asked, normal, placed, size, [context, free], more = {}) {
-  const { network, dim } = model, network_of = (given) => (x, time) => network.apply(x, time, given);
+  const { network, dim } = model, given = (context) => (x, time) => network.apply(x, time, context);
   const way = reverse({
-    denoise: makeDenoise(network_of(context), free && network_of(free), asked.guidanceScale),
+    denoise: makeDenoise(given(context), free && given(free), asked.guidanceScale),
     sampler: SAMPLERS[asked.sampler](model.sample.eta), levels: path(model, asked, model.levels),
     start: model.start, size: size * dim, normal, ...more,
   });
@@ -39,11 +39,11 @@ function joined(...parts) {
   return out;
 }
 
-// Points that do not see each other.
+// Points that do not see each other; asked.x_T: that begin there.
 function* alone(model, asked, normal) {
   const both = contexts(model, asked, { label: asked.label, count: asked.numPoints });
-  return yield* drawPoints(model, asked, normal, new Float32Array(0), asked.numPoints, both,
-                           { x_T: asked.x_T });
+  const { x_T } = asked, size = x_T ? x_T.length / model.dim : asked.numPoints;
+  return yield* drawPoints(model, asked, normal, new Float32Array(0), size, both, { x_T });
 }
 
 // All points together. Given ones, and copies of them that weigh as much as all the others, are

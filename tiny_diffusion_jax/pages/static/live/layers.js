@@ -64,7 +64,8 @@ function oneRow(x, { kernel, bias, in: size, out }, y, r) {
   }
 }
 
-// Flax's default, with tanh: 0.5 x (1 + tanh u) = x / (1 + e^-2u), u = sqrt(2 / pi) (x + 0.044715 x^3).
+// Flax's default, with tanh: 0.5 x (1 + tanh u) = x / (1 + e^-2u),
+// u = sqrt(2 / pi) (x + 0.044715 x^3).
 function gelu(x) {
   const c = -2 * Math.sqrt(2 / Math.PI), out = new Float32Array(x.length);
   for (let i = 0; i < x.length; i++) {

@@ -41,7 +41,8 @@ class HistoryDenoiser {
 
   // Keys and values f32[1 + M, C]: of the token, then of the history.
   memory(seen) {
-    const size = this.options.hidden_dim, { keys_values: layer, null: token } = this.weights.attention;
+    const size = this.options.hidden_dim;
+    const { keys_values: layer, null: token } = this.weights.attention;
     const both = dense(seen, layer);
     const all = new Float32Array(2 * size + both.length);
     all.set(token);

@@ -2,7 +2,8 @@
 
 class SetTransformer {
   constructor(weights, options, dim) {
-    Object.assign(this, { weights, options, dim, trunk: new Trunk(weights.trunk ?? {}, options, dim) });
+    Object.assign(this, { weights, options, dim });
+    this.trunk = new Trunk(weights.trunk ?? {}, options, dim);
   }
 
   given(condition) {
@@ -37,7 +38,8 @@ class SetTransformer {
     const size = this.options.hidden_dim;
     const k = columns(inside, width, size, size), v = columns(inside, width, 2 * size, size);
     if (!weights.inducing) return [k, v];
-    const read = attend(weights.inducing, k, v, size, this.options.num_heads, () => k.length / size);
+    const { num_heads: heads } = this.options;
+    const read = attend(weights.inducing, k, v, size, heads, () => k.length / size);
     const summary = unit(add(read, dense(gelu(read), weights.summary)), size);
     const both = dense(summary, weights.summary_kv);
     return [columns(both, 2 * size, 0, size), columns(both, 2 * size, size, size)];

@@ -1,6 +1,6 @@
 // The thread that samples, so that the page stays responsive.
-// In:  {load: model}, {job, asked, seed} or {trace, asked, seed}    out: {job, frames}, in the end with
-// the seconds it took, or {way}.
+// In:  {load: model}, {job, asked, seed} or {trace, asked, seed}
+// Out: {job, frames}, in the end with the seconds it took, or {way}
 
 const NETWORKS = {
   fourier_mlp: FourierMLP, history: HistoryDenoiser, causal: Causal, set_latent: SetLatent,
@@ -79,7 +79,7 @@ if (typeof WorkerGlobalScope !== "undefined") {
   };
 
   const trace = ({ trace: point, asked, seed }) => {
-    const one = { ...asked, numPoints: 1, x_T: fromView(model, point) };
+    const one = { ...asked, x_T: fromView(model, point) };
     const way = [...alone(model, one, gaussian(seed))].map((frame) => inView(model, frame));
     postMessage({ way: joined(...way) });
   };
