@@ -39,3 +39,13 @@ def test_weights_are_exact():
     array = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
     back = np.frombuffer(base64.b64decode(pack_weights(array)["data"]), np.float32).reshape(3, 4)
     np.testing.assert_array_equal(back, array)
+
+
+def test_weights_of_three_bytes_are_near():
+    array = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
+    array[0, :2] = 0.0, 1.9999999  # that rounds up into the exponent
+    packed = pack_weights(array, 3)
+    short = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(-1, 3)
+    back = np.pad(short, ((0, 0), (1, 0))).reshape(-1).view("<f4").reshape(packed["shape"])
+    np.testing.assert_allclose(back, array, rtol=2**-17)
+    assert back[0, 0] == 0 and back[0, 1] == 2
