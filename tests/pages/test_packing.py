@@ -47,5 +47,5 @@ def test_weights_of_three_bytes_are_near():
     packed = pack_weights(array, 3)
     short = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(-1, 3)
     back = np.pad(short, ((0, 0), (1, 0))).reshape(-1).view("<f4").reshape(packed["shape"])
-    np.testing.assert_allclose(back, array, rtol=2**-17)
+    np.testing.assert_allclose(back, array, rtol=2**-16)
     assert back[0, 0] == 0 and back[0, 1] == 2

@@ -29,7 +29,7 @@ def pack(array: np.ndarray) -> dict:
 
 
 def pack_weights(array: np.ndarray, bytes_each: int = 4) -> dict:
-    """{"shape", "data", "bytes_each"} of float32: exact, or in 3 bytes to a part in 2^17."""
+    """{"shape", "data", "bytes_each"} of float32: exact, or in 3 bytes to a part in 2^16."""
     bits = np.ascontiguousarray(array, "<f4").view("<u4").reshape(-1)
     if bytes_each == 3:
         bits = bits + np.uint32(0x80)  # to the nearest: the last byte is left out
