@@ -6,6 +6,7 @@
   python main.py --config=configs/moons.py --config.train.steps=4000 --workdir=runs/short
   python main.py --workdir=runs/moons --mode=sample --config.sample.num_points=100000
   python main.py --workdir=runs/mixture_dino+moons_history --mode=complete --points=partial.csv
+  python main.py --workdir=runs/moons --mode=live             a page that samples in the browser
   python main.py --workdir=runs/moons --mode=replay           why a loss was not finite
 
 Training again in the same --workdir goes on where it stopped. Every option is described in

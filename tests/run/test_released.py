@@ -120,7 +120,7 @@ def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("typed, words", [
     (["--pretrained=nope", "--mode=sample"], "--pretrained = 'nope': must be one of tiny"),
-    (["--pretrained=tiny"], "--pretrained goes with --mode=sample, evaluate or complete; to train"),
+    (["--pretrained=tiny"], "--pretrained goes with --mode=sample, evaluate, complete or live"),
     (["--pretrained=tiny", "--mode=sample", config("moons")], "has a config of its own: leave out"),
     (["--pretrained=tiny", "--mode=sample", "--config.model.hidden_dim=9"],
      "--config.model.hidden_dim: the released model 'tiny' is trained, with config.model.hidden_"),

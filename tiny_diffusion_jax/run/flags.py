@@ -16,12 +16,12 @@ from tiny_diffusion_jax.errors import UserError, require, require_choice
 from tiny_diffusion_jax.run import workdir
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-MODES = ("train", "sample", "evaluate", "complete", "replay", "list")
+MODES = ("train", "sample", "evaluate", "complete", "live", "replay", "list")
 HELP = {
     "config": "A file in configs/, with :ARGUMENT where its header says so.",
     "workdir": "Where the run lives. Default: runs/NAME.",
-    "pretrained": "A released model, in place of a trained run, for sample, evaluate, complete.",
-    "mode": "train (default), sample, evaluate, complete, replay (of a bad loss), list (configs).",
+    "pretrained": "A released model in place of a run, for sample, evaluate, complete, live.",
+    "mode": "train (default), sample, evaluate, complete, live (a page), replay, list (configs).",
     "points": "With --mode=complete: a table of points that every set begins with.",
     "distributed": "To train with several processes: auto, or HOST:PORT,HOW_MANY,WHICH.",
     "help": "This text.",
@@ -79,6 +79,9 @@ def parse(argv: list[str]) -> Command | None:
         raise UserError("--points goes with --mode=complete: a table of points to begin sets with")
     if values["distributed"] is not None and command.mode != "train":
         raise UserError("--distributed goes with --mode=train: one process draws and measures")
+    named = {values["config"], values["workdir"], values["pretrained"]} - {None}
+    if command.mode == "live" and not named and not options:
+        return command._replace(workdir="runs/live")  # of all released models
     if values["pretrained"] is not None:
         config = _pretrained(command.mode, values, options)
     elif values["config"] is not None:
@@ -100,8 +103,8 @@ def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:
 
     config = released.config_of(values["pretrained"])
     if mode in ("train", "replay"):
-        raise UserError("--pretrained goes with --mode=sample, evaluate or complete; to train on "
-                        "from a run of your own there is --config.train.init_from")
+        raise UserError("--pretrained goes with --mode=sample, evaluate, complete or live; to "
+                        "train on from a run of your own there is --config.train.init_from")
     if values["config"] is not None:
         raise UserError("--pretrained has a config of its own: leave out --config")
     _refuse_changes(config, options, f"the released model {values['pretrained']!r}")

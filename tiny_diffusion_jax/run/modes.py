@@ -15,16 +15,20 @@ import numpy as np
 
 from tiny_diffusion_jax import __version__, data, devices, generation
 from tiny_diffusion_jax.checks import check, check_measured, check_sample
+from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.pages.live import write_live
+from tiny_diffusion_jax.pages.weights import live_model
 from tiny_diffusion_jax.run import (
     outputs,
     overfitting,
     processes,
+    released,
     replay,
     report,
     tensorboard,
@@ -33,7 +37,6 @@ from tiny_diffusion_jax.run import (
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load, start_from
-from tiny_diffusion_jax.run.released import load_released
 from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
 from tiny_diffusion_jax.training import diverged
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
@@ -134,6 +137,25 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     log.info("wrote %s", folder / file)
 
 
+def live_run(config, path: str, pretrained: str = "") -> None:
+    """Writes live.html, which samples the newest checkpoint, or a released model, in the browser.
+
+    Without a config it holds all released models, and those with labels come first.
+    """
+    if config is None:
+        set_up(default_config())
+        workdir.make_for_samples(path)
+        found = [live_model(*released.load_released(name), name) for name in released.names()]
+        found.sort(key=lambda model: -len(model["labels"]))
+    else:
+        check(config)
+        experiment, _, params = _open(config, path, pretrained)
+        found = [live_model(experiment, params)]
+    file = Path(path).expanduser() / "live.html"
+    write_live(file, found)
+    log.info("wrote %s", file)
+
+
 def replay_run(config, path: str) -> None:
     """Does the step again at which a loss was not finite, from diverged.npz, and prints what is.
 
@@ -182,7 +204,7 @@ def _open(
     if pretrained:
         workdir.make_for_samples(path)
         set_up(config)
-        experiment, params = load_released(pretrained, config, with_data)
+        experiment, params = released.load_released(pretrained, config, with_data)
     else:
         workdir.check_writable(path)
         set_up(config)

@@ -1,0 +1,1 @@
+"""Pages to open in a browser: one self-contained file each, with no server and no network."""

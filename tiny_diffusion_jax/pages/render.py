@@ -1,0 +1,35 @@
+"""From a template and values to one self-contained HTML file.
+
+Markup is in templates/, style and scripts in static/. Whatever a template prints is escaped; data
+for scripts go through the filter `tojson`, which escapes them for a <script>.
+"""
+
+from importlib import resources
+from pathlib import Path
+
+from tiny_diffusion_jax.files import atomic
+
+HERE = resources.files("tiny_diffusion_jax.pages")
+
+
+def render(template: str, **values) -> str:
+    """The text of templates/`template` with `values`; `asset(name)` is static/`name`, inlined.
+
+    A name that a template uses and `values` has not is an error.
+    """
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: (HERE / "templates" / name).read_text()),
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.globals["asset"] = lambda name: Markup((HERE / "static" / name).read_text())
+    return environment.get_template(template).render(**values)
+
+
+def write_page(path: Path, template: str, **values) -> None:
+    """Writes the page to `path`, whole or not at all."""
+    text = render(template, **values)
+    with atomic(path) as part:
+        part.write_text(text)

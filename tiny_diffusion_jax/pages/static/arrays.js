@@ -1,0 +1,26 @@
+// Arrays that packing.py put into the page.
+
+function bytes(text) {
+  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+}
+
+// {shape, values: Float32Array} of what `pack` made; NaN where there is no number.
+function unpack({ shape, offset, scale, data }) {
+  const steps = new Uint16Array(bytes(data));
+  const values = new Float32Array(steps.length);
+  const columns = offset.length;
+  for (let i = 0; i < steps.length; i++) {
+    const c = i % columns;
+    values[i] = steps[i] === 65535 ? NaN : offset[c] + scale[c] * steps[i];
+  }
+  return { shape, values };
+}
+
+// {shape, values: Float32Array} of what `pack_weights` made, of 4 bytes a number or the first 3.
+function unpackWeights({ shape, data, bytes_each: size }) {
+  if (size === 4) return { shape, values: new Float32Array(bytes(data)) };
+  const short = new Uint8Array(bytes(data));
+  const whole = new Uint8Array((short.length / 3) * 4);
+  for (let i = 0; i < short.length; i++) whole[4 * Math.floor(i / 3) + 1 + (i % 3)] = short[i];
+  return { shape, values: new Float32Array(whole.buffer) };
+}

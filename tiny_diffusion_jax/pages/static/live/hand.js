@@ -1,0 +1,94 @@
+// Points by hand: with a mouse, a finger or the keyboard.
+
+const STEP = 0.04; // of the plane's side: what an arrow key moves
+
+const own = (point) => point.map((v, d) => (v * model.scale[d] + model.shift[d]).toFixed(2));
+
+function place(point) {
+  if (scene.given.length / 2 >= $("points").value - 1) return say("The set is full.");
+  scene.given.push(...point);
+  forget();
+  say(`${scene.given.length / 2} placed, the last at (${own(point).join(", ")})`);
+}
+
+function undo() {
+  scene.given.splice(-2);
+  forget();
+  say(`${scene.given.length / 2} placed`);
+}
+
+let held = null; // the index of the point that is being dragged, or "cross"
+
+function pointAt(event) {
+  const box = canvas.getBoundingClientRect();
+  const inside = (v) => Math.min(Math.max(v, 0), board.side);
+  return board.toPoint(inside(event.clientX - box.left - canvas.clientLeft),
+                       inside(event.clientY - box.top - canvas.clientTop));
+}
+
+function nearest([x, y], event) {
+  const reach = ((event.pointerType === "touch" ? 20 : 10) / board.side) * 2 * board.half;
+  for (let i = scene.given.length - 2; i >= 0; i -= 2) {
+    if (Math.hypot(scene.given[i] - x, scene.given[i + 1] - y) < reach) return i;
+  }
+  return null;
+}
+
+canvas.onpointerdown = (event) => {
+  if (model.tool === "draw" || event.button) return;
+  const point = pointAt(event);
+  canvas.setPointerCapture(event.pointerId);
+  if (model.tool === "complete") {
+    held = nearest(point, event);
+    if (held === null) {
+      held = scene.given.length;
+      place(point);
+    }
+    scene.cross = point;
+  } else {
+    held = "cross";
+    moveTo(point);
+  }
+};
+
+canvas.onpointermove = (event) => {
+  if (held !== null) moveTo(pointAt(event));
+};
+
+canvas.onpointerup = canvas.onpointercancel = () => {
+  held = null;
+};
+
+function moveTo(point) {
+  scene.cross = point;
+  if (model.tool === "trace") return trace();
+  if (typeof held === "number" && held < scene.given.length) {
+    scene.given.splice(held, 2, ...point);
+    forget();
+  }
+  say(`(${own(point).join(", ")})`);
+  show();
+}
+
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+
+canvas.onkeydown = (event) => {
+  const arrow = ARROWS[event.key];
+  if (model.tool === "draw") return;
+  if (arrow) {
+    const size = (event.shiftKey ? STEP / 4 : STEP) * 2 * board.half;
+    moveTo(scene.cross.map((v, d) => {
+      const low = model.data_mean[d] - board.half, high = model.data_mean[d] + board.half;
+      return Math.min(Math.max(v + size * arrow[d], low), high);
+    }));
+  } else if (event.key === "Enter" || event.key === " ") {
+    if (model.tool === "trace") $("again").click();
+    else place([...scene.cross]);
+  } else if (event.key === "Backspace" && model.tool === "complete") {
+    undo();
+  } else {
+    return;
+  }
+  event.preventDefault();
+};
+canvas.onfocus = canvas.onblur = show;

@@ -1,0 +1,186 @@
+// The layers of models/layers.py for one set: a matrix f32[rows, C] is a Float32Array, row by row.
+
+// {kernel, bias, in, out} of a dense layer, its kernel [out, in]: a dot product reads it in order.
+function loadDense({ kernel, bias }) {
+  const [size, out] = kernel.shape;
+  const from = unpackWeights(kernel).values;
+  const turned = new Float32Array(from.length);
+  for (let k = 0; k < size; k++) {
+    for (let j = 0; j < out; j++) turned[j * size + k] = from[k * out + j];
+  }
+  return { kernel: turned, bias: bias && unpackWeights(bias).values, in: size, out };
+}
+
+// The tree of weights as Flax names it, each dense layer as `loadDense` has it.
+function loadWeights(tree) {
+  if (tree.data !== undefined) return unpackWeights(tree).values;
+  if (tree.kernel) return loadDense(tree);
+  return Object.fromEntries(Object.entries(tree).map(([name, part]) => [name, loadWeights(part)]));
+}
+
+// x W + b, f32[rows, out] of x f32[rows, in].
+function dense(x, layer) {
+  const rows = x.length / layer.in;
+  const y = new Float32Array(rows * layer.out);
+  const inFours = rows - (rows % 4);
+  for (let r = 0; r < inFours; r += 4) fourRows(x, layer, y, r);
+  for (let r = inFours; r < rows; r++) oneRow(x, layer, y, r);
+  return y;
+}
+
+// Sums stay in registers: four rows by two columns need six loads for eight products.
+function fourRows(x, { kernel, bias, in: size, out }, y, r) {
+  const a = r * size, b = a + size, c = b + size, d = c + size;
+  for (let j = 0; j < out; j += 2) {
+    const p = j * size, q = j + 1 < out ? p + size : p;
+    let a0 = 0, a1 = 0, b0 = 0, b1 = 0, c0 = 0, c1 = 0, d0 = 0, d1 = 0;
+    for (let k = 0; k < size; k++) {
+      const u = kernel[p + k], v = kernel[q + k];
+      const xa = x[a + k], xb = x[b + k], xc = x[c + k], xd = x[d + k];
+      a0 += xa * u; a1 += xa * v; b0 += xb * u; b1 += xb * v;
+      c0 += xc * u; c1 += xc * v; d0 += xd * u; d1 += xd * v;
+    }
+    const first = bias ? bias[j] : 0, o = r * out + j;
+    y[o] = a0 + first; y[o + out] = b0 + first;
+    y[o + 2 * out] = c0 + first; y[o + 3 * out] = d0 + first;
+    if (j + 1 === out) continue;
+    const second = bias ? bias[j + 1] : 0;
+    y[o + 1] = a1 + second; y[o + out + 1] = b1 + second;
+    y[o + 2 * out + 1] = c1 + second; y[o + 3 * out + 1] = d1 + second;
+  }
+}
+
+function oneRow(x, { kernel, bias, in: size, out }, y, r) {
+  const a = r * size;
+  for (let j = 0; j < out; j++) {
+    const p = j * size;
+    let s0 = 0, s1 = 0, k = 0;
+    for (; k + 1 < size; k += 2) {
+      s0 += x[a + k] * kernel[p + k];
+      s1 += x[a + k + 1] * kernel[p + k + 1];
+    }
+    if (k < size) s0 += x[a + k] * kernel[p + k];
+    y[r * out + j] = s0 + s1 + (bias ? bias[j] : 0);
+  }
+}
+
+// Flax's default, with tanh: 0.5 x (1 + tanh u) = x / (1 + e^-2u),
+// u = sqrt(2 / pi) (x + 0.044715 x^3).
+function gelu(x) {
+  const c = -2 * Math.sqrt(2 / Math.PI), out = new Float32Array(x.length);
+  for (let i = 0; i < x.length; i++) {
+    const v = x[i];
+    out[i] = v / (1 + Math.exp(c * (v + 0.044715 * v * v * v)));
+  }
+  return out;
+}
+
+// x + y; a y of fewer numbers stands in every row.
+function add(x, y) {
+  const out = new Float32Array(x.length), size = y.length;
+  for (let r = 0; r < x.length; r += size) {
+    for (let i = 0; i < size; i++) out[r + i] = x[r + i] + y[i];
+  }
+  return out;
+}
+
+// (1 + scale) x + shift in every row; film f32[2 C] is [scale, shift].
+function modulate(x, film) {
+  const out = new Float32Array(x.length), size = film.length / 2;
+  for (let r = 0; r < x.length; r += size) {
+    for (let i = 0; i < size; i++) out[r + i] = (1 + film[i]) * x[r + i] + film[size + i];
+  }
+  return out;
+}
+
+// [sin(2 pi turns), cos(2 pi turns)] of each row, f32[rows, 2 C] of turns f32[rows, C].
+function waves(turns, size) {
+  const out = new Float32Array(2 * turns.length);
+  for (let i = 0; i < turns.length; i++) {
+    // Folded first: the angle of a turn is small, and exact to its last digits.
+    const angle = 2 * Math.PI * (turns[i] - Math.round(turns[i]));
+    const o = 2 * size * Math.floor(i / size) + (i % size);
+    out[o] = Math.sin(angle);
+    out[o + size] = Math.cos(angle);
+  }
+  return out;
+}
+
+// f32[numbers, 2 F]: [sin(w_i scale x), cos(w_i scale x)], w_i falling from 1 to 1 / maxPeriod.
+function sinusoidal(x, numFrequencies, scale, maxPeriod) {
+  const turns = new Float32Array(x.length * numFrequencies);
+  for (let i = 0; i < numFrequencies; i++) {
+    const exponent = i / Math.max(numFrequencies - 1, 1);
+    const frequency = Math.fround((scale * maxPeriod ** -exponent) / (2 * Math.PI));
+    for (let r = 0; r < x.length; r++) turns[r * numFrequencies + i] = x[r] * frequency;
+  }
+  return waves(turns, numFrequencies);
+}
+
+// softmax(q k^T / sqrt(d)) v over heads, f32[N, C] of q f32[N, C], k and v f32[>= M, C].
+// seen(n): how many of the first keys row n looks at.
+function attend(q, k, v, size, heads, seen) {
+  const d = size / heads, scale = d ** -0.5;
+  const out = new Float32Array(q.length);
+  const weights = new Float64Array(k.length / size);
+  for (let n = 0; n < q.length / size; n++) {
+    const count = seen(n);
+    for (let first = 0; first < size; first += d) {
+      softmaxOfProducts(q, n * size + first, k, first, size, d, scale, count, weights);
+      const o = n * size + first;
+      for (let m = 0; m < count; m++) {
+        for (let i = 0; i < d; i++) out[o + i] += weights[m] * v[m * size + first + i];
+      }
+    }
+  }
+  return out;
+}
+
+function softmaxOfProducts(q, at, k, first, size, d, scale, count, weights) {
+  let largest = -Infinity, total = 0;
+  for (let m = 0; m < count; m++) {
+    let product = 0;
+    for (let i = 0; i < d; i++) product += q[at + i] * k[m * size + first + i];
+    weights[m] = product * scale;
+    largest = Math.max(largest, weights[m]);
+  }
+  for (let m = 0; m < count; m++) total += weights[m] = Math.exp(weights[m] - largest);
+  for (let m = 0; m < count; m++) weights[m] /= total;
+}
+
+// x over its root mean square, each row by itself.
+function unit(x, size) {
+  const out = new Float32Array(x.length);
+  for (let r = 0; r < x.length; r += size) {
+    let square = 0;
+    for (let i = 0; i < size; i++) square += x[r + i] ** 2;
+    const factor = 1 / Math.sqrt(square / size + 1e-6);
+    for (let i = 0; i < size; i++) out[r + i] = x[r + i] * factor;
+  }
+  return out;
+}
+
+// Columns `first` to `first + width - 1` of x f32[rows, size].
+function columns(x, size, first, width) {
+  const out = new Float32Array((x.length / size) * width);
+  for (let r = 0, o = 0; r < x.length; r += size, o += width) {
+    out.set(x.subarray(r + first, r + first + width), o);
+  }
+  return out;
+}
+
+// Matrices side by side: f32[rows, sum of widths]. One of a single row stands in all.
+function concat(rows, ...parts) {
+  const widths = parts.map((part) => part.width);
+  const size = widths.reduce((a, b) => a + b, 0);
+  const out = new Float32Array(rows * size);
+  let first = 0;
+  for (const { values, width } of parts) {
+    const step = values.length === width ? 0 : width;
+    for (let r = 0; r < rows; r++) {
+      out.set(values.subarray(r * step, r * step + width), r * size + first);
+    }
+    first += width;
+  }
+  return out;
+}

@@ -1,0 +1,176 @@
+// The page: its models, its controls, and the worker that samples.
+
+const MOST = 2000; // points of a set
+
+const HINTS = {
+  trace: "Drag the ring: it is one point of noise, and the line is its way to the data. Arrow keys "
+    + "move it, too.",
+  complete: "Click or tap to place points, drag to move them, and let the model complete the set; "
+    + "without any it draws a new one. By keyboard: arrow keys, Enter to place, Backspace to undo.",
+  draw: "This model draws whole sets, all points together.",
+};
+
+const scripts = [...document.querySelectorAll("script.model")];
+const worker = new Worker(URL.createObjectURL(new Blob([$("worker").textContent])));
+let job = 0, seed = 1;
+
+// ---------------------------------------------------------------- a model
+
+function choose(index) {
+  const packed = JSON.parse(scripts[index].textContent);
+  worker.postMessage({ load: packed });
+  model = { ...packed, weights: null };
+  model.tool = model.way === "alone" ? "trace" : model.completes ? "complete" : "draw";
+  board = new Board(canvas, model);
+  $("hint").textContent = HINTS[model.tool];
+  $("again").textContent = model.tool === "trace" ? "New noise" : "Again";
+  $("again").className = model.tool === "trace" ? "primary" : "";
+  $("clear").hidden = model.tool !== "complete";
+  setRange("steps", Object.keys(model.grids).length - 1,
+           Object.keys(model.grids).indexOf(String(model.sample.num_steps)));
+  setRange("points", Math.min(4 * model.sample.num_points, MOST), model.sample.num_points, 2);
+  setRange("guidance", 4, model.sample.guidance_scale);
+  $("guidance-row").hidden = !model.guides.length;
+  showLabels();
+  $("strip").replaceChildren();
+  $("earlier").hidden = true;
+  $("sampler").value = model.sample.sampler;
+  restart();
+  draw();
+}
+
+function setRange(id, max, value, min = 0) {
+  Object.assign($(id), { min, max });
+  $(id).value = value;
+}
+
+function showLabels() {
+  const names = ["any", ...model.labels.map(({ name }) => name)];
+  $("labels").hidden = !model.labels.length;
+  $("chips").replaceChildren(...names.map((name, i) => {
+    const chip = document.createElement("label"), text = document.createElement("span");
+    const input = Object.assign(document.createElement("input"),
+                                { type: "radio", name: "label", value: i - 1 });
+    text.textContent = name;
+    chip.append(input, text);
+    return chip;
+  }));
+  $("chips").children[Math.max(model.sample.label, -1) + 1].firstChild.checked = true;
+}
+
+const numSteps = () => Number(Object.keys(model.grids)[$("steps").value]);
+
+const chosenLabel = () => Number(document.querySelector("[name=label]:checked").value); // -1: any
+
+// The label to ask for; where any will do, one as often as in the data, or none with given points.
+function label() {
+  if (!model.labels.length) return null;
+  if (chosenLabel() >= 0) return chosenLabel();
+  if (model.unnamed && scene.given.length) return null;
+  let rest = Math.random();
+  const found = model.labels.findIndex(({ share }) => (rest -= share) < 0);
+  return Math.max(found, 0);
+}
+
+// ---------------------------------------------------------------- asking the worker
+
+function asked() {
+  return {
+    given: Float32Array.from(scene.given), numPoints: Number($("points").value),
+    guidanceScale: Number($("guidance").value), sampler: $("sampler").value, numSteps: numSteps(),
+  };
+}
+
+function draw() {
+  const request = { ...asked(), label: label() };
+  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, label: request.label });
+  frames = [];
+  job += 1;
+  document.body.dataset.state = "busy";
+  say("…", true);
+  worker.postMessage({ job, asked: request, seed });
+  if (model.tool === "trace") trace();
+  show();
+}
+
+function trace() {
+  const [x, y] = scene.cross;
+  const request = { ...asked(), given: new Float32Array(0), label: scene.label };
+  worker.postMessage({ trace: Float32Array.of(x, y), asked: request, seed });
+}
+
+worker.onmessage = ({ data }) => {
+  if (data.way) scene.way = data.way;
+  else if (data.job === job) frames.push(...data.frames);
+  if (data.seconds && data.job === job) frames.push({ seconds: data.seconds });
+  show();
+};
+worker.onerror = ({ message }) => say(`The worker failed: ${message}`);
+
+// ---------------------------------------------------------------- controls
+
+function restart() {
+  const cross = [...model.data_mean];
+  if (model.tool === "trace") cross[0] += model.sigma_data;
+  scene = { ...emptyScene(), cross };
+  forget();
+  say("");
+}
+
+// What was drawn no longer goes with the points.
+function forget() {
+  job += 1;
+  frames = [];
+  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false });
+  document.body.dataset.state = "ready";
+  update();
+  show();
+}
+
+function update() {
+  const n = scene.given.length / 2;
+  canvas.dataset.given = n;
+  canvas.dataset.drawn = scene.drawn.length / 2;
+  $("complete").hidden = model.tool === "trace";
+  $("complete").textContent = n ? "Complete" : "Draw a set";
+  $("again").disabled = model.tool !== "trace" && !scene.finished;
+  $("clear").disabled = !n && !scene.drawn.length;
+  $("points").min = Math.max(2, n + 1);
+  // A latent that comes from given points has no label; a set without one has nothing to guide to.
+  $("labels").disabled = model.way === "latent" && n > 0;
+  $("guidance").disabled = !model.guides.includes("history") && n > 0
+    && ($("labels").disabled || chosenLabel() < 0);
+  $("steps-value").textContent = numSteps();
+  $("points-value").textContent = $("points").value;
+  $("guidance-value").textContent = Number($("guidance").value).toFixed(2);
+}
+
+// busy: it changes at once again, and is not read out.
+function say(text, busy = false) {
+  $("status").ariaBusy = busy;
+  $("status").textContent = text;
+}
+
+$("complete").onclick = draw;
+$("again").onclick = () => {
+  seed += 1;
+  draw();
+};
+$("clear").onclick = () => {
+  seed += 1;
+  restart();
+};
+$("model").onchange = () => choose($("model").value);
+$("controls").onsubmit = (event) => event.preventDefault();
+$("controls").oninput = (event) => {
+  update();
+  if (event.target.id !== "model" && model.tool === "trace") draw();
+};
+document.addEventListener("theme", repaint);
+addEventListener("resize", repaint);
+
+for (const name of ["dpm++2m", "sde-dpm++2m", "ddim", "ancestral", "heun"]) {
+  $("sampler").append(new Option(name));
+}
+startTheme();
+choose(0);

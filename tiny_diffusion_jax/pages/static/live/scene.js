@@ -1,0 +1,92 @@
+// What stands in the plane, as it comes from the worker, and how it is drawn.
+
+const $ = (id) => document.getElementById(id);
+const BACKLOG = 24; // frames that wait: with more, some are left out to keep up
+const TRAILS = 60; // points on their way whose way is shown
+const EARLIER = 8; // sets that stay in view
+
+const canvas = $("board");
+let model, board, scene, frames = [], scheduled = false;
+
+// What stands in the plane: given points, those drawn, those on their way and their ways so far.
+const emptyScene = () => ({
+  given: [], drawn: [], moving: [], trail: [], way: [], cross: null, finished: false,
+});
+
+// Takes in the next frames: all of them in the end, and no backlog.
+function advance() {
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  let take = calm ? frames.length : Math.ceil(frames.length / BACKLOG);
+  while (take-- > 0) takeIn(frames.shift());
+}
+
+function takeIn({ seconds, x, placed, time }) {
+  if (seconds) return finish(seconds);
+  if (placed.length !== scene.drawn.length) scene.trail = [];
+  Object.assign(scene, { drawn: placed, moving: x });
+  scene.trail.push(x);
+  const total = (placed.length + x.length) / 2, of = $("points").value;
+  say(`t = ${time.toFixed(2)}, ${total} of ${of} points${labelName()}`, true);
+}
+
+const labelName = () => (scene.label == null ? "" : `, label ${model.labels[scene.label].name}`);
+
+function finish(seconds) {
+  const all = [...scene.drawn, ...scene.moving];
+  Object.assign(scene, { drawn: all, moving: [], trail: [], finished: true });
+  const time = `${seconds.toFixed(1)} s`;
+  say(`${all.length / 2} points in ${time}, ${numSteps()} steps each${labelName()}`);
+  document.body.dataset.state = "done";
+  if (model.tool !== "trace") keep();
+  update();
+}
+
+function show() {
+  if (scheduled) return;
+  scheduled = true;
+  requestAnimationFrame(() => {
+    scheduled = false;
+    advance();
+    paint(board, scene);
+    if (frames.length) show();
+  });
+}
+
+// Given points are blue, drawn ones orange, with the ways of some that are on theirs.
+function paint(board, { given, drawn, moving, trail, way, cross, finished }) {
+  board.begin();
+  const count = Math.max((drawn.length + moving.length) / 2, given.length / 2);
+  const radius = board.radius(finished ? count : Math.max(count, Number($("points").value)));
+  board.dots(drawn.slice(given.length), "samples", radius, count > 400 ? 0.7 : 0.9);
+  for (let i = 0; i < Math.min(moving.length, 2 * TRAILS); i += 2) {
+    board.line(trail.flatMap((x) => [x[i], x[i + 1]]), "samples", 1, 0.5);
+  }
+  board.dots(moving, "samples", radius, 0.6);
+  board.dots(given, "data", Math.max(radius, board.side / 140));
+  if (way.length) {
+    board.line(way, "data", 1.6);
+    board.dots(way, "data", 2.2);
+    board.dots(way.slice(-2), "data", 6);
+    board.ring(way[0], way[1], "data", 10);
+  }
+  const isAimed = document.activeElement === canvas && model.tool === "complete";
+  if (cross && isAimed) board.cross(...cross);
+}
+
+// A small picture of the set, before the others.
+function keep() {
+  const small = document.createElement("canvas"), { given, drawn } = scene;
+  small.setAttribute("role", "img");
+  small.setAttribute("aria-label", `set of ${drawn.length / 2} points${labelName()}`);
+  small.scene = { ...emptyScene(), given: [...given], drawn, finished: true };
+  $("earlier").hidden = false;
+  $("strip").prepend(small);
+  while ($("strip").children.length > EARLIER) $("strip").lastChild.remove();
+  paint(new Board(small, model), small.scene);
+}
+
+function repaint() {
+  if (!scene) return;
+  show();
+  for (const small of $("strip").children) paint(new Board(small, model), small.scene);
+}

@@ -1,0 +1,74 @@
+"""A trained model as static/live/ samples it: weights, noise levels, what it can be asked for."""
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax.data.base import draw_sets
+from tiny_diffusion_jax.diffusion import Process
+from tiny_diffusion_jax.diffusion.samplers import time_grid
+from tiny_diffusion_jax.errors import require, require_choice
+from tiny_diffusion_jax.experiment import Experiment
+from tiny_diffusion_jax.pages.packing import pack_weights
+
+NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
+NUM_STEPS = (5, 10, 15, 25, 50, 100)  # that the page offers, besides the model's own
+MOST_POINTS = 1000  # of a set, drawn at first: a second or two of a laptop
+BYTES_EACH = 3  # a weight: samples move by less than 3e-4; halves, 16 bits, would move some by 7e-3
+LABELS_SEEN = 2_000  # sets of the data, to count how often each label comes
+
+
+def live_model(experiment: Experiment, params, name: str = "") -> dict:
+    """What the page needs to sample the model as `td.sample` does, as JSON.
+
+    Points are in the network's units there; shift and scale make the data's own of them. Raises
+    UserError for a model that the page does not know, and for points that are not of the plane.
+    """
+    config, (_, dataset, process, model) = experiment.config, experiment
+    require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
+    require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
+    sample = config.sample
+    schedule = process.schedule
+    steps = sorted({n for n in (*NUM_STEPS, sample.num_steps) if n <= schedule.num_levels})
+    return {
+        "name": name or config.name, "title": dataset.title, "network": config.model.name,
+        "way": model.traits.generation, "completes": model.traits.completes, "dim": dataset.dim,
+        "options": config.model.to_dict() | {"num_labels": model.num_labels},
+        "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
+        "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
+        "grids": {str(n): time_grid(schedule, n, sample.spacing).tolist() for n in steps},
+        "sigma_data": process.sigma_data,
+        "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
+        "shift": np.asarray(dataset.shift).tolist(),
+        "scale": np.broadcast_to(dataset.scale, dataset.dim).tolist(),
+        "labels": _labels(dataset) if model.num_labels else [],
+        "guides": _guides(config, model), "unnamed": config.train.label_drop > 0,
+        "sample": sample.to_dict() | {
+            "max_history": config.train.max_history,
+            "num_points": min(sample.num_points or MOST_POINTS // 4, MOST_POINTS),
+        },
+    }  # fmt: skip
+
+
+def level_table(process: Process) -> dict:
+    """f32[T + 1, 6]: time, alpha, sigma, c_in, c_skip, c_out of each level."""
+    level = process.level(np.arange(process.schedule.num_levels + 1))
+    table = np.stack([*level, *process.coefficients(level)], axis=-1)
+    return pack_weights(np.nan_to_num(table))  # nobody denoises at level 0, where some are 0 / 0
+
+
+def _labels(dataset) -> list[dict]:
+    """The name of each label, and the share of the data's sets that have it."""
+    seen = draw_sets(dataset, jax.random.key(0), LABELS_SEEN, 1).label
+    shares = np.bincount(seen, minlength=dataset.num_labels) / LABELS_SEEN
+    return [{"name": name, "share": round(float(share), 3)}
+            for name, share in zip(dataset.label_names, shares, strict=True)]  # fmt: skip
+
+
+def _guides(config, model) -> list[str]:
+    """What samples can be guided to, because the model also learned to do without it."""
+    guides = []
+    if model.num_labels and config.train.label_drop > 0:
+        guides.append("label")
+    if model.traits.generation == "chain" and config.train.history_drop > 0:
+        guides.append("history")
+    return guides
