@@ -13,9 +13,9 @@ HERE = resources.files("tiny_diffusion_jax.pages")
 
 
 def render(template: str, **values) -> str:
-    """The text of templates/`template` with `values`; `asset(name)` in it is static/`name`, inlined.
+    """The text of templates/`template` with `values`; `asset(name)` is static/`name`, inlined.
 
-    A name that the template uses and `values` has not is an error.
+    A name that a template uses and `values` has not is an error.
     """
     import jinja2
     from markupsafe import Markup

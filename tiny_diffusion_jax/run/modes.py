@@ -24,6 +24,7 @@ from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.run import (
     outputs,
     overfitting,
+    page,
     processes,
     replay,
     report,
@@ -90,7 +91,7 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
 
 
 def sample_run(config, path: str, pretrained: str = "") -> None:
-    """Draws from the newest checkpoint: the samples, trajectory.npy and the pictures.
+    """Draws from the newest checkpoint: the samples, trajectory.npy, the pictures and report.html.
 
     pretrained: a released model in place of a checkpoint; its data are not at hand, and of the
     pictures there is sets.png.
@@ -99,10 +100,12 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
     check_sample(config, config.sample)
     experiment, folder, params = _open(config, path, pretrained)
     samples, file = _draw(experiment, folder, params)
+    evidence = Evidence(experiment, params, samples)
     if pretrained:
         _picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
     else:
-        report.pictures(Evidence(experiment, params, samples), folder)
+        report.pictures(evidence, folder)
+    page.write(evidence, folder, _description(experiment, params))
     log.info("wrote %s", folder / file)
 
 
@@ -117,7 +120,7 @@ def evaluate_run(config, path: str, pretrained: str = "") -> None:
 def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     """Draws sets that begin with the points of the table `points`, in the data's own units.
 
-    Writes completed.npy, or completed.npz of different sizes, and completed.png.
+    Writes completed.npy, or completed.npz of different sizes, completed.png and report.html.
     """
     check(config)
     try:
@@ -131,6 +134,8 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     sets, file = _draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     _picture(experiment, sets, folder / "completed.png", title, given=len(given))
+    evidence = Evidence(experiment, params, sets, given)
+    page.write(evidence, folder, _description(experiment, params), title)
     log.info("wrote %s", folder / file)
 
 
@@ -351,10 +356,12 @@ def _finish(experiment: Experiment, folder: Path, params, start_seconds: float) 
     began = time.perf_counter()
     report.pictures(evidence, folder)
     times["pictures"] = time.perf_counter() - began
-    workdir.write_json(folder / "metrics.json", _description(experiment, params) | {
+    description = _description(experiment, params) | {
         "metrics": metrics,
         "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
-    })  # fmt: skip
+    }  # fmt: skip
+    workdir.write_json(folder / "metrics.json", description)
+    page.write(evidence, folder, description)
     for line, metric in zip(report.lines(metrics), metrics.values(), strict=True):
         if metric.get("flagged"):
             log.warning("warning: %s", line)
