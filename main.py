@@ -7,6 +7,8 @@
   python main.py --workdir=runs/moons --mode=sample --config.sample.num_points=100000
   python main.py --workdir=runs/mixture_dino+moons_history --mode=complete --points=partial.csv
   python main.py --workdir=runs/moons --mode=replay           why a loss was not finite
+  python main.py --mode=compare --runs=runs/a,runs/b          side by side, compare.html
+  python main.py --mode=draw                                  draw.html: shapes of your own
 
 Training again in the same --workdir goes on where it stopped. Every option is described in
 tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.

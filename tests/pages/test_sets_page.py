@@ -105,10 +105,10 @@ def test_a_set_is_enlarged_by_mouse_and_by_key(opened, mixture, size):
     pictures.append(tab.pixels())
     thumbs.nth(4).focus()
     page.keyboard.press("Enter")
-    assert pressed() == [4] and "not separate" in page.inner_text(".caption")
+    assert pressed() == [4] and "rejected" in page.inner_text(".caption")
     pictures.append(tab.pixels())
     assert len(set(pictures)) == 3
-    assert "mixed" in thumbs.nth(4).inner_text() and "mixed" not in thumbs.nth(0).inner_text()
+    assert "rejected" in thumbs.nth(4).inner_text() and "rejected" not in thumbs.nth(0).inner_text()
 
 
 def test_members_have_colours_and_strays_have_marks(opened, mixture):

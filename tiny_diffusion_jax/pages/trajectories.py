@@ -31,20 +31,20 @@ NO_MARKS = Marks()
 
 def pack_trajectories(
     ways: np.ndarray, grid: np.ndarray, schedule: Schedule, marks: Marks = NO_MARKS,
-    blocks: Sequence[Sequence[int]] | None = None,
+    blocks: Sequence[Sequence[int]] | None = None, most: int = MOST_NUMBERS,
 ) -> dict:  # fmt: skip
     """For the player: ways f32[F, K, N, D] of K sets from noise, through the levels grid i[F].
 
     Rows of NaN follow the points of smaller sets. blocks: the points of each block of each set,
     where they are drawn block after block. Shown are the first two coordinates, at most
-    MOST_FRAMES moments, evenly to the eye, and as many sets as MOST_NUMBERS allows; of one set that
-    is too large, the first points.
+    MOST_FRAMES moments, evenly to the eye, and as many sets as `most` numbers allow; of one set
+    that is too large, the first points.
     """
     index = frames.select_frames(np.asarray(schedule.log_snr)[grid], MOST_FRAMES)
     ways, grid, dim = ways[index, ..., :2], grid[index], ways.shape[-1]
     num_frames, num_sets, num_points, _ = ways.shape
-    kept_points = min(num_points, MOST_NUMBERS // (2 * num_frames))
-    kept_sets = max(1, min(num_sets, MOST_NUMBERS // (2 * num_frames * kept_points)))
+    kept_points = min(num_points, most // (2 * num_frames))
+    kept_sets = max(1, min(num_sets, most // (2 * num_frames * kept_points)))
     ways = ways[:, :kept_sets, :kept_points]
     # Each coordinate of each frame is a column with steps of its own: noise is wide, data are not.
     columns = ways.transpose(1, 2, 0, 3).reshape(kept_sets, kept_points, 2 * num_frames)

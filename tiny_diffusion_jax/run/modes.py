@@ -1,4 +1,4 @@
-"""What `main.py` does: train, sample, evaluate, complete and replay in a working directory."""
+"""What `main.py` does: train, sample, evaluate, complete, replay in a folder; compare, draw."""
 
 import contextlib
 import json
@@ -21,7 +21,9 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.pages.render import write_page
 from tiny_diffusion_jax.run import (
+    comparison,
     outputs,
     overfitting,
     page,
@@ -33,6 +35,7 @@ from tiny_diffusion_jax.run import (
 )
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.flags import runs_of
 from tiny_diffusion_jax.run.load import load, start_from
 from tiny_diffusion_jax.run.released import load_released
 from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
@@ -137,6 +140,21 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     evidence = Evidence(experiment, params, sets, given)
     page.write(evidence, folder, _description(experiment, params), title)
     log.info("wrote %s", folder / file)
+
+
+def compare_run(config, path: str, runs: str) -> None:
+    """Writes compare.html: two or more runs side by side, drawn from with the seed of the first."""
+    folder = workdir.make(path)
+    set_up(config)
+    file = comparison.write(folder, runs_of(runs), config.sample)
+    log.info("wrote %s", file)
+
+
+def draw_run(config, path: str) -> None:
+    """Writes draw.html, a page on which to draw shapes to learn."""
+    file = workdir.make(path) / "draw.html"
+    write_page(file, "draw.html", title="Draw what is to be learned", version=__version__)
+    log.info("wrote %s; open it in a browser", file)
 
 
 def replay_run(config, path: str) -> None:

@@ -16,6 +16,7 @@ from tiny_diffusion_jax.figures import loss as loss_figures
 from tiny_diffusion_jax.figures.page import MEMBERS
 from tiny_diffusion_jax.pages.packing import pack
 from tiny_diffusion_jax.pages.trajectories import (
+    MOST_NUMBERS,
     NO_MARKS,
     Marks,
     pack_noising,
@@ -54,20 +55,22 @@ def trajectory(evidence: Evidence, folder: Path) -> dict:
     return _player(evidence, ways[:, None], grid, x_0, noised)
 
 
-def births(evidence: Evidence, folder: Path) -> dict:
-    """Several sets side by side, with what is known of each."""
+def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
+    """Several sets side by side, with what is known of each; `most`: numbers of all positions."""
     ways, grid = evidence.births
     count = ways.shape[1]
     chain = is_chain(evidence.experiment)
     blocks = [evidence.blocks(k) for k in range(count)] if chain else None
     real = None if evidence.given is not None else evidence.real_sets[0][:count]
     x_0, noised = _real(evidence, real, ways[-1])
-    return _player(evidence, ways, grid, x_0, noised, _marks(evidence, count), blocks)
+    return _player(evidence, ways, grid, x_0, noised, _marks(evidence, count), blocks, most)
 
 
-def _player(evidence, ways, grid, x_0, noised, marks=NO_MARKS, blocks=None) -> dict:
+def _player(
+    evidence, ways, grid, x_0, noised, marks=NO_MARKS, blocks=None, most=MOST_NUMBERS
+) -> dict:
     dataset, process = evidence.dataset, evidence.experiment.process
-    reverse = pack_trajectories(ways, grid, process.schedule, marks, blocks)
+    reverse = pack_trajectories(ways, grid, process.schedule, marks, blocks, most)
     x_0 = x_0[: len(reverse["sizes"]), : reverse["ways"]["shape"][1]]
     eps = np.asarray(jax.random.normal(evidence.key, x_0.shape))
     forward = pack_noising(x_0, eps, dataset.shift, dataset.scale)
@@ -139,7 +142,7 @@ def loss(evidence: Evidence, folder: Path) -> dict | None:
         "heldout": column("heldout_loss") if any(row.get("heldout_loss") for row in rows) else None,
         "sigma": sigma[middle].tolist(),
         "stages": [
-            {"name": name, "values": [None if np.isnan(v) else float(v) for v in values]}
+            {"name": f"step {name}", "values": [None if np.isnan(v) else float(v) for v in values]}
             for name, _, values in stages
         ],
     }  # fmt: skip

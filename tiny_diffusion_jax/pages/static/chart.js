@@ -101,7 +101,7 @@ class Chart {
       const dot = document.createElement("span");
       dot.className = "dot";
       Object.assign(dot.style, { background: line.colour, opacity: line.opacity ?? 1 });
-      this.output.append(dot, `${line.name} ${Number(value.toPrecision(4))}`);
+      this.output.append(dot, `${line.name}: ${Number(value.toPrecision(4))}`);
     }
   }
 }

@@ -35,7 +35,7 @@ class Player {
       button.type = "button";
       button.classList.toggle("rejected", this.isRejected(k));
       name.className = "name";
-      name.textContent = this.name(k) + (this.isRejected(k) ? ", mixed" : "");
+      name.textContent = this.name(k) + (this.isRejected(k) ? ": rejected" : "");
       button.append(canvas, name);
       button.addEventListener("click", () => this.select(k, true));
       list.append(document.createElement("li"));
@@ -58,9 +58,12 @@ class Player {
     this.thumbs.forEach(({ button }, i) => button.setAttribute("aria-pressed", i === k));
     this.root.querySelector("[data-set]").textContent =
       this.reverse.numSets > 1 ? `Set ${k + 1} of ${this.reverse.numSets}${this.marks.names[k] ? ": " + this.name(k) : ""}` : "";
-    this.root.querySelector("[data-note]").textContent = this.isRejected(k) ? "not separate: points of several members" : "";
-    if (show) this.root.querySelector(".stage").scrollIntoView({ block: "nearest" });
+    this.root.querySelector("[data-note]").textContent = this.isRejected(k) ? "rejected: not like sets of one member" : "";
     this.draw(this.time);
+    if (show) {
+      this.root.querySelector(".stage").scrollIntoView({ block: "nearest" });
+      this.onSelect?.(k);
+    }
   }
 
   setLook(look) {

@@ -1,6 +1,7 @@
 // One picture of one set at one time.
 
 const TRAILS = 300; // points whose way is drawn
+const RINGS = 80; // marks around points at most: of more, the colour says enough
 const TRAIL = 0.22; // of the time, the length of a trail
 
 class Stage {
@@ -21,7 +22,7 @@ class Stage {
     dots.draw(xy, count, look.colours, radius, opacity);
     dots.show();
     if (look.trails) this.trails(process, set, time, view, look);
-    if (look.stray) dots.rings(xy, look.stray, css(look.alert), 2.4 * radius + 1.5);
+    if (look.stray?.length <= RINGS) dots.rings(xy, look.stray, css(look.alert), 2.4 * radius + 1.5);
     if (look.given) dots.rings(xy, Array.from({ length: look.given }, (_, n) => n), css(look.ink), 2 * radius + 1.5);
   }
 
