@@ -11,8 +11,9 @@ from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
 from tiny_diffusion_jax.data.padding import masked, ragged
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
-from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.evaluate import likelihood, separation
 from tiny_diffusion_jax.experiment import Experiment
+from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.generation import likelihood as set_likelihood
 from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.generation.sizes import width
@@ -120,6 +121,23 @@ class Evidence:
         config.num_sets, config.num_points = 1, min(self.samples.shape[1], CLOUD_POINTS)
         way = experiment.sample(self.experiment, self.params, config, keep_trajectory=True)[:, 0]
         return way, self._levels(config)
+
+    @cached_property
+    def density(self) -> tuple[np.ndarray, tuple] | tuple[None, None]:
+        """The model's log density f32[G, G] at the pixels of a picture, and its extent.
+
+        (None, None) where the model has none, points are not in the plane, or none is wanted.
+        """
+        size, alone = self.config.density_size, self.model.traits.generation == "alone"
+        if not (size and alone and self.dataset.dim == 2):
+            return None, None
+        real = self.clouds[1][0, :CLOUD_POINTS]
+        extent = square_limits(real)
+        everything = np.concatenate([real, self.samples.reshape(-1, 2)])
+        log_prob = self.log_prob(self.config.density_steps)
+        return likelihood.picture(
+            log_prob, extent, size, everything, self.config.heldout_points
+        ), extent
 
     def _levels(self, config) -> np.ndarray:
         schedule = self.experiment.process.schedule

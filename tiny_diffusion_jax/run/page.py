@@ -24,7 +24,8 @@ def write(evidence: Evidence, folder: Path, description: dict, title: str = "") 
     metrics = description.get("metrics", {})
     data = {part.name: part.data(evidence, folder) for part in PARTS if part.when(evidence)}
     data = {name: value for name, value in data.items() if value is not None}
-    shown = ["player", *(["numbers"] if metrics else []), *(["loss"] if "loss" in data else [])]
+    optional = [("field", "field" in data), ("numbers", metrics), ("loss", "loss" in data)]
+    shown = ["player", *(name for name, there in optional if there)]
     names = evidence.dataset.label_names
     write_page(
         folder / "report.html", "report.html", title=title or evidence.dataset.title, data=data,

@@ -12,6 +12,7 @@ import numpy as np
 
 from tiny_diffusion_jax import generation
 from tiny_diffusion_jax.data.padding import ragged
+from tiny_diffusion_jax.evaluate import fields
 from tiny_diffusion_jax.figures import loss as loss_figures
 from tiny_diffusion_jax.figures.page import MEMBERS
 from tiny_diffusion_jax.pages.packing import pack
@@ -121,6 +122,35 @@ def _marks(evidence: Evidence, count: int) -> Marks:
     return Marks(named, labels, names or tuple(map(str, range(dataset.num_labels))), "label")
 
 
+# ---------------------------------------------------------------- fields
+
+
+def has_field(evidence: Evidence) -> bool:
+    """Of one density in the plane, by a denoiser of single points, where its density is wanted."""
+    return not shows_births(evidence) and evidence.density[0] is not None
+
+
+def field(evidence: Evidence, folder: Path) -> dict | None:
+    """The model's field and density beside those of the data."""
+    log_density, extent = evidence.density
+    process, size = evidence.experiment.process, len(log_density)
+    counts = fields.count(evidence.dataset, jax.random.fold_in(evidence.key, 6), extent)
+    if not counts.share.any():
+        return None
+    found = fields.compare(process, evidence.model, evidence.params, counts)
+    real = fields.coarser(counts.share, size)
+    density = np.nan_to_num(np.exp(log_density.astype(float)))
+    level = process.level(found.levels)
+    return {
+        "nu": (np.asarray(level.sigma) / np.asarray(level.alpha)).tolist(),
+        "sigma": np.asarray(level.sigma).tolist(), "error": found.error.tolist(),
+        "model": pack(found.model), "data": pack(found.data), "p": pack(found.density[..., None]),
+        "density": pack(np.stack([density / density.sum(), real / real.sum()], -1)),
+        "points": fields.DRAWS * fields.TIMES if evidence.dataset.rows is None
+        else len(evidence.dataset.rows),
+    }  # fmt: skip
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -173,6 +203,7 @@ def _count(sets: np.ndarray) -> str:
 PARTS = (
     Part("player", lambda evidence: not shows_births(evidence), trajectory),
     Part("player", shows_births, births),
+    Part("field", has_field, field),
     Part("loss", lambda evidence: True, loss),
     Part("samples", lambda evidence: True, samples),
 )

@@ -17,7 +17,7 @@ from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
-from tiny_diffusion_jax.figures.page import COOL, save_figure, square_limits
+from tiny_diffusion_jax.figures.page import COOL, save_figure
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.outputs import coordinates
@@ -81,16 +81,8 @@ def likelihood_numbers(evidence: Evidence) -> dict:
 
 def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     """Real points beside samples and, where the model has one, its density."""
-    config, dataset = evidence.config, evidence.dataset
-    real, drawn = _shown(evidence)
-    density = extent = None
-    if config.density_size and has_likelihood(evidence.experiment) and dataset.dim == 2:
-        extent = square_limits(real)
-        everything = np.concatenate([real, evidence.samples.reshape(-1, 2)])
-        density = likelihood.picture(
-            evidence.log_prob(config.density_steps), extent, config.density_size, everything,
-            config.heldout_points,
-        )  # fmt: skip
+    dataset, (real, drawn) = evidence.dataset, _shown(evidence)
+    density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
     figure = samples.samples_figure(real, drawn, title, notice, density, extent)
     save_figure(figure, folder / "samples.png")

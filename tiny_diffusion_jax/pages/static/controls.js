@@ -12,7 +12,7 @@ class Controls {
     document.addEventListener("theme", () => this.setLook({}));
     addEventListener("resize", () => this.draw());
     document.addEventListener("keydown", (event) => this.key(event));
-    this.setLook({});
+    this.setLook({ colour: this.part("colour").value });
   }
 
   // Leaves out what these players cannot do.
