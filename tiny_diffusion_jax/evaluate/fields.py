@@ -112,16 +112,19 @@ def grid(counts: Counts, nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def of_data(counts: Counts, x, y, nu: float) -> tuple[np.ndarray, np.ndarray]:
     """(field f64[G, G, 2], density f64[G, G] up to a factor) at places x, y f64[G], noise nu."""
-    of_x, of_y = (
-        np.exp(-((at[:, None] - axis) ** 2) / (2 * nu**2))
-        for at, axis in ((x, counts.x), (y, counts.y))
-    )
+    of_x, of_y = (_gaussian((at[:, None] - axis) / nu)
+                  for at, axis in ((x, counts.x), (y, counts.y)))  # fmt: skip
     density = of_y @ counts.share @ of_x.T
     with np.errstate(invalid="ignore", divide="ignore"):
         mean_x = of_y @ counts.share @ (of_x * counts.x).T / density
         mean_y = (of_y * counts.y) @ counts.share @ of_x.T / density
     field = np.stack([mean_x - x, mean_y - y[:, None]], -1) / nu
     return field, density
+
+
+def _gaussian(z: np.ndarray) -> np.ndarray:
+    """exp(-z^2 / 2), and 0 where a product of two would be too small to be a normal number."""
+    return np.where(np.abs(z) < 26, np.exp(-0.5 * np.minimum(z**2, 700)), 0)
 
 
 def coarser(share: np.ndarray, size: int) -> np.ndarray:

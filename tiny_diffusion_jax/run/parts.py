@@ -132,7 +132,7 @@ def has_field(evidence: Evidence) -> bool:
 
 def field(evidence: Evidence, folder: Path) -> dict | None:
     """The model's field and density beside those of the data."""
-    log_density, extent = evidence.density
+    (log_density, extent), rows = evidence.density, evidence.dataset.rows
     process, size = evidence.experiment.process, len(log_density)
     counts = fields.count(evidence.dataset, jax.random.fold_in(evidence.key, 6), extent)
     if not counts.share.any():
@@ -146,8 +146,8 @@ def field(evidence: Evidence, folder: Path) -> dict | None:
         "sigma": np.asarray(level.sigma).tolist(), "error": found.error.tolist(),
         "model": pack(found.model), "data": pack(found.data), "p": pack(found.density[..., None]),
         "density": pack(np.stack([density / density.sum(), real / real.sum()], -1)),
-        "points": fields.DRAWS * fields.TIMES if evidence.dataset.rows is None
-        else len(evidence.dataset.rows),
+        "rows": rows is not None,
+        "points": fields.DRAWS * fields.TIMES if rows is None else len(rows),
     }  # fmt: skip
 
 

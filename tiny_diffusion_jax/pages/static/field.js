@@ -4,9 +4,9 @@ const ARROWS = 21; // a side
 const SEEN = 1e-3; // of the highest density: below, errors are where no point ever is
 
 class Field {
-  // data: {nu, sigma, error, model, data, p, density} of run/parts.py; level 0 is the data
+  // data: {nu, sigma, error, model, data, p, density, rows} of run/parts.py; level 0 is the data
   constructor(root, data, clock, player) {
-    Object.assign(this, { nu: data.nu, sigma: data.sigma, error: data.error, clock, player });
+    Object.assign(this, { nu: data.nu, sigma: data.sigma, error: data.error, rows: data.rows, clock, player });
     for (const name of ["model", "data", "p", "density"]) this[name] = unpack(data[name]);
     this.size = data.model.shape[1];
     this.canvases = [...root.querySelectorAll("canvas")];
@@ -67,9 +67,15 @@ class Field {
     const tones = [cssColour("--samples"), cssColour("--data")];
     this.paint(0, size, (i) => [tones[0], model[i] / top]);
     this.paint(1, size, (i) => [tones[1], real[i] / top]);
+    if (this.rows) {
+      this.paint(2, size, () => [tones[0], 0]);
+      this.note("density", "rows", "");
+      this.status.textContent = "The data are rows of a table, which have no density to compare with.";
+      return;
+    }
     this.paint(2, size, (i) => [tones[model[i] > real[i] ? 0 : 1], Math.abs(model[i] - real[i]) / top]);
     const apart = all.reduce((sum, [a, b]) => sum + Math.abs(a - b), 0) / 2;
-    this.note("density", "density", "in the colour of the one that has more");
+    this.note("density", "density", "colour of the one with more");
     this.status.textContent = `Of the mass, ${(100 * apart).toFixed(1)} % lies elsewhere than in the data (total variation, on ${size} x ${size} pixels).`;
   }
 
@@ -88,7 +94,9 @@ class Field {
     this.arrows(1, this.data.values, at, "--data");
     this.note("sigma x score", "sigma x score", "full colour: as large as the noise");
     const error = this.error[level];
-    this.status.textContent = `At sigma ${this.sigma[level].toPrecision(3)} the network's guess of the noise is off by ${Math.sqrt(error).toPrecision(2)} standard deviations, on average over the noised data.`;
+    const off = `${Math.sqrt(error).toPrecision(2)} standard deviations, on average over the noised data`;
+    this.status.textContent = `At sigma ${this.sigma[level].toPrecision(3)} the network's guess of the noise is off by ${off}` +
+      (this.rows ? ", against the answer of one who knows all rows by heart." : ".");
   }
 
   note(...texts) {
