@@ -29,24 +29,49 @@ class Chart {
     const f = isLog ? Math.log : (y) => y;
     const room = 0.06 * (f(high) - f(low)) || 0.5;
     const [bottom, top] = [f(low) - room, f(high) + room];
-    this.toX = (x) => mix(EDGE.left, width - EDGE.right, last > first ? (x - first) / (last - first) : 0.5);
+    this.toX = (x) =>
+      mix(EDGE.left, width - EDGE.right, last > first ? (x - first) / (last - first) : 0.5);
     this.toY = (y) => mix(height - EDGE.bottom, EDGE.top, (f(y) - bottom) / (top - bottom));
     this.svg.replaceChildren();
     this.axes(width, height, isLog ? logTicks(low, high) : ticks(low, high, 5), first, last);
     for (const line of this.lines) this.line(line);
-    this.cursor = this.add("line", { class: "cursor", y1: EDGE.top, y2: height - EDGE.bottom, visibility: "hidden" });
+    this.cursor = this.add("line", {
+      class: "cursor",
+      y1: EDGE.top,
+      y2: height - EDGE.bottom,
+      visibility: "hidden",
+    });
     if (this.at !== undefined) this.point(this.at);
   }
 
   axes(width, height, marks, first, last) {
     for (const y of marks) {
-      this.add("line", { class: "grid", x1: EDGE.left, x2: width - EDGE.right, y1: this.toY(y), y2: this.toY(y) });
-      this.add("text", { x: EDGE.left - 8, y: this.toY(y) + 4, "text-anchor": "end" }, Number(y.toPrecision(3)));
+      this.add("line", {
+        class: "grid",
+        x1: EDGE.left,
+        x2: width - EDGE.right,
+        y1: this.toY(y),
+        y2: this.toY(y),
+      });
+      this.add(
+        "text",
+        { x: EDGE.left - 8, y: this.toY(y) + 4, "text-anchor": "end" },
+        Number(y.toPrecision(3)),
+      );
     }
-    for (const [x, anchor] of last > first ? [[first, "start"], [last, "end"]] : [[first, "middle"]]) {
+    for (const [x, anchor] of last > first
+      ? [
+          [first, "start"],
+          [last, "end"],
+        ]
+      : [[first, "middle"]]) {
       this.add("text", { x: this.toX(x), y: height - 12, "text-anchor": anchor }, this.xText(x));
     }
-    this.add("text", { x: (EDGE.left + width - EDGE.right) / 2, y: height - 12, "text-anchor": "middle" }, this.xName);
+    this.add(
+      "text",
+      { x: (EDGE.left + width - EDGE.right) / 2, y: height - 12, "text-anchor": "middle" },
+      this.xName,
+    );
   }
 
   line({ x, y, colour, opacity = 1, faint }) {
@@ -58,7 +83,13 @@ class Chart {
     });
     const style = `stroke: ${colour}; opacity: ${faint ? 0.35 : opacity}`;
     this.add("path", { d: path, class: faint ? "line faint" : "line", style });
-    if (x.length === 1 && y[0] !== null) this.add("circle", { cx: this.toX(x[0]), cy: this.toY(y[0]), r: 4, style: `fill: ${colour}` });
+    if (x.length === 1 && y[0] !== null)
+      this.add("circle", {
+        cx: this.toX(x[0]),
+        cy: this.toY(y[0]),
+        r: 4,
+        style: `fill: ${colour}`,
+      });
   }
 
   add(tag, attributes, text) {
@@ -87,7 +118,8 @@ class Chart {
   point(index) {
     this.at = index;
     const x = this.toX(this.xs[index]);
-    for (const [name, value] of Object.entries({ x1: x, x2: x, visibility: "visible" })) this.cursor.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ x1: x, x2: x, visibility: "visible" }))
+      this.cursor.setAttribute(name, value);
     this.say(index);
   }
 
@@ -126,17 +158,25 @@ function logTicks(low, high) {
 // The two charts of a training, from {step, loss, smooth, heldout, stages} of run/parts.py.
 function lossCharts(root, { step, loss, smooth, heldout, stages, sigma }) {
   const [byStep, byLevel] = root.querySelectorAll(".chart");
-  new Chart(byStep, { xName: "step", lines: [
-    { name: "loss", x: step, y: loss, colour: "var(--samples)", faint: step.length > 1 },
-    { name: "training loss", x: step, y: smooth, colour: "var(--samples)" },
-    ...(heldout ? [{ name: "held-out sets", x: step, y: heldout, colour: "var(--data)" }] : []),
-  ] });
+  new Chart(byStep, {
+    xName: "step",
+    lines: [
+      { name: "loss", x: step, y: loss, colour: "var(--samples)", faint: step.length > 1 },
+      { name: "training loss", x: step, y: smooth, colour: "var(--samples)" },
+      ...(heldout ? [{ name: "held-out sets", x: step, y: heldout, colour: "var(--data)" }] : []),
+    ],
+  });
   if (!byLevel) return;
   const x = sigma.map((_, i) => i);
   new Chart(byLevel, {
-    xName: "noise sigma", xText: (i) => sigma[i].toPrecision(2),
+    xName: "noise sigma",
+    xText: (i) => sigma[i].toPrecision(2),
     lines: stages.map(({ name, values }, i) => ({
-      name, x, y: values, colour: "var(--samples)", opacity: (i + 1) / stages.length,
+      name,
+      x,
+      y: values,
+      colour: "var(--samples)",
+      opacity: (i + 1) / stages.length,
     })),
   });
 }

@@ -41,7 +41,8 @@ class Clock {
 
   tick(now) {
     if (!this.playing) return;
-    const passed = Math.min(0.25, Math.max(0, (now - this.last) / 1000)); // a hidden page stands still
+    // A page that was hidden goes on from where it stood.
+    const passed = Math.min(0.25, Math.max(0, (now - this.last) / 1000));
     this.last = now;
     this.advance(passed);
     this.tell();

@@ -1,7 +1,9 @@
 // Colours of the page's own style, as the numbers that pixels need.
 
-const probe = Object.assign(document.createElement("canvas"), { width: 1, height: 1 })
-  .getContext("2d", { willReadFrequently: true });
+const probe = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext(
+  "2d",
+  { willReadFrequently: true },
+);
 
 // [r, g, b] of any CSS colour.
 function rgb(text) {

@@ -18,8 +18,15 @@ class Controls {
   // Leaves out what these players cannot do.
   fill() {
     const { players } = this;
-    const NAMES = { member: players[0].marks.kind, set: "set", plain: "one colour", start: "start position" };
-    const colourings = players[0].colourings().filter((c) => players.every((p) => p.colourings().includes(c)));
+    const NAMES = {
+      member: players[0].marks.kind,
+      set: "set",
+      plain: "one colour",
+      start: "start position",
+    };
+    const colourings = players[0]
+      .colourings()
+      .filter((c) => players.every((p) => p.colourings().includes(c)));
     this.part("colour").append(...colourings.map((name) => new Option(NAMES[name], name)));
     const marked = players.some(({ marks }) => marks.stray || marks.given);
     this.part("marks").closest("label").hidden = !marked;
@@ -28,7 +35,8 @@ class Controls {
 
   connect() {
     const { clock } = this;
-    const on = (name, type, act) => this.part(name).addEventListener(type, ({ target }) => act(target));
+    const on = (name, type, act) =>
+      this.part(name).addEventListener(type, ({ target }) => act(target));
     on("play", "click", () => this.toggle());
     on("time", "input", (slider) => clock.seek(slider.value / slider.max));
     on("speed", "change", (choice) => (clock.speed = Number(choice.value)));
@@ -50,7 +58,13 @@ class Controls {
   // Space plays and pauses, arrows step: wherever these keys have no other meaning.
   key(event) {
     const tag = event.target.tagName;
-    if (event.ctrlKey || event.altKey || event.metaKey || ["INPUT", "SELECT", "TEXTAREA"].includes(tag)) return;
+    if (
+      event.ctrlKey ||
+      event.altKey ||
+      event.metaKey ||
+      ["INPUT", "SELECT", "TEXTAREA"].includes(tag)
+    )
+      return;
     if (event.target.closest("[data-keys]")) return;
     const step = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key];
     if (event.key === " " && !["BUTTON", "SUMMARY", "A"].includes(tag)) this.toggle();
@@ -62,7 +76,9 @@ class Controls {
   setLook(look) {
     for (const player of this.players) player.setLook(look);
     this.update();
-    this.root.querySelector(".legend").replaceChildren(...this.players[0].legend().map(legendEntry));
+    this.root
+      .querySelector(".legend")
+      .replaceChildren(...this.players[0].legend().map(legendEntry));
   }
 
   draw() {
@@ -73,7 +89,10 @@ class Controls {
     this.draw();
     const { clock } = this;
     const [player] = this.players;
-    const level = player.process.level(clock.time, Math.min(player.chosen, player.process.numSets - 1));
+    const level = player.process.level(
+      clock.time,
+      Math.min(player.chosen, player.process.numSets - 1),
+    );
     const texts = readout(level);
     this.root.querySelector("[data-blocks]").hidden = level.count < 2;
     for (const [name, text] of Object.entries(texts)) {
@@ -93,7 +112,11 @@ function readout({ step, steps, block, count, t, T, sigma, logSnr }) {
     step: `${Math.round(step)} of ${steps}`,
     t: `${Math.round(t)} of ${T}`,
     sigma: sigma ? sigma.toPrecision(3) : "0",
-    logSnr: Number.isFinite(logSnr) ? (logSnr > 0 ? "+" : "") + logSnr.toFixed(1) : logSnr > 0 ? "infinite" : "-infinite",
+    logSnr: Number.isFinite(logSnr)
+      ? (logSnr > 0 ? "+" : "") + logSnr.toFixed(1)
+      : logSnr > 0
+        ? "infinite"
+        : "-infinite",
   };
 }
 

@@ -1,4 +1,4 @@
-// Many dots on a canvas, fast: round, smooth, at fractions of a pixel, written straight into pixels.
+// Many dots on a canvas, fast: round, at fractions of a pixel, written straight into its pixels.
 
 const PARTS = 4; // of a pixel, to which a dot's place is rounded
 
@@ -28,7 +28,7 @@ class Dots {
     this.words.fill((255 << 24) | (b << 16) | (g << 8) | r);
   }
 
-  // A disc's pixels for each place within a pixel: [dx, dy, cover, dx, ...] for PARTS x PARTS places.
+  // A disc's pixels, [dx, dy, cover, dx, ...], for each of PARTS x PARTS places within a pixel.
   stencil(radius) {
     if (this.stencils.has(radius)) return this.stencils.get(radius);
     const reach = Math.ceil(radius + 1);
@@ -62,7 +62,8 @@ class Dots {
       if (!(x > -edge && y > -edge && x < size + edge && y < size + edge)) continue;
       const left = Math.floor(x);
       const top = Math.floor(y);
-      const entries = stencils[Math.floor((y - top) * PARTS) * PARTS + Math.floor((x - left) * PARTS)];
+      const entries =
+        stencils[Math.floor((y - top) * PARTS) * PARTS + Math.floor((x - left) * PARTS)];
       const r = colours[3 * n];
       const g = colours[3 * n + 1];
       const b = colours[3 * n + 2];

@@ -1,6 +1,15 @@
 // draw.html: pointer, keys and buttons of a drawing.
 
-const COLOURS = ["#d9622b", "#2b4a6f", "#35b0bf", "#f2a51c", "#93263d", "#94a8f0", "#5b7869", "#8d6cae"];
+const COLOURS = [
+  "#d9622b",
+  "#2b4a6f",
+  "#35b0bf",
+  "#f2a51c",
+  "#93263d",
+  "#94a8f0",
+  "#5b7869",
+  "#8d6cae",
+];
 const drawing = new Drawing();
 const byId = (id) => document.getElementById(id);
 const pad = byId("pad");
@@ -30,10 +39,13 @@ pad.addEventListener("pointermove", (event) => {
   for (const each of event.getCoalescedEvents?.() ?? [event]) place(each);
   dab();
 });
-for (const type of ["pointerup", "pointercancel"]) pad.addEventListener(type, () => (brush.down = false));
+for (const type of ["pointerup", "pointercancel"])
+  pad.addEventListener(type, () => (brush.down = false));
 
 pad.addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
+    event.key
+  ];
   if (step) {
     brush.x = Math.min(1, Math.max(-1, brush.x + 0.04 * step[0]));
     brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * step[1]));
@@ -87,17 +99,27 @@ function show() {
   if (document.activeElement !== byId("name")) byId("name").value = drawing.shape.name;
   const drawn = drawing.drawn();
   const total = drawn.reduce((sum, { points }) => sum + points.length, 0);
-  byId("count").textContent = `${total.toLocaleString("en")} points in ${drawn.length} shape${drawn.length === 1 ? "" : "s"}`;
+  byId("count").textContent =
+    `${total.toLocaleString("en")} points in ${drawn.length} shape${drawn.length === 1 ? "" : "s"}`;
   byId("save").disabled = total === 0;
   byId("command").textContent = drawing.command();
 }
 
-const act = (id, what) => byId(id).addEventListener("click", () => { what(); show(); });
+const act = (id, what) =>
+  byId(id).addEventListener("click", () => {
+    what();
+    show();
+  });
 act("add", () => drawing.add());
 act("undo", () => drawing.undo());
 act("clear", () => drawing.clear());
-byId("name").addEventListener("input", ({ target }) => { drawing.rename(target.value); show(); });
-byId("name").addEventListener("change", ({ target }) => { target.value = drawing.shape.name; });
+byId("name").addEventListener("input", ({ target }) => {
+  drawing.rename(target.value);
+  show();
+});
+byId("name").addEventListener("change", ({ target }) => {
+  target.value = drawing.shape.name;
+});
 byId("save").addEventListener("click", () => save("drawing.csv", drawing.csv()));
 for (const type of ["focus", "blur"]) pad.addEventListener(type, paint);
 addEventListener("resize", paint);

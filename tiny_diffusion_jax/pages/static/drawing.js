@@ -58,7 +58,8 @@ class Drawing {
     const drawn = this.drawn();
     const several = drawn.length > 1;
     const lines = drawn.flatMap(({ name, points }) =>
-      points.map(([x, y]) => [x.toFixed(5), y.toFixed(5), ...(several ? [name] : [])].join(",")));
+      points.map(([x, y]) => [x.toFixed(5), y.toFixed(5), ...(several ? [name] : [])].join(",")),
+    );
     return [several ? "x,y,shape" : "x,y", ...lines].join("\n") + "\n";
   }
 

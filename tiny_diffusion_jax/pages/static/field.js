@@ -6,15 +6,27 @@ const SEEN = 1e-3; // of the highest density: below, errors are where no point e
 class Field {
   // data: {nu, sigma, error, model, data, p, density, rows} of run/parts.py; level 0 is the data
   constructor(root, data, clock, player) {
-    Object.assign(this, { nu: data.nu, sigma: data.sigma, error: data.error, rows: data.rows, clock, player });
+    Object.assign(this, {
+      nu: data.nu,
+      sigma: data.sigma,
+      error: data.error,
+      rows: data.rows,
+      clock,
+      player,
+    });
     for (const name of ["model", "data", "p", "density"]) this[name] = unpack(data[name]);
     this.size = data.model.shape[1];
     this.canvases = [...root.querySelectorAll("canvas")];
     this.status = root.querySelector("[role=status]");
     this.choice = root.querySelector("select");
-    const names = ["no noise: density", ...this.sigma.map((sigma) => `sigma ${sigma.toPrecision(2)}`)];
+    const names = [
+      "no noise: density",
+      ...this.sigma.map((sigma) => `sigma ${sigma.toPrecision(2)}`),
+    ];
     this.choice.append(...names.map((name, k) => new Option(name, k)));
-    this.choice.addEventListener("change", () => clock.seek(this.timeOf(Number(this.choice.value))));
+    this.choice.addEventListener("change", () =>
+      clock.seek(this.timeOf(Number(this.choice.value))),
+    );
     clock.listen(() => this.follow());
     document.addEventListener("theme", () => this.draw());
     addEventListener("resize", () => this.draw());
@@ -38,7 +50,9 @@ class Field {
   // When the player has the noise of a level.
   timeOf(level) {
     const times = Array.from({ length: 1001 }, (_, i) => i / 1000);
-    const far = times.map((time) => (level ? Math.abs(Math.log(this.noise(time) / this.nu[level - 1])) : this.noise(time)));
+    const far = times.map((time) =>
+      level ? Math.abs(Math.log(this.noise(time) / this.nu[level - 1])) : this.noise(time),
+    );
     return times[far.indexOf(Math.min(...far))];
   }
 
@@ -52,7 +66,8 @@ class Field {
 
   draw() {
     for (const canvas of this.canvases) {
-      canvas.width = canvas.height = Math.round(canvas.clientWidth * Math.min(devicePixelRatio || 1, 2)) || 300;
+      canvas.width = canvas.height =
+        Math.round(canvas.clientWidth * Math.min(devicePixelRatio || 1, 2)) || 300;
     }
     if (this.level === 0) this.drawDensities();
     else this.drawFields(this.level - 1);
@@ -70,13 +85,20 @@ class Field {
     if (this.rows) {
       this.paint(2, size, () => [tones[0], 0]);
       this.note("density", "rows", "");
-      this.status.textContent = "The data are rows of a table, which have no density to compare with.";
+      this.status.textContent =
+        "The data are rows of a table, which have no density to compare with.";
       return;
     }
-    this.paint(2, size, (i) => [tones[model[i] > real[i] ? 0 : 1], Math.abs(model[i] - real[i]) / top]);
+    this.paint(2, size, (i) => [
+      tones[model[i] > real[i] ? 0 : 1],
+      Math.abs(model[i] - real[i]) / top,
+    ]);
     const apart = all.reduce((sum, [a, b]) => sum + Math.abs(a - b), 0) / 2;
     this.note("density", "density", "colour of the one with more");
-    this.status.textContent = `Of the mass, ${(100 * apart).toFixed(1)} % lies elsewhere than in the data (total variation, on ${size} x ${size} pixels).`;
+    const percent = (100 * apart).toFixed(1);
+    this.status.textContent =
+      `Of the mass, ${percent} % lies elsewhere than in the data ` +
+      `(total variation, on ${size} x ${size} pixels).`;
   }
 
   drawFields(level) {
@@ -87,23 +109,31 @@ class Field {
     [0, 1].forEach((k) => this.paint(k, size, (i) => [tone, 0.35 * this.p.values[at + i]]));
     this.paint(2, size, (i) => {
       const j = 2 * (at + i);
-      const off = Math.hypot(this.model.values[j] - this.data.values[j], this.model.values[j + 1] - this.data.values[j + 1]);
+      const off = Math.hypot(
+        this.model.values[j] - this.data.values[j],
+        this.model.values[j + 1] - this.data.values[j + 1],
+      );
       return [alert, this.p.values[at + i] > SEEN && Number.isFinite(off) ? Math.min(1, off) : 0];
     });
     this.arrows(0, this.model.values, at, "--samples");
     this.arrows(1, this.data.values, at, "--data");
     this.note("sigma x score", "sigma x score", "full colour: as large as the noise");
     const error = this.error[level];
-    const off = `${Math.sqrt(error).toPrecision(2)} standard deviations, on average over the noised data`;
-    this.status.textContent = `At sigma ${this.sigma[level].toPrecision(3)} the network's guess of the noise is off by ${off}` +
+    const [sigma, off] = [this.sigma[level].toPrecision(3), Math.sqrt(error).toPrecision(2)];
+    this.status.textContent =
+      `At sigma ${sigma} the network's guess of the noise is off by ${off} standard deviations, ` +
+      "on average over the noised data" +
       (this.rows ? ", against the answer of one who knows all rows by heart." : ".");
   }
 
   note(...texts) {
-    texts.forEach((text, k) => (this.canvases[k].parentElement.querySelector("figcaption span").textContent = text));
+    texts.forEach(
+      (text, k) =>
+        (this.canvases[k].parentElement.querySelector("figcaption span").textContent = text),
+    );
   }
 
-  // Fills a canvas from `size` x `size` values: pick(i) -> [colour, strength in 0..1], lowest y first.
+  // Fills a canvas from size x size values, lowest y first: pick(i) -> [colour, strength in 0..1].
   paint(k, size, pick) {
     const small = Object.assign(document.createElement("canvas"), { width: size, height: size });
     const image = small.getContext("2d").createImageData(size, size);
@@ -135,8 +165,14 @@ class Field {
         const [x, y] = [values[n], values[n + 1]];
         const length = Math.hypot(x, y);
         if (!(length > 0)) continue;
-        const reach = ((0.85 * wide) / ARROWS) * Math.min(1, length / 2) / length;
-        arrow(context, ((column + 0.5) * wide) / size, wide - ((row + 0.5) * wide) / size, x * reach, -y * reach);
+        const reach = (((0.85 * wide) / ARROWS) * Math.min(1, length / 2)) / length;
+        arrow(
+          context,
+          ((column + 0.5) * wide) / size,
+          wide - ((row + 0.5) * wide) / size,
+          x * reach,
+          -y * reach,
+        );
       }
     }
     context.stroke();
@@ -154,7 +190,7 @@ function arrow(context, x, y, dx, dy) {
   }
 }
 
-// The density that the densest 2 % of the mass have at least: one sharp peak must not pale the rest.
+// The least density among the densest 2 % of the mass: one sharp peak must not pale the rest.
 function dense(values) {
   const falling = Float64Array.from(values).sort().reverse();
   let mass = 0;

@@ -30,7 +30,12 @@ function csvOf({ points, sizes, columns, setColumn }) {
   sizes.forEach((size, set) => {
     for (let n = 0; n < size; n++) {
       const at = (set * shape[1] + n) * shape[2];
-      lines.push([set, ...Array.from(values.subarray(at, at + shape[2]), (x) => Number(x.toPrecision(7)))].join(","));
+      lines.push(
+        [
+          set,
+          ...Array.from(values.subarray(at, at + shape[2]), (x) => Number(x.toPrecision(7))),
+        ].join(","),
+      );
     }
   });
   return lines.join("\n") + "\n";

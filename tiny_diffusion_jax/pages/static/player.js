@@ -57,8 +57,12 @@ class Player {
     this.chosen = k;
     this.thumbs.forEach(({ button }, i) => button.setAttribute("aria-pressed", i === k));
     this.root.querySelector("[data-set]").textContent =
-      this.reverse.numSets > 1 ? `Set ${k + 1} of ${this.reverse.numSets}${this.marks.names[k] ? ": " + this.name(k) : ""}` : "";
-    this.root.querySelector("[data-note]").textContent = this.isRejected(k) ? "rejected: not like sets of one member" : "";
+      this.reverse.numSets > 1
+        ? `Set ${k + 1} of ${this.reverse.numSets}${this.marks.names[k] ? ": " + this.name(k) : ""}`
+        : "";
+    this.root.querySelector("[data-note]").textContent = this.isRejected(k)
+      ? "rejected: not like sets of one member"
+      : "";
     this.draw(this.time);
     if (show) {
       this.root.querySelector(".stage").scrollIntoView({ block: "nearest" });
@@ -78,7 +82,8 @@ class Player {
     this.stage.draw(this.process, set, time, this.lookOf(set));
     const plain = { trails: false, given: 0, stray: null }; // stray points are in their colour
     this.thumbs.forEach(({ stage }, k) => {
-      if (k < this.process.numSets) stage.draw(this.process, k, time, { ...this.lookOf(k), ...plain });
+      if (k < this.process.numSets)
+        stage.draw(this.process, k, time, { ...this.lookOf(k), ...plain });
     });
   }
 
@@ -87,8 +92,11 @@ class Player {
     if (this.painted.has(k)) return this.painted.get(k);
     const reverse = this.look.direction === "reverse";
     const look = {
-      paper: cssColour("--panel"), ink: cssColour("--ink"), alert: cssColour("--alert"),
-      colours: this.paint(k), trails: this.look.trails,
+      paper: cssColour("--panel"),
+      ink: cssColour("--ink"),
+      alert: cssColour("--alert"),
+      colours: this.paint(k),
+      trails: this.look.trails,
       stray: this.strays(k),
       given: reverse && this.look.marks ? this.marks.given : 0,
     };
@@ -123,7 +131,8 @@ class Player {
   byStart(k) {
     const { process } = this;
     const xy = new Float32Array(2 * process.numPoints);
-    if (process === this.reverse) for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
+    if (process === this.reverse)
+      for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
     else process.positions(k, 0, xy);
     const { x, y } = process.window(0, k);
     return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
@@ -133,14 +142,24 @@ class Player {
   legend() {
     const { marks } = this;
     const entries = [];
-    if (this.look.colour === "start") entries.push({ colour: cssColour("--muted"), text: "colour: the direction in which a point begins" });
-    else if (this.look.direction === "forward") entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
+    if (this.look.colour === "start")
+      entries.push({
+        colour: cssColour("--muted"),
+        text: "colour: the direction in which a point begins",
+      });
+    else if (this.look.direction === "forward")
+      entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
     else if (this.look.colour === "member") {
-      marks.members.forEach((text, m) => entries.push({ colour: memberColour(this.memberColours, m), text }));
-    } else if (this.look.colour === "plain") entries.push({ colour: cssColour("--samples"), text: "samples" });
+      marks.members.forEach((text, m) =>
+        entries.push({ colour: memberColour(this.memberColours, m), text }),
+      );
+    } else if (this.look.colour === "plain")
+      entries.push({ colour: cssColour("--samples"), text: "samples" });
     if (this.look.direction === "reverse" && this.look.marks) {
-      if (marks.stray) entries.push({ colour: cssColour("--alert"), text: "stray point", ring: true });
-      if (marks.given) entries.push({ colour: cssColour("--ink"), text: "given point", ring: true });
+      if (marks.stray)
+        entries.push({ colour: cssColour("--alert"), text: "stray point", ring: true });
+      if (marks.given)
+        entries.push({ colour: cssColour("--ink"), text: "given point", ring: true });
     }
     return entries;
   }

@@ -17,13 +17,23 @@ class Stage {
     const view = process.window(time, set);
     const count = process.sizes[set];
     const xy = this.pixels(process, set, time, view);
-    const radius = Math.min(Math.max((0.5 * dots.size) / Math.sqrt(count) / 9, dots.size / 480, 0.95), dots.size / 130);
+    const radius = Math.min(
+      Math.max((0.5 * dots.size) / Math.sqrt(count) / 9, dots.size / 480, 0.95),
+      dots.size / 130,
+    );
     const opacity = Math.min(0.9, Math.max(0.4, 40 / Math.sqrt(count)));
     dots.draw(xy, count, look.colours, radius, opacity);
     dots.show();
     if (look.trails) this.trails(process, set, time, view, look);
-    if (look.stray?.length <= RINGS) dots.rings(xy, look.stray, css(look.alert), 2.4 * radius + 1.5);
-    if (look.given) dots.rings(xy, Array.from({ length: look.given }, (_, n) => n), css(look.ink), 2 * radius + 1.5);
+    if (look.stray?.length <= RINGS)
+      dots.rings(xy, look.stray, css(look.alert), 2.4 * radius + 1.5);
+    if (look.given)
+      dots.rings(
+        xy,
+        Array.from({ length: look.given }, (_, n) => n),
+        css(look.ink),
+        2 * radius + 1.5,
+      );
   }
 
   // x, y in pixels of every point.
@@ -47,7 +57,9 @@ class Stage {
   // The way so far of some of the points, as lines.
   trails(process, set, time, view, { colours }) {
     const { context } = this.dots;
-    const times = Array.from({ length: 13 }, (_, i) => time - TRAIL * (1 - i / 12)).filter((at) => at >= 0);
+    const times = Array.from({ length: 13 }, (_, i) => time - TRAIL * (1 - i / 12)).filter(
+      (at) => at >= 0,
+    );
     if (times[times.length - 1] < time) times.push(time);
     const buffer = new Float32Array(2 * process.numPoints);
     const { scale, left, top } = this.toPixels(view);

@@ -1,4 +1,4 @@
-// Where points are at any time: between the frames of pages/trajectories.py, or noised by a formula.
+// Where points are at any time: between the frames of pages/trajectories.py, or by the formula.
 
 const mix = (a, b, share) => a + (b - a) * share;
 
@@ -95,7 +95,12 @@ class Forward {
 
   level(time) {
     const steps = this.reverse.frames - 1;
-    return levelAt(this.reverse.levels, this.frame(time), { block: 0, count: 1, step: time * steps, steps });
+    return levelAt(this.reverse.levels, this.frame(time), {
+      block: 0,
+      count: 1,
+      step: time * steps,
+      steps,
+    });
   }
 
   positions(set, time, out) {
@@ -104,7 +109,8 @@ class Forward {
     for (let n = 0; n < this.sizes[set]; n++) {
       const at = 4 * (set * this.numPoints + n);
       for (let d = 0; d < 2; d++) {
-        out[2 * n + d] = shift[d] + alpha * (values[at + d] - shift[d]) + sigma * scale[d] * values[at + 2 + d];
+        out[2 * n + d] =
+          shift[d] + alpha * (values[at + d] - shift[d]) + sigma * scale[d] * values[at + 2 + d];
       }
     }
     return this.sizes[set];
@@ -124,5 +130,15 @@ function levelAt({ T, t, alpha, sigma }, v, more) {
 }
 
 function windowAt({ centre, half }, v) {
-  return { x: between(centre.map((c) => c[0]), v), y: between(centre.map((c) => c[1]), v), half: betweenLogs(half, v) };
+  return {
+    x: between(
+      centre.map((c) => c[0]),
+      v,
+    ),
+    y: between(
+      centre.map((c) => c[1]),
+      v,
+    ),
+    half: betweenLogs(half, v),
+  };
 }
