@@ -8,6 +8,8 @@
   python main.py --workdir=runs/mixture_dino+moons_history --mode=complete --points=partial.csv
   python main.py --workdir=runs/moons --mode=live             a page that samples in the browser
   python main.py --workdir=runs/moons --mode=replay           why a loss was not finite
+  python main.py --mode=compare --runs=runs/a,runs/b          side by side, compare.html
+  python main.py --mode=draw                                  draw.html: shapes of your own
 
 Training again in the same --workdir goes on where it stopped. Every option is described in
 tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.

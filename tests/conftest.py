@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 
+import pytest
+
 # Read once, by jax when it is imported and by XLA when it first compiles.
 QUICK = {
     "xla_backend_optimization_level": "0",
@@ -56,3 +58,17 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
         if not accepted(" ".join(flags)):
             flags = [flag for flag in flags if accepted(flag)]
         os.environ["XLA_FLAGS"] = " ".join(flags)
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """(folder, what was logged) of a whole run of the tiny moons, for all who only look at it."""
+    from command_line import MOONS, run  # these import jax, which reads the environment once
+
+    from tiny_diffusion_jax.training import loop
+
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    loop._program.cache_clear()  # as in a new process: it is compiled, and says so
+    result = run(*MOONS, f"--workdir={folder}")
+    assert result.code == 0 and result.out == "", result
+    return folder, result.err

@@ -9,7 +9,7 @@ from tiny_diffusion_jax.run.checkpoints import open_checkpoints
 
 FILES = {  # of a run of one density
     "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "trajectory.npy", "samples.png",
-    "reverse.gif", "forward.gif", "loss.png", "checkpoints",
+    "reverse.gif", "forward.gif", "loss.png", "report.html", "checkpoints",
 }  # fmt: skip
 
 

@@ -118,6 +118,7 @@ NO_RANGE = {
     "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
     "data.augment_reflect", "model.num_heads", "model.count", "model.fade", "train.keep_best",
+    "evaluate.gifs",
     "train.init_from",
 }  # fmt: skip
 

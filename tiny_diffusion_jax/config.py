@@ -173,6 +173,7 @@ def _all_options() -> ConfigDict:
         density_size=160,  # pixels a side of the density picture; 0 = no picture
         heldout_points=2000,  # likelihood: points
         frames=48,  # of the animations; 0 = none
+        gifs=True,  # write animations; False: report.html alone shows how the points move
         max_sets=500,  # mnist_sets: sets that are compared with as many real ones
         guidance_scale=2.0,  # mnist_sets: of the sets whose label is checked
     ))

@@ -139,13 +139,13 @@ def test_new_points_of_a_birth_have_another_colour_and_frames_may_grow(tmp_path)
 
 def test_the_view_of_a_birth_follows_a_cloud_but_holds_still_while_points_are_added():
     growing = [NOISE[:3], NOISE[:200], DATA]
-    centre, half = film._view(growing)
+    centre, half = film.view(growing)
     assert (centre == centre[0]).all() and (half == half[0]).all()
     assert (np.abs(DATA - centre[-1]) < half[-1]).all()
-    centre, half = film._view([5 * DATA, DATA])
+    centre, half = film.view([5 * DATA, DATA])
     assert half[0] == pytest.approx(5 * half[1], rel=1e-4)
     for empty in ([np.zeros((0, 2))], [np.full((3, 2), np.nan)]):
-        assert np.isfinite(film._view(empty)[1]).all()
+        assert np.isfinite(film.view(empty)[1]).all()
 
 
 @pytest.mark.filterwarnings("error")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tiny_diffusion_jax.figures.loss import _smooth, loss_figure
+from tiny_diffusion_jax.figures.loss import loss_figure, smooth
 from tiny_diffusion_jax.figures.page import save_figure
 
 
@@ -65,10 +65,10 @@ def test_the_loss_of_held_out_sets_is_drawn_beside_that_of_the_training():
     assert loss_figure(rows()).axes[0].get_legend() is None
 
 
-def test_smoothing_keeps_a_constant_and_a_power_law():
-    assert _smooth(np.full(200, 3.0)) == pytest.approx(3.0)
+def testsmoothing_keeps_a_constant_and_a_power_law():
+    assert smooth(np.full(200, 3.0)) == pytest.approx(3.0)
     falling = np.exp(-0.01 * np.arange(200))
     inner = slice(0, 195)  # five rows at the end look back only
-    assert _smooth(falling)[inner] == pytest.approx(falling[inner])
+    assert smooth(falling)[inner] == pytest.approx(falling[inner])
     noisy = np.exp(np.random.default_rng(0).normal(size=200))
-    assert np.log(_smooth(noisy)).std() < 0.5 * np.log(noisy).std()
+    assert np.log(smooth(noisy)).std() < 0.5 * np.log(noisy).std()

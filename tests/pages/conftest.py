@@ -67,3 +67,9 @@ def opened(browser):
     for tab in tabs:
         assert tab.complaints == []
         tab.context.close()
+
+
+@pytest.fixture(scope="session")
+def moons(finished):
+    """The folder of a run of one density."""
+    return finished[0]

@@ -93,7 +93,17 @@ COMMAND = {
     "word without a flag": ([MOONS, "train"], "'train' is not a flag; flags start with --"),
     "mode unknown": (
         [MOONS, "--mode=dance"],
-        "--mode = 'dance': must be one of train, sample, evaluate, complete, replay, list"),
+        "--mode = 'dance': must be one of train, sample, evaluate, complete, replay, compare, "
+        "draw, list"),
+    "runs without comparing": ([MOONS, "--runs=a,b"], "--runs goes with --mode=compare: folders"),
+    "comparing nothing": (["--mode=compare"], "--runs goes with --mode=compare: folders of runs"),
+    "comparing one run": (
+        ["--mode=compare", "--runs=run,"],
+        "--runs = 'run,': must be the folders of two or more runs, commas between"),
+    "comparing what is no run": (
+        ["--mode=compare", "--runs={files}/no,{files}/run"], "/no': holds no run; train one first"),
+    "comparing with a config": (
+        ["--mode=compare", "--runs=a,b", MOONS], "must be left out: runs have their own"),
     "points without completing": (
         [MOONS, "--points={files}/good.csv"], "--points goes with --mode=complete: a table of"),
     "completing without points": (

@@ -12,7 +12,7 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.data.padding import ragged
-from tiny_diffusion_jax.run import report, sections
+from tiny_diffusion_jax.run import report
 from tiny_diffusion_jax.run.evidence import Evidence
 
 SIZES = np.tile([9, 11, 14], 8)  # all drawn in 16 places: few programs
@@ -53,7 +53,7 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
     names = {path.name for path in folder.iterdir()}
     assert names == {
         "config.json", "metrics.jsonl", "metrics.json", "samples.npz", "samples.csv", "sets.png",
-        "labels.png", "birth.gif", "attention.png", "loss.png", "checkpoints",
+        "labels.png", "birth.gif", "attention.png", "loss.png", "report.html", "checkpoints",
     }  # fmt: skip
     with np.load(folder / "samples.npz") as arrays:
         sizes, points = arrays["sizes"], arrays["points"]
@@ -94,5 +94,5 @@ def test_a_chain_of_a_set_that_is_cut_has_its_blocks_cut():
     samples = np.full((1, 12, 2), np.nan)
     samples[0, :10] = 0
     setup = experiment.Experiment(options, observed(), None, None)
-    blocks = sections._blocks(Evidence(setup, None, samples))
+    blocks = Evidence(setup, None, samples).blocks(0)
     assert blocks == [3, 3, 4]  # of 3, 3, 6, 4, which are 16 places

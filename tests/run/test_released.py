@@ -75,7 +75,7 @@ def test_the_command_line_draws_and_completes(monkeypatch, tmp_path):
         assert "trained by python main.py ..." in done.err
     home = tmp_path / "runs" / "pretrained_tiny"
     found = {file.name for file in home.iterdir()}
-    assert found == {"samples.npy", "sets.png", "completed.npy", "completed.png"}
+    assert found == {"samples.npy", "sets.png", "completed.npy", "completed.png", "report.html"}
     assert np.isfinite(np.load(home / "samples.npy")).all()
 
 

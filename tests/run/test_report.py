@@ -83,6 +83,14 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points
 
 
+def test_a_page_can_give_way_for_animations(tmp_path):
+    built = build(**{"data.jitter": "none", "evaluate.gifs": False, "evaluate.density_size": 0})
+    files = report.pictures(gather(built), tmp_path)
+    assert files["trajectory"] == ("trajectory.npy",) and not list(tmp_path.glob("*.gif"))
+    built = build(**MIXTURE, **{"evaluate.gifs": False})
+    assert sections.birth_figure(gather(built), tmp_path) == ()
+
+
 def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):
     evidence = gather(build(**MIXTURE, **{"data.cache_dir": str(tmp_path / "cache")}))
     calls, shown = [], []

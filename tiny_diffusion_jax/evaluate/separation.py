@@ -56,6 +56,7 @@ class Separation(NamedTuple):
     accepted: np.ndarray  # bool[B], by that member
     statistic: np.ndarray  # f32[B, K], MMD over the member's threshold: 1 is the border
     stray: np.ndarray  # f32[B], share of points too far from that member
+    is_stray: np.ndarray  # bool[B, N], which points these are
 
 
 def _members(dataset: Dataset) -> tuple[tuple[Dataset, ...], np.ndarray]:
@@ -151,12 +152,13 @@ def separate(calibration: Calibration, sets) -> Separation:
     values = embedding.discrepancy(*calibration[:4], sets)
     statistic = np.asarray(values) / calibration.threshold
     member = statistic.argmin(1)
-    stray = np.zeros(len(sets), np.float32)
+    is_stray = np.zeros(sets.shape[:2], bool)
     for k, threshold in enumerate(calibration.stray_threshold):
         given = sets[member == k]
         distances = _to_nearest(given.reshape(-1, 2), calibration.stray_reference[k])
-        stray[member == k] = (distances.reshape(given.shape[:2]) > threshold).mean(1)
-    return Separation(member.astype(np.int32), statistic.min(1) <= 1, statistic, stray)
+        is_stray[member == k] = distances.reshape(given.shape[:2]) > threshold
+    stray = is_stray.mean(1, dtype=np.float32)
+    return Separation(member.astype(np.int32), statistic.min(1) <= 1, statistic, stray, is_stray)
 
 
 def summarize(found: Separation, weights) -> dict:

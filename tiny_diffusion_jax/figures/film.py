@@ -30,7 +30,7 @@ def save_film(
     """
     title += _view_name(frames[0])
     frames = [np.asarray(points, np.float32)[:MAX_DOTS, :2] for points in frames]
-    centre, half = _view(frames)
+    centre, half = view(frames)
     count = max(map(len, frames))
 
     def picture(i):
@@ -56,7 +56,7 @@ def save_grid_film(
     title += _view_name(frames)
     frames = np.asarray(frames, np.float32)[:, :, :MAX_DOTS, :2]
     num_frames, num_sets, count, _ = frames.shape
-    centre, half = _view([points.reshape(-1, 2) for points in frames])
+    centre, half = view([points.reshape(-1, 2) for points in frames])
     member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(MEMBERS)
     present, layer = np.unique(member, return_inverse=True)
     columns = min(COLUMNS, num_sets)
@@ -109,8 +109,8 @@ def _view_name(points) -> str:
     return ", seen along z" if np.shape(points)[-1] > 2 else ""
 
 
-def _view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Centre f32[F, 2] and half-width f32[F] of the square that each frame shows."""
+def view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Centre f32[F, 2] and half-width f32[F] of the square that each frame f32[n, 2] shows."""
     finite = [points[np.isfinite(points).all(-1)] for points in frames]
     if len({len(points) for points in finite}) == 1 and len(finite[0]):
         return _camera(finite)

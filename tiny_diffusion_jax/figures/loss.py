@@ -42,7 +42,7 @@ def _draw_by_step(ax, rows, key: str, name: str, color: str) -> None:
         steps, values = np.array(kept, float).T
         ax.plot(steps, values, color=color, alpha=0.28, linewidth=0.8)
         alone = "o" if len(kept) == 1 else None
-        ax.plot(steps, _smooth(values), marker=alone, color=color, linewidth=1.8)
+        ax.plot(steps, smooth(values), marker=alone, color=color, linewidth=1.8)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v / 1000:g}k" if v >= 1000 else f"{v:g}")
 
 
@@ -72,20 +72,33 @@ def _draw_by_level(ax, rows) -> None:
     heading(ax, "loss", SAMPLES, "by noise level" if rows else "none logged")
     if not rows:
         return
-    stages = np.array_split(np.arange(len(rows)), min(4, len(rows)))
-    for i, stage in enumerate(stages):
-        levels = np.array([rows[j]["loss_by_time"] for j in stage], float)  # None becomes NaN
-        count = np.isfinite(levels).sum(0)
-        mean = np.where(count, np.nansum(levels, 0), np.nan) / np.maximum(count, 1)
-        late = (i + 1) / len(stages)
-        first, final = rows[stage[0]]["step"], rows[stage[-1]]["step"]
-        steps = f"{first:,} to {final:,}" if first < final else f"{final:,}"
+    lines = stages(rows)
+    for i, (steps, _, mean) in enumerate(lines):
+        late = (i + 1) / len(lines)
         style = {"color": SAMPLES, "alpha": late, "linewidth": 1 + late, "markersize": 3.5}
         ax.plot(mean, "-o", label=steps, **style)
     last = len(rows[-1]["loss_by_time"]) - 1
     ax.set_xticks([0, last] if last else [0], ["clean", "noise"][: last + 1])
     ax.legend(frameon=False, fontsize=7.5, labelcolor=MUTED, title="steps")
     ax.get_legend().get_title().set(color=MUTED, fontsize=7.5)
+
+
+def stages(rows: Sequence[dict]) -> list[tuple[str, int, np.ndarray]]:
+    """(its steps in words, its last step, mean loss f64[levels]) of each quarter of the training.
+
+    NaN at a level of which no row has a number. rows: those with `loss_by_time`.
+    """
+    result = []
+    for quarter in np.array_split(np.arange(len(rows)), min(4, max(len(rows), 1))):
+        if not len(quarter):
+            continue
+        levels = np.array([rows[j]["loss_by_time"] for j in quarter], float)  # None becomes NaN
+        count = np.isfinite(levels).sum(0)
+        mean = np.where(count, np.nansum(levels, 0), np.nan) / np.maximum(count, 1)
+        first, final = rows[quarter[0]]["step"], rows[quarter[-1]]["step"]
+        steps = f"{first:,} to {final:,}" if first < final else f"{final:,}"
+        result.append((steps, final, mean))
+    return result
 
 
 def _log_axis(ax) -> None:
@@ -104,7 +117,7 @@ def _positive(value) -> bool:
     return value is not None and math.isfinite(value) and value > 0
 
 
-def _smooth(values: np.ndarray) -> np.ndarray:
+def smooth(values: np.ndarray) -> np.ndarray:
     """Running geometric mean over about a twentieth of the curve.
 
     The window shrinks at the steep start, and looks back only at the end, where a shrinking one

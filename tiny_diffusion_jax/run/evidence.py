@@ -8,26 +8,33 @@ import numpy as np
 
 from tiny_diffusion_jax import cache, experiment
 from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
-from tiny_diffusion_jax.data.padding import masked
+from tiny_diffusion_jax.data.padding import masked, ragged
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
-from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.evaluate import likelihood, separation
 from tiny_diffusion_jax.experiment import Experiment
+from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.generation import likelihood as set_likelihood
+from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.sizes import width
 
 # More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
 MAX_CLOUDS, CLOUD_POINTS = 64, 4_000
 PICTURED = 200  # real sets, which set the limits of a picture's axes
+BIRTHS = 24  # sets at most, whose ways from noise are kept, of
+BIRTH_POINTS = 16_384  # points in all, but of four sets at least
 
 
 class Evidence:
     """The samples of a run and all that is measured of it more than once.
 
-    A section asks for what it needs; what nobody asks for is never computed.
+    A section asks for what it needs; what nobody asks for is never computed. given: the points
+    f32[n, D] that every set begins with; None: none are.
     """
 
-    def __init__(self, experiment: Experiment, params, samples: np.ndarray):
+    def __init__(self, experiment: Experiment, params, samples: np.ndarray, given=None):
         self.experiment, self.params, self.samples = experiment, params, samples
+        self.given = given
         self.dataset, self.model = experiment.dataset, experiment.model
         self.config = experiment.config.evaluate
         self.key = jax.random.key(self.config.seed)
@@ -90,23 +97,64 @@ class Evidence:
         label = None if real.label is None else np.asarray(real.label)
         return masked(real.points, real.mask), label
 
-    def births(self, at_most: int) -> np.ndarray:
-        """The ways of the first samples from noise, f32[steps + 1, sets, N, 2], in own units."""
+    @cached_property
+    def births(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ways of the first sets from noise f32[steps + 1, sets, N, D] and their levels."""
         config = self.experiment.config.sample.copy_and_resolve_references()
-        config.num_sets = min(at_most, config.num_sets)
-        return experiment.sample(self.experiment, self.params, config, keep_trajectory=True)
+        few = max(4, BIRTH_POINTS // self.samples.shape[1])
+        config.num_sets = min(BIRTHS, few, len(self.samples))
+        given = {} if self.given is None else {"given": self.given}
+        way = experiment.sample(
+            self.experiment, self.params, config, keep_trajectory=True, **given
+        )
+        return way, self._levels(config)
 
-    def trajectory(self, num_points: int, frames: int) -> tuple[np.ndarray, np.ndarray]:
-        """A set's way from noise f32[steps + 1, num_points, 2] in own units, and its levels.
+    @cached_property
+    def trajectory(self) -> tuple[np.ndarray, np.ndarray]:
+        """A set's way from noise f32[steps + 1, N, 2] in own units, and its levels i[steps + 1].
 
         In as many steps as `config.sample` says, or as there are frames, whichever is more.
         """
         config = self.experiment.config.sample.copy_and_resolve_references()
-        schedule = self.experiment.process.schedule
-        config.num_steps = min(max(config.num_steps, frames - 1), schedule.num_levels)
-        config.num_sets, config.num_points = 1, num_points
+        steps = max(config.num_steps, self.config.frames - 1)
+        config.num_steps = min(steps, self.experiment.process.schedule.num_levels)
+        config.num_sets, config.num_points = 1, min(self.samples.shape[1], CLOUD_POINTS)
         way = experiment.sample(self.experiment, self.params, config, keep_trajectory=True)[:, 0]
-        return way, samplers.time_grid(schedule, config.num_steps, config.spacing)
+        return way, self._levels(config)
+
+    @cached_property
+    def density(self) -> tuple[np.ndarray, tuple] | tuple[None, None]:
+        """The model's log density f32[G, G] at the pixels of a picture, and its extent.
+
+        (None, None) where the model has none, points are not in the plane, or none is wanted.
+        """
+        size, alone = self.config.density_size, self.model.traits.generation == "alone"
+        if not (size and alone and self.dataset.dim == 2):
+            return None, None
+        real = self.clouds[1][0, :CLOUD_POINTS]
+        extent = square_limits(real)
+        everything = np.concatenate([real, self.samples.reshape(-1, 2)])
+        log_prob = self.log_prob(self.config.density_steps)
+        return likelihood.picture(
+            log_prob, extent, size, everything, self.config.heldout_points
+        ), extent
+
+    def _levels(self, config) -> np.ndarray:
+        schedule = self.experiment.process.schedule
+        return np.asarray(samplers.time_grid(schedule, config.num_steps, config.spacing))
+
+    def blocks(self, number: int) -> list[int]:
+        """Points of each block of set `number` of a chain, after those that are given.
+
+        The set was cut where it has as many points as it should.
+        """
+        config = self.experiment.config.sample.copy_and_resolve_references()
+        size = len(ragged(self.samples[number : number + 1])[0])
+        num_given = 0 if self.given is None else len(self.given)
+        config.num_points = config.num_points or width(size)
+        plan = block_sizes(config, num_given)[1]
+        ends = np.minimum(num_given + np.cumsum(plan), size)
+        return [int(n) for n in np.diff(ends, prepend=num_given) if n > 0]
 
     def noised(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
         """x_t of `points` f32[n, 2] at each level, own units, f32[F, n, 2]: one eps a point."""

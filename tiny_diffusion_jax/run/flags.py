@@ -16,13 +16,14 @@ from tiny_diffusion_jax.errors import UserError, require, require_choice
 from tiny_diffusion_jax.run import workdir
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-MODES = ("train", "sample", "evaluate", "complete", "live", "replay", "list")
+MODES = ("train", "sample", "evaluate", "complete", "live", "compare", "draw", "replay", "list")
 HELP = {
     "config": "A file in configs/, with :ARGUMENT where its header says so.",
     "workdir": "Where the run lives. Default: runs/NAME.",
     "pretrained": "A released model in place of a run, for sample, evaluate, complete, live.",
-    "mode": "train (default), sample, evaluate, complete, live (a page), replay, list (configs).",
+    "mode": f"{MODES[0]} (default), {', '.join(MODES[1:])}.",
     "points": "With --mode=complete: a table of points that every set begins with.",
+    "runs": "With --mode=compare: the folders of two or more runs, commas between.",
     "distributed": "To train with several processes: auto, or HOST:PORT,HOW_MANY,WHICH.",
     "help": "This text.",
 }
@@ -34,14 +35,14 @@ KINDS = {
 }
 
 
-GIVEN = ("points", "pretrained", "distributed")  # flags that are handed on to a mode
+GIVEN = ("points", "pretrained", "distributed", "runs")  # flags that are handed on to a mode
 
 
 class Command(NamedTuple):
     """What to do: `mode`, with a whole config and in which folder.
 
     points: the table of --mode=complete; pretrained: the released model in place of a trained run;
-    distributed: how to meet the other processes, see processes.py.
+    distributed: how to meet the other processes, see processes.py; runs: those to compare.
     """
 
     mode: str
@@ -50,6 +51,7 @@ class Command(NamedTuple):
     points: str | None = None
     pretrained: str | None = None
     distributed: str | None = None
+    runs: str | None = None
 
 
 class OptionParser(flags.ArgumentParser):
@@ -75,6 +77,10 @@ def parse(argv: list[str]) -> Command | None:
     require_choice("--mode", command.mode, MODES)
     if command.mode == "list":
         return command
+    if command.mode == "draw":
+        return command._replace(workdir=folder_of(values["workdir"] or ".", ""))
+    if (command.mode == "compare") != (values["runs"] is not None):
+        raise UserError("--runs goes with --mode=compare: folders of runs, commas between")
     if (command.mode == "complete") != (values["points"] is not None):
         raise UserError("--points goes with --mode=complete: a table of points to begin sets with")
     if values["distributed"] is not None and command.mode != "train":
@@ -84,6 +90,8 @@ def parse(argv: list[str]) -> Command | None:
         return command._replace(workdir="runs/live")  # of all released models
     if values["pretrained"] is not None:
         config = _pretrained(command.mode, values, options)
+    elif values["runs"] is not None:
+        config = _compared(values, options)
     elif values["config"] is not None:
         config = load_config(values["config"], options.get("model.name", ""))
     elif command.mode == "train" or values["workdir"] is None:
@@ -110,6 +118,26 @@ def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:
     _refuse_changes(config, options, f"the released model {values['pretrained']!r}")
     config.name = f"pretrained_{values['pretrained']}"
     return config
+
+
+def _compared(values: dict, options: dict) -> ConfigDict:
+    """The config of the first of --runs. Raises UserError unless there are two of them."""
+    paths = runs_of(values["runs"])
+    require(values["config"] is None, "--config", values["config"], "left out: runs have their own")
+    values["workdir"] = values["workdir"] or "."
+    try:
+        config = workdir.read_config(paths[0])
+    except UserError as error:
+        raise UserError(str(error).replace("--workdir", "--runs", 1)) from error
+    _refuse_changes(config, options, f"the run in {paths[0]!r}")
+    return config
+
+
+def runs_of(text: str) -> list[str]:
+    """The folders that --runs names."""
+    paths = [path.strip() for path in text.split(",") if path.strip()]
+    require(len(paths) > 1, "--runs", text, "the folders of two or more runs, commas between")
+    return paths
 
 
 def _refuse_changes(config: ConfigDict, options: dict, what: str) -> None:

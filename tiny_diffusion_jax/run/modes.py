@@ -1,4 +1,4 @@
-"""What `main.py` does: train, sample, evaluate, complete and replay in a working directory."""
+"""What `main.py` does: train, sample, evaluate, complete, replay in a folder; compare, draw."""
 
 import contextlib
 import json
@@ -23,10 +23,13 @@ from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.pages.live import write_live
+from tiny_diffusion_jax.pages.render import write_page
 from tiny_diffusion_jax.pages.weights import live_model
 from tiny_diffusion_jax.run import (
+    comparison,
     outputs,
     overfitting,
+    page,
     processes,
     released,
     replay,
@@ -36,6 +39,7 @@ from tiny_diffusion_jax.run import (
 )
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
 from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.flags import runs_of
 from tiny_diffusion_jax.run.load import load, start_from
 from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
 from tiny_diffusion_jax.training import diverged
@@ -93,7 +97,7 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
 
 
 def sample_run(config, path: str, pretrained: str = "") -> None:
-    """Draws from the newest checkpoint: the samples, trajectory.npy and the pictures.
+    """Draws from the newest checkpoint: the samples, trajectory.npy, the pictures and report.html.
 
     pretrained: a released model in place of a checkpoint; its data are not at hand, and of the
     pictures there is sets.png.
@@ -102,10 +106,12 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
     check_sample(config, config.sample)
     experiment, folder, params = _open(config, path, pretrained)
     samples, file = _draw(experiment, folder, params)
+    evidence = Evidence(experiment, params, samples)
     if pretrained:
         _picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
     else:
-        report.pictures(Evidence(experiment, params, samples), folder)
+        report.pictures(evidence, folder)
+    page.write(evidence, folder, _description(experiment, params))
     log.info("wrote %s", folder / file)
 
 
@@ -120,7 +126,7 @@ def evaluate_run(config, path: str, pretrained: str = "") -> None:
 def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     """Draws sets that begin with the points of the table `points`, in the data's own units.
 
-    Writes completed.npy, or completed.npz of different sizes, and completed.png.
+    Writes completed.npy, or completed.npz of different sizes, completed.png and report.html.
     """
     check(config)
     try:
@@ -134,6 +140,8 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     sets, file = _draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     _picture(experiment, sets, folder / "completed.png", title, given=len(given))
+    evidence = Evidence(experiment, params, sets, given)
+    page.write(evidence, folder, _description(experiment, params), title)
     log.info("wrote %s", folder / file)
 
 
@@ -154,6 +162,21 @@ def live_run(config, path: str, pretrained: str = "") -> None:
     file = Path(path).expanduser() / "live.html"
     write_live(file, found)
     log.info("wrote %s", file)
+
+
+def compare_run(config, path: str, runs: str) -> None:
+    """Writes compare.html: two or more runs side by side, drawn from with the seed of the first."""
+    folder = workdir.make(path)
+    set_up(config)
+    file = comparison.write(folder, runs_of(runs), config.sample)
+    log.info("wrote %s", file)
+
+
+def draw_run(config, path: str) -> None:
+    """Writes draw.html, a page on which to draw shapes to learn."""
+    file = workdir.make(path) / "draw.html"
+    write_page(file, "draw.html", title="Draw what is to be learned", version=__version__)
+    log.info("wrote %s; open it in a browser", file)
 
 
 def replay_run(config, path: str) -> None:
@@ -373,10 +396,12 @@ def _finish(experiment: Experiment, folder: Path, params, start_seconds: float) 
     began = time.perf_counter()
     report.pictures(evidence, folder)
     times["pictures"] = time.perf_counter() - began
-    workdir.write_json(folder / "metrics.json", _description(experiment, params) | {
+    description = _description(experiment, params) | {
         "metrics": metrics,
         "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
-    })  # fmt: skip
+    }  # fmt: skip
+    workdir.write_json(folder / "metrics.json", description)
+    page.write(evidence, folder, description)
     for line, metric in zip(report.lines(metrics), metrics.values(), strict=True):
         if metric.get("flagged"):
             log.warning("warning: %s", line)

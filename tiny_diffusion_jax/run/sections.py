@@ -17,9 +17,7 @@ from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
-from tiny_diffusion_jax.figures.page import COOL, save_figure, square_limits
-from tiny_diffusion_jax.generation.chain import block_sizes
-from tiny_diffusion_jax.generation.sizes import width as places
+from tiny_diffusion_jax.figures.page import COOL, save_figure
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.outputs import coordinates
@@ -83,16 +81,8 @@ def likelihood_numbers(evidence: Evidence) -> dict:
 
 def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     """Real points beside samples and, where the model has one, its density."""
-    config, dataset = evidence.config, evidence.dataset
-    real, drawn = _shown(evidence)
-    density = extent = None
-    if config.density_size and has_likelihood(evidence.experiment) and dataset.dim == 2:
-        extent = square_limits(real)
-        everything = np.concatenate([real, evidence.samples.reshape(-1, 2)])
-        density = likelihood.picture(
-            evidence.log_prob(config.density_steps), extent, config.density_size, everything,
-            config.heldout_points,
-        )  # fmt: skip
+    dataset, (real, drawn) = evidence.dataset, _shown(evidence)
+    density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
     figure = samples.samples_figure(real, drawn, title, notice, density, extent)
     save_figure(figure, folder / "samples.png")
@@ -102,10 +92,10 @@ def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
 def trajectory_figures(evidence: Evidence, folder: Path) -> Sequence[str]:
     """One set from noise to data, as numbers and as a film, and real points from data to noise."""
     count, title = evidence.config.frames, evidence.dataset.title
-    real, drawn = _shown(evidence)
-    trajectory, grid = evidence.trajectory(len(drawn), max(count, 2))
+    real, _ = _shown(evidence)
+    trajectory, grid = evidence.trajectory
     workdir.write_array(folder / "trajectory.npy", trajectory)
-    if not count:
+    if not (count and evidence.config.gifs):
         return ("trajectory.npy",)
     log_snr = np.asarray(evidence.experiment.process.schedule.log_snr)
     index = frames.select_frames(log_snr[grid], count)
@@ -264,11 +254,11 @@ def _spread(points: np.ndarray, count: int) -> np.ndarray:
 def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     """Whole sets on their way from noise, side by side; a chain's blocks one after the other."""
     count, title = evidence.config.frames, evidence.dataset.title
-    if not count:
+    if not (count and evidence.config.gifs):
         return ()
-    trajectory = evidence.births(BIRTHS)
-    if evidence.model.traits.generation in ("chain", "causal"):
-        trajectory, sizes = trajectory[:, 0], _blocks(evidence)
+    trajectory = evidence.births[0][:, :BIRTHS]
+    if is_chain(evidence.experiment):
+        trajectory, sizes = trajectory[:, 0], evidence.blocks(0)
         trajectory = trajectory[:, : sum(sizes)]
         grown, new = frames.grow(trajectory, sizes, max(count, 2))
         labels = [f"{len(points)} points" for points in grown]
@@ -282,13 +272,9 @@ def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     return ("birth.gif",)
 
 
-def _blocks(evidence: Evidence) -> list[int]:
-    """Points of each block of the first set, which was cut where it has as many as it should."""
-    config = evidence.experiment.config.sample.copy_and_resolve_references()
-    size = len(ragged(evidence.samples[:1])[0])
-    config.num_points = config.num_points or places(size)
-    ends = np.minimum(np.cumsum(block_sizes(config)[1]), size)
-    return [int(n) for n in np.diff(ends, prepend=0) if n > 0]
+def is_chain(experiment: Experiment) -> bool:
+    """Whether a set is drawn block after block."""
+    return experiment.model.traits.generation in ("chain", "causal")
 
 
 SECTIONS = (

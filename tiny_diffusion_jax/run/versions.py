@@ -50,6 +50,7 @@ ADDED = {
     "sample.guidance_scale": 1.0,
     "sample.label": -1,
     "sample.precision": "default",
+    "evaluate.gifs": True,
     "evaluate.guidance_scale": 2.0,
     "evaluate.likelihood_sets": 0,  # of no sets
     "evaluate.max_sets": 500,

@@ -134,6 +134,12 @@ def make_for_samples(path: str) -> None:
                             "a released model")  # fmt: skip
 
 
+def make(path: str) -> Path:
+    """The folder `path`, for a page. Raises UserError where it cannot be made or written to."""
+    with _refusing(path):
+        return _made(path)
+
+
 def _made(path: str) -> Path:
     """The folder `path`, made if there is none, in which a file could be written."""
     folder = Path(path).expanduser()

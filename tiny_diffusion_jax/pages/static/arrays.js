@@ -1,7 +1,10 @@
 // Arrays that packing.py put into the page.
 
 function bytes(text) {
-  return Uint8Array.from(atob(text), (c) => c.charCodeAt(0)).buffer;
+  const characters = atob(text);
+  const result = new Uint8Array(characters.length);
+  for (let i = 0; i < result.length; i++) result[i] = characters.charCodeAt(i);
+  return result.buffer;
 }
 
 // {shape, values: Float32Array} of what `pack` made; NaN where there is no number.

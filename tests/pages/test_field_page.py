@@ -1,0 +1,65 @@
+"""The model's field beside that of the data: it follows the player, and the player follows it."""
+
+import json
+import re
+
+import jax
+import numpy as np
+import pytest
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.evaluate import fields
+from tiny_diffusion_jax.run import page
+from tiny_diffusion_jax.run.evidence import Evidence
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The page of a network that was not trained; its density stands for one."""
+    config = default_config()
+    config.update_from_flattened_dict({
+        "model.hidden_dim": 8, "model.num_blocks": 1, "sample.num_points": 100,
+        "sample.num_sets": 1, "evaluate.density_size": 16, "evaluate.frames": 6,
+    })  # fmt: skip
+    setup = td.build(config)
+    noise = np.random.default_rng(0).normal(size=(6, 1, 100, 2)).astype(np.float32)
+    params = jax.jit(setup.model.init)(jax.random.key(0), np.zeros((1, 1, 2)), np.zeros(1))
+    folder = tmp_path_factory.mktemp("field")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "sample", lambda *a, keep_trajectory: np.linspace(
+            12, 1, a[2].num_steps + 1)[:, None, None, None] * noise[:1])  # fmt: skip
+        patch.setattr(experiment, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
+        patch.setattr(fields, "DRAWS", 2**12)
+        page.write(Evidence(setup, params, noise[0]), folder, {"parameters": 1, "device": "cpu"})
+    return folder
+
+
+def test_it_stands_after_the_player(folder):
+    text = (folder / "report.html").read_text()
+    assert re.findall(r'<h2 id="(\w+)-title">', text) == ["player", "field", "files"]
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["field"]
+    count = len(data["nu"])
+    assert 4 <= count <= 8 and data["model"]["shape"] == data["data"]["shape"] == [count, 64, 64, 2]
+    assert data["density"]["shape"] == [16, 16, 2] and f"{8 * 2**12:,} real points" in text
+    assert min(data["error"]) > 0
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_it_follows_the_noise_of_the_player(opened, folder, size):
+    tab = opened(folder / "report.html", size=size)
+    page = tab.page
+    canvases = page.locator("#field canvas")
+    pictures = lambda: [canvases.nth(i).evaluate("c => c.toDataURL()") for i in range(3)]
+    density = pictures()
+    assert "total variation" in page.inner_text("#field [role=status]") and not tab.too_wide()
+    page.fill("[data-do=time]", "300")
+    fields = pictures()
+    assert len(set(density + fields)) == 6  # all differ, model and data too
+    assert "guess of the noise is off by" in page.inner_text("#field [role=status]")
+    page.select_option("#field select", "1")
+    sigma = float(page.inner_text("[data-show=sigma]"))
+    assert sigma == pytest.approx(page.evaluate("data.field.sigma[0]"), rel=0.1)
+    page.select_option("#field select", "0")
+    assert pictures() == density

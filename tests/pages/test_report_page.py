@@ -1,0 +1,145 @@
+"""report.html without a browser: one file, nothing of the user's is markup, parts fit the data."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from command_line import run
+
+from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.pages import words
+from tiny_diffusion_jax.pages.render import render, write_page
+from tiny_diffusion_jax.pages.trajectories import (
+    MOST_FRAMES,
+    Marks,
+    pack_noising,
+    pack_trajectories,
+)
+
+EVIL = "</script><script>alert(1)</script>"
+
+
+def data_of(text: str) -> dict:
+    """What the page has for its scripts."""
+    return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+
+
+def titles(text: str) -> list[str]:
+    return re.findall(r'<h2 id="(\w+)-title">', text)
+
+
+def is_self_contained(text: str) -> bool:
+    """No link leads out of the file, and no script can ask for anything."""
+    markup = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+    outside = re.findall(r"<link|<iframe|\b(?:src|href)\s*=", markup) + re.findall(
+        r"<script[^>]*src", text)  # fmt: skip
+    asks = re.findall(r"\bfetch\(|XMLHttpRequest|WebSocket|@import|https?://(?!www\.w3\.org/2000/svg)",
+                      text)  # fmt: skip
+    return not outside and not asks and "default-src 'none'" in text
+
+
+def test_the_page_of_a_density(moons):
+    text = (moons / "report.html").read_text()
+    assert is_self_contained(text) and len(text) < 5e6
+    assert titles(text)[:3] == ["player", "numbers", "loss"] and "files" in titles(text)
+    stored = json.loads((moons / "metrics.json").read_text())
+    for metric in stored["metrics"].values():  # the same numbers
+        assert f'data-name="samples">{metric["value"]:.3g}<' in text
+    assert f"--workdir={moons}" in text and "&#34;train&#34;: {" in text  # command and config
+    data = data_of(text)
+    rows = [json.loads(line) for line in (moons / "metrics.jsonl").read_text().splitlines()]
+    assert data["loss"]["loss"] == [row["loss"] for row in rows]
+    assert data["samples"]["points"]["shape"] == [2, 64, 2]
+
+
+def test_a_page_of_samples_alone_has_no_numbers(moons, tmp_path):
+    folder = shutil.copytree(moons, tmp_path / "run")
+    result = run(f"--workdir={folder}", "--mode=sample")
+    assert result.code == 0, result.err
+    text = (folder / "report.html").read_text()
+    assert "numbers" not in titles(text) and "were not measured" in text
+
+
+def test_what_a_user_named_is_text(tmp_path):
+    data = {"player": {"reverse": {"sizes": [1, 1]}, "about": EVIL, "forward_of": EVIL},
+            "samples": {"about": EVIL}, "loss": {"stages": []}}  # fmt: skip
+    numbers = [{"name": EVIL, "value": "1", "floor": "", "text": EVIL, "flagged": True}]
+    write_page(tmp_path / "a.html", "report.html", title=EVIL, lead=EVIL, notices=[EVIL],
+               facts=[(EVIL, EVIL)], parts=["player", "numbers", "loss"], numbers=numbers,
+               data=data, command=EVIL, config=EVIL, version="0")  # fmt: skip
+    text = (tmp_path / "a.html").read_text()
+    assert EVIL not in text and "<script>alert" not in text
+    assert data_of(text) == data and text.count("&lt;/script&gt;") >= 8
+    with pytest.raises(Exception, match="undefined"):  # a forgotten value is no empty place
+        render("report.html", title="")
+
+
+# -- what is packed -----------------------------------------------------------------------------
+
+
+def test_trajectories_keep_their_ends_and_their_marks():
+    schedule, grid = make_schedule("karras", 100, sigma_max=12.0), np.arange(100, -1, -1)
+    ways = np.random.default_rng(0).normal(size=(101, 3, 5, 3)).astype(np.float32)
+    ways[:, 1, 2:] = np.nan  # the second set has two points
+    is_stray = np.zeros((9, 5), bool)
+    is_stray[1, [1, 4]] = True  # the fifth is no point
+    rejected = np.arange(9) == 2
+    marks = Marks(["a", "b", "c", "d"], np.arange(9), ["x"], "label", rejected, is_stray, 2)
+    packed = pack_trajectories(ways, grid, schedule, marks)
+    frames = packed["frames"]
+    assert frames <= MOST_FRAMES and packed["ways"]["shape"] == [3, 5, 2 * frames]
+    assert packed["sizes"] == [5, 2, 5] and packed["dim"] == 3
+    assert packed["levels"]["t"][0] == 100 and packed["levels"]["t"][-1] == 0
+    assert packed["levels"]["sigma"][0] == pytest.approx(12) and packed["levels"]["sigma"][-1] == 0
+    assert packed["marks"] == {"names": ["a", "b", "c"], "member": [0, 1, 2], "members": ["x"],
+                               "kind": "label", "rejected": [False, False, True],
+                               "stray": [[], [1], []], "given": 2}  # fmt: skip
+    assert len(packed["view"]["half"]) == frames and np.isfinite(packed["view"]["half"]).all()
+    json.dumps(packed, allow_nan=False)
+
+
+def test_large_trajectories_fit_in_a_page():
+    schedule, grid = make_schedule("karras", 60), np.arange(60, -1, -1)
+    one = np.zeros((61, 1, 12_000, 2), np.float32)
+    packed = pack_trajectories(one, grid, schedule)
+    assert 10_000 <= packed["ways"]["shape"][1] < packed["num_points"] == 12_000
+    assert len(packed["ways"]["data"]) < 3.4e6
+    several = np.zeros((61, 5, 4_000, 2), np.float32)
+    assert pack_trajectories(several, grid, schedule)["ways"]["shape"][:2] == [2, 4_000]
+
+
+def test_noising_of_smaller_sets():
+    x_0 = np.full((1, 4, 2), np.nan)
+    x_0[0, :3] = 1.0
+    packed = pack_noising(x_0, np.ones((1, 4, 2)), np.zeros(2), 2.0)
+    assert packed["sizes"] == [3] and packed["scale"] == [2.0, 2.0]
+    assert packed["points"]["shape"] == [1, 4, 4]
+
+
+# -- numbers in words ---------------------------------------------------------------------------
+
+
+def test_words_follow_the_numbers():
+    metric = {"value": 0.031, "floor": 0.0295, "ratio": 1.05}
+    assert words.headline({"sliced_wasserstein2": metric}) == (
+        "Sliced W2 0.031: 1.05 x the distance between two real samples: as close as real samples "
+        "are to each other")  # fmt: skip
+    far = words.rows({"wasserstein2": metric | {"ratio": 4.0}, "new_metric": {"value": 3}})
+    assert "not those of the data yet" in far[0]["text"]
+    assert far[1] == {"name": "new metric", "value": "3", "floor": "", "text": "", "flagged": False}
+    copies = {"value": 0.5, "floor": 0.01, "flagged": True, "verdict": "COPIES: half"}
+    assert words.rows({"copies": copies})[0]["text"] == "COPIES: half"
+    near = {"value": 1.0, "floor": 0.0, "floor_std": 0.1, "ratio": None}
+    assert "10 x the chance spread" in words.rows({"mmd_rbf": near})[0]["text"]
+    assert [words.duration(s) for s in (0.04, 48.2, 200, 7500)] == [
+        "0.0 s", "48 s", "3 min 20 s", "2 h 5 min"]  # fmt: skip
+
+
+def test_shares_are_per_cent_and_members_have_names():
+    shares = {"value": 0.02, "floor": 0.01, "members": [0.48, 0.52], "weights": [0.5, 0.5]}
+    text = words.rows({"frequency_error": shares}, ["dino", "moons"])[0]["text"]
+    assert "dino 48.0 % (should be 50.0 %), moons 52.0 % (should be 50.0 %)" in text
+    separate = {"value": 1.0, "floor": 0.996}
+    assert "100 % of the sets" in words.headline({"separation": separate})

@@ -1,0 +1,62 @@
+// The time of a player: a number in [0, 1] that runs, stops and can be set.
+
+class Clock {
+  constructor(seconds) {
+    this.seconds = seconds; // from 0 to 1 at speed 1
+    this.speed = 1;
+    this.loop = true;
+    this.time = 1;
+    this.playing = false;
+    this.hold = 0; // seconds for which the end stays before a loop begins again
+    this.listeners = [];
+  }
+
+  listen(listener) {
+    this.listeners.push(listener);
+  }
+
+  tell() {
+    for (const listener of this.listeners) listener(this);
+  }
+
+  seek(time) {
+    this.time = Math.min(1, Math.max(0, time));
+    this.hold = 0;
+    this.tell();
+  }
+
+  play() {
+    if (this.playing) return;
+    if (this.time >= 1) this.time = 0;
+    this.playing = true;
+    this.last = performance.now();
+    requestAnimationFrame((now) => this.tick(now));
+    this.tell();
+  }
+
+  pause() {
+    this.playing = false;
+    this.tell();
+  }
+
+  tick(now) {
+    if (!this.playing) return;
+    // A page that was hidden goes on from where it stood.
+    const passed = Math.min(0.25, Math.max(0, (now - this.last) / 1000));
+    this.last = now;
+    this.advance(passed);
+    this.tell();
+    requestAnimationFrame((later) => this.tick(later));
+  }
+
+  advance(passed) {
+    if (this.time < 1) {
+      this.time = Math.min(1, this.time + (passed * this.speed) / this.seconds);
+      this.hold = 0;
+    } else if (!this.loop) {
+      this.playing = false;
+    } else if ((this.hold += passed) > 1.2) {
+      this.time = 0;
+    }
+  }
+}

@@ -1,0 +1,35 @@
+// Colours of the page's own style, as the numbers that pixels need.
+
+const probe = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext(
+  "2d",
+  { willReadFrequently: true },
+);
+
+// [r, g, b] of any CSS colour.
+function rgb(text) {
+  probe.fillStyle = text;
+  probe.fillRect(0, 0, 1, 1);
+  return [...probe.getImageData(0, 0, 1, 1).data.slice(0, 3)];
+}
+
+// [r, g, b] of a variable of page.css, as "--ink".
+function cssColour(name) {
+  return rgb(getComputedStyle(document.documentElement).getPropertyValue(name).trim());
+}
+
+const isDark = () => document.documentElement.dataset.theme === "dark";
+
+// Members' colours are made for paper: on a dark page they are mixed with white.
+function memberColour(colours, k) {
+  const colour = rgb(colours[k % colours.length]);
+  return isDark() ? colour.map((c) => Math.round(0.6 * c + 0.4 * 255)) : colour;
+}
+
+// A circle of hues of about one lightness, for an angle in radians.
+function hue(angle) {
+  const low = isDark() ? 0.36 : 0.14;
+  const tone = (shift) => Math.round(255 * (low + 0.3 + 0.3 * Math.cos(angle + shift)));
+  return [tone(0), tone(-2.1), tone(2.1)];
+}
+
+const css = ([r, g, b]) => `rgb(${r} ${g} ${b})`;

@@ -1,0 +1,14 @@
+// compare.html: players of several runs under one clock; a set is enlarged in all of them.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+startTheme();
+const clock = new Clock(8);
+const players = [...document.querySelectorAll(".player")].map(
+  (root, i) => new Player(root, data.players[i]),
+);
+for (const player of players) {
+  player.onSelect = (k) => {
+    for (const other of players) if (other !== player && k < other.reverse.numSets) other.select(k);
+  };
+}
+new Controls(document.querySelector(".controls"), clock, players);

@@ -1,0 +1,129 @@
+// Buttons, slider and keys of one or more players that share a clock.
+
+const STEP = 0.01; // of the time, for an arrow key
+
+class Controls {
+  constructor(root, clock, players) {
+    Object.assign(this, { root, clock, players });
+    this.part = (name) => root.querySelector(`[data-do="${name}"]`);
+    this.fill();
+    this.connect();
+    clock.listen(() => this.update());
+    document.addEventListener("theme", () => this.setLook({}));
+    addEventListener("resize", () => this.draw());
+    document.addEventListener("keydown", (event) => this.key(event));
+    this.setLook({ colour: this.part("colour").value });
+  }
+
+  // Leaves out what these players cannot do.
+  fill() {
+    const { players } = this;
+    const NAMES = {
+      member: players[0].marks.kind,
+      set: "set",
+      plain: "one colour",
+      start: "start position",
+    };
+    const colourings = players[0]
+      .colourings()
+      .filter((c) => players.every((p) => p.colourings().includes(c)));
+    this.part("colour").append(...colourings.map((name) => new Option(NAMES[name], name)));
+    const marked = players.some(({ marks }) => marks.stray || marks.given);
+    this.part("marks").closest("label").hidden = !marked;
+    this.part("direction").closest("label").hidden = !players.every((p) => p.forward);
+  }
+
+  connect() {
+    const { clock } = this;
+    const on = (name, type, act) =>
+      this.part(name).addEventListener(type, ({ target }) => act(target));
+    on("play", "click", () => this.toggle());
+    on("time", "input", (slider) => clock.seek(slider.value / slider.max));
+    on("speed", "change", (choice) => (clock.speed = Number(choice.value)));
+    on("loop", "change", (box) => (clock.loop = box.checked));
+    on("trails", "change", (box) => this.setLook({ trails: box.checked }));
+    on("marks", "change", (box) => this.setLook({ marks: box.checked }));
+    on("colour", "change", (choice) => this.setLook({ colour: choice.value }));
+    on("direction", "change", (choice) => {
+      this.setLook({ direction: choice.value });
+      clock.seek(1 - clock.time); // the same noise, seen the other way
+    });
+  }
+
+  toggle() {
+    if (this.clock.playing) this.clock.pause();
+    else this.clock.play();
+  }
+
+  // Space plays and pauses, arrows step: wherever these keys have no other meaning.
+  key(event) {
+    const tag = event.target.tagName;
+    if (
+      event.ctrlKey ||
+      event.altKey ||
+      event.metaKey ||
+      ["INPUT", "SELECT", "TEXTAREA"].includes(tag)
+    )
+      return;
+    if (event.target.closest("[data-keys]")) return;
+    const step = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key];
+    if (event.key === " " && !["BUTTON", "SUMMARY", "A"].includes(tag)) this.toggle();
+    else if (step) this.clock.seek(this.clock.time + step);
+    else return;
+    event.preventDefault();
+  }
+
+  setLook(look) {
+    for (const player of this.players) player.setLook(look);
+    this.update();
+    this.root
+      .querySelector(".legend")
+      .replaceChildren(...this.players[0].legend().map(legendEntry));
+  }
+
+  draw() {
+    for (const player of this.players) player.draw(this.clock.time);
+  }
+
+  update() {
+    this.draw();
+    const { clock } = this;
+    const [player] = this.players;
+    const level = player.process.level(
+      clock.time,
+      Math.min(player.chosen, player.process.numSets - 1),
+    );
+    const texts = readout(level);
+    this.root.querySelector("[data-blocks]").hidden = level.count < 2;
+    for (const [name, text] of Object.entries(texts)) {
+      this.root.querySelector(`[data-show="${name}"]`).textContent = text;
+    }
+    const slider = this.part("time");
+    slider.value = Math.round(clock.time * slider.max);
+    slider.setAttribute("aria-valuetext", `step ${texts.step}, noise ${texts.sigma}`);
+    this.part("play").textContent = clock.playing ? "Pause" : "Play";
+  }
+}
+
+// {step, t, sigma, logSnr} of a noise level, as texts.
+function readout({ step, steps, block, count, t, T, sigma, logSnr }) {
+  return {
+    block: `${block + 1} of ${count}`,
+    step: `${Math.round(step)} of ${steps}`,
+    t: `${Math.round(t)} of ${T}`,
+    sigma: sigma ? sigma.toPrecision(3) : "0",
+    logSnr: Number.isFinite(logSnr)
+      ? (logSnr > 0 ? "+" : "") + logSnr.toFixed(1)
+      : logSnr > 0
+        ? "infinite"
+        : "-infinite",
+  };
+}
+
+function legendEntry({ colour, text, ring }) {
+  const [entry, dot] = [document.createElement("li"), document.createElement("span")];
+  dot.className = ring ? "dot ring" : "dot";
+  dot.style[ring ? "borderColor" : "background"] = css(colour);
+  entry.append(dot, text);
+  return entry;
+}

@@ -1,0 +1,128 @@
+// draw.html: pointer, keys and buttons of a drawing.
+
+const COLOURS = [
+  "#d9622b",
+  "#2b4a6f",
+  "#35b0bf",
+  "#f2a51c",
+  "#93263d",
+  "#94a8f0",
+  "#5b7869",
+  "#8d6cae",
+];
+const drawing = new Drawing();
+const byId = (id) => document.getElementById(id);
+const pad = byId("pad");
+const brush = { x: 0, y: 0, down: false };
+const width = () => Number(byId("width").value);
+
+function place(event) {
+  const box = pad.getBoundingClientRect();
+  brush.x = (2 * (event.clientX - box.left)) / box.width - 1;
+  brush.y = 1 - (2 * (event.clientY - box.top)) / box.height;
+}
+
+function dab() {
+  drawing.spray(brush.x, brush.y, Number(byId("dab").value), width() / 2);
+  show();
+}
+
+pad.addEventListener("pointerdown", (event) => {
+  pad.setPointerCapture(event.pointerId);
+  brush.down = true;
+  place(event);
+  drawing.begin();
+  dab();
+});
+pad.addEventListener("pointermove", (event) => {
+  if (!brush.down) return;
+  for (const each of event.getCoalescedEvents?.() ?? [event]) place(each);
+  dab();
+});
+for (const type of ["pointerup", "pointercancel"])
+  pad.addEventListener(type, () => (brush.down = false));
+
+pad.addEventListener("keydown", (event) => {
+  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
+    event.key
+  ];
+  if (step) {
+    brush.x = Math.min(1, Math.max(-1, brush.x + 0.04 * step[0]));
+    brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * step[1]));
+    show();
+  } else if (event.key === " ") {
+    drawing.begin();
+    dab();
+  } else return;
+  event.preventDefault();
+});
+
+function paint() {
+  const size = Math.round(pad.clientWidth * Math.min(devicePixelRatio || 1, 2));
+  if (pad.width !== size) pad.width = pad.height = size;
+  const context = pad.getContext("2d");
+  const [toX, toY] = [(x) => ((x + 1) * size) / 2, (y) => ((1 - y) * size) / 2];
+  const dot = Math.max(2, size / 260);
+  context.clearRect(0, 0, size, size);
+  drawing.shapes.forEach(({ points }, k) => {
+    context.fillStyle = css(memberColour(COLOURS, k));
+    context.globalAlpha = k === drawing.current ? 0.85 : 0.3;
+    for (const [x, y] of points) context.fillRect(toX(x) - dot / 2, toY(y) - dot / 2, dot, dot);
+  });
+  context.globalAlpha = 1;
+  if (document.activeElement !== pad) return;
+  context.strokeStyle = css(cssColour("--ink"));
+  context.beginPath();
+  context.arc(toX(brush.x), toY(brush.y), (width() * size) / 2, 0, 2 * Math.PI);
+  context.stroke();
+}
+
+function shapeButton({ name, points }, k) {
+  const [item, button, dot] = ["li", "button", "span"].map((tag) => document.createElement(tag));
+  dot.className = "dot";
+  dot.style.background = css(memberColour(COLOURS, k));
+  button.type = "button";
+  button.setAttribute("aria-pressed", k === drawing.current);
+  button.append(dot, `${name} (${points.length})`);
+  button.addEventListener("click", () => {
+    drawing.current = k;
+    show();
+    byId("shapes").children[k].firstChild.focus(); // the list was made anew
+  });
+  item.append(button);
+  return item;
+}
+
+function show() {
+  paint();
+  byId("shapes").replaceChildren(...drawing.shapes.map(shapeButton));
+  if (document.activeElement !== byId("name")) byId("name").value = drawing.shape.name;
+  const drawn = drawing.drawn();
+  const total = drawn.reduce((sum, { points }) => sum + points.length, 0);
+  byId("count").textContent =
+    `${total.toLocaleString("en")} points in ${drawn.length} shape${drawn.length === 1 ? "" : "s"}`;
+  byId("save").disabled = total === 0;
+  byId("command").textContent = drawing.command();
+}
+
+const act = (id, what) =>
+  byId(id).addEventListener("click", () => {
+    what();
+    show();
+  });
+act("add", () => drawing.add());
+act("undo", () => drawing.undo());
+act("clear", () => drawing.clear());
+byId("name").addEventListener("input", ({ target }) => {
+  drawing.rename(target.value);
+  show();
+});
+byId("name").addEventListener("change", ({ target }) => {
+  target.value = drawing.shape.name;
+});
+byId("save").addEventListener("click", () => save("drawing.csv", drawing.csv()));
+for (const type of ["focus", "blur"]) pad.addEventListener(type, paint);
+addEventListener("resize", paint);
+document.addEventListener("theme", show);
+startTheme();
+startCopying();

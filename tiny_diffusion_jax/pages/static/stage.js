@@ -1,0 +1,85 @@
+// One picture of one set at one time.
+
+const TRAILS = 300; // points whose way is drawn
+const RINGS = 80; // marks around points at most: of more, the colour says enough
+const TRAIL = 0.22; // of the time, the length of a trail
+
+class Stage {
+  constructor(canvas, mostPixels) {
+    this.dots = new Dots(canvas, mostPixels);
+  }
+
+  // look: {paper, colours: u8[3 N], trails, stray: [indices], alert, given, ink}
+  draw(process, set, time, look) {
+    const { dots } = this;
+    if (!dots.fit()) return;
+    dots.clear(look.paper);
+    const view = process.window(time, set);
+    const count = process.sizes[set];
+    const xy = this.pixels(process, set, time, view);
+    const radius = Math.min(
+      Math.max((0.5 * dots.size) / Math.sqrt(count) / 9, dots.size / 480, 0.95),
+      dots.size / 130,
+    );
+    const opacity = Math.min(0.9, Math.max(0.4, 40 / Math.sqrt(count)));
+    dots.draw(xy, count, look.colours, radius, opacity);
+    dots.show();
+    if (look.trails) this.trails(process, set, time, view, look);
+    if (look.stray?.length <= RINGS)
+      dots.rings(xy, look.stray, css(look.alert), 2.4 * radius + 1.5);
+    if (look.given)
+      dots.rings(
+        xy,
+        Array.from({ length: look.given }, (_, n) => n),
+        css(look.ink),
+        2 * radius + 1.5,
+      );
+  }
+
+  // x, y in pixels of every point.
+  pixels(process, set, time, view) {
+    const size = 2 * process.numPoints;
+    if (this.xy?.length !== size) this.xy = new Float32Array(size);
+    const count = process.positions(set, time, this.xy);
+    const { scale, left, top } = this.toPixels(view);
+    for (let n = 0; n < count; n++) {
+      this.xy[2 * n] = left + scale * this.xy[2 * n];
+      this.xy[2 * n + 1] = top - scale * this.xy[2 * n + 1];
+    }
+    return this.xy;
+  }
+
+  toPixels({ x, y, half }) {
+    const scale = this.dots.size / (2 * half);
+    return { scale, left: this.dots.size / 2 - scale * x, top: this.dots.size / 2 + scale * y };
+  }
+
+  // The way so far of some of the points, as lines.
+  trails(process, set, time, view, { colours }) {
+    const { context } = this.dots;
+    const times = Array.from({ length: 13 }, (_, i) => time - TRAIL * (1 - i / 12)).filter(
+      (at) => at >= 0,
+    );
+    if (times[times.length - 1] < time) times.push(time);
+    const buffer = new Float32Array(2 * process.numPoints);
+    const { scale, left, top } = this.toPixels(view);
+    const count = Math.min(process.sizes[set], TRAILS);
+    const lines = Array.from({ length: count }, () => new Path2D());
+    times.forEach((at, i) => {
+      process.positions(set, at, buffer);
+      for (let n = 0; n < count; n++) {
+        const [x, y] = [left + scale * buffer[2 * n], top - scale * buffer[2 * n + 1]];
+        if (Number.isNaN(x)) continue;
+        if (i === 0) lines[n].moveTo(x, y);
+        else lines[n].lineTo(x, y);
+      }
+    });
+    context.lineWidth = Math.max(1, this.dots.size / 700);
+    context.globalAlpha = 0.45;
+    lines.forEach((line, n) => {
+      context.strokeStyle = css(colours.subarray(3 * n, 3 * n + 3));
+      context.stroke(line);
+    });
+    context.globalAlpha = 1;
+  }
+}

@@ -1,0 +1,98 @@
+"""compare.html: runs side by side, drawn from with one seed, and their numbers in one table."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from tiny_diffusion_jax import __version__
+from tiny_diffusion_jax.config import flatten
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.experiment import Experiment, sample
+from tiny_diffusion_jax.pages import words
+from tiny_diffusion_jax.pages.render import write_page
+from tiny_diffusion_jax.pages.trajectories import MOST_NUMBERS
+from tiny_diffusion_jax.run import parts
+from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.load import load
+from tiny_diffusion_jax.run.sections import is_many
+
+SETS, POINTS = 6, 1_000  # of each run, at most, where sets of a run differ;
+ALONE = 4_000  # points of the only set, where every run is of one density
+
+
+def write(folder: Path, paths: list[str], wanted) -> Path:
+    """Writes compare.html of the runs in `paths` to `folder`.
+
+    wanted: the `sample` part of a config, whose seed and numbers of sets and points hold for all;
+    sampler and steps are each run's own. Raises UserError where a folder holds no trained run.
+    """
+    runs = [_load(path) for path in paths]
+    many = any(is_many(experiment) for experiment, _ in runs)
+    size = (SETS, POINTS) if many else (1, ALONE)
+    shown = [_evidence(*run, wanted, *size) for run in runs]
+    share = MOST_NUMBERS // len(runs)
+    data = {"players": [parts.births(evidence, folder, share) for evidence in shown]}
+    file = folder / "compare.html"
+    write_page(
+        file, "compare.html", title=f"{len(runs)} runs side by side", data=data,
+        runs=[{"path": path, "title": evidence.dataset.title, "notice": evidence.dataset.notice,
+               "model": evidence.experiment.config.model.name}
+              for path, evidence in zip(paths, shown, strict=True)],
+        names=_short(paths), numbers=_numbers(paths), options=_differences(shown),
+        noise=_same_noise(shown), forward_of=data["players"][0]["forward_of"], version=__version__,
+    )  # fmt: skip
+    return file
+
+
+def _load(path: str) -> tuple[Experiment, dict]:
+    try:
+        return load(path)
+    except UserError as error:
+        raise UserError(str(error).replace("--workdir", "--runs", 1)) from error
+
+
+def _evidence(experiment: Experiment, params, wanted, sets: int, points: int) -> Evidence:
+    """Samples of a run with the seed of all, and what they need to be shown."""
+    config = experiment.config.copy_and_resolve_references()
+    config.sample.update(
+        seed=wanted.seed, num_sets=min(wanted.num_sets, sets),
+        num_points=min(wanted.num_points, points),
+    )  # fmt: skip
+    experiment = experiment._replace(config=config)
+    return Evidence(experiment, params, sample(experiment, params))
+
+
+def _numbers(paths: list[str]) -> list[dict]:
+    """A row for each metric that a run has: its name, and value and floor of each run."""
+    found = []
+    for path in paths:
+        file = Path(path).expanduser() / "metrics.json"
+        metrics = json.loads(file.read_text())["metrics"] if file.exists() else {}
+        found.append({row["name"]: row for row in words.rows(metrics)})
+    names = dict.fromkeys(name for rows in found for name in rows)
+    return [{"name": name, "cells": [rows.get(name) for rows in found]} for name in names]
+
+
+def _differences(shown: list[Evidence]) -> list[tuple[str, list]]:
+    """The options in which the runs differ, as (name, value of each), without their names."""
+    fields = [flatten(evidence.experiment.config.to_dict()) for evidence in shown]
+    return [(name, [each.get(name) for each in fields]) for name in fields[0]
+            if name != "name" and any(each.get(name) != fields[0][name] for each in fields)]
+
+
+def _same_noise(shown: list[Evidence]) -> str:
+    """Whether all begin from the same noise, in words: models that draw in one way do."""
+    starts = [np.asarray(evidence.dataset.normalize(evidence.births[0][0])) for evidence in shown]
+    first = starts[0].ravel()
+    if all(start.size == first.size and np.corrcoef(first, start.ravel())[0, 1] > 0.999
+           for start in starts[1:]):  # fmt: skip
+        return "All begin from the same noise."
+    return ("All have the same seed; models that draw their sets in different ways do not begin "
+            "from the same noise.")  # fmt: skip
+
+
+def _short(paths: list[str]) -> list[str]:
+    """The last part of each path, or all of it where two have the same."""
+    last = [Path(path).name for path in paths]
+    return last if len(set(last)) == len(last) else list(paths)

@@ -1,0 +1,81 @@
+"""report.html: all of a run on one page that opens without a server and without a network."""
+
+import json
+from pathlib import Path
+
+from tiny_diffusion_jax import __version__
+from tiny_diffusion_jax.pages import words
+from tiny_diffusion_jax.pages.render import write_page
+from tiny_diffusion_jax.run import overfitting, workdir
+from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.parts import PARTS
+from tiny_diffusion_jax.run.typed import COMMAND
+
+SECONDS = {"start": "start", "compile": "compiling", "train": "training", "sample": "sampling",
+           "evaluate": "measuring", "pictures": "pictures"}  # fmt: skip
+
+
+def write(evidence: Evidence, folder: Path, description: dict, title: str = "") -> None:
+    """Writes report.html to the folder of a run.
+
+    description: what metrics.json holds, or, of samples that were not measured, what it holds
+    without `metrics` and `seconds`. title: what is shown, if it is not the data alone.
+    """
+    metrics = description.get("metrics", {})
+    data = {part.name: part.data(evidence, folder) for part in PARTS if part.when(evidence)}
+    data = {name: value for name, value in data.items() if value is not None}
+    optional = [("field", "field" in data), ("numbers", metrics), ("loss", "loss" in data)]
+    shown = ["player", *(name for name, there in optional if there)]
+    names = evidence.dataset.label_names
+    write_page(
+        folder / "report.html", "report.html", title=title or evidence.dataset.title, data=data,
+        parts=shown, numbers=words.rows(metrics, names), version=__version__,
+        lead=_lead(evidence, metrics, names), facts=_facts(evidence, description),
+        notices=_notices(evidence, folder, metrics), command=COMMAND.get() or _command(folder),
+        config=json.dumps(evidence.experiment.config.to_dict(), indent=2),
+    )  # fmt: skip
+
+
+def _lead(evidence: Evidence, metrics: dict, names) -> str:
+    """What was learned and how good it is, in a sentence or two."""
+    if evidence.given is not None:
+        count = len(evidence.given)
+        return (f"Sets that begin with the same {count} given point{'s' * (count != 1)}, which are "
+                "ringed; the model drew the rest to go with them.")  # fmt: skip
+    if metrics:
+        return words.headline(metrics, names) + "."
+    return "These samples were not measured; --mode=evaluate puts numbers here."
+
+
+def _facts(evidence: Evidence, description: dict) -> list[tuple[str, str]]:
+    """(name, text) of what stands under the title."""
+    config, dataset = evidence.experiment.config, evidence.dataset
+    source = "a formula" if dataset.source == "analytic" else dataset.source
+    sample = config.sample
+    facts = [
+        ("learned from", f"{dataset.title}, {source}" if source else dataset.title),
+        *([("data", dataset.details)] if dataset.details else []),
+        ("model", f"{config.model.name}, {description['parameters']:,} parameters"),
+        ("trained for", f"{config.train.steps:,} steps"),
+        ("drawn by", f"{sample.sampler}, {sample.num_steps} steps"),
+        ("on", " ".join(dict.fromkeys(description["device"].split()))),  # "cpu", not "cpu cpu"
+    ]
+    seconds = description.get("seconds", {})
+    took = [f"{SECONDS.get(name, name)} {words.duration(spent)}" for name, spent in seconds.items()
+            if spent]
+    if took:
+        facts.append(("took", f"{words.duration(sum(seconds.values()))}: {', '.join(took)}"))
+    return facts
+
+
+def _notices(evidence: Evidence, folder: Path, metrics: dict) -> list[str]:
+    """What must be known first, each shown loudly."""
+    rows = workdir.read_rows(folder / "metrics.jsonl")
+    keeps_best = evidence.experiment.config.train.keep_best
+    notices = [evidence.dataset.notice, overfitting.warning(rows, keeps_best)]
+    notices += [metric.get("verdict", "") for metric in metrics.values() if metric.get("flagged")]
+    return [notice for notice in notices if notice]
+
+
+def _command(folder: Path) -> str:
+    return f"python main.py --workdir={folder} --mode=evaluate"

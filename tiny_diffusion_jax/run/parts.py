@@ -1,0 +1,209 @@
+"""The parts of report.html: which there are for each kind of data, and what goes into them.
+
+Another part is a function of `Evidence`, a line in `PARTS`, and a template pages/templates/parts/.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax import generation
+from tiny_diffusion_jax.data.padding import ragged
+from tiny_diffusion_jax.evaluate import fields
+from tiny_diffusion_jax.figures import loss as loss_figures
+from tiny_diffusion_jax.figures.page import MEMBERS
+from tiny_diffusion_jax.pages.packing import pack
+from tiny_diffusion_jax.pages.trajectories import (
+    MOST_NUMBERS,
+    NO_MARKS,
+    Marks,
+    pack_noising,
+    pack_trajectories,
+)
+from tiny_diffusion_jax.run import workdir
+from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.outputs import coordinates
+from tiny_diffusion_jax.run.sections import is_chain, is_many, is_mixture
+
+SAVED_NUMBERS = 350_000  # of the samples that the page saves as a table: 0.9 MB of text
+MOST_ROWS = 1_000  # of metrics.jsonl
+
+
+class Part(NamedTuple):
+    """A part of the page."""
+
+    name: str  # of its template and its data
+    when: Callable[[Evidence], bool]
+    data: Callable[[Evidence, Path], dict | None]  # None: nothing to show
+
+
+# ---------------------------------------------------------------- players
+
+
+def shows_births(evidence: Evidence) -> bool:
+    """Whether several sets are shown: they differ, or begin with given points."""
+    return is_many(evidence.experiment) or evidence.given is not None
+
+
+def trajectory(evidence: Evidence, folder: Path) -> dict:
+    """One set of a single density, and real points for the way back to noise."""
+    ways, grid = evidence.trajectory
+    count = ways.shape[1]
+    x_0, noised = _real(evidence, np.asarray(evidence.clouds[1][:1, :count]), ways[-1][None])
+    return _player(evidence, ways[:, None], grid, x_0, noised)
+
+
+def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
+    """Several sets side by side, with what is known of each; `most`: numbers of all positions."""
+    ways, grid = evidence.births
+    count = ways.shape[1]
+    chain = is_chain(evidence.experiment)
+    blocks = [evidence.blocks(k) for k in range(count)] if chain else None
+    real = None if evidence.given is not None else evidence.real_sets[0][:count]
+    x_0, noised = _real(evidence, real, ways[-1])
+    return _player(evidence, ways, grid, x_0, noised, _marks(evidence, count), blocks, most)
+
+
+def _player(
+    evidence, ways, grid, x_0, noised, marks=NO_MARKS, blocks=None, most=MOST_NUMBERS
+) -> dict:
+    dataset, process = evidence.dataset, evidence.experiment.process
+    reverse = pack_trajectories(ways, grid, process.schedule, marks, blocks, most)
+    x_0 = x_0[: len(reverse["sizes"]), : reverse["ways"]["shape"][1]]
+    eps = np.asarray(jax.random.normal(evidence.key, x_0.shape))
+    forward = pack_noising(x_0, eps, dataset.shift, dataset.scale)
+    return {"reverse": reverse, "forward": forward, "forward_of": noised,
+            "colours": MEMBERS, "about": _about(evidence, reverse)}  # fmt: skip
+
+
+def _real(evidence: Evidence, real: np.ndarray | None, drawn) -> tuple[np.ndarray, str]:
+    """The sets whose noising is shown, and what they are: real ones where there are any."""
+    if real is None or np.isnan(real).all():  # a released model has no data at hand
+        return np.asarray(drawn), "the samples, noised again"
+    return real, "real points"
+
+
+def _about(evidence: Evidence, reverse: dict) -> str:
+    shown = reverse["ways"]["shape"][1]
+    texts = []
+    if reverse["blocks"]:
+        texts.append("Each set is drawn block after block, every block from noise, given the "
+                     "points before it.")  # fmt: skip
+    if reverse["dim"] > 2:
+        names = coordinates(evidence.dataset)[:2]
+        texts.append(f"Points have {reverse['dim']} coordinates; shown are the first two, "
+                     f"{names[0]} and {names[1]}.")  # fmt: skip
+    if shown < reverse["num_points"]:
+        texts.append(f"Shown are {shown:,} of {reverse['num_points']:,} points.")
+    if len(reverse["sizes"]) > 1:
+        some, all_of_them = len(reverse["sizes"]), len(evidence.samples)
+        texts.append((f"Shown are {some} of {all_of_them:,} sets" if some < all_of_them else
+                      f"{some} sets") + "; choose one to enlarge it.")  # fmt: skip
+    return " ".join(texts)
+
+
+def _marks(evidence: Evidence, count: int) -> Marks:
+    """What is known of the first sets: the member that was found, or the label asked for."""
+    names, dataset = evidence.dataset.label_names, evidence.dataset
+    if evidence.given is not None:
+        return Marks(num_given=len(evidence.given))
+    if is_mixture(evidence.experiment):
+        found = evidence.separation
+        return Marks([names[k] for k in found.member[:count]], found.member, names,
+                     rejected=~found.accepted, is_stray=found.is_stray)  # fmt: skip
+    labels, _ = generation.asked(evidence.experiment, evidence.experiment.config.sample)
+    if labels is None or (np.asarray(labels) < 0).any():
+        return Marks()
+    labels = np.asarray(labels)
+    named = [names[k] if k < len(names) else str(k) for k in labels[:count]]
+    return Marks(named, labels, names or tuple(map(str, range(dataset.num_labels))), "label")
+
+
+# ---------------------------------------------------------------- fields
+
+
+def has_field(evidence: Evidence) -> bool:
+    """Of one density in the plane, by a denoiser of single points, where its density is wanted."""
+    return not shows_births(evidence) and evidence.density[0] is not None
+
+
+def field(evidence: Evidence, folder: Path) -> dict | None:
+    """The model's field and density beside those of the data."""
+    (log_density, extent), rows = evidence.density, evidence.dataset.rows
+    process, size = evidence.experiment.process, len(log_density)
+    counts = fields.count(evidence.dataset, jax.random.fold_in(evidence.key, 6), extent)
+    if not counts.share.any():
+        return None
+    found = fields.compare(process, evidence.model, evidence.params, counts)
+    real = fields.coarser(counts.share, size)
+    density = np.nan_to_num(np.exp(log_density.astype(float)))
+    level = process.level(found.levels)
+    return {
+        "nu": (np.asarray(level.sigma) / np.asarray(level.alpha)).tolist(),
+        "sigma": np.asarray(level.sigma).tolist(), "error": found.error.tolist(),
+        "model": pack(found.model), "data": pack(found.data), "p": pack(found.density[..., None]),
+        "density": pack(np.stack([density / density.sum(), real / real.sum()], -1)),
+        "rows": rows is not None,
+        "points": fields.DRAWS * fields.TIMES if rows is None else len(rows),
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- training
+
+
+def loss(evidence: Evidence, folder: Path) -> dict | None:
+    """The loss by step and by noise level, from metrics.jsonl."""
+    rows = [row for row in workdir.read_rows(folder / "metrics.jsonl") if row.get("loss")]
+    if not rows:
+        return None
+    rows = [row for _, row in sorted({row["step"]: row for row in rows}.items())]
+    smooth = loss_figures.smooth(np.array([row["loss"] for row in rows]))
+    kept = np.unique(np.linspace(0, len(rows) - 1, MOST_ROWS).astype(int))
+    column = lambda name: [rows[i].get(name) for i in kept]
+    stages = loss_figures.stages([row for row in rows if row.get("loss_by_time")])
+    sigma = np.asarray(evidence.experiment.process.schedule.sigma)
+    count = len(stages[0][2]) if stages else 0
+    middle = np.round((np.arange(count) + 0.5) / max(count, 1) * (len(sigma) - 1)).astype(int)
+    return {
+        "step": column("step"), "loss": column("loss"), "smooth": smooth[kept].tolist(),
+        "heldout": column("heldout_loss") if any(row.get("heldout_loss") for row in rows) else None,
+        "sigma": sigma[middle].tolist(),
+        "stages": [
+            {"name": f"step {name}", "values": [None if np.isnan(v) else float(v) for v in values]}
+            for name, _, values in stages
+        ],
+    }  # fmt: skip
+
+
+# ---------------------------------------------------------------- samples
+
+
+def samples(evidence: Evidence, folder: Path) -> dict:
+    """The samples, to be saved as a table from the page: as many sets as there is room for."""
+    sets, dataset = evidence.samples, evidence.dataset
+    kept = max(1, SAVED_NUMBERS // (sets.shape[1] * sets.shape[2]))
+    shown = sets[:kept, : SAVED_NUMBERS // sets.shape[2]]
+    about = f"The samples as a table: {_count(shown)}"
+    if shown.shape != sets.shape:
+        about += f", the first of {_count(sets)}"
+    return {"points": pack(shown), "sizes": [len(points) for points in ragged(shown)],
+            "columns": coordinates(dataset), "setColumn": dataset.set_column or "set",
+            "about": f"{about}. Rounded to 1/65,000 of the range of each coordinate; the array in "
+                     "the run's folder is exact."}  # fmt: skip
+
+
+def _count(sets: np.ndarray) -> str:
+    points = int((~np.isnan(sets[..., 0])).sum())
+    return f"{len(sets):,} set{'s' * (len(sets) > 1)}, {points:,} points"
+
+
+PARTS = (
+    Part("player", lambda evidence: not shows_births(evidence), trajectory),
+    Part("player", shows_births, births),
+    Part("field", has_field, field),
+    Part("loss", lambda evidence: True, loss),
+    Part("samples", lambda evidence: True, samples),
+)
