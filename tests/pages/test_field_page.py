@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 def test_it_stands_after_the_player(folder):
     text = (folder / "report.html").read_text()
-    assert re.findall(r'<h2 id="(\w+)-title">', text) == ["player", "field", "files"]
+    assert re.findall(r'<h2 id="(\w+)-title">', text) == ["player", "field", "live", "files"]
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["field"]
     count = len(data["nu"])
     assert 4 <= count <= 8 and data["model"]["shape"] == data["data"]["shape"] == [count, 64, 64, 2]

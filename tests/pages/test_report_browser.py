@@ -138,3 +138,18 @@ def test_it_fits_the_screen(opened, moons, size):
     box = tab.page.locator(".stage canvas").bounding_box()
     assert box["x"] >= 0 and box["width"] >= 300
     assert box["width"] == pytest.approx(box["height"], rel=0.02)
+
+
+def test_the_model_is_sampled_inside_of_the_page(opened, moons):
+    """A ring is moved and its way to the data is another one."""
+    tab = opened(moons / "report.html")
+    assert tab.page.locator(".live-frame").count() == 0
+    tab.page.click("#live-start")
+    frame = tab.page.frame_locator(".live-frame")
+    status = frame.locator("#status")
+    status.filter(has_text="points in").wait_for(timeout=10_000)
+    picture = lambda: frame.locator("#board").evaluate("canvas => canvas.toDataURL()")
+    before = picture()
+    frame.locator("#again").click()
+    tab.page.wait_for_timeout(1_500)
+    assert picture() != before

@@ -66,7 +66,7 @@ def test_what_a_user_named_is_text(tmp_path):
     data = {"player": {"reverse": {"sizes": [1, 1]}, "about": EVIL, "forward_of": EVIL},
             "samples": {"about": EVIL}, "loss": {"stages": []}}  # fmt: skip
     numbers = [{"name": EVIL, "value": "1", "floor": "", "text": EVIL, "flagged": True}]
-    write_page(tmp_path / "a.html", "report.html", title=EVIL, lead=EVIL, notices=[EVIL],
+    write_page(tmp_path / "a.html", "report.html", title=EVIL, lead=EVIL, live="", notices=[EVIL],
                facts=[(EVIL, EVIL)], parts=["player", "numbers", "loss"], numbers=numbers,
                data=data, command=EVIL, config=EVIL, version="0")  # fmt: skip
     text = (tmp_path / "a.html").read_text()

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tiny_diffusion_jax.pages.render import write_page
+from tiny_diffusion_jax.pages.render import render, write_page
 
 # What runs in the worker, in order: the later ones use the earlier.
 WORKER = (
@@ -14,6 +14,11 @@ WORKER = (
 def write_live(path: Path, models: list[dict]) -> None:
     """Writes the page of `models`, each as `weights.live_model` gives it."""
     write_page(path, "live.html", **values(models))
+
+
+def live_text(models: list[dict]) -> str:
+    """The text of that page, to be held by another."""
+    return render("live.html", **values(models))
 
 
 def values(models: list[dict]) -> dict:

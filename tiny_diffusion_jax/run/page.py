@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 from tiny_diffusion_jax import __version__
+from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.pages import words
+from tiny_diffusion_jax.pages.live import live_text
 from tiny_diffusion_jax.pages.render import write_page
+from tiny_diffusion_jax.pages.weights import live_model
 from tiny_diffusion_jax.run import overfitting, workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.parts import PARTS
 from tiny_diffusion_jax.run.typed import COMMAND
 
+LARGEST = 5 * 2**20  # bytes of a page
 SECONDS = {"start": "start", "compile": "compiling", "train": "training", "sample": "sampling",
            "evaluate": "measuring", "pictures": "pictures"}  # fmt: skip
 
@@ -27,13 +31,28 @@ def write(evidence: Evidence, folder: Path, description: dict, title: str = "") 
     optional = [("field", "field" in data), ("numbers", metrics), ("loss", "loss" in data)]
     shown = ["player", *(name for name, there in optional if there)]
     names = evidence.dataset.label_names
+    live = _live(evidence)
+    if len(json.dumps(data)) + len(live) > LARGEST:
+        live = ""
     write_page(
         folder / "report.html", "report.html", title=title or evidence.dataset.title, data=data,
+        live=live,
         parts=shown, numbers=words.rows(metrics, names), version=__version__,
         lead=_lead(evidence, metrics, names), facts=_facts(evidence, description),
         notices=_notices(evidence, folder, metrics), command=COMMAND.get() or _command(folder),
         config=json.dumps(evidence.experiment.config.to_dict(), indent=2),
     )  # fmt: skip
+
+
+def _live(evidence: Evidence) -> str:
+    """A page that samples the model in the browser; "" of a model that it cannot hold."""
+    if evidence.params is None:
+        return ""
+    try:
+        model = live_model(evidence.experiment, evidence.params)
+    except UserError:
+        return ""
+    return live_text([model])
 
 
 def _lead(evidence: Evidence, metrics: dict, names) -> str:

@@ -13,3 +13,4 @@ document
   .getElementById("save-samples")
   ?.addEventListener("click", () => save("samples.csv", csvOf(data.samples)));
 startCopying();
+startLive();
