@@ -40,7 +40,7 @@ def train(flags: list[str]) -> None:
     """`python main.py FLAGS` to the end of training, in a process of its own."""
     from tiny_diffusion_jax.run import modes
 
-    modes._finish = lambda *_: None
+    modes.finish = lambda *_: None
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     cli.main(["main.py", *flags])
 

@@ -360,7 +360,7 @@ def test_replay_measures_every_part_against_the_true_members(runs, tmp_path, cap
 
 
 def test_samplers(tmp_path, monkeypatch):
-    monkeypatch.setattr(modes, "_finish", lambda *_: None)  # its samples are drawn by each sampler
+    monkeypatch.setattr(modes, "finish", lambda *_: None)  # its samples are drawn by each sampler
     assert run(*MOONS, f"--workdir={tmp_path / 'run'}").code == 0
     samplers.main([f"--workdir={tmp_path / 'run'}", "--num_sets=2", "--num_points=16",
                    "--max_steps=10", f"--output={tmp_path / 'out'}"])  # fmt: skip

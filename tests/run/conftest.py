@@ -10,7 +10,7 @@ from tiny_diffusion_jax.run import modes
 @pytest.fixture
 def only_training(monkeypatch):
     """Runs end after training: the rest is not what the test is about."""
-    monkeypatch.setattr(modes, "_finish", lambda *_: None)
+    monkeypatch.setattr(modes, "finish", lambda *_: None)
 
 
 @pytest.fixture

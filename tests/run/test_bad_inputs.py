@@ -93,8 +93,8 @@ COMMAND = {
     "word without a flag": ([MOONS, "train"], "'train' is not a flag; flags start with --"),
     "mode unknown": (
         [MOONS, "--mode=dance"],
-        "--mode = 'dance': must be one of train, sample, evaluate, complete, replay, compare, "
-        "draw, list"),
+        "--mode = 'dance': must be one of train, sample, evaluate, complete, live, compare, "
+        "draw, replay, list"),
     "runs without comparing": ([MOONS, "--runs=a,b"], "--runs goes with --mode=compare: folders"),
     "comparing nothing": (["--mode=compare"], "--runs goes with --mode=compare: folders of runs"),
     "comparing one run": (
@@ -375,7 +375,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("tiny_diffusion_jax.run.modes._finish", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.run.modes.finish", lambda *_: None)
         Path("table.csv").write_text("0,0\n1,1\n3,2\n")
         for start in ([MOONS, "--workdir=run"], [f"{TABLE_CONFIG}:table.csv", "--workdir=points"]):
             result = run(*start, *TINY, "--config.train.checkpoint_every=40")
@@ -392,7 +392,7 @@ def refuses(arguments, line, *folders) -> None:
     """Runs the command; all that is there was there before, and what is said is one line."""
     before = contents(*folders)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr("tiny_diffusion_jax.run.modes.train")  # a mistake let through: seen at once
+        patch.delattr("tiny_diffusion_jax.run.training.train")  # a mistake would be seen
         result = run(*arguments)
     assert result.code == 2, result
     assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err

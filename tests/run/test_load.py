@@ -44,7 +44,7 @@ def test_load_needs_no_right_to_write(finished, monkeypatch):
 
 def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
     monkeypatch.setattr(report, "pictures", lambda *_: None)
-    monkeypatch.delattr("tiny_diffusion_jax.run.modes.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.training.train")
     drawn = np.load(copy / "samples.npy")
     (copy / "samples.npy").unlink()
     assert run(f"--workdir={copy}", "--mode=sample").code == 0
@@ -112,7 +112,7 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     (copy / "config.json").write_text(json.dumps(older))
     experiment, params = td.load(copy)
     np.testing.assert_array_equal(td.sample(experiment, params), drawn)
-    monkeypatch.setattr(modes, "_finish", lambda *_: None)
+    monkeypatch.setattr(modes, "finish", lambda *_: None)
     result = run(*MOONS, "--config.data.heldout=0", f"--workdir={copy}")
     assert result.code == 0 and "trained already, to step 40" in result.err
 

@@ -18,7 +18,7 @@ from tiny_diffusion_jax.run import processes
 LONG = [*MOONS, "--config.train.steps=400", "--config.train.checkpoint_every=50"]
 MAIN = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
-        "from tiny_diffusion_jax.run import modes; modes._finish = lambda *_: None\n"
+        "from tiny_diffusion_jax.run import modes; modes.finish = lambda *_: None\n"
         "from tiny_diffusion_jax.run.cli import main; main(sys.argv)")  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def ends(started) -> list[tuple[int, str]]:
 def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypatch):
     from tiny_diffusion_jax.run import modes
 
-    monkeypatch.setattr(modes, "_finish", lambda *_: None)
+    monkeypatch.setattr(modes, "finish", lambda *_: None)
     assert run(*LONG, f"--workdir={tmp_path / 'one'}").code == 0
 
     # SIGTERM to the second alone stops both, and the first saves.

@@ -22,7 +22,7 @@ def digits(tmp_path_factory):
     """(folder of released models, that of the run one was made of)."""
     home = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tiny_diffusion_jax.run.modes._finish", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.run.modes.finish", lambda *_: None)
         made = run(config("spatial_mnist"), *CAUSAL, f"--workdir={home}/run")
     assert made.code == 0, made
     with pytest.MonkeyPatch.context() as patch:

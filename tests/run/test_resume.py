@@ -18,7 +18,7 @@ from command_line import MOONS, ROOT, run
 from run_files import FILES, arrays, losses, same
 
 from tiny_diffusion_jax.files import PART
-from tiny_diffusion_jax.run import checkpoints, modes, report, workdir
+from tiny_diffusion_jax.run import checkpoints, modes, report, training, workdir
 from tiny_diffusion_jax.run.signals import Abandoned, Signals
 from tiny_diffusion_jax.training import loop
 
@@ -49,7 +49,7 @@ def screen(written: str) -> list[str]:
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "_finish", lambda *_: None)
+        patch.setattr(modes, "finish", lambda *_: None)
         assert run(*LONG, f"--workdir={folder}").code == 0
     return folder
 
@@ -89,7 +89,7 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
     assert "Traceback" not in process.stderr.read()
 
     # SIGTERM, as from a scheduler.
-    train, calls = modes.train, []
+    train, calls = training.train, []
 
     def terminated(experiment, state, on_block, progress):
         def after_some(state, row):
@@ -101,7 +101,7 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
         return train(experiment, state, after_some, progress)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "train", terminated)
+        patch.setattr(training, "train", terminated)
         result = run(*here)
     log = result.err.splitlines()
     assert result.code == 143 and len(calls) == 3
@@ -199,14 +199,14 @@ def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
 
 
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(modes, "_finish", lambda *_: pytest.fail("went on to sample"))
+    monkeypatch.setattr(modes, "finish", lambda *_: pytest.fail("went on to sample"))
 
     def write(self, step):
         if step == 40:
             os.kill(os.getpid(), signal.SIGINT)
 
     save = checkpoints.save
-    monkeypatch.setattr(modes, "save", lambda saved, state: (
+    monkeypatch.setattr(training, "save", lambda saved, state: (
         write(None, int(state.step)), save(saved, state)))  # fmt: skip
     result = run(*MOONS, f"--workdir={tmp_path}")
     assert result.code == 130 and "interrupted: step 40 of 40 is saved" in result.err
@@ -267,9 +267,9 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
 def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypatch):
     used = []
     sets = np.zeros((2, 4, 2))
-    monkeypatch.setattr(modes, "_draw", lambda *_: (used.append("drawn") or sets, "samples.npy"))
+    monkeypatch.setattr(modes, "draw", lambda *_: (used.append("drawn") or sets, "samples.npy"))
     monkeypatch.setattr(report, "pictures", lambda *_: None)
-    monkeypatch.setattr(modes, "_finish", lambda *_: used.append("drawn"))
+    monkeypatch.setattr(modes, "finish", lambda *_: used.append("drawn"))
     damaged(copy)
     result = run(f"--mode={mode}", f"--workdir={copy}")
     path = copy / "checkpoints" / "40"

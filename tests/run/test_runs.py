@@ -14,7 +14,7 @@ from PIL import Image
 from run_files import FILES, arrays, losses, same
 
 from tiny_diffusion_jax.evaluate import separation
-from tiny_diffusion_jax.run import modes, report
+from tiny_diffusion_jax.run import report, training
 
 
 def test_a_run_leaves_the_files_it_promises_and_no_others(finished):
@@ -61,7 +61,7 @@ def test_the_log_is_short_and_plain(finished):
 
 
 def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.run.modes.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.training.train")
     before = (copy / "metrics.jsonl").read_bytes(), arrays(copy, 40), np.load(copy / "samples.npy")
     seconds = json.loads((copy / "metrics.json").read_text())["seconds"]
     (copy / "samples.npy").unlink()
@@ -74,7 +74,7 @@ def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
 
 
 def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.run.modes.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.training.train")
     monkeypatch.setattr("tiny_diffusion_jax.run.report.pictures", lambda *_: None)
     metrics = (copy / "metrics.json").read_bytes()
     options = ["--config.sample.num_sets=3", "--config.sample.num_points=50",
@@ -135,8 +135,8 @@ def test_a_loss_that_is_not_finite_ends_training(tmp_path):
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):
-    options = ["--config.train.learning_rate=1e39", "--config.train.steps=1",
-               "--config.train.warmup=0"]  # fmt: skip
+    options = ["--config.train.learning_rate=1e38", "--config.train.weight_decay=1000",
+               "--config.train.steps=1", "--config.train.warmup=0"]  # fmt: skip
     result = run(*MOONS, *options, f"--workdir={tmp_path}")
     assert result.code == 1 and "error: weights are not finite at step 1: training" in result.err
     assert "last good state: no checkpoint yet, in " in result.err
@@ -293,5 +293,5 @@ def test_seconds_add_up_over_interruptions():
     rows = [{"step": 10, "steps_per_second": 5.0, "compile_seconds": 2.0},
             {"step": 30, "steps_per_second": 10.0},
             {"step": 40, "steps_per_second": 10.0, "compile_seconds": 1.5}]  # fmt: skip
-    assert modes.training_seconds(rows) == {"compile": 3.5, "train": 2.0 + 2.0 + 1.0}
-    assert modes.training_seconds([]) == {"compile": 0.0, "train": 0.0}
+    assert training.training_seconds(rows) == {"compile": 3.5, "train": 2.0 + 2.0 + 1.0}
+    assert training.training_seconds([]) == {"compile": 0.0, "train": 0.0}

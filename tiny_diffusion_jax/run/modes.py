@@ -1,33 +1,24 @@
 """What `main.py` does: train, sample, evaluate, complete, replay in a folder; compare, draw."""
 
-import contextlib
-import json
 import logging
-import platform
 import re
-import shlex
-import sys
 import time
 from pathlib import Path
 
 import jax
-import numpy as np
 
-from tiny_diffusion_jax import __version__, data, devices, generation
+from tiny_diffusion_jax import __version__, data, devices
 from tiny_diffusion_jax.checks import check, check_measured, check_sample
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.experiment import Experiment, build, init, sample, train
-from tiny_diffusion_jax.figures.page import save_figure
-from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.experiment import Experiment, build, init
 from tiny_diffusion_jax.pages.live import write_live
 from tiny_diffusion_jax.pages.render import write_page
 from tiny_diffusion_jax.pages.weights import live_model
 from tiny_diffusion_jax.run import (
     comparison,
-    outputs,
     overfitting,
     page,
     processes,
@@ -37,23 +28,15 @@ from tiny_diffusion_jax.run import (
     tensorboard,
     workdir,
 )
-from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest, save
+from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.flags import runs_of
 from tiny_diffusion_jax.run.load import load, start_from
-from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
+from tiny_diffusion_jax.run.results import describe, draw, draw_picture, finish
+from tiny_diffusion_jax.run.training import train_in_folder
 from tiny_diffusion_jax.training import diverged
-from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
 log = logging.getLogger("tiny_diffusion_jax")
-
-LOG_SECONDS = 10.0  # between lines on the progress of training, where there is no terminal
-
-
-class SamplesDiverged(RuntimeError):
-    """Some points drawn, or numbers made of them, are not finite."""
-
-    exit_code = 1
 
 
 # ---------------------------------------------------------------- the modes
@@ -90,10 +73,10 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
             state = init(experiment) if first is None else first
         state = processes.from_first(state)
         start_seconds = time.perf_counter() - began
-        state = _train(experiment, state, saved, folder)
+        state = train_in_folder(experiment, state, saved, folder)
         if state.best is not None:
             log.info("%s", overfitting.which_weights(state))
-        _finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
+        finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
 
 
 def sample_run(config, path: str, pretrained: str = "") -> None:
@@ -105,13 +88,13 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
     check(config)
     check_sample(config, config.sample)
     experiment, folder, params = _open(config, path, pretrained)
-    samples, file = _draw(experiment, folder, params)
+    samples, file = draw(experiment, folder, params)
     evidence = Evidence(experiment, params, samples)
     if pretrained:
-        _picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
+        draw_picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
     else:
         report.pictures(evidence, folder)
-    page.write(evidence, folder, _description(experiment, params))
+    page.write(evidence, folder, describe(experiment, params))
     log.info("wrote %s", folder / file)
 
 
@@ -120,7 +103,7 @@ def evaluate_run(config, path: str, pretrained: str = "") -> None:
     began = time.perf_counter()
     check_measured(config)
     experiment, folder, params = _open(config, path, pretrained, with_data=True)
-    _finish(experiment, folder, params, time.perf_counter() - began)
+    finish(experiment, folder, params, time.perf_counter() - began)
 
 
 def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
@@ -137,11 +120,11 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(message) from error
     experiment, folder, params = _open(config, path, pretrained)
-    sets, file = _draw(experiment, folder, params, "completed", given)
+    sets, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
-    _picture(experiment, sets, folder / "completed.png", title, given=len(given))
+    draw_picture(experiment, sets, folder / "completed.png", title, given=len(given))
     evidence = Evidence(experiment, params, sets, given)
-    page.write(evidence, folder, _description(experiment, params), title)
+    page.write(evidence, folder, describe(experiment, params), title)
     log.info("wrote %s", folder / file)
 
 
@@ -188,12 +171,6 @@ def replay_run(config, path: str) -> None:
     experiment = build(config)
     folder = workdir.open_to_read(path, config, experiment.dataset)
     print(*diverged.lines(experiment, replay.read(folder, experiment)), sep="\n")
-
-
-def _picture(experiment: Experiment, sets: np.ndarray, file: Path, title: str, **details) -> None:
-    dataset = experiment.dataset
-    figure = sets_figure(sets, title, dataset.notice, axes=outputs.coordinates(dataset), **details)
-    save_figure(figure, file)
 
 
 # ---------------------------------------------------------------- start
@@ -252,195 +229,6 @@ def announce(experiment: Experiment) -> None:
             "warning: terminal SNR above %g: the last noise level still shows the data, and "
             "samples will be fuzzy; use more levels or more noise", TERMINAL_SNR_WARNING,
         )
-
-
-# ---------------------------------------------------------------- training
-
-
-def _train(experiment: Experiment, state, saved, folder: Path):
-    """The training loop with its files: from `state` to the final state.
-
-    A signal ends the block of steps at once, however long that takes, and then the state of the
-    block before it is saved.
-    """
-    config, rows = experiment.config.train, folder / "metrics.jsonl"
-    start = int(state.step)
-    workdir.rewind_rows(rows, start)
-    if start == config.steps:
-        log.info("trained already, to step %d", start)
-        return state
-    if start:
-        log.info("going on from step %d of %d", start, config.steps)
-    terminal, before = sys.stderr.isatty(), state
-    with Signals() as signals, Diary(experiment.config, folder, start, not terminal) as diary:
-
-        def keep(step: int) -> None:
-            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
-                done = step - int(before.step) - 1
-                raise TrainingDiverged(f"weights are not finite at step {step}", before, done)
-            save(saved, state)
-            diary.last_saved = step
-
-        def on_block(after, row) -> bool:
-            nonlocal before, state
-            with signals.held():
-                before, state, step = state, after, row["step"]
-                diary.write(row)
-                if step - diary.last_saved >= config.checkpoint_every or step == config.steps:
-                    keep(step)
-            signals.received = processes.agree(signals.received)  # by any of the processes
-            return bool(signals.received)
-
-        # A block that several processes share is waited for: none can leave it alone.
-        at_once = signals.held() if devices.are_several() else signals.raised()
-        try:
-            with contextlib.suppress(Abandoned), at_once:
-                train(experiment, state, on_block, progress=terminal)
-            if signals.received and int(state.step) > diary.last_saved:
-                keep(int(state.step))
-        except TrainingDiverged as error:
-            last = diary.last_saved
-            kept = f"the checkpoint of step {last}" if last else "no checkpoint yet"
-            replay.write(folder, experiment, error.state, error.done)
-            raise TrainingDiverged(
-                f"{error}: training stopped; last good state: {kept}, in {folder}; a lower "
-                "config.train.learning_rate often helps; to do this step again and see what is not "
-                f"finite: python main.py {shlex.quote(f'--workdir={folder}')} --mode=replay",
-                error.state, error.done,
-            ) from error
-    if signals.received:
-        last = diary.last_saved
-        raise Interrupted("interrupted: " + (
-            f"step {last} of {config.steps} is saved in {folder}; the same command goes on from "
-            "there" if last else "no step is done yet; the same command begins again"
-        ), signals.received)  # fmt: skip
-    return state
-
-
-class Diary:
-    """What is written of each block: a row of metrics.jsonl, TensorBoard, and lines of the log."""
-
-    def __init__(self, config, folder: Path, start: int, say_more: bool):
-        self.steps, self.last_saved, self.say_more = config.train.steps, start, say_more
-        self.writer = tensorboard.open_writer(folder) if config.log.tensorboard else None
-        self.file = (folder / "metrics.jsonl").open("a")
-        self.last_line = time.perf_counter()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.file.close()
-        if self.writer is not None:
-            self.writer.close()
-
-    def write(self, row: dict) -> None:
-        self.file.write(json.dumps(row) + "\n")
-        self.file.flush()
-        if self.writer is not None:
-            tensorboard.write(self.writer, row)
-        if "compile_seconds" in row:
-            log.info("compiled the training step in %.1f s", row["compile_seconds"])
-        now, step = time.perf_counter(), row["step"]
-        if self.say_more and (now - self.last_line > LOG_SECONDS or step == self.steps):
-            self.last_line = now
-            shown = ", ".join(f"{name} {value}" for name, value in losses(row).items())
-            log.info("step %d of %d: %s, %.0f steps/s", step, self.steps, shown,
-                     row["steps_per_second"])
-
-
-def training_seconds(rows: list[dict]) -> dict:
-    """{"compile", "train"}: seconds in all, over the interruptions, from rows of metrics.jsonl."""
-    train, previous = 0.0, 0
-    for row in rows:
-        train += (row["step"] - previous) / row["steps_per_second"]
-        previous = row["step"]
-    return {"compile": sum(row.get("compile_seconds", 0.0) for row in rows), "train": train}
-
-
-# ---------------------------------------------------------------- samples and measures
-
-
-def _draw(
-    experiment: Experiment, folder: Path, params, name: str = "samples", given=None
-) -> tuple[np.ndarray, str]:
-    """Sets, written to the folder, and the name of the file of the array."""
-    config = experiment.config.sample
-    labels, sizes = generation.asked(experiment, config, given)
-    samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
-    is_place = np.isnan(samples).all(-1) & (sizes is not None)  # that has no point, on purpose
-    bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
-    if bad:
-        raise SamplesDiverged(
-            f"{bad} of {(~is_place).sum()} sampled points are not finite numbers; nothing was "
-            f"written to {folder}; other values of config.sample, or more training, may help"
-        )
-    file = outputs.write_sets(
-        folder, name, samples, experiment.dataset, labels, same_size=sizes is None
-    )
-    return samples, file
-
-
-def _finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
-    """Samples, metrics and pictures, with the wall time of each."""
-    rows = workdir.read_rows(folder / "metrics.jsonl")
-    times = {"start": start_seconds} | training_seconds(rows)
-    began = time.perf_counter()
-    samples, _ = _draw(experiment, folder, params)
-    times["sample"] = time.perf_counter() - began
-    began = time.perf_counter()
-    evidence = Evidence(experiment, params, samples)
-    metrics = report.evaluate(evidence)
-    _require_finite(metrics)
-    times["evaluate"] = time.perf_counter() - began
-    began = time.perf_counter()
-    report.pictures(evidence, folder)
-    times["pictures"] = time.perf_counter() - began
-    description = _description(experiment, params) | {
-        "metrics": metrics,
-        "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
-    }  # fmt: skip
-    workdir.write_json(folder / "metrics.json", description)
-    page.write(evidence, folder, description)
-    for line, metric in zip(report.lines(metrics), metrics.values(), strict=True):
-        if metric.get("flagged"):
-            log.warning("warning: %s", line)
-        else:
-            log.info("%s", line)
-    if overfit := overfitting.warning(rows, experiment.config.train.keep_best):
-        log.warning("warning: %s", overfit)
-    log.info("wrote %s", folder)
-
-
-def _require_finite(metrics: dict) -> None:
-    """Raises SamplesDiverged for a number that is none, so that metrics.json never has one."""
-    for name, metric in metrics.items():
-        try:
-            json.dumps(metric, allow_nan=False)
-        except ValueError as error:
-            raise SamplesDiverged(
-                f"{name} is not a finite number, so metrics.json was not written; the samples "
-                "were; do all points coincide?"
-            ) from error
-
-
-def _description(experiment: Experiment, params) -> dict:
-    """What was measured, by what and on what."""
-    config, dataset, device = experiment.config, experiment.dataset, jax.devices()[0]
-    return {
-        "name": config.name,
-        "data": dataset.title,
-        "data_source": dataset.source,
-        "notice": dataset.notice,
-        "sample": config.sample.to_dict(),
-        "parameters": sum(p.size for p in jax.tree.leaves(params)),
-        "terminal_snr": experiment.process.schedule.terminal_snr,
-        "device": f"{device.platform} {device.device_kind}",
-        "num_devices": jax.device_count(),
-        "unused_accelerator": devices.unused_accelerator(),
-        "versions": {"python": platform.python_version(), "jax": jax.__version__,
-                     "numpy": np.__version__, "tiny_diffusion_jax": __version__},
-    }
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,118 @@
+"""The end of a run: samples, metrics.json, pictures and report.html, written to its folder."""
+
+import json
+import logging
+import platform
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax import __version__, devices, generation
+from tiny_diffusion_jax.experiment import Experiment, sample
+from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.run import outputs, overfitting, page, report, workdir
+from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.training import training_seconds
+
+log = logging.getLogger("tiny_diffusion_jax")
+
+
+class SamplesDiverged(RuntimeError):
+    """Some points drawn, or numbers made of them, are not finite."""
+
+    exit_code = 1
+
+
+def draw(
+    experiment: Experiment, folder: Path, params, name: str = "samples", given=None
+) -> tuple[np.ndarray, str]:
+    """Sets, written to the folder, and the name of the file of the array."""
+    config = experiment.config.sample
+    labels, sizes = generation.asked(experiment, config, given)
+    samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
+    is_place = np.isnan(samples).all(-1) & (sizes is not None)  # that has no point, on purpose
+    bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
+    if bad:
+        raise SamplesDiverged(
+            f"{bad} of {(~is_place).sum()} sampled points are not finite numbers; nothing was "
+            f"written to {folder}; other values of config.sample, or more training, may help"
+        )
+    file = outputs.write_sets(
+        folder, name, samples, experiment.dataset, labels, same_size=sizes is None
+    )
+    return samples, file
+
+
+def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
+    """Samples, metrics and pictures, with the wall time of each."""
+    rows = workdir.read_rows(folder / "metrics.jsonl")
+    times = {"start": start_seconds} | training_seconds(rows)
+    began = time.perf_counter()
+    samples, _ = draw(experiment, folder, params)
+    times["sample"] = time.perf_counter() - began
+    began = time.perf_counter()
+    evidence = Evidence(experiment, params, samples)
+    metrics = report.evaluate(evidence)
+    _require_finite(metrics)
+    times["evaluate"] = time.perf_counter() - began
+    began = time.perf_counter()
+    report.pictures(evidence, folder)
+    times["pictures"] = time.perf_counter() - began
+    description = describe(experiment, params) | {
+        "metrics": metrics,
+        "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
+    }  # fmt: skip
+    workdir.write_json(folder / "metrics.json", description)
+    page.write(evidence, folder, description)
+    for line, metric in zip(report.lines(metrics), metrics.values(), strict=True):
+        if metric.get("flagged"):
+            log.warning("warning: %s", line)
+        else:
+            log.info("%s", line)
+    if overfit := overfitting.warning(rows, experiment.config.train.keep_best):
+        log.warning("warning: %s", overfit)
+    log.info("wrote %s", folder)
+
+
+def _require_finite(metrics: dict) -> None:
+    """Raises SamplesDiverged for a number that is none, so that metrics.json never has one."""
+    for name, metric in metrics.items():
+        try:
+            json.dumps(metric, allow_nan=False)
+        except ValueError as error:
+            raise SamplesDiverged(
+                f"{name} is not a finite number, so metrics.json was not written; the samples "
+                "were; do all points coincide?"
+            ) from error
+
+
+def describe(experiment: Experiment, params) -> dict:
+    """What was measured, by what and on what."""
+    config, dataset, device = experiment.config, experiment.dataset, jax.devices()[0]
+    return {
+        "name": config.name,
+        "data": dataset.title,
+        "data_source": dataset.source,
+        "notice": dataset.notice,
+        "sample": config.sample.to_dict(),
+        "parameters": sum(p.size for p in jax.tree.leaves(params)),
+        "terminal_snr": experiment.process.schedule.terminal_snr,
+        "device": f"{device.platform} {device.device_kind}",
+        "num_devices": jax.device_count(),
+        "unused_accelerator": devices.unused_accelerator(),
+        "versions": {"python": platform.python_version(), "jax": jax.__version__,
+                     "numpy": np.__version__, "tiny_diffusion_jax": __version__},
+    }
+
+
+def draw_picture(
+    experiment: Experiment, sets: np.ndarray, file: Path, title: str, **details
+) -> None:
+    """A grid of the sets; for `details` see `sets_figure`."""
+    dataset = experiment.dataset
+    figure = sets_figure(sets, title, dataset.notice, axes=outputs.coordinates(dataset), **details)
+    save_figure(figure, file)

@@ -1,0 +1,123 @@
+"""Training in a folder: its checkpoints, its rows of metrics.jsonl, and what ends it early."""
+
+import contextlib
+import json
+import logging
+import shlex
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax import devices
+from tiny_diffusion_jax.experiment import Experiment, train
+from tiny_diffusion_jax.run import processes, replay, tensorboard, workdir
+from tiny_diffusion_jax.run.checkpoints import save
+from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
+from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
+
+log = logging.getLogger("tiny_diffusion_jax")
+LOG_SECONDS = 10.0  # between lines on the progress of training, where there is no terminal
+
+
+def train_in_folder(experiment: Experiment, state, saved, folder: Path):
+    """The training loop with its files: from `state` to the final state.
+
+    A signal ends the block of steps at once, however long that takes, and then the state of the
+    block before it is saved.
+    """
+    config, rows = experiment.config.train, folder / "metrics.jsonl"
+    start = int(state.step)
+    workdir.rewind_rows(rows, start)
+    if start == config.steps:
+        log.info("trained already, to step %d", start)
+        return state
+    if start:
+        log.info("going on from step %d of %d", start, config.steps)
+    terminal, before = sys.stderr.isatty(), state
+    with Signals() as signals, Diary(experiment.config, folder, start, not terminal) as diary:
+
+        def keep(step: int) -> None:
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
+                done = step - int(before.step) - 1
+                raise TrainingDiverged(f"weights are not finite at step {step}", before, done)
+            save(saved, state)
+            diary.last_saved = step
+
+        def on_block(after, row) -> bool:
+            nonlocal before, state
+            with signals.held():
+                before, state, step = state, after, row["step"]
+                diary.write(row)
+                if step - diary.last_saved >= config.checkpoint_every or step == config.steps:
+                    keep(step)
+            signals.received = processes.agree(signals.received)  # by any of the processes
+            return bool(signals.received)
+
+        # A block that several processes share is waited for: none can leave it alone.
+        at_once = signals.held() if devices.are_several() else signals.raised()
+        try:
+            with contextlib.suppress(Abandoned), at_once:
+                train(experiment, state, on_block, progress=terminal)
+            if signals.received and int(state.step) > diary.last_saved:
+                keep(int(state.step))
+        except TrainingDiverged as error:
+            last = diary.last_saved
+            kept = f"the checkpoint of step {last}" if last else "no checkpoint yet"
+            replay.write(folder, experiment, error.state, error.done)
+            raise TrainingDiverged(
+                f"{error}: training stopped; last good state: {kept}, in {folder}; a lower "
+                "config.train.learning_rate often helps; to do this step again and see what is not "
+                f"finite: python main.py {shlex.quote(f'--workdir={folder}')} --mode=replay",
+                error.state, error.done,
+            ) from error
+    if signals.received:
+        last = diary.last_saved
+        raise Interrupted("interrupted: " + (
+            f"step {last} of {config.steps} is saved in {folder}; the same command goes on from "
+            "there" if last else "no step is done yet; the same command begins again"
+        ), signals.received)  # fmt: skip
+    return state
+
+
+class Diary:
+    """What is written of each block: a row of metrics.jsonl, TensorBoard, and lines of the log."""
+
+    def __init__(self, config, folder: Path, start: int, say_more: bool):
+        self.steps, self.last_saved, self.say_more = config.train.steps, start, say_more
+        self.writer = tensorboard.open_writer(folder) if config.log.tensorboard else None
+        self.file = (folder / "metrics.jsonl").open("a")
+        self.last_line = time.perf_counter()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+        if self.writer is not None:
+            self.writer.close()
+
+    def write(self, row: dict) -> None:
+        self.file.write(json.dumps(row) + "\n")
+        self.file.flush()
+        if self.writer is not None:
+            tensorboard.write(self.writer, row)
+        if "compile_seconds" in row:
+            log.info("compiled the training step in %.1f s", row["compile_seconds"])
+        now, step = time.perf_counter(), row["step"]
+        if self.say_more and (now - self.last_line > LOG_SECONDS or step == self.steps):
+            self.last_line = now
+            shown = ", ".join(f"{name} {value}" for name, value in losses(row).items())
+            log.info("step %d of %d: %s, %.0f steps/s", step, self.steps, shown,
+                     row["steps_per_second"])
+
+
+def training_seconds(rows: list[dict]) -> dict:
+    """{"compile", "train"}: seconds in all, over the interruptions, from rows of metrics.jsonl."""
+    train, previous = 0.0, 0
+    for row in rows:
+        train += (row["step"] - previous) / row["steps_per_second"]
+        previous = row["step"]
+    return {"compile": sum(row.get("compile_seconds", 0.0) for row in rows), "train": train}
