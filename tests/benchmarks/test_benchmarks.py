@@ -1,4 +1,7 @@
-"""Every benchmark at a tiny size, through its own command line; a part that fails fails it all."""
+"""Every benchmark at a tiny size, through its own command line; a part that fails fails it all.
+
+Slow, as are all of them together.
+"""
 
 import json
 import shutil
@@ -44,6 +47,7 @@ from tiny_diffusion_jax.run.flags import parse
 BENCHMARKS = {"fuzz", "growth", "kills", "limits", "make", "mended", "quality", "replay",
               "samplers", "scaling", "seed", "separate", "sharpness", "solids", "spatial", "speed",
               "tpu", "transformer", "waits"}  # fmt: skip
+pytestmark = pytest.mark.slow
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
 
@@ -273,7 +277,6 @@ def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
     assert all(expected[what] in text for what, (_, text) in zip(seen, ends, strict=True))
 
 
-@pytest.mark.slow
 def test_limits(tmp_path):
     """In processes of its own, whose memory and time are what it is about."""
     limits.main(["--points=2000", "--steps=400", f"--output={tmp_path / 'limits.json'}", "--",
