@@ -26,7 +26,7 @@ def place(point):
     return waves64(point, FREQUENCIES, 2.0, 4.0)
 
 
-def clock(time):
+def time_features(time):
     return waves64([time], CLOCK, 3.0, 10_000.0)
 
 
@@ -56,8 +56,9 @@ def trunk64(weights, point, time, context, told=None):
         scale_shift = dense(weights[f"films_{layer}"], told)
         return (1 + scale_shift[:SIZE]) * a + scale_shift[SIZE:]
 
-    strength = 2 * sigmoid(dense(weights["fade"], clock(time))) if "fade" in weights else 1.0
-    row = np.concatenate([strength * place(point), clock(time), context])
+    of_time = time_features(time)
+    strength = 2 * sigmoid(dense(weights["fade"], of_time)) if "fade" in weights else 1.0
+    row = np.concatenate([strength * place(point), of_time, context])
     h = gelu(film(0, dense(weights["from_features"], row)))
     for i in range(BLOCKS):
         h = h + gelu(film(i + 1, dense(weights[f"blocks_{i}"], h)))

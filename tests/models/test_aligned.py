@@ -12,11 +12,11 @@ from loops import (
     FREQUENCIES,
     SIZE,
     allclose,
-    clock,
     dense,
     normal,
     place,
     sigmoid,
+    time_features,
     trunk64,
 )
 
@@ -47,11 +47,11 @@ def network(encoder):
     return model, params, jax.jit(model.apply)
 
 
-def lstm64(weights, rows, told, carry):
+def lstm64(weights, rows, known, carry):
     """States at all rows, and the last (c, h)."""
     states = []
     for row in rows:
-        inside = dense(weights["input"], row) + dense(weights["per_set"], told)
+        inside = dense(weights["input"], row) + dense(weights["per_set"], known)
         c, h = carry
         i, f, g, o = np.split(inside + h @ np.float64(weights["recurrent"]), 4)
         c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
@@ -63,13 +63,13 @@ def lstm64(weights, rows, told, carry):
 def aligned64(weights, encoder, x, time, label):
     """Of one set without masked points."""
     vector = np.float64(weights["label"]["table"]["embedding"][label])
-    told, rows = np.concatenate([clock(time), vector]), [place(point) for point in x]
+    known, rows = np.concatenate([time_features(time), vector]), [place(point) for point in x]
     empty = np.zeros(CELLS), np.zeros(CELLS)
-    states, last = lstm64(weights["encoder"], rows, told, empty)
+    states, last = lstm64(weights["encoder"], rows, known, empty)
     if encoder == "both":
-        back, _ = lstm64(weights["back"], rows[::-1], told, empty)
+        back, _ = lstm64(weights["back"], rows[::-1], known, empty)
         rows = [np.concatenate(row) for row in zip(rows, states, back[::-1], strict=True)]
-    states, _ = lstm64(weights["decoder"], rows, told, last)
+    states, _ = lstm64(weights["decoder"], rows, known, last)
     return np.array([trunk64(weights["trunk"], point, time, state, vector)
                      for point, state in zip(x, states, strict=True)])  # fmt: skip
 

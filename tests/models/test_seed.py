@@ -12,11 +12,11 @@ from loops import (
     FREQUENCIES,
     SIZE,
     allclose,
-    clock,
     dense,
     lstm64,
     normal,
     place,
+    time_features,
     trunk64,
 )
 
@@ -50,10 +50,10 @@ def network(name, num_labels=0, share=0.5):
 
 def seq2seq64(weights, x, time, label=None, target=None):
     """Of one set; `target` only if it is forced."""
-    told = [] if label is None else [weights["label"]["table"]["embedding"][label]]
+    known = [] if label is None else [weights["label"]["table"]["embedding"][label]]
     carry = np.zeros(SIZE), np.zeros(SIZE)
     for point in x:
-        row = np.concatenate([place(point), clock(time), *told])
+        row = np.concatenate([place(point), time_features(time), *known])
         carry = lstm64(weights["encoder"]["lstm"], carry, row)
     answers, row = [], np.float64(weights["start"])
     for i in range(len(x)):
@@ -66,14 +66,14 @@ def seq2seq64(weights, x, time, label=None, target=None):
 
 def attention64(weights, version, x, time, history, label=None):
     """Of one set; `history` holds only the points that are there."""
-    told = None if label is None else weights["label"]["table"]["embedding"][label]
+    known = None if label is None else weights["label"]["table"]["embedding"][label]
     own, outputs = weights["context"], []
     for i, point in enumerate(x):
         context = np.zeros(SIZE)
         if len(history):
             asking = {
                 1: place(history[i % len(history)]),
-                2: np.concatenate([place(point), clock(time)]),
+                2: np.concatenate([place(point), time_features(time)]),
             }[version]
             q = dense(own["query"], asking)
             logits = [q @ dense(own["key"], place(y)) / np.sqrt(SIZE) for y in history]
@@ -81,7 +81,7 @@ def attention64(weights, version, x, time, history, label=None):
             weight /= weight.sum()
             context = np.tanh(sum(w * dense(own["value"], place(y))
                                   for w, y in zip(weight, history, strict=True)))
-        outputs.append(trunk64(weights["trunk"], point, time, context, told))
+        outputs.append(trunk64(weights["trunk"], point, time, context, known))
     return np.array(outputs)
 
 
@@ -107,20 +107,20 @@ def test_forced_sets_are_told_the_answers_so_far(share, forced):
     model, params, apply = network("seq2seq", share=share)
     out = apply(params, X, TIME, target=TARGET)
     for b in range(4):
-        told = TARGET[b] if b in forced else None
-        allclose(out[b], seq2seq64(params["params"], X[b], TIME[b], target=told))
+        known = TARGET[b] if b in forced else None
+        allclose(out[b], seq2seq64(params["params"], X[b], TIME[b], target=known))
 
 
 def test_the_lstm_passes_masked_points_by():
-    """Encoder, decoder and the answers it is told: as if the masked points had never been."""
+    """Encoder, decoder and the answers it is given: as if the masked points had never been."""
     model, params, apply = network("seq2seq", num_labels=3)
     x, target = (np.where(MASK[..., None], a, np.nan) for a in (X, TARGET))
     label = np.array([2, -1, 0, 1])
     out = np.asarray(apply(params, x, TIME, target=target, mask=MASK, label=label))
     for b, row in enumerate([2, 3, 0, 1]):  # -1 is the last row of the table
         there = MASK[b]
-        told = TARGET[b, there] if b in [0, 2] else None
-        alone = seq2seq64(params["params"], X[b, there], TIME[b], label=row, target=told)
+        known = TARGET[b, there] if b in [0, 2] else None
+        alone = seq2seq64(params["params"], X[b, there], TIME[b], label=row, target=known)
         allclose(out[b, there], alone)
 
 
@@ -145,7 +145,7 @@ def test_the_decoder_is_told_no_answer_ahead():
     out = apply(params, X, TIME, target=TARGET)
     other = TARGET + 9.0 * (np.arange(5) == 2)[:, None]
     changed = np.abs(apply(params, X, TIME, target=other) - out)
-    assert changed[:, :3].max() == 0  # the target at 2 is told at 3
+    assert changed[:, :3].max() == 0  # the target at 2 is given at 3
     assert changed[[0, 2], 3:].min(axis=(1, 2)).min() > 1e-4
     assert changed[[1, 3]].max() == 0
 

@@ -47,7 +47,7 @@ def test_one_slider_moves_both_from_the_same_noise(opened, compared, size):
     assert canvases.count() == 2 and all(a != b for a, b in zip(at_data, moved, strict=True))
     assert moved[0] == moved[1]  # the same weights
     page.click("[data-do=play]")
-    tab.wait("clock.time > 0.32")
+    tab.wait("playback.time > 0.32")
 
 
 def test_the_seed_is_the_one_that_was_asked_for(compared):

@@ -48,11 +48,11 @@ def test_it_plays_and_scrubs(opened, moons):
     page.fill("[data-do=time]", "0")
     assert tab.pixels() != at_data and shown("t") == "1000 of 1000" and shown("sigma") == "12.0"
     page.click("[data-do=play]")
-    tab.wait("clock.time > 0.02")
+    tab.wait("playback.time > 0.02")
     assert page.inner_text("[data-do=play]") == "Pause"
     page.click("[data-do=play]")
-    stopped = page.evaluate("clock.time")
-    assert 0.02 < stopped < 1 and page.evaluate("clock.playing") is False
+    stopped = page.evaluate("playback.time")
+    assert 0.02 < stopped < 1 and page.evaluate("playback.playing") is False
     page.fill("[data-do=time]", "500")
     pictures = {"reverse": tab.pixels()}
     page.select_option("[data-do=colour]", "start")
@@ -97,13 +97,13 @@ def test_keys_do_all_that_a_mouse_does(opened, moons):
         "button, select, input",
         "all => all.filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length")
     assert unnamed == 0
-    page.evaluate("document.activeElement.blur(); clock.seek(0.5)")
+    page.evaluate("document.activeElement.blur(); playback.seek(0.5)")
     page.keyboard.press("ArrowRight")
-    assert page.evaluate("clock.time") == pytest.approx(0.51)
+    assert page.evaluate("playback.time") == pytest.approx(0.51)
     page.keyboard.press("Space")
-    assert page.evaluate("clock.playing") is True
+    assert page.evaluate("playback.playing") is True
     page.keyboard.press("Space")
-    assert page.evaluate("clock.playing") is False
+    assert page.evaluate("playback.playing") is False
 
 
 def test_charts_say_their_values(opened, moons):

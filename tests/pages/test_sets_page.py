@@ -169,5 +169,5 @@ def test_a_chain_shows_its_blocks_one_after_the_other(opened, tmp_path):
         xy = new Float32Array(32); p.positions(0, time, xy);
         return [...xy].filter((x) => !Number.isNaN(x)).length / 2; }""", time)
     assert [there(time) for time in (0, 0.4, 0.9, 1)] == [4, 8, 16, 16]  # blocks of 4, 4 and 8
-    page.evaluate("clock.seek(0.4)")
+    page.evaluate("playback.seek(0.4)")
     assert page.inner_text("[data-show=block]") == "2 of 3"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run import typed
+from tiny_diffusion_jax.run import command as command_line
 from tiny_diffusion_jax.run.flags import GIVEN, HELP, Command, config_files, parse
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -29,7 +29,7 @@ def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.ex
     _set_up_logging()
     signal.signal(signal.SIGTERM, stop)
     sys.unraisablehook = insist
-    typed.note(argv)
+    command_line.note(argv)
     try:
         command = parse(argv)
         if command is None:

@@ -10,9 +10,9 @@ from tiny_diffusion_jax.pages.live import live_text
 from tiny_diffusion_jax.pages.render import write_page
 from tiny_diffusion_jax.pages.weights import live_model
 from tiny_diffusion_jax.run import overfitting, workdir
+from tiny_diffusion_jax.run.command import COMMAND
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.parts import PARTS
-from tiny_diffusion_jax.run.typed import COMMAND
 
 LARGEST = 5 * 2**20  # bytes of a page
 SECONDS = {"start": "start", "compile": "compiling", "train": "training", "sample": "sampling",

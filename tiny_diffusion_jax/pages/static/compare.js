@@ -1,8 +1,8 @@
-// compare.html: players of several runs under one clock; a set is enlarged in all of them.
+// compare.html: players of several runs under one playback; a set is enlarged in all of them.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 startTheme();
-const clock = new Clock(8);
+const playback = new Playback(8);
 const players = [...document.querySelectorAll(".player")].map(
   (root, i) => new Player(root, data.players[i]),
 );
@@ -11,4 +11,4 @@ for (const player of players) {
     for (const other of players) if (other !== player && k < other.reverse.numSets) other.select(k);
   };
 }
-new Controls(document.querySelector(".controls"), clock, players);
+new Controls(document.querySelector(".controls"), playback, players);

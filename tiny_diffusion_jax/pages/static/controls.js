@@ -1,14 +1,14 @@
-// Buttons, slider and keys of one or more players that share a clock.
+// Buttons, slider and keys of one or more players that share a playback.
 
 const STEP = 0.01; // of the time, for an arrow key
 
 class Controls {
-  constructor(root, clock, players) {
-    Object.assign(this, { root, clock, players });
+  constructor(root, playback, players) {
+    Object.assign(this, { root, playback, players });
     this.part = (name) => root.querySelector(`[data-do="${name}"]`);
     this.fill();
     this.connect();
-    clock.listen(() => this.update());
+    playback.listen(() => this.update());
     document.addEventListener("theme", () => this.setLook({}));
     addEventListener("resize", () => this.draw());
     document.addEventListener("keydown", (event) => this.key(event));
@@ -34,25 +34,25 @@ class Controls {
   }
 
   connect() {
-    const { clock } = this;
+    const { playback } = this;
     const on = (name, type, act) =>
       this.part(name).addEventListener(type, ({ target }) => act(target));
     on("play", "click", () => this.toggle());
-    on("time", "input", (slider) => clock.seek(slider.value / slider.max));
-    on("speed", "change", (choice) => (clock.speed = Number(choice.value)));
-    on("loop", "change", (box) => (clock.loop = box.checked));
+    on("time", "input", (slider) => playback.seek(slider.value / slider.max));
+    on("speed", "change", (choice) => (playback.speed = Number(choice.value)));
+    on("loop", "change", (box) => (playback.loop = box.checked));
     on("trails", "change", (box) => this.setLook({ trails: box.checked }));
     on("marks", "change", (box) => this.setLook({ marks: box.checked }));
     on("colour", "change", (choice) => this.setLook({ colour: choice.value }));
     on("direction", "change", (choice) => {
       this.setLook({ direction: choice.value });
-      clock.seek(1 - clock.time); // the same noise, seen the other way
+      playback.seek(1 - playback.time); // the same noise, seen the other way
     });
   }
 
   toggle() {
-    if (this.clock.playing) this.clock.pause();
-    else this.clock.play();
+    if (this.playback.playing) this.playback.pause();
+    else this.playback.play();
   }
 
   // Space plays and pauses, arrows step: wherever these keys have no other meaning.
@@ -68,7 +68,7 @@ class Controls {
     if (event.target.closest("[data-keys]")) return;
     const step = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key];
     if (event.key === " " && !["BUTTON", "SUMMARY", "A"].includes(tag)) this.toggle();
-    else if (step) this.clock.seek(this.clock.time + step);
+    else if (step) this.playback.seek(this.playback.time + step);
     else return;
     event.preventDefault();
   }
@@ -82,15 +82,15 @@ class Controls {
   }
 
   draw() {
-    for (const player of this.players) player.draw(this.clock.time);
+    for (const player of this.players) player.draw(this.playback.time);
   }
 
   update() {
     this.draw();
-    const { clock } = this;
+    const { playback } = this;
     const [player] = this.players;
     const level = player.process.level(
-      clock.time,
+      playback.time,
       Math.min(player.chosen, player.process.numSets - 1),
     );
     const texts = readout(level);
@@ -99,9 +99,9 @@ class Controls {
       this.root.querySelector(`[data-show="${name}"]`).textContent = text;
     }
     const slider = this.part("time");
-    slider.value = Math.round(clock.time * slider.max);
+    slider.value = Math.round(playback.time * slider.max);
     slider.setAttribute("aria-valuetext", `step ${texts.step}, noise ${texts.sigma}`);
-    this.part("play").textContent = clock.playing ? "Pause" : "Play";
+    this.part("play").textContent = playback.playing ? "Pause" : "Play";
   }
 }
 

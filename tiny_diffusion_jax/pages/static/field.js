@@ -5,13 +5,13 @@ const SEEN = 1e-3; // of the highest density: below, errors are where no point e
 
 class Field {
   // data: {nu, sigma, error, model, data, p, density, rows} of run/parts.py; level 0 is the data
-  constructor(root, data, clock, player) {
+  constructor(root, data, playback, player) {
     Object.assign(this, {
       nu: data.nu,
       sigma: data.sigma,
       error: data.error,
       rows: data.rows,
-      clock,
+      playback,
       player,
     });
     for (const name of ["model", "data", "p", "density"]) this[name] = unpack(data[name]);
@@ -25,9 +25,9 @@ class Field {
     ];
     this.choice.append(...names.map((name, k) => new Option(name, k)));
     this.choice.addEventListener("change", () =>
-      clock.seek(this.timeOf(Number(this.choice.value))),
+      playback.seek(this.timeOf(Number(this.choice.value))),
     );
-    clock.listen(() => this.follow());
+    playback.listen(() => this.follow());
     document.addEventListener("theme", () => this.draw());
     addEventListener("resize", () => this.draw());
     this.follow();
@@ -57,7 +57,7 @@ class Field {
   }
 
   follow() {
-    const level = this.levelAt(this.clock.time);
+    const level = this.levelAt(this.playback.time);
     if (level === this.level) return;
     this.level = level;
     this.choice.value = level;

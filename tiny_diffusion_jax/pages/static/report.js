@@ -2,12 +2,12 @@
 
 const data = JSON.parse(document.getElementById("data").textContent);
 startTheme();
-const clock = new Clock(8);
+const playback = new Playback(8);
 const players = [...document.querySelectorAll(".player")].map(
   (root) => new Player(root, data.player),
 );
-if (players.length) new Controls(document.querySelector(".controls"), clock, players);
-if (data.field) new Field(document.getElementById("field"), data.field, clock, players[0]);
+if (players.length) new Controls(document.querySelector(".controls"), playback, players);
+if (data.field) new Field(document.getElementById("field"), data.field, playback, players[0]);
 if (data.loss) lossCharts(document.getElementById("loss"), data.loss);
 document
   .getElementById("save-samples")

@@ -2,13 +2,13 @@
 
 const STEP = 0.04; // of the plane's side: what an arrow key moves
 
-const own = (point) => point.map((v, d) => (v * model.scale[d] + model.shift[d]).toFixed(2));
+const dataUnits = (point) => point.map((v, d) => (v * model.scale[d] + model.shift[d]).toFixed(2));
 
 function place(point) {
   if (scene.given.length / 2 >= $("points").value - 1) return say("The set is full.");
   scene.given.push(...point);
   forget();
-  say(`${scene.given.length / 2} placed, the last at (${own(point).join(", ")})`);
+  say(`${scene.given.length / 2} placed, the last at (${dataUnits(point).join(", ")})`);
 }
 
 function undo() {
@@ -66,7 +66,7 @@ function moveTo(point) {
     scene.given.splice(held, 2, ...point);
     forget();
   }
-  say(`(${own(point).join(", ")})`);
+  say(`(${dataUnits(point).join(", ")})`);
   show();
 }
 

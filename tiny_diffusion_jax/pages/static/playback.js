@@ -1,6 +1,6 @@
 // The time of a player: a number in [0, 1] that runs, stops and can be set.
 
-class Clock {
+class Playback {
   constructor(seconds) {
     this.seconds = seconds; // from 0 to 1 at speed 1
     this.speed = 1;
