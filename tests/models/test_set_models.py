@@ -318,8 +318,10 @@ def array_sizes(jaxpr):
     """Sizes of all arrays that a program makes, its inner programs included."""
     for equation in jaxpr.eqns:
         yield from (int(np.prod(v.aval.shape)) for v in equation.outvars)
-        for inner in jax.extend.core.jaxprs_in_params(equation.params):
-            yield from array_sizes(inner)
+        is_program = lambda value: hasattr(value, "eqns")
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
+            if is_program(value):
+                yield from array_sizes(value)
 
 
 def program_sizes(variant, num_points):
