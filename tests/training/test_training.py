@@ -641,6 +641,20 @@ def test_a_second_training_compiles_nothing():
     assert not np.array_equal(*kernels)
 
 
+def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(monkeypatch):
+    """As two threads may do that wait for blocks of a moment."""
+    from tiny_diffusion_jax.training import loop
+
+    config, rows, times = default_config(), [], iter([3e9, 2e9, 4e9])
+    config.train = train_config(steps=6, block=2)
+    fetch = loop._fetch
+    monkeypatch.setattr(loop, "_fetch", lambda metrics: (fetch(metrics)[0], next(times)))
+    setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
+    experiment.train(setup, on_block=lambda _, row: rows.append(row), progress=False)
+    speeds = [row["steps_per_second"] for row in rows]
+    assert all(0 < speed < np.inf for speed in speeds) and len(speeds) == 3
+
+
 def test_a_block_runs_while_the_one_before_it_is_looked_at(monkeypatch):
     """What a block gives is handed over after the next was sent off, and is that block's own."""
     from tiny_diffusion_jax.training import loop

@@ -29,12 +29,15 @@ class Evidence:
     """The samples of a run and all that is measured of it more than once.
 
     A section asks for what it needs; what nobody asks for is never computed. given: the points
-    f32[n, D] that every set begins with; None: none are.
+    f32[n, D] that every set begins with; None: none are. ways: of all samples
+    from noise, f32[steps + 1, S, N, D], where they were kept.
     """
 
-    def __init__(self, experiment: Experiment, params, samples: np.ndarray, given=None):
+    def __init__(
+        self, experiment: Experiment, params, samples: np.ndarray, given=None, ways=None
+    ):  # fmt: skip
         self.experiment, self.params, self.samples = experiment, params, samples
-        self.given = given
+        self.given, self.ways = given, ways
         self.dataset, self.model = experiment.dataset, experiment.model
         self.config = experiment.config.evaluate
         self.key = jax.random.key(self.config.seed)
@@ -103,6 +106,8 @@ class Evidence:
         config = self.experiment.config.sample.copy_and_resolve_references()
         few = max(4, BIRTH_POINTS // self.samples.shape[1])
         config.num_sets = min(BIRTHS, few, len(self.samples))
+        if self.ways is not None:
+            return self.ways[:, : config.num_sets], self._levels(config)
         given = {} if self.given is None else {"given": self.given}
         way = experiment.sample(
             self.experiment, self.params, config, keep_trajectory=True, **given

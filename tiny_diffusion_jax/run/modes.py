@@ -32,7 +32,7 @@ from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.flags import runs_of
 from tiny_diffusion_jax.run.load import load, start_from
-from tiny_diffusion_jax.run.results import describe, draw, draw_picture, finish
+from tiny_diffusion_jax.run.results import describe, draw, draw_picture, draw_ways, finish
 from tiny_diffusion_jax.run.training import train_in_folder
 from tiny_diffusion_jax.training import diverged
 
@@ -88,8 +88,10 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
     check(config)
     check_sample(config, config.sample)
     experiment, folder, params = _open(config, path, pretrained)
-    samples, file = draw(experiment, folder, params)
-    evidence = Evidence(experiment, params, samples)
+    ways = draw_ways(experiment, params) if pretrained else None
+    drawn = None if ways is None else ways[-1]
+    samples, file = draw(experiment, folder, params, samples=drawn)
+    evidence = Evidence(experiment, params, samples, ways=ways)
     if pretrained:
         draw_picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
     else:
@@ -120,10 +122,12 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(message) from error
     experiment, folder, params = _open(config, path, pretrained)
-    sets, file = draw(experiment, folder, params, "completed", given)
+    ways = draw_ways(experiment, params, given) if pretrained else None
+    drawn = None if ways is None else ways[-1]
+    sets, file = draw(experiment, folder, params, "completed", given, drawn)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     draw_picture(experiment, sets, folder / "completed.png", title, given=len(given))
-    evidence = Evidence(experiment, params, sets, given)
+    evidence = Evidence(experiment, params, sets, given, ways)
     page.write(evidence, folder, describe(experiment, params), title)
     log.info("wrote %s", folder / file)
 

@@ -19,6 +19,7 @@ from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.training import training_seconds
 
 log = logging.getLogger("tiny_diffusion_jax")
+MOST_ON_THE_WAY = 2**22  # points of all sets in all steps: 32 MB in the plane
 
 
 class SamplesDiverged(RuntimeError):
@@ -27,13 +28,26 @@ class SamplesDiverged(RuntimeError):
     exit_code = 1
 
 
+def draw_ways(experiment: Experiment, params, given=None) -> np.ndarray | None:
+    """All sets with their ways from noise, f32[steps + 1, S, N, D]: one program serves both.
+
+    None where the ways are too large to keep, or where sets have sizes of their own.
+    """
+    config = experiment.config.sample
+    numbers = config.num_sets * config.num_points * (config.num_steps + 1)
+    if not 0 < numbers <= MOST_ON_THE_WAY:
+        return None
+    return sample(experiment, params, keep_trajectory=True, given=given)
+
+
 def draw(
-    experiment: Experiment, folder: Path, params, name: str = "samples", given=None
+    experiment: Experiment, folder: Path, params, name: str = "samples", given=None, samples=None
 ) -> tuple[np.ndarray, str]:
-    """Sets, written to the folder, and the name of the file of the array."""
+    """Sets, written to the folder, and the name of the file of the array; samples: drawn before."""
     config = experiment.config.sample
     labels, sizes = generation.asked(experiment, config, given)
-    samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
+    if samples is None:
+        samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
     is_place = np.isnan(samples).all(-1) & (sizes is not None)  # that has no point, on purpose
     bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
     if bad:

@@ -16,6 +16,8 @@ from tiny_diffusion_jax.training.batches import Plan, block_key, plan_of_block
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
 from tiny_diffusion_jax.training.waiting import soon
 
+SHORTEST = 1e-6  # seconds of a block
+
 
 class TrainingDiverged(RuntimeError):
     """The loss is no longer a finite number.
@@ -72,8 +74,10 @@ def train(
             if running:
                 metrics, done = running.done.result()
                 _require_finite(metrics, running.first, running.before)
-                state, seconds = running.after, done - max(running.sent, last_done)
-                row, last_done = _row(running, metrics, seconds), done
+                # The threads that wait for two short blocks may wake in the other order.
+                seconds = max(done - max(running.sent, last_done), SHORTEST)
+                state, row = running.after, _row(running, metrics, seconds)
+                last_done = max(last_done, done)
                 bar.set_postfix(losses(row), refresh=False)
                 bar.update(running.steps)
                 if on_block is not None and on_block(state, row):
