@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, write
+from common import RESULTS, ROOT, command, finished, markdown, write
 
 SETS, SIDE, GAP, BETWEEN = 4, 0.78, 0.04, 0.26  # sets in a cell; inches
 TITLE_INSET = 0.045  # of a page's title, inches
@@ -155,20 +155,19 @@ def figure(title: str, rows: list[tuple[str, list[tuple]]]):
 
 def table(rows: dict) -> str:
     """The rows as Markdown."""
-    lines = [
-        "| network | change | separate sets | stray points | members | training | parameters |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    columns = ("network", "change", "separate sets", "stray points", "members", "training",
+               "parameters")  # fmt: skip
+    lines = []
     for row, cells in rows.items():
         for cell in cells:
             m = cell["metrics"]
             shares = " : ".join(f"{100 * x:.0f}" for x in m["frequency_error"]["members"])
-            lines.append(
-                f"| {ROWS[row][0]} | {cell['change']} | {100 * m['separation']['value']:.1f} % | "
-                f"{100 * m['stray']['value']:.1f} % | {shares} | "
-                f"{cell['seconds']['train']:.0f} s | {cell['parameters']:,} |"
-            )
-    return "\n".join(lines)
+            lines.append((
+                ROWS[row][0], cell["change"], f"{100 * m['separation']['value']:.1f} %",
+                f"{100 * m['stray']['value']:.1f} %", shares,
+                f"{cell['seconds']['train']:.0f} s", f"{cell['parameters']:,}",
+            ))  # fmt: skip
+    return markdown(columns, lines)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from common import RESULTS, ROOT, command, finished, write
+from common import RESULTS, ROOT, command, finished, markdown, write
 
 MODELS = ("set_transformer", "history", "causal", "set_latent", "fourier_mlp", "attention_v1",
           "attention_v2", "seq2seq")  # fmt: skip
@@ -28,11 +28,9 @@ def row(members: str, model: str, runs: Path, options: list[str]) -> dict:
 
 def table(rows: dict) -> str:
     """The rows as Markdown."""
-    lines = [
-        "| model | separate sets | stray points | members | sliced W2 / floor | training | "
-        "parameters | sampling 1,000 sets |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    columns = ("model", "separate sets", "stray points", "members", "sliced W2 / floor", "training",
+               "parameters", "sampling 1,000 sets")  # fmt: skip
+    lines = []
     order = [model for model in MODELS if model in rows]
     for model in order:
         row = rows[model]
@@ -40,15 +38,15 @@ def table(rows: dict) -> str:
         shares = " : ".join(f"{100 * x:.0f}" for x in m["frequency_error"]["members"])
         within = m.get("within_sliced_wasserstein2", {"ratio": float("nan")})
         thousand = seconds["sample"] * 1000 / row["sample"]["num_sets"]
-        lines.append(
-            f"| `{model}` | {100 * m['separation']['value']:.1f} % | "
-            f"{100 * m['stray']['value']:.2f} % | {shares} | {within['ratio']:.2f} | "
-            f"{seconds['train']:.0f} s | {row['parameters']:,} | {thousand:.0f} s |"
-        )
+        lines.append((
+            f"`{model}`", f"{100 * m['separation']['value']:.1f} %",
+            f"{100 * m['stray']['value']:.2f} %", shares, f"{within['ratio']:.2f}",
+            f"{seconds['train']:.0f} s", f"{row['parameters']:,}", f"{thousand:.0f} s",
+        ))  # fmt: skip
     floors = rows[order[0]]["metrics"]
-    lines.append(f"| real sets | {100 * floors['separation']['floor']:.1f} % | "
-                 f"{100 * floors['stray']['floor']:.2f} % | | 1 | | | |")
-    return "\n".join(lines)
+    lines.append(("real sets", f"{100 * floors['separation']['floor']:.1f} %",
+                  f"{100 * floors['stray']['floor']:.2f} %", "", "1", "", "", ""))  # fmt: skip
+    return markdown(columns, lines)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, write
+from common import RESULTS, ROOT, command, finished, markdown, write
 from mended import figure, shown
 
 PARTS = {"first": "dino", "forget": "then moons", "replay": "then moons and replay"}
@@ -43,13 +43,14 @@ def measure(samples: np.ndarray):
 
 def table(rows: dict) -> str:
     """The rows as Markdown."""
-    lines = ["| trained on | separate sets | stray points | dino : moons | training |",
-             "|---|---|---|---|---|"]  # fmt: skip
+    columns = ("trained on", "separate sets", "stray points", "dino : moons", "training")
+    lines = []
     for part, row in rows.items():
         shares = " : ".join(f"{100 * x:.1f}" for x in row["frequencies"])
-        lines.append(f"| {PARTS[part]} | {100 * row['separation']:.1f} % | "
-                     f"{100 * row['stray']:.2f} % | {shares} | {row['seconds']['train']:.0f} s |")
-    return "\n".join(lines)
+        lines.append((PARTS[part], f"{100 * row['separation']:.1f} %",
+                      f"{100 * row['stray']:.2f} %", shares,
+                      f"{row['seconds']['train']:.0f} s"))  # fmt: skip
+    return markdown(columns, lines)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 import jax
-from common import RESULTS, command, machine, median_seconds, write
+from common import RESULTS, command, machine, markdown, median_seconds, write
 from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import default_config, devices, experiment
@@ -63,18 +63,18 @@ def exponents(rows: list[dict], column: str) -> list[float]:
 
 def table(rows: dict[str, list[dict]]) -> str:
     """The rows as Markdown."""
-    lines = ["| model | changed | milliseconds a step | exponents | memory | GFLOP a step |",
-             "|---|---|---|---|---|---|"]  # fmt: skip
+    columns = "model", "changed", "milliseconds a step", "exponents", "memory", "GFLOP a step"
+    lines = []
     each = lambda found, column, form: ", ".join(f"{row[column]:{form}}" for row in found)
     for name, found in rows.items():
         model, axis = name.split()
         powers = ", ".join(f"{p:.2f}" for p in exponents(found, "milliseconds"))
-        lines.append(
-            f"| `{model}` | {axis} {each(found, 'value', 'd')} | "
-            f"{each(found, 'milliseconds', '.1f')} | {powers} | "
-            f"{each(found, 'temporary_mb', '.0f')} MB | {each(found, 'gflop', '.2f')} |"
-        )
-    return "\n".join(lines)
+        lines.append((
+            f"`{model}`", f"{axis} {each(found, 'value', 'd')}",
+            each(found, "milliseconds", ".1f"), powers,
+            f"{each(found, 'temporary_mb', '.0f')} MB", each(found, "gflop", ".2f"),
+        ))  # fmt: skip
+    return markdown(columns, lines)
 
 
 def main(argv: list[str] | None = None) -> None:

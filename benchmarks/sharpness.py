@@ -22,7 +22,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import RESULTS, command, machine, write
+from common import RESULTS, command, machine, markdown, write
 from jax.scipy.special import log_ndtr
 from jax.scipy.stats import norm
 
@@ -173,12 +173,12 @@ def main(argv: list[str] | None = None) -> None:
     write(args.output, {"command": command(__file__, argv), "machine": machine(),
                         "results": results})  # fmt: skip
     save_figure(figure(results), args.output.with_suffix(".png"))
-    print("| density | features | nats to the truth | of the bound | training |",
-          "|---|---|---|---|---|", sep="\n")  # fmt: skip
-    for name, rows in results.items():
-        for variant, row in rows.items():
-            print(f"| {name} | {variant} | {row['nats_to_truth']:.3f} ± {row['nats_se']:.3f} | "
-                  f"{row['nats_of_bound']:.3f} | {row['train_seconds']:.0f} s |")  # fmt: skip
+    columns = "density", "features", "nats to the truth", "of the bound", "training"
+    print(markdown(columns, [
+        (name, variant, f"{row['nats_to_truth']:.3f} ± {row['nats_se']:.3f}",
+         f"{row['nats_of_bound']:.3f}", f"{row['train_seconds']:.0f} s")
+        for name, rows in results.items() for variant, row in rows.items()
+    ]))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, machine, write
+from common import RESULTS, ROOT, command, finished, machine, markdown, write
 from make_sets import KINDS, estimates, solids
 
 REAL = 20_000  # sets that stand for the true law, drawn from a seed of their own
@@ -78,11 +78,10 @@ def compare(drawn: dict, real: dict) -> dict[str, dict]:
 
 def table(rows: dict[str, dict]) -> str:
     """The rows as Markdown."""
-    lines = ["| | drawn | true law | z |", "|---|---|---|---|"]
-    for name, r in rows.items():
-        z = "" if r["z"] is None else f"{r['z']:+.1f}"
-        lines.append(f"| {name} | {r['value']:.4g} | {r['true']:.4g} | {z} |")
-    return "\n".join(lines)
+    return markdown(("", "drawn", "true law", "z"), [
+        (name, f"{r['value']:.4g}", f"{r['true']:.4g}", "" if r["z"] is None else f"{r['z']:+.1f}")
+        for name, r in rows.items()
+    ])  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -33,7 +33,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from common import RESULTS, ROOT, command, finished, machine, write
+from common import RESULTS, ROOT, command, finished, machine, markdown, write
 from scipy.special import logsumexp
 from yardsticks import BlurredImages, Independent, PixelSoftmax
 
@@ -178,7 +178,7 @@ COLUMNS = {
 
 def table(rows: dict[str, dict]) -> str:
     """The rows as Markdown; what a row has not been measured for is left empty."""
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---" * (len(COLUMNS) + 1) + "|"]
+    lines = []
     for name, row in rows.items():
         cells = []
         for column in COLUMNS.values():
@@ -186,8 +186,8 @@ def table(rows: dict[str, dict]) -> str:
                 cells.append(column(row))
             except KeyError:
                 cells.append("")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        lines.append((name, *cells))
+    return markdown(("", *COLUMNS), lines)
 
 
 def main(argv: list[str] | None = None) -> None:

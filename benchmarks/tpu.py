@@ -22,7 +22,7 @@ os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 import jax
 import jax.numpy as jnp
-from common import RESULTS, command, machine, write
+from common import RESULTS, command, machine, markdown, write
 from jax.experimental import topologies
 from ml_collections import FrozenConfigDict
 
@@ -148,11 +148,10 @@ def table(rows: dict[str, dict]) -> str:
         "arguments": ("argument_mb", ".1f", " MB"), "temporary": ("temporary_mb", ".1f", " MB"),
         "arithmetic": ("gflop", ".2f", " GFLOP"),
     }  # fmt: skip
-    lines = ["| program | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name, row in rows.items():
-        cells = [f"{row[field]:{form}}{unit}" for field, form, unit in columns.values()]
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return markdown(("program", *columns), [
+        (name, *(f"{row[field]:{form}}{unit}" for field, form, unit in columns.values()))
+        for name, row in rows.items()
+    ])  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
