@@ -89,8 +89,7 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
     check_sample(config, config.sample)
     experiment, folder, params = _open(config, path, pretrained)
     ways = draw_ways(experiment, params) if pretrained else None
-    drawn = None if ways is None else ways[-1]
-    samples, file = draw(experiment, folder, params, samples=drawn)
+    samples, file = draw(experiment, folder, params, ways=ways)
     evidence = Evidence(experiment, params, samples, ways=ways)
     if pretrained:
         draw_picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
@@ -123,8 +122,7 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
         raise UserError(message) from error
     experiment, folder, params = _open(config, path, pretrained)
     ways = draw_ways(experiment, params, given) if pretrained else None
-    drawn = None if ways is None else ways[-1]
-    sets, file = draw(experiment, folder, params, "completed", given, drawn)
+    sets, file = draw(experiment, folder, params, "completed", given, ways)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     draw_picture(experiment, sets, folder / "completed.png", title, given=len(given))
     evidence = Evidence(experiment, params, sets, given, ways)

@@ -41,13 +41,15 @@ def draw_ways(experiment: Experiment, params, given=None) -> np.ndarray | None:
 
 
 def draw(
-    experiment: Experiment, folder: Path, params, name: str = "samples", given=None, samples=None
+    experiment: Experiment, folder: Path, params, name: str = "samples", given=None, ways=None
 ) -> tuple[np.ndarray, str]:
-    """Sets, written to the folder, and the name of the file of the array; samples: drawn before."""
+    """Sets, written to the folder, and the name of the file of the array; ways: see `draw_ways`."""
     config = experiment.config.sample
     labels, sizes = generation.asked(experiment, config, given)
-    if samples is None:
+    if ways is None:
         samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
+    else:
+        samples = ways[-1]
     is_place = np.isnan(samples).all(-1) & (sizes is not None)  # that has no point, on purpose
     bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
     if bad:
