@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.layers import EMBEDDINGS, sin_turns, sinusoidal, waves
 from tiny_diffusion_jax.training.step import decays
@@ -180,6 +181,27 @@ def test_features_fade_as_their_strength_says():
     same_points = jnp.broadcast_to(x[:1], x.shape)
     by_time = fading.apply(with_strength(-1.0, 0.0), same_points, time)
     assert np.ptp(by_time - gone, axis=0).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["history", "set_transformer", "causal", "set_latent"])
+def test_noisy_points_fade_wherever_a_network_reads_them(name):
+    """With no strength left the answer is that of any other points: nothing reads them as they are.
+
+    The clean points that some are shown do not fade.
+    """
+    model = make_model(model_config(name=name, fade=True, num_heads=2, num_inducing=2), 0)
+    shown, time = PointSets(normal(2, 3, 4, 2)), jnp.array([0.0, 0.4, 0.9])
+    init = jax.jit(lambda x: model.init(jax.random.key(0), x, time, history=shown))
+    params = jax.tree.map(lambda p: p + 0.3 * normal(3, *p.shape), init(normal(1, 3, 5, 2)))
+    fade = params["params"]["trunk"]["fade"]
+    fade["kernel"] = jnp.zeros_like(fade["kernel"])
+    outputs = {}
+    for bias in (0.0, -40.0):
+        fade["bias"] = jnp.full_like(fade["bias"], bias)
+        outputs[bias] = [model.apply(params, normal(seed, 3, 5, 2), time, history=shown)
+                         for seed in (1, 4)]  # fmt: skip
+    seen, gone = (np.abs(np.subtract(*pair)).max() for pair in outputs.values())
+    assert seen > 1e-2 and gone < 1e-5
 
 
 def test_each_set_is_told_its_own_time(network):

@@ -155,3 +155,13 @@ def test_evidence_that_nobody_asks_for_is_not_computed(monkeypatch):
     built = build(**MIXTURE)
     Evidence(built, None, np.zeros((2, 16, 2)))
     assert jax.tree.leaves(built.dataset.weights)[0].shape == (2,)
+
+
+def test_ways_that_were_kept_are_not_drawn_again(monkeypatch):
+    """The first sets' are shown, as they came with the samples."""
+    built = build(**MIXTURE, **{"sample.num_sets": 30})
+    ways = np.random.default_rng(1).normal(size=(4, 30, 16, 2)).astype(np.float32)
+    monkeypatch.setattr(experiment, "sample", lambda *_, **__: pytest.fail("drawn again"))
+    found, levels = Evidence(built, None, ways[-1], ways=ways).births
+    assert len(levels) == 4
+    np.testing.assert_array_equal(found, ways[:, :24])
