@@ -85,6 +85,7 @@ RULES = {
     "model.num_inducing": Rule(lambda number: number >= 0, "0 (full attention) or more"),
     "model.context_dim": at_least(1),
     "model.context_blocks": at_least(1),
+    "model.row_height": NOT_NEGATIVE,
     "model.latent_dim": at_least(2),
     "model.latent_noise": NOT_NEGATIVE,
     "model.teacher_forcing": Rule(lambda share: 0 <= share <= 1, "between 0 and 1"),

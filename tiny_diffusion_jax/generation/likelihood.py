@@ -23,6 +23,7 @@ import numpy as np
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.data.padding import lengths
+from tiny_diffusion_jax.data.rows import log_orders, row_order
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.errors import require
@@ -114,9 +115,12 @@ def _log_prob(
     known = {"label": label, "count": size if model.counts else None}
     known = {name: value for name, value in known.items() if value is not None}
     shape, way, directions = x.shape, model.traits.generation, None
-    log_weight = 0.0
-    if shuffled and way in ("chain", "causal"):
+    log_weight, order = 0.0, None
+    if model.traits.row_height:
+        order, log_weight = row_order(points, model.traits.row_height, is_point), -log_orders(size)
+    elif shuffled and way in ("chain", "causal"):
         order = jnp.argsort(jax.random.uniform(key, is_point.shape) + ~is_point, axis=1)
+    if order is not None:
         x = jnp.take_along_axis(x, order[..., None], axis=1)
     if way == "causal":
         known = {"latent": model.apply(params, x, method="contexts", **known)}

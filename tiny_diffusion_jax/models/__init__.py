@@ -40,7 +40,7 @@ MODELS = {
     "history": lambda trunk, config, labels: HistoryDenoiser(
         trunk, config.num_heads, labels, config.count),
     "causal": lambda trunk, config, labels: Causal(
-        trunk, config.context_dim, config.context_blocks, labels, config.count),
+        trunk, config.context_dim, config.context_blocks, labels, config.count, config.row_height),
     "set_transformer": lambda trunk, config, labels: SetTransformer(
         trunk, config.num_heads, config.num_inducing, labels, config.count),
     "set_latent": lambda trunk, config, labels: SetLatent(

@@ -77,12 +77,15 @@ class Causal(nn.Module):
     context_blocks: int = 3
     num_labels: int = 0
     counts: bool = False
+    row_height: float = 0.0
 
     @property
     def traits(self) -> Traits:
         # Given its context, a point is denoised alone; the cache has keys and values.
         floats = self.trunk.floats_per_point + 2 * (self.context_blocks + 1) * self.context_dim
-        return Traits("causal", floats, self.trunk.num_heads, completes=True)
+        # Points that are given are seldom the first ones by rows.
+        return Traits("causal", floats, self.trunk.num_heads, row_height=self.row_height,
+                      completes=not self.row_height)  # fmt: skip
 
     def setup(self):
         size = self.context_dim

@@ -14,6 +14,8 @@ class Traits(NamedTuple):
     # Clean points shown in training: "" none, "same_set" others of the same set, "previous_batch"
     # those of the batch before, whatever their member.
     shown: str = ""
+    # Height of the rows in whose order it takes points, own units, see data/rows.py; 0: in any.
+    row_height: float = 0.0
     completes: bool = False  # whether it can draw a set of which some points are given
     latent_dim: int = 0  # size of the latent drawn once per set; 0: there is none
     latent_noise: float = 0.0  # blur of the latents in training

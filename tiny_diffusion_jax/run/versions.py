@@ -31,6 +31,7 @@ ADDED = {
     "model.latent_noise": 0.1,
     "model.num_heads": 4,
     "model.num_inducing": 32,
+    "model.row_height": 0.0,
     "model.state_dim": 64,
     "model.teacher_forcing": 0.5,
     "train.history_drop": 0.15,

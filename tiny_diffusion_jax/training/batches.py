@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.data.rows import row_order
 from tiny_diffusion_jax.diffusion import draw_times
 from tiny_diffusion_jax.training import augment as augmentation
 from tiny_diffusion_jax.training.augment import Augment
@@ -45,6 +46,7 @@ class Plan(NamedTuple):
     counts: bool = False  # whether the model is told the number of points of a set
     num_levels: int = 0  # K, noise levels of each point; 0: a set has one
     augment: Augment | None = None
+    row_height: float = 0.0  # of the rows in whose order the points of a set come; 0: in any
 
 
 def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> Plan:
@@ -67,7 +69,7 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
         config.max_history if traits.shown else 0,
         0.0 if whole else config.history_drop, config.label_drop if model.num_labels else 0.0,
         traits.latent_dim, traits.latent_noise, model.counts,
-        config.num_levels if traits.generation == "causal" else 0, augment,
+        config.num_levels if traits.generation == "causal" else 0, augment, traits.row_height,
     )  # fmt: skip
 
 
@@ -130,6 +132,10 @@ def draw_batches(
     if plan.min_points:
         within = jnp.arange(N) < log_uniform(size_key, (steps, B, 1), plan.min_points, N)
         mask = within if mask is None else mask & within
+    if plan.row_height:
+        order = row_order(dataset.denormalize(points), plan.row_height, mask)
+        points = jnp.take_along_axis(points, order[..., None], axis=-2)
+        mask = None if mask is None else jnp.take_along_axis(mask, order, axis=-1)
     if plan.label_drop and label is not None:
         label = jnp.where(jax.random.bernoulli(label_key, plan.label_drop, label.shape), -1, label)
     if plan.counts and count is None:  # of sets without a size of their own: the points here
