@@ -1,6 +1,6 @@
 """SpatialMNIST: likelihood of whole sets, and how good and how new generated ones are.
 
-    python benchmarks/spatial_mnist.py --models=causal    # trains for 1.5 hours on one CPU core
+    python benchmarks/spatial_mnist.py --models=rows      # trains for 1.5 hours on one CPU core
     python benchmarks/spatial_mnist.py --models=mnist     # the released model, no training
     python benchmarks/spatial_mnist.py --quick            # bundled digits: 72 s on two CPU cores
 
@@ -8,11 +8,13 @@ Each of --models is trained by main.py with configs/spatial_mnist.py in runs/spa
 read if that run is finished; words after `--` are options of main.py. `--release=NAME` puts the
 first of them into the package, with its row as its scores. Beside them stand one density
 for all images (`independent`), blurred training images as a mixture (`images`, no learning), a
-transformer that is told the pixel grid (`pixels`, no diffusion), and real sets. All are measured on
-the same sets of the test images, one of each, drawn once and named by a hash:
+transformer that is told the pixel grid (`pixels`, and `pixel_rows` in the order of rows; no
+diffusion), and real sets. All are measured on the same sets of the test images, one of each, drawn
+once and named by a hash:
 
     PPLL        log p(X) / N, nats per point in [0, 28]^2, mean and standard error over test sets;
-                where the order of points counts, the mean density over --orders random ones
+                where the order of points counts, the mean density over --orders random ones;
+                of points in rows log p(rows(X)) / N - log(N!) / N, which is the same for each order
     one order   the same by one order, which is a lower bound of it
     1-NNA, COV, MMD   under Chamfer (CD, squared) and earth mover's distance (EMD), picture of side
                 1, against --sets test sets; 1-NNA is 50 % where no difference is seen
@@ -46,7 +48,7 @@ from tiny_diffusion_jax.evaluate.frechet import frechet
 from tiny_diffusion_jax.run import released
 
 TEST_SEED, SEED = 0, 7  # of the test sets; of everything else
-YARDSTICKS = ("independent", "images", "pixels", "real")
+YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
 GUIDED = 2.0
 VALIDATION = 1_000  # sets of training images 50,001 and on
 QUICK = [
@@ -126,7 +128,8 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
 
     result = {}
     if likelihood_steps:
-        is_chain = experiment.model.traits.generation in ("chain", "causal")
+        traits = experiment.model.traits
+        is_chain = traits.generation in ("chain", "causal") and not traits.row_height
         result |= bench.likelihood(lambda sets: td.log_prob(
             experiment, params, sets, likelihood_steps), orders if is_chain else 1)  # fmt: skip
     draw(seed=1)  # compiles
@@ -154,7 +157,7 @@ def of_yardstick(bench: Bench, name: str, pixel_steps: int, orders: int) -> dict
     elif name == "images":
         made = BlurredImages(images, np.asarray(bench.dataset.source_labels), bench.validation())
     else:
-        made = PixelSoftmax(bench.dataset, N, pixel_steps)
+        made = PixelSoftmax(bench.dataset, N, pixel_steps, in_rows=name == "pixel_rows")
     seconds = time.perf_counter() - began
     orders = orders if name == "pixels" else 1
     return bench.likelihood(made.log_prob, orders) | bench.quality(*made.draw(count, N, SEED)) | {
@@ -192,7 +195,7 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", default="causal", help="commas between; '' for none")
+    parser.add_argument("--models", default="rows", help="commas between; '' for none")
     parser.add_argument("--yardsticks", default=",".join(YARDSTICKS))
     parser.add_argument("--sets", type=int, default=1_000, help="generated, and as many real ones")
     parser.add_argument("--test", type=int, default=10_000, help="test sets whose PPLL is taken")
@@ -214,7 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     flags = lambda model: [f"--config=configs/spatial_mnist.py:{model}", *options]
     models = [name for name in args.models.split(",") if name]
     loaded = {name: _load(name, args.runs / f"{prefix}{name}", flags(name)) for name in models}
-    experiment = next(iter(loaded.values()))[0] if loaded else _experiment(flags("causal"))
+    experiment = next(iter(loaded.values()))[0] if loaded else _experiment(flags("rows"))
     bench = Bench(experiment, args.sets, args.test)
     known = json.loads(output.read_text()) if output.exists() else {}
     rows = known["rows"] if known.get("test_sets") == bench.hash else {}

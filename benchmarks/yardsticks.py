@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from common import ROOT  # noqa: F401
 from scipy.ndimage import gaussian_filter
-from scipy.special import logsumexp
+from scipy.special import gammaln, logsumexp
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate.copies import log_densities, pixel_counts
@@ -110,10 +110,15 @@ class NextPixel(nn.Module):
 
 
 class PixelSoftmax:
-    """`NextPixel`, trained on sets of the data for `steps` steps of `batch` sets."""
+    """`NextPixel`, trained on sets of the data for `steps` steps of `batch` sets.
 
-    def __init__(self, dataset, num_points: int, steps: int, batch: int = 64):
-        self.shape = dataset.images.shape[1:]
+    in_rows: pixels come from the top left to the bottom right, not in random order.
+    """
+
+    def __init__(
+        self, dataset, num_points: int, steps: int, batch: int = 64, in_rows: bool = False
+    ):
+        self.shape, self.in_rows = dataset.images.shape[1:], in_rows
         self.model = NextPixel(int(np.prod(self.shape)))
         config = default_config().train
         config.update(steps=steps, learning_rate=2e-3)
@@ -135,7 +140,8 @@ class PixelSoftmax:
     def _pixels(self, points: jax.Array) -> jax.Array:
         height, width = self.shape
         column, row = jnp.floor(points[..., 0]), height - 1 - jnp.floor(points[..., 1])
-        return (row * width + column).astype(jnp.int32)
+        pixels = (row * width + column).astype(jnp.int32)
+        return jnp.sort(pixels, axis=-1) if self.in_rows else pixels
 
     def _log_pixels(self, params, pixels) -> jax.Array:
         log_p = jax.nn.log_softmax(self.model.apply(params, pixels))
@@ -143,7 +149,10 @@ class PixelSoftmax:
 
     def log_prob(self, sets: np.ndarray) -> np.ndarray:
         score = jax.jit(lambda sets: self._log_pixels(self.params, self._pixels(sets)).mean(1))
-        return np.concatenate([score(part) for part in np.array_split(sets, -(-len(sets) // 256))])
+        parts = np.array_split(sets, -(-len(sets) // 256))
+        found = np.concatenate([score(part) for part in parts])
+        # A set in rows is one of N! orders, each of which has the same density.
+        return found - gammaln(sets.shape[1] + 1) / sets.shape[1] if self.in_rows else found
 
     def draw(self, num_sets: int, num_points: int, seed: int):
         @partial(jax.jit, static_argnames="num")

@@ -52,6 +52,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "model.num_inducing": [(-1, "must be 0 (full attention) or more")],
     "model.context_dim": [(0, "must be at least 1")],
     "model.context_blocks": [(0, "must be at least 1")],
+    "model.row_height": [(-1.0, "must be 0 or more")],
     "model.latent_dim": [(1, "must be at least 2")],
     "model.latent_noise": [(-0.1, "must be 0 or more")],
     "model.teacher_forcing": [(2.0, "must be between 0 and 1"), (NAN, "must be between 0 and 1")],
@@ -329,6 +330,17 @@ def test_labels_are_those_of_the_data(fields, labels, line):
 
 
 POINTS = np.zeros((3, 2), np.float32)
+
+
+def test_points_in_rows_come_one_by_one_and_complete_nothing():
+    rows = {"model.name": "causal", "model.row_height": 2.0}
+    assert refusal(check_call, MIXTURE | rows, growth=1.25) == (
+        "config.sample.growth = 1.25: must be 1 with config.model.row_height, for each point is "
+        "the next one")  # fmt: skip
+    check_call(MIXTURE | rows, growth=1.0)
+    assert refusal(check_call, MIXTURE | rows, growth=1.0, given=POINTS) == (
+        "config.model.row_height = 2.0: must be 0 for a model that completes sets: points that are "
+        "given are seldom the first by rows")  # fmt: skip
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS])

@@ -301,6 +301,10 @@ def _asked(config, sample, model, labels=False, given=False) -> Rules:
     levels, (limit, words) = config.schedule.num_levels, _limit(model)
     yield "sample.num_steps", 1 <= sample.num_steps <= levels, f"in 1..{levels} (the levels)"
     yield "sample.num_points", sample.num_points <= limit, words
+    if model.traits.row_height:
+        for name in ("first_block", "growth"):
+            yield (f"sample.{name}", sample[name] == 1,
+                   "1 with config.model.row_height, for each point is the next one")  # fmt: skip
     if not model.num_labels:
         yield ("sample.label", sample.label < 0,
                "-1 for a model without labels; train one with config.model.labels=True")
@@ -350,6 +354,8 @@ def _check_labels(config, sample, model, labels: np.ndarray) -> None:
 def _check_given(config, sample, model, given: np.ndarray, dim: int | None) -> None:
     """Raises UserError for points that `model` cannot complete to sets of sample.num_points."""
     able = [name for name in models.MODELS if _completes(config, name)]
+    require(not model.traits.row_height, "config.model.row_height", config.model.row_height,
+            "0 for a model that completes sets: points that are given are seldom the first by rows")
     require(model.traits.completes, "config.model.name", config.model.name,
             f"a model that completes sets: {', '.join(able)}")  # fmt: skip
     dim = dim or _known_dim(config.data)

@@ -106,8 +106,8 @@ def _all_options() -> ConfigDict:
         num_inducing=32,  # set_transformer: learned queries that read the set; 0 = full attention
         context_dim=96,  # causal: width of the transformer; hidden_dim is that of the head
         context_blocks=3,  # causal: its blocks; num_blocks is those of the head
-        # causal: points come row by row, from the top, in rows of this height (the data's units), each
-        # from left to right, and sets cannot be completed; 0 = in random order
+        # causal: points come row by row, from the top, each row from left to right, and sets cannot
+        # be completed; the height of a row in the data's units, 0 = points in random order
         row_height=0.0,
         latent_dim=16,  # set_latent: numbers in the latent of a set
         latent_noise=0.1,  # set_latent: blur of the latents that the decoder is trained with

@@ -38,6 +38,7 @@ from PIL import Image
 
 from tiny_diffusion_jax import checks, data, devices, experiment
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data import image_sets
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import classifier, copies, separation
 from tiny_diffusion_jax.models.recipes import RECIPES
@@ -153,7 +154,7 @@ def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
                         "--config.model.context_dim=8", "--config.model.context_blocks=1"])
     result = read(tmp_path / "spatial.json")
     rows = result["rows"]
-    assert list(rows) == ["independent", "images", "pixels", "real", "causal"]
+    assert list(rows) == ["independent", "images", "pixels", "pixel_rows", "real", "causal"]
     assert all("nna_cd" in row and "copies" in row for row in rows.values())
     assert all("ppll" in row for name, row in rows.items() if name != "real")
     lines = capsys.readouterr().out.strip().splitlines()
@@ -202,6 +203,16 @@ def test_yardsticks_have_the_densities_that_they_say():
         assert density.sum() == pytest.approx(1, abs=1e-4)
         np.testing.assert_allclose(count, density, atol=0.08 if labels is not None else 0.01)
     assert set(labels) == {3, 7}
+
+
+def test_pixels_in_rows_have_the_density_of_sets_without_an_order():
+    """Two different ones of four lit pixels: each of 4 x 3 ordered pairs is as likely."""
+    data = image_sets.from_images(np.full((1, 2, 2), 9, np.uint8), None, 1.0, False, False)
+    made = yardsticks.PixelSoftmax(data, 2, steps=100, in_rows=True)
+    sets = np.array([[[0.5, 0.5], [1.5, 1.5]], [[0.5, 1.5], [1.5, 1.5]]], np.float32)
+    expected = np.log(1 / 12) / 2
+    np.testing.assert_allclose(made.log_prob(sets), expected, atol=0.05)
+    np.testing.assert_allclose(made.log_prob(sets[:, ::-1]), expected, atol=0.05)
 
 
 def test_a_superposition_and_a_copy_are_caught(monkeypatch):

@@ -23,7 +23,7 @@ def digits(tmp_path_factory):
     home = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tiny_diffusion_jax.run.modes.finish", lambda *_: None)
-        made = run(config("spatial_mnist"), *CAUSAL, f"--workdir={home}/run")
+        made = run(config("spatial_mnist:causal"), *CAUSAL, f"--workdir={home}/run")
     assert made.code == 0, made
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(released, "FOLDER", home)

@@ -1,0 +1,37 @@
+"""The order of rows, and that training sees it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiny_diffusion_jax.data.base import make_dataset, single_density
+from tiny_diffusion_jax.data.rows import log_orders, row_order
+from tiny_diffusion_jax.training.batches import Plan, draw_batches
+
+
+def test_points_are_read_row_by_row():
+    points = jnp.array([[9.0, 0.5], [3.0, 4.1], [1.0, 5.9], [2.0, 4.9], [0.0, 0.1], [1.0, -0.1]])
+    np.testing.assert_array_equal(row_order(points, 1.0), [2, 3, 1, 4, 0, 5])
+    np.testing.assert_array_equal(row_order(points, 100.0), [4, 2, 3, 1, 0, 5])  # in two rows
+    mask = jnp.array([True, True, False, True, True, True])
+    np.testing.assert_array_equal(row_order(points, 1.0, mask), [3, 1, 4, 0, 5, 2])
+    np.testing.assert_array_equal(row_order(jnp.stack([points, points[::-1]]), 1.0)[1],
+                                  5 - np.array([2, 3, 1, 4, 0, 5]))  # fmt: skip
+
+
+def test_the_number_of_orders():
+    np.testing.assert_allclose(log_orders(jnp.array([1, 2, 5])), np.log([1, 2, 120]), rtol=1e-5)
+
+
+def test_training_sees_sets_in_rows():
+    data = make_dataset(single_density(lambda key, n: 10 * jax.random.normal(key, (n, 2))),
+                        normalize=True)  # fmt: skip
+    draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
+    batch = draw(jax.random.key(0), data, 100, 3, Plan(4, 16, min_points=2, row_height=2.0))
+    plain = draw(jax.random.key(0), data, 100, 3, Plan(4, 16, min_points=2))
+    np.testing.assert_array_equal(batch.mask, plain.mask)  # what exists comes first
+    for x, before, exists in zip(batch.x_0.reshape(-1, 16, 2), plain.x_0.reshape(-1, 16, 2),
+                                 batch.mask.reshape(-1, 16), strict=True):  # fmt: skip
+        x, before = (np.asarray(data.denormalize(a[exists])) for a in (x, before))
+        order = np.lexsort((before[:, 0], -np.floor(before[:, 1] / 2)))
+        np.testing.assert_allclose(x, before[order], rtol=1e-5)
