@@ -87,6 +87,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "sample.eta": [(1.5, "must be between 0")],
     "sample.num_steps": [(1001, "must be in 1..1000"), (0, "must be in 1..1000")],
     "sample.spacing": [("wide", "must be one of time, log_snr")],
+    "sample.sigma_min": [(-0.1, "must be within 0..1"), (2.0, "must be within 0..1")],
     "sample.precision": [("half", "must be one of default, float32")],
     "sample.num_sets": [(0, "must be at least 1")],
     "sample.num_points": [(-1, "must be at least 1, or 0 for each set's own number")],

@@ -118,6 +118,7 @@ RULES = {
     "train.keep": at_least(1),
     "sample.sampler": one_of(SAMPLERS),
     "sample.spacing": one_of(("time", "log_snr")),
+    "sample.sigma_min": Rule(lambda noise: 0 <= noise <= 1, "within 0..1"),
     "sample.precision": one_of(PRECISIONS),
     "sample.eta": Rule(lambda eta: 0 <= eta <= 1, "between 0 (deterministic) and 1 (ancestral)"),
     "sample.num_sets": at_least(1),

@@ -153,6 +153,7 @@ def _all_options() -> ConfigDict:
         sampler="dpm++2m",  # ancestral, ddim, dpm++2m, sde-dpm++2m, heun
         num_steps=25,
         spacing="time",  # of the levels visited: even in time or in log_snr
+        sigma_min=0.0,  # log_snr: noise (sigma / alpha) of the last before the data; 0 = the lowest
         eta=0.0,  # ddim: 0 = deterministic ... 1 = ancestral
         num_sets=32,
         num_points=4000,  # 0: each set's own, as often as in the data (sets that were observed)

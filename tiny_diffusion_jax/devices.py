@@ -17,6 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 SETS = "sets"  # the one axis of the mesh
 SLICE_POINTS = 64  # fewer in a slice are not worth a core
+CACHE_MB = 64  # of a chunk on a CPU: larger ones wait for memory
 
 
 def make_mesh(devices: list | None = None) -> Mesh:
@@ -98,6 +99,19 @@ def cpu_slices(mesh: Mesh, num_sets: int, num_points: int) -> int:
         return 1
     most = min(num_cores(), num_sets * num_points // SLICE_POINTS)
     return max(n for n in range(1, max(most, 1) + 1) if num_sets % n == 0)
+
+
+def workers(mesh: Mesh) -> int:
+    """Chunks of sets that are drawn at once: as many as a CPU has cores, 1 on other devices.
+
+    XLA shares a large product of matrices among the cores, but not the work between two of them.
+    """
+    return num_cores() if is_cpu(mesh) and mesh.size == 1 else 1
+
+
+def most_at_once_mb(mesh: Mesh) -> float:
+    """Megabytes of a chunk beyond which drawing gets slower, not faster."""
+    return CACHE_MB if is_cpu(mesh) else math.inf
 
 
 def num_cores() -> int:

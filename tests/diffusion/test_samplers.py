@@ -444,6 +444,20 @@ def test_log_snr_spacing_is_even_in_log_snr(name):
         assert len(inner) == num_steps - 1
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_grid_may_end_before_the_least_noise(name):
+    schedule = make_schedule(name, 1000)
+    noise = np.exp(-0.5 * np.asarray(schedule.log_snr, np.float64))
+    for sigma_min in (0.05, 0.3):
+        grid = time_grid(schedule, 12, "log_snr", sigma_min)
+        assert noise[grid[-2]] >= sigma_min > noise[grid[-2] - 1]
+        steps = -np.diff(np.log(noise[grid[1:-1]]))
+        if name == "karras":
+            np.testing.assert_allclose(steps, steps.mean(), rtol=0.1)
+    np.testing.assert_array_equal(time_grid(schedule, 12, "log_snr", noise[1] / 2),
+                                  time_grid(schedule, 12, "log_snr"))  # fmt: skip
+
+
 def test_a_grid_uses_the_schedule_and_not_its_name():
     """log SNR linear in t: both spacings agree, up to the step to clean data."""
     nu = np.exp(np.linspace(-3, 3, 60))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from command_line import ROOT
 
-from tiny_diffusion_jax import diffusion, experiment, generation
+from tiny_diffusion_jax import devices, diffusion, experiment, generation
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.generation import alone
@@ -273,10 +273,11 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
     config = setup.config.sample.copy_and_resolve_references()
     config.update(num_sets=7, memory_mb=1)
     request = Request(setup.model, None, None, config, setup.config.train.max_history)
-    assert generation.chunk_size(request, generation.WAYS[setup.model.traits.generation].rows(
-        request)) == 2  # fmt: skip
-    in_chunks = sample(way, num_sets=7, memory_mb=1)
-    np.testing.assert_allclose(in_chunks, many, atol=1e-4)
+    rows = generation.WAYS[setup.model.traits.generation].rows(request)
+    for cores, size in ((1, 2), (3, 1)):  # of one core after the other, and several at once
+        monkeypatch.setattr(devices, "num_cores", lambda cores=cores: cores)
+        assert generation.chunk_size(request, rows, devices.make_mesh()) == size
+        np.testing.assert_allclose(sample(way, num_sets=7, memory_mb=1), many, atol=1e-4)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax import devices
 from tiny_diffusion_jax import experiment as experiments
 from tiny_diffusion_jax.generation import chunk_size
 from tiny_diffusion_jax.generation.chain import block_sizes
@@ -93,18 +94,37 @@ def request(num_sets, num_points=10, memory_mb=1, max_history=64, burn_in=0, **t
     return Request(model, None, None, config, max_history)
 
 
+def size_of_chunks(request, rows, monkeypatch, cores=1):
+    monkeypatch.setattr(devices, "num_cores", lambda: cores)
+    return chunk_size(request, rows, devices.make_mesh())
+
+
 @pytest.mark.parametrize("num_sets, chunks", [(512, 1), (513, 2), (1024, 2), (1025, 3), (7, 1)])
-def test_chunks_are_of_nearly_equal_size(num_sets, chunks):
+def test_chunks_are_of_nearly_equal_size(num_sets, chunks, monkeypatch):
     """One set too many for a chunk costs one set, not a chunk of which the rest is thrown away."""
     floats = 2**20 // (512 * 2 * 4 * 8)  # so that 512 sets of 8 points fit into 1 MB
-    size = chunk_size(request(num_sets, floats_per_point=floats), rows=8)
+    size = size_of_chunks(request(num_sets, floats_per_point=floats), 8, monkeypatch)
     assert size == -(-num_sets // chunks)
     assert chunks * size - num_sets < chunks
 
 
-def test_memory_counts_the_points_that_are_shown():
+def test_the_cores_of_a_cpu_have_as_many_chunks_each(monkeypatch):
+    """A core has its share of the memory, and no more than the caches hold."""
+    floats = 2**20 // (512 * 2 * 4 * 8)  # so that 512 sets of 8 points fit into 1 MB
+    sizes = [size_of_chunks(request(num_sets, memory_mb=memory, floats_per_point=floats), 8,
+                            monkeypatch, cores=4)
+             for num_sets, memory in ((128, 1), (129, 1), (1025, 4), (10**6, 10**6))]  # fmt: skip
+    assert sizes == [128, 33, 257, -(-(10**6) // 32)]  # the last: 31 chunks of 64 MB, and one more
+    monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)
+    large = request(10**6, memory_mb=10**6, floats_per_point=floats)
+    assert size_of_chunks(large, 8, monkeypatch, cores=4) == 10**6
+
+
+def test_memory_counts_the_points_that_are_shown(monkeypatch):
     """A history of 1,000 points takes more room than one of 10, but no more than the set has."""
-    sizes = [chunk_size(request(10**6, 2_000, 10_000, shown, floats_per_shown=8), 2_000)
+    monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)
+    sizes = [size_of_chunks(request(10**6, 2_000, 10_000, shown, floats_per_shown=8), 2_000,
+                            monkeypatch)
              for shown in (10, 1_000, 4_000, 8_000)]  # fmt: skip
     assert sizes[0] > 50 * sizes[1] > 75 * sizes[2] and sizes[2] == sizes[3]
 

@@ -142,12 +142,14 @@ def make_sampler(name: str, eta: float = 0.0) -> Sampler:
     return SAMPLERS[name](eta)
 
 
-def time_grid(schedule: Schedule, num_steps: int, spacing: str = "time") -> np.ndarray:
+def time_grid(
+    schedule: Schedule, num_steps: int, spacing: str = "time", sigma_min: float = 0.0
+) -> np.ndarray:
     """Levels T = t_0 > t_1 > ... > t_n = 0 to visit, i32[n + 1], n <= num_steps.
 
-    spacing "time": even in t; "log_snr": even in log SNR down to level 1, then the data. Levels
-    are those of the schedule; a grid finer than the schedule in places visits each level once.
-    num_steps in 1..T.
+    spacing "time": even in t; "log_snr": even in log SNR down to the lowest level whose noise
+    sigma / alpha is at least sigma_min, then the data. Levels are those of the schedule; a grid
+    finer than the schedule in places visits each level once. num_steps in 1..T.
     """
     T = schedule.num_levels
     if spacing == "time" or num_steps == 1:
@@ -156,7 +158,8 @@ def time_grid(schedule: Schedule, num_steps: int, spacing: str = "time") -> np.n
         # alpha_T = 0 gives -inf: start one level further in, so that "even" has a meaning.
         log_snr = np.asarray(schedule.log_snr, np.float64)
         first = T if np.isfinite(log_snr[T]) else T - 1
-        targets = np.linspace(log_snr[first], log_snr[1], num_steps)
+        last = int(np.argmax(np.exp(-log_snr[1 : first + 1] / 2) >= sigma_min)) + 1
+        targets = np.linspace(log_snr[first], log_snr[last], num_steps)
         levels = np.arange(1, first + 1)
         grid = np.round(np.interp(-targets, -log_snr[levels], levels))
         grid = np.concatenate([[T], grid[1:], [0]])

@@ -11,7 +11,9 @@ Keys follow from seed and set number, so a set depends on neither how many are a
 much memory there is; the devices share them. Sets of different sizes: see `sizes`.
 """
 
+import itertools
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +35,6 @@ def draw(
     given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """f32[num_sets, num_points, D] in the data's own units; see `experiment.sample`."""
-    from tqdm import tqdm
-
     dataset, model = experiment.dataset, experiment.model
     mesh, params = devices.to_draw(params)
     request = Request(model, experiment.process, params, config,
@@ -48,8 +48,10 @@ def draw(
 
     way = WAYS[model.traits.generation]
 
-    def draw_sets(request: Request, numbers: np.ndarray):
+    def draw_sets(request: Request, numbers: np.ndarray, size: int):
         """The sets of these numbers, in as many places as the request has points."""
+        # A chunk is filled up with sets that are thrown away: one program serves all.
+        numbers = np.pad(numbers, (0, size - len(numbers)), mode="edge")
         asked = Asked(
             None if labels is None else jnp.asarray(labels)[numbers],
             jnp.asarray(count[numbers], jnp.int32) if model.counts else None,
@@ -57,18 +59,15 @@ def draw(
         )
         keys = _set_keys(key, jnp.asarray(numbers))
         keys = jax.device_put(keys, devices.by_set(mesh, len(numbers)))
-        if given is None:
-            return dataset.denormalize(way.draw(request, keys, asked))
-        return dataset.denormalize(way.complete(request, keys, given, asked))
+        drawn = (way.draw(request, keys, asked) if given is None else
+                 way.complete(request, keys, given, asked))  # fmt: skip
+        return np.asarray(dataset.denormalize(drawn))
 
     num_given = 0 if given is None else len(given)
     chunks = list(_chunks(request, mesh, way, num_given, wanted))
     result = None
-    for request, numbers, size in tqdm(chunks, desc="sample", unit="chunk",
-                                       disable=not progress or len(chunks) == 1):  # fmt: skip
-        # A chunk is filled up with sets that are thrown away: one program serves all.
-        filled = np.pad(numbers, (0, size - len(numbers)), mode="edge")
-        points = np.asarray(draw_sets(request, filled))[..., : len(numbers), :, :]
+    for (_, numbers, _), points in _each(draw_sets, chunks, mesh, progress):
+        points = points[..., : len(numbers), :, :]
         if wanted is not None:
             points = padded(points, wanted[numbers])[..., : count.max(), :]
         if result is None:
@@ -76,6 +75,26 @@ def draw(
             result = np.full(shape, np.nan, points.dtype)
         result[..., numbers, : points.shape[-2], :] = points
     return result
+
+
+def _each(function, chunks: list, mesh, progress: bool):
+    """(chunk, function(*chunk)) of each chunk, of several at once where the cores of a CPU share.
+
+    The first is alone, and compiles what the others need.
+    """
+    from tqdm import tqdm
+
+    with ThreadPoolExecutor(devices.workers(mesh)) as pool:
+        found = itertools.chain(
+            itertools.starmap(function, chunks[:1]),
+            pool.map(lambda chunk: function(*chunk), chunks[1:]),
+        )
+        shown = tqdm(zip(chunks, found, strict=True), desc="sample", unit="chunk",
+                     total=len(chunks), disable=not progress or len(chunks) == 1)  # fmt: skip
+        try:
+            yield from shown
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def asked(
@@ -102,7 +121,7 @@ def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | No
     does not follow from how many there are.
     """
     if wanted is None:
-        size = devices.rounded_up(chunk_size(request, way.rows(request, num_given)), mesh)
+        size = chunk_size(request, way.rows(request, num_given), mesh)
         for start in range(0, request.config.num_sets, size):
             yield request, np.arange(start, min(start + size, request.config.num_sets)), size
         return
@@ -111,23 +130,29 @@ def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | No
         at_once = sizes.width(min(len(numbers), sizes.MOST_AT_ONCE))
         config.update(num_points=places, num_sets=at_once)
         part = request._replace(config=config)
-        size = devices.rounded_up(chunk_size(part, way.rows(part, num_given)), mesh)
+        size = chunk_size(part, way.rows(part, num_given), mesh)
         for start in range(0, len(numbers), size):
             yield part, numbers[start : start + size], size
 
 
-def chunk_size(request: Request, rows: int) -> int:
+def chunk_size(request: Request, rows: int, mesh) -> int:
     """Sets drawn at once: as many as fit into config.memory_mb, in chunks of nearly equal size.
 
-    rows: points of a set in memory at once.
+    On a CPU no more than its caches hold, and several chunks at once, see `devices`. rows: points
+    of a set in memory at once.
     """
     config, traits = request.config, request.model.traits
     shown = min(request.max_history, config.burn_in + config.num_points)
     floats = (traits.floats_per_point + rows * traits.floats_per_pair
               + shown * traits.floats_per_shown)  # fmt: skip
     bytes_per_set = 2 * 4 * rows * floats  # arrays in and out of a layer
-    most = max(1, config.memory_mb * 2**20 // bytes_per_set)
-    return math.ceil(config.num_sets / math.ceil(config.num_sets / most))
+    workers = devices.workers(mesh)
+    megabytes = min(config.memory_mb / workers, devices.most_at_once_mb(mesh))
+    most = max(1, int(megabytes * 2**20) // bytes_per_set)
+    chunks = math.ceil(config.num_sets / most)
+    if chunks > 1:  # the same number for each worker
+        chunks = math.ceil(chunks / workers) * workers
+    return devices.rounded_up(math.ceil(config.num_sets / chunks), mesh)
 
 
 def _labels(experiment, config, keys, given) -> jax.Array | None:

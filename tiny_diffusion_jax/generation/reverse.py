@@ -57,7 +57,8 @@ def reverse(
         unconditional = {guide: None} if guide else None
     return _run(
         request.model, process.of_latents() if method else process, request.params,
-        _fold(keys, number), time_grid(process.schedule, config.num_steps, config.spacing),
+        _fold(keys, number),
+        time_grid(process.schedule, config.num_steps, config.spacing, config.sigma_min),
         config.guidance_scale, known, condition,
         None if config.guidance_scale == 1 else unconditional,
         sampler=config.sampler, eta=config.eta, shape=shape, method=method,

@@ -35,7 +35,9 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
-        "grids": {str(n): time_grid(schedule, n, sample.spacing).tolist() for n in steps},
+        "grids": {
+            str(n): time_grid(schedule, n, sample.spacing, sample.sigma_min).tolist() for n in steps
+        },
         "sigma_data": process.sigma_data,
         "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
         "shift": np.asarray(dataset.shift).tolist(),

@@ -146,7 +146,7 @@ class Evidence:
 
     def _levels(self, config) -> np.ndarray:
         schedule = self.experiment.process.schedule
-        return np.asarray(samplers.time_grid(schedule, config.num_steps, config.spacing))
+        return samplers.time_grid(schedule, config.num_steps, config.spacing, config.sigma_min)
 
     def blocks(self, number: int) -> list[int]:
         """Points of each block of set `number` of a chain, after those that are given.

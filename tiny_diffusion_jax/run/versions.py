@@ -51,6 +51,7 @@ ADDED = {
     "sample.guidance_scale": 1.0,
     "sample.label": -1,
     "sample.precision": "default",
+    "sample.sigma_min": 0.0,
     "evaluate.gifs": True,
     "evaluate.guidance_scale": 2.0,
     "evaluate.likelihood_sets": 0,  # of no sets
