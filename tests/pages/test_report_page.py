@@ -143,3 +143,5 @@ def test_shares_are_per_cent_and_members_have_names():
     assert "dino 48.0 % (should be 50.0 %), moons 52.0 % (should be 50.0 %)" in text
     separate = {"value": 1.0, "floor": 0.996}
     assert "100 % of the sets" in words.headline({"separation": separate})
+    none = {"value": 0.0, "floor": 0.996}
+    assert words.headline({"separation": none}).startswith("Separate sets 0: 0 % of the sets")
