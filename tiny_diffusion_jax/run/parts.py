@@ -53,7 +53,12 @@ def trajectory(evidence: Evidence, folder: Path) -> dict:
     ways, grid = evidence.trajectory
     count = ways.shape[1]
     x_0, noised = _real(evidence, np.asarray(evidence.clouds[1][:1, :count]), ways[-1][None])
-    return _player(evidence, ways[:, None], grid, x_0, noised)
+    player = _player(evidence, ways[:, None], grid, x_0, noised)
+    shown, drawn = len(grid) - 1, evidence.experiment.config.sample.num_steps
+    if shown != drawn:
+        smooth = f"A way of {shown} steps, to move smoothly; the samples took {drawn}."
+        player["about"] = f"{smooth} {player['about']}".strip()
+    return player
 
 
 def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
@@ -147,8 +152,12 @@ def field(evidence: Evidence, folder: Path) -> dict | None:
         "model": pack(found.model), "data": pack(found.data), "p": pack(found.density[..., None]),
         "density": pack(np.stack([density / density.sum(), real / real.sum()], -1)),
         "rows": rows is not None,
-        "points": fields.DRAWS * fields.TIMES if rows is None else len(rows),
+        "points": _about_many(fields.DRAWS * fields.TIMES) if rows is None else f"{len(rows):,}",
     }  # fmt: skip
+
+
+def _about_many(count: int) -> str:
+    return f"about {float(f'{count:.2g}'):,.0f}"
 
 
 # ---------------------------------------------------------------- training
