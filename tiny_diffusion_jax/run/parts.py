@@ -92,7 +92,7 @@ def _real(evidence: Evidence, real: np.ndarray | None, drawn) -> tuple[np.ndarra
 
 
 def _about(evidence: Evidence, reverse: dict) -> str:
-    shown = reverse["ways"]["shape"][1]
+    shown, drawn = reverse["ways"]["shape"][1], evidence.samples.shape[1]
     texts = []
     if reverse["blocks"]:
         texts.append("Each set is drawn block after block, every block from noise, given the "
@@ -101,8 +101,8 @@ def _about(evidence: Evidence, reverse: dict) -> str:
         names = coordinates(evidence.dataset)[:2]
         texts.append(f"Points have {reverse['dim']} coordinates; shown are the first two, "
                      f"{names[0]} and {names[1]}.")  # fmt: skip
-    if shown < reverse["num_points"]:
-        texts.append(f"Shown are {shown:,} of {reverse['num_points']:,} points.")
+    if shown < drawn:
+        texts.append(f"Shown are {shown:,} of {drawn:,} points.")
     if len(reverse["sizes"]) > 1:
         some, all_of_them = len(reverse["sizes"]), len(evidence.samples)
         texts.append((f"Shown are {some} of {all_of_them:,} sets" if some < all_of_them else
