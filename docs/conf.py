@@ -13,13 +13,15 @@ suppress_warnings = ["myst.xref_missing"]  # links to the source lead out of the
 html_theme = "furo"
 html_title = project
 html_extra_path = ["live.html"]
+html_static_path = ["site.css"]
+html_css_files = ["site.css"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 
 
 def as_written(app, what, name, obj, options, lines: list[str]) -> None:
     """Docstrings are plain text with equations set in it: they keep their lines."""
-    lines[:] = ["::", "", *("   " + line for line in lines), ""]
+    lines[:] = [".. code-block:: text", "", *("   " + line for line in lines), ""]
 
 
 def setup(app) -> None:

@@ -90,11 +90,10 @@ def sample(
     leaves these out). `config` is the `sample` part of a config (None: the experiment's); points
     come in the data's own units. A set depends on config.seed and its own number only, not on how
     many sets are asked for; requests too large for config.memory_mb are drawn in chunks. With
-    `keep_trajectory` the way
-    from noise is kept too, f32[steps + 1, num_sets, num_points, D], noise first. `given`, points
-    f32[n, D] in own units, begins every set, and the rest is drawn to go with it; `labels`
-    i32[num_sets] takes the place of config.label. Raises UserError for a field out of its range,
-    and for what the model was not trained for.
+    `keep_trajectory` the way from noise is kept too, f32[steps + 1, num_sets, num_points, D],
+    noise first. `given`, points f32[n, D] in own units, begins every set, and the rest is drawn to
+    go with it; `labels` i32[num_sets] takes the place of config.label. Raises UserError for a field
+    out of its range, and for what the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
     check_sample(experiment.config, config, labels, given, experiment.dataset.dim)

@@ -34,6 +34,16 @@ def test_all_numbers_stand_in_one_table(compared):
     assert text.count("not measured") == 5  # each of the numbers of the first
 
 
+@pytest.mark.parametrize("text", ['{"metrics": {', "{}", "[]"])
+def test_damaged_numbers_are_named_in_a_line(finished, tmp_path, text):
+    other = shutil.copytree(finished[0], tmp_path / "other")
+    (other / "metrics.json").write_text(text)
+    result = run("--mode=compare", f"--runs={finished[0]},{other}", f"--workdir={tmp_path}")
+    line = result.err.splitlines()[-1]
+    assert result.code == 2 and line.startswith(f"error: {other / 'metrics.json'}: "), result
+    assert "--mode=evaluate" in line and not (tmp_path / "compare.html").exists()
+
+
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_one_slider_moves_both_from_the_same_noise(opened, compared, size):
     tab = opened(compared[0] / "compare.html", size=size)

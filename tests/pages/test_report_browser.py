@@ -153,3 +153,17 @@ def test_the_model_is_sampled_inside_of_the_page(opened, moons):
     frame.locator("#again").click()
     tab.page.wait_for_timeout(1_500)
     assert picture() != before
+
+
+def test_the_frame_follows_the_theme_and_has_no_bar_on_a_phone(opened, moons):
+    page = opened(moons / "report.html", size="phone").page
+    page.click("[data-theme-button]")
+    page.click("#live-start")
+    frame = page.frame_locator(".live-frame")
+    frame.locator("#status").filter(has_text="points in").wait_for(timeout=10_000)
+    root = frame.locator("html")
+    assert root.get_attribute("data-theme") == "dark"
+    assert page.evaluate("document.activeElement.className") == "live-frame"  # Start is gone
+    page.click("[data-theme-button]")
+    assert root.get_attribute("data-theme") == "light"
+    assert root.evaluate("html => html.scrollHeight <= innerHeight")

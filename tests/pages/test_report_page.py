@@ -56,9 +56,10 @@ def test_the_page_of_a_density(moons):
 
 def test_a_page_of_samples_alone_has_no_numbers(moons, tmp_path):
     folder = shutil.copytree(moons, tmp_path / "run")
-    result = run(f"--workdir={folder}", "--mode=sample")
+    result = run(f"--workdir={folder}", "--mode=sample", "--config.sample.num_points=4100")
     assert result.code == 0, result.err
     text = (folder / "report.html").read_text()
+    assert "Shown are 4,000 of 4,100 points." in text
     assert "numbers" not in titles(text) and "were not measured" in text
 
 
@@ -143,3 +144,5 @@ def test_shares_are_per_cent_and_members_have_names():
     assert "dino 48.0 % (should be 50.0 %), moons 52.0 % (should be 50.0 %)" in text
     separate = {"value": 1.0, "floor": 0.996}
     assert "100 % of the sets" in words.headline({"separation": separate})
+    none = {"value": 0.0, "floor": 0.996}
+    assert words.headline({"separation": none}).startswith("Separate sets 0: 0 % of the sets")

@@ -1,6 +1,7 @@
 """Released models: drawn from without data and checkpoints, measured with the data alone."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from command_line import SETS, config, run
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import classifier
 from tiny_diffusion_jax.run import released, workdir
@@ -140,6 +142,8 @@ def test_what_comes_with_the_package_draws(name, monkeypatch):
     assert description["command"].startswith("python ") and description["scores"]
     assert (released.FOLDER / f"{name}.npz").stat().st_size < 4e6
     assert not workdir.strange_fields(description["config"])
+    for option in re.findall(r"--config\.([\w.]+)=", description["command"]):
+        assert option in flatten(td.default_config()), option  # the log shows it, to be run again
     experiment, params = td.load(name)
     few = experiment.config.sample.copy_and_resolve_references()
     few.update(num_sets=2, num_points=6, num_steps=3)

@@ -56,7 +56,7 @@ def test_the_log_is_short_and_plain(finished):
     assert lines[2] == "schedule: karras, terminal SNR 0.0069"
     assert re.fullmatch(r"compiled the training step in \d+\.\d s", lines[3])
     assert re.fullmatch(r"step 40 of 40: loss \d\.\d{4}, \d+ steps/s", lines[4])
-    assert lines[-1] == f"wrote {folder}" and "sliced_wasserstein2: " in log
+    assert lines[-1] == f"wrote {folder}; open its report.html" and "sliced_wasserstein2: " in log
     assert len(lines) == 11 and max(map(len, lines)) < 100
 
 

@@ -45,8 +45,10 @@ def _number(value) -> str:
 
 
 def _percent(share: float) -> str:
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
     near_an_end = min(share, 1 - share) < 0.01
-    return "100 %" if share == 1 else f"{100 * share:.{2 if near_an_end else 1}f} %"
+    return f"{100 * share:.{2 if near_an_end else 1}f} %"
 
 
 def _nothing(metric: dict, members) -> str:

@@ -67,11 +67,21 @@ def _numbers(paths: list[str]) -> list[dict]:
     """A row for each metric that a run has: its name, and value and floor of each run."""
     found = []
     for path in paths:
-        file = Path(path).expanduser() / "metrics.json"
-        metrics = json.loads(file.read_text())["metrics"] if file.exists() else {}
-        found.append({row["name"]: row for row in words.rows(metrics)})
+        found.append({row["name"]: row for row in words.rows(_metrics(path))})
     names = dict.fromkeys(name for rows in found for name in rows)
     return [{"name": name, "cells": [rows.get(name) for rows in found]} for name in names]
+
+
+def _metrics(path: str) -> dict:
+    """What was measured of a run; nothing where it was not."""
+    file = Path(path).expanduser() / "metrics.json"
+    try:
+        return json.loads(file.read_text())["metrics"] if file.exists() else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file}: must be what this program measured, but is damaged; "
+            f"--mode=evaluate --workdir={path} writes it again"
+        ) from error
 
 
 def _differences(shown: list[Evidence]) -> list[tuple[str, list]]:

@@ -17,6 +17,11 @@ from tiny_diffusion_jax.run.parts import PARTS
 LARGEST = 5 * 2**20  # bytes of a page
 SECONDS = {"start": "start", "compile": "compiling", "train": "training", "sample": "sampling",
            "evaluate": "measuring", "pictures": "pictures"}  # fmt: skip
+# Of the data, by the names that metrics.json has; others say it themselves.
+SOURCES = {"analytic": "a formula", "points": "a table of points", "image": "a picture",
+           "sets": "observed sets",
+           "tfds": "TensorFlow Datasets", "openml": "OpenML",
+           "digits": "8x8 digits of scikit-learn"}  # fmt: skip
 
 
 def write(evidence: Evidence, folder: Path, description: dict, title: str = "") -> None:
@@ -69,7 +74,7 @@ def _lead(evidence: Evidence, metrics: dict, names) -> str:
 def _facts(evidence: Evidence, description: dict) -> list[tuple[str, str]]:
     """(name, text) of what stands under the title."""
     config, dataset = evidence.experiment.config, evidence.dataset
-    source = "a formula" if dataset.source == "analytic" else dataset.source
+    source = ", ".join(SOURCES.get(name, name) for name in dataset.source.split(", "))
     sample = config.sample
     facts = [
         ("learned from", f"{dataset.title}, {source}" if source else dataset.title),

@@ -53,7 +53,12 @@ def trajectory(evidence: Evidence, folder: Path) -> dict:
     ways, grid = evidence.trajectory
     count = ways.shape[1]
     x_0, noised = _real(evidence, np.asarray(evidence.clouds[1][:1, :count]), ways[-1][None])
-    return _player(evidence, ways[:, None], grid, x_0, noised)
+    player = _player(evidence, ways[:, None], grid, x_0, noised)
+    shown, drawn = len(grid) - 1, evidence.experiment.config.sample.num_steps
+    if shown != drawn:
+        smooth = f"A way of {shown} steps, to move smoothly; the samples took {drawn}."
+        player["about"] = f"{smooth} {player['about']}".strip()
+    return player
 
 
 def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
@@ -87,7 +92,7 @@ def _real(evidence: Evidence, real: np.ndarray | None, drawn) -> tuple[np.ndarra
 
 
 def _about(evidence: Evidence, reverse: dict) -> str:
-    shown = reverse["ways"]["shape"][1]
+    shown, drawn = reverse["ways"]["shape"][1], evidence.samples.shape[1]
     texts = []
     if reverse["blocks"]:
         texts.append("Each set is drawn block after block, every block from noise, given the "
@@ -96,8 +101,8 @@ def _about(evidence: Evidence, reverse: dict) -> str:
         names = coordinates(evidence.dataset)[:2]
         texts.append(f"Points have {reverse['dim']} coordinates; shown are the first two, "
                      f"{names[0]} and {names[1]}.")  # fmt: skip
-    if shown < reverse["num_points"]:
-        texts.append(f"Shown are {shown:,} of {reverse['num_points']:,} points.")
+    if shown < drawn:
+        texts.append(f"Shown are {shown:,} of {drawn:,} points.")
     if len(reverse["sizes"]) > 1:
         some, all_of_them = len(reverse["sizes"]), len(evidence.samples)
         texts.append((f"Shown are {some} of {all_of_them:,} sets" if some < all_of_them else
@@ -147,8 +152,12 @@ def field(evidence: Evidence, folder: Path) -> dict | None:
         "model": pack(found.model), "data": pack(found.data), "p": pack(found.density[..., None]),
         "density": pack(np.stack([density / density.sum(), real / real.sum()], -1)),
         "rows": rows is not None,
-        "points": fields.DRAWS * fields.TIMES if rows is None else len(rows),
+        "points": _about_many(fields.DRAWS * fields.TIMES) if rows is None else f"{len(rows):,}",
     }  # fmt: skip
+
+
+def _about_many(count: int) -> str:
+    return f"about {float(f'{count:.2g}'):,.0f}"
 
 
 # ---------------------------------------------------------------- training

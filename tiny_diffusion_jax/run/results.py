@@ -91,7 +91,7 @@ def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -
             log.info("%s", line)
     if overfit := overfitting.warning(rows, experiment.config.train.keep_best):
         log.warning("warning: %s", overfit)
-    log.info("wrote %s", folder)
+    log.info("wrote %s; open its report.html", folder)
 
 
 def _require_finite(metrics: dict) -> None:
