@@ -5,6 +5,7 @@ config.growth say how many points are drawn from the same context, see `chain.bl
 a time is exact.
 """
 
+import math
 from functools import partial
 
 import jax
@@ -13,6 +14,9 @@ import jax.numpy as jnp
 from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 from tiny_diffusion_jax.generation.sizes import width
+from tiny_diffusion_jax.models.causal import Context
+
+PLACES = 64  # of a cache are shown to the head at a time, for each number of them is a program
 
 
 def rows(request: Request, num_given: int = 0) -> int:
@@ -53,7 +57,7 @@ def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
         states = extended(states, jnp.broadcast_to(given, (len(keys), *given.shape)), 0)
     blocks = []
     for i, size in enumerate(block_sizes(config, n)[1]):
-        contexts = [context for _, context in states]
+        contexts = [_shown(context, n + 1) for _, context in states]
         # Points of a block do not see each other: widths that are powers of two need few programs.
         drawn = reverse(
             request, keys, (width(size), request.dim), number=i, latent=contexts[0],
@@ -64,6 +68,14 @@ def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
         if n < places:
             states = extended(states, drawn[-1] if request.keep_trajectory else drawn, n - size)
     return jnp.concatenate(blocks, axis=-2)
+
+
+def _shown(context: Context, num_tokens: int) -> Context:
+    """Without the places of the cache beyond this many tokens: the head reads it in every step."""
+    end = PLACES * math.ceil(num_tokens / PLACES)
+    return context._replace(
+        keys=context.keys[:, :end], values=context.values[:, :end], seen=context.seen[..., :end]
+    )
 
 
 @partial(jax.jit, static_argnames=("model", "num_sets", "places"))

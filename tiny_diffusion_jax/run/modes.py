@@ -32,7 +32,7 @@ from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.flags import runs_of
 from tiny_diffusion_jax.run.load import load, start_from
-from tiny_diffusion_jax.run.results import describe, draw, draw_picture, draw_ways, finish
+from tiny_diffusion_jax.run.results import describe, draw, draw_picture, finish
 from tiny_diffusion_jax.run.training import train_in_folder
 from tiny_diffusion_jax.training import diverged
 
@@ -88,8 +88,7 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
     check(config)
     check_sample(config, config.sample)
     experiment, folder, params = _open(config, path, pretrained)
-    ways = draw_ways(experiment, params) if pretrained else None
-    samples, file = draw(experiment, folder, params, ways=ways)
+    samples, ways, file = draw(experiment, folder, params)
     evidence = Evidence(experiment, params, samples, ways=ways)
     if pretrained:
         draw_picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
@@ -121,8 +120,7 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(message) from error
     experiment, folder, params = _open(config, path, pretrained)
-    ways = draw_ways(experiment, params, given) if pretrained else None
-    sets, file = draw(experiment, folder, params, "completed", given, ways)
+    sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     draw_picture(experiment, sets, folder / "completed.png", title, given=len(given))
     evidence = Evidence(experiment, params, sets, given, ways)

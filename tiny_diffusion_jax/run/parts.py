@@ -26,7 +26,7 @@ from tiny_diffusion_jax.pages.trajectories import (
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.outputs import coordinates
-from tiny_diffusion_jax.run.sections import is_chain, is_many, is_mixture
+from tiny_diffusion_jax.run.sections import is_chain, is_mixture, shows_births
 
 SAVED_NUMBERS = 350_000  # of the samples that the page saves as a table: 0.9 MB of text
 MOST_ROWS = 1_000  # of metrics.jsonl
@@ -43,9 +43,8 @@ class Part(NamedTuple):
 # ---------------------------------------------------------------- players
 
 
-def shows_births(evidence: Evidence) -> bool:
-    """Whether several sets are shown: they differ, or begin with given points."""
-    return is_many(evidence.experiment) or evidence.given is not None
+def _shows_births(evidence: Evidence) -> bool:
+    return shows_births(evidence.experiment, evidence.given)
 
 
 def trajectory(evidence: Evidence, folder: Path) -> dict:
@@ -132,7 +131,7 @@ def _marks(evidence: Evidence, count: int) -> Marks:
 
 def has_field(evidence: Evidence) -> bool:
     """Of one density in the plane, by a denoiser of single points, where its density is wanted."""
-    return not shows_births(evidence) and evidence.density[0] is not None
+    return not _shows_births(evidence) and evidence.density[0] is not None
 
 
 def field(evidence: Evidence, folder: Path) -> dict | None:
@@ -210,8 +209,8 @@ def _count(sets: np.ndarray) -> str:
 
 
 PARTS = (
-    Part("player", lambda evidence: not shows_births(evidence), trajectory),
-    Part("player", shows_births, births),
+    Part("player", lambda evidence: not _shows_births(evidence), trajectory),
+    Part("player", _shows_births, births),
     Part("field", has_field, field),
     Part("loss", lambda evidence: True, loss),
     Part("samples", lambda evidence: True, samples),

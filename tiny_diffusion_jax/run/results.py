@@ -16,6 +16,7 @@ from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.run import outputs, overfitting, page, report, workdir
 from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.sections import shows_births
 from tiny_diffusion_jax.run.training import training_seconds
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -28,28 +29,22 @@ class SamplesDiverged(RuntimeError):
     exit_code = 1
 
 
-def draw_ways(experiment: Experiment, params, given=None) -> np.ndarray | None:
-    """All sets with their ways from noise, f32[steps + 1, S, N, D]: one program serves both.
+def draw(
+    experiment: Experiment, folder: Path, params, name: str = "samples", given=None
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Sets, their ways from noise f32[steps + 1, S, N, D], and the name of the file of the sets.
 
-    None where the ways are too large to keep, or where sets have sizes of their own.
+    Ways are kept where report.html shows them, so that one program, and one time, serves both:
+    of several sets that are not too many. Otherwise None.
     """
     config = experiment.config.sample
-    numbers = config.num_sets * config.num_points * (config.num_steps + 1)
-    if not 0 < numbers <= MOST_ON_THE_WAY:
-        return None
-    return sample(experiment, params, keep_trajectory=True, given=given)
-
-
-def draw(
-    experiment: Experiment, folder: Path, params, name: str = "samples", given=None, ways=None
-) -> tuple[np.ndarray, str]:
-    """Sets, written to the folder, and the name of the file of the array; ways: see `draw_ways`."""
-    config = experiment.config.sample
     labels, sizes = generation.asked(experiment, config, given)
-    if ways is None:
-        samples = sample(experiment, params, progress=sys.stderr.isatty(), given=given)
-    else:
-        samples = ways[-1]
+    on_the_way = config.num_sets * config.num_points * (config.num_steps + 1)
+    keep = shows_births(experiment, given) and 0 < on_the_way <= MOST_ON_THE_WAY
+    drawn = sample(
+        experiment, params, keep_trajectory=keep, progress=sys.stderr.isatty(), given=given
+    )
+    samples, ways = (drawn[-1], drawn) if keep else (drawn, None)
     is_place = np.isnan(samples).all(-1) & (sizes is not None)  # that has no point, on purpose
     bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
     if bad:
@@ -60,7 +55,7 @@ def draw(
     file = outputs.write_sets(
         folder, name, samples, experiment.dataset, labels, same_size=sizes is None
     )
-    return samples, file
+    return samples, ways, file
 
 
 def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
@@ -68,10 +63,10 @@ def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -
     rows = workdir.read_rows(folder / "metrics.jsonl")
     times = {"start": start_seconds} | training_seconds(rows)
     began = time.perf_counter()
-    samples, _ = draw(experiment, folder, params)
+    samples, ways, _ = draw(experiment, folder, params)
     times["sample"] = time.perf_counter() - began
     began = time.perf_counter()
-    evidence = Evidence(experiment, params, samples)
+    evidence = Evidence(experiment, params, samples, ways=ways)
     metrics = report.evaluate(evidence)
     _require_finite(metrics)
     times["evaluate"] = time.perf_counter() - began

@@ -199,6 +199,11 @@ def is_many(experiment: Experiment) -> bool:
     return experiment.dataset.num_labels > 0 or is_collection(experiment)
 
 
+def shows_births(experiment: Experiment, given) -> bool:
+    """Whether several sets are shown on their way: they differ, or begin with given points."""
+    return is_many(experiment) or given is not None
+
+
 def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
     dataset, (real, _) = evidence.dataset, evidence.real_sets
     figure = set_figures.sets_figure(
