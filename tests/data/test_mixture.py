@@ -59,6 +59,7 @@ def moments(points):
 def test_members_come_with_their_weights(weights, expected):
     dataset, num = build("line+moons+circle", weights=weights), 20_000
     np.testing.assert_allclose(dataset.weights, expected, rtol=1e-6)
+    np.testing.assert_allclose(dataset.label_shares, expected, rtol=1e-6)
     sets = draw(dataset, jax.random.key(0), num, 1)
     assert sets.points.shape == (num, 1, 2) and sets.label.shape == (num,)
     assert sets.points.dtype == jnp.float32 and sets.label.dtype == jnp.int32

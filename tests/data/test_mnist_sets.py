@@ -101,6 +101,12 @@ def test_a_set_is_drawn_from_one_image_and_labelled_by_it():
     assert scipy.stats.chisquare(np.bincount(sets.label - 4, minlength=50)).pvalue > 1e-3
 
 
+def test_each_label_comes_as_often_as_it_has_images():
+    images, labels = np.full((8, 2, 2), 9, np.uint8), np.array([0, 2, 2, 2, 0, 2, 2, 2])
+    made = image_sets.from_images(images, labels, 1.0, True, False, num_labels=4)
+    np.testing.assert_array_equal(made.label_shares, [0.25, 0, 0.75, 0])
+
+
 def test_points_are_uniform_within_their_pixel_or_its_centre():
     points = np.asarray(draw_tiny(2, 4000, 64).points)
     within = (points[:, :4] % 1).reshape(-1, 2)

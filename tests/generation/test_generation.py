@@ -19,6 +19,7 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.generation import alone
 from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.chunks import chunk_size
 from tiny_diffusion_jax.generation.reverse import Request
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
@@ -276,7 +277,7 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
     rows = generation.WAYS[setup.model.traits.generation].rows(request)
     for cores, size in ((1, 2), (3, 1)):  # of one core after the other, and several at once
         monkeypatch.setattr(devices, "num_cores", lambda cores=cores: cores)
-        assert generation.chunk_size(request, rows, devices.make_mesh()) == size
+        assert chunk_size(request, rows, devices.make_mesh()) == size
         np.testing.assert_allclose(sample(way, num_sets=7, memory_mb=1), many, atol=1e-4)
 
 

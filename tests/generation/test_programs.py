@@ -9,8 +9,8 @@ import pytest
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax import experiment as experiments
-from tiny_diffusion_jax.generation import chunk_size
 from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.chunks import chunk_size
 from tiny_diffusion_jax.generation.reverse import Request
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.training.batches import make_plan

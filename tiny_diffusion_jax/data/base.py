@@ -38,7 +38,7 @@ class Dataset:
     scale: jax.Array  # f32[], one number for all axes: shapes keep their proportions; or f32[D]
     log_prob: Callable[[jax.Array], jax.Array] | None = None  # exact, per point, own units
     members: tuple["Dataset", ...] = ()  # of a mixture: each alone, in the mixture's units
-    weights: jax.Array | None = None  # f32[K], the probabilities of K members
+    weights: jax.Array | None = None  # f32[K], the probabilities of K members, or of K labels
     heldout: "Dataset | None" = None  # the same distribution from data never trained on
     # Of a table without jitter: every point that can be drawn, f32[R, D], own units.
     rows: jax.Array | None = None
@@ -64,6 +64,7 @@ class Dataset:
     label_column: str = flax.struct.field(pytree_node=False, default="")
     # A mixture whose members are shown one after the other in training, see `at`.
     sequential: bool = flax.struct.field(pytree_node=False, default=False)
+    has_points: bool = flax.struct.field(pytree_node=False, default=True)  # False: labels alone
 
     @property
     def dim(self) -> int:
@@ -75,6 +76,15 @@ class Dataset:
         """How many images or observed sets `draw_from` takes the index of; 0 without any."""
         sources = self.images if self.sizes is None else self.sizes
         return 0 if sources is None else len(sources)
+
+    @property
+    def label_shares(self) -> np.ndarray:
+        """How often each label comes, f64[num_labels]; for data with labels."""
+        if self.weights is not None:
+            shares = np.asarray(self.weights, np.float64)
+        else:
+            shares = np.bincount(self.source_labels, minlength=self.num_labels)
+        return shares / shares.sum()
 
     def draw_sizes(self, key: jax.Array, label: jax.Array | None, num_sets: int) -> jax.Array:
         """i32[num_sets] numbers of points, each that of an observed set drawn at random.

@@ -11,10 +11,6 @@ Keys follow from seed and set number, so a set depends on neither how many are a
 much memory there is; the devices share them. Sets of different sizes: see `sizes`.
 """
 
-import itertools
-import math
-from concurrent.futures import ThreadPoolExecutor
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,9 +18,10 @@ import numpy as np
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.data.padding import padded
 from tiny_diffusion_jax.generation import alone, causal, chain, joint, latent, sizes
+from tiny_diffusion_jax.generation.chunks import chunk_size, each, set_keys
 from tiny_diffusion_jax.generation.reverse import Asked, Request
 
-__all__ = ["NO_LABEL", "RANDOM", "asked", "chunk_size", "draw"]
+__all__ = ["NO_LABEL", "RANDOM", "asked", "draw"]
 WAYS = {"alone": alone, "joint": joint, "chain": chain, "causal": causal, "latent": latent}
 LABEL_KEY = 2**30 + 2  # apart from the numbers of parts and blocks
 RANDOM, NO_LABEL = -1, -2  # in place of config.label
@@ -57,7 +54,7 @@ def draw(
             jnp.asarray(count[numbers], jnp.int32) if model.counts else None,
             None if wanted is None else jnp.asarray(wanted[numbers], jnp.int32),
         )
-        keys = _set_keys(key, jnp.asarray(numbers))
+        keys = set_keys(key, jnp.asarray(numbers))
         keys = jax.device_put(keys, devices.by_set(mesh, len(numbers)))
         drawn = (way.draw(request, keys, asked) if given is None else
                  way.complete(request, keys, given, asked))  # fmt: skip
@@ -66,7 +63,7 @@ def draw(
     num_given = 0 if given is None else len(given)
     chunks = list(_chunks(request, mesh, way, num_given, wanted))
     result = None
-    for (_, numbers, _), points in _each(draw_sets, chunks, mesh, progress):
+    for (_, numbers, _), points in each(draw_sets, chunks, mesh, "sample" if progress else ""):
         points = points[..., : len(numbers), :, :]
         if wanted is not None:
             points = padded(points, wanted[numbers])[..., : count.max(), :]
@@ -77,26 +74,6 @@ def draw(
     return result
 
 
-def _each(function, chunks: list, mesh, progress: bool):
-    """(chunk, function(*chunk)) of each chunk, of several at once where the cores of a CPU share.
-
-    The first is alone, and compiles what the others need.
-    """
-    from tqdm import tqdm
-
-    with ThreadPoolExecutor(devices.workers(mesh)) as pool:
-        found = itertools.chain(
-            itertools.starmap(function, chunks[:1]),
-            pool.map(lambda chunk: function(*chunk), chunks[1:]),
-        )
-        shown = tqdm(zip(chunks, found, strict=True), desc="sample", unit="chunk",
-                     total=len(chunks), disable=not progress or len(chunks) == 1)  # fmt: skip
-        try:
-            yield from shown
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
 def asked(
     experiment, config, given: np.ndarray | None = None, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -105,7 +82,7 @@ def asked(
     The first is None where the model is given no label, the second where all sets have
     config.num_points. Both follow from config.seed and the number of the set.
     """
-    keys = _set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
+    keys = set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
     if labels is None:
         labels = _labels(experiment, config, keys, given)
     if config.num_points:
@@ -135,26 +112,6 @@ def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | No
             yield part, numbers[start : start + size], size
 
 
-def chunk_size(request: Request, rows: int, mesh) -> int:
-    """Sets drawn at once: as many as fit into config.memory_mb, in chunks of nearly equal size.
-
-    On a CPU no more than its caches hold, and several chunks at once, see `devices`. rows: points
-    of a set in memory at once.
-    """
-    config, traits = request.config, request.model.traits
-    shown = min(request.max_history, config.burn_in + config.num_points)
-    floats = (traits.floats_per_point + rows * traits.floats_per_pair
-              + shown * traits.floats_per_shown)  # fmt: skip
-    bytes_per_set = 2 * 4 * rows * floats  # arrays in and out of a layer
-    workers = devices.workers(mesh)
-    megabytes = min(config.memory_mb / workers, devices.most_at_once_mb(mesh))
-    most = max(1, int(megabytes * 2**20) // bytes_per_set)
-    chunks = math.ceil(config.num_sets / most)
-    if chunks > 1:  # the same number for each worker
-        chunks = math.ceil(chunks / workers) * workers
-    return devices.rounded_up(math.ceil(config.num_sets / chunks), mesh)
-
-
 def _labels(experiment, config, keys, given) -> jax.Array | None:
     """i32[num_sets]: config.label for all; for RANDOM each set's own, as often as in the data.
 
@@ -166,11 +123,6 @@ def _labels(experiment, config, keys, given) -> jax.Array | None:
     if config.label != RANDOM:
         return jnp.full(config.num_sets, config.label)
     return None if given is not None else _random_labels(experiment.dataset, keys)
-
-
-@jax.jit
-def _set_keys(key: jax.Array, numbers: jax.Array) -> jax.Array:
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
 @jax.jit

@@ -27,11 +27,13 @@ from tiny_diffusion_jax.data.rows import log_orders, row_order
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.generation.chunks import each, set_keys
 
 # Repetitions: orders of a chain (1: as the points come), draws of z, estimates of a divergence.
 DRAWS = {"alone": 1, "chain": 1, "causal": 1, "latent": 16, "joint": 4}
 EXACT = 32  # coordinates of a set up to which the divergence of a joint model is exact
-POINTS = 16_384  # at once, with those that a chain shows to each
+POINTS = 16_384  # at once, with those that a chain shows to each,
+CPU_POINTS = 1_024  # and on a CPU, whose caches do not hold more
 
 
 class Estimate(NamedTuple):
@@ -66,25 +68,32 @@ def estimate(
     draws = 1 if exact else draws or DRAWS[way]
     shown = experiment.config.train.max_history if way == "chain" else 1
     mesh, params = devices.to_draw(params)
-    at_once = min(num_sets, max(1, POINTS // (num_points * min(shown, num_points))))
+    points = CPU_POINTS if devices.is_cpu(mesh) else POINTS
+    at_once = min(num_sets, max(1, points // (num_points * min(shown, num_points))))
     at_once = devices.rounded_up(at_once, mesh)
     sizes = lengths(sets)
     arrays = {"points": np.nan_to_num(sets), "size": sizes.astype(np.int32)}
     if labels is not None:
         arrays["label"] = np.asarray(labels, np.int32)
-    key, found = jax.random.key(seed), []
-    for start in range(0, num_sets, at_once):
-        index = np.minimum(np.arange(start, start + at_once), num_sets - 1)  # one program for all
-        part = {name: array[index] for name, array in arrays.items()}
+    key = jax.random.key(seed)
+
+    def log_probs(numbers: np.ndarray) -> list[np.ndarray]:
+        """f64[B] for each draw, of the sets of these numbers."""
+        part = {name: array[numbers] for name, array in arrays.items()}
+        part |= {"keys": set_keys(key, jnp.asarray(numbers))}
         part = jax.device_put(part, devices.by_set(mesh, at_once))
-        found.append([
+        return [
             np.asarray(_log_prob(
-                experiment.process, params, dataset.shift, dataset.scale,
-                jax.random.fold_in(jax.random.fold_in(key, start), draw), **part, model=model,
-                shuffled=draws > 1, exact=exact, num_steps=num_steps,
+                experiment.process, params, dataset.shift, dataset.scale, draw, **part,
+                model=model, shuffled=draws > 1, exact=exact, num_steps=num_steps,
                 max_history=experiment.config.train.max_history,
             ), np.float64) for draw in range(draws)
-        ])  # fmt: skip
+        ]  # fmt: skip
+
+    # The last chunk is filled up with its last set: one program for all.
+    chunks = [(np.minimum(np.arange(start, start + at_once), num_sets - 1),)
+              for start in range(0, num_sets, at_once)]  # fmt: skip
+    found = [drawn for _, drawn in each(log_probs, chunks, mesh)]
     every = np.concatenate(found, axis=1)[:, :num_sets]
     log_p, spread = _mean(every) if way == "joint" else _log_mean(every)
     return Estimate(log_p / sizes, spread / sizes)
@@ -107,10 +116,11 @@ def _log_mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @partial(jax.jit, static_argnames=("model", "shuffled", "exact", "max_history", "num_steps"))
 @devices.in_full
 def _log_prob(
-    process, params, shift, scale, key, points, size, label=None, *, model, shuffled: bool,
-    exact: bool, max_history: int, num_steps: int,
+    process, params, shift, scale, draw, keys, points, size, label=None, *, model,
+    shuffled: bool, exact: bool, max_history: int, num_steps: int,
 ) -> jax.Array:  # fmt: skip
-    """log p(X) f32[B], or one draw of what estimates it."""
+    """log p(X) f32[B], or the draw of this number of what estimates it, by a key of each set."""
+    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, draw)
     x, is_point = (points - shift) / scale, jnp.arange(points.shape[1]) < size[:, None]
     known = {"label": label, "count": size if model.counts else None}
     known = {name: value for name, value in known.items() if value is not None}
@@ -119,7 +129,8 @@ def _log_prob(
     if model.traits.row_height:
         order, log_weight = row_order(points, model.traits.row_height, is_point), -log_orders(size)
     elif shuffled and way in ("chain", "causal"):
-        order = jnp.argsort(jax.random.uniform(key, is_point.shape) + ~is_point, axis=1)
+        mixed = jax.vmap(partial(jax.random.uniform, shape=shape[1:2]))(keys)
+        order = jnp.argsort(mixed + ~is_point, axis=1)
     if order is not None:
         x = jnp.take_along_axis(x, order[..., None], axis=1)
     if way == "causal":
@@ -129,23 +140,23 @@ def _log_prob(
         known = {name: jnp.repeat(value, shape[1], axis=0) for name, value in known.items()}
         known["history"] = history
     elif way == "latent":
-        z, log_weight = _latents(process, params, key, x, is_point, model, known, num_steps)
+        z, log_weight = _latents(process, params, keys, x, is_point, model, known, num_steps)
         known = {"latent": z}
     elif way == "joint":
         known["mask"] = is_point
-        directions = _axes(shape) if exact else jax.random.rademacher(key, (1, *shape), x.dtype)
-        directions = directions * is_point[..., None]
+        random = jax.vmap(partial(jax.random.rademacher, shape=shape[1:], dtype=x.dtype))
+        directions = (_axes(shape) if exact else random(keys)[None]) * is_point[..., None]
     denoise = make_denoise(process, model.apply, params, **known)
     log_p = log_likelihood(process, denoise, x, num_steps, directions).reshape(shape[:2])
     log_p = log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
     return log_p.sum(1, where=is_point) + log_weight
 
 
-def _latents(process, params, key, x, is_point, model, known: dict, num_steps: int):
+def _latents(process, params, keys, x, is_point, model, known: dict, num_steps: int):
     """A latent f32[B, 1, C] of each set x f32[B, N, D], and log p(z) / q(z | X) of it, f32[B]."""
     blur = model.traits.latent_noise
     code = model.apply(params, PointSets(x, is_point), method="encode")
-    eps = jax.random.normal(key, code.shape)
+    eps = jax.vmap(partial(jax.random.normal, shape=code.shape[1:]))(keys)
     z = code + blur * eps
     prior = partial(model.apply, method="prior")
     latents = process.of_latents()

@@ -66,7 +66,8 @@ def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
     count = ways.shape[1]
     chain = is_chain(evidence.experiment)
     blocks = [evidence.blocks(k) for k in range(count)] if chain else None
-    real = None if evidence.given is not None else evidence.real_sets[0][:count]
+    has_real = evidence.given is None and evidence.dataset.has_points
+    real = evidence.real_sets[0][:count] if has_real else None
     x_0, noised = _real(evidence, real, ways[-1])
     return _player(evidence, ways, grid, x_0, noised, _marks(evidence, count), blocks, most)
 
@@ -77,7 +78,7 @@ def _player(
     dataset, process = evidence.dataset, evidence.experiment.process
     reverse = pack_trajectories(ways, grid, process.schedule, marks, blocks, most)
     x_0 = x_0[: len(reverse["sizes"]), : reverse["ways"]["shape"][1]]
-    eps = np.asarray(jax.random.normal(evidence.key, x_0.shape))
+    eps = np.random.default_rng(evidence.config.seed).standard_normal(x_0.shape)
     forward = pack_noising(x_0, eps, dataset.shift, dataset.scale)
     return {"reverse": reverse, "forward": forward, "forward_of": noised,
             "colours": MEMBERS, "about": _about(evidence, reverse)}  # fmt: skip
@@ -85,7 +86,7 @@ def _player(
 
 def _real(evidence: Evidence, real: np.ndarray | None, drawn) -> tuple[np.ndarray, str]:
     """The sets whose noising is shown, and what they are: real ones where there are any."""
-    if real is None or np.isnan(real).all():  # a released model has no data at hand
+    if real is None:
         return np.asarray(drawn), "the samples, noised again"
     return real, "real points"
 

@@ -18,7 +18,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import Dataset, PointSets, draw_sets
+from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.errors import UserError, require_choice
 from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
 from tiny_diffusion_jax.run import workdir
@@ -29,7 +29,6 @@ log = logging.getLogger("tiny_diffusion_jax")
 
 FOLDER = Path(__file__).parents[1] / "released"
 NUM_SETS = 100  # that --mode=sample draws unless told: a first look, in seconds
-LABELS_SEEN = 20_000  # sets of the data, to count how often each label comes
 
 
 def names() -> list[str]:
@@ -85,11 +84,9 @@ def release(name: str, experiment: Experiment, params, command: str, scores: dic
     config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
     config.data.update(data_dir="", cache_dir="")
     config.sample.num_sets = min(config.sample.num_sets, NUM_SETS)
-    seen = draw_sets(dataset, jax.random.key(0), LABELS_SEEN, 1).label
-    counts = np.bincount(seen, minlength=dataset.num_labels)
     workdir.write_json(FOLDER / f"{name}.json", {
         "command": command, "sha256": _hash(file), "dataset": workdir.describe(dataset),
-        "labels": dict(zip(dataset.label_names, (counts / counts.sum()).tolist(), strict=True)),
+        "labels": dict(zip(dataset.label_names, dataset.label_shares.tolist(), strict=True)),
         "scores": scores, "config": config.to_dict(),
     })  # fmt: skip
     return file
@@ -101,11 +98,11 @@ def _hash(file: Path) -> str:
 
 def _without_points(facts: dict, labels: dict[str, float]) -> Dataset:
     shift, scale = (jnp.asarray(facts[field], jnp.float32) for field in ("shift", "scale"))
-    log_shares = jnp.log(jnp.array(list(labels.values())))
+    shares = np.array(list(labels.values()), np.float32)
     return Dataset(
-        draw=Partial(partial(_draw_labels, len(shift)), log_shares), shift=shift, scale=scale,
-        title=facts["title"], source=facts["source"], num_labels=len(labels),
-        label_names=tuple(labels),
+        draw=Partial(partial(_draw_labels, len(shift)), np.log(shares)), shift=shift, scale=scale,
+        weights=shares, title=facts["title"], source=facts["source"], num_labels=len(labels),
+        label_names=tuple(labels), has_points=False,
     )  # fmt: skip
 
 
