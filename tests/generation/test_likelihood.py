@@ -241,8 +241,7 @@ def test_a_latent_model_with_another_code_is_bounded_from_below():
     true = exchangeable(SETS) - 2 * np.log(2)
     estimate = partial(likelihood.estimate, setup, None, 2 * SETS + np.array([0.5, -1.0]), STEPS)
     several, many = [estimate(draws=2, seed=seed) for seed in range(6)], estimate(draws=64)
-    below = np.array([few.log_p - true for few in several]).ravel()
-    assert below.mean() < -3 * below.std() / len(below) ** 0.5 < -0.01
+    assert np.mean([few.log_p - true for few in several]) < -0.03
     assert several[0].spread.mean() > many.spread.mean() > 1e-3
     np.testing.assert_allclose(many.log_p, true, atol=0.1)
     assert model.traits.latent_noise < wide.traits.latent_noise
