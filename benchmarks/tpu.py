@@ -91,10 +91,11 @@ def log_prob(mesh, model: str):
     """The log-likelihood of whole sets."""
     of = build(model)
     params = jax.eval_shape(lambda: experiment.init(of)).params
-    shared = on_all(mesh, (of.process, params, of.dataset.shift, of.dataset.scale,
-                           jax.random.key(0)))  # fmt: skip
+    shared = on_all(mesh, (of.process, params, of.dataset.shift, of.dataset.scale))
+    keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), SETS))
     return likelihood._log_prob.trace(
-        *shared, by_set(mesh, SETS, POINTS, 2), by_set(mesh, SETS, dtype=jnp.int32),
+        *shared, 0, by_set(mesh, SETS, dtype=keys.dtype), by_set(mesh, SETS, POINTS, 2),
+        by_set(mesh, SETS, dtype=jnp.int32),
         model=of.model, shuffled=False, exact=False, num_steps=16,
         max_history=of.config.train.max_history,
     )  # fmt: skip
