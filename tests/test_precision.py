@@ -82,7 +82,8 @@ def test_a_likelihood_is_in_float32():
     of = build("causal")
     whole = likelihood._log_prob.lower(
         of.process, params_of(of), of.dataset.shift, of.dataset.scale, 0,
-        jax.random.split(jax.random.key(0), len(SETS)), SETS, jnp.array([8, 8]), model=of.model, shuffled=False, exact=False, max_history=8, num_steps=2,
+        jax.random.split(jax.random.key(0), len(SETS)), SETS,
+        jnp.array([8, 8]), model=of.model, shuffled=False, exact=False, max_history=8, num_steps=2,
     )  # fmt: skip
     for program in (one, whole):
         assert len(products(program)) > 2 and all(products(program))
