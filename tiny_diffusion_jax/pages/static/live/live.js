@@ -8,7 +8,7 @@ const HINTS = {
   complete: "Click or tap to place points, drag to move them, and let the model complete the set: "
     + "yours are blue, its own are orange. Without any it draws a new one. By keyboard: arrow keys, "
     + "Enter to place, Backspace to undo.",
-  draw: "This model draws whole sets, all points together.",
+  draw: "This model draws whole sets, and completes none.",
 };
 
 const scripts = [...document.querySelectorAll("script.model")];
