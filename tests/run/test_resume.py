@@ -267,7 +267,7 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
 def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypatch):
     used = []
     sets = np.zeros((2, 4, 2))
-    drawn = lambda *_, **__: (used.append("drawn") or sets, "samples.npy")
+    drawn = lambda *_, **__: (used.append("drawn") or sets, None, "samples.npy")
     monkeypatch.setattr(modes, "draw", drawn)
     monkeypatch.setattr(report, "pictures", lambda *_: None)
     monkeypatch.setattr(modes, "finish", lambda *_: used.append("drawn"))
