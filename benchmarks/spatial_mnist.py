@@ -2,7 +2,7 @@
 
     python benchmarks/spatial_mnist.py --models=rows      # trains for 1.5 hours on one CPU core
     python benchmarks/spatial_mnist.py --models=mnist     # the released model, no training
-    python benchmarks/spatial_mnist.py --quick            # bundled digits: 72 s on two CPU cores
+    python benchmarks/spatial_mnist.py --quick            # bundled digits: 94 s on two CPU cores
 
 Each of --models is trained by main.py with configs/spatial_mnist.py in runs/spatial_mnist_MODEL, or
 read if that run is finished; words after `--` are options of main.py. `--release=NAME` puts the
