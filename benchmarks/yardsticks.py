@@ -13,9 +13,10 @@ import numpy as np
 import optax
 from common import ROOT  # noqa: F401
 from scipy.ndimage import gaussian_filter
-from scipy.special import gammaln, logsumexp
+from scipy.special import logsumexp
 
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.rows import log_orders
 from tiny_diffusion_jax.evaluate.copies import log_densities, pixel_counts
 from tiny_diffusion_jax.models.causal import CausalBlock, up_to_itself
 from tiny_diffusion_jax.models.set_transformer import unit
@@ -151,8 +152,7 @@ class PixelSoftmax:
         score = jax.jit(lambda sets: self._log_pixels(self.params, self._pixels(sets)).mean(1))
         parts = np.array_split(sets, -(-len(sets) // 256))
         found = np.concatenate([score(part) for part in parts])
-        # A set in rows is one of N! orders, each of which has the same density.
-        return found - gammaln(sets.shape[1] + 1) / sets.shape[1] if self.in_rows else found
+        return found - log_orders(sets.shape[1]) / sets.shape[1] if self.in_rows else found
 
     def draw(self, num_sets: int, num_points: int, seed: int):
         @partial(jax.jit, static_argnames="num")

@@ -17,7 +17,7 @@ from command_line import ROOT
 from tiny_diffusion_jax import devices, diffusion, experiment, generation
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion import samplers
-from tiny_diffusion_jax.generation import alone
+from tiny_diffusion_jax.generation import alone, causal
 from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.generation.chunks import chunk_size
 from tiny_diffusion_jax.generation.reverse import Request
@@ -279,6 +279,12 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
         monkeypatch.setattr(devices, "num_cores", lambda cores=cores: cores)
         assert chunk_size(request, rows, devices.make_mesh()) == size
         np.testing.assert_allclose(sample(way, num_sets=7, memory_mb=1), many, atol=1e-4)
+
+
+def test_a_head_is_shown_all_of_the_cache_that_is_filled(monkeypatch):
+    whole = sample("causal")
+    monkeypatch.setattr(causal, "PLACES", 4)  # of sets of 16 points
+    np.testing.assert_allclose(sample("causal"), whole, atol=1e-4)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -55,7 +55,8 @@ def estimate(
 
     A density per unit area (of D = 3: volume) for each point; smaller sets end in rows of NaN.
     labels: i32[S] that the model is given, None: none. draws: 0 for those of `DRAWS`; of a chain
-    more than one are random orders, and the log of their mean density is given. Raises UserError
+    more than one are random orders, and the log of their mean density is given; of one that takes
+    points in rows all orders have the same. Raises UserError
     where labels are given to a model without any.
     """
     model, dataset = experiment.model, experiment.dataset
@@ -65,7 +66,8 @@ def estimate(
     sets = np.asarray(sets, np.float32)
     num_sets, num_points, dim = sets.shape
     exact = way == "alone" or way == "joint" and num_points * dim <= EXACT
-    draws = 1 if exact else draws or DRAWS[way]
+    # In rows every order is the same.
+    draws = 1 if exact or model.traits.row_height else draws or DRAWS[way]
     shown = experiment.config.train.max_history if way == "chain" else 1
     mesh, params = devices.to_draw(params)
     points = CPU_POINTS if devices.is_cpu(mesh) else POINTS
