@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.files import PART
+from tiny_diffusion_jax.files import PART, make_folder, publish
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -64,7 +64,7 @@ def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: must be a folder of checkpoints; is it another file?")
     if keep is not None:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         for left_by_a_crash in folder.glob(f"{PART}*"):
             shutil.rmtree(left_by_a_crash)
     return Checkpoints(folder, keep)
@@ -73,8 +73,8 @@ def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
 def save(saved: Checkpoints, state) -> None:
     """Writes `state` under its step, unless that step is already there. Raises SaveFailed.
 
-    It gets its name only when it is complete, and those before it are removed only then: whenever
-    the process is killed, a whole one is there.
+    The checkpoint gets its name once the disk holds all of it, and older checkpoints are removed
+    only then. So a complete checkpoint is there after a kill or a power failure at any time.
     """
     step = int(state.step)
     final, part = saved.folder / str(step), saved.folder / f"{PART}{step}"
