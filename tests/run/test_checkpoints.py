@@ -110,6 +110,20 @@ def test_if_none_is_whole_all_are_named(two):
     assert restored(two.parent / "none") is None
 
 
+def test_a_reader_during_a_save_finds_the_new_checkpoint(two, monkeypatch, caplog):
+    """Another process saves with keep = 1, and removes what the reader has just listed."""
+    saved, load = checkpoints.open_checkpoints(two, keep=1), checkpoints.Checkpoints.load
+    steps = iter([4, 5])
+
+    def load_after_a_save(self, step):
+        if new := next(steps, None):
+            checkpoints.save(saved, state_of(new))
+        return load(self, step)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "load", load_after_a_save)
+    assert restored(two).step == 5 and not caplog.messages
+
+
 # ---------------------------------------------------------------- writes that fail
 
 

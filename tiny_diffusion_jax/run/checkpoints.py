@@ -84,7 +84,7 @@ def save(saved: Checkpoints, state) -> None:
         part.mkdir()
         np.savez(part / ARRAYS, **{name: np.asarray(a) for name, a in by_place(state).items()})
         (part / LIST).write_bytes(_list_of(part))
-        part.rename(final)
+        publish(part, final)
         for older in saved.steps()[: -saved.keep]:
             _remove(saved.folder / str(older))
     except OSError as error:
@@ -103,23 +103,18 @@ def restore_latest(saved: Checkpoints, like):
     are set aside, for that of their step will be written again. Raises UserError where all are
     damaged, and where it was made by another model.
     """
-    damaged = []
-    for step in reversed(saved.steps()):
-        path, arrays = saved.folder / str(step), saved.load(step)
-        if arrays is not None:
-            break
-        damaged.append(path)
-    else:
+    step, arrays, damaged = _latest(saved)
+    if arrays is None:
         if damaged:
             raise UserError(
                 f"checkpoint {', '.join(map(str, damaged))}: damaged, or of another "
-                "version, and there is no other; put back a copy, or delete the folder to begin "
-                "again from the start"
+                "version, and there is no other; put back a copy, or train in another --workdir"
             )
         return None
     for bad in damaged:
         log.warning("warning: checkpoint %s: is damaged%s; the one before it, of step %d, is used",
                     bad, _set_aside(bad) if saved.keep is not None else "", step)  # fmt: skip
+    path = saved.folder / str(step)
     theirs = {name: array.shape for name, array in arrays.items()}
     ours = {name: leaf.shape for name, leaf in by_place(like).items()}
     for name in sorted(theirs.keys() | ours.keys()):
@@ -130,6 +125,24 @@ def restore_latest(saved: Checkpoints, like):
             )
     leaves = [jnp.array(arrays[name]) for name in ours]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _latest(saved: Checkpoints) -> tuple[int, dict | None, list[Path]]:
+    """Step and arrays of the newest whole checkpoint, and the damaged checkpoints after it.
+
+    Another process may save a checkpoint meanwhile and remove the ones listed here. So what cannot
+    be read is damaged only if the list is still the same afterwards.
+    """
+    step, damaged, steps, listed = 0, [], None, saved.steps()
+    while listed != steps:
+        steps, damaged = listed, []
+        for step in reversed(steps):
+            arrays = saved.load(step)
+            if arrays is not None:
+                return step, arrays, damaged
+            damaged.append(saved.folder / str(step))
+        listed = saved.steps()
+    return step, None, damaged
 
 
 def by_place(tree) -> dict:

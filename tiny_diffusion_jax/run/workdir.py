@@ -264,7 +264,7 @@ def _check_same(path: str, folder: Path, config, dataset, init_from: str | None 
     if changes:
         raise UserError(
             f"--workdir = {path!r}: holds a run of another config or other data; use another "
-            f"--workdir, or delete it. It differs in {_shortened(changes)}"
+            f"--workdir. It differs in {_shortened(changes)}"
         )
 
 
