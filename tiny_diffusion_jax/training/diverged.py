@@ -34,10 +34,10 @@ def find(config, dataset, process, model, state, done: int) -> Step:
     The steps before it are redone on the devices of this process alone, because other processes
     may not call this function.
     """
-    first, state = int(state.step), jax.device_get(state)
+    first = int(state.step)
+    mesh, state = devices.to_draw(jax.device_get(state))
     batch = batch_of(config, dataset, process, model, first, done)
     if done:
-        mesh = devices.make_mesh(jax.local_devices())
         block = make_train_block(model, FrozenConfigDict(config.train), mesh)
         plan = plan_of_block(config, model, first)
         state, _ = block(state, dataset, process, block_key(config.seed), done, plan)
