@@ -85,8 +85,8 @@ class Disk:
         return change_after_images
 
     def close(self) -> None:
-        for handle in self.handles:
-            os.close(handle)
+        while self.handles:
+            os.close(self.handles.pop())
 
 
 def write_image(image: dict, folder: Path) -> Path:
@@ -155,7 +155,6 @@ class Failures(RuleBasedStateMachine):
     @rule()
     def end_evaluation(self):
         evaluation, part = self.evaluations.pop()
-        assert part.exists()
         part.write_text("samples")
         evaluation.__exit__(None, None, None)
         assert (self.folder / "samples.csv").read_text() == "samples"
@@ -181,6 +180,10 @@ class Failures(RuleBasedStateMachine):
     def a_reader_finds_the_newest(self):
         assert found(self.folder) == (self.step, self.value)
 
+    @invariant()
+    def the_temporary_files_of_evaluations_are_kept(self):
+        assert all(part.exists() for _, part in self.evaluations)
+
 
 def found(folder: Path) -> tuple:
     """Step of the newest checkpoint, 0 without one, and what metrics.json holds."""
@@ -189,7 +192,7 @@ def found(folder: Path) -> tuple:
 
 
 Failures.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None, derandomize=True,
+    max_examples=25, stateful_step_count=12, deadline=None, derandomize=True,
     suppress_health_check=list(HealthCheck))  # fmt: skip
 TestFailures = Failures.TestCase
 
@@ -212,6 +215,19 @@ def test_a_failure_at_any_moment_of_a_save_leaves_the_old_or_the_new_checkpoint(
     for each in steps.values():
         assert each == sorted(each) and each[0] == 3 and each[-1] == 4
     assert steps["power"].index(4) > steps["kill"].index(4)  # the new name is not synced at once
+
+
+def test_a_failure_at_any_moment_of_a_write_leaves_the_old_or_the_new_file(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    workdir.write_json(folder / "metrics.json", "old")
+    disk = Disk(folder)
+    with disk.recording():
+        workdir.write_json(folder / "metrics.json", "new")
+    disk.close()
+    for failure in FAILURES:
+        values = [json.loads(images[failure]["metrics.json"]) for images in disk.images]
+        assert values == sorted(values, reverse=True) and set(values) == {"old", "new"}
 
 
 def test_a_new_run_folder_is_on_the_disk_with_its_config(tmp_path):
