@@ -272,8 +272,8 @@ def checkpoints_file(run: Path):
 RUNS = {  # what is typed, the line, and what has happened to the folder `run` before
     "another config": (
         [*RUN, "--config.train.steps=50", "--config.model.scale=9"],
-        "--workdir = 'run': holds a run of another config or other data; use another --workdir, "
-        "or delete it. It differs in model.scale: 100.0 -> 9.0, train.steps: 40 -> 50\n", None),
+        "--workdir = 'run': holds a run of another config or other data; use another --workdir. "
+        "It differs in model.scale: 100.0 -> 9.0, train.steps: 40 -> 50\n", None),
     "other data": (
         [config("points") + ":table.csv", *TINY, "--workdir=points"],
         "It differs in dataset.scale: ", None),
@@ -281,14 +281,14 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "config.json damaged": (RUN, "config.json: must be the config that", cut("config.json")),
     "config.json of others": (RUN, "holds a run of another", write("config.json", '{"a": 1}')),
     "config.json of an earlier version": (
-        RUN, "holds a run of another config or other data; use another --workdir, or delete it. It "
+        RUN, "holds a run of another config or other data; use another --workdir. It "
         "differs in data.heldout: 0.0 -> 0.1\n", lacking),
     "config.json no object": (RUN, "config.json: must be the config", write("config.json", "[]")),
     "config.json lost": (
         RUN, "holds checkpoints but no config.json that says what made it", delete("config.json")),
     "checkpoint damaged": (
         RUN, "checkpoints/40: damaged, or of another version, and there is no other; put back a "
-        "copy, or delete the folder to begin again from the start\n", cut("checkpoints")),
+        "copy, or train in another --workdir\n", cut("checkpoints")),
     "checkpoints of one run alone, damaged": (
         [*RUN, "--mode=sample"], "checkpoints/40: damaged, or of another version, and there is no",
         cut("checkpoints")),

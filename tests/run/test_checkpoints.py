@@ -10,15 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
 from command_line import MOONS, ROOT, run
-from run_files import arrays, losses, same
+from run_files import arrays, losses, restored, same, state_of
 
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import checkpoints
-from tiny_diffusion_jax.training.step import TrainState
 
 DAMAGES = {
     "truncated": lambda data: data[: len(data) // 2],
@@ -29,19 +27,6 @@ DAMAGES = {
     + data[len(data) // 2 + 1 :],
     "deleted": None,
 }  # fmt: skip
-
-
-def state_of(step: int) -> TrainState:
-    weights = np.random.default_rng(step).normal(size=(40, 40)).astype(np.float32)
-    return TrainState(np.int32(step), {"w": weights}, {"w": weights + 1}, ())
-
-
-def restored(folder: Path, keep=None) -> TrainState | None:
-    saved = checkpoints.open_checkpoints(folder, keep)
-    state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: state_of(1)))
-    if state is not None:
-        np.testing.assert_array_equal(state.params["w"], state_of(int(state.step)).params["w"])
-    return state
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +110,20 @@ def test_if_none_is_whole_all_are_named(two):
     assert restored(two.parent / "none") is None
 
 
+def test_a_reader_during_a_save_finds_the_new_checkpoint(two, monkeypatch, caplog):
+    """Another process saves with keep = 1, and removes what the reader has just listed."""
+    saved, load = checkpoints.open_checkpoints(two, keep=1), checkpoints.Checkpoints.load
+    steps = iter([4, 5])
+
+    def load_after_a_save(self, step):
+        if new := next(steps, None):
+            checkpoints.save(saved, state_of(new))
+        return load(self, step)
+
+    monkeypatch.setattr(checkpoints.Checkpoints, "load", load_after_a_save)
+    assert restored(two).step == 5 and not caplog.messages
+
+
 # ---------------------------------------------------------------- writes that fail
 
 
@@ -133,10 +132,10 @@ def full(*_, **__):
 
 
 @pytest.mark.parametrize("place, name", [
-    (Path, "write_bytes"), (Path, "rename"), (np, "savez")],
-    ids=["the list", "the name", "the arrays"])  # fmt: skip
+    (Path, "write_bytes"), (Path, "replace"), (np, "savez"), (os, "fsync")],
+    ids=["the list", "the name", "the arrays", "the sync"])  # fmt: skip
 def test_no_space_left(place, name, two, monkeypatch):
-    """Whatever it is that the disk refuses: the arrays, the list of files, the name."""
+    """The earlier checkpoints stay, whichever operation the disk refuses."""
     saved = checkpoints.open_checkpoints(two, keep=2)
     with monkeypatch.context() as patch, pytest.raises(checkpoints.SaveFailed, match="disk full"):
         patch.setattr(place, name, full)

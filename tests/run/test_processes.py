@@ -16,28 +16,47 @@ from run_files import arrays, losses
 from tiny_diffusion_jax.run import processes
 
 LONG = [*MOONS, "--config.train.steps=400", "--config.train.checkpoint_every=50"]
-MAIN = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+MAIN = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
-        "from tiny_diffusion_jax.run import modes; modes.finish = lambda *_: None\n"
-        "from tiny_diffusion_jax.run.cli import main; main(sys.argv)")  # fmt: skip
+        "from tiny_diffusion_jax.run import modes, report\n"
+        "from tiny_diffusion_jax.training import loop\n"
+        "CHANGE\n"
+        "from tiny_diffusion_jax.run.cli import main; main(sys.argv, leave=os._exit)")  # fmt: skip
+ONLY_TRAINING = "modes.finish = lambda *_: None"
+RAISE = "def broken(*_): raise OSError(28, 'the disk is full')"
+# The process fails between two blocks, while the other process is inside the next block.
+WHILE_TRAINING = f"""
+send = loop._send
+{RAISE}
+loop._send = lambda *words: (broken if words[-1] >= 60 else send)(*words)
+"""
+WHILE_MEASURING = f"""
+{RAISE}
+report.evaluate = broken
+"""
 
 
-def start(*flags: str) -> list[subprocess.Popen]:
-    """Two processes, of which the first writes to --workdir."""
+def start(*flags: str, change: tuple[str, str] = (ONLY_TRAINING, "")) -> list[subprocess.Popen]:
+    """Start two processes; `change` is the code that each runs before the program."""
     with socket.socket() as found:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
     return [
         subprocess.Popen(
-            [sys.executable, "-c", MAIN, *flags, f"--distributed=localhost:{port},2,{i}"],
+            [sys.executable, "-c", MAIN.replace("CHANGE", change[i]), *flags,
+             f"--distributed=localhost:{port},2,{i}"],
             stderr=subprocess.PIPE, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
         ) for i in range(2)
     ]  # fmt: skip
 
 
 def ends(started) -> list[tuple[int, str]]:
-    """(exit code, last line) of each."""
-    texts = [process.communicate(timeout=120)[1] for process in started]
+    """(exit code, last line) of each process; a process that hangs is killed after a while."""
+    try:
+        texts = [process.communicate(timeout=150)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
     return [(process.returncode, text.strip().splitlines()[-1] if text.strip() else "")
             for process, text in zip(started, texts, strict=True)]  # fmt: skip
 
@@ -79,7 +98,45 @@ def test_a_mistake_of_the_first_ends_both(tmp_path):
     (tmp_path / "file").touch()
     (code, line), (other, said) = ends(start(*LONG, f"--workdir={tmp_path / 'file'}"))
     assert code == 2 and "must be a folder that can be written" in line
-    assert other == 1 and said == "error: another process has ended, and says why"
+    assert other == 1 and said.startswith("error: another process has ended: --workdir = ")
+
+
+@pytest.mark.slow
+def test_both_stop_when_training_diverges_and_the_step_is_written(tmp_path):
+    flags = [*LONG, "--config.train.learning_rate=1e30", f"--workdir={tmp_path}"]
+    (code, line), (other, said) = ends(start(*flags))
+    step = int(re.match(r"error: loss = nan at step (\d+): training stopped", line)[1])
+    assert step % 10 > 1  # the first process redoes steps of a block, see training/diverged.py
+    assert said.startswith(f"error: another process has ended: loss = nan at step {step}: ")
+    assert code == other == 1
+    with np.load(tmp_path / "diverged.npz") as file:
+        assert file[".number"] == step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("failing, change", [
+    (0, WHILE_TRAINING), (1, WHILE_TRAINING), (0, WHILE_MEASURING)],
+    ids=["the first trains", "the second trains", "the first measures"])  # fmt: skip
+def test_an_error_in_one_process_ends_both(failing, change, tmp_path):
+    changes = (change, "") if failing == 0 else (ONLY_TRAINING, change)
+    found = ends(start(*LONG, f"--workdir={tmp_path}", change=changes))
+    assert found[failing] == (1, "error: [Errno 28] the disk is full")
+    assert found[1 - failing] == (
+        1, "error: another process has ended: [Errno 28] the disk is full")
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_second_ends_the_first_while_that_measures(tmp_path):
+    wait = f"open({str(tmp_path / 'measures')!r}, 'w'); import time; time.sleep(600)"
+    change = f"def wait(*_): {wait}\nreport.evaluate = wait"
+    started = start(*LONG, f"--workdir={tmp_path / 'run'}", change=(change, ""))
+    deadline = time.time() + 150
+    while not (tmp_path / "measures").exists() and time.time() < deadline:
+        time.sleep(0.1)
+    started[1].send_signal(signal.SIGTERM)
+    (code, line), (other, said) = ends(started)
+    assert (code, line) == (1, "error: another process has ended: interrupted")
+    assert other == 128 + signal.SIGTERM and said.startswith("error: interrupted")
 
 
 @pytest.mark.parametrize("how", ["", "here", "localhost:1,2", "localhost:1,2,2", "a:1,x,0"])

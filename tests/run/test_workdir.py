@@ -10,6 +10,7 @@ import pytest
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.files import PART, atomic
 from tiny_diffusion_jax.run import workdir
 
 DATA = SimpleNamespace(title="moons", source="analytic", shift=np.array([1.0, 2.0]), scale=3.0)
@@ -49,13 +50,13 @@ def changed(**fields):
 def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "a.json"
     workdir.write_json(path, {"old": 1})
-    with pytest.raises(ZeroDivisionError), workdir.atomic(path) as temporary:
+    with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
         temporary.write_text("half")
         assert json.loads(path.read_text()) == {"old": 1}
         1 / 0  # noqa: B018
     assert json.loads(path.read_text()) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
-    with workdir.atomic(path) as temporary:
+    with atomic(path) as temporary:
         assert temporary.suffix == ".json"  # writers look at it to choose a format
         temporary.write_text("new")
     assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o644
@@ -144,11 +145,40 @@ def test_files_of_an_unknown_run_are_not_written_over(tmp_path):
 def test_what_a_crash_left_half_written_is_removed(tmp_path):
     with open_new(tmp_path):
         pass
-    (tmp_path / f"{workdir.PART}x.png").write_text("half")
+    (tmp_path / f"{PART}x.png").write_text("half")
     assert workdir.open_to_read(str(tmp_path), default_config(), DATA)
-    assert (tmp_path / f"{workdir.PART}x.png").exists()  # it may be another process's, at work
+    assert (tmp_path / f"{PART}x.png").exists()  # only training removes it
     with open_new(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def write_slowly(path, ready, go):
+    with atomic(path) as part:
+        part.write_text("half")
+        ready.set()
+        assert go.wait(60)
+        part.write_text("whole")
+
+
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_training_keeps_the_temporary_file_of_a_process_that_is_alive(is_killed, tmp_path):
+    with open_new(tmp_path):
+        pass
+    context = multiprocessing.get_context("spawn")
+    ready, go, path = context.Event(), context.Event(), tmp_path / "metrics.json"
+    other = context.Process(target=write_slowly, args=(path, ready, go), daemon=True)
+    other.start()
+    assert ready.wait(60)
+    if is_killed:
+        other.kill()
+        other.join()
+    with open_new(tmp_path):
+        pass
+    go.set()
+    other.join()
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json"} | (
+        set() if is_killed else {"metrics.json"})
+    assert is_killed or path.read_text() == "whole"
 
 
 def hold(path, ready):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.files import PART
+from tiny_diffusion_jax.files import PART, make_folder, publish
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -64,7 +64,7 @@ def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: must be a folder of checkpoints; is it another file?")
     if keep is not None:
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         for left_by_a_crash in folder.glob(f"{PART}*"):
             shutil.rmtree(left_by_a_crash)
     return Checkpoints(folder, keep)
@@ -73,8 +73,8 @@ def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
 def save(saved: Checkpoints, state) -> None:
     """Writes `state` under its step, unless that step is already there. Raises SaveFailed.
 
-    It gets its name only when it is complete, and those before it are removed only then: whenever
-    the process is killed, a whole one is there.
+    The checkpoint gets its name once the disk holds all of it, and older checkpoints are removed
+    only then. So a complete checkpoint is there after a kill or a power failure at any time.
     """
     step = int(state.step)
     final, part = saved.folder / str(step), saved.folder / f"{PART}{step}"
@@ -84,7 +84,7 @@ def save(saved: Checkpoints, state) -> None:
         part.mkdir()
         np.savez(part / ARRAYS, **{name: np.asarray(a) for name, a in by_place(state).items()})
         (part / LIST).write_bytes(_list_of(part))
-        part.rename(final)
+        publish(part, final)
         for older in saved.steps()[: -saved.keep]:
             _remove(saved.folder / str(older))
     except OSError as error:
@@ -103,23 +103,18 @@ def restore_latest(saved: Checkpoints, like):
     are set aside, for that of their step will be written again. Raises UserError where all are
     damaged, and where it was made by another model.
     """
-    damaged = []
-    for step in reversed(saved.steps()):
-        path, arrays = saved.folder / str(step), saved.load(step)
-        if arrays is not None:
-            break
-        damaged.append(path)
-    else:
+    step, arrays, damaged = _latest(saved)
+    if arrays is None:
         if damaged:
             raise UserError(
                 f"checkpoint {', '.join(map(str, damaged))}: damaged, or of another "
-                "version, and there is no other; put back a copy, or delete the folder to begin "
-                "again from the start"
+                "version, and there is no other; put back a copy, or train in another --workdir"
             )
         return None
     for bad in damaged:
         log.warning("warning: checkpoint %s: is damaged%s; the one before it, of step %d, is used",
                     bad, _set_aside(bad) if saved.keep is not None else "", step)  # fmt: skip
+    path = saved.folder / str(step)
     theirs = {name: array.shape for name, array in arrays.items()}
     ours = {name: leaf.shape for name, leaf in by_place(like).items()}
     for name in sorted(theirs.keys() | ours.keys()):
@@ -130,6 +125,24 @@ def restore_latest(saved: Checkpoints, like):
             )
     leaves = [jnp.array(arrays[name]) for name in ours]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _latest(saved: Checkpoints) -> tuple[int, dict | None, list[Path]]:
+    """Step and arrays of the newest whole checkpoint, and the damaged checkpoints after it.
+
+    Another process may save a checkpoint meanwhile and remove the ones listed here. So what cannot
+    be read is damaged only if the list is still the same afterwards.
+    """
+    step, damaged, steps, listed = 0, [], None, saved.steps()
+    while listed != steps:
+        steps, damaged = listed, []
+        for step in reversed(steps):
+            arrays = saved.load(step)
+            if arrays is not None:
+                return step, arrays, damaged
+            damaged.append(saved.folder / str(step))
+        listed = saved.steps()
+    return step, None, damaged
 
 
 def by_place(tree) -> dict:

@@ -49,14 +49,13 @@ def train_run(config, path: str, distributed: str = "") -> None:
     """
     began = time.perf_counter()
     check_measured(config)
-    processes.join(distributed)
-    set_up(config)
-    with processes.together():
+    with processes.together(distributed) as watch:
+        set_up(config)
         experiment = build(config)
         if processes.is_first():
             _train_and_finish(experiment, path, began)
         else:
-            processes.follow(experiment)
+            processes.follow(experiment, watch)
 
 
 def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:

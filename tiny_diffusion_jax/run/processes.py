@@ -1,32 +1,34 @@
 """Several processes that train one model, on one machine or on many; the first writes all files.
 
     python main.py --config=configs/moons.py --distributed=HOST:PORT,2,0
-    python main.py --config=configs/moons.py --distributed=HOST:PORT,2,1
     python main.py --config=configs/moons.py --distributed=auto
 
-The second and third word are how many there are and which this one is; `auto` asks Cloud TPU,
-Slurm, Open MPI or Kubernetes. Each needs the data; the folder of the run is the first one's alone.
-After training the first draws and measures on its own devices, and the others wait for it.
+The numbers are the number of processes and the index of this process. `auto` gets all three words
+from Cloud TPU, Slurm, Open MPI or Kubernetes. Each process needs the data. Only the first process
+needs the folder of the run. After training the first process draws and measures on its own devices,
+and the others wait. An error in one process ends all processes.
 """
 
 import contextlib
+import logging
+import os
+import threading
 
 import jax
 import numpy as np
+from jax._src import distributed  # the only way to the key-value store of jax.distributed
 from jax.experimental import multihost_utils
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, reason_of
 from tiny_diffusion_jax.experiment import init, train
 from tiny_diffusion_jax.run.signals import Interrupted, Signals
+from tiny_diffusion_jax.training.loop import TrainingDiverged
 
-GO_ON, FAILED = 0, 255  # what a process says after a block, or the number of a signal
-
-
-class Left(RuntimeError):
-    """Another process has failed, and says why."""
-
-    exit_code = 1
+log = logging.getLogger("tiny_diffusion_jax")
+END = "tiny_diffusion_jax/end"  # key: DONE, written by the first process, or an error of any
+DONE = ""
+POLL_SECONDS = 0.5
 
 
 def join(how: str) -> None:
@@ -55,59 +57,91 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def agree(said: int) -> int:
-    """The largest of what all say, so that all stop together; each of them has to ask.
-
-    Raises Left where one of them has failed.
-    """
-    said = _largest(said)
-    if said == FAILED:
-        raise Left("another process has ended, and says why")
-    return said
-
-
-def _largest(said: int) -> int:
+def agree(signal_number: int) -> int:
+    """Return the largest number of all processes; each process must call this function."""
     if not devices.are_several():
-        return said
-    return int(multihost_utils.process_allgather(np.int32(said)).max())
+        return signal_number
+    return int(multihost_utils.process_allgather(np.int32(signal_number)).max())
 
 
 def from_first(state):
-    """What the first process holds, of the same structure in all. Raises Left where it failed."""
-    agree(GO_ON)
+    """Return the state of the first process; each process must call this function."""
     return multihost_utils.broadcast_one_to_all(state) if devices.are_several() else state
 
 
-@contextlib.contextmanager
-def together():
-    """All leave this block at the same time; where something goes wrong in one, all are told."""
-    try:
-        yield
-    except Left:
-        raise
-    except BaseException:
-        _largest(FAILED)
-        raise
-    else:
-        agree(GO_ON)
-    finally:
-        if devices.are_several():
-            jax.distributed.shutdown()
+class Watch(threading.Thread):
+    """Wait until END is written, and end this process if END is the error of another process.
 
-
-def follow(experiment) -> None:
-    """What the others do while the first has files to mind: they train along.
-
-    Raises Interrupted where one of them heard a signal.
+    The main thread may be in a collective which the failed process never joins. Python cannot
+    interrupt a collective, so this thread ends the process.
     """
-    state, said = from_first(init(experiment)), GO_ON
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self._client, self._stopped = distributed.global_state.client, threading.Event()
+        self.start()
+
+    def run(self):
+        while not self._stopped.wait(POLL_SECONDS):
+            try:
+                message = self._client.key_value_try_get(END)
+            except jax.errors.JaxRuntimeError:  # not written yet
+                continue
+            if message == DONE:
+                return
+            log.error("error: another process has ended: %s", message)
+            jax.distributed.shutdown()
+            os._exit(1)
+
+    def write(self, message: str) -> None:
+        """Write END, unless another process has written END already."""
+        self._stopped.set()
+        self.join()
+        with contextlib.suppress(jax.errors.JaxRuntimeError):
+            self._client.key_value_set(END, message)
+
+
+@contextlib.contextmanager
+def together(how: str):
+    """Join the other processes (see `join`), and end together with them.
+
+    Yield the Watch of this process, or None without other processes. An error in the block goes to
+    the other processes through a key-value store, because a collective needs all processes.
+    """
+    join(how)
+    if not how:
+        yield None
+        return
+    watch, message = Watch(), DONE
+    try:
+        yield watch
+    except Interrupted:  # all processes have agreed to stop
+        raise
+    except BaseException as error:
+        message = "interrupted" if isinstance(error, KeyboardInterrupt) else reason_of(error)
+        raise
+    finally:
+        if is_first() or message != DONE:
+            watch.write(message)
+        jax.distributed.shutdown()  # waits until all processes call this function
+
+
+def follow(experiment, watch: Watch) -> None:
+    """Train along with the first process, and wait until the first process is done.
+
+    Raises Interrupted when a process has received a signal.
+    """
+    state, signal_number = from_first(init(experiment)), 0
 
     def on_block(*_) -> bool:
-        nonlocal said
-        said = agree(signals.received)
-        return bool(said)
+        nonlocal signal_number
+        signal_number = agree(signals.received)
+        return bool(signal_number)
 
-    with Signals() as signals:
+    # All processes diverge at the same step. The first process redoes the step, writes a file,
+    # and then writes its error as END.
+    with Signals() as signals, contextlib.suppress(TrainingDiverged):
         train(experiment, state, on_block, progress=False)
-    if said:
-        raise Interrupted("interrupted: the first process says what is saved", said)
+    watch.join()
+    if signal_number:
+        raise Interrupted("interrupted: the first process says what is saved", signal_number)

@@ -13,6 +13,7 @@ import numpy as np
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.experiment import Experiment, train
+from tiny_diffusion_jax.files import sync
 from tiny_diffusion_jax.run import processes, replay, tensorboard, workdir
 from tiny_diffusion_jax.run.checkpoints import save
 from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
@@ -43,6 +44,7 @@ def train_in_folder(experiment: Experiment, state, saved, folder: Path):
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params)):
                 done = step - int(before.step) - 1
                 raise TrainingDiverged(f"weights are not finite at step {step}", before, done)
+            sync(rows)
             save(saved, state)
             diary.last_saved = step
 

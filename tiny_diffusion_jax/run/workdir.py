@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.files import PART, atomic
+from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
 from tiny_diffusion_jax.run.versions import brought_up
 
 # What a trained model depends on. The other parts of a config may change from call to call.
@@ -143,7 +143,7 @@ def make(path: str) -> Path:
 def _made(path: str) -> Path:
     """The folder `path`, made if there is none, in which a file could be written."""
     folder = Path(path).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with tempfile.TemporaryFile(dir=folder):
         pass
     return folder
@@ -186,8 +186,7 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
             stack.enter_context(_locked(path, folder))
             if (folder / "config.json").exists():
                 _check_same(path, folder, config, dataset, init_from)
-                for left_by_a_crash in folder.glob(f"{PART}*"):
-                    left_by_a_crash.unlink()
+                remove_abandoned(folder)
             elif found := [name for name in OUTPUTS if (folder / name).exists()]:
                 raise UserError(
                     f"--workdir = {path!r}: holds {found[0]} but no config.json that says what "
@@ -265,7 +264,7 @@ def _check_same(path: str, folder: Path, config, dataset, init_from: str | None 
     if changes:
         raise UserError(
             f"--workdir = {path!r}: holds a run of another config or other data; use another "
-            f"--workdir, or delete it. It differs in {_shortened(changes)}"
+            f"--workdir. It differs in {_shortened(changes)}"
         )
 
 

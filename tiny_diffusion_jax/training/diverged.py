@@ -29,14 +29,16 @@ class Step(NamedTuple):
 
 
 def find(config, dataset, process, model, state, done: int) -> Step:
-    """Step number `done` + 1 of the block that begins with `state`, as `loop.train` does it.
+    """Step number `done` + 1 of the block that starts with `state`, as in `loop.train`.
 
-    The steps before it are done again.
+    The steps before it are redone on the devices of this process alone, because other processes
+    may not call this function.
     """
     first = int(state.step)
+    mesh, state = devices.to_draw(jax.device_get(state))
     batch = batch_of(config, dataset, process, model, first, done)
     if done:
-        block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh())
+        block = make_train_block(model, FrozenConfigDict(config.train), mesh)
         plan = plan_of_block(config, model, first)
         state, _ = block(state, dataset, process, block_key(config.seed), done, plan)
     return Step(np.int32(first + done + 1), state.params, batch)
