@@ -127,6 +127,19 @@ def test_a_causal_point_looks_at_those_up_to_itself():
     assert (weights.sum(1) < 1).all()
 
 
+@pytest.mark.parametrize("height, expected", [
+    (0.0, {"bound": False}), (1.0, {"bound": True, "samples_out_of_order": 0.25}),
+])  # fmt: skip
+def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch, height, expected):
+    built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
+                               "model.row_height": height, "sample.growth": 1.0})  # fmt: skip
+    monkeypatch.setattr(sections.likelihood, "compare_whole_sets", lambda *_: {"value": 0.5})
+    samples = np.float32([[[0, 2], [1, 2], [0, 1]]] * 4)
+    samples[1, :2] = samples[1, 1::-1]
+    numbers = sections.set_likelihood_numbers(Evidence(built, None, samples))
+    assert numbers["set_log_likelihood"] == {"value": 0.5} | expected
+
+
 def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     monkeypatch.setattr(sections.classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.data.padding import ragged
+from tiny_diffusion_jax.data.rows import out_of_order
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
 from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.experiment import Experiment
@@ -225,7 +226,12 @@ def set_likelihood_numbers(evidence: Evidence) -> dict:
     size = min(evidence.samples.shape[1], LIKELIHOOD_POINTS)
     found = likelihood.compare_whole_sets(
         evidence.dataset, evidence.log_prob_of_sets, key, config.likelihood_sets, size)
-    return {"set_log_likelihood": found | {"bound": evidence.model.traits.generation == "latent"}}
+    traits = evidence.model.traits
+    found |= {"bound": traits.generation == "latent" or traits.row_height > 0}
+    if traits.row_height:
+        wrong = out_of_order(evidence.samples, traits.row_height).any(1)
+        found |= {"samples_out_of_order": float(wrong.mean())}
+    return {"set_log_likelihood": found}
 
 
 def attention_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
