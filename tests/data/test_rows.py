@@ -27,7 +27,7 @@ def test_pairs_out_of_order():
 
 
 def test_a_set_is_out_of_order_where_its_order_changes_it():
-    """On a grid, so that some points share a row, and some are the same point."""
+    """Points of a grid: some share a row, and some are the same point."""
     sets = jax.random.randint(jax.random.key(0), (500, 4, 2), 0, 3) / 2.0
     sets = jnp.concatenate([sets, jnp.take_along_axis(
         sets, row_order(sets, 1.0)[..., None], axis=1)])  # fmt: skip

@@ -273,6 +273,28 @@ def test_a_latent_model_with_another_code_is_bounded_from_below():
     assert model.traits.latent_noise < wide.traits.latent_noise
 
 
+def drawn_covariance(given=None) -> tuple[float, float]:
+    """Covariance of the last two points of 8,000 drawn sets, and the variance of the blur."""
+    model = type("Blurred", (Latent,), {"width": 1.5})("latent", num_labels=0, counts=False)
+    config = td.default_config("set_latent")
+    config.sample.update(num_sets=8_000, num_points=N, num_steps=60, spacing="log_snr",
+                         sampler="dpm++2m")  # fmt: skip
+    sets = td.sample(Experiment(config, dataset(), PROCESS, model), None, given=given)
+    last, other = (sets[:, i] / 2 - sets[:, i].mean(0) / 2 for i in (-1, -2))
+    return float((last * other).mean()), model.traits.latent_noise**2
+
+
+def test_a_latent_model_draws_with_the_blur_of_its_likelihood():
+    """The covariance of two points is the variance of z, TAU^2, of which the blur is a part."""
+    covariance, blur = drawn_covariance()
+    assert covariance == pytest.approx(TAU**2, abs=0.05) and blur > 0.3
+
+
+def test_a_latent_of_given_points_has_the_blur():
+    covariance, blur = drawn_covariance(given=np.array([[0.5, -1.0]]))
+    assert covariance == pytest.approx(blur, abs=0.04)
+
+
 def test_points_alone():
     model = Oracle("alone")
     setup = Experiment(td.default_config("fourier_mlp"), dataset(), PROCESS, model)
