@@ -160,6 +160,16 @@ def test_held_out_loss_is_of_the_averaged_weights_on_the_same_batches():
     np.testing.assert_allclose(found, [loss(state.ema) for state in states], rtol=1e-4)
 
 
+def test_weights_are_chosen_on_the_validation_half():
+    config, data, process, model = setup(True)
+    data = data.replace(validation=data.heldout, heldout=observed([2, 2]))
+    split = experiment.Experiment(config, data, process, model)
+    rows = []
+    experiment.train(split, None, lambda state, row: rows.append(row), progress=False)
+    expected = [row["heldout_loss"] for row in whole()[2]]
+    np.testing.assert_allclose([row["heldout_loss"] for row in rows], expected, rtol=1e-5)
+
+
 def test_a_rotation_with_a_scale_for_each_axis_is_not_trained():
     config = small_config(**{"data.augment_rotate": True, "data.per_axis": True})
     with pytest.raises(UserError, match="augment_rotate = True: must be False with config.data.pe"):

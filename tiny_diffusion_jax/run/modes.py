@@ -76,7 +76,7 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
         start_seconds = time.perf_counter() - began
         state = train_in_folder(experiment, state, saved, folder)
         if state.best is not None:
-            log.info("%s", overfitting.which_weights(state))
+            log.info("%s", overfitting.which_weights(state, experiment.dataset))
         finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
 
 
