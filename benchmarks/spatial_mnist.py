@@ -15,6 +15,7 @@ once and named by a hash:
     PPLL        log p(X) / N, nats per point in [0, 28]^2, mean and standard error over test sets;
                 where the order of points counts, the mean density over --orders random ones;
                 of points in rows log p(rows(X)) / N - log(N!) / N, which is the same for each order
+                and a lower bound (rows_order.py measures by how much)
     one order   the same by one order, which is a lower bound of it
     1-NNA, COV, MMD   under Chamfer (CD, squared) and earth mover's distance (EMD), picture of side
                 1, against --sets test sets; 1-NNA is 50 % where no difference is seen

@@ -120,7 +120,7 @@ NO_RANGE = {
     "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
     "data.augment_reflect", "model.num_heads", "model.count", "model.fade", "train.keep_best",
-    "evaluate.gifs",
+    "train.split_heldout", "evaluate.gifs",
     "train.init_from",
 }  # fmt: skip
 
@@ -436,3 +436,15 @@ def test_labels_are_those_that_the_data_turn_out_to_have():
     assert dataset.label_names == data.labels(config).names
     drawn = np.unique(draw_sets(dataset, jax.random.key(0), 100, 1).label)
     assert tuple(drawn) == data.labels(config).present
+
+
+def test_a_rotation_needs_one_scale_for_all_axes_in_training_alone():
+    rotated = DIGITS | {"data.augment_rotate": True}
+    both = config_of(rotated | {"data.per_axis": True})
+    checks.check(both)  # a run that was trained so can be loaded
+    assert refusal(checks.check_trained, both) == (
+        "config.data.augment_rotate = True: must be False with config.data.per_axis = True. "
+        "Rotated sets have the same spread along all axes, so one scale fits: "
+        "config.data.per_axis = False.")  # fmt: skip
+    checks.check_trained(config_of(rotated))
+    checks.check_trained(config_of(rotated | {"data.per_axis": True, "data.normalize": False}))

@@ -209,6 +209,17 @@ def check_drawn(dataset, model, sample, num_given: int = 0) -> None:
     _check_copies(model, largest, num_given)
 
 
+def check_trained(config) -> None:
+    """Raises UserError for options that older versions trained with, and that were wrong.
+
+    Runs that were trained with them can still be loaded.
+    """
+    per_axis = config.data.per_axis and config.data.normalize
+    require(not (config.data.augment_rotate and per_axis), "config.data.augment_rotate", True,
+            "False with config.data.per_axis = True. Rotated sets have the same spread along all "
+            "axes, so one scale fits: config.data.per_axis = False.")  # fmt: skip
+
+
 def check_measured(config) -> None:
     """As `check`, for samples that are compared with real ones after they are drawn."""
     check(config)

@@ -145,6 +145,8 @@ def _all_options() -> ConfigDict:
         precision="default",
         ema_decay=0.998,  # of the averaged weights that samples are drawn with
         keep_best=False,  # draw with those of the lowest held-out loss, not with the last ones
+        # keep_best: choose on half of the held-out sets, report on the others; False: both on all
+        split_heldout=True,
         block=200,  # steps compiled as one program; one line of metrics.jsonl each
         checkpoint_every=4000,  # steps, rounded up to whole blocks
         keep=2,  # checkpoints kept

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data, devices, generation, models
-from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample
+from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample, check_trained
 from tiny_diffusion_jax.data.base import Dataset, draw_points
+from tiny_diffusion_jax.data.halves import with_validation
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
@@ -42,6 +43,8 @@ def assemble(config, dataset: Dataset) -> Experiment:
     """As `build`, of a config that is checked and its data."""
     model = models.make_model(config.model, len(data.labels(config.data).names))
     check_data(config, dataset, model)
+    if config.train.keep_best and config.train.split_heldout:
+        dataset = with_validation(dataset)
     units = {}
     if not config.data.normalize:
         # The network sees the data's own units: the process starts where the data are.
@@ -75,6 +78,7 @@ def train(
     init_from = experiment.config.train.init_from
     require(state is not None or not init_from, "config.train.init_from", init_from,
             "'' where no state is given; run.load.start_from gives that of a run")  # fmt: skip
+    check_trained(experiment.config)
     state = init(experiment) if state is None else state
     return loop.train(*experiment, state, on_block, progress)
 

@@ -21,6 +21,7 @@ import one_process
 import pytest
 import quality
 import replay
+import rows_order
 import samplers
 import scaling
 import seed
@@ -45,7 +46,7 @@ from tiny_diffusion_jax.models.recipes import RECIPES
 from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
-BENCHMARKS = {"fuzz", "growth", "kills", "limits", "make", "mended", "quality", "replay",
+BENCHMARKS = {"fuzz", "growth", "kills", "limits", "make", "mended", "quality", "replay", "rows",
               "samplers", "scaling", "seed", "separate", "sharpness", "solids", "spatial", "speed",
               "tpu", "transformer", "waits"}  # fmt: skip
 pytestmark = pytest.mark.slow
@@ -82,8 +83,8 @@ def read(path):
 
 def test_there_is_a_test_of_each():
     files = {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
-    assert files == BENCHMARKS - {"make", "spatial"} | {
-        "common", "make_sets", "pytorch", "spatial_mnist", "yardsticks"}
+    assert files == BENCHMARKS - {"make", "rows", "spatial"} | {
+        "common", "make_sets", "pytorch", "rows_order", "spatial_mnist", "yardsticks"}
     assert {name.split("_")[1] for name in globals() if name.startswith("test_")} >= BENCHMARKS
 
 
@@ -371,6 +372,34 @@ def test_replay_measures_every_part_against_the_true_members(runs, tmp_path, cap
     assert all(sum(row["frequencies"]) == pytest.approx(1) for row in rows.values())
     assert len(capsys.readouterr().out.strip().splitlines()) == 5
     assert Image.open(tmp_path / "r.png").width > 1000
+
+
+def test_rows_order(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(modes, "finish", lambda *_: None)
+    folder = tmp_path / "run"
+    size = ["--config.train.num_points=4", "--config.model.context_dim=8",
+            "--config.model.context_blocks=1", f"--config.data.cache_dir={tmp_path}"]  # fmt: skip
+    assert run(f"--config={ROOT / 'configs' / 'spatial_mnist.py'}:rows", *SETS, *size,
+               "--config.data.source=digits", "--config.sample.growth=1.0",
+               "--config.sample.first_block=1", f"--workdir={folder}").code == 0  # fmt: skip
+    small = ["--num_sets=9", "--num_steps=3", f"--output={tmp_path / 'rows.json'}"]
+    rows_order.main([f"--workdir={folder}", *small])
+    result, printed = read(tmp_path / "rows.json"), capsys.readouterr().out
+    assert result["num_sets"] == 9 and 0 < result["share_of_pairs"] < 1  # it learned nothing yet
+    assert f"sets out of order: {result['sets_out_of_order']} of 9 " in printed
+    with pytest.raises(SystemExit, match="2"):  # a run without rows
+        rows_order.main([f"--workdir={runs / 'mixture_moons+circle_history'}", *small])
+    assert "config.model.row_height above 0." in capsys.readouterr().err
+
+
+def test_rows_order_counts_sets_and_pairs():
+    good, bad = [[0.0, 2.5], [1.0, 2.5], [0.0, 1.5]], [[1.0, 2.5], [0.0, 2.5], [0.0, 1.5]]
+    result = rows_order.count(np.array([good, bad, good, good]), 1.0)
+    assert result["sets_out_of_order"] == 1 and result["share_of_pairs"] == 1 / 8
+    assert result["missing_nats_per_point"] == pytest.approx(-np.log(0.75) / 3)
+    assert result["missing_nats_se"] == pytest.approx((0.25 / 0.75 / 4) ** 0.5 / 3)
+    assert rows_order.count(np.array([good]), 1.0)["missing_nats_per_point"] == 0
+    assert rows_order.count(np.array([bad]), 1.0)["missing_nats_per_point"] is None
 
 
 def test_samplers(tmp_path, monkeypatch):

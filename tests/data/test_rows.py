@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.base import make_dataset, single_density
-from tiny_diffusion_jax.data.rows import log_orders, row_order
+from tiny_diffusion_jax.data.rows import log_orders, out_of_order, row_order
 from tiny_diffusion_jax.training.batches import Plan, draw_batches
 
 
@@ -17,6 +17,23 @@ def test_points_are_read_row_by_row():
     np.testing.assert_array_equal(row_order(points, 1.0, mask), [3, 1, 4, 0, 5, 2])
     np.testing.assert_array_equal(row_order(jnp.stack([points, points[::-1]]), 1.0)[1],
                                   5 - np.array([2, 3, 1, 4, 0, 5]))  # fmt: skip
+
+
+def test_pairs_out_of_order():
+    points = jnp.array([[1.0, 5.9], [3.0, 5.1], [2.0, 5.5], [9.0, 4.0], [0.0, 4.9], [0.0, 5.0]])
+    np.testing.assert_array_equal(out_of_order(points, 1.0), [0, 1, 0, 1, 1])
+    ragged = jnp.concatenate([points, jnp.full((2, 2), jnp.nan)])
+    np.testing.assert_array_equal(out_of_order(ragged, 1.0), [0, 1, 0, 1, 1, 0, 0])
+
+
+def test_a_set_is_out_of_order_where_its_order_changes_it():
+    """Points of a grid: some share a row, and some are the same point."""
+    sets = jax.random.randint(jax.random.key(0), (500, 4, 2), 0, 3) / 2.0
+    sets = jnp.concatenate([sets, jnp.take_along_axis(
+        sets, row_order(sets, 1.0)[..., None], axis=1)])  # fmt: skip
+    moved = (row_order(sets, 1.0) != jnp.arange(4)).any(1)
+    np.testing.assert_array_equal(out_of_order(sets, 1.0).any(1), moved)
+    assert moved[:500].mean() > 0.5 and not moved[500:].any()
 
 
 def test_the_number_of_orders():

@@ -10,6 +10,7 @@ import pytest
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.data.base import make_dataset, single_density
+from tiny_diffusion_jax.data.rows import out_of_order
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
@@ -163,6 +164,31 @@ def test_of_points_in_rows_every_order_is_the_same(draws):
     np.testing.assert_allclose(shorter, found, atol=1e-5)
 
 
+class AnyOrder(Rows):
+    """Two independent points of N(0, 1), drawn in any order: half of the draws are out of order."""
+
+    def denoise(self, x, time, *, latent, **_):
+        index = time * PROCESS.schedule.num_levels
+        nu2 = jnp.interp(index, jnp.arange(PROCESS.schedule.num_levels + 1.0),
+                         PROCESS.schedule.sigma)[:, None, None] ** 2  # fmt: skip
+        return x / (1 + nu2)
+
+
+def test_in_rows_the_likelihood_lacks_the_mass_that_is_out_of_order():
+    """The drawn sets have the density prod_i N(x_i); log p is log(Z) / N lower, Z = 1 / 2."""
+    data = dataset().replace(shift=jnp.zeros(2), scale=jnp.float32(1.0))
+    # Another tuple than that of `Rows`: equal ones would share a program.
+    setup = Experiment(td.default_config("causal"), data, PROCESS, AnyOrder("causal", members=True))
+    sets = np.random.default_rng(3).normal(size=(4, 2, 2))
+    drawn = np.random.default_rng(4).normal(size=(4_000, 2, 2))
+    in_order = 1 - out_of_order(drawn, 1.0).any(1).mean()
+    assert in_order == pytest.approx(0.5, abs=0.03)
+    found = likelihood.estimate(setup, None, sets, 200).log_p
+    expected = log_normal(sets, 0.0, 1.0).mean(1)
+    np.testing.assert_allclose(found - np.log(in_order) / 2, expected, atol=0.04)
+    assert (found < expected).all()
+
+
 def test_orders_that_differ_are_averaged():
     every = np.log(np.array([[0.1, 0.5], [0.3, 0.5]]))
     mean, spread = likelihood._log_mean(every)
@@ -245,6 +271,28 @@ def test_a_latent_model_with_another_code_is_bounded_from_below():
     assert several[0].spread.mean() > many.spread.mean() > 1e-3
     np.testing.assert_allclose(many.log_p, true, atol=0.1)
     assert model.traits.latent_noise < wide.traits.latent_noise
+
+
+def drawn_covariance(given=None) -> tuple[float, float]:
+    """Covariance of the last two points of 8,000 drawn sets, and the variance of the blur."""
+    model = type("Blurred", (Latent,), {"width": 1.5})("latent", num_labels=0, counts=False)
+    config = td.default_config("set_latent")
+    config.sample.update(num_sets=8_000, num_points=N, num_steps=60, spacing="log_snr",
+                         sampler="dpm++2m")  # fmt: skip
+    sets = td.sample(Experiment(config, dataset(), PROCESS, model), None, given=given)
+    last, other = (sets[:, i] / 2 - sets[:, i].mean(0) / 2 for i in (-1, -2))
+    return float((last * other).mean()), model.traits.latent_noise**2
+
+
+def test_a_latent_model_draws_with_the_blur_of_its_likelihood():
+    """The covariance of two points is the variance of z, TAU^2, of which the blur is a part."""
+    covariance, blur = drawn_covariance()
+    assert covariance == pytest.approx(TAU**2, abs=0.05) and blur > 0.3
+
+
+def test_a_latent_of_given_points_has_the_blur():
+    covariance, blur = drawn_covariance(given=np.array([[0.5, -1.0]]))
+    assert covariance == pytest.approx(blur, abs=0.04)
 
 
 def test_points_alone():

@@ -13,7 +13,7 @@ from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import init
 from tiny_diffusion_jax.generation.chain import block_sizes
-from tiny_diffusion_jax.generation.latent import LATENT_RUN
+from tiny_diffusion_jax.generation.latent import BLUR_KEY, LATENT_RUN
 from tiny_diffusion_jax.generation.sizes import width
 from tiny_diffusion_jax.pages.live import WORKER
 from tiny_diffusion_jax.pages.render import HERE
@@ -155,8 +155,10 @@ def noise_of(experiment, sample, num_given: int) -> list:
         burned, kept = block_sizes(sample, num_given)
         return [draw(i, 0, width(n))[: 2 * n] for i, n in enumerate([*burned, *kept])]
     if way == "latent":
-        latent = [] if num_given else [draw(LATENT_RUN, 0, 1, experiment.config.model.latent_dim)]
-        return [*latent, draw(0, 0, num_points - num_given)]
+        size = experiment.config.model.latent_dim
+        latent = [] if num_given else [draw(LATENT_RUN, 0, 1, size)]
+        blur = flat(jax.random.normal(jax.random.fold_in(key, BLUR_KEY), (1, size)))
+        return [*latent, blur, draw(0, 0, num_points - num_given)]
     if way == "joint" and num_given:
         rows, levels = num_points + -(-num_points // num_given) * num_given, sample.num_steps + 1
         return [draw(0, 0, rows)] + [draw(0, levels + i, rows) for i in range(levels)]
@@ -185,6 +187,7 @@ def largest_error(script, experiment, params, given=None) -> float:
     ("history", 0, {"label": -2, "guidance_scale": 1.5, "burn_in": 4, "first_block": 4}),
     ("causal", 3, {"label": 1, "guidance_scale": 2.0, "num_points": 7}),
     ("set_latent", 0, {"label": 1, "guidance_scale": 1.5}),
+    ("set_latent", 3, {}),
     ("set_transformer", 3, {"label": 1, "sampler": "ddim"}),
 ])  # fmt: skip
 def test_whole_sets_agree(name, num_given, options, script):

@@ -132,6 +132,15 @@ def test_every_option_that_was_added_is_one():
         assert brought_up(damaged) == damaged
 
 
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_older_runs_chose_their_weights_on_all_held_out_sets(keep_best):
+    """Runs that chose no weights are runs of this version in that respect."""
+    train = brought_up({"train": {"keep_best": keep_best}})["train"]
+    assert train["split_heldout"] is not keep_best
+    assert brought_up({"train": train})["train"] == train
+    assert brought_up({"train": {}})["train"]["split_heldout"] is True
+
+
 def test_whole_numbers_stand_for_numbers(copy):
     stored = json.loads((copy / "config.json").read_text())
     stored["sample"]["growth"] = 2

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 import pytest
 
+from tiny_diffusion_jax.data.halves import part
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.data.padding import padded
 from tiny_diffusion_jax.run import outputs, overfitting
@@ -83,5 +84,10 @@ def test_a_loss_that_rises_is_warned_of():
 def test_the_step_of_the_weights_is_said():
     best = Best(None, np.float32(0.25), np.int32(20))
     state = TrainState(np.int32(40), None, None, None, best)
-    assert overfitting.which_weights(state) == (
-        "weights: the average at step 20 of 40, which has the lowest held-out loss, 0.2500")
+    line = "weights: the average at step 20 of 40, which has the lowest held-out loss, 0.2500, on "
+    few = observed().replace(heldout=observed())
+    assert overfitting.which_weights(state, few) == line + (
+        "2 sets; 1-NNA and likelihood are measured on the same sets, so they are optimistic")
+    halves = few.replace(validation=part(observed(), np.array([0])))
+    assert overfitting.which_weights(state, halves) == line + (
+        "1 sets; 1-NNA and likelihood are measured on 2 other sets")

@@ -10,6 +10,7 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.pages import words as page_words
 from tiny_diffusion_jax.run import report, sections
 from tiny_diffusion_jax.run.evidence import Evidence
 
@@ -127,6 +128,19 @@ def test_a_causal_point_looks_at_those_up_to_itself():
     assert (weights.sum(1) < 1).all()
 
 
+@pytest.mark.parametrize("height, expected", [
+    (0.0, {"bound": False}), (1.0, {"bound": True, "samples_out_of_order": 0.25}),
+])  # fmt: skip
+def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch, height, expected):
+    built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
+                               "model.row_height": height, "sample.growth": 1.0})  # fmt: skip
+    monkeypatch.setattr(sections.likelihood, "compare_whole_sets", lambda *_: {"value": 0.5})
+    samples = np.float32([[[0, 2], [1, 2], [0, 1]]] * 4)
+    samples[1, :2] = samples[1, 1::-1]
+    numbers = sections.set_likelihood_numbers(Evidence(built, None, samples))
+    assert numbers["set_log_likelihood"] == {"value": 0.5} | expected
+
+
 def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     monkeypatch.setattr(sections.classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)
@@ -142,6 +156,24 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     # drawn once, for the number and for the picture
     assert [len(labels) for labels in model if labels is not None] == [5]
     assert files["labels"] == ("labels.png",) and (tmp_path / "labels.png").exists()
+
+
+@pytest.mark.parametrize("split, words", [
+    (True, "other held-out sets"), (False, "the same held-out sets"),
+])  # fmt: skip
+def test_metrics_say_whether_other_sets_chose_the_weights(monkeypatch, split, words):
+    options = {"data.digits": "01", "evaluate.max_sets": 5, "train.split_heldout": split}
+    built = build(**IMAGES, **options, **{"train.keep_best": True})
+    monkeypatch.setattr(sections.copies, "compare", lambda *_: {"value": 0.0, "verdict": "none"})
+    monkeypatch.setattr(sections.likelihood, "compare_whole_sets", lambda *_: {"value": 0.0})
+    evidence = Evidence(built, None, np.zeros((6, 16, 2), np.float32))
+    numbers = sections.collection_numbers(evidence) | sections.set_likelihood_numbers(evidence)
+    for name in ("nna_cd", "mmd_emd", "set_log_likelihood"):
+        assert numbers[name]["weights_chosen_on"] == words
+    text = {row["name"]: row["text"] for row in page_words.rows(numbers)}
+    assert all(("optimistic" in line) == (not split) for name, line in text.items()
+               if "1-NNA" in name or "likelihood" in name)  # fmt: skip
+    assert any("1-NNA" in name for name in text) and any("likelihood" in name for name in text)
 
 
 def test_lines_say_what_is_flagged():

@@ -14,6 +14,7 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.training import batches
 from tiny_diffusion_jax.training import step as training
@@ -157,6 +158,22 @@ def test_held_out_loss_is_of_the_averaged_weights_on_the_same_batches():
     loss = jax.jit(lambda ema: training.loss_of_batch(PROCESS, model.apply, ema, batch).mean())
     found = [row["heldout_loss"] for row in rows]
     np.testing.assert_allclose(found, [loss(state.ema) for state in states], rtol=1e-4)
+
+
+def test_weights_are_chosen_on_the_validation_half():
+    config, data, process, model = setup(True)
+    data = data.replace(validation=data.heldout, heldout=observed([2, 2]))
+    split = experiment.Experiment(config, data, process, model)
+    rows = []
+    experiment.train(split, None, lambda state, row: rows.append(row), progress=False)
+    expected = [row["heldout_loss"] for row in whole()[2]]
+    np.testing.assert_allclose([row["heldout_loss"] for row in rows], expected, rtol=1e-5)
+
+
+def test_a_rotation_with_a_scale_for_each_axis_is_not_trained():
+    config = small_config(**{"data.augment_rotate": True, "data.per_axis": True})
+    with pytest.raises(UserError, match="augment_rotate = True: must be False with config.data.pe"):
+        experiment.train(setup(True)._replace(config=config), progress=False)
 
 
 def test_the_best_weights_are_those_of_the_lowest_loss():

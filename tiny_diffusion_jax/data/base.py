@@ -40,6 +40,8 @@ class Dataset:
     members: tuple["Dataset", ...] = ()  # of a mixture: each alone, in the mixture's units
     weights: jax.Array | None = None  # f32[K], the probabilities of K members, or of K labels
     heldout: "Dataset | None" = None  # the same distribution from data never trained on
+    # Other held-out data, which weights are chosen on; None: weights are chosen on `heldout`.
+    validation: "Dataset | None" = None
     # Of a table without jitter: every point that can be drawn, f32[R, D], own units.
     rows: jax.Array | None = None
     # Of data whose every set comes from one of S sources, images or sets as they were observed:

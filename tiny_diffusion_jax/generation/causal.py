@@ -2,7 +2,7 @@
 
 As `chain`, with a context from the cache in place of a history. config.first_block and
 config.growth say how many points are drawn from the same context, see `chain.block_sizes`; one at
-a time is exact.
+a time is exact. In rows a drawn point may be out of order: no point is rejected (docs/maths.md).
 """
 
 import math

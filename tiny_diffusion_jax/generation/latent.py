@@ -1,6 +1,9 @@
 """A latent for each set first, by a reverse process of its own, then points given the latent.
 
-    p(X) = int p(z) prod_i p(x_i | z) dz
+    p(X) = int p(z) prod_i p(x_i | z) dz,    z = z_0 + latent_noise eps
+
+z_0 is a sample of the prior or the code of given points. The decoder was trained with this blur of
+its latents, and likelihood.py integrates over it, so sets are drawn with it.
 """
 
 import jax
@@ -12,6 +15,7 @@ from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 
 rows = alone.rows  # given z, the points are drawn as those that do not see each other
 LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set
+BLUR_KEY = 2**30 + 1  # of the latents' blur
 
 
 def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
@@ -20,6 +24,7 @@ def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
     z = reverse(
         request, keys, shape, number=LATENT_RUN, method="prior", **asked.condition()
     )
+    z = blurred(keys, z, request.model.traits.latent_noise)
     return alone.draw_points(request, keys, request.config.num_points, latent=z)
 
 
@@ -27,10 +32,17 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) 
     """Sets that begin with the points `given`: f32[n, D], whose latent all points share."""
     z = encode(request.model, request.params, given)
     new = request.config.num_points - len(given)
-    x = alone.draw_points(
-        request, keys, new, latent=jnp.broadcast_to(z, (len(keys), *z.shape[1:]))
-    )
+    z = jnp.broadcast_to(z, (len(keys), *z.shape[1:]))
+    z = blurred(keys, z, request.model.traits.latent_noise)
+    x = alone.draw_points(request, keys, new, latent=z)
     return jnp.concatenate([jnp.broadcast_to(given, (*x.shape[:-2], *given.shape)), x], axis=-2)
+
+
+@jax.jit
+def blurred(keys: jax.Array, z: jax.Array, noise: float) -> jax.Array:
+    """z + noise eps for latents z f32[B, 1, L], eps ~ N(0, I) by the key of each set."""
+    normal = lambda key: jax.random.normal(jax.random.fold_in(key, BLUR_KEY), z.shape[1:])
+    return z + noise * jax.vmap(normal)(keys)
 
 
 def encode(model, params, points: jax.Array) -> jax.Array:

@@ -8,9 +8,10 @@
 
 All densities are those of the probability-flow ODE of diffusion/likelihood.py. Those of single
 points are exact; what a chain says of a set depends on the order of its points, and its mean
-density over orders is that of a law without order. Of a latent model q is the code of the set with
-the blur that the decoder was trained with, and p(z) has that blur, too. The divergence of a joint
-one is exact for small sets, and estimated otherwise.
+density over orders is that of a law without order. In rows the density is the same for all orders,
+and a lower bound, because drawn sequences may be out of order (data/rows.py). Of a latent model q
+is the code of the set with the blur that the decoder was trained with, and p(z) has that blur, too.
+The divergence of a joint one is exact for small sets, and estimated otherwise.
 """
 
 from functools import partial
@@ -56,7 +57,7 @@ def estimate(
     A density per unit area (of D = 3: volume) for each point; smaller sets end in rows of NaN.
     labels: i32[S] that the model is given, None: none. draws: 0 for those of `DRAWS`; of a chain
     more than one are random orders, and the log of their mean density is given; of one that takes
-    points in rows all orders have the same. Raises UserError
+    points in rows all orders have the same, which is a lower bound. Raises UserError
     where labels are given to a model without any.
     """
     model, dataset = experiment.model, experiment.dataset

@@ -7,6 +7,9 @@ all N points, so a set of N costs about as much to learn from as one history of 
 that is drawn is added to a cache of keys and values (arXiv 2406.11838 has the head, for tokens of
 images). The head also looks at the tokens of those points from where its own noisy point is: a
 few numbers c_i cannot say where all of them lie, and one that is near may matter.
+
+With `row_height` points come in rows (data/rows.py). The head is not restricted to points that are
+still allowed, so p has some mass on sequences out of order.
 """
 
 from typing import NamedTuple

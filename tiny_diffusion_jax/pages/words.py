@@ -15,7 +15,7 @@ def rows(metrics: dict, members: Sequence[str] = ()) -> list[dict]:
         result.append({
             "name": name, "value": _number(metric["value"]),
             "floor": "" if floor is None else _number(floor),
-            "text": metric.get("verdict") or say(metric, members),
+            "text": (metric.get("verdict") or say(metric, members)) + _optimistic(metric),
             "flagged": bool(metric.get("flagged")),
         })  # fmt: skip
     return result
@@ -49,6 +49,12 @@ def _percent(share: float) -> str:
         return f"{100 * share:.0f} %"
     near_an_end = min(share, 1 - share) < 0.01
     return f"{100 * share:.{2 if near_an_end else 1}f} %"
+
+
+def _optimistic(metric: dict) -> str:
+    if metric.get("weights_chosen_on") != "the same held-out sets":
+        return ""
+    return "; optimistic, because the same held-out sets chose the weights"
 
 
 def _nothing(metric: dict, members) -> str:

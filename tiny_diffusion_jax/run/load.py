@@ -34,7 +34,7 @@ def load(path: str, config=None) -> tuple[Experiment, dict]:
         raise UserError(f"--workdir = {path!r}: holds no checkpoint yet; train first, --mode=train")
     log.info("restored step %d", int(state.step))
     if state.best is not None:
-        log.info("%s", overfitting.which_weights(state))
+        log.info("%s", overfitting.which_weights(state, experiment.dataset))
     return experiment, state.sampled
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from tiny_diffusion_jax import __version__, data, devices
-from tiny_diffusion_jax.checks import check, check_measured, check_sample
+from tiny_diffusion_jax.checks import check, check_measured, check_sample, check_trained
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
@@ -49,6 +49,7 @@ def train_run(config, path: str, distributed: str = "") -> None:
     """
     began = time.perf_counter()
     check_measured(config)
+    check_trained(config)
     with processes.together(distributed) as watch:
         set_up(config)
         experiment = build(config)
@@ -74,7 +75,7 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
         start_seconds = time.perf_counter() - began
         state = train_in_folder(experiment, state, saved, folder)
         if state.best is not None:
-            log.info("%s", overfitting.which_weights(state))
+            log.info("%s", overfitting.which_weights(state, experiment.dataset))
         finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
 
 

@@ -6,13 +6,33 @@ its training sets by heart.
 
 import numpy as np
 
+from tiny_diffusion_jax.data.halves import size
+
 RISE = 1.02  # above the lowest loss: less is what a small batch of held-out sets does
 
 
-def which_weights(state) -> str:
-    """From which step the best weights are, which samples are drawn with."""
+# Held-out sets that chose the weights, as metrics.json names them.
+OTHER, SAME = "other held-out sets", "the same held-out sets"
+
+
+def which_weights(state, dataset) -> str:
+    """Step of the best weights, which samples are drawn with, and the sets that chose them."""
+    measured = size(dataset.heldout)
+    if dataset.validation is None:
+        sets = (f"{measured} sets; 1-NNA and likelihood are measured on the same sets, so they are "
+                "optimistic")  # fmt: skip
+    else:
+        sets = (f"{size(dataset.validation)} sets; 1-NNA and likelihood are measured on {measured} "
+                "other sets")  # fmt: skip
     return (f"weights: the average at step {int(state.best.step)} of {int(state.step)}, which has "
-            f"the lowest held-out loss, {float(state.best.loss):.4f}")  # fmt: skip
+            f"the lowest held-out loss, {float(state.best.loss):.4f}, on {sets}")  # fmt: skip
+
+
+def chosen_on(experiment) -> dict:
+    """{"weights_chosen_on": `OTHER` or `SAME`} for a metric on held-out sets; {} if not chosen."""
+    if not experiment.config.train.keep_best:
+        return {}
+    return {"weights_chosen_on": SAME if experiment.dataset.validation is None else OTHER}
 
 
 def warning(rows: list[dict], keeps_best: bool) -> str:

@@ -12,13 +12,14 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.data.padding import ragged
+from tiny_diffusion_jax.data.rows import out_of_order
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
 from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
 from tiny_diffusion_jax.figures.page import COOL, save_figure
-from tiny_diffusion_jax.run import workdir
+from tiny_diffusion_jax.run import overfitting, workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.outputs import coordinates
 
@@ -74,9 +75,8 @@ def likelihood_numbers(evidence: Evidence) -> dict:
     config = evidence.config
     log_prob = evidence.log_prob(config.likelihood_steps)
     key = jax.random.key(config.seed + 1)
-    return {"log_likelihood": likelihood.compare(
-        evidence.dataset, log_prob, key, config.heldout_points
-    )}  # fmt: skip
+    found = likelihood.compare(evidence.dataset, log_prob, key, config.heldout_points)
+    return {"log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 
 
 def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
@@ -159,6 +159,8 @@ def collection_numbers(evidence: Evidence) -> dict:
             heldout, real_key, len(sets), sets.shape[1]
         )
         result = set_metrics.compare_sets(sets[: len(real_a)], real_a, real_b, len(real_a))
+        chosen = overfitting.chosen_on(evidence.experiment)
+        result = {name: entry | chosen for name, entry in result.items()}
     else:
         held_out = 0 if heldout is None else heldout.num_sources
         log.warning(
@@ -225,7 +227,12 @@ def set_likelihood_numbers(evidence: Evidence) -> dict:
     size = min(evidence.samples.shape[1], LIKELIHOOD_POINTS)
     found = likelihood.compare_whole_sets(
         evidence.dataset, evidence.log_prob_of_sets, key, config.likelihood_sets, size)
-    return {"set_log_likelihood": found | {"bound": evidence.model.traits.generation == "latent"}}
+    traits = evidence.model.traits
+    found |= {"bound": traits.generation == "latent" or traits.row_height > 0}
+    if traits.row_height:
+        wrong = out_of_order(evidence.samples, traits.row_height).any(1)
+        found |= {"samples_out_of_order": float(wrong.mean())}
+    return {"set_log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 
 
 def attention_figure(evidence: Evidence, folder: Path) -> Sequence[str]:

@@ -73,4 +73,7 @@ def brought_up(stored: dict) -> dict:
         part, _, name = option.partition(".")
         if isinstance(config.get(part), dict):
             config[part].setdefault(name, value)
+    train = config.get("train")
+    if isinstance(train, dict):  # keep_best chose on all held-out sets; other runs never chose
+        train.setdefault("split_heldout", not train["keep_best"])
     return config

@@ -269,11 +269,10 @@ def make_train_block(model, config, mesh: Mesh, slices: int | None = None) -> Ca
         with jax.default_matmul_precision(config.precision):
             state, (losses, grad_norm) = jax.lax.scan(train_step, state, batches)
         heldout, state = None, state.replace(best=best)
-        if dataset.heldout is not None:
+        chosen_on = dataset.heldout if dataset.validation is None else dataset.validation
+        if chosen_on is not None:
             heldout_key = jax.random.fold_in(key, HELDOUT_KEY)
-            heldout = heldout_loss(
-                process, model, state.ema, dataset.heldout, heldout_key, config
-            )
+            heldout = heldout_loss(process, model, state.ema, chosen_on, heldout_key, config)
             state = state if best is None else keep_best(state, heldout)
         in_bin = jax.nn.one_hot((batches.t.ravel() - 1) * NUM_TIME_BINS // T, NUM_TIME_BINS)
         by_time = jnp.matmul(losses.ravel(), in_bin, precision="float32") / in_bin.sum(0)

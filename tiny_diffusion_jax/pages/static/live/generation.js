@@ -135,6 +135,8 @@ function* latent(model, asked, normal) {
       start: model.latentStart, size, normal,
     })) z = x;
   }
+  const noise = model.options.latent_noise, eps = normal(z.length);
+  z = z.map((value, i) => value + noise * eps[i]);  // the decoder was trained with this blur
   const both = [network.given({ latent: z })], size = numPoints - given.length / dim;
   return joined(given, yield* drawPoints(model, asked, normal, given, size, both));
 }
