@@ -202,6 +202,10 @@ TOGETHER = {  # what is set, field and value of the line, the rest of it
         MIXTURE | {"model.name": "history", "train.history_drop": 0.0,
                    "sample.guidance_scale": 2.0},
         "config.sample.guidance_scale = 2.0: must be 1: the model saw no set without a history"),
+    "burn-in of a causal transformer": (
+        MIXTURE | {"model.name": "causal", "sample.burn_in": 16},
+        "config.sample.burn_in = 16: must be 0 with config.model.name = 'causal'. Only history "
+        "and attention models have a burn-in"),
     "labels measured with a guidance that was never seen": (
         DIGITS | {"train.label_drop": 0.0},
         "config.evaluate.guidance_scale = 2.0: must be 1 for a model that saw no set without its "
@@ -331,6 +335,13 @@ def test_labels_are_those_of_the_data(fields, labels, line):
 
 
 POINTS = np.zeros((3, 2), np.float32)
+
+
+def test_a_call_of_a_causal_model_has_no_burn_in():
+    for given in (None, POINTS):
+        line = refusal(check_call, MIXTURE, "causal", burn_in=2, given=given)
+        assert line.startswith("config.sample.burn_in = 2: must be 0 with config.model.name = 'cau")
+    check_call(MIXTURE, "history", burn_in=2)
 
 
 def test_points_in_rows_come_one_by_one_and_complete_nothing():

@@ -306,6 +306,8 @@ def _asked(config, sample, model, labels=False, given=False) -> Rules:
         for name in ("first_block", "growth"):
             yield (f"sample.{name}", sample[name] == 1,
                    "1 with config.model.row_height, for each point is the next one")  # fmt: skip
+    yield ("sample.burn_in", sample.burn_in == 0 or model.traits.generation != "causal",
+           "0 with config.model.name = 'causal'. Only history and attention models have a burn-in")
     if not model.num_labels:
         yield ("sample.label", sample.label < 0,
                "-1 for a model without labels; train one with config.model.labels=True")

@@ -162,7 +162,7 @@ def _all_options() -> ConfigDict:
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
         first_block=1,  # history, causal, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks
-        burn_in=0,  # history, attention: points drawn first and thrown away
+        burn_in=0,  # history, attention: points drawn first and thrown away; causal: must be 0
         precision="default",  # as train.precision; a likelihood is always in float32
         memory_mb=1024,  # larger requests are drawn in chunks that need about this much
     ))
