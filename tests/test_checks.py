@@ -344,6 +344,38 @@ def test_a_call_of_a_causal_model_has_no_burn_in():
     check_call(MIXTURE, "history", burn_in=2)
 
 
+# ---------------------------------------------------------------- training on set sizes
+
+COUNTED = {"model.count": True, "train.num_points": 8, "train.steps": 400, "train.block": 200}
+
+
+@pytest.mark.parametrize("fields", [
+    {}, MIXTURE, {"train.max_points": 31}, {"train.min_points": 8},
+    {"train.max_points": 32, "train.steps": 200},  # one block
+])  # fmt: skip
+def test_a_number_of_points_that_never_varies_is_not_learned_from(fields):
+    built = experiment.build(config_of(COUNTED | fields))
+    line = (
+        "config.model.count = True: must be False if all training sets have 8 points. Vary the "
+        "size with config.train.min_points below 8, or with config.train.max_points of at least 32 "
+        "over several blocks")  # fmt: skip
+    assert refusal(experiment.train, built, progress=False) == line
+
+
+@pytest.mark.parametrize("fields", [
+    {"model.count": False}, {"train.min_points": 7}, {"train.max_points": 32},
+])  # fmt: skip
+def test_a_number_of_points_that_varies_is_learned_from(fields):
+    built = experiment.build(config_of(COUNTED | fields))
+    checks.check_training(*built[:2], built.model)
+
+
+def test_observed_sets_have_numbers_of_points_of_their_own():
+    built = experiment.build(config_of(COUNTED))
+    data = built.dataset.replace(sizes=np.array([3, 3]))
+    checks.check_training(built.config, data, built.model)
+
+
 def test_points_in_rows_come_one_by_one_and_complete_nothing():
     rows = {"model.name": "causal", "model.row_height": 2.0}
     assert refusal(check_call, MIXTURE | rows, growth=1.25) == (

@@ -23,6 +23,7 @@ from tiny_diffusion_jax.generation import NO_LABEL, RANDOM
 from tiny_diffusion_jax.generation.joint import num_rows
 from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
+from tiny_diffusion_jax.training.batches import count_range
 from tiny_diffusion_jax.training.step import OPTIMIZERS
 
 
@@ -195,6 +196,21 @@ def check_data(config, dataset, model) -> None:
         require(dataset.heldout is not None, "config.train.keep_best", True,
                 "False for data of which no sets are held out")  # fmt: skip
     check_drawn(dataset, model, config.sample)
+
+
+def check_training(config, dataset, model) -> None:
+    """Raise UserError if model.count is True and all training sets have one number of points.
+
+    The network would draw garbage at any other number. Observed sets pass with the sizes of the
+    data. Trained runs are not checked: sets of the one size that training had are still drawn well.
+    """
+    least, most = count_range(config.train, dataset)
+    varies = dataset.sizes is not None or least < most
+    require(varies or not model.counts, "config.model.count", True,
+            f"False if all training sets have {most} points. Vary the size with "
+            f"config.train.min_points below {config.train.num_points}, or with "
+            f"config.train.max_points of at least {4 * config.train.num_points} over several "
+            "blocks")  # fmt: skip
 
 
 def check_drawn(dataset, model, sample, num_given: int = 0) -> None:

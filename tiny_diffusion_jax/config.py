@@ -99,7 +99,8 @@ def _all_options() -> ConfigDict:
         # | and these made to separate: seq2seq_aligned, attention_v1_own, attention_v2_own
         name="fourier_mlp",
         labels=False,  # tell the model the label of each set: the member, or the digit
-        count=False,  # tell the model the number of points of each set
+        # condition the model on the number of points of each set, which must vary in training
+        count=False,
         hidden_dim=128,
         num_blocks=3,
         num_heads=4,  # history, causal, set_transformer

@@ -10,7 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data, devices, generation, models
-from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample
+from tiny_diffusion_jax.checks import (
+    check,
+    check_data,
+    check_drawn,
+    check_sample,
+    check_training,
+)
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
@@ -72,6 +78,7 @@ def train(
     heldout_loss, and once compile_seconds); when it returns True, training stops there. Samples are
     drawn with `sampled` of the final state. Raises TrainingDiverged when the loss is not finite.
     """
+    check_training(experiment.config, experiment.dataset, experiment.model)
     init_from = experiment.config.train.init_from
     require(state is not None or not init_from, "config.train.init_from", init_from,
             "'' where no state is given; run.load.start_from gives that of a run")  # fmt: skip

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from tiny_diffusion_jax import __version__, data, devices
-from tiny_diffusion_jax.checks import check, check_measured, check_sample
+from tiny_diffusion_jax.checks import check, check_measured, check_sample, check_training
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
@@ -53,6 +53,7 @@ def train_run(config, path: str, distributed: str = "") -> None:
     set_up(config)
     with processes.together():
         experiment = build(config)
+        check_training(config, experiment.dataset, experiment.model)
         if processes.is_first():
             _train_and_finish(experiment, path, began)
         else:

@@ -65,6 +65,17 @@ def set_sizes(config) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+def count_range(config, dataset: Dataset) -> tuple[int, int]:
+    """Smallest and largest number of points that a run gives a network with model.count=True.
+
+    `config` is the `train` part of a config.
+    """
+    if dataset.sizes is not None:  # the network is given the size of the whole observed set
+        return int(dataset.sizes.min()), int(dataset.sizes.max())
+    blocks = math.ceil(config.steps / config.block)
+    return config.min_points or config.num_points, max(set_sizes(config)[:blocks])
+
+
 def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> Plan:
     """The batches of block number `block` of a run.
 
