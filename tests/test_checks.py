@@ -202,6 +202,10 @@ TOGETHER = {  # what is set, field and value of the line, the rest of it
         MIXTURE | {"model.name": "history", "train.history_drop": 0.0,
                    "sample.guidance_scale": 2.0},
         "config.sample.guidance_scale = 2.0: must be 1: the model saw no set without a history"),
+    "burn-in of a causal transformer": (
+        MIXTURE | {"model.name": "causal", "sample.burn_in": 16},
+        "config.sample.burn_in = 16: must be 0 with config.model.name = 'causal'. Only history "
+        "and attention models have a burn-in"),
     "labels measured with a guidance that was never seen": (
         DIGITS | {"train.label_drop": 0.0},
         "config.evaluate.guidance_scale = 2.0: must be 1 for a model that saw no set without its "
@@ -333,6 +337,45 @@ def test_labels_are_those_of_the_data(fields, labels, line):
 POINTS = np.zeros((3, 2), np.float32)
 
 
+def test_a_call_of_a_causal_model_has_no_burn_in():
+    for given in (None, POINTS):
+        line = refusal(check_call, MIXTURE, "causal", burn_in=2, given=given)
+        assert line.startswith("config.sample.burn_in = 2: must be 0 with config.model.name = 'cau")
+    check_call(MIXTURE, "history", burn_in=2)
+
+
+# ---------------------------------------------------------------- training on set sizes
+
+COUNTED = {"model.count": True, "train.num_points": 8, "train.steps": 400, "train.block": 200}
+
+
+@pytest.mark.parametrize("fields", [
+    {}, MIXTURE, {"train.max_points": 31}, {"train.min_points": 8},
+    {"train.max_points": 32, "train.steps": 200},  # one block
+])  # fmt: skip
+def test_a_number_of_points_that_never_varies_is_not_learned_from(fields):
+    built = experiment.build(config_of(COUNTED | fields))
+    line = (
+        "config.model.count = True: must be False if all training sets have 8 points. Vary the "
+        "size with config.train.min_points below 8, or with config.train.max_points of at least 32 "
+        "over several blocks")  # fmt: skip
+    assert refusal(experiment.train, built, progress=False) == line
+
+
+@pytest.mark.parametrize("fields", [
+    {"model.count": False}, {"train.min_points": 7}, {"train.max_points": 32},
+])  # fmt: skip
+def test_a_number_of_points_that_varies_is_learned_from(fields):
+    built = experiment.build(config_of(COUNTED | fields))
+    checks.check_counts(*built[:2], built.model)
+
+
+def test_observed_sets_have_numbers_of_points_of_their_own():
+    built = experiment.build(config_of(COUNTED))
+    data = built.dataset.replace(sizes=np.array([3, 3]))
+    checks.check_counts(built.config, data, built.model)
+
+
 def test_points_in_rows_come_one_by_one_and_complete_nothing():
     rows = {"model.name": "causal", "model.row_height": 2.0}
     assert refusal(check_call, MIXTURE | rows, growth=1.25) == (
@@ -442,9 +485,9 @@ def test_a_rotation_needs_one_scale_for_all_axes_in_training_alone():
     rotated = DIGITS | {"data.augment_rotate": True}
     both = config_of(rotated | {"data.per_axis": True})
     checks.check(both)  # a run that was trained so can be loaded
-    assert refusal(checks.check_trained, both) == (
+    assert refusal(checks.check_rotation, both) == (
         "config.data.augment_rotate = True: must be False with config.data.per_axis = True. "
         "Rotated sets have the same spread along all axes, so one scale fits: "
         "config.data.per_axis = False.")  # fmt: skip
-    checks.check_trained(config_of(rotated))
-    checks.check_trained(config_of(rotated | {"data.per_axis": True, "data.normalize": False}))
+    checks.check_rotation(config_of(rotated))
+    checks.check_rotation(config_of(rotated | {"data.per_axis": True, "data.normalize": False}))

@@ -46,6 +46,7 @@ def results(model, **fields):
 # Blocks take turns at 16 and 4 sets; those of fewer than there are devices are on all.
 made = {"fourier_mlp": results("fourier_mlp", **{"train.max_points": 32})}
 made["causal"] = results("causal")
+made["causal, sizes"] = results("causal", **{"train.min_points": 1})
 if jax.device_count() > 1:
     try:
         results("fourier_mlp", **{"train.num_sets": 12})

@@ -23,6 +23,7 @@ from tiny_diffusion_jax.generation import NO_LABEL, RANDOM
 from tiny_diffusion_jax.generation.joint import num_rows
 from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
+from tiny_diffusion_jax.training.batches import count_range
 from tiny_diffusion_jax.training.step import OPTIMIZERS
 
 
@@ -197,6 +198,21 @@ def check_data(config, dataset, model) -> None:
     check_drawn(dataset, model, config.sample)
 
 
+def check_counts(config, dataset, model) -> None:
+    """Raise UserError if model.count is True and all training sets have one number of points.
+
+    The network would draw garbage at any other number. Observed sets pass with the sizes of the
+    data. Trained runs are not checked: sets of the one size that training had are still drawn well.
+    """
+    least, most = count_range(config.train, dataset)
+    varies = dataset.sizes is not None or least < most
+    require(varies or not model.counts, "config.model.count", True,
+            f"False if all training sets have {most} points. Vary the size with "
+            f"config.train.min_points below {config.train.num_points}, or with "
+            f"config.train.max_points of at least {4 * config.train.num_points} over several "
+            "blocks")  # fmt: skip
+
+
 def check_drawn(dataset, model, sample, num_given: int = 0) -> None:
     """Raises UserError where `sample` asks for sizes of sets that the data, or the model, lack."""
     if sample.num_points:
@@ -209,7 +225,7 @@ def check_drawn(dataset, model, sample, num_given: int = 0) -> None:
     _check_copies(model, largest, num_given)
 
 
-def check_trained(config) -> None:
+def check_rotation(config) -> None:
     """Raises UserError for options that older versions trained with, and that were wrong.
 
     Runs that were trained with them can still be loaded.
@@ -317,6 +333,8 @@ def _asked(config, sample, model, labels=False, given=False) -> Rules:
         for name in ("first_block", "growth"):
             yield (f"sample.{name}", sample[name] == 1,
                    "1 with config.model.row_height, for each point is the next one")  # fmt: skip
+    yield ("sample.burn_in", sample.burn_in == 0 or model.traits.generation != "causal",
+           "0 with config.model.name = 'causal'. Only history and attention models have a burn-in")
     if not model.num_labels:
         yield ("sample.label", sample.label < 0,
                "-1 for a model without labels; train one with config.model.labels=True")

@@ -99,7 +99,8 @@ def _all_options() -> ConfigDict:
         # | and these made to separate: seq2seq_aligned, attention_v1_own, attention_v2_own
         name="fourier_mlp",
         labels=False,  # tell the model the label of each set: the member, or the digit
-        count=False,  # tell the model the number of points of each set
+        # condition the model on the number of points of each set, which must vary in training
+        count=False,
         hidden_dim=128,
         num_blocks=3,
         num_heads=4,  # history, causal, set_transformer
@@ -164,7 +165,7 @@ def _all_options() -> ConfigDict:
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
         first_block=1,  # history, causal, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks
-        burn_in=0,  # history, attention: points drawn first and thrown away
+        burn_in=0,  # history, attention: points drawn first and thrown away; causal: must be 0
         precision="default",  # as train.precision; a likelihood is always in float32
         memory_mb=1024,  # larger requests are drawn in chunks that need about this much
     ))

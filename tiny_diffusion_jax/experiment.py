@@ -10,7 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data, devices, generation, models
-from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample, check_trained
+from tiny_diffusion_jax.checks import (
+    check,
+    check_counts,
+    check_data,
+    check_drawn,
+    check_rotation,
+    check_sample,
+)
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.data.halves import with_validation
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
@@ -75,10 +82,11 @@ def train(
     heldout_loss, and once compile_seconds); when it returns True, training stops there. Samples are
     drawn with `sampled` of the final state. Raises TrainingDiverged when the loss is not finite.
     """
+    check_counts(experiment.config, experiment.dataset, experiment.model)
     init_from = experiment.config.train.init_from
     require(state is not None or not init_from, "config.train.init_from", init_from,
             "'' where no state is given; run.load.start_from gives that of a run")  # fmt: skip
-    check_trained(experiment.config)
+    check_rotation(experiment.config)
     state = init(experiment) if state is None else state
     return loop.train(*experiment, state, on_block, progress)
 

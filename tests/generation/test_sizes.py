@@ -6,13 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import checks, experiment, generation
+from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.data.padding import lengths, padded, ragged
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.generation import joint, sizes
+from tiny_diffusion_jax.training.batches import count_range, draw_batches, make_plan
 
 SIZES = np.array([3, 3, 3, 7, 6, 6])
 LABELS = np.array([0, 0, 0, 0, 1, 1])
@@ -53,6 +56,51 @@ def draw(way, num_sets, num_points=0, **arguments):
     config = built.config.sample.copy_and_resolve_references()
     config.update(num_sets=num_sets, num_points=num_points, num_steps=2)
     return experiment.sample(built, params, config, **arguments)
+
+
+@pytest.mark.parametrize("fields, observed_sizes, expected", [
+    ({}, None, (8, 8)),
+    ({"min_points": 3}, None, (3, 8)),
+    ({"max_points": 128}, None, (8, 128)),
+    ({"max_points": 128, "min_points": 1, "steps": 400}, None, (1, 32)),  # two blocks
+    ({"min_points": 3}, SIZES, (3, 7)),  # of the whole set
+    ({"max_points": 128}, SIZES + 1, (4, 8)),
+])  # fmt: skip
+def test_the_range_of_counts_in_training(fields, observed_sizes, expected):
+    config = td.default_config().train
+    config.update({"num_points": 8, "steps": 600, "block": 200} | fields)
+    dataset = observed().replace(sizes=observed_sizes)
+    assert count_range(config, dataset) == expected
+    if observed_sizes is None:  # what the blocks do draw
+        draw, model = jax.jit(draw_batches, static_argnums=(2, 3, 4)), setup("joint")[0].model
+        plain = dataset.replace(draw=Partial(lambda key, b, n: PointSets(jnp.zeros((b, n, 2)))))
+        blocks = [make_plan(config, model, block) for block in range(config.steps // 200)]
+        counts = [draw(jax.random.key(0), plain, 10, 40, plan).count for plan in blocks]
+        assert (min(c.min() for c in counts), max(c.max() for c in counts)) == expected
+
+
+def warnings_of(caplog, function, *arguments, **named) -> list[str]:
+    caplog.clear()
+    function(*arguments, **named)
+    return [record.getMessage() for record in caplog.records]
+
+
+UNSEEN = ("warning: sets of %s points are outside of the range seen in training, 3 to 7 points "
+          "(config.model.count = True)")  # fmt: skip
+
+
+def test_a_number_of_points_that_training_never_had_is_said(caplog):
+    given = np.zeros((7, 2), np.float32)
+    built, params = setup("joint")
+    assert warnings_of(caplog, draw, "joint", 2, 8) == [UNSEEN % 8]
+    assert warnings_of(caplog, draw, "joint", 2, 8, given=given) == [UNSEEN % 8]
+    sets = np.zeros((3, 9, 2), np.float32)
+    sets[0, 2:], sets[1, 5:] = np.nan, np.nan
+    score = functools.partial(td.log_prob, built, params, num_steps=1)
+    assert warnings_of(caplog, score, sets) == [UNSEEN % "2 to 9"]
+    assert warnings_of(caplog, sizes.warn_if_unseen, built, np.array([3, 5, 7])) == []
+    uncounted = built._replace(model=built.model.clone(counts=False))
+    assert warnings_of(caplog, sizes.warn_if_unseen, uncounted, np.array([99])) == []
 
 
 KEYS = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(2_000))

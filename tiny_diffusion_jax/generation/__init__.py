@@ -42,6 +42,7 @@ def draw(
         given = dataset.normalize(jnp.asarray(given, jnp.float32))
     key = jax.random.key(config.seed)
     count = np.full(config.num_sets, config.num_points) if wanted is None else wanted
+    sizes.warn_if_unseen(experiment, count)
 
     way = WAYS[model.traits.generation]
 

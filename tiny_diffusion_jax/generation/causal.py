@@ -1,8 +1,9 @@
 """Point after point by a causal transformer, whose cache holds what it makes of those so far.
 
 As `chain`, with a context from the cache in place of a history. config.first_block and
-config.growth say how many points are drawn from the same context, see `chain.block_sizes`; one at
-a time is exact. In rows a drawn point may be out of order: no point is rejected (docs/maths.md).
+config.growth say how many points are drawn from the same context, see `chain.blocks_between`; one
+at a time is exact. There is no burn-in. In rows a drawn point may be out of order: no point is
+rejected (docs/maths.md).
 """
 
 import math
@@ -11,7 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.generation.chain import block_sizes
+from tiny_diffusion_jax.generation.chain import blocks_between
 from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 from tiny_diffusion_jax.generation.sizes import width
 from tiny_diffusion_jax.models.causal import Context
@@ -56,7 +57,7 @@ def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
     if n:
         states = extended(states, jnp.broadcast_to(given, (len(keys), *given.shape)), 0)
     blocks = []
-    for i, size in enumerate(block_sizes(config, n)[1]):
+    for i, size in enumerate(blocks_between(config, n, places)):
         contexts = [_shown(context, n + 1) for _, context in states]
         # Points of a block do not see each other: widths that are powers of two need few programs.
         drawn = reverse(

@@ -39,21 +39,23 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) 
 
 
 def block_sizes(config, num_given: int = 0) -> tuple[list[int], list[int]]:
-    """Points of each block that is thrown away, and of each that is kept, given the first points.
-
-    A block holds max(first_block, (growth - 1) n) points where n come before it.
-    """
-
-    def grow(filled: int, end: int) -> list[int]:
-        sizes = []
-        while filled < end:
-            block = max(config.first_block, math.floor((config.growth - 1) * filled))
-            sizes.append(min(block, end - filled))
-            filled += sizes[-1]
-        return sizes
-
+    """Points of each block that is thrown away, and of each that is kept after `num_given`."""
     burn_in = 0 if num_given else config.burn_in
-    return grow(0, burn_in), grow(burn_in + num_given, burn_in + config.num_points)
+    end = burn_in + config.num_points
+    return blocks_between(config, 0, burn_in), blocks_between(config, burn_in + num_given, end)
+
+
+def blocks_between(config, filled: int, end: int) -> list[int]:
+    """Return the points of each block with which a set grows from `filled` to `end` points.
+
+    A block holds max(first_block, (growth - 1) n) points if n come before it.
+    """
+    sizes = []
+    while filled < end:
+        block = max(config.first_block, math.floor((config.growth - 1) * filled))
+        sizes.append(min(block, end - filled))
+        filled += sizes[-1]
+    return sizes
 
 
 def _grow(request, keys, points, sizes: list[int], number: int, asked: Asked) -> tuple:

@@ -29,6 +29,7 @@ from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.generation.chunks import each, set_keys
+from tiny_diffusion_jax.generation.sizes import warn_if_unseen
 
 # Repetitions: orders of a chain (1: as the points come), draws of z, estimates of a divergence.
 DRAWS = {"alone": 1, "chain": 1, "causal": 1, "latent": 16, "joint": 4}
@@ -75,6 +76,7 @@ def estimate(
     at_once = min(num_sets, max(1, points // (num_points * min(shown, num_points))))
     at_once = devices.rounded_up(at_once, mesh)
     sizes = lengths(sets)
+    warn_if_unseen(experiment, sizes)
     arrays = {"points": np.nan_to_num(sets), "size": sizes.astype(np.int32)}
     if labels is not None:
         arrays["label"] = np.asarray(labels, np.int32)

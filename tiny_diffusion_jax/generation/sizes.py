@@ -1,11 +1,15 @@
 """Sets of different sizes: how many points each is to have, and which are drawn together."""
 
+import logging
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax.training.batches import count_range
+
+log = logging.getLogger("tiny_diffusion_jax")
 SIZE_KEY = 2**30 + 3  # apart from the numbers of parts and blocks, and from the labels' key
 TRIES = 64  # draws of a size, for one that is large enough
 MOST_AT_ONCE = 64  # sets of a chunk: any number of sets needs the same few programs
@@ -29,6 +33,25 @@ def _draw_sizes(dataset, keys, labels, num_given) -> jax.Array:
         return jnp.where(enough.any(), sizes[enough.argmax()], num_given + 1)
 
     return jax.vmap(one, (0, None if labels is None else 0))(keys, labels)
+
+
+def warn_if_unseen(experiment, counts: np.ndarray) -> None:
+    """Log a warning if the network is given a number of points outside of the training range.
+
+    counts: i64[S], the number of points of each set.
+    """
+    dataset, train = experiment.dataset, experiment.config.train
+    is_known = dataset.has_points or experiment.config.data.name != "sets"
+    if not experiment.model.counts or not is_known:
+        return
+    least, most = count_range(train, dataset)
+    unseen = counts[(counts < least) | (counts > most)]
+    if unseen.size:
+        span = f"{unseen.min()} to {unseen.max()}" if np.ptp(unseen) else f"{unseen[0]}"
+        log.warning(
+            "warning: sets of %s points are outside of the range seen in training, %s points "
+            "(config.model.count = True)", span, f"{least} to {most}" if least < most else most,
+        )  # fmt: skip
 
 
 def width(size: int) -> int:

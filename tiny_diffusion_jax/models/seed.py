@@ -177,8 +177,9 @@ def _over_points(step, in_axes):
 class Seq2Seq(nn.Module):
     """Encoder and decoder LSTM of `trunk.hidden_dim` cells; of `trunk` only the features are used.
 
-    With `target` f32[B, N, D] the share `teacher_forcing` of the sets is fed the right answers so
-    far; without it every set runs on its own outputs.
+    With `target` f32[B, N, D] the sets where `forced` bool[B] is True are fed the right answers so
+    far (default: the share `teacher_forcing`, see `forced_sets`). The others run on their own
+    outputs, as all sets do without `target`.
     """
 
     trunk: FourierTrunk
@@ -190,11 +191,12 @@ class Seq2Seq(nn.Module):
     def traits(self) -> Traits:
         # As the trunk's: its features are what takes the room.
         return Traits("joint", self.trunk.floats_per_point, max_points=MAX_SEQUENCE,
-                      max_points_reason="the sequences of seq2seq")  # fmt: skip
+                      max_points_reason="the sequences of seq2seq",
+                      teacher_forcing=self.teacher_forcing)  # fmt: skip
 
     @nn.compact
     def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
+        self, x, time, *, history=None, label=None, count=None, mask=None, target=None, forced=None
     ) -> jax.Array:
         size = self.trunk.hidden_dim
         num_sets, num_points, _ = x.shape
@@ -211,9 +213,10 @@ class Seq2Seq(nn.Module):
         encoder = _over_points(EncoderStep, in_axes=1)(size, name="encoder")
         carry, _ = encoder((zeros, zeros), features, mask)
 
-        forced = jnp.zeros(num_sets, bool)
+        if forced is None:
+            share = 0.0 if target is None else self.teacher_forcing
+            forced = jnp.asarray(forced_sets(num_sets, share))
         if target is not None:
-            forced = jnp.asarray(forced_sets(num_sets, self.teacher_forcing))
             target = jnp.where(mask[..., None], target, 0)
         start = self.param("start", nn.initializers.normal(1.0), (size,))
         start = jnp.broadcast_to(start, (num_sets, size))

@@ -19,6 +19,7 @@ class Traits(NamedTuple):
     completes: bool = False  # whether it can draw a set of which some points are given
     latent_dim: int = 0  # size of the latent drawn once per set; 0: there is none
     latent_noise: float = 0.0  # blur of the latents in training
+    teacher_forcing: float = 0.0  # share of the sets whose decoder is given the right answers
     max_points: int | None = None  # the largest set it takes; None: any
     max_points_reason: str = ""  # for the message about a set that is too large
     learned_queries: bool = False  # its attention is asked by learned vectors, not by points

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.diffusion import Process
 from tiny_diffusion_jax.diffusion.samplers import time_grid
 from tiny_diffusion_jax.errors import require, require_choice
@@ -19,9 +20,11 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     """What the page needs to sample the model as `td.sample` does, as JSON.
 
     Points are in the network's units there; shift and scale make the data's own of them. Raises
-    UserError for a model that the page does not know, and for points that are not of the plane.
+    UserError for a model that the page does not know, for points that are not of the plane, and for
+    options that `td.sample` refuses.
     """
     config, (_, dataset, process, model) = experiment.config, experiment
+    check(config)  # the config may have changed since `build`
     require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
     require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
     sample = config.sample

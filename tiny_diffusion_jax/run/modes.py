@@ -8,7 +8,13 @@ from pathlib import Path
 import jax
 
 from tiny_diffusion_jax import __version__, data, devices
-from tiny_diffusion_jax.checks import check, check_measured, check_sample, check_trained
+from tiny_diffusion_jax.checks import (
+    check,
+    check_counts,
+    check_measured,
+    check_rotation,
+    check_sample,
+)
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
@@ -49,10 +55,11 @@ def train_run(config, path: str, distributed: str = "") -> None:
     """
     began = time.perf_counter()
     check_measured(config)
-    check_trained(config)
+    check_rotation(config)
     with processes.together(distributed) as watch:
         set_up(config)
         experiment = build(config)
+        check_counts(config, experiment.dataset, experiment.model)
         if processes.is_first():
             _train_and_finish(experiment, path, began)
         else:

@@ -12,7 +12,7 @@ class Augment(NamedTuple):
     """x' = exp(scale u) R F x + shift v for all points x of a set alike, in normalised units.
 
     u and v are standard normal, R a uniform rotation, F a mirror in half of the sets. R is a
-    rotation in the data's own units only if one scale serves all axes (checks.check_trained).
+    rotation in the data's own units only if one scale serves all axes (checks.check_rotation).
     """
 
     shift: float = 0.0  # standard deviation of the shift along each axis

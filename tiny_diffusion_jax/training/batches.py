@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.data.rows import row_order
 from tiny_diffusion_jax.diffusion import draw_times
+from tiny_diffusion_jax.models.seed import forced_sets
 from tiny_diffusion_jax.training import augment as augmentation
 from tiny_diffusion_jax.training.augment import Augment
 
@@ -28,6 +29,9 @@ class Batch(NamedTuple):
     latent_eps: jax.Array | None = None  # f32[B, 1, L], the noise of the latent's own diffusion
     latent_blur: jax.Array | None = None  # f32[B, 1, L], added to the latent the decoder sees
     count: jax.Array | None = None  # i32[B], the number of points of the whole set
+    # f32[B, N], weight of each point in the loss of a causal model; None: all weigh 1
+    weight: jax.Array | None = None
+    forced: jax.Array | None = None  # bool[B], the sets whose decoder is given the right answers
 
 
 class Plan(NamedTuple):
@@ -47,29 +51,50 @@ class Plan(NamedTuple):
     num_levels: int = 0  # K, noise levels of each point; 0: a set has one
     augment: Augment | None = None
     row_height: float = 0.0  # of the rows in whose order the points of a set come; 0: in any
+    teacher_forcing: float = 0.0  # share of the sets whose decoder is given the right answers
+
+
+def set_sizes(config) -> tuple[int, ...]:
+    """Numbers of points that the blocks of a run take turns at: N, 4 N, 16 N, ... <= max_points.
+
+    `config` is the `train` part of a config, and N is config.num_points.
+    """
+    sizes = [config.num_points]
+    while 4 * sizes[-1] <= config.max_points:
+        sizes.append(4 * sizes[-1])
+    return tuple(sizes)
+
+
+def count_range(config, dataset: Dataset) -> tuple[int, int]:
+    """Smallest and largest number of points that a run gives a network with model.count=True.
+
+    `config` is the `train` part of a config.
+    """
+    if dataset.sizes is not None:  # the network is given the size of the whole observed set
+        return int(dataset.sizes.min()), int(dataset.sizes.max())
+    blocks = math.ceil(config.steps / config.block)
+    return config.min_points or config.num_points, max(set_sizes(config)[:blocks])
 
 
 def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> Plan:
     """The batches of block number `block` of a run.
 
     `config` is the `train` part of a config, `augment` how sets are moved. With max_points the
-    blocks take turns at sets of num_points, 4 num_points, 16 num_points, ... <= max_points, with
-    as many points in a batch.
+    blocks take turns at `set_sizes`, with as many points in a batch.
     """
-    sizes, traits = 1, model.traits
-    while config.num_points * 4**sizes <= config.max_points:
-        sizes += 1
-    factor = 4 ** (block % sizes)
-    num_sets = max(config.num_sets // factor, 1)
+    sizes, traits = set_sizes(config), model.traits
+    num_points = sizes[block % len(sizes)]
+    num_sets = max(config.num_sets // (num_points // config.num_points), 1)
     # A latent is that of a whole set: its prior must not learn latents of a few points or none.
     whole = traits.generation == "latent"
     return Plan(
-        num_sets, config.num_points * factor, config.min_points, traits.shown,
+        num_sets, num_points, config.min_points, traits.shown,
         config.max_history if whole else config.min_history,
         config.max_history if traits.shown else 0,
         0.0 if whole else config.history_drop, config.label_drop if model.num_labels else 0.0,
         traits.latent_dim, traits.latent_noise, model.counts,
         config.num_levels if traits.generation == "causal" else 0, augment, traits.row_height,
+        traits.teacher_forcing,
     )  # fmt: skip
 
 
@@ -142,12 +167,21 @@ def draw_batches(
         count = jnp.full((steps, B), N) if mask is None else mask.sum(-1)
     latent = jax.random.normal(latent_key, (2, steps, B, 1, plan.latent_dim))
     eps, t = _noise(eps_key, time_key, points.shape, num_levels, plan.num_levels)
+    forced = forced_sets(B, plan.teacher_forcing)
     return Batch(
         points, eps, t, mask, label, history,
         latent[0] if plan.latent_dim else None,
         plan.latent_noise * latent[1] if plan.latent_dim else None,
         count if plan.counts else None,
+        _point_weights(mask) if plan.num_levels and mask is not None else None,
+        jnp.broadcast_to(forced, (steps, B)) if plan.teacher_forcing else None,
     )  # fmt: skip
+
+
+def _point_weights(mask: jax.Array) -> jax.Array:
+    """Weights f32[steps, B, N]: 0 for padding, equal for all points of a batch, with mean 1."""
+    share = mask.mean((1, 2), keepdims=True)
+    return mask / jnp.maximum(share, 1e-6)
 
 
 def _noise(eps_key, time_key, shape, num_levels: int, of_each: int) -> tuple:

@@ -127,11 +127,14 @@ def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
 def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> jax.Array:
     """The loss of each set, f32[B]; of a model with latents, the points' plus the latent's own.
 
-    Of a causal model that of each level of each point, f32[B, N, K].
+    Of a causal model that of each level of each point, f32[B, N, K]. The loss of a batch is the
+    mean. A slice of a batch gives the same losses as the whole batch.
     """
     known = {"label": batch.label}
     if batch.count is not None:
         known["count"] = batch.count
+    if batch.forced is not None:
+        known["forced"] = batch.forced
     if batch.t.ndim > 1:
         return _causal_loss(process, apply, params, batch, known)
     condition, latent_loss = {"history": batch.history} | known, 0.0
@@ -150,11 +153,7 @@ def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> ja
 
 
 def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known: dict) -> jax.Array:
-    """f32[B, N, K]: each point given those before it, K times noised.
-
-    Points that are missing have no loss, and the others weigh more, so that the mean over all is
-    that over those there are.
-    """
+    """Return the weighted loss f32[B, N, K] of each point given those before it, K times noised."""
     B, N, K, _ = batch.eps.shape
     contexts = apply(params, batch.x_0, method="contexts", **known)
     each = lambda a: a.reshape(B, N * K, *a.shape[3:])
@@ -162,9 +161,7 @@ def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known:
         process, apply, params, jnp.repeat(batch.x_0, K, axis=1), each(batch.eps), each(batch.t),
         latent=contexts,
     ).reshape(B, N, K)
-    if batch.mask is None:
-        return losses
-    return losses * (batch.mask / jnp.maximum(batch.mask.mean(), 1e-6))[..., None]
+    return losses if batch.weight is None else losses * batch.weight[..., None]
 
 
 def loss_and_grad(
@@ -174,7 +171,8 @@ def loss_and_grad(
 
     The batch is cut into equal slices with a gradient each, and the gradients are averaged: the
     same sum, but the slices do not depend on each other, so XLA runs them on separate CPU cores
-    (`devices.cpu_slices`). A matrix product of a few hundred rows it would run on one.
+    (`devices.cpu_slices`). A matrix product of a few hundred rows it would run on one. Numbers that
+    depend on the whole batch are therefore fields of `Batch`, and no network computes them.
     """
 
     def slice_loss(params, batch: Batch):
