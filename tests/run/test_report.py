@@ -11,6 +11,7 @@ from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import separation
 from tiny_diffusion_jax.run import report, sections
+from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
 
 SMALL = {
@@ -52,6 +53,11 @@ def gather(built):
     return Evidence(built, init, experiment.sample(built, init))
 
 
+def pictures(evidence, folder):
+    with Attempts(folder) as attempts:
+        return report.pictures(evidence, attempts)
+
+
 @pytest.mark.parametrize("fields, names", [
     ({}, "training samples likelihood trajectory"),
     ({"model.name": "set_transformer"}, "training samples trajectory"),
@@ -76,19 +82,20 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     draw = sections.samples.samples_figure
     monkeypatch.setattr(sections.samples, "samples_figure",
                         lambda *a: shown.append(a) or draw(*a))
-    files = report.pictures(evidence, tmp_path)
-    assert files == {"training": (), "samples": ("samples.png",), "likelihood": (),
-                     "trajectory": ("trajectory.npy", "reverse.gif", "forward.gif")}  # fmt: skip
-    assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), ()))
+    files = pictures(evidence, tmp_path)
+    assert files == {"training": [], "samples": ["samples.png"], "likelihood": [],
+                     "trajectory": ["trajectory.npy", "reverse.gif", "forward.gif"]}  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), []))
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points
 
 
 def test_a_page_can_give_way_for_animations(tmp_path):
     built = build(**{"data.jitter": "none", "evaluate.gifs": False, "evaluate.density_size": 0})
-    files = report.pictures(gather(built), tmp_path)
-    assert files["trajectory"] == ("trajectory.npy",) and not list(tmp_path.glob("*.gif"))
+    files = pictures(gather(built), tmp_path)
+    assert files["trajectory"] == ["trajectory.npy"] and not list(tmp_path.glob("*.gif"))
     built = build(**MIXTURE, **{"evaluate.gifs": False})
-    assert sections.birth_figure(gather(built), tmp_path) == ()
+    assert sections.birth_figure(gather(built), tmp_path / "birth.gif") is False
+    assert not any(tmp_path.glob("*.gif"))
 
 
 def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):
@@ -106,15 +113,15 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
 
     monkeypatch.setattr(separation, "calibrate", calibrate)
     monkeypatch.setattr(sections.set_figures, "sets_figure", sets_figure)
-    numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
+    numbers, files = report.evaluate(evidence), pictures(evidence, tmp_path)
     assert len(calls) == 1 and calls[0]["num_real"] == 200  # as many as 6 sets need
     assert len(list((tmp_path / "cache").iterdir())) == 1
     rejected = shown[0]["bad"]  # what the picture says is what the numbers say
     assert numbers["separation"]["value"] == pytest.approx(1 - rejected.mean())
     share = np.bincount(shown[0]["member"], minlength=2) / 6
     np.testing.assert_allclose(numbers["frequency_error"]["members"], share)
-    assert files["members"] == ("sets.png",) and files["birth"] == ("birth.gif",)
-    assert files["attention"] == ("attention.png",)
+    assert files["members"] == ["sets.png"] and files["birth"] == ["birth.gif"]
+    assert files["attention"] == ["attention.png"]
 
 
 def test_a_causal_point_looks_at_those_up_to_itself():
@@ -134,14 +141,14 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     evidence = gather(build(**IMAGES, **{
         "model.labels": True, "data.digits": "01", "evaluate.max_sets": 5, "evaluate.frames": 0,
     }))  # fmt: skip
-    numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
+    numbers, files = report.evaluate(evidence), pictures(evidence, tmp_path)
     assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "copies", "label_accuracy"} <= set(numbers)
     assert numbers["nna_cd"]["num_sets"] == 5 and numbers["copies"]["num_heldout"] == 40
     assert numbers["label_accuracy"]["guidance_scale"] == 2.0
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     # drawn once, for the number and for the picture
     assert [len(labels) for labels in model if labels is not None] == [5]
-    assert files["labels"] == ("labels.png",) and (tmp_path / "labels.png").exists()
+    assert files["labels"] == ["labels.png"] and (tmp_path / "labels.png").exists()
 
 
 def test_lines_say_what_is_flagged():
