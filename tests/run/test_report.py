@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
@@ -149,6 +150,41 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     # drawn once, for the number and for the picture
     assert [len(labels) for labels in model if labels is not None] == [5]
     assert files["labels"] == ["labels.png"] and (tmp_path / "labels.png").exists()
+
+
+def test_one_training_image_has_all_numbers_but_the_accuracy(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)
+    monkeypatch.setattr(sections, "LABELLED", 2)
+    evidence = gather(build(**IMAGES, **{
+        "model.labels": True, "data.max_images": 1, "evaluate.max_sets": 5, "evaluate.frames": 0,
+        "evaluate.likelihood_sets": 0,
+    }))  # fmt: skip
+    numbers = report.evaluate(evidence)
+    assert "label_accuracy" not in numbers and {"nna_cd", "mmd_emd", "copies"} <= set(numbers)
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert caplog.messages == ["no label accuracy: the training data have a single label"]
+    sections.label_figure(evidence, tmp_path / "labels.png")
+    assert (tmp_path / "labels.png").exists()
+
+
+@pytest.mark.parametrize("count, missing", [
+    (0, "no MMD, COV and 1-NNA, and no copies: they need at least 4 sets held out, and 0 are"),
+    (1, "no MMD, COV and 1-NNA: they need at least 4 sets held out, and 1 are"),
+])  # fmt: skip
+def test_zero_or_one_set_held_out(count, missing, caplog):
+    evidence = gather(build(**IMAGES, **{"evaluate.max_sets": 5}))
+    heldout = evidence.dataset.heldout
+    images, labels = heldout.images[:count], heldout.source_labels[:count]
+    args = heldout.draw_from.args[0], images, labels, heldout.draw_from.args[3]
+    few = heldout.replace(
+        images=images, source_labels=labels,
+        draw_from=Partial(heldout.draw_from.func, *args),
+    )  # fmt: skip
+    evidence.dataset = evidence.dataset.replace(heldout=few)
+    numbers = sections.collection_numbers(evidence)
+    assert list(numbers) == ["copies"] * count
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert [message.partition(" (")[0] for message in caplog.messages] == [missing]
 
 
 def test_lines_say_what_is_flagged():

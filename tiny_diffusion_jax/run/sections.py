@@ -175,10 +175,11 @@ def collection_numbers(evidence: Evidence) -> dict:
     else:
         held_out = 0 if heldout is None else heldout.num_sources
         log.warning(
-            "no MMD, COV and 1-NNA: they need at least %d sets held out, and %d are "
-            "(config.data.heldout is the share)", FEWEST_SOURCES, held_out,
+            "no MMD, COV and 1-NNA%s: they need at least %d sets held out, and %d are "
+            "(config.data.heldout is the share)", "" if held_out else ", and no copies",
+            FEWEST_SOURCES, held_out,
         )  # fmt: skip
-    if heldout is not None:
+    if heldout is not None and heldout.num_sources:
         result = result | {"copies": copies.compare(dataset, copy_key, sets)}
     if evidence.experiment.config.sample.num_points == 0:  # their numbers of points were drawn
         size_key = jax.random.fold_in(evidence.key, 4)
@@ -189,6 +190,9 @@ def collection_numbers(evidence: Evidence) -> dict:
 def label_numbers(evidence: Evidence) -> dict:
     sets, labels = evidence.labelled(min(len(evidence.samples), evidence.config.max_sets))
     found = classifier.accuracy(evidence.dataset, jax.random.fold_in(evidence.key, 2), sets, labels)
+    if found is None:
+        log.warning("no label accuracy: the training data have a single label")
+        return {}
     return {"label_accuracy": found | {"guidance_scale": evidence.config.guidance_scale}}
 
 
