@@ -308,3 +308,11 @@ def test_the_first_images_alone_are_trained_on_and_all_test_images_held_out(spli
     np.testing.assert_array_equal(few.source_labels, [0, 1, 2, 3, 4, 5, 6, 8, 9])  # one is dark
     assert every.num_sources == 39 and few.heldout.num_sources == every.heldout.num_sources == 40
     assert build(max_images=100).num_sources == 39
+
+
+def test_too_few_images_for_the_digits_are_refused_by_the_option_at_fault(splits):
+    assert build(max_images=1).num_sources == 1
+    assert build(max_images=4, digits="39").num_sources == 1
+    with pytest.raises(UserError, match=r"^config.data.max_images = 3: must be 0 or larger: no "
+                       r"image of the first 3 is one of config.data.digits = '39'$"):  # fmt: skip
+        build(max_images=3, digits="39")

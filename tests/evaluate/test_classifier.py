@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import make_dataset, single_density
 from tiny_diffusion_jax.evaluate import classifier
+from tiny_diffusion_jax.pages import words
 
 KEY = jax.random.key(0)
 
@@ -85,6 +86,26 @@ def test_the_floor_is_of_data_never_trained_on():
     odd = FAR.replace(heldout=FAR.replace(draw=Partial(swapped)))
     result = classifier.accuracy(odd, KEY, np.asarray(sets.points), np.asarray(sets.label))
     assert result["value"] == 1.0 and result["floor"] == 0.0
+
+
+def test_a_single_label_has_no_accuracy():
+    """There is nothing to tell apart, however many sets and labels are held out."""
+    sets = draw(FAR, 5, 20)
+    one = FAR.reweighted(jnp.array([0.0, 1.0, 0.0])).replace(heldout=FAR)
+    assert classifier.accuracy(one, KEY, np.asarray(sets.points), np.asarray(sets.label)) is None
+
+
+def test_the_floor_is_of_labels_that_were_trained_on():
+    """A third of the held-out sets have a label that the classifier cannot know."""
+    sets = draw(FAR, 5, 20)
+    samples = np.asarray(sets.points), np.asarray(sets.label)
+    two = FAR.reweighted(jnp.array([0.5, 0.5, 0.0]))
+    assert classifier.accuracy(two.replace(heldout=FAR), KEY, *samples)["floor"] == 1.0
+    rings = FAR.reweighted(jnp.array([0.0, 0.0, 1.0]))
+    result = classifier.accuracy(two.replace(heldout=rings), KEY, *samples)
+    assert result["floor"] is None and result["floor_se"] is None
+    row = words.rows({"label_accuracy": result | {"value": 0.5}})[0]
+    assert row["floor"] == "" and row["text"].endswith("in 50.0 % of the sets")
 
 
 def test_histograms_count_points_in_their_squares():

@@ -9,7 +9,7 @@ import pytest
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import draw_sets_from
+from tiny_diffusion_jax.data.base import draw_sets, draw_sets_from
 from tiny_diffusion_jax.data.image_sets import from_images
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import copies
@@ -68,6 +68,23 @@ def test_a_generator_that_knows_one_training_set_by_heart_is_flagged(dataset, fr
     spread = np.concatenate([copied + 0.05, fresh[:100]])
     result = copies.compare(dataset, jax.random.key(0), spread)
     assert result["flagged"] and result["value"] > 0.45
+
+
+@pytest.mark.parametrize("num_train", [1, 2, 5])
+@pytest.mark.parametrize("num_heldout", [1, 2, 100])
+def test_fewer_images_than_the_score_has_rivals(num_train, num_heldout, fresh):
+    """Every number is finite, sets of a training image are close, and new ones are not."""
+    train = from_images(strokes(0, num_train), None, 1.0, True, normalize=False)
+    heldout = from_images(strokes(1, num_heldout), None, 1.0, True, normalize=False)
+    few = train.replace(heldout=heldout)
+    redrawn = np.asarray(draw_sets(train, jax.random.key(4), 40, N).points)
+    for sets, least, most in ((redrawn, 1.0, 1.0), (fresh[:40], 0.0, 0.7)):
+        result = copies.compare(few, jax.random.key(0), sets)
+        assert json.loads(json.dumps(result, allow_nan=False)) == result
+        assert result["num_train"] == num_train and result["num_heldout"] == num_heldout
+        assert least <= result["value"] <= most
+        if num_heldout == 100:
+            assert result["flagged"] is (least == 1.0)
 
 
 def test_on_the_bundled_digits():

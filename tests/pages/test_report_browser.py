@@ -1,9 +1,12 @@
 """report.html in a browser: it plays, obeys keys, fits a phone, and saves what was drawn."""
 
 import csv
+import io
 
 import numpy as np
 import pytest
+
+from tiny_diffusion_jax.pages.packing import pack
 
 CONTROLS = "button:visible, select:visible, input:visible, summary:visible, [tabindex='0']:visible"
 
@@ -129,6 +132,25 @@ def test_samples_are_saved_as_they_are(opened, moons):
     half_a_step = np.ptp(samples, (0, 1)) / 131_068
     error = np.abs(table[:, 1:] - samples.reshape(-1, 2)).max(0)
     np.testing.assert_array_less(error, 1.1 * half_a_step + 1e-6)
+
+
+def test_the_table_of_a_page_has_all_digits_of_float32(opened, moons):
+    """Coordinates of a map: large, and in a small range, so that packing them loses nothing."""
+    points = (123456 + np.random.default_rng(0).random((1, 500, 2))).astype(np.float32)
+    names = ['</script>"', "a\rb"]
+    text = opened(moons / "report.html").page.evaluate("samples => csvOf(samples)", {
+        "points": pack(points), "sizes": [500], "columns": names, "setColumn": "$x_$"})  # fmt: skip
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert header == ["$x_$", *names]
+    np.testing.assert_array_equal(np.array(rows, float)[:, 1:].astype(np.float32), points[0])
+
+
+def test_long_names_stay_within_the_screen(opened, moons, tmp_path):
+    text = (moons / "report.html").read_text()
+    assert text.count("<b>moons, ") == 1 and "<h1>moons</h1>" in text
+    text = text.replace("<h1>moons", "<h1>" + "x" * 300).replace("<b>moons", "<b>" + "x" * 300)
+    (tmp_path / "report.html").write_text(text)
+    assert not opened(tmp_path / "report.html", size="phone").too_wide()
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])

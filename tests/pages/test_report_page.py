@@ -77,6 +77,12 @@ def test_what_a_user_named_is_text(tmp_path):
         render("report.html", title="")
 
 
+def test_a_name_of_bytes_that_are_no_text_is_written(tmp_path):
+    """As a file system gives them: Python holds such bytes as lone surrogates."""
+    write_page(tmp_path / "a.html", "draw.html", title="caf\udce9 \u05e9", version="0")
+    assert "<title>caf\\udce9 \u05e9</title>" in (tmp_path / "a.html").read_text(encoding="utf-8")
+
+
 # -- what is packed -----------------------------------------------------------------------------
 
 

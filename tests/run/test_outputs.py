@@ -48,6 +48,32 @@ def test_a_table_is_as_the_one_that_was_read(fields, header, tmp_path):
     np.testing.assert_allclose(np.array([row[1:3] for row in rows], float)[3], SETS[1, 0], 1e-6)
 
 
+def random_bits(dtype, count=6_000):
+    """Finite numbers of every size, and some that need many digits: f[count / 2, 2]."""
+    unsigned = {np.float32: np.uint32, np.float64: np.uint64}[dtype]
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, np.iinfo(unsigned).max, count, unsigned).view(dtype)
+    numbers[:7] = 123456.78, 4194303.75, 0.1, -0.0, np.finfo(dtype).max, np.finfo(dtype).tiny, 1e-45
+    numbers[7:1_000] = 123456 + rng.random(993)
+    return np.where(np.isfinite(numbers), numbers, 0).astype(dtype).reshape(-1, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["samples", "completed"])
+def test_every_number_of_a_table_is_read_back_exactly(dtype, name, tmp_path):
+    points = random_bits(dtype)
+    outputs.write_sets(tmp_path, name, points[None], observed(), None, same_size=True)
+    with (tmp_path / f"{name}.csv").open(newline="") as file:
+        table = np.array(list(csv.reader(file))[1:])[:, 1:]
+    np.testing.assert_array_equal(table.astype(float).astype(dtype), points)
+
+
+def test_the_table_has_nine_digits(tmp_path):
+    sets = np.full((1, 1, 2), 123456.78, np.float32)
+    outputs.write_sets(tmp_path, "samples", sets, observed(), None, same_size=True)
+    assert (tmp_path / "samples.csv").read_text().splitlines()[1] == "0,123456.781,123456.781"
+
+
 def test_no_file_is_left_that_says_something_else(tmp_path):
     outputs.write_sets(tmp_path, "samples", SETS, observed(), None, same_size=False)
     assert {p.name for p in tmp_path.iterdir()} == {"samples.npz", "samples.csv"}

@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from jax.tree_util import Partial
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
@@ -12,6 +13,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import separation
 from tiny_diffusion_jax.pages import words as page_words
 from tiny_diffusion_jax.run import report, sections
+from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
 
 SMALL = {
@@ -53,6 +55,11 @@ def gather(built):
     return Evidence(built, init, experiment.sample(built, init))
 
 
+def pictures(evidence, folder):
+    with Attempts(folder) as attempts:
+        return report.pictures(evidence, attempts)
+
+
 @pytest.mark.parametrize("fields, names", [
     ({}, "training samples likelihood trajectory"),
     ({"model.name": "set_transformer"}, "training samples trajectory"),
@@ -77,19 +84,20 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     draw = sections.samples.samples_figure
     monkeypatch.setattr(sections.samples, "samples_figure",
                         lambda *a: shown.append(a) or draw(*a))
-    files = report.pictures(evidence, tmp_path)
-    assert files == {"training": (), "samples": ("samples.png",), "likelihood": (),
-                     "trajectory": ("trajectory.npy", "reverse.gif", "forward.gif")}  # fmt: skip
-    assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), ()))
+    files = pictures(evidence, tmp_path)
+    assert files == {"training": [], "samples": ["samples.png"], "likelihood": [],
+                     "trajectory": ["trajectory.npy", "reverse.gif", "forward.gif"]}  # fmt: skip
+    assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), []))
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points
 
 
 def test_a_page_can_give_way_for_animations(tmp_path):
     built = build(**{"data.jitter": "none", "evaluate.gifs": False, "evaluate.density_size": 0})
-    files = report.pictures(gather(built), tmp_path)
-    assert files["trajectory"] == ("trajectory.npy",) and not list(tmp_path.glob("*.gif"))
+    files = pictures(gather(built), tmp_path)
+    assert files["trajectory"] == ["trajectory.npy"] and not list(tmp_path.glob("*.gif"))
     built = build(**MIXTURE, **{"evaluate.gifs": False})
-    assert sections.birth_figure(gather(built), tmp_path) == ()
+    assert sections.birth_figure(gather(built), tmp_path / "birth.gif") is False
+    assert not any(tmp_path.glob("*.gif"))
 
 
 def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):
@@ -107,15 +115,15 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
 
     monkeypatch.setattr(separation, "calibrate", calibrate)
     monkeypatch.setattr(sections.set_figures, "sets_figure", sets_figure)
-    numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
+    numbers, files = report.evaluate(evidence), pictures(evidence, tmp_path)
     assert len(calls) == 1 and calls[0]["num_real"] == 200  # as many as 6 sets need
     assert len(list((tmp_path / "cache").iterdir())) == 1
     rejected = shown[0]["bad"]  # what the picture says is what the numbers say
     assert numbers["separation"]["value"] == pytest.approx(1 - rejected.mean())
     share = np.bincount(shown[0]["member"], minlength=2) / 6
     np.testing.assert_allclose(numbers["frequency_error"]["members"], share)
-    assert files["members"] == ("sets.png",) and files["birth"] == ("birth.gif",)
-    assert files["attention"] == ("attention.png",)
+    assert files["members"] == ["sets.png"] and files["birth"] == ["birth.gif"]
+    assert files["attention"] == ["attention.png"]
 
 
 def test_a_causal_point_looks_at_those_up_to_itself():
@@ -148,14 +156,49 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     evidence = gather(build(**IMAGES, **{
         "model.labels": True, "data.digits": "01", "evaluate.max_sets": 5, "evaluate.frames": 0,
     }))  # fmt: skip
-    numbers, files = report.evaluate(evidence), report.pictures(evidence, tmp_path)
+    numbers, files = report.evaluate(evidence), pictures(evidence, tmp_path)
     assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "copies", "label_accuracy"} <= set(numbers)
     assert numbers["nna_cd"]["num_sets"] == 5 and numbers["copies"]["num_heldout"] == 40
     assert numbers["label_accuracy"]["guidance_scale"] == 2.0
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     # drawn once, for the number and for the picture
     assert [len(labels) for labels in model if labels is not None] == [5]
-    assert files["labels"] == ("labels.png",) and (tmp_path / "labels.png").exists()
+    assert files["labels"] == ["labels.png"] and (tmp_path / "labels.png").exists()
+
+
+def test_one_training_image_has_all_numbers_but_the_accuracy(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)
+    monkeypatch.setattr(sections, "LABELLED", 2)
+    evidence = gather(build(**IMAGES, **{
+        "model.labels": True, "data.max_images": 1, "evaluate.max_sets": 5, "evaluate.frames": 0,
+        "evaluate.likelihood_sets": 0,
+    }))  # fmt: skip
+    numbers = report.evaluate(evidence)
+    assert "label_accuracy" not in numbers and {"nna_cd", "mmd_emd", "copies"} <= set(numbers)
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert caplog.messages == ["no label accuracy: the training data have a single label"]
+    sections.label_figure(evidence, tmp_path / "labels.png")
+    assert (tmp_path / "labels.png").exists()
+
+
+@pytest.mark.parametrize("count, missing", [
+    (0, "no MMD, COV and 1-NNA, and no copies: they need at least 4 sets held out, and 0 are"),
+    (1, "no MMD, COV and 1-NNA: they need at least 4 sets held out, and 1 are"),
+])  # fmt: skip
+def test_zero_or_one_set_held_out(count, missing, caplog):
+    evidence = gather(build(**IMAGES, **{"evaluate.max_sets": 5}))
+    heldout = evidence.dataset.heldout
+    images, labels = heldout.images[:count], heldout.source_labels[:count]
+    args = heldout.draw_from.args[0], images, labels, heldout.draw_from.args[3]
+    few = heldout.replace(
+        images=images, source_labels=labels,
+        draw_from=Partial(heldout.draw_from.func, *args),
+    )  # fmt: skip
+    evidence.dataset = evidence.dataset.replace(heldout=few)
+    numbers = sections.collection_numbers(evidence)
+    assert list(numbers) == ["copies"] * count
+    assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert [message.partition(" (")[0] for message in caplog.messages] == [missing]
 
 
 @pytest.mark.parametrize("split, words", [

@@ -231,6 +231,14 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
     )
     assert (np.load(f"{folder}/completed.npy") == sets).all()
 
+    # an error in the picture leaves the sets and the page
+    Path("partial.csv").write_text("x,y\n0.5,0.25\n")
+    monkeypatch.setattr("tiny_diffusion_jax.run.results.sets_figure", None)
+    failed = run(*here)
+    assert failed.code == 1 and "error: completed.png could not be written" in failed.err
+    assert not Path(folder, "completed.png").exists() and Path(folder, "report.html").exists()
+    assert np.abs(np.load(f"{folder}/completed.npy") - sets).max() > 0
+
 
 def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     """Metrics and pictures: see test_report.py, but for those of guided sets."""

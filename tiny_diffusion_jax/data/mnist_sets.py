@@ -5,7 +5,7 @@ import numpy as np
 from tiny_diffusion_jax.data import mnist
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.image_sets import from_splits
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, require
 
 CLASSES = tuple("0123456789")
 
@@ -16,7 +16,7 @@ def build(config) -> Dataset:
     Intensities below `config.threshold` count as 0, and images that are dark then are left out.
     `config.digits`: '017' for these classes only, '' for all. `config.max_images`: how many
     images of the training split are looked at, from the first on; 0: all.
-    Raises `UserError` where the threshold leaves no image.
+    Raises `UserError` if the threshold, or `max_images` with `digits`, leaves no image.
     """
 
     def load(source, split):
@@ -26,6 +26,13 @@ def build(config) -> Dataset:
         threshold, notice = mnist.fit_threshold(config.threshold, source, notice)
         if split == "train" and config.max_images:
             images, labels = images[: config.max_images], labels[: config.max_images]
+            present = "".join(map(str, np.unique(labels)))
+            require(
+                not config.digits or bool(set(config.digits) & set(present)),
+                "config.data.max_images", config.max_images,
+                f"0 or larger: no image of the first {len(images)} is one of config.data.digits = "
+                f"{config.digits!r}",
+            )  # fmt: skip
         return *_lit(images, labels, config.digits, threshold, split), source, notice
 
     images, labels, source, notice = load(config.source, "train")

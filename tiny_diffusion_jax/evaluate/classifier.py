@@ -44,13 +44,17 @@ def histograms(sets: np.ndarray, limits: np.ndarray) -> np.ndarray:
 
 
 def train(dataset: Dataset, key: jax.Array, num_points: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Learns from real sets of `num_points` points; returns the function sets -> labels i64[B].
+    """Train on real sets of `num_points` points; return the function sets -> labels i64[B].
 
-    Of observed sets, each is used once, and the size of a set is looked at as well.
+    Observed sets are used once each, and their sizes are a feature as well.
     """
+    return _fit(dataset, *_real(dataset, key, TRAIN_SETS, num_points))
+
+
+def _fit(dataset: Dataset, points: np.ndarray, label: np.ndarray):
+    """Fit the classifier to sets f32[B, N, D] of labels [B], of which at least two differ."""
     from sklearn.svm import SVC
 
-    points, label = _real(dataset, key, TRAIN_SETS, num_points)
     limits, features = limits_of(points), histograms
     if dataset.sizes is not None:
         log_size = np.log(lengths(points))
@@ -66,26 +70,39 @@ def train(dataset: Dataset, key: jax.Array, num_points: int) -> Callable[[np.nda
 
 def accuracy(
     dataset: Dataset, key: jax.Array, samples: np.ndarray, labels: np.ndarray
-) -> dict:
-    """Share of `samples` f32[B, N, D] named as the `labels` i32[B] that were asked for.
+) -> dict | None:
+    """Share of `samples` f32[B, N, D] that are named as their `labels` i32[B].
 
-    floor: of real sets, from data that neither the classifier nor the denoiser was trained on
-    if any were held out. Sets that lack points are padded with NaN.
+    None if the training data have a single label, because there is nothing to tell apart.
+    floor: the share of real sets, held-out ones if any. Labels that were never trained on are
+    left out of the floor, and the floor is None if no others are held out.
+    Sets that lack points are padded with NaN.
     """
     train_key, real_key = jax.random.split(key)
     num_sets, num_points, _ = samples.shape
-    predict = train(dataset, train_key, num_points)
+    points, label = _real(dataset, train_key, TRAIN_SETS, num_points)
+    trained = np.unique(label)
+    if len(trained) < 2:
+        return None
+    predict = _fit(dataset, points, label)
     real, real_label = _real(
         dataset.heldout or dataset, real_key, max(num_sets, 1_000), num_points
     )
-    value = float(np.mean(predict(samples) == labels))
-    floor = float(np.mean(predict(real) == real_label))
-    standard_error = lambda share, n: float(np.sqrt(share * (1 - share) / n))
+    known = np.isin(real_label, trained)
+    value, value_se = _share(predict(samples) == labels)
+    floor, floor_se = None, None
+    if known.any():
+        floor, floor_se = _share(predict(real[known]) == real_label[known])
     return {
-        "value": value, "value_se": standard_error(value, num_sets),
-        "floor": floor, "floor_se": standard_error(floor, len(real)),
+        "value": value, "value_se": value_se, "floor": floor, "floor_se": floor_se,
         "ratio": None, "num_sets": num_sets, "num_points": num_points,
     }  # fmt: skip
+
+
+def _share(is_right: np.ndarray) -> tuple[float, float]:
+    """Share of True in bool[n] and its standard error."""
+    share = float(np.mean(is_right))
+    return share, float(np.sqrt(share * (1 - share) / len(is_right)))
 
 
 def _real(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int):

@@ -111,7 +111,8 @@ def _observed_scores(dataset: Dataset, key, sets: np.ndarray, num_heldout: int):
 def scores(images: jax.Array, sets: np.ndarray) -> np.ndarray:
     """How closely each set of f32[B, N, 2] follows one image, f32[B], in nats per point.
 
-    images: u8[S, H, W], S > 1, none wholly dark; points in pixels with y up.
+    images: u8[S, H, W], none wholly dark; points in pixels with y up. With fewer than 6 images
+    the lead counts as 0: over a few unlike images every set has a large one.
     """
     count = pixel_counts(sets, *images.shape[1:])
     largest, excess = [], []
@@ -124,7 +125,8 @@ def scores(images: jax.Array, sets: np.ndarray) -> np.ndarray:
         largest.append(np.partition(log_likelihood, others, axis=1)[:, others:])
     of_chunk = np.argmax([values.max(1) for values in largest], axis=0)
     largest = -np.sort(-np.concatenate(largest, axis=1))
-    lead = largest[:, 0] - largest[:, 1 : RIVALS + 1].mean(1)
+    rivals = largest[:, 1 : RIVALS + 1]
+    lead = largest[:, 0] - rivals.mean(1) if rivals.shape[1] == RIVALS else 0.0
     return lead + np.stack(excess)[of_chunk, np.arange(len(sets))]
 
 

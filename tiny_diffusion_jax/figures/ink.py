@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import INK, PAPER, RULE
+from tiny_diffusion_jax.figures.page import INK, PAPER, RULE, one_line
 
 GREYS, SHADES = 8, 21  # with two line colours and one ramp 31: five bits a pixel
 LINE, PROGRESS, CAPTION = GREYS, GREYS + 1, 40  # the caption's height in pixels
@@ -79,6 +79,7 @@ def caption(title: str, label: str, width: int) -> np.ndarray:
     """The title, as large as there is room beside the label, in greys: u8[CAPTION, width]."""
     from PIL import Image, ImageDraw, ImageFont
 
+    title, label = one_line(title), one_line(label)
     page = Image.new("L", (width, CAPTION), 0)
     draw, small = ImageDraw.Draw(page), ImageFont.load_default(size=14)
     room = width - 40 - draw.textlength(label, small)

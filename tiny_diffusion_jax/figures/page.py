@@ -5,7 +5,7 @@ its meaning in a grey print. Panels keep their size whatever stands above them, 
 moves them: no pyplot, no global style, the same bytes for the same input.
 """
 
-import textwrap
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,10 @@ MAX_DOTS = 20_000  # more dots than this are a filled shape, and slow to draw
 EDGE, GAP = 0.3, 0.09  # inches: around the panels, between two
 TICKS = 0.3  # inches, for the numbers below axes
 WIDTH = 8.4  # inches, of all panels of a grid together
+TITLE_LINES, NOTICE_LINES = 4, 12  # at most.
+LEGEND = 3.2  # inches, the longest text of a legend.
+LTR = "\u200e"  # An invisible letter of a script that is written from left to right.
+FULL = 0.95  # share of a line that is filled: hinting widens letters by up to 5 %.
 
 
 class Page:
@@ -42,21 +46,17 @@ class Page:
         self.width, self.height, self.placed = width, 0.14, []
         self.figure = Figure(figsize=(width, 1), facecolor=PAPER)
         left = EDGE + GAP / 2
-        # a title too long for one line is smaller, on as many as it needs
-        length, size = text_width(title, 13, "bold") / (width - 2 * left), 13
-        lines = [title]
-        if length > 1:
-            size, length = 11, length * 11 / 13
-            lines = textwrap.wrap(title, max(1, int(0.95 * len(title) / length)))
-        for line in lines:
+        room, title = width - 2 * left, one_line(title)
+        size = 13 if text_width(title, 13, "bold") <= FULL * room else 11
+        for line in wrapped(title, room, size, TITLE_LINES, "bold"):
             self.room(0.02 + size / 60)
             self.text(left, size / 120, line, INK, size, weight="bold")
         self.height += 0.08
         self._flow(left, legend)
-        for line in textwrap.wrap(notice, int((width - 2 * left) / 0.078)):
+        weight = "bold" if alert else "normal"
+        for line in wrapped(one_line(notice), room, 9, NOTICE_LINES, weight) if notice else ():
             self.room(0.18)
-            style = {"weight": "bold"} if alert else {}
-            self.text(left, 0.09, line, ALERT if alert else MUTED, 9, **style)
+            self.text(left, 0.09, line, ALERT if alert else MUTED, 9, weight=weight)
         self.height += 0.06
 
     def room(self, height: float) -> None:
@@ -91,6 +91,7 @@ class Page:
 
         x = self.width
         for marker, color, text in legend:
+            text = shortened(one_line(text), LEGEND, 9)
             length = 0.18 + text_width(text, 9)
             if x + length > self.width - left:
                 x = left
@@ -103,7 +104,8 @@ class Page:
             x += length + 0.22
 
     def finish(self):
-        """The figure, with everything in its place."""
+        """The figure, with everything in its place and every text as it is written."""
+        as_written(self.figure)
         height = self.height + EDGE / 2
         self.figure.set_size_inches(self.width, height)
         for artist, x, down, size in self.placed:
@@ -117,14 +119,81 @@ class Page:
         return self.figure
 
 
+def as_written(figure) -> None:
+    """Turn matplotlib's mathematics off: names of files, columns and labels may hold a `$`.
+
+    Only the numbers that matplotlib itself writes along an axis keep their formulas.
+    """
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    texts = set(figure.findobj(Text))  # makes the ticks
+    axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
+    ticks = [tick for axis in axes for tick in axis.minorTicks]
+    for axis in axes:
+        if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
+            ticks += axis.majorTicks
+    numbers = {label for tick in ticks for label in (tick.label1, tick.label2)}
+    for text in texts - numbers:
+        text.set_parse_math(False)
+
+
+def one_line(text: str) -> str:
+    """`text` without line breaks and other characters that cannot be drawn."""
+    return " ".join("".join(c if c.isprintable() or c == LTR else " " for c in text).split())
+
+
+def embedded(name: str) -> str:
+    """`name` for a line of English: what follows is at the right of a right-to-left name, too."""
+    is_right_to_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in name)
+    return f"{LTR}{name}{LTR}" if is_right_to_left else name
+
+
+def shortened(text: str, width: float, size: float, weight: str = "normal") -> str:
+    """`text` if it is at most `width` inches long, otherwise its beginning and end."""
+    fits = lambda part: text_width(part, size, weight) <= FULL * width
+    if fits(text):
+        return text
+    cut = lambda count: text[: count - count // 2] + "\u2026" + text[len(text) - count // 2 :]
+    return cut(_largest(lambda count: fits(cut(count)), len(text)))
+
+
+def wrapped(text: str, width: float, size: float, most: int, weight: str = "normal") -> list[str]:
+    """`text` as at most `most` lines of `width` inches, between words where possible.
+
+    The last line is shortened.
+    """
+    fits = lambda part: text_width(part, size, weight) <= FULL * width
+    lines = []
+    while len(lines) < most - 1 and not fits(text):
+        end = _largest(lambda count, text=text: fits(text[:count]), len(text))
+        end = max(text.rfind(" ", 0, end + 1), 0) or end
+        while unicodedata.combining(text[end]) and end > 0:  # stays on its letter
+            end -= 1
+        end = max(end, 1)
+        lines.append(text[:end])
+        text = text[end:].lstrip()
+    return [*lines, shortened(text, width, size, weight)]
+
+
+def _largest(holds, stop: int) -> int:
+    """The largest count in 0..stop - 1 for which `holds`, which is true up to it; or 0."""
+    low = 0
+    while stop - low > 1:
+        middle = (low + stop) // 2
+        low, stop = (middle, stop) if holds(middle) else (low, middle)
+    return low
+
+
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """In inches, of one line in matplotlib's own font."""
+    """Width in inches of one line in matplotlib's own font."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
+    from matplotlib.textpath import text_to_path
 
     if not text.strip():
         return 0.0
-    return TextPath((0, 0), text, size, FontProperties(weight=weight)).get_extents().x1 / 72
+    font = FontProperties(size=size, weight=weight)
+    return text_to_path.get_text_width_height_descent(text, font, ismath=False)[0] / 72
 
 
 def views(dim: int) -> list[tuple[int, int]]:

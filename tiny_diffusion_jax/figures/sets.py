@@ -20,6 +20,9 @@ from tiny_diffusion_jax.figures.page import (
     WIDTH,
     Page,
     dots,
+    embedded,
+    one_line,
+    shortened,
     square_limits,
     view_limits,
     views,
@@ -61,6 +64,7 @@ def sets_figure(
         shown = shown[:1]
     # Of more than one view each has its name; one view of the plane needs none.
     names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] * (sets.shape[-1] > 2)
+    names_of_views = [one_line(name) for name in names_of_views]
     grid = _grid(len(sets), groups, tuple(shown), tuple(names_of_views))
     within = real if within is None else within
     limits = _limits(sets if within is None else np.asarray(within))
@@ -73,6 +77,7 @@ def sets_figure(
         page.room(0.24)
         for k, name in enumerate(names):
             centre = grid.centre(k)
+            name = shortened(one_line(name), grid.band * grid.width, 9, "bold")
             page.text(centre, 0.1, name, MEMBERS[k % len(MEMBERS)], 9, weight="bold", ha="center")
     if real is not None:
         part = _Part("data", DATA, np.asarray(real), real_member)
@@ -169,6 +174,7 @@ def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
         for column in sorted({column for _, column in places.values()}):
             for k, name in enumerate(grid.view_names):
                 x = grid.left(column) + k * grid.side + (grid.side - GAP) / 2
+                name = shortened(name, grid.side - GAP, 8)
                 page.text(x, 0.04, name, MUTED, 8, ha="center")
     page.room(rows * grid.side)
     for i, (row, column) in places.items():
@@ -220,7 +226,7 @@ def _legend(names, member, bad) -> list[tuple[str, str, str]]:
         return f"{100 * np.mean(which):.{1 if len(which) >= 500 else 0}f} %"
 
     entries = [] if member is None else [
-        ("o", MEMBERS[k % len(MEMBERS)], f"{name}: {share(member == k)}")
+        ("o", MEMBERS[k % len(MEMBERS)], f"{embedded(name)}: {share(member == k)}")
         for k, name in enumerate(names)
     ]  # fmt: skip
     if bad is not None:

@@ -32,4 +32,5 @@ def write_page(path: Path, template: str, **values) -> None:
     """Writes the page to `path`, whole or not at all."""
     text = render(template, **values)
     with atomic(path) as part:
-        part.write_text(text)
+        # Names of files may hold bytes that are no text: shown as \udcXX.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")

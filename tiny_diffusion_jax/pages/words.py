@@ -141,8 +141,9 @@ def _sizes(metric: dict, members=()) -> str:
 
 
 def _labels(metric: dict, members=()) -> str:
-    return (f"a classifier sees the label that was asked for in {_percent(metric['value'])} of the "
-            f"sets; of real ones it names {_percent(metric['floor'])}")  # fmt: skip
+    floor, share = metric.get("floor"), _percent(metric["value"])
+    text = f"a classifier sees the label that was asked for in {share} of the sets"
+    return text if floor is None else f"{text}; of real ones it names {_percent(floor)}"
 
 
 WORDS: dict[str, tuple[str, Callable]] = {

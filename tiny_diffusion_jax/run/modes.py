@@ -34,6 +34,7 @@ from tiny_diffusion_jax.run import (
     tensorboard,
     workdir,
 )
+from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.flags import runs_of
@@ -97,11 +98,14 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
     experiment, folder, params = _open(config, path, pretrained)
     samples, ways, file = draw(experiment, folder, params)
     evidence = Evidence(experiment, params, samples, ways=ways)
-    if pretrained:
-        draw_picture(experiment, samples, folder / "sets.png", experiment.dataset.title)
-    else:
-        report.pictures(evidence, folder)
-    page.write(evidence, folder, describe(experiment, params))
+    with Attempts(folder) as attempts:
+        if pretrained:
+            title = experiment.dataset.title
+            attempts.write("sets.png", lambda file: draw_picture(experiment, samples, file, title))
+        else:
+            report.pictures(evidence, attempts)
+        description = describe(experiment, params)
+        attempts.write("report.html", lambda _: page.write(evidence, folder, description))
     log.info("wrote %s", folder / file)
 
 
@@ -129,9 +133,12 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     experiment, folder, params = _open(config, path, pretrained)
     sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
-    draw_picture(experiment, sets, folder / "completed.png", title, given=len(given))
     evidence = Evidence(experiment, params, sets, given, ways)
-    page.write(evidence, folder, describe(experiment, params), title)
+    description = describe(experiment, params)
+    with Attempts(folder) as attempts:
+        attempts.write("completed.png", lambda file: draw_picture(
+            experiment, sets, file, title, given=len(given)))  # fmt: skip
+        attempts.write("report.html", lambda _: page.write(evidence, folder, description, title))
     log.info("wrote %s", folder / file)
 
 

@@ -17,6 +17,8 @@ from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.files import atomic
 from tiny_diffusion_jax.run import workdir
 
+# Significant digits with which every number of a type, by its size in bytes, is read back exactly.
+DIGITS = {4: 9, 8: 17}
 AXES = "xyz"  # names of coordinates that have none but their numbers
 
 
@@ -61,12 +63,18 @@ def write_table(path: Path, sets, dataset: Dataset, labels) -> None:
         texts = dataset.label_names
         names = [texts[k] if 0 <= k < len(texts) else "" for k in np.asarray(labels).tolist()]
     header = [dataset.set_column or "set", *coordinates(dataset)]
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+    number = decimal_format(np.asarray(sets).dtype)
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(header + ([dataset.label_column or "label"] if names else []))
         for i, points in enumerate(ragged(sets)):
             last = [names[i]] if names else []
-            rows.writerows([i, *(f"{x:.7g}" for x in point), *last] for point in points)
+            rows.writerows([i, *(format(x, number) for x in point), *last] for point in points)
+
+
+def decimal_format(dtype) -> str:
+    """Format of the numbers of a table, with all digits that `dtype` holds."""
+    return f".{DIGITS[np.dtype(dtype).itemsize]}g"
 
 
 def coordinates(dataset: Dataset) -> list[str]:

@@ -1,9 +1,7 @@
 """The numbers and pictures at the end of a run, section by section."""
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from tiny_diffusion_jax.experiment import Experiment
+from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.sections import SECTIONS, Section
 
@@ -16,11 +14,15 @@ def evaluate(evidence: Evidence) -> dict:
     return result
 
 
-def pictures(evidence: Evidence, folder: Path) -> dict[str, Sequence[str]]:
-    """Writes the figures of all sections; returns the names of the files of each section."""
+def pictures(evidence: Evidence, attempts: Attempts) -> dict[str, list[str]]:
+    """Write the figures of all sections; return the names of the files of each section."""
     return {
-        section.name: section.figures(evidence, folder) for section in chosen(evidence.experiment)
-    }
+        section.name: [
+            name for name, draw in section.figures.items()
+            if attempts.write(name, lambda file, draw=draw: draw(evidence, file))
+        ]
+        for section in chosen(evidence.experiment)
+    }  # fmt: skip
 
 
 def chosen(experiment: Experiment) -> list[Section]:

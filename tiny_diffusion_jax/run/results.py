@@ -15,6 +15,7 @@ from tiny_diffusion_jax.experiment import Experiment, sample
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.run import outputs, overfitting, page, report, workdir
+from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.sections import shows_births
 from tiny_diffusion_jax.run.training import training_seconds
@@ -59,7 +60,11 @@ def draw(
 
 
 def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
-    """Samples, metrics and pictures, with the wall time of each."""
+    """Write samples, metrics and pictures, with the wall time of each.
+
+    metrics.json is written before the first picture, so no error in a picture can lose it.
+    Raises ReportIncomplete after such an error, once everything else is written.
+    """
     rows = workdir.read_rows(folder / "metrics.jsonl")
     times = {"start": start_seconds} | training_seconds(rows)
     began = time.perf_counter()
@@ -68,36 +73,46 @@ def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -
     began = time.perf_counter()
     evidence = Evidence(experiment, params, samples, ways=ways)
     metrics = report.evaluate(evidence)
-    _require_finite(metrics)
+    _require_finite(metrics, samples)
     times["evaluate"] = time.perf_counter() - began
-    began = time.perf_counter()
-    report.pictures(evidence, folder)
-    times["pictures"] = time.perf_counter() - began
-    description = describe(experiment, params) | {
-        "metrics": metrics,
-        "seconds": {name: round(seconds, 2) for name, seconds in times.items()},
-    }  # fmt: skip
+    description = describe(experiment, params) | {"metrics": metrics, "seconds": _rounded(times)}
     workdir.write_json(folder / "metrics.json", description)
-    page.write(evidence, folder, description)
+    _log_metrics(metrics)
+    if overfit := overfitting.warning(rows, experiment.config.train.keep_best):
+        log.warning("warning: %s", overfit)
+    began = time.perf_counter()
+    with Attempts(folder) as attempts:
+        report.pictures(evidence, attempts)
+        times["pictures"] = time.perf_counter() - began
+        description["seconds"] = _rounded(times)
+        workdir.write_json(folder / "metrics.json", description)
+        attempts.write("report.html", lambda _: page.write(evidence, folder, description))
+    log.info("wrote %s; open its report.html", folder)
+
+
+def _rounded(times: dict[str, float]) -> dict[str, float]:
+    return {name: round(seconds, 2) for name, seconds in times.items()}
+
+
+def _log_metrics(metrics: dict) -> None:
     for line, metric in zip(report.lines(metrics), metrics.values(), strict=True):
         if metric.get("flagged"):
             log.warning("warning: %s", line)
         else:
             log.info("%s", line)
-    if overfit := overfitting.warning(rows, experiment.config.train.keep_best):
-        log.warning("warning: %s", overfit)
-    log.info("wrote %s; open its report.html", folder)
 
 
-def _require_finite(metrics: dict) -> None:
-    """Raises SamplesDiverged for a number that is none, so that metrics.json never has one."""
+def _require_finite(metrics: dict, samples: np.ndarray) -> None:
+    """Raise SamplesDiverged for NaN or infinity, so that metrics.json holds neither."""
     for name, metric in metrics.items():
         try:
             json.dumps(metric, allow_nan=False)
         except ValueError as error:
+            points = samples.reshape(-1, samples.shape[-1])
+            coincide = not np.nanstd(points, axis=0).any()
             raise SamplesDiverged(
-                f"{name} is not a finite number, so metrics.json was not written; the samples "
-                "were; do all points coincide?"
+                f"{name} is not a finite number, so metrics.json was not written; the samples were"
+                + ("; all sampled points coincide" if coincide else "")
             ) from error
 
 

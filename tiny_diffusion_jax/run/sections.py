@@ -4,7 +4,7 @@ Another metric or picture is a function of `Evidence` and a line in `SECTIONS`.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,18 +39,18 @@ class Section(NamedTuple):
     name: str
     when: Callable[[Experiment], bool]
     numbers: Callable[[Evidence], dict] = lambda evidence: {}  # entries of metrics.json
-    figures: Callable[[Evidence, Path], Sequence[str]] = lambda evidence, folder: ()  # file names
+    # {name of a file: function that writes it, or returns False if there is nothing to show}
+    figures: Mapping[str, Callable[[Evidence, Path], bool | None]] = {}
 
 
 # ---------------------------------------------------------------- training
 
 
-def loss_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
-    rows = workdir.read_rows(folder / "metrics.jsonl")
+def loss_figure(evidence: Evidence, file: Path) -> bool | None:
+    rows = workdir.read_rows(file.parent / "metrics.jsonl")
     if not rows:
-        return ()
-    save_figure(loss.loss_figure(rows), folder / "loss.png")
-    return ("loss.png",)
+        return False
+    save_figure(loss.loss_figure(rows), file)
 
 
 # ---------------------------------------------------------------- one density
@@ -79,31 +79,44 @@ def likelihood_numbers(evidence: Evidence) -> dict:
     return {"log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 
 
-def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+def samples_figure(evidence: Evidence, file: Path) -> None:
     """Real points beside samples and, where the model has one, its density."""
     dataset, (real, drawn) = evidence.dataset, _shown(evidence)
     density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
     figure = samples.samples_figure(real, drawn, title, notice, density, extent)
-    save_figure(figure, folder / "samples.png")
-    return ("samples.png",)
+    save_figure(figure, file)
 
 
-def trajectory_figures(evidence: Evidence, folder: Path) -> Sequence[str]:
-    """One set from noise to data, as numbers and as a film, and real points from data to noise."""
-    count, title = evidence.config.frames, evidence.dataset.title
-    real, _ = _shown(evidence)
+def trajectory_array(evidence: Evidence, file: Path) -> None:
+    """One set from noise to data, as numbers."""
+    workdir.write_array(file, evidence.trajectory[0])
+
+
+def reverse_film(evidence: Evidence, file: Path) -> bool | None:
+    """One set from noise to data."""
+    if not has_films(evidence):
+        return False
     trajectory, grid = evidence.trajectory
-    workdir.write_array(folder / "trajectory.npy", trajectory)
-    if not (count and evidence.config.gifs):
-        return ("trajectory.npy",)
     log_snr = np.asarray(evidence.experiment.process.schedule.log_snr)
-    index = frames.select_frames(log_snr[grid], count)
-    _film(folder / "reverse.gif", trajectory[index], log_snr, grid[index], f"{title}: from noise")
-    levels = frames.select_frames(log_snr, count)
-    _film(folder / "forward.gif", evidence.noised(real, levels), log_snr, levels,
-          f"{title}: to noise", ramp=COOL)
-    return "trajectory.npy", "reverse.gif", "forward.gif"
+    index = frames.select_frames(log_snr[grid], evidence.config.frames)
+    title = f"{evidence.dataset.title}: from noise"
+    _film(file, trajectory[index], log_snr, grid[index], title)
+
+
+def forward_film(evidence: Evidence, file: Path) -> bool | None:
+    """Real points from data to noise."""
+    if not has_films(evidence):
+        return False
+    real, _ = _shown(evidence)
+    log_snr = np.asarray(evidence.experiment.process.schedule.log_snr)
+    levels = frames.select_frames(log_snr, evidence.config.frames)
+    title = f"{evidence.dataset.title}: to noise"
+    _film(file, evidence.noised(real, levels), log_snr, levels, title, ramp=COOL)
+
+
+def has_films(evidence: Evidence) -> bool:
+    return evidence.config.frames > 0 and evidence.config.gifs
 
 
 def _shown(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
@@ -129,10 +142,10 @@ def member_numbers(evidence: Evidence) -> dict:
                               evidence.calibration, evidence.separation)
 
 
-def member_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+def member_figure(evidence: Evidence, file: Path) -> None:
     found = evidence.separation
-    return _sets_figure(
-        evidence, folder, member=found.member, bad=~found.accepted,
+    sets_figure(
+        evidence, file, member=found.member, bad=~found.accepted,
         names=evidence.dataset.label_names, real_member=evidence.real_sets[1][:REAL],
     )  # fmt: skip
 
@@ -164,10 +177,11 @@ def collection_numbers(evidence: Evidence) -> dict:
     else:
         held_out = 0 if heldout is None else heldout.num_sources
         log.warning(
-            "no MMD, COV and 1-NNA: they need at least %d sets held out, and %d are "
-            "(config.data.heldout is the share)", FEWEST_SOURCES, held_out,
+            "no MMD, COV and 1-NNA%s: they need at least %d sets held out, and %d are "
+            "(config.data.heldout is the share)", "" if held_out else ", and no copies",
+            FEWEST_SOURCES, held_out,
         )  # fmt: skip
-    if heldout is not None:
+    if heldout is not None and heldout.num_sources:
         result = result | {"copies": copies.compare(dataset, copy_key, sets)}
     if evidence.experiment.config.sample.num_points == 0:  # their numbers of points were drawn
         size_key = jax.random.fold_in(evidence.key, 4)
@@ -178,10 +192,13 @@ def collection_numbers(evidence: Evidence) -> dict:
 def label_numbers(evidence: Evidence) -> dict:
     sets, labels = evidence.labelled(min(len(evidence.samples), evidence.config.max_sets))
     found = classifier.accuracy(evidence.dataset, jax.random.fold_in(evidence.key, 2), sets, labels)
+    if found is None:
+        log.warning("no label accuracy: the training data have a single label")
+        return {}
     return {"label_accuracy": found | {"guidance_scale": evidence.config.guidance_scale}}
 
 
-def label_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+def label_figure(evidence: Evidence, file: Path) -> None:
     dataset, (sets, labels) = evidence.dataset, evidence.labelled(LABELLED)
     order = np.argsort(labels, kind="stable")
     title = f"{dataset.title}: asked for, guidance {evidence.config.guidance_scale:g}"
@@ -189,8 +206,7 @@ def label_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
         sets[order], title, dataset.notice, member=labels[order], names=dataset.label_names,
         by_member=True, axes=coordinates(dataset),
     )  # fmt: skip
-    save_figure(figure, folder / "labels.png")
-    return ("labels.png",)
+    save_figure(figure, file)
 
 
 # ---------------------------------------------------------------- sets of any kind
@@ -206,14 +222,13 @@ def shows_births(experiment: Experiment, given) -> bool:
     return is_many(experiment) or given is not None
 
 
-def _sets_figure(evidence: Evidence, folder: Path, **colours) -> Sequence[str]:
+def sets_figure(evidence: Evidence, file: Path, **colours) -> None:
     dataset, (real, _) = evidence.dataset, evidence.real_sets
     figure = set_figures.sets_figure(
         evidence.samples, dataset.title, dataset.notice, real=real[:REAL], within=real,
         axes=coordinates(dataset), **colours,
     )  # fmt: skip
-    save_figure(figure, folder / "sets.png")
-    return ("sets.png",)
+    save_figure(figure, file)
 
 
 def has_set_likelihood(experiment: Experiment) -> bool:
@@ -235,14 +250,14 @@ def set_likelihood_numbers(evidence: Evidence) -> dict:
     return {"set_log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 
 
-def attention_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+def attention_figure(evidence: Evidence, file: Path) -> bool | None:
     """What a few points of a finished set look at; none of a network without attention."""
     points, traits = ragged(evidence.samples[:1])[0], evidence.model.traits
     if traits.shown:
         points = points[: evidence.experiment.config.train.max_history]
     weights = evidence.attention(points)
     if weights is None:
-        return ()
+        return False
     learned = traits.learned_queries
     index = np.arange(min(QUERIES, len(weights))) if learned else _spread(points, QUERIES)
     subject = "what learned queries look at" if learned else "what a point looks at"
@@ -250,8 +265,7 @@ def attention_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
         points, weights[index], None if learned else points[index],
         f"{evidence.dataset.title}: {subject}",
     )  # fmt: skip
-    save_figure(figure, folder / "attention.png")
-    return ("attention.png",)
+    save_figure(figure, file)
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
@@ -263,25 +277,24 @@ def _spread(points: np.ndarray, count: int) -> np.ndarray:
     return np.array(index)
 
 
-def birth_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
+def birth_figure(evidence: Evidence, file: Path) -> bool | None:
     """Whole sets on their way from noise, side by side; a chain's blocks one after the other."""
     count, title = evidence.config.frames, evidence.dataset.title
-    if not (count and evidence.config.gifs):
-        return ()
+    if not has_films(evidence):
+        return False
     trajectory = evidence.births[0][:, :BIRTHS]
     if is_chain(evidence.experiment):
         trajectory, sizes = trajectory[:, 0], evidence.blocks(0)
         trajectory = trajectory[:, : sum(sizes)]
         grown, new = frames.grow(trajectory, sizes, max(count, 2))
         labels = [f"{len(points)} points" for points in grown]
-        film.save_film(folder / "birth.gif", grown, labels, title, new=new)
+        film.save_film(file, grown, labels, title, new=new)
     else:
         index = np.unique(np.linspace(0, len(trajectory) - 1, count).astype(int))
         labels = [f"step {i} of {len(trajectory) - 1}" for i in index]
         is_known = is_mixture(evidence.experiment)
         member = evidence.separation.member[:BIRTHS] if is_known else None
-        film.save_grid_film(folder / "birth.gif", trajectory[index], labels, title, member)
-    return ("birth.gif",)
+        film.save_grid_film(file, trajectory[index], labels, title, member)
 
 
 def is_chain(experiment: Experiment) -> bool:
@@ -290,14 +303,16 @@ def is_chain(experiment: Experiment) -> bool:
 
 
 SECTIONS = (
-    Section("training", lambda experiment: True, figures=loss_figure),
-    Section("samples", is_one_density, cloud_numbers, samples_figure),
+    Section("training", lambda experiment: True, figures={"loss.png": loss_figure}),
+    Section("samples", is_one_density, cloud_numbers, {"samples.png": samples_figure}),
     Section("likelihood", has_likelihood, likelihood_numbers),
-    Section("trajectory", is_one_density, figures=trajectory_figures),
-    Section("members", is_mixture, member_numbers, member_figure),
-    Section("collection", is_collection, collection_numbers, _sets_figure),
-    Section("labels", is_named_collection, label_numbers, label_figure),
+    Section("trajectory", is_one_density, figures={
+        "trajectory.npy": trajectory_array, "reverse.gif": reverse_film,
+        "forward.gif": forward_film}),
+    Section("members", is_mixture, member_numbers, {"sets.png": member_figure}),
+    Section("collection", is_collection, collection_numbers, {"sets.png": sets_figure}),
+    Section("labels", is_named_collection, label_numbers, {"labels.png": label_figure}),
     Section("set_likelihood", has_set_likelihood, set_likelihood_numbers),
-    Section("attention", is_many, figures=attention_figure),
-    Section("birth", is_many, figures=birth_figure),
-)
+    Section("attention", is_many, figures={"attention.png": attention_figure}),
+    Section("birth", is_many, figures={"birth.gif": birth_figure}),
+)  # fmt: skip

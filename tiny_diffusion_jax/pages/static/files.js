@@ -22,10 +22,12 @@ async function copy(element) {
   }
 }
 
+const DIGITS = 9; // significant digits that tell any two numbers of float32 apart
+
 // The samples {points, sizes, columns, setColumn} as a table, a row a point.
 function csvOf({ points, sizes, columns, setColumn }) {
   const { shape, values } = unpack(points);
-  const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = [[setColumn, ...columns].map(quoted).join(",")];
   sizes.forEach((size, set) => {
     for (let n = 0; n < size; n++) {
@@ -33,7 +35,7 @@ function csvOf({ points, sizes, columns, setColumn }) {
       lines.push(
         [
           set,
-          ...Array.from(values.subarray(at, at + shape[2]), (x) => Number(x.toPrecision(7))),
+          ...Array.from(values.subarray(at, at + shape[2]), (x) => Number(x.toPrecision(DIGITS))),
         ].join(","),
       );
     }
