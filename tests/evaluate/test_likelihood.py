@@ -49,15 +49,39 @@ def test_a_model_that_is_the_density_itself_has_its_negative_entropy():
 
 def test_rows_of_a_table_are_the_ones_held_out_each_once():
     rows, held = (np.asarray(normal(jax.random.key(seed), 30)) for seed in (1, 2))
+    seen = []
+
+    def log_prob(points):
+        seen.append(points)
+        return np.asarray(log_normal(points))
+
     table = GAUSSIAN.replace(rows=jnp.asarray(rows), log_prob=None)
     of_training = likelihood.compare(table, counting([]), jax.random.key(0), 2_000)
     assert of_training["points"] == "rows that were trained on"
     assert of_training["num_points"] == 30 and of_training["floor"] is None
     assert of_training["value"] == pytest.approx(float(log_normal(rows).mean()), rel=1e-5)
     split = table.replace(heldout=GAUSSIAN.replace(rows=jnp.asarray(held)))
-    entry = likelihood.compare(split, counting([]), jax.random.key(0), 20)
+    entry = likelihood.compare(split, log_prob, jax.random.key(0), 20)
     assert entry["points"] == "rows held out from training" and entry["num_points"] == 20
-    assert entry["value"] == pytest.approx(float(log_normal(held[:20]).mean()), rel=1e-5)
+    [points] = seen
+    row = {tuple(point): i for i, point in enumerate(held.tolist())}
+    assert len({row[tuple(point)] for point in points.tolist()}) == 20
+    assert entry["value"] == pytest.approx(float(log_normal(points).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_the_rows_of_a_sorted_table_are_measured_at_random(is_split):
+    """Of 10,000 sorted values of N(0, 0.5^2) the first 500 have a mean of -1.03."""
+    rows = np.asarray(normal(jax.random.key(1), 10_000))
+    table = GAUSSIAN.replace(rows=jnp.asarray(rows[np.argsort(rows[:, 0])]), log_prob=None)
+    if is_split:
+        table = GAUSSIAN.replace(rows=jnp.asarray(rows[:50]), heldout=table)
+    means = []
+    for seed in (0, 1):
+        points, _ = likelihood.real_points(table, jax.random.key(seed), 500)
+        means.append(points[:, 0].mean())
+        assert len(points) == 500 and abs(means[-1]) < 4 * 0.5 / 500**0.5
+    assert means[0] != means[1]
 
 
 def test_points_are_asked_for_in_blocks_of_one_size():

@@ -22,8 +22,8 @@ def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: in
     {value, value_se, floor, nats_to_truth, unit, num_points, points}. `floor`, where the true
     density is known: what that density itself gives the same points; `nats_to_truth` is what the
     model lacks, an estimate of the Kullback-Leibler divergence. `points` says which ones: fresh
-    draws where data are drawn afresh; of a table without jitter the rows held out, each once, or,
-    of a table too small for that, rows that were trained on.
+    draws where data are drawn afresh. A table without jitter gives random rows that were held out,
+    each once; a table that is too small for that gives rows of the training.
     """
     points, which = real_points(dataset, key, num_points)
     log_p = in_blocks(log_prob, points, num_points)
@@ -91,8 +91,11 @@ def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.n
     if dataset.rows is None:
         return np.asarray(draw_points(dataset, key, 1, num_points))[0], "fresh draws of the data"
     if dataset.heldout is None:
-        return np.asarray(dataset.rows[:num_points]), "rows that were trained on"
-    return np.asarray(dataset.heldout.rows[:num_points]), "rows held out from training"
+        rows, which = dataset.rows, "rows that were trained on"
+    else:
+        rows, which = dataset.heldout.rows, "rows held out from training"
+    # A table may be sorted, so its first rows are not a sample.
+    return np.asarray(rows[jax.random.permutation(key, len(rows))[:num_points]]), which
 
 
 def in_blocks(log_prob: Callable, points: np.ndarray, size: int) -> np.ndarray:
