@@ -13,11 +13,13 @@ import numpy as np
 from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.data import mixture, mnist
+from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.evaluate import ragged
 from tiny_diffusion_jax.evaluate.clouds import MAX_EXACT_POINTS
 from tiny_diffusion_jax.generation import NO_LABEL, RANDOM
 from tiny_diffusion_jax.generation.joint import num_rows
@@ -179,7 +181,7 @@ def check_sample(config, sample, labels=None, given=None, dim: int | None = None
     if given is not None:
         _check_given(config, sample, model, np.asarray(given), dim)
     if labels is not None:
-        _check_labels(config, sample, model, np.asarray(labels))
+        _check_labels(config, sample.num_sets, model, np.asarray(labels))
     config = config.copy_and_resolve_references()
     config.sample = sample
     _require_all(config, _asked(config, sample, model, labels is not None, given is not None))
@@ -188,6 +190,44 @@ def check_sample(config, sample, labels=None, given=None, dim: int | None = None
         require(drop > 0, "config.train.history_drop", drop,
                 "above 0 for sets to be drawn from nothing: the model never saw an empty history; "
                 "it can complete sets")  # fmt: skip
+
+
+def check_scored(
+    config, model, dim: int, points: np.ndarray, num_steps: int, labels, draws: int, sizes
+) -> None:
+    """Raise UserError for arguments of `experiment.log_prob` that `model` cannot score.
+
+    points: f32[n, D] or f32[S, N, D]; config: the whole config that the model was trained with.
+    """
+    good = points.ndim in (2, 3) and points.shape[-1] == dim and points.shape[1] > 0
+    require(good, "points.shape", points.shape,
+            f"(n, {dim}) for points or (S, N, {dim}) for sets, N at least 1")  # fmt: skip
+    single = points.ndim == 2
+    require(not single or model.traits.generation == "alone", "config.model.name",
+            config.model.name,
+            "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
+    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
+    require(draws >= 0, "draws", draws, "0 or more")
+    if single:
+        bad = int((~np.isfinite(points)).any(-1).sum())
+        require(bad == 0, "points: points that are not finite", bad, "0")
+    else:
+        ragged.require_padded("points", points)
+    if labels is not None:
+        _check_labels(config, len(points), model, np.asarray(labels))
+    require(labels is not None or not needs_labels(config, model), "labels", labels,
+            "given: the model saw no set without its label, as config.train.label_drop = 0")
+    num_points = np.ones(len(points), int) if single else lengths(points)
+    if sizes is not None:
+        _check_sizes(model, num_points, np.asarray(sizes))
+    require(sizes is not None or not (single and model.counts), "sizes", sizes,
+            "given for single points: the model is conditioned on the size of their sets, as "
+            "config.model.count = True")  # fmt: skip
+
+
+def needs_labels(config, model) -> bool:
+    """Whether `model` was trained with the label of every set: it has no density without one."""
+    return model.num_labels > 0 and config.train.label_drop == 0
 
 
 def check_data(config, dataset, model) -> None:
@@ -370,12 +410,22 @@ def _guidance(config, model, named: bool) -> tuple[str, bool, str]:
                           if model.num_labels else "1 for a model without labels or history")
 
 
-def _check_labels(config, sample, model, labels: np.ndarray) -> None:
+def _check_sizes(model, num_points: np.ndarray, sizes: np.ndarray) -> None:
+    """Raise UserError unless every whole set can have the num_points points that are scored."""
+    require(model.counts, "sizes", "given", "None for a model with config.model.count = False")
+    require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
+            f"(num_sets,) = {num_points.shape}")  # fmt: skip
+    small = sizes < num_points
+    require(not small.any(), "sizes", sizes[small].tolist()[:1],
+            f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
+
+
+def _check_labels(config, num_sets: int, model, labels: np.ndarray) -> None:
     """Raises UserError unless `labels` has a label for each set that the model was trained with."""
     require(model.num_labels > 0, "labels", labels.tolist(),
             "None for a model without labels; train one with config.model.labels=True")
-    require(labels.shape == (sample.num_sets,), "labels.shape", labels.shape,
-            f"(num_sets,) = ({sample.num_sets},)")  # fmt: skip
+    require(labels.shape == (num_sets,), "labels.shape", labels.shape,
+            f"(num_sets,) = ({num_sets},)")  # fmt: skip
     present = data.labels(config.data).present
     strange = [int(label) for label in np.unique(labels) if label not in present]
     require(not strange, "labels", strange, f"all {_in_words(present)}")

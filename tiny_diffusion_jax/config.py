@@ -174,7 +174,8 @@ def _all_options() -> ConfigDict:
         num_projections=128,  # sliced Wasserstein: directions
         exact_points=1000,  # exact 2-Wasserstein: points, at most 2000 (cost grows as their cube)
         likelihood_steps=48,  # Runge-Kutta steps of the probability-flow ODE
-        # mixtures and sets: real sets whose log-likelihood is taken, of at most 64 points; 0 = none
+        # mixtures and sets: real sets whose log-likelihood is taken, of at most 64 points (joint
+        # models of sets, and causal in rows: of at most train.num_points); 0 = none
         likelihood_sets=32,
         density_steps=16,  # the same for the density picture, which needs less
         density_size=160,  # pixels a side of the density picture; 0 = no picture

@@ -17,6 +17,7 @@ from tiny_diffusion_jax.checks import (
     check_drawn,
     check_rotation,
     check_sample,
+    check_scored,
 )
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.data.halves import with_validation
@@ -116,23 +117,35 @@ def sample(
 
 def log_prob(
     experiment: Experiment, params, points: np.ndarray, num_steps: int,
-    labels: np.ndarray | None = None, draws: int = 0,
+    labels: np.ndarray | None = None, draws: int = 0, sizes: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Log-likelihood of points f32[n, D] in own units, in nats per point, f[n].
 
-    A density per unit area (of D = 3: volume) of the data: the network's log p minus the sum of
-    log(scale) over the D coordinates. Of whole sets f32[S, N, D], and perhaps their labels i32[S],
-    that of each set, f[S], in nats per point too: what it is of each kind of model, and how many
-    `draws` it takes, says generation/likelihood.py.
+    The density is per unit area (volume if D = 3) of the data: the network's log p minus the sum of
+    log(scale) over the D coordinates. Whole sets f32[S, N, D] have a log-likelihood each, f[S], in
+    nats per point, too. generation/likelihood.py defines it for each kind of model, and the number
+    of `draws`. Rows of NaN follow the points of smaller sets.
+
+    `labels`, i32[S] or i32[n], condition a model with labels. Without them log p is unconditional,
+    which a model with config.train.label_drop = 0 has not learned. `sizes`, i32[S] or i32[n],
+    condition a model with config.model.count: the number of points of each whole set, of which
+    `points` may be a part. By default a set in `points` is whole. Raises UserError for a shape, a
+    number or an argument that the model cannot score.
     """
-    if np.ndim(points) == 3:
-        return set_likelihood.log_prob(experiment, params, points, num_steps, labels, draws)
     dataset, model = experiment.dataset, experiment.model
-    require(model.traits.generation == "alone", "config.model.name", experiment.config.model.name,
-            "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
+    points = np.asarray(points, np.float32)
+    check_scored(experiment.config, model, dataset.dim, points, num_steps, labels, draws, sizes)
+    if points.ndim == 2 and not (labels is None and sizes is None):
+        points = points[:, None]  # sets of one point, each with its own label and size
+    if points.ndim == 3:
+        return set_likelihood.estimate(
+            experiment, params, points, num_steps, labels, draws, sizes=sizes
+        ).log_p
+    if not len(points):
+        return np.zeros(0, np.float32)
     (mesh, params), dim = devices.to_draw(params), dataset.dim
     size = devices.rounded_up(min(len(points), LIKELIHOOD_CHUNK), mesh)
-    padded = np.resize(points, (math.ceil(len(points) / size) * size, dim)).astype(np.float32)
+    padded = np.resize(points, (math.ceil(len(points) / size) * size, dim))
     shared = jax.device_put(padded.reshape(-1, size, dim), devices.by_set(mesh, size, axis=1))
     parts = [
         np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part,

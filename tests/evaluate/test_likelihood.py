@@ -7,6 +7,8 @@ import pytest
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
+from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.data.padding import lengths, ragged
 from tiny_diffusion_jax.evaluate import likelihood
 
 EXTENT = (-4.0, 4.0, -5.0, 3.0)
@@ -49,15 +51,39 @@ def test_a_model_that_is_the_density_itself_has_its_negative_entropy():
 
 def test_rows_of_a_table_are_the_ones_held_out_each_once():
     rows, held = (np.asarray(normal(jax.random.key(seed), 30)) for seed in (1, 2))
+    seen = []
+
+    def log_prob(points):
+        seen.append(points)
+        return np.asarray(log_normal(points))
+
     table = GAUSSIAN.replace(rows=jnp.asarray(rows), log_prob=None)
     of_training = likelihood.compare(table, counting([]), jax.random.key(0), 2_000)
     assert of_training["points"] == "rows that were trained on"
     assert of_training["num_points"] == 30 and of_training["floor"] is None
     assert of_training["value"] == pytest.approx(float(log_normal(rows).mean()), rel=1e-5)
     split = table.replace(heldout=GAUSSIAN.replace(rows=jnp.asarray(held)))
-    entry = likelihood.compare(split, counting([]), jax.random.key(0), 20)
+    entry = likelihood.compare(split, log_prob, jax.random.key(0), 20)
     assert entry["points"] == "rows held out from training" and entry["num_points"] == 20
-    assert entry["value"] == pytest.approx(float(log_normal(held[:20]).mean()), rel=1e-5)
+    [points] = seen
+    row = {tuple(point): i for i, point in enumerate(held.tolist())}
+    assert len({row[tuple(point)] for point in points.tolist()}) == 20
+    assert entry["value"] == pytest.approx(float(log_normal(points).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_the_rows_of_a_sorted_table_are_measured_at_random(is_split):
+    """Of 10,000 sorted values of N(0, 0.5^2) the first 500 have a mean of -1.03."""
+    rows = np.asarray(normal(jax.random.key(1), 10_000))
+    table = GAUSSIAN.replace(rows=jnp.asarray(rows[np.argsort(rows[:, 0])]), log_prob=None)
+    if is_split:
+        table = GAUSSIAN.replace(rows=jnp.asarray(rows[:50]), heldout=table)
+    means = []
+    for seed in (0, 1):
+        points, _ = likelihood.real_points(table, jax.random.key(seed), 500)
+        means.append(points[:, 0].mean())
+        assert len(points) == 500 and abs(means[-1]) < 4 * 0.5 / 500**0.5
+    assert means[0] != means[1]
 
 
 def test_points_are_asked_for_in_blocks_of_one_size():
@@ -121,9 +147,12 @@ def two_members():
         return make_dataset(draw, normalize=False, log_prob=Partial(log_prob))
 
     members = member((3.0, 0.0)), member((-3.0, 0.0))
-    draw = lambda key, sets, points: PointSets(
-        members[0].draw(key, sets, points).points
-        * jnp.where(jax.random.bernoulli(key, 0.25, (sets, 1, 1)), 1, -1), None, None)  # fmt: skip
+
+    def draw(key, sets, points):
+        label = 1 - jax.random.bernoulli(key, 0.25, (sets,)).astype(int)
+        around = members[0].draw(key, sets, points).points
+        return PointSets(around * (1 - 2 * label[:, None, None]), None, label)
+
     return members[0].replace(draw=Partial(draw), members=members, log_prob=None,
                               weights=jnp.array([0.25, 0.75]))  # fmt: skip
 
@@ -139,11 +168,49 @@ def test_the_true_likelihood_of_a_set_is_that_of_its_member_and_its_share():
     )
 
 
+def test_the_true_likelihood_of_a_set_with_a_label_is_that_of_its_member():
+    sets = np.float32(np.random.default_rng(0).normal(size=(4, 5, 2)))
+    labels = np.array([1, 0, 0, 1])
+    each = [log_normal(points + np.array([6 * label - 3, 0])).mean()
+            for points, label in zip(sets, labels, strict=True)]  # fmt: skip
+    found = likelihood.true_log_prob(two_members(), sets, labels)
+    assert found == pytest.approx(np.mean(each), rel=1e-5)
+
+
+def test_a_model_that_is_given_the_label_is_compared_with_the_member_of_that_label():
+    """A set without its points' label would have a floor that is lower by the entropy of labels."""
+    def member(sets, labels, sizes):
+        assert sizes is None
+        where = np.array([[3, 0], [-3, 0]])[labels][:, None]
+        return np.asarray(log_normal(sets - where)).mean(1), np.zeros(len(sets))
+
+    found = likelihood.compare_whole_sets(two_members(), member, jax.random.key(0), 40, 4, True)
+    assert found["given_labels"] and found["nats_to_truth"] == pytest.approx(0, abs=1e-5)
+
+
+def test_fresh_draws_of_sets_of_different_sizes_have_no_point_twice():
+    sizes = np.array([2, 7])
+    points = np.arange(18.0).reshape(9, 2)
+    dataset = from_observed(points, np.cumsum(sizes) - sizes, sizes, normalize=False)
+    seen = []
+
+    def estimate(sets, labels, sizes):
+        seen.append((sets, sizes))
+        return np.zeros(len(sets)), np.zeros(len(sets))
+
+    likelihood.compare_whole_sets(dataset, estimate, jax.random.key(0), 20, 5)
+    [(sets, counts)] = seen
+    np.testing.assert_array_equal(lengths(sets), np.minimum(counts, 5))
+    assert set(counts.tolist()) == {2, 7}
+    assert all(len(np.unique(x, axis=0)) == len(x) for x in ragged(sets))
+
+
 def test_a_superposition_lacks_what_the_set_knows():
     """A model of points alone gives each log(w_k) less: it cannot know that all share a member."""
     dataset, calls = two_members(), []
 
-    def superposed(sets):
+    def superposed(sets, labels, sizes):
+        assert labels is None and sizes is None
         calls.append(sets.shape)
         shifted = [log_normal(sets - s * np.array([3, 0])) + np.log(w)
                    for s, w in ((1, 0.25), (-1, 0.75))]  # fmt: skip

@@ -1,5 +1,6 @@
 """The likelihood of whole sets against closed forms, with networks that know the answer."""
 
+import dataclasses
 from functools import partial
 from typing import NamedTuple
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.data.base import make_dataset, single_density
+from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
+from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.data.rows import out_of_order
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
@@ -18,6 +20,8 @@ from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.generation import likelihood
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.run.sections import scored_points, set_likelihood_numbers
 
 TAU, STEPS, N = 0.8, 40, 5
 SETS = np.random.default_rng(0).normal(size=(6, N, 2)) + np.random.default_rng(1).normal(
@@ -303,7 +307,209 @@ def test_points_alone():
     np.testing.assert_allclose(found, expected, atol=1e-2)
 
 
-def test_labels_need_a_model_with_labels():
-    setup = Experiment(td.default_config("history"), dataset(), PROCESS, Oracle("chain"))
-    with pytest.raises(UserError, match="labels = 'given': must be None without labels"):
-        td.log_prob(setup, None, SETS, STEPS, labels=np.zeros(6, int))
+# ---------------------------------------------------------------- sizes and labels
+
+
+def centre(size, label):
+    """The centre f[B, 2] of sets of these sizes and labels; a wrong size or label is far away."""
+    known = [2 * jnp.log(size)[:, None] * jnp.array([1.0, 0.0])] if size is not None else []
+    if label is not None:
+        known.append(6.0 * label[:, None] * jnp.array([0.0, 1.0]) - jnp.array([0.0, 3.0]))
+    return sum(known)
+
+
+@dataclasses.dataclass(frozen=True)
+class Conditioned:
+    """The law of another oracle, moved to `centre`; alpha is 1 at every level of PROCESS."""
+
+    of: Oracle
+    counts: bool = True
+    num_labels: int = 0
+
+    @property
+    def traits(self):
+        return self.of.traits
+
+    def apply(self, params, x, time=None, *, method=None, history=None, latent=None, mask=None,
+              label=None, count=None):  # fmt: skip
+        if method == "encode":
+            return self.of.apply(params, x, method=method)
+        if latent is not None:  # made below, with its centre
+            move, latent = latent[..., -2:], latent[..., :-2]
+        else:
+            assert (count is not None) == self.counts
+            move = centre(count, label)[:, None]
+        if method == "contexts":
+            context = self.of.apply(params, x - move, method=method)
+            return jnp.concatenate([context, jnp.broadcast_to(move, x.shape)], axis=-1)
+        if history is not None:
+            history = PointSets(history.points - move, history.mask)
+        return move + self.of.apply(params, x - move, time, history=history, latent=latent,
+                                    method=method, mask=mask)  # fmt: skip
+
+
+def conditioned(way, **fields):
+    of = {"joint": Joint}.get(way, Oracle)(way)
+    config = td.default_config()
+    config.update_from_flattened_dict({"data.name": "mixture", "data.members": "moons+line"})
+    return Experiment(config, dataset(), PROCESS, Conditioned(of, **fields))
+
+
+def own_units(z):
+    return 2 * z + np.array([0.5, -1.0])
+
+
+def truth(way, z):
+    """log p(X) / n of sets about 0, in own units."""
+    each = log_normal(z, 0.0, 1 + TAU**2).mean(1) if way == "alone" else exchangeable(z)
+    return each - 2 * np.log(2)
+
+
+SIZES = np.array([5, 9, 40, 100, 7, 64])
+
+
+@pytest.mark.parametrize("way", ["alone", "chain", "causal", "joint"])
+def test_a_part_of_a_set_is_conditioned_on_the_size_of_the_whole_set(way):
+    setup = conditioned(way)
+    move = np.asarray(centre(SIZES, None))[:, None]
+    found = td.log_prob(setup, None, own_units(SETS + move), STEPS, sizes=SIZES)
+    np.testing.assert_allclose(found, truth(way, SETS), atol=2e-2)
+    # Without `sizes` the sets are whole, here of 3 points, and padded.
+    z = SETS[:, :3]
+    whole = own_units(z + np.asarray(centre(np.full(6, 3), None))[:, None])
+    whole = np.concatenate([whole, np.full((6, 2, 2), np.nan)], axis=1)
+    np.testing.assert_allclose(td.log_prob(setup, None, whole, STEPS), truth(way, z), atol=2e-2)
+
+
+def test_single_points_are_conditioned_on_label_and_size():
+    setup = conditioned("alone", num_labels=2)
+    labels = np.array([0, 1, 1, 0, 0, 1])
+    points = SETS[:, 0] + np.asarray(centre(SIZES, labels))
+    found = td.log_prob(setup, None, own_units(points), STEPS, labels=labels, sizes=SIZES)
+    np.testing.assert_allclose(found, truth("alone", SETS[:, :1]), atol=2e-2)
+
+
+class SizedLatent(Conditioned):
+    """z = m, the mean of the set, about a centre that only the prior is conditioned on."""
+
+    def apply(self, params, x, time=None, *, method=None, latent=None, count=None, **_):
+        if method != "prior":
+            return self.of.apply(params, x, time, method=method, latent=latent)
+        move = 0.3 * centre(count / 5, None)[:, None]
+        return move + self.of.apply(params, x - move, time, method=method)
+
+
+def test_the_prior_of_a_latent_is_conditioned_on_the_size_of_the_whole_set():
+    setup = conditioned("latent")._replace(model=SizedLatent(Latent("latent")))
+    sizes = np.array([5, 60, 60, 12, 30, 60])
+    move = 0.3 * np.asarray(centre(sizes / 5, None))[:, None]
+    found = td.log_prob(setup, None, own_units(SETS + move), STEPS, draws=64, sizes=sizes)
+    np.testing.assert_allclose(found, truth("latent", SETS), atol=0.05)
+
+
+def observed(sizes, labels=None):
+    """Sets of `Conditioned(Oracle("alone"))`, 10 for each pair, in the units of PROCESS."""
+    rng, sizes = np.random.default_rng(4), np.repeat(sizes, 10)
+    labels = None if labels is None else np.repeat(labels, 10)
+    where = np.asarray(centre(sizes, labels))
+    points = np.concatenate([
+        c + (1 + TAU**2) ** 0.5 * rng.normal(size=(n, 2)) for c, n in zip(where, sizes, strict=True)
+    ])
+    return from_observed(points, np.cumsum(sizes) - sizes, sizes, labels, normalize=False,
+                         num_labels=0 if labels is None else 2)  # fmt: skip
+
+
+ENTROPY = 1 + np.log(2 * np.pi * (1 + TAU**2))
+
+
+def test_the_report_conditions_a_set_on_its_whole_size():
+    """Sets of 400 points are cut to 64 for it."""
+    sets = observed([40, 400])
+    setup = conditioned("alone")._replace(dataset=sets.replace(heldout=sets))
+    setup.config.evaluate.likelihood_steps = STEPS
+    evidence = Evidence(setup, None, np.zeros((2, 400, 2), np.float32))
+    found = set_likelihood_numbers(evidence)["set_log_likelihood"]
+    assert found["value"] == pytest.approx(-ENTROPY, abs=0.1)
+    assert found["num_sets"] == 20 and found["num_points"] == 64 and not found["given_labels"]
+
+
+def test_the_report_gives_labels_to_a_model_that_saw_no_set_without():
+    sets = observed([5, 9], labels=[0, 1])
+    setup = conditioned("alone", num_labels=2)._replace(dataset=sets.replace(heldout=sets))
+    setup.config.train.label_drop = 0.0
+    setup.config.evaluate.likelihood_steps = STEPS
+    evidence = Evidence(setup, None, np.zeros((2, 9, 2), np.float32))
+    found = set_likelihood_numbers(evidence)["set_log_likelihood"]
+    assert found["value"] == pytest.approx(-ENTROPY, abs=0.25)  # of 140 points
+    assert found["given_labels"]
+
+
+def test_joint_sets_are_cut_as_in_training():
+    """A joint density of 16 of 30 points is learned from batches of 16 points only."""
+    sets = observed([5, 30])
+    setup = conditioned("joint")._replace(dataset=sets)
+    setup.config.train.num_points = 16
+    samples = np.zeros((2, 30, 2), np.float32)
+    assert scored_points(Evidence(setup, None, samples)) == 16
+    assert scored_points(Evidence(conditioned("chain")._replace(dataset=sets), None, samples)) == 30
+    rows = setup._replace(model=Rows("causal"))
+    assert scored_points(Evidence(rows, None, samples)) == 16
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+@pytest.mark.parametrize("points, fields, words", [
+    ((6, 3), {}, "points.shape = (6, 3): must be (n, 2) for points or (S, N, 2) for sets"),
+    ((2, 6), {}, "points.shape = (2, 6): must be (n, 2) for points"),
+    ((12,), {}, "points.shape = (12,): must be (n, 2) for points"),
+    ((2, 6, 3), {}, "points.shape = (2, 6, 3): must be (n, 2) for points"),
+    ((2, 0, 2), {}, "points.shape = (2, 0, 2): must be (n, 2) for points"),
+    ((6, 2), {"num_steps": 0}, "num_steps = 0: must be at least 1"),
+    ((2, 6, 2), {"num_steps": -1}, "num_steps = -1: must be at least 1"),
+    ((2, 6, 2), {"draws": -1}, "draws = -1: must be 0 or more"),
+    ((6, 2), {"labels": np.zeros(6)}, "labels = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]: must be None for"),
+    ((6, 2), {"sizes": np.full(6, 9)}, "sizes = 'given': must be None for a model with config."),
+])  # fmt: skip
+def test_arguments_that_cannot_be_scored_are_refused(points, fields, words):
+    setup = Experiment(td.default_config("fourier_mlp"), dataset(), PROCESS, Oracle("alone"))
+    with pytest.raises(UserError) as error:
+        td.log_prob(setup, None, np.ones(points), **{"num_steps": 2} | fields)
+    assert str(error.value).startswith(words) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("points, fields, words", [
+    ((2, 6, 2), {"labels": [0]}, "labels.shape = (1,): must be (num_sets,) = (2,)"),
+    ((2, 6, 2), {"labels": [0, 7]}, "labels = [7]: must be all in 0..1"),
+    ((2, 6, 2), {"labels": [0, -1]}, "labels = [-1]: must be all in 0..1"),
+    ((2, 6, 2), {}, "labels = None: must be given: the model saw no set without its label"),
+    ((6, 2), {"sizes": np.full(6, 9)}, "labels = None: must be given: the model saw no set"),
+    ((2, 6, 2), {"labels": [0, 1], "sizes": [6]}, "sizes.shape = (1,): must be (num_sets,) = (2,)"),
+    ((2, 6, 2), {"labels": [0, 1], "sizes": [6, 5]}, "sizes = [5]: must be at least the number of"),
+    ((2, 2), {"labels": [0, 1]}, "sizes = None: must be given for single points"),
+])  # fmt: skip
+def test_labels_and_sizes_that_do_not_fit_are_refused(points, fields, words):
+    setup = conditioned("alone", num_labels=2)
+    setup.config.train.label_drop = 0.0
+    with pytest.raises(UserError) as error:
+        td.log_prob(setup, None, np.ones(points), 2, **fields)
+    assert str(error.value).startswith(words) and "\n" not in str(error.value)
+
+
+def test_numbers_that_are_not_finite_are_refused():
+    setup = Experiment(td.default_config("fourier_mlp"), dataset(), PROCESS, Oracle("alone"))
+    points = np.ones((2, 3, 2))
+    points[1, 1, 0] = np.nan
+    with pytest.raises(UserError, match="points: points that are not finite = 1: must be 0"):
+        td.log_prob(setup, None, points.reshape(6, 2), 2)
+    with pytest.raises(UserError, match="points: missing points = 'NaN': must be whole points"):
+        td.log_prob(setup, None, points, 2)
+    points[1] = np.nan
+    with pytest.raises(UserError, match="points: missing points = 'NaN': must be whole points"):
+        td.log_prob(setup, None, points, 2)
+
+
+def test_nothing_has_no_likelihoods():
+    setup = Experiment(td.default_config("fourier_mlp"), dataset(), PROCESS, Oracle("alone"))
+    for shape in ((0, 2), (0, 4, 2)):
+        assert td.log_prob(setup, None, np.zeros(shape), 2).shape == (0,)

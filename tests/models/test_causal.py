@@ -46,6 +46,18 @@ def heads(context, x, time):
     return np.asarray(apply(params, x, time, latent=context))
 
 
+@pytest.mark.parametrize("embedding", ["sinusoidal", "identity"])
+def test_a_set_of_one_point_has_the_first_context_of_any_set(embedding):
+    config = default_config().model
+    config.update(name="causal", embedding=embedding, context_dim=8, context_blocks=1, num_heads=2)
+    model = make_model(config, 0)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2, 2)), jnp.zeros(1))
+    apply = jax.jit(functools.partial(model.apply, method="contexts"))
+    many, one = apply(params, POINTS), apply(params, POINTS[:, :1])
+    np.testing.assert_allclose(one.per_layer, many.per_layer[:, :1], atol=1e-6)
+    np.testing.assert_allclose(one.keys, many.keys[:, :1], atol=1e-6)
+
+
 def test_a_context_is_of_the_points_before_it():
     before = contexts()
     assert before.per_layer.shape == (B, N, 2, 32)

@@ -61,6 +61,23 @@ def test_it_draws_what_the_run_draws_without_its_data(digits, monkeypatch):
                                td.log_prob(experiment, params, drawn, 2), atol=1e-4)  # fmt: skip
 
 
+def test_another_config_is_refused_where_the_command_line_refuses_it():
+    config = released.config_of("tiny")
+    config.update_from_flattened_dict({"sample.num_sets": 3, "data.cache_dir": "elsewhere"})
+    experiment, _ = td.load("tiny", config)
+    assert experiment.config.sample.num_sets == 3
+    for field, value in {"schedule.name": "linear", "diffusion.prediction": "x0",
+                         "train.max_history": 9, "seed": 5}.items():  # fmt: skip
+        config = released.config_of("tiny")
+        config.update_from_flattened_dict({field: value})
+        with pytest.raises(UserError) as error:
+            td.load("tiny", config)
+        assert str(error.value).startswith(f"config.{field} = {value!r}: must be ")
+        assert str(error.value).endswith("with which the released model 'tiny' is trained")
+        typed = run("--pretrained=tiny", "--mode=sample", f"--config.{field}={value}")
+        assert typed.code == 2 and f"--config.{field}: the released model 'tiny'" in typed.err
+
+
 def test_a_folder_of_that_name_comes_first(monkeypatch, tmp_path):
     (tmp_path / "tiny").mkdir()
     with pytest.raises(UserError, match="--workdir = 'tiny': holds no run"):

@@ -12,6 +12,7 @@ from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import separation
 from tiny_diffusion_jax.pages import words as page_words
+from tiny_diffusion_jax.run import evidence as evidence_module
 from tiny_diffusion_jax.run import report, sections
 from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
@@ -130,7 +131,7 @@ def test_a_causal_point_looks_at_those_up_to_itself():
     """Rows are points; the first token, which is no point, is left out."""
     built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
                                "model.context_blocks": 2})  # fmt: skip
-    weights = gather(built).attention(np.random.default_rng(0).normal(size=(5, 2)))
+    weights = gather(built).attention(np.random.default_rng(0).normal(size=(5, 2)), 5)
     assert weights.shape == (5, 5)
     np.testing.assert_array_equal(weights > 0, np.tri(5, dtype=bool))
     assert (weights.sum(1) < 1).all()
@@ -147,6 +148,22 @@ def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch
     samples[1, :2] = samples[1, 1::-1]
     numbers = sections.set_likelihood_numbers(Evidence(built, None, samples))
     assert numbers["set_log_likelihood"] == {"value": 0.5} | expected
+
+
+def test_attention_is_conditioned_on_the_label_and_the_whole_size_of_the_sample(
+    monkeypatch, tmp_path
+):
+    """A history holds 4 of the 16 points of a set."""
+    built = build(**MIXTURE | {
+        "model.name": "history", "model.labels": True, "model.count": True, "train.max_history": 4,
+        "sample.label": 1,
+    })  # fmt: skip
+    seen = []
+    monkeypatch.setattr(evidence_module, "_attention",
+                        lambda process, params, x, known, model: seen.append((x, known)) or [])
+    assert sections.attention_figure(gather(built), tmp_path) == ()
+    [(x, known)] = seen
+    assert x.shape == (1, 4, 2) and known["count"] == 16 and known["label"] == 1
 
 
 def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):

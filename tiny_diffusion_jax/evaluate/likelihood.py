@@ -22,8 +22,8 @@ def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: in
     {value, value_se, floor, nats_to_truth, unit, num_points, points}. `floor`, where the true
     density is known: what that density itself gives the same points; `nats_to_truth` is what the
     model lacks, an estimate of the Kullback-Leibler divergence. `points` says which ones: fresh
-    draws where data are drawn afresh; of a table without jitter the rows held out, each once, or,
-    of a table too small for that, rows that were trained on.
+    draws where data are drawn afresh. A table without jitter gives random rows that were held out,
+    each once; a table that is too small for that gives rows of the training.
     """
     points, which = real_points(dataset, key, num_points)
     log_p = in_blocks(log_prob, points, num_points)
@@ -42,22 +42,27 @@ def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: in
 
 
 def compare_whole_sets(
-    dataset: Dataset, estimate: Callable, key: jax.Array, sets: int, points: int
-) -> dict:
+    dataset: Dataset, estimate: Callable, key: jax.Array, sets: int, points: int,
+    given_labels: bool = False,
+) -> dict:  # fmt: skip
     """Mean log-likelihood of real sets, of `points` points at most, in nats per point.
 
-    estimate: sets f32[S, N, D] -> (log_p f64[S], its spread f64[S]), as generation/likelihood.py
-    has it. The sets are held-out ones where there are any, or fresh draws. `floor`, of a mixture
-    whose members' densities are known: log sum_k w_k prod_i p_k(x_i), per point.
+    estimate: (sets f32[S, N, D], labels i32[S] or None, sizes i32[S] or None) ->
+    (log_p f64[S], its spread f64[S]), as generation/likelihood.py has it. `sizes` count the points
+    of each whole observed set, of which N at most are scored. With `given_labels` the model is
+    conditioned on the label of each set, log p(X | label). The sets are held-out ones, or fresh
+    draws if none are held out. `floor` is `true_log_prob`.
     """
     heldout = dataset.heldout
     if heldout is not None and heldout.num_sources:
         index = jax.random.permutation(key, heldout.num_sources)[:sets]
-        real, which = ragged.real_sets(heldout, key, index, points), "held-out sets"
+        drawn, which = ragged.described_sets(heldout, key, index, points), "held-out sets"
     else:
-        real, which = np.asarray(draw_points(dataset, key, sets, points)), "fresh draws of the data"
-    log_p, spread = estimate(real)
-    floor = true_log_prob(dataset, real)
+        drawn = ragged.described_sets(dataset, key, sets, points)
+        which = "fresh draws of the data"
+    real, labels = drawn.points, np.asarray(drawn.label) if given_labels else None
+    log_p, spread = estimate(real, labels, drawn.count)
+    floor = true_log_prob(dataset, real, labels)
     value = float(log_p.mean())
     return {
         "value": value,
@@ -66,14 +71,19 @@ def compare_whole_sets(
         "floor": floor,
         "nats_to_truth": None if floor is None else floor - value,
         "unit": "nats per point of a set, density per unit area of the data",
+        "given_labels": given_labels,
         "num_sets": len(real),
         "num_points": real.shape[1],
         "sets": which,
     }
 
 
-def true_log_prob(dataset: Dataset, sets: np.ndarray) -> float | None:
-    """Mean over sets f32[S, N, D] of log p(X) / N under a mixture; None where it is not known."""
+def true_log_prob(dataset: Dataset, sets: np.ndarray, labels=None) -> float | None:
+    """Mean over sets f32[S, N, D] of log p(X) / N under a mixture; None where it is not known.
+
+    p(X) = sum_k w_k prod_i p_k(x_i), or p(X | k) = prod_i p_k(x_i) with the members k = labels
+    i32[S].
+    """
     from scipy.special import logsumexp
 
     members = dataset.members
@@ -81,9 +91,13 @@ def true_log_prob(dataset: Dataset, sets: np.ndarray) -> float | None:
         return None
     flat = jnp.asarray(sets.reshape(-1, sets.shape[-1]))
     of_points = [np.asarray(member.log_prob(flat), np.float64) for member in members]
-    each = [log_p.reshape(sets.shape[:2]).sum(1) for log_p in of_points]
-    log_weights = np.log(np.asarray(dataset.weights, np.float64))[:, None]
-    return float(logsumexp(each + log_weights, axis=0).mean() / sets.shape[1])
+    each = np.stack([log_p.reshape(sets.shape[:2]).sum(1) for log_p in of_points])
+    if labels is None:
+        log_weights = np.log(np.asarray(dataset.weights, np.float64))[:, None]
+        log_p = logsumexp(each + log_weights, axis=0)
+    else:
+        log_p = each[labels, np.arange(len(sets))]
+    return float(log_p.mean() / sets.shape[1])
 
 
 def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.ndarray, str]:
@@ -91,8 +105,11 @@ def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.n
     if dataset.rows is None:
         return np.asarray(draw_points(dataset, key, 1, num_points))[0], "fresh draws of the data"
     if dataset.heldout is None:
-        return np.asarray(dataset.rows[:num_points]), "rows that were trained on"
-    return np.asarray(dataset.heldout.rows[:num_points]), "rows held out from training"
+        rows, which = dataset.rows, "rows that were trained on"
+    else:
+        rows, which = dataset.heldout.rows, "rows held out from training"
+    # A table may be sorted, so its first rows are not a sample.
+    return np.asarray(rows[jax.random.permutation(key, len(rows))[:num_points]]), which
 
 
 def in_blocks(log_prob: Callable, points: np.ndarray, size: int) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.data.base import Dataset, draw_sets
+from tiny_diffusion_jax.data.base import Dataset, PointSets, draw_sets
 from tiny_diffusion_jax.data.padding import lengths, masked
 from tiny_diffusion_jax.errors import require
 
@@ -41,17 +41,21 @@ def real_sets(dataset: Dataset, key: jax.Array, which, num_points: int = 0) -> n
     if not num_points:
         require(dataset.sizes is not None, "num_points", 0, "at least 1 for data without sizes")
         num_points = int(np.max(dataset.sizes))
+    return described_sets(dataset, key, which, num_points).points
+
+
+def described_sets(dataset: Dataset, key: jax.Array, which, num_points: int) -> PointSets:
+    """The sets of `real_sets`, with their labels and the sizes of the whole sets, `count`."""
     if np.ndim(which):
-        points, mask = _draw_from(dataset, key, jnp.asarray(which), num_points)
+        sets = _draw_from(dataset, key, jnp.asarray(which), num_points)
     else:
-        points, mask, *_ = draw_sets(dataset, key, int(which), num_points)
-    return masked(points, mask)
+        sets = draw_sets(dataset, key, int(which), num_points)
+    return sets._replace(points=masked(sets.points, sets.mask), mask=None)
 
 
 @partial(jax.jit, static_argnames="num_points")
-def _draw_from(dataset, key, index, num_points: int):
-    sets = dataset.draw_from(key, index, num_points)
-    return sets.points, sets.mask
+def _draw_from(dataset, key, index, num_points: int) -> PointSets:
+    return dataset.draw_from(key, index, num_points)
 
 
 def pad(sets: np.ndarray, num_points: int) -> np.ndarray:

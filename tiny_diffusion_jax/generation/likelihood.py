@@ -12,6 +12,12 @@ density over orders is that of a law without order. In rows the density is the s
 and a lower bound, because drawn sequences may be out of order (data/rows.py). Of a latent model q
 is the code of the set with the blur that the decoder was trained with, and p(z) has that blur, too.
 The divergence of a joint one is exact for small sets, and estimated otherwise.
+
+A network that is conditioned on the size s of a set gets the size of the whole set, as in training,
+also if only n < s of its points are scored: log p(x_1 ... x_n | s). Models that generate a set
+point by point have learned this density for every n. Joint models, and causal ones that take
+points in rows, have learned it only for n as in training, whose batches cut a set to
+n = min(s, train.num_points) random points (training/batches.py).
 """
 
 from functools import partial
@@ -27,7 +33,6 @@ from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.data.rows import log_orders, row_order
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
-from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.generation.chunks import each, set_keys
 from tiny_diffusion_jax.generation.sizes import warn_if_unseen
 
@@ -45,28 +50,25 @@ class Estimate(NamedTuple):
     spread: np.ndarray  # f64[S], standard error by what was drawn to find it; 0 where it is exact
 
 
-def log_prob(experiment, params, sets, num_steps: int, labels=None, draws: int = 0) -> np.ndarray:
-    """log p(X) / n of sets of n points f32[S, N, D] in own units, f64[S]: see `estimate`."""
-    return estimate(experiment, params, sets, num_steps, labels, draws).log_p
-
-
 def estimate(
-    experiment, params, sets, num_steps: int, labels=None, draws: int = 0, seed: int = 0
-) -> Estimate:
+    experiment, params, sets, num_steps: int, labels=None, draws: int = 0, seed: int = 0,
+    sizes=None,
+) -> Estimate:  # fmt: skip
     """The log-likelihood of sets f32[S, N, D] in own units, in nats per point.
 
     A density per unit area (of D = 3: volume) for each point; smaller sets end in rows of NaN.
     labels: i32[S] that the model is given, None: none. draws: 0 for those of `DRAWS`; of a chain
     more than one are random orders, and the log of their mean density is given; of one that takes
-    points in rows all orders have the same, which is a lower bound. Raises UserError
-    where labels are given to a model without any.
+    points in rows all orders have the same, which is a lower bound. sizes: i32[S], the number of
+    points of each whole set, on which a model with `counts` is conditioned. None: `sets` are whole.
+    `experiment.log_prob` checks these arguments.
     """
     model, dataset = experiment.model, experiment.dataset
     way = model.traits.generation
-    require(labels is None or model.num_labels > 0, "labels", "given", "None without labels")
-    require(draws >= 0, "draws", draws, "0 or more")
     sets = np.asarray(sets, np.float32)
     num_sets, num_points, dim = sets.shape
+    if not num_sets:
+        return Estimate(np.zeros(0), np.zeros(0))
     exact = way == "alone" or way == "joint" and num_points * dim <= EXACT
     # In rows every order is the same.
     draws = 1 if exact or model.traits.row_height else draws or DRAWS[way]
@@ -75,9 +77,12 @@ def estimate(
     points = CPU_POINTS if devices.is_cpu(mesh) else POINTS
     at_once = min(num_sets, max(1, points // (num_points * min(shown, num_points))))
     at_once = devices.rounded_up(at_once, mesh)
-    sizes = lengths(sets)
-    warn_if_unseen(experiment, sizes)
-    arrays = {"points": np.nan_to_num(sets), "size": sizes.astype(np.int32)}
+    num_scored = lengths(sets)
+    arrays = {"points": np.nan_to_num(sets), "size": num_scored.astype(np.int32)}
+    whole = num_scored if sizes is None else np.asarray(sizes)
+    warn_if_unseen(experiment, whole)
+    if model.counts:
+        arrays["count"] = whole.astype(np.int32)
     if labels is not None:
         arrays["label"] = np.asarray(labels, np.int32)
     key = jax.random.key(seed)
@@ -101,7 +106,7 @@ def estimate(
     found = [drawn for _, drawn in each(log_probs, chunks, mesh)]
     every = np.concatenate(found, axis=1)[:, :num_sets]
     log_p, spread = _mean(every) if way == "joint" else _log_mean(every)
-    return Estimate(log_p / sizes, spread / sizes)
+    return Estimate(log_p / num_scored, spread / num_scored)
 
 
 def _mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,13 +126,16 @@ def _log_mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @partial(jax.jit, static_argnames=("model", "shuffled", "exact", "max_history", "num_steps"))
 @devices.in_full
 def _log_prob(
-    process, params, shift, scale, draw, keys, points, size, label=None, *, model,
+    process, params, shift, scale, draw, keys, points, size, label=None, count=None, *, model,
     shuffled: bool, exact: bool, max_history: int, num_steps: int,
 ) -> jax.Array:  # fmt: skip
-    """log p(X) f32[B], or the draw of this number of what estimates it, by a key of each set."""
+    """log p(X) f32[B], or the draw of this number of what estimates it, by a key of each set.
+
+    size: i32[B], points of each set in `points`; count: i32[B], points of the whole set.
+    """
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, draw)
     x, is_point = (points - shift) / scale, jnp.arange(points.shape[1]) < size[:, None]
-    known = {"label": label, "count": size if model.counts else None}
+    known = {"label": label, "count": count}
     known = {name: value for name, value in known.items() if value is not None}
     shape, way, directions = x.shape, model.traits.generation, None
     log_weight, order = 0.0, None

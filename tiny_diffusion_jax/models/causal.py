@@ -123,7 +123,7 @@ class Causal(nn.Module):
 
     def _tokens(self, points: jax.Array) -> jax.Array:
         features = self.trunk.features(points.reshape(-1, points.shape[-1]))
-        return self.from_point(features).reshape(*points.shape[:2], -1)
+        return self.from_point(features).reshape(*points.shape[:2], self.context_dim)
 
     def _read(self, cache, h, start, label, count):
         """Tokens f32[B, n, C] number `start` and on, through all blocks."""

@@ -48,7 +48,7 @@ def sinusoidal(
     exponent = np.arange(num_frequencies) / max(num_frequencies - 1, 1)
     frequency = scale * max_period**-exponent / (2 * np.pi)
     features = waves(x[..., None] * jnp.asarray(frequency, jnp.float32))
-    return features.reshape(*x.shape[:-1], -1)
+    return features.reshape(*x.shape[:-1], x.shape[-1] * features.shape[-1])
 
 
 class Sinusoidal(nn.Module):

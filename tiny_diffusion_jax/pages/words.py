@@ -98,6 +98,7 @@ def _log_likelihood(metric: dict, members=()) -> str:
 def _set_likelihood(metric: dict, members=()) -> str:
     missing = metric.get("nats_to_truth")
     text = f"log-density of whole {metric.get('sets', 'real sets')}, for each point"
+    text += ", given the label of each set" if metric.get("given_labels") else ""
     text += ", a lower bound" if metric.get("bound") else ""
     return text if missing is None else f"{text}; the truth gives {missing:.3f} nats more"
 

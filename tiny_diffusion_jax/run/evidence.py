@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import cache, experiment
+from tiny_diffusion_jax import cache, experiment, generation
 from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
 from tiny_diffusion_jax.data.padding import masked, ragged
 from tiny_diffusion_jax.diffusion import samplers
@@ -51,13 +51,25 @@ class Evidence:
         return self.samples[:sets, :points], real[:sets], real[sets:]
 
     def log_prob(self, num_steps: int):
-        """The model's log density as a function f32[n, 2] -> f32[n], in own units."""
-        return lambda points: experiment.log_prob(self.experiment, self.params, points, num_steps)
+        """The model's log density as a function f32[n, 2] -> f32[n], in own units.
 
-    def log_prob_of_sets(self, sets: np.ndarray) -> set_likelihood.Estimate:
-        """The model's log-likelihood of sets f32[S, N, D], in own units and nats per point."""
+        A model with `counts` is conditioned on the size of the sets that it was trained on.
+        """
+        def log_prob(points):
+            size, known = self.experiment.config.train.num_points, {}
+            if self.model.counts:
+                known["sizes"] = np.full(len(points), size)
+            return experiment.log_prob(self.experiment, self.params, points, num_steps, **known)
+
+        return log_prob
+
+    def log_prob_of_sets(self, sets, labels=None, sizes=None) -> set_likelihood.Estimate:
+        """The model's log-likelihood of sets f32[S, N, D], in own units and nats per point.
+
+        labels, sizes: i32[S] or None, see `set_likelihood.estimate`.
+        """
         return set_likelihood.estimate(
-            self.experiment, self.params, sets, self.config.likelihood_steps
+            self.experiment, self.params, sets, self.config.likelihood_steps, labels, sizes=sizes
         )
 
     @cached_property
@@ -168,30 +180,33 @@ class Evidence:
         level = self.experiment.process.level(levels)
         return np.asarray(self.dataset.denormalize(add_noise(level.expand(), x_0, eps)))
 
-    def attention(self, points: np.ndarray) -> np.ndarray | None:
-        """Weights f32[queries, n] with which points f32[n, 2] are looked at, at little noise.
+    def attention(self, points: np.ndarray, size: int) -> np.ndarray | None:
+        """Attention weights f32[queries, n] on `points` f32[n, D], at little noise.
 
-        In the last layer, averaged over heads. None of a network without attention.
+        Points of the first sample, which has `size` points, look at each other in the last layer.
+        Weights are averaged over heads; None of a network without attention.
         """
         x = self.dataset.normalize(jnp.asarray(points))[None]
-        count = jnp.array([len(points)]) if self.model.counts else None
-        weights = _attention(self.experiment.process, self.params, x, count, model=self.model)
+        labels, _ = generation.asked(self.experiment, self.experiment.config.sample, self.given)
+        known = {"label": None if labels is None else jnp.asarray(labels)[:1],
+                 "count": jnp.array([size]) if self.model.counts else None}  # fmt: skip
+        weights = _attention(self.experiment.process, self.params, x, known, model=self.model)
         if not weights:
             return None
         return np.asarray(weights[-1])[0].mean(0)[:, -len(points):]  # without the null token
 
 
 @partial(jax.jit, static_argnames="model")
-def _attention(process, params, x: jax.Array, count, *, model) -> list[jax.Array]:
+def _attention(process, params, x: jax.Array, known: dict, *, model) -> list[jax.Array]:
     """The weights f32[1, heads, queries, keys] of each layer, at a quarter of all levels."""
     if model.traits.generation == "causal":  # of each point's token, to those up to its own
         whole = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last point has no token
-        _, kept = model.apply(params, whole, count=count, method="contexts",
+        _, kept = model.apply(params, whole, **known, method="contexts",
                               mutable=["intermediates"])  # fmt: skip
         return [weights[:, :, 1:] for weights in jax.tree.leaves(kept)]  # the first is no point
     level = process.level(jnp.array([process.schedule.num_levels // 4]))
     history = PointSets(x) if model.traits.shown else None
     scaled = process.coefficients(level).c_in[:, None, None] * x
-    _, kept = model.apply(params, scaled, level.time, history=history, count=count,
+    _, kept = model.apply(params, scaled, level.time, history=history, **known,
                           mutable=["intermediates"])  # fmt: skip
     return jax.tree.leaves(kept)

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.data.base import Dataset, PointSets
-from tiny_diffusion_jax.errors import UserError, require_choice
+from tiny_diffusion_jax.errors import UserError, require, require_choice
 from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
 from tiny_diffusion_jax.run import workdir
 from tiny_diffusion_jax.run.checkpoints import by_place
@@ -52,12 +52,15 @@ def config_of(name: str):
 def load_released(name: str, config=None, with_data: bool = False) -> tuple[Experiment, dict]:
     """The experiment of a released model, and its weights.
 
-    config: in place of its own, of the same model. Without its data `dataset.draw` gives labels
-    alone, and points that are no numbers. Raises UserError where there is no such model, where its
-    file is damaged, and `with_data` where the data at hand are others than it was trained on.
+    config: replaces the stored one, and must agree with it in all that a trained model depends on.
+    Unless `with_data`, `dataset.draw` gives labels, and NaN for points. Raises UserError for an
+    unknown name, another model in `config`, a damaged file, and other data than in training.
     """
     description = describe(name)
-    config = config_of(name) if config is None else config
+    if config is None:
+        config = config_of(name)
+    else:
+        _check_same_model(name, config)
     facts = description["dataset"]
     if with_data:
         experiment = build(config)
@@ -74,6 +77,14 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
         leaves = [jnp.array(arrays[place]) for place in by_place(like)]
     log.info("released model %s: %s; trained by %s", name, facts["title"], description["command"])
     return experiment, jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _check_same_model(name: str, config) -> None:
+    """Raise UserError if `config` differs in an option that the trained model depends on."""
+    stored, fields = flatten(config_of(name)), flatten(config)
+    for field in filter(workdir.shapes_the_model, stored):
+        require(fields[field] == stored[field], f"config.{field}", fields[field],
+                f"{stored[field]!r}, with which the released model {name!r} is trained")
 
 
 def release(name: str, experiment: Experiment, params, command: str, scores: dict) -> Path:

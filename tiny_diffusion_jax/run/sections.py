@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from tiny_diffusion_jax.checks import needs_labels
 from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.data.rows import out_of_order
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
@@ -239,9 +240,11 @@ def has_set_likelihood(experiment: Experiment) -> bool:
 
 def set_likelihood_numbers(evidence: Evidence) -> dict:
     config, key = evidence.config, jax.random.fold_in(evidence.key, 5)
-    size = min(evidence.samples.shape[1], LIKELIHOOD_POINTS)
+    given_labels = needs_labels(evidence.experiment.config, evidence.model)
     found = likelihood.compare_whole_sets(
-        evidence.dataset, evidence.log_prob_of_sets, key, config.likelihood_sets, size)
+        evidence.dataset, evidence.log_prob_of_sets, key, config.likelihood_sets,
+        scored_points(evidence), given_labels,
+    )  # fmt: skip
     traits = evidence.model.traits
     found |= {"bound": traits.generation == "latent" or traits.row_height > 0}
     if traits.row_height:
@@ -250,12 +253,25 @@ def set_likelihood_numbers(evidence: Evidence) -> dict:
     return {"set_log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 
 
+def scored_points(evidence: Evidence) -> int:
+    """The largest number of points of a set whose likelihood is measured.
+
+    Sets are cut to it. A model of points in rows, and a joint model of observed sets, has learned
+    only the densities of sets that are cut as in training: see generation/likelihood.py.
+    """
+    traits, observed = evidence.model.traits, evidence.dataset.sizes is not None
+    if traits.row_height or (traits.generation == "joint" and observed):
+        return evidence.experiment.config.train.num_points
+    return min(evidence.samples.shape[1], LIKELIHOOD_POINTS)
+
+
 def attention_figure(evidence: Evidence, file: Path) -> bool | None:
     """What a few points of a finished set look at; none of a network without attention."""
     points, traits = ragged(evidence.samples[:1])[0], evidence.model.traits
+    size = len(points)
     if traits.shown:
         points = points[: evidence.experiment.config.train.max_history]
-    weights = evidence.attention(points)
+    weights = evidence.attention(points, size)
     if weights is None:
         return False
     learned = traits.learned_queries
