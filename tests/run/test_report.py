@@ -161,7 +161,7 @@ def test_attention_is_conditioned_on_the_label_and_the_whole_size_of_the_sample(
     seen = []
     monkeypatch.setattr(evidence_module, "_attention",
                         lambda process, params, x, known, model: seen.append((x, known)) or [])
-    assert sections.attention_figure(gather(built), tmp_path) == ()
+    assert not sections.attention_figure(gather(built), tmp_path)
     [(x, known)] = seen
     assert x.shape == (1, 4, 2) and known["count"] == 16 and known["label"] == 1
 
