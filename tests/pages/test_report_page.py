@@ -128,6 +128,14 @@ def test_noising_of_smaller_sets():
 # -- numbers in words ---------------------------------------------------------------------------
 
 
+def test_a_likelihood_that_is_conditional_says_so():
+    metric = {"value": -1.0, "floor": None, "nats_to_truth": None, "given_labels": True}
+    [row] = words.rows({"set_log_likelihood": metric})
+    assert row["text"].endswith(", given the label of each set")
+    [row] = words.rows({"set_log_likelihood": metric | {"given_labels": False}})
+    assert "label" not in row["text"]
+
+
 def test_words_follow_the_numbers():
     metric = {"value": 0.031, "floor": 0.0295, "ratio": 1.05}
     assert words.headline({"sliced_wasserstein2": metric}) == (
