@@ -16,7 +16,6 @@ from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.generation.latent import LATENT_RUN
 from tiny_diffusion_jax.generation.sizes import width
 from tiny_diffusion_jax.pages.live import WORKER
-from tiny_diffusion_jax.pages.render import HERE
 from tiny_diffusion_jax.pages.weights import NETWORKS, level_table, live_model
 
 # The whole set of a way, with all noise handed over in the order in which it is asked for.
@@ -55,13 +54,9 @@ REVERSE = """([table, grid, name, noise]) => {
 
 
 @pytest.fixture(scope="module")
-def script(browser):
-    """An empty page with all that the worker of a live page runs."""
-    page = browser.new_page()
-    for name in WORKER:
-        page.add_script_tag(content=(HERE / "static" / name).read_text())
-    yield page
-    page.close()
+def script(scripts):
+    """All that the worker of a live page runs, without a page."""
+    return scripts(*WORKER)
 
 
 def tiny(name: str, **options):
