@@ -101,7 +101,8 @@ def test_scores_of_images_of_one_pixel(monkeypatch):
         return [[column + 0.5, 11 - row + 0.5] for row, column in pixels]
 
     sets = np.array([
-        points((5, 5), (5, 5)), points((5, 5), (5, 6)), points((9, 0), (9, 1)), points((0, 0), (0, 9))
+        points((5, 5), (5, 5)), points((5, 5), (5, 6)), points((9, 0), (9, 1)),
+        points((0, 0), (0, 9)),
     ])  # fmt: skip
     expected = [
         same - (side + corner + 3 * far) / 5,  # itself, and the lead over five others

@@ -184,7 +184,7 @@ def test_statistic_is_one_at_the_border():
 
 
 def test_thresholds_are_the_quantiles_of_the_real_sets(two, calibration):
-    """Of 1,000 real sets 990 have a statistic up to the 99 % quantile, by any interpolation."""
+    """The 99 % quantile of 1,000 real sets has 990 of them at or below it."""
     for k, member in enumerate(two.members):
         num_sets = 1_000 + -(-(4_096 + 16_384) // N)
         real = draw_points(member, jax.random.fold_in(jax.random.key(0), k), num_sets, N)[:1_000]

@@ -199,6 +199,33 @@ def test_a_chain_by_hand():
     assert np.std(points) > 0.1
 
 
+class FakeLatent(NamedTuple):
+    """A prior that predicts x_t itself, and points that are the latent."""
+
+    num_labels: int = 0
+    counts: bool = False
+    traits: Traits = Traits("latent", 10, latent_dim=2)
+
+    def apply(self, params, x, time, *, latent=None, method=None, **condition):
+        return x if method == "prior" else jnp.broadcast_to(latent, x.shape)
+
+
+def test_latents_start_from_noise_of_their_own_units():
+    """Latents have mean 0 and variance 1, whatever the data; one step of this prior keeps x_T."""
+    setup, _ = untrained("chain")
+    schedule = setup.process.schedule
+    process = diffusion.make_process(schedule, "x0", sigma_data=3.0,
+                                     data_mean=jnp.array([140.0, -50.0]))  # fmt: skip
+    config = setup.config.sample.copy_and_resolve_references()
+    config.update(sampler="ddim", num_sets=500, num_points=2, num_steps=1, label=-2)
+    setup = setup._replace(model=FakeLatent(), process=process)
+    z = setup.dataset.normalize(generation.draw(setup, None, config))
+    np.testing.assert_array_equal(z[:, 0], z[:, 1])
+    spread = float(np.hypot(schedule.alpha[-1], schedule.sigma[-1]))
+    np.testing.assert_allclose(z[:, 0].mean(0), 0, atol=4 * spread / 500**0.5)
+    np.testing.assert_allclose(z[:, 0].std(0), spread, rtol=0.13)  # four standard errors
+
+
 # ---------------------------------------------------------------- guidance and labels
 
 

@@ -136,7 +136,7 @@ def test_completed_sets_begin_with_the_points_given(way):
 
 
 def test_the_prior_of_latents_is_conditioned_on_the_count():
-    """A linear prior that reads nothing else: sines and cosines of 28 * 128^(-i / 15) log n."""
+    """Given to a linear prior as sines and cosines of 28 * 128^(-i / 15) log n."""
     built, params = setup("latent")
     zero = jax.tree.map(np.zeros_like, params["params"])
     ones = lambda layer: {"kernel": np.ones_like(layer["kernel"]), "bias": layer["bias"]}

@@ -63,3 +63,23 @@ def test_it_follows_the_noise_of_the_player(opened, folder, size):
     assert sigma == pytest.approx(page.evaluate("data.field.sigma[0]"), rel=0.1)
     page.select_option("#field select", "0")
     assert pictures() == density
+
+
+def test_the_difference_has_the_colour_of_the_larger_density(opened, folder):
+    page = opened(folder / "report.html").page
+    found = page.evaluate("""() => {
+      const { shape, values } = unpack(data.field.density), size = shape[0];
+      const more = Array.from({ length: size * size }, (_, i) => values[2 * i] - values[2 * i + 1]);
+      const canvas = document.querySelectorAll("#field canvas")[2], wide = canvas.width;
+      const pixels = canvas.getContext("2d").getImageData(0, 0, wide, wide).data;
+      const colourAt = (i) => {
+        const place = [i % size, size - 1 - Math.floor(i / size)];  // lowest y first
+        const [x, y] = place.map((at) => Math.floor(((at + 0.5) * wide) / size));
+        return [...pixels.subarray(4 * (y * wide + x), 4 * (y * wide + x) + 3)];
+      };
+      return [Math.max(...more), Math.min(...more)].map((value) => colourAt(more.indexOf(value)))
+        .concat([[...cssColour("--samples")], [...cssColour("--data")]]);
+    }""")
+    of_model, of_data, samples, data = np.array(found, float)
+    np.testing.assert_allclose(of_model, samples, atol=12)
+    np.testing.assert_allclose(of_data, data, atol=12)

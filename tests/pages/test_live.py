@@ -190,6 +190,20 @@ def test_whole_sets_agree(name, num_given, options, script):
     assert largest_error(script, experiment, params, given) < 1e-3
 
 
+@pytest.mark.parametrize("name, labels, label_drop, history_drop, guides", [
+    ("history", True, 0.1, 0.2, ["label", "history"]),
+    ("history", True, 0.0, 0.0, []),
+    ("history", False, 0.1, 0.2, ["history"]),
+    ("causal", True, 0.1, 0.2, ["label"]),
+])  # fmt: skip
+def test_samples_are_guided_by_what_training_left_out(
+    name, labels, label_drop, history_drop, guides
+):
+    experiment, params = tiny(name, **{"model.labels": labels, "train.label_drop": label_drop,
+                                       "train.history_drop": history_drop})  # fmt: skip
+    assert live_model(experiment, params)["guides"] == guides
+
+
 # ---------------------------------------------------------------- what cannot be sampled there
 
 

@@ -641,6 +641,27 @@ def test_a_second_training_compiles_nothing():
     assert not np.array_equal(*kernels)
 
 
+def test_each_block_is_trained_with_its_own_plan(monkeypatch):
+    """Blocks take turns at sets of 8 and 32 points; the last block has the step that is left."""
+    from tiny_diffusion_jax.training import loop
+    from tiny_diffusion_jax.training.step import BlockMetrics
+
+    taken = []
+
+    def program(model, config, mesh, steps, plan, *signature):
+        taken.append((steps, plan.num_sets, plan.num_points))
+        metrics = BlockMetrics(np.ones(steps), np.ones(steps), np.ones(10), None)
+        return lambda state, *shared: (state.replace(step=state.step + steps), metrics)
+
+    program.cache_info = loop._program.cache_info
+    monkeypatch.setattr(loop, "_program", program)
+    config = default_config()
+    config.train = train_config(steps=7, block=2, num_sets=16, num_points=8, max_points=32)
+    setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
+    assert experiment.train(setup, progress=False).step == 7
+    assert taken == [(2, 16, 8), (2, 4, 32), (2, 16, 8), (1, 4, 32)]
+
+
 def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(monkeypatch):
     """As two threads may do that wait for blocks of a moment."""
     from tiny_diffusion_jax.training import loop
