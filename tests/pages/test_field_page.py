@@ -61,6 +61,10 @@ def test_it_follows_the_noise_of_the_player(opened, folder, size):
     page.select_option("#field select", "1")
     sigma = float(page.inner_text("[data-show=sigma]"))
     assert sigma == pytest.approx(page.evaluate("data.field.sigma[0]"), rel=0.1)
+    choices = page.locator("#field select option").all_inner_texts()
+    assert choices[0] == "no noise: density"
+    named = [float(text.removeprefix("sigma ")) for text in choices[1:]]
+    assert named == pytest.approx(page.evaluate("data.field.sigma"), rel=0.05)
     page.select_option("#field select", "0")
     assert pictures() == density
 

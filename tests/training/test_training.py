@@ -1,6 +1,7 @@
 """The train step against sums done by hand; blocks against single steps; and that it learns."""
 
 import functools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -660,6 +661,15 @@ def test_each_block_is_trained_with_its_own_plan(monkeypatch):
     setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
     assert experiment.train(setup, progress=False).step == 7
     assert taken == [(2, 16, 8), (2, 4, 32), (2, 16, 8), (1, 4, 32)]
+
+
+def test_the_end_of_a_block_is_when_its_numbers_have_arrived():
+    from tiny_diffusion_jax.training import loop
+
+    before = time.perf_counter()
+    metrics, done = loop._fetch({"loss": jnp.arange(3.0)})
+    assert before <= done <= time.perf_counter()
+    assert isinstance(metrics["loss"], np.ndarray) and metrics["loss"].tolist() == [0, 1, 2]
 
 
 def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(monkeypatch):
