@@ -200,13 +200,15 @@ def test_a_chain_by_hand():
 
 
 class FakeLatent(NamedTuple):
-    """A prior that predicts x_t itself, and points that are the latent."""
+    """A prior that predicts x_t itself, a code that is the mean, and points that are the latent."""
 
     num_labels: int = 0
     counts: bool = False
     traits: Traits = Traits("latent", 10, latent_dim=2)
 
-    def apply(self, params, x, time, *, latent=None, method=None, **condition):
+    def apply(self, params, x, time=None, *, latent=None, method=None, **condition):
+        if method == "encode":
+            return x.points.mean(1, keepdims=True)
         return x if method == "prior" else jnp.broadcast_to(latent, x.shape)
 
 
@@ -224,6 +226,17 @@ def test_latents_start_from_noise_of_their_own_units():
     spread = float(np.hypot(schedule.alpha[-1], schedule.sigma[-1]))
     np.testing.assert_allclose(z[:, 0].mean(0), 0, atol=4 * spread / 500**0.5)
     np.testing.assert_allclose(z[:, 0].std(0), spread, rtol=0.13)  # four standard errors
+
+
+def test_a_completed_set_has_the_latent_of_all_points_given():
+    setup, _ = untrained("chain")
+    config = setup.config.sample.copy_and_resolve_references()
+    config.update(sampler="ddim", num_sets=2, num_points=5, num_steps=2, label=-2)
+    process = diffusion.make_process(setup.process.schedule, "x0")
+    setup = setup._replace(model=FakeLatent(), process=process)
+    given = np.array([[0.0, 1.0], [2.0, 3.0], [7.0, -1.0]])
+    drawn = generation.draw(setup, None, config, given=given)
+    np.testing.assert_allclose(drawn, [[*given, [3, 1], [3, 1]]] * 2, atol=1e-5)
 
 
 # ---------------------------------------------------------------- guidance and labels

@@ -142,6 +142,7 @@ def test_one_step_is_adamw_by_hand():
     size; decay is added to matrices only; the average takes (1 + 0) / (10 + 0) of the old."""
     fresh, step, _ = programs()
     state, config = fresh(), train_config()
+    state = state.replace(ema=jax.tree.map(lambda p: p - 1, state.params))
     batch = pick(draw_batches(KEY, dataset(), 100, 5, PLAN), 0)
     after, (losses, norm) = step(state, batch)
     plain, grads = loss_and_grad(state.params, batch, 1)
