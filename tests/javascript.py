@@ -61,6 +61,7 @@ class Node:
     def close(self) -> None:
         """End the process."""
         self.process.stdin.close()
+        self.process.stdout.close()
         self.process.wait()
 
 
