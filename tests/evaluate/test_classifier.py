@@ -108,6 +108,11 @@ def test_the_floor_is_of_labels_that_were_trained_on():
     assert row["floor"] == "" and row["text"].endswith("in 50.0 % of the sets")
 
 
+def test_the_box_of_histograms_holds_the_points_of_all_sets():
+    sets = np.array([[[0, 1], [5, 2]], [[-3, 7], [np.nan, np.nan]]])
+    np.testing.assert_array_equal(classifier.limits_of(sets), [[-3, 1], [5, 7]])
+
+
 def test_histograms_count_points_in_their_squares():
     limits = np.array([[0.0, 0.0], [16.0, 16.0]])
     # x = 5, y = 3; and two points beyond the corners, which count there

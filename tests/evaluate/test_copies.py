@@ -102,17 +102,35 @@ def test_on_the_bundled_digits():
         assert result["num_train"] == 1500 and result["flagged"] is flagged, result
 
 
-def test_scores_equal_loops_over_images_in_parts(monkeypatch, dataset):
+def test_scores_of_images_of_one_pixel(monkeypatch):
+    """Blurring spreads a pixel over 3 x 3; whoever is farther has the background alone."""
     monkeypatch.setattr(copies, "CHUNK", 7)
-    images, sets = dataset.images[:14], copies.one_set_each(dataset, jax.random.key(6), 5, N)
-    log_density, expected = copies.log_densities(images)
-    found = copies.scores(images, sets)
-    for points, score in zip(sets, found, strict=True):
-        column, row = np.floor(points[:, 0]).astype(int), 11 - np.floor(points[:, 1]).astype(int)
-        values = log_density[:, 12 * row + column].mean(1)
-        first, *rest = np.sort(values)[::-1]
-        wanted = first - np.mean(rest[:5]) + first - expected[values.argmax()]
-        assert score == pytest.approx(wanted, abs=1e-4)
+    lit = [(5, 5), (5, 6), (6, 6), *((9, column) for column in range(11))]  # row, column
+    images = np.zeros((14, 12, 12), np.uint8)
+    for image, pixel in zip(images, lit, strict=True):
+        image[pixel] = 200
+    tail = np.exp(-0.5 / 0.3**2)
+    near, centre = tail / (1 + 2 * tail), 1 / (1 + 2 * tail)  # of the blur along one axis
+    log = lambda share: np.log(0.999 * share + 0.001 / 144)
+    same, side, corner, far = map(log, (centre**2, centre * near, near**2, 0.0))
+
+    def points(*pixels):  # y points up
+        return [[column + 0.5, 11 - row + 0.5] for row, column in pixels]
+
+    sets = np.array([
+        points((5, 5), (5, 5)), points((5, 5), (5, 6)), points((9, 0), (9, 1)),
+        points((0, 0), (0, 9)),
+    ])  # fmt: skip
+    expected = [
+        same - (side + corner + 3 * far) / 5,  # itself, and the lead over five others
+        # two images fit it as well as each other, by half; the third has a side and a corner
+        *2 * [(same + side) / 2],
+        far - far + far - same,  # nobody's
+    ]
+    expected[1] += -((same + side) / 2 + (side + corner) / 2 + 3 * far) / 5 + expected[1] - same
+    beside = (side + far) / 2  # of the image in column 2
+    expected[2] += -((same + side) / 2 + beside + 3 * far) / 5 + expected[2] - same
+    np.testing.assert_allclose(copies.scores(images, sets), expected, atol=1e-4)
 
 
 def test_densities_are_the_images_lightly_blurred():

@@ -163,13 +163,33 @@ def test_a_few_points_of_elsewhere_are_stray_though_the_test_accepts(two, calibr
     assert clean.stray.mean() < 0.002 and 0.04 < found.stray.mean() < 0.065
 
 
-def test_statistic_is_one_at_the_border(calibration, two):
-    sets = draw(two, 8, 300)
-    found = separation.separate(calibration, sets)
-    expected = np.asarray(embedding.discrepancy(*calibration[:4], sets)) / calibration.threshold
-    np.testing.assert_allclose(found.statistic, expected, rtol=1e-6)
-    np.testing.assert_array_equal(found.member, expected.argmin(1))
-    np.testing.assert_array_equal(found.accepted, expected.min(1) <= 1)
+def test_statistic_is_one_at_the_border():
+    """Sets and members of one repeated point: MMD^2 = 2 - 2 exp(-d^2 / (2 b^2)), d apart."""
+    place, bandwidth = np.array([[0.0, 0.0], [10.0, 0.0]]), np.array([1.0, 2.0])
+    at_one_bandwidth = 2 - 2 * np.exp(-0.5)
+    references = np.float32(np.broadcast_to(place[:, None], (2, 50, 2)))
+    calibration = separation.Calibration(
+        *embedding.embed_reference(references, np.float32(bandwidth))[:2], np.float32(bandwidth),
+        np.ones(2, np.float32), np.full(2, at_one_bandwidth, np.float32),
+        references, np.array([0.995, 3.0], np.float32), 8,
+    )  # fmt: skip
+    centre = np.array([[0.99, 0], [0, -1.01], [10, 1.98], [10, 2.02], [13.01, 0]])
+    found = separation.separate(calibration, np.repeat(centre[:, None], 8, axis=1))
+    distance = cdist(centre, place) / bandwidth
+    expected = (2 - 2 * np.exp(-(distance**2) / 2)) / at_one_bandwidth
+    np.testing.assert_allclose(found.statistic, expected, atol=1e-5)
+    np.testing.assert_array_equal(found.member, [0, 0, 1, 1, 1])
+    np.testing.assert_array_equal(found.accepted, [True, False, True, False, False])
+    np.testing.assert_array_equal(found.stray, [0, 1, 0, 0, 1])
+
+
+def test_thresholds_are_the_quantiles_of_the_real_sets(two, calibration):
+    """The 99 % quantile of 1,000 real sets has 990 of them at or below it."""
+    for k, member in enumerate(two.members):
+        num_sets = 1_000 + -(-(4_096 + 16_384) // N)
+        real = draw_points(member, jax.random.fold_in(jax.random.key(0), k), num_sets, N)[:1_000]
+        statistic = separation.separate(calibration, real).statistic[:, k]
+        assert (statistic <= 1).sum() == 990
 
 
 def test_evenly_spaced_points_look_better_than_real_ones(calibration):

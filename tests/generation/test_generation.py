@@ -199,6 +199,46 @@ def test_a_chain_by_hand():
     assert np.std(points) > 0.1
 
 
+class FakeLatent(NamedTuple):
+    """A prior that predicts x_t itself, a code that is the mean, and points that are the latent."""
+
+    num_labels: int = 0
+    counts: bool = False
+    traits: Traits = Traits("latent", 10, latent_dim=2)
+
+    def apply(self, params, x, time=None, *, latent=None, method=None, **condition):
+        if method == "encode":
+            return x.points.mean(1, keepdims=True)
+        return x if method == "prior" else jnp.broadcast_to(latent, x.shape)
+
+
+def test_latents_start_from_noise_of_their_own_units():
+    """Latents have mean 0 and variance 1, whatever the data; one step of this prior keeps x_T."""
+    setup, _ = untrained("chain")
+    schedule = setup.process.schedule
+    process = diffusion.make_process(schedule, "x0", sigma_data=3.0,
+                                     data_mean=jnp.array([140.0, -50.0]))  # fmt: skip
+    config = setup.config.sample.copy_and_resolve_references()
+    config.update(sampler="ddim", num_sets=500, num_points=2, num_steps=1, label=-2)
+    setup = setup._replace(model=FakeLatent(), process=process)
+    z = setup.dataset.normalize(generation.draw(setup, None, config))
+    np.testing.assert_array_equal(z[:, 0], z[:, 1])
+    spread = float(np.hypot(schedule.alpha[-1], schedule.sigma[-1]))
+    np.testing.assert_allclose(z[:, 0].mean(0), 0, atol=4 * spread / 500**0.5)
+    np.testing.assert_allclose(z[:, 0].std(0), spread, rtol=0.13)  # four standard errors
+
+
+def test_a_completed_set_has_the_latent_of_all_points_given():
+    setup, _ = untrained("chain")
+    config = setup.config.sample.copy_and_resolve_references()
+    config.update(sampler="ddim", num_sets=2, num_points=5, num_steps=2, label=-2)
+    process = diffusion.make_process(setup.process.schedule, "x0")
+    setup = setup._replace(model=FakeLatent(), process=process)
+    given = np.array([[0.0, 1.0], [2.0, 3.0], [7.0, -1.0]])
+    drawn = generation.draw(setup, None, config, given=given)
+    np.testing.assert_allclose(drawn, [[*given, [3, 1], [3, 1]]] * 2, atol=1e-5)
+
+
 # ---------------------------------------------------------------- guidance and labels
 
 

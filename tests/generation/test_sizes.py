@@ -183,11 +183,22 @@ def test_completed_sets_begin_with_the_points_given(way):
                                if way == "joint" else 1e-5)  # fmt: skip
 
 
-def test_the_count_is_told():
+def test_the_prior_of_latents_is_conditioned_on_the_count():
+    """Given to a linear prior as sines and cosines of 28 * 128^(-i / 15) log n."""
     built, params = setup("latent")
+    zero = jax.tree.map(np.zeros_like, params["params"])
+    ones = lambda layer: {"kernel": np.ones_like(layer["kernel"]), "bias": layer["bias"]}
+    linear = zero | {name: ones(zero[name]) for name in ("prior_label", "prior_out")}
+    weights = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    linear["label"] = zero["label"] | {"count": {"kernel": weights, "bias": np.zeros(8)}}
+    counts = np.array([1, 20, 25])
     prior = jax.jit(lambda count: built.model.apply(
-        params, jnp.ones((1, 1, 4)), jnp.array([0.5]), count=count, method="prior"))  # fmt: skip
-    assert not np.allclose(prior(jnp.array([20])), prior(jnp.array([25])))
+        {"params": linear}, jnp.ones((3, 1, 4)), jnp.full(3, 0.5), count=count, method="prior",
+    ))(counts)  # fmt: skip
+    angle = 28 * 128.0 ** (-np.arange(16) / 15) * np.log(counts)[:, None]
+    waves = np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+    expected = 16 * (waves @ weights).sum(1)  # summed by the 8 x 16 and the 16 x 4 of ones
+    np.testing.assert_allclose(prior[:, 0], np.repeat(expected[:, None], 4, axis=1), rtol=1e-3)
 
 
 def test_sizes_that_nobody_knows_cannot_be_drawn():

@@ -2,8 +2,10 @@
 
 import shutil
 import time
+from pathlib import Path
 
 import pytest
+from javascript import Node, find_node, open_tab
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
@@ -11,15 +13,36 @@ SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
 @pytest.fixture(scope="session")
 def browser():
-    """Headless Chromium; tests that need it are skipped where it, or playwright, is not there."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
-    path = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.skip("needs one of " + ", ".join(BROWSERS))
-    with api.sync_playwright() as playwright:
+    """Headless Chromium; tests that use it are skipped if Chromium or playwright is missing."""
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        pytest.skip("needs a browser: .venv/bin/pip install -e '.[browser]'")
+    with sync_playwright() as playwright:
+        path = next(filter(None, map(shutil.which, BROWSERS)), playwright.chromium.executable_path)
+        if not Path(path).exists():
+            pytest.skip("needs a browser: .venv/bin/playwright install chromium")
         chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def scripts(request):
+    """`scripts(*names)` has run static/`names` and has `evaluate(function, argument)`.
+
+    It is a node process, or a tab of the browser if there is no node.
+    """
+    node, started = find_node(), []
+    browser = None if node else request.getfixturevalue("browser")
+
+    def start(*names):
+        started.append(Node(node, names) if node else open_tab(browser, names))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
 
 
 class Opened:

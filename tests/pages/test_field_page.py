@@ -36,14 +36,20 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_it_stands_after_the_player(folder):
+def test_it_stands_after_the_player(folder, scripts):
     text = (folder / "report.html").read_text()
     assert re.findall(r'<h2 id="(\w+)-title">', text) == ["player", "field", "live", "files"]
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["field"]
     count = len(data["nu"])
     assert 4 <= count <= 8 and data["model"]["shape"] == data["data"]["shape"] == [count, 64, 64, 2]
     assert data["density"]["shape"] == [16, 16, 2] and "about 33,000 real points" in text
-    assert min(data["error"]) > 0
+    # The error is the mean squared distance of the fields over the noised data, a coordinate.
+    unpacked = scripts("arrays.js").evaluate(
+        "field => ['model', 'data', 'p'].map((name) => [...unpack(field[name]).values])", data)
+    model, real, p = (np.array(values, float) for values in unpacked)
+    squared = np.nan_to_num((model - real).reshape(count, -1, 2) ** 2).mean(-1)
+    p = p.reshape(count, -1)
+    np.testing.assert_allclose(data["error"], (squared * p).sum(1) / p.sum(1), rtol=0.01)
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
@@ -61,5 +67,29 @@ def test_it_follows_the_noise_of_the_player(opened, folder, size):
     page.select_option("#field select", "1")
     sigma = float(page.inner_text("[data-show=sigma]"))
     assert sigma == pytest.approx(page.evaluate("data.field.sigma[0]"), rel=0.1)
+    choices = page.locator("#field select option").all_inner_texts()
+    assert choices[0] == "no noise: density"
+    named = [float(text.removeprefix("sigma ")) for text in choices[1:]]
+    assert named == pytest.approx(page.evaluate("data.field.sigma"), rel=0.05)
     page.select_option("#field select", "0")
     assert pictures() == density
+
+
+def test_the_difference_has_the_colour_of_the_larger_density(opened, folder):
+    page = opened(folder / "report.html").page
+    found = page.evaluate("""() => {
+      const { shape, values } = unpack(data.field.density), size = shape[0];
+      const more = Array.from({ length: size * size }, (_, i) => values[2 * i] - values[2 * i + 1]);
+      const canvas = document.querySelectorAll("#field canvas")[2], wide = canvas.width;
+      const pixels = canvas.getContext("2d").getImageData(0, 0, wide, wide).data;
+      const colourAt = (i) => {
+        const place = [i % size, size - 1 - Math.floor(i / size)];  // lowest y first
+        const [x, y] = place.map((at) => Math.floor(((at + 0.5) * wide) / size));
+        return [...pixels.subarray(4 * (y * wide + x), 4 * (y * wide + x) + 3)];
+      };
+      return [Math.max(...more), Math.min(...more)].map((value) => colourAt(more.indexOf(value)))
+        .concat([[...cssColour("--samples")], [...cssColour("--data")]]);
+    }""")
+    of_model, of_data, samples, data = np.array(found, float)
+    np.testing.assert_allclose(of_model, samples, atol=12)
+    np.testing.assert_allclose(of_data, data, atol=12)

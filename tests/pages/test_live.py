@@ -16,7 +16,6 @@ from tiny_diffusion_jax.generation.chain import block_sizes
 from tiny_diffusion_jax.generation.latent import BLUR_KEY, LATENT_RUN
 from tiny_diffusion_jax.generation.sizes import width
 from tiny_diffusion_jax.pages.live import WORKER
-from tiny_diffusion_jax.pages.render import HERE
 from tiny_diffusion_jax.pages.weights import NETWORKS, level_table, live_model
 
 # The whole set of a way, with all noise handed over in the order in which it is asked for.
@@ -55,13 +54,9 @@ REVERSE = """([table, grid, name, noise]) => {
 
 
 @pytest.fixture(scope="module")
-def script(browser):
-    """An empty page with all that the worker of a live page runs."""
-    page = browser.new_page()
-    for name in WORKER:
-        page.add_script_tag(content=(HERE / "static" / name).read_text())
-    yield page
-    page.close()
+def script(scripts):
+    """All that the worker of a live page runs, without a page."""
+    return scripts(*WORKER)
 
 
 def tiny(name: str, **options):
@@ -196,6 +191,20 @@ def test_whole_sets_agree(name, num_given, options, script):
     experiment, params = tiny(name, **options)
     given = np.array([[0.1, 0.4], [-0.7, 0.2], [0.9, -1.1]], np.float32) if num_given else None
     assert largest_error(script, experiment, params, given) < 1e-3
+
+
+@pytest.mark.parametrize("name, labels, label_drop, history_drop, guides", [
+    ("history", True, 0.1, 0.2, ["label", "history"]),
+    ("history", True, 0.0, 0.0, []),
+    ("history", False, 0.1, 0.2, ["history"]),
+    ("causal", True, 0.1, 0.2, ["label"]),
+])  # fmt: skip
+def test_samples_are_guided_by_what_training_left_out(
+    name, labels, label_drop, history_drop, guides
+):
+    experiment, params = tiny(name, **{"model.labels": labels, "train.label_drop": label_drop,
+                                       "train.history_drop": history_drop})  # fmt: skip
+    assert live_model(experiment, params)["guides"] == guides
 
 
 # ---------------------------------------------------------------- what cannot be sampled there

@@ -121,6 +121,9 @@ def test_members_have_colours_and_strays_have_marks(opened, mixture):
     for colour in ("set", "start"):
         tab.page.select_option("[data-do=colour]", colour)
         pictures.append(tab.pixels())
+        if colour == "set":
+            colours = tab.page.evaluate("[0, 1, 2].map((k) => players[0].setColour(k).join())")
+            assert len(set(colours)) == 3
     small.append(tab.pixels(".sets canvas"))
     assert len(set(pictures[:2])) == 2 and len(set(pictures[1:])) >= 2 and len(set(small)) == 2
     tab.page.fill("[data-do=time]", "0")

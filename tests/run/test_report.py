@@ -21,7 +21,7 @@ SMALL = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
     "model.time_frequencies": 4, "model.num_inducing": 2, "train.num_sets": 4,
     "sample.num_sets": 6, "sample.num_points": 16, "sample.num_steps": 3, "evaluate.frames": 2,
-    "evaluate.density_size": 8, "evaluate.exact_points": 16, "evaluate.num_projections": 4,
+    "evaluate.density_size": 8, "evaluate.exact_points": 12, "evaluate.num_projections": 4,
     "evaluate.heldout_points": 16, "evaluate.likelihood_steps": 2, "evaluate.density_steps": 2,
 }  # fmt: skip
 MIXTURE = {"data.name": "mixture", "data.members": "moons+circle", "model.name": "set_transformer"}
@@ -81,6 +81,7 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     assert {"sliced_wasserstein2", "energy_distance", "mmd_rbf", "wasserstein2",
             "log_likelihood"} == set(numbers)  # fmt: skip
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
+    assert numbers["wasserstein2"]["num_points"] == 12
     shown = []
     draw = sections.samples.samples_figure
     monkeypatch.setattr(sections.samples, "samples_figure",
@@ -170,6 +171,9 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     monkeypatch.setattr(sections.classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)
     monkeypatch.setattr(sections, "LABELLED", 4)
+    shown, draw = [], sections.set_figures.sets_figure
+    monkeypatch.setattr(sections.set_figures, "sets_figure",
+                        lambda *a, **k: shown.append((a[0], k)) or draw(*a, **k))  # fmt: skip
     evidence = gather(build(**IMAGES, **{
         "model.labels": True, "data.digits": "01", "evaluate.max_sets": 5, "evaluate.frames": 0,
     }))  # fmt: skip
@@ -179,7 +183,13 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     assert numbers["label_accuracy"]["guidance_scale"] == 2.0
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     # drawn once, for the number and for the picture
-    assert [len(labels) for labels in model if labels is not None] == [5]
+    [labels] = [labels for labels in model if labels is not None]
+    assert len(labels) == 5
+    # the picture has the first four, those with the lower labels first
+    order = sorted(range(4), key=lambda i: labels[i])
+    assert order != [0, 1, 2, 3]
+    np.testing.assert_array_equal(shown[-1][0], evidence.labelled(4)[0][order])
+    np.testing.assert_array_equal(shown[-1][1]["member"], np.asarray(labels)[order])
     assert files["labels"] == ["labels.png"] and (tmp_path / "labels.png").exists()
 
 

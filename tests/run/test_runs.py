@@ -13,6 +13,7 @@ from command_line import MOONS, SETS, TINY, config, run
 from PIL import Image
 from run_files import FILES, arrays, losses, same
 
+import tiny_diffusion_jax as td
 from tiny_diffusion_jax.evaluate import separation
 from tiny_diffusion_jax.run import report, training
 
@@ -261,8 +262,13 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
         result = run(*ask, *options)
         assert result.code == 0, result.err
         drawn.append(np.load(tmp_path / "samples.npy"))
-    assert all(d.shape == (1, 16, 2) for d in drawn)
-    assert np.abs(drawn[0] - drawn[1]).max() > 0 and np.abs(drawn[1] - drawn[2]).max() > 0
+    setup, params = td.load(tmp_path)
+    for sets, label, scale in zip(drawn, (1, 1, -2), (2.0, 1.0, 1.0), strict=True):
+        asked = setup.config.sample.copy_and_resolve_references()
+        asked.update(num_sets=1, label=label, guidance_scale=scale)
+        np.testing.assert_allclose(sets, td.sample(setup, params, asked), atol=1e-5)
+    differences = np.abs(np.diff(drawn, axis=0)).max((1, 2, 3))
+    assert differences.min() > 1e-4
 
 
 # -- what is said -------------------------------------------------------------------------------

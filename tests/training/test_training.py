@@ -1,6 +1,7 @@
 """The train step against sums done by hand; blocks against single steps; and that it learns."""
 
 import functools
+import time
 
 import jax
 import jax.numpy as jnp
@@ -141,6 +142,7 @@ def test_one_step_is_adamw_by_hand():
     size; decay is added to matrices only; the average takes (1 + 0) / (10 + 0) of the old."""
     fresh, step, _ = programs()
     state, config = fresh(), train_config()
+    state = state.replace(ema=jax.tree.map(lambda p: p - 1, state.params))
     batch = pick(draw_batches(KEY, dataset(), 100, 5, PLAN), 0)
     after, (losses, norm) = step(state, batch)
     plain, grads = loss_and_grad(state.params, batch, 1)
@@ -639,6 +641,36 @@ def test_a_second_training_compiles_nothing():
     assert loop._program.cache_info().misses == misses
     kernels = [s.params["params"]["trunk"]["to_output"]["kernel"] for s in ends]
     assert not np.array_equal(*kernels)
+
+
+def test_each_block_is_trained_with_its_own_plan(monkeypatch):
+    """Blocks take turns at sets of 8 and 32 points; the last block has the step that is left."""
+    from tiny_diffusion_jax.training import loop
+    from tiny_diffusion_jax.training.step import BlockMetrics
+
+    taken = []
+
+    def program(model, config, mesh, steps, plan, *signature):
+        taken.append((steps, plan.num_sets, plan.num_points))
+        metrics = BlockMetrics(np.ones(steps), np.ones(steps), np.ones(10), None)
+        return lambda state, *shared: (state.replace(step=state.step + steps), metrics)
+
+    program.cache_info = loop._program.cache_info
+    monkeypatch.setattr(loop, "_program", program)
+    config = default_config()
+    config.train = train_config(steps=7, block=2, num_sets=16, num_points=8, max_points=32)
+    setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
+    assert experiment.train(setup, progress=False).step == 7
+    assert taken == [(2, 16, 8), (2, 4, 32), (2, 16, 8), (1, 4, 32)]
+
+
+def test_the_end_of_a_block_is_when_its_numbers_have_arrived():
+    from tiny_diffusion_jax.training import loop
+
+    before = time.perf_counter()
+    metrics, done = loop._fetch({"loss": jnp.arange(3.0)})
+    assert before <= done <= time.perf_counter()
+    assert isinstance(metrics["loss"], np.ndarray) and metrics["loss"].tolist() == [0, 1, 2]
 
 
 def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(monkeypatch):
