@@ -7,7 +7,7 @@ from PIL import Image
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import sets, tables
+from tiny_diffusion_jax.data import sets, text_table
 from tiny_diffusion_jax.data.base import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
@@ -70,7 +70,8 @@ def test_tables(tmp_path, text, name, fields):
 
 
 def test_well_formed_tables_are_read_fast(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "read_text", None)
+    monkeypatch.setattr(text_table, "HEAD", 5)
+    monkeypatch.setattr(text_table.TextTable, "read_all", None)
     same(load(write(tmp_path, table()[:-1])))  # the last line without its end
     same(load(write(tmp_path, table().replace("\n", "\r\n"), "b.csv")))
 
@@ -134,7 +135,8 @@ def test_what_is_built(tmp_path):
     assert dataset.set_column == "set" and dataset.label_column == "label"
     assert dataset.columns == ("x", "y")
     assert dataset.details == (
-        "12 sets of 2 to 4 points (median 3) by set, 4 held out; coordinates x, y; 2 labels"
+        "a.csv: 36 points, coordinates x, y; sets by set (12); label label (2); "
+        "2 to 4 points a set (median 3), 4 sets held out"
     )
     assert dataset.title == "a" and dataset.heldout.scale == dataset.scale
     train, held = (set(np.asarray(d.points)[:, 0].tolist()) for d in (dataset, dataset.heldout))
@@ -148,8 +150,8 @@ def test_what_is_built(tmp_path):
 
 def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     path, reads = write(tmp_path, table()), []
-    read = tables.read
-    monkeypatch.setattr(tables, "read", lambda config: reads.append(1) or read(config))
+    read = sets.read_file
+    monkeypatch.setattr(sets, "read_file", lambda config: reads.append(1) or read(config))
     data.about(config(path))
     data.build(config(path))
     assert len(reads) == 1
@@ -231,7 +233,7 @@ def many(row, num=12):
 
 REFUSED = {
     "no such file": ("none.csv", None, {}, "none.csv': must be an existing file or folder"),
-    "another kind": ("a.txt", "x", {}, "must be a folder of pictures or a .csv, .tsv, .parquet, "),
+    "another kind": ("a.json", "x", {}, "must be a folder of pictures or a .csv, .tsv, .tab, "),
     "empty table": ("a.csv", "", {}, "must hold at least one row of data, but the table is empty"),
     "no set column": (
         "a.csv", rows("cell,x,y", *many("{},1,2")), {},
@@ -281,10 +283,10 @@ REFUSED = {
         "a.csv", rows("set,x", *many("{},1")), {}, "has 1 numeric columns beside the set's: must"),
     "one of columns": (
         "a.csv", rows("set,x,y", *many("{},1,2")), {"columns": "x"},
-        "config.data.columns = 'x': must be two columns or more, as 'x,y,z' or '0,1'"),
+        "config.data.columns = 'x': must be two different columns or more, as 'x,y', 'x,y,z' or "),
     "array NaN": (
         "a.npz", {"points": np.full((8, 3, 2), np.nan)}, {},
-        "set '0' has a point [nan, nan]: must be finite numbers"),
+        "set '0' has 0 points (and 7 more sets): must be at least 2"),
     "array mask": (
         "a.npz", {"points": np.ones((8, 3, 2)), "mask": np.ones((8, 2))}, {},
         "mask has shape (8, 2): must be (8, 3), as points"),
@@ -297,7 +299,8 @@ REFUSED = {
     "array labels": (
         "a.npz", {"points": np.ones((8, 3, 2)), "label": np.ones(7)}, {},
         "label has shape (7,): must be (8,), one a set"),
-    "array names": ("a.npz", {"a": np.ones(3), "b": np.ones(3)}, {}, "must hold an array points;"),
+    "array names": (
+        "a.npz", {"a": np.ones(3), "b": np.ones((3, 2))}, {}, "must hold an array points;"),
     "array one axis": ("a.npz", {"points": np.ones(3)}, {}, "points have shape (3,): must be [S, "),
     "array of text": ("a.npz", {"points": np.array(["a"])}, {}, "type <U1: must be real numbers"),
     "empty folder": ("folder", "folder", {}, "a folder without pictures: must hold some"),

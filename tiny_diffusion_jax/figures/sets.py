@@ -59,8 +59,9 @@ def sets_figure(
     groups, shown = num_members if by_member else 1, views(sets.shape[-1])
     if by_member and len(shown) * groups > MOST_ACROSS:
         shown = shown[:1]
-    # Of more than one view each has its name; one view of the plane needs none.
-    names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] * (sets.shape[-1] > 2)
+    # The only view of a plane needs no name if its coordinates are x and y.
+    is_named = sets.shape[-1] > 2 or tuple(axes[:2]) != ("x", "y")
+    names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] if is_named else []
     grid = _grid(len(sets), groups, tuple(shown), tuple(names_of_views))
     within = real if within is None else within
     limits = _limits(sets if within is None else np.asarray(within))

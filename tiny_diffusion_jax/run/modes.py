@@ -10,7 +10,7 @@ import jax
 from tiny_diffusion_jax import __version__, data, devices
 from tiny_diffusion_jax.checks import check, check_measured, check_sample
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.points import load_points
+from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init
@@ -114,12 +114,16 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     check(config)
     try:
         dim = 2 if pretrained else workdir.dim(path)
-        given = load_points(points, dim=dim, usual=data.about(config.data).columns)
+        read = read_points(Options(points), dim=dim, usual=data.about(config.data).columns)
+        given = read.points
         check_sample(config, config.sample, given=given, dim=dim)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(message) from error
     experiment, folder, params = _open(config, path, pretrained)
+    log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
+    if read.notice:
+        log.warning("!!! %s", read.notice)
     sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     draw_picture(experiment, sets, folder / "completed.png", title, given=len(given))
@@ -216,9 +220,7 @@ def _open(
 def announce(experiment: Experiment) -> None:
     """Logs what was decided about data, device and schedule."""
     dataset, device = experiment.dataset, jax.devices()[0]
-    source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
-    details = f"; {dataset.details}" if dataset.details else ""
-    log.info("data: %s%s%s", dataset.title, source, details)
+    log.info("data: %s", describe_data(dataset))
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
     if unused := devices.unused_accelerator():
         log.warning("warning: %s", unused)
@@ -229,6 +231,14 @@ def announce(experiment: Experiment) -> None:
             "warning: terminal SNR above %g: the last noise level still shows the data, and "
             "samples will be fuzzy; use more levels or more noise", TERMINAL_SNR_WARNING,
         )
+
+
+def describe_data(dataset) -> str:
+    """The data in words: for a table the file and its columns, else title and source."""
+    if dataset.details and dataset.columns and not dataset.members:
+        return dataset.details
+    source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
+    return f"{dataset.title}{source}{f'; {dataset.details}' if dataset.details else ''}"
 
 
 def _first_line(error: Exception) -> str:

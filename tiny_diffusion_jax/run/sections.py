@@ -84,7 +84,8 @@ def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     dataset, (real, drawn) = evidence.dataset, _shown(evidence)
     density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
-    figure = samples.samples_figure(real, drawn, title, notice, density, extent)
+    names = coordinates(dataset) if dataset.columns or dataset.dim > 2 else ()
+    figure = samples.samples_figure(real, drawn, title, notice, density, extent, names)
     save_figure(figure, folder / "samples.png")
     return ("samples.png",)
 
