@@ -47,7 +47,7 @@ def _all_options() -> ConfigDict:
         columns="",
         header="auto",  # points, sets: does the table start with names? yes, no, auto
         where="",  # points, sets: keep only these rows, "column=value"
-        # points, sets: name of the array in an .npz file, or of the sheet in an .xlsx file; "" = the
+        # points, sets: name of the array in an .npz file or of the sheet in an .xlsx file; "" = the
         # array called points, or the first
         array="",
         skip_incomplete=False,  # points, sets: leave out rows with missing values

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_diffusion_jax.data.collection import Collection, collect, one_each
+from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
 from tiny_diffusion_jax.data.columns import NO_COLUMN, find_column
 from tiny_diffusion_jax.data.table import ARRAYS, RowNames, columns_of, load_arrays
 from tiny_diffusion_jax.errors import UserError, require, require_choice
@@ -40,8 +40,8 @@ def read(config) -> Collection:
     Raises `UserError` that names the array and the entry at fault.
     """
     place = _place(config)
-    require(not config.where, "config.data.where", config.where, "'' for arrays, which have no rows")
-    arrays = _named(config, place)
+    require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
+    arrays, others = _named(config, place)
     points, notices = arrays["points"], []
     if points.dtype.kind not in "biuf":
         raise UserError(f"{place}: points are of type {points.dtype}: must be real numbers")
@@ -57,7 +57,7 @@ def read(config) -> Collection:
         rows, codes, ids, config, label=label, split=split, columns=columns,
         label_column=_name(config, "label"), set_column=_name(config, "set"),
         notice="; ".join(notices),
-    )  # fmt: skip
+    )._replace(not_read=f"; not read: {listed(others)}" if others else "")  # fmt: skip
 
 
 def _place(config) -> str:
@@ -69,8 +69,8 @@ def _name(config, role: str) -> str:
     return config[f"{role}_column"].strip() or role
 
 
-def _named(config, place: str) -> dict[str, np.ndarray]:
-    """The arrays by role: points, mask, sizes, set, label, split."""
+def _named(config, place: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays by role (points, mask, sizes, set, label, split), and the names of the others."""
     arrays = load_arrays(Path(config.path).expanduser(), place)
     if config.array:
         require_choice("config.data.array", config.array, [name for name in arrays if name])
@@ -79,14 +79,16 @@ def _named(config, place: str) -> dict[str, np.ndarray]:
                         "config.data.array names another")  # fmt: skip
     name = config.array or ("points" if "points" in arrays else next(iter(arrays)))
     roles = {"points": arrays[name]} | {k: arrays[k] for k in ("mask", "sizes") if k in arrays}
+    used = {name, *roles}
     for role in ("set", "label", "split"):
         name = _name(config, role)
         if name in arrays:
             roles[role] = arrays[name]
+            used.add(name)
         elif config[f"{role}_column"] and (name != NO_COLUMN or role == "set"):
             raise UserError(f"config.data.{role}_column = {name!r}: no array {name!r}; there are "
                             f"{', '.join(key for key in arrays if key) or 'none'}")  # fmt: skip
-    return roles
+    return roles, [name for name in arrays if name not in used]
 
 
 def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, list[str]]:
@@ -104,7 +106,7 @@ def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, li
     wanted = [name.strip() for name in config.columns.split(",")]
     chosen = [find_column(names, name, "config.data.columns", config.columns) for name in wanted]
     require(len(chosen) >= 2 and len(set(chosen)) == len(chosen), "config.data.columns",
-            config.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")  # fmt: skip
+            config.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")
     return points[..., chosen], [names[i] for i in chosen]
 
 
@@ -127,14 +129,14 @@ def _trailing(is_empty: np.ndarray) -> np.ndarray:
 
 
 def _padding_notices(points: np.ndarray) -> list[str]:
-    """What looks like padding in points[S, N, D] without a mask."""
+    """Notices of what looks like padding in points[S, N, D] without a mask."""
     notices = []
     num_zeros = _trailing((points == 0).all(-1)).sum(1)
     if (num_zeros > 1).any() or (num_zeros > 0).mean() > ZERO_SETS:
         notices.append(
-            f"{num_zeros.sum() / (len(points) * points.shape[1]):.0%} of all points are zeros at "
-            "the end of sets: if they are padding, an .npz file with an array mask[S, N] leaves "
-            "them out"
+            f"{100 * num_zeros.sum() / (len(points) * points.shape[1]):.0f} % of all points are "
+            "zeros at the end of sets: if they are padding, an .npz file with an array mask[S, N] "
+            "leaves them out"
         )
     last = points[..., -1]
     if last.size and np.isin(last, (0, 1)).all() and np.ptp(last) > 0:
@@ -161,7 +163,8 @@ def _ragged(num: int, arrays: dict, config, place: str):
                         "set of points is learned by configs/points.py")  # fmt: skip
     sets = _flat(arrays["set"])
     if sets.shape != (num,):
-        raise UserError(f"{place}: {_name(config, 'set')} has shape {sets.shape}: must be {(num,)}")
+        name = _name(config, "set")
+        raise UserError(f"{place}: {name} has shape {sets.shape}: must be {(num,)}")
     ids, codes = np.unique(sets, return_inverse=True)
     return codes, list(map(str, ids.tolist()))
 
@@ -198,7 +201,8 @@ def _of_sets(arrays: dict, role: str, codes: np.ndarray, ids, config) -> np.ndar
     if "set" in arrays and values.shape == (len(codes),):
         rows = RowNames("row", range(len(codes)))
         return one_each(values, codes, ids, f"config.data.{role}_column", name, rows.__getitem__)
-    raise UserError(f"{_place(config)}: {name} has shape {values.shape}: must be {(num,)}, one a set")
+    raise UserError(f"{_place(config)}: {name} has shape {values.shape}: must be {(num,)}, one a "
+                    "set")  # fmt: skip
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

@@ -94,7 +94,7 @@ def texts_of(column: np.ndarray) -> np.ndarray:
 
 
 def _advice(text: str, decimal: str) -> str:
-    """What to do about a cell that is no finite number; "" if that is plain."""
+    """Advice on a cell that is no finite number, "" if none is needed."""
     if text.lower() in MISSING_WORDS:
         return "config.data.skip_incomplete=True leaves out rows with missing values"
     if to_float(text, decimal) is not None or kind_of(text, decimal) != MALFORMED:
@@ -146,11 +146,10 @@ def encode(values) -> tuple[np.ndarray, list[str]]:
 
     Text is without blanks around; None and NaN are empty text.
     """
-    seen: dict = {}
-    values = values.tolist() if isinstance(values, np.ndarray) else values
-    numbers = np.fromiter((seen.setdefault(value, len(seen)) for value in values), np.int64,
-                          len(values))  # fmt: skip
+    values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    seen = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    numbers = np.fromiter(map(seen.__getitem__, values), np.int64, len(values))
     names: dict[str, int] = {}
     texts = ("" if value is None or value != value else str(value).strip() for value in seen)
-    final = np.array([names.setdefault(text, len(names)) for text in texts])
-    return final[numbers], list(names)
+    order = np.array([names.setdefault(text, len(names)) for text in texts], np.int64)
+    return order[numbers], list(names)

@@ -56,7 +56,8 @@ def collect(
         kept = np.flatnonzero(sizes > 1)
         points, codes = points[sizes[codes] > 1], codes[sizes[codes] > 1]
         codes, sizes = np.searchsorted(kept, codes), sizes[kept]
-        ids, label, split = (None if v is None else [v[k] for k in kept] for v in (ids, label, split))
+        keep = lambda values: None if values is None else [values[k] for k in kept]
+        ids, label, split = keep(ids), keep(label), keep(split)
     if np.any(codes[1:] < codes[:-1]):
         points = points[np.argsort(codes, kind="stable")]
     held = held_out(config, ids, split)
@@ -79,17 +80,19 @@ def _check_small(sizes, ids, config, set_column: str, others: Sequence[str]) -> 
                 f"first is {ids[small[0]]!r})")  # fmt: skip
     more = f" (and {len(small) - 1} more sets)" if len(small) > 1 else ""
     size = int(sizes[small[0]])
-    names = f" names another ({shortened(others)})" if others else " names another"
+    column = f"; sets by column {set_column!r}; config.data.set_column names another " \
+             f"({listed(others)})" if others else ""
     raise UserError(
         f"config.data.path = {config.path!r}: set {ids[small[0]]!r} has {size} "
-        f"point{'s' * (size != 1)}{more}: must be at least 2. Sets are by column {set_column!r}; "
-        f"config.data.set_column{names}; config.data.skip_small=True leaves small sets out"
+        f"point{'s' * (size != 1)}{more}: must be at least 2{column}; config.data.skip_small=True "
+        "leaves small sets out"
     )
 
 
-def shortened(names: Sequence[str]) -> str:
-    """Names with commas between, at most 8 of them."""
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+def listed(names: Sequence[str]) -> str:
+    """Names with commas between, at most 8 of them; a name that holds a comma is quoted."""
+    quoted = [f'"{name}"' if "," in name else name for name in names[:SHOWN]]
+    return ", ".join(quoted) + (", ..." if len(names) > SHOWN else "")
 
 
 def number_labels(label: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:

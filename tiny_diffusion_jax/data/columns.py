@@ -1,4 +1,4 @@
-"""Which columns of a table are the coordinates, the set, the label and the split of a point.
+"""Choice of columns: the coordinates, the set, the label and the split of each point of a table.
 
 Options name columns, by name or by number. Without options the names of the columns decide:
 
@@ -29,7 +29,7 @@ from tiny_diffusion_jax.data.cells import (
     parse_column,
     to_float,
 )
-from tiny_diffusion_jax.data.collection import shortened
+from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.table import RowNames, Source, Table, open_table
 from tiny_diffusion_jax.errors import UserError, require
 
@@ -93,13 +93,13 @@ class Points(NamedTuple):
     notice: str  # decisions that the user may want to change
 
     def describe(self) -> str:
-        """What was chosen, in words: "4,162 points, coordinates x, y"."""
+        """The choice in words: "4,162 points, coordinates x, y"."""
         num = len(self.points)
-        return f"{num:,} point{'s' * (num != 1)}, coordinates {', '.join(self.columns)}"
+        return f"{num:,} point{'s' * (num != 1)}, coordinates {listed(self.columns)}"
 
     def not_read(self) -> str:
         """The columns that are not read, in words to append; "" if all are."""
-        return f"; not read: {shortened(self.others)}" if self.others else ""
+        return f"; not read: {listed(self.others)}" if self.others else ""
 
 
 class _Roles(NamedTuple):
@@ -185,8 +185,8 @@ def _roles(names: Sequence[str], options: Options, with_sets: bool) -> _Roles:
     of_set = find("set_column", SET_NAMES) if with_sets else None
     if with_sets and of_set is None:
         raise UserError(
-            f"config.data.set_column = {options.set_column!r}: must name the column that says which "
-            f"set a point belongs to; there are {', '.join(names)}"
+            f"config.data.set_column = {options.set_column!r}: must name the column that says "
+            f"which set a point belongs to; there are {', '.join(names)}"
         )
     where = None
     if options.where:
@@ -205,7 +205,7 @@ def _by_option(names: Sequence[str], options: Options, usual: Sequence[str]) -> 
     find = lambda name: find_column(names, name.strip(), "config.data.columns", options.columns)
     indices = [find(name) for name in wanted]
     require(len(indices) >= 2 and len(set(indices)) == len(indices), "config.data.columns",
-            options.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")  # fmt: skip
+            options.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")
     return _Choice(indices, [])
 
 
@@ -219,7 +219,7 @@ def _select(table: Table, index: int | None, where: str) -> Table:
     keep = np.array(same)[codes]
     if not keep.any():
         raise UserError(f"config.data.where = {where!r}: matches no row; {table.names[index]!r} "
-                        f"holds {shortened(sorted(texts))}")  # fmt: skip
+                        f"holds {listed(sorted(texts))}")  # fmt: skip
     return table.keep(keep)
 
 
@@ -239,7 +239,7 @@ def _plain(name: str) -> str:
 
 
 def is_identifier(name: str) -> bool:
-    """Whether the name of a column is that of an index, an identifier, a set or a label."""
+    """Whether a column of this name holds an index, an identifier, a set or a label."""
     words = _words(name)
     return words in IDENTIFIERS or IDENTIFIER.fullmatch(words) is not None
 
@@ -251,7 +251,7 @@ def _named(names: Sequence[str], words: Sequence[str], place: str) -> int | None
         if len(indices) > 1:
             raise UserError(
                 f"{place}: columns {', '.join(map(str, indices))} are all named "
-                f"{words[0]!r} ({shortened([names[i] for i in indices])}): choose by number, as "
+                f"{words[0]!r} ({listed([names[i] for i in indices])}): choose by number, as "
                 "config.data.columns=0,1"
             )
         if indices:
@@ -272,7 +272,7 @@ def _by_name(source: Source, place: str, dim: int | None) -> _Choice | None:
         if not plane:
             return None
         is_space = True
-        notes.append(f"coordinates are {', '.join(names[i] for i in plane)} by their names; "
+        notes.append(f"coordinates are {listed([names[i] for i in plane])} by their names; "
                      "config.data.columns chooses others")  # fmt: skip
     if dim is not None and dim > 2 and (height is None or dim > 3):
         return None
@@ -349,19 +349,19 @@ def _guessed(table: Table, head: Table, roles: _Roles, place: str, dim: int | No
     if len(columns) < num:
         beside = " beside the set's" if roles.set is not None else ""
         skipped = [name for i, name in enumerate(names) if name and i not in {*columns, roles.set}]
-        reason = f" No numbers, or identifiers: {shortened(skipped)}." if skipped else ""
+        reason = f" No numbers, or identifiers: {listed(skipped)}." if skipped else ""
         raise UserError(f"{place}: has {len(columns)} numeric columns{beside}: must be at least "
                         f"{num}.{reason} config.data.columns=NAME,NAME chooses others")  # fmt: skip
     if len([name for name in names if name]) == num:
         return _Choice(columns[:num], [])
-    chosen = ", ".join(names[i] or str(i) for i in columns[:num])
+    chosen = listed([names[i] or str(i) for i in columns[:num]])
     note = (f"coordinates are the first {num} columns of numbers: {chosen}; "
             "config.data.columns=NAME,NAME chooses others")  # fmt: skip
     return _Choice(columns[:num], [note, *_passed_over(head, columns[num - 1], roles, columns)])
 
 
 def _passed_over(head: Table, last: int, roles: _Roles, columns: list[int]) -> list[str]:
-    """Which columns before the last chosen one hold numbers, but text too."""
+    """Notices of columns before the last chosen one that hold both numbers and text."""
     notes = []
     for i in range(last):
         if i in columns or i in roles.all() or is_identifier(head.names[i]):

@@ -69,7 +69,7 @@ def chosen_by_name(columns: str) -> tuple[str, ...]:
 
 
 def _details(read, config) -> str:
-    """What was read and by which columns, in words."""
+    """The points and the chosen columns in words."""
     where = f" where {config.where.strip()}" if config.where else ""
     return f"{Path(config.path).name}{where}: {read.describe()}{read.not_read()}"
 

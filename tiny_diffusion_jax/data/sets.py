@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tiny_diffusion_jax.data import arrays, folders, table
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.cells import encode
-from tiny_diffusion_jax.data.collection import Collection, collect, one_each
+from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
 from tiny_diffusion_jax.data.columns import Options, column_names, read_points
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
@@ -59,7 +59,7 @@ def build(config) -> Dataset:
 
 
 def _details(read: Collection, config) -> str:
-    """What was read and by which columns, in words."""
+    """The points and the chosen columns in words."""
     sizes, where = read.sizes, f" where {config.where.strip()}" if config.where else ""
     low, high = sizes.min(), sizes.max()
     each = f"{low} to {high} points a set (median {np.median(sizes):g})" if low < high else (
@@ -67,7 +67,7 @@ def _details(read: Collection, config) -> str:
     label = f"; label {read.label_column} ({len(read.names)})" if read.names else ""
     return (
         f"{Path(config.path).name}{where}: {len(read.points):,} points, coordinates "
-        f"{', '.join(read.columns)}; sets by {read.set_column} ({len(sizes):,}){label}; "
+        f"{listed(read.columns)}; sets by {read.set_column} ({len(sizes):,}){label}; "
         f"{each}, {read.heldout.sum():,} sets held out{read.not_read}"
     )
 
@@ -137,6 +137,7 @@ def read_table(config) -> Collection:
     )  # fmt: skip
     return collect(
         read.points, codes, ids, config, label=label, split=split, columns=read.columns,
-        set_column=read.set_column, label_column=read.label_column, others=read.others,
+        set_column=read.set_column, label_column=read.label_column,
+        others=[*read.others, *read.columns],
         notice=read.notice,
     )._replace(not_read=read.not_read())  # fmt: skip

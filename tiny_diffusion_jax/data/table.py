@@ -1,16 +1,16 @@
 """Any table -> named columns: text, numpy, parquet and Excel files, compressed or not.
 
-    .csv .tsv .tab .txt .dat .data .asc .xyz .pts     text, see text_table.py; also as .gz .bz2 .xz .zip
-    .npy .npz                                         rows [R, C], structured rows, columns [R]
-    .parquet                                          with pyarrow
-    .xlsx                                             with openpyxl, the first sheet
+    .csv .tsv .tab .txt .dat .data .asc .xyz .pts    text, see text_table.py
+    .gz .bz2 .xz .zip                                one of these, compressed
+    .npy .npz                                        rows [R, C], structured rows, columns [R]
+    .parquet                                         with pyarrow
+    .xlsx                                            with openpyxl; the first sheet
 
 Cells of text files and of Excel are text until a column is chosen; then see cells.py.
 """
 
 import bz2
 import gzip
-import io
 import lzma
 import zipfile
 import zlib
@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tiny_diffusion_jax.data.cells import texts_of
+from tiny_diffusion_jax.data.cells import NUMBER, kind_of, texts_of
 from tiny_diffusion_jax.data.text_table import TextTable, arrange, collect_rows, decode
 from tiny_diffusion_jax.errors import UserError, reason_of, require, require_choice
 
@@ -92,14 +92,14 @@ class Source:
             return self.head
         fast = self._text.read_fast(numbers - texts, texts)
         if fast is None:
-            return _table_of_cells(*self._text.read_all())
+            return _table_of_cells(*self._text.read_all())._replace(names=self.head.names)
         columns, lines = fast
         columns = [columns.get(i) for i in range(len(self.head.names))]
         return self.head._replace(columns=columns, rows=RowNames("line", lines))
 
 
 def is_table(path: str) -> bool:
-    """Whether the name of a file is that of a table."""
+    """Whether a file has the name of a table."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
@@ -155,7 +155,18 @@ def _read_text(file: Path, header: str, place: str) -> Source:
     text = TextTable(decode(data, place), header, place, suffix)
     if text.is_empty:
         return Source(Table([], [], RowNames("line", [])))
-    return Source(_table_of_cells(text.layout, text.cells, text.lines), text)
+    head = _table_of_cells(text.layout, text.cells, text.lines)
+    return Source(_named_in_space(head) if suffix in (".xyz", ".pts") else head, text)
+
+
+def _named_in_space(table: Table) -> Table:
+    """The first three columns of numbers named x, y, z, as formats of point clouds define them."""
+    numeric = [i for i, column in enumerate(table.columns) if len(column) and all(
+        kind_of(cell, table.decimal) == NUMBER for cell in column)]  # fmt: skip
+    if len(numeric) < 3 or table.names != [str(i) for i in range(len(table.names))]:
+        return table
+    names = dict(zip(numeric, "xyz", strict=False))
+    return table._replace(names=[names.get(i, str(i)) for i in range(len(table.names))])
 
 
 def _unpack(file: Path, place: str) -> tuple[bytes, str]:
@@ -164,8 +175,9 @@ def _unpack(file: Path, place: str) -> tuple[bytes, str]:
     openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
     if suffix == ".zip":
         with zipfile.ZipFile(file) as archive:
-            names = [name for name in archive.namelist()
-                     if not name.startswith("__MACOSX/") and not name.endswith(("/", ".DS_Store"))]  # fmt: skip
+            is_table = lambda name: not name.startswith("__MACOSX/") and not name.endswith(
+                ("/", ".DS_Store"))  # fmt: skip
+            names = list(filter(is_table, archive.namelist()))
             require(len(names) == 1, "config.data.path", str(file),
                     f"a .zip file of one table; it holds {', '.join(names[:6]) or 'nothing'}")
             inner, data = Path(names[0]).suffix.lower(), archive.read(names[0])
@@ -276,7 +288,7 @@ def _read_excel(file: Path, header: str, sheet: str, place: str) -> Table:
     except ImportError as error:
         raise UserError(f"{place}: must be a table of another format, because openpyxl, which "
                         "reads .xlsx, is missing. Install it: pip install openpyxl") from error
-    except Exception as error:  # BadZipFile, KeyError, ValueError, those of XML
+    except Exception as error:  # BadZipFile, KeyError, errors of XML
         raise UserError(f"{place}: must be an Excel table ({reason_of(error)})") from error
     if sheet:
         require_choice("config.data.array", sheet, sheets)

@@ -10,7 +10,7 @@ import io
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -32,6 +32,7 @@ SAMPLED = 100  # rows by which delimiters are compared
 BELOW = 20  # rows that are compared with the first row, which may hold names
 DELIMITERS = ("\t", ";", ",", "|", " ")  # the first wins a tie; " " means any number of blanks
 SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[ \t;,]*', re.I)
+THOUSANDS_POINT = re.compile(r"\d,\d{3}\.\d")
 COMMENT = re.compile(r"[ \t]*[#%]")
 BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"),
         (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # fmt: skip
@@ -69,6 +70,7 @@ def decode(data: bytes, place: str) -> str:
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise UserError(f"{place}: must be a text file, but line {line} holds a zero byte")
+    text = text.removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
@@ -83,7 +85,7 @@ def _encoding_without_bom(data: bytes) -> str:
 def split_rows(lines: Iterable[str], delimiter: str, place: str, before: int = 0) -> Iterator:
     """Yield (line, cells) of each row and (line, text) of each comment; skip empty rows.
 
-    A comment is a line that begins with # or % and is not part of a quoted cell. before: number of
+    Comments are lines that begin in # or %, outside of quoted cells. before: number of
     lines that come before the first of `lines`.
     """
     line, begin, comments = before, 0, []
@@ -168,6 +170,8 @@ def arrange(rows: Rows, delimiter: str, header: str, num_lines: int, place: str)
     """
     width, notes = usual_width(rows.cells), []
     skipped = _preamble(rows.cells[0], width, num_lines)
+    if skipped:
+        notes.append("line 1 is read as the number of rows")
     cells, lines = rows.cells[skipped:], rows.lines[skipped:]
     cells = [row[:width] if len(row) > width and not any(row[width:]) else row for row in cells]
     first = _completed(cells[0], cells[1:], width) if header != "no" else cells[0]
@@ -262,8 +266,8 @@ def _comments_among_points(rows: Rows, lines, delimiter: str, width: int, place:
              and len(_cells_of_comment(text, delimiter, place)) == width]  # fmt: skip
     if not among:
         return []
-    return [f"left out as comments: {len(among)} lines that begin with # or % (the first is line "
-            f"{among[0]})"]  # fmt: skip
+    lines = f"{len(among)} lines that begin" if len(among) > 1 else "1 line that begins"
+    return [f"left out as comments: {lines} with # or % (the first is line {among[0]})"]
 
 
 # ---------------------------------------------------------------- decimal mark
@@ -282,7 +286,7 @@ def decimal_mark(cells: list[list[str]], delimiter: str) -> str:
         for cell in (row[i] for i in numeric):
             if "," in cell and DECIMAL_COMMA.fullmatch(cell):
                 commas, is_certain = True, is_certain or not MAYBE_THOUSANDS.fullmatch(cell)
-            elif "." in cell and kind_of(cell) in (NUMBER, MALFORMED):
+            elif "." in cell and (kind_of(cell) == NUMBER or THOUSANDS_POINT.search(cell)):
                 return "."
     return "," if commas and is_certain else "."
 
@@ -326,17 +330,18 @@ class TextTable:
         layout, cells, lines = self._arrange(self._rows())
         return layout, cells, np.array(lines, int)
 
-    def read_fast(self, numbers: set[int], texts: set[int]) -> tuple[dict, range] | None:
+    def read_fast(self, numbers: set[int], texts: set[int]) -> tuple[dict, Sequence] | None:
         """({column: values}, lines) by pandas: f64 for `numbers`, text for `texts`.
 
         None if a row is not well-formed: a cell of `numbers` that pandas does not take, a row of
-        another length, a comment, an empty row, a cell of several lines.
+        another length, a comment, a cell of several lines.
         """
         import pandas
 
         body = self.text[_start_of(self.text, self.lines[0] - self.before):].rstrip("\n")
-        if re.search(r"(?:^|\n)[ \t]*[#%]", body):
+        if re.search(r"\n[ \t]*[#%]", body):
             return None
+        body, lines = _without_empty_lines(body, self.lines[0])
         try:
             frame = pandas.read_csv(
                 io.StringIO(body), sep=r"\s+" if self.delimiter == " " else self.delimiter,
@@ -346,13 +351,13 @@ class TextTable:
             )  # fmt: skip
         except (ValueError, pandas.errors.ParserError):
             return None
-        if len(frame) != body.count("\n") + 1 or _has_empty(frame[self.layout.width - 1]):
+        if len(frame) != len(lines) or _has_empty(frame[self.layout.width - 1]):
             return None
         columns = {i: frame[i].to_numpy() for i in numbers}
         if not all(np.isfinite(column).all() for column in columns.values()):
             return None
         columns |= {i: _stripped(pandas, frame[i]) for i in texts}
-        return columns, range(self.lines[0], self.lines[0] + len(frame))
+        return columns, lines
 
     def _types(self, numbers: set[int], texts: set[int]) -> dict:
         """Types for pandas. Columns that nobody reads are kept small: as numbers or categories."""
@@ -361,6 +366,18 @@ class TextTable:
             if all(kind_of(row[i], self.layout.decimal) == NUMBER for row in self.cells):
                 del types[i]
         return types | dict.fromkeys(numbers, "f8") | dict.fromkeys(texts, object)
+
+
+def _without_empty_lines(text: str, first: int) -> tuple[str, Sequence]:
+    """The text without its empty lines, and the numbers of the other lines; `first` is the first.
+
+    A text with quotes is left as it is, because an empty line may be part of a cell.
+    """
+    if '"' in text or not re.search(r"\n[ \t]*\n", text):
+        return text, range(first, first + text.count("\n") + 1)
+    lines = text.split("\n")
+    kept = [i for i, line in enumerate(lines) if line and not line.isspace()]
+    return "\n".join([lines[i] for i in kept]), first + np.array(kept)
 
 
 def _exactly(pandas) -> dict:

@@ -21,6 +21,7 @@ from tiny_diffusion_jax.figures.page import (
     Page,
     dots,
     square_limits,
+    text_width,
     view_limits,
     views,
 )
@@ -167,7 +168,11 @@ def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
     page.text(EDGE + grid.right, 0.08, note, MUTED, 8.5, ha="right")
     if grid.view_names:
         page.room(0.16)
-        for column in sorted({column for _, column in places.values()}):
+        columns = sorted({column for _, column in places.values()})
+        if len(grid.view_names) == 1 and text_width(grid.view_names[0], 8) > grid.side - GAP:
+            page.text(grid.left(0), 0.04, grid.view_names[0], MUTED, 8)
+            columns = []
+        for column in columns:
             for k, name in enumerate(grid.view_names):
                 x = grid.left(column) + k * grid.side + (grid.side - GAP) / 2
                 page.text(x, 0.04, name, MUTED, 8, ha="center")
