@@ -218,9 +218,9 @@ def test_padding_of_arrays(tmp_path):
     read = load(path)
     assert read.notice == (
         "25 % of all points are zeros at the end of sets: if they are padding, an .npz file with "
-        "an array mask[S, N] leaves them out; the last coordinate is 0 or 1 in all points: if it is a "
-        "mask, an .npz file with an array mask[S, N] and config.data.columns=0,1,2 keeps it from "
-        "being learned")  # fmt: skip
+        "an array mask[S, N] leaves them out; the last coordinate is 0 or 1 in all points: if it "
+        "is a mask, an .npz file with an array mask[S, N] and config.data.columns=0,1,2 keeps it "
+        "from being learned")  # fmt: skip
     assert load(path, columns="0,1").columns == ("x0", "x1")
     np.savez(tmp_path / "a.npz", points=jets, mask=mask[..., None])
     read = load(tmp_path / "a.npz")

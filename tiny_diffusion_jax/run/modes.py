@@ -119,11 +119,11 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
         check_sample(config, config.sample, given=given, dim=dim)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
-        raise UserError(message) from error
+        raise UserError(_without_options(message)) from error
     experiment, folder, params = _open(config, path, pretrained)
     log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
-    if read.notice:
-        log.warning("!!! %s", read.notice)
+    if notice := _without_options(read.notice):
+        log.warning("!!! %s", notice)
     sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     draw_picture(experiment, sets, folder / "completed.png", title, given=len(given))
@@ -231,6 +231,11 @@ def announce(experiment: Experiment) -> None:
             "warning: terminal SNR above %g: the last noise level still shows the data, and "
             "samples will be fuzzy; use more levels or more noise", TERMINAL_SNR_WARNING,
         )
+
+
+def _without_options(text: str) -> str:
+    """A message without the advice to set options of data, which do not apply to --points."""
+    return re.sub(r"[.;] config\.data\.[^;]*", "", text)
 
 
 def describe_data(dataset) -> str:
