@@ -152,6 +152,16 @@ def test_errors_far_below_the_first_rows_are_located(tmp_path, monkeypatch, end,
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
+def test_rows_that_pandas_would_complete_or_read_are_seen(tmp_path, monkeypatch):
+    """A short row far below, and a comment in a column of text."""
+    monkeypatch.setattr(text_table, "HEAD", 4)
+    text = "name,x,y,kind\n" + "a,1,2,b\n" * 30
+    with pytest.raises(UserError, match="line 32 has 3 cells: must be 4, as in line 1"):
+        read(tmp_path, text + "a,3,4\n")
+    found = read(tmp_path, text + "#a,3,4,b\n")
+    assert len(found.points) == 30 and "(the first is line 32)" in found.notice
+
+
 MALFORMED = {
     "1,234.5": "Write numbers without thousands separators", "1.234,5": "without thousands separ",
     "1 234": "without thousands separators", "1\u202f234": "without thousands separators",
