@@ -1,20 +1,22 @@
 """configs/sets.py:PATH: sets of your own, of any sizes; every sample a new set.
 
+    python main.py --config=configs/sets.py:examples/sets.csv
     python main.py --config=configs/sets.py:cells.csv --config.data.set_column=cell
     python main.py --config=configs/sets.py:jets.npz --config.data.augment_rotate=True
     python main.py --config=configs/sets.py:icons/ --config.data.skip_unreadable=True
 
-PATH is a table (.csv, .tsv, .parquet: a row a point, a column that names the set, perhaps label and
-split), an array (.npz, .npy: points[S, N, D], or points[P, D] with set[P] or sizes[S]; label[S]) or
-a folder of pictures (a subfolder a label, or none). Labels that go by another name than label are
-learned with --config.data.label_column=NAME --config.model.labels=True. Trains for 10 to 20 minutes
-on two CPU cores.
+PATH is a table (a row a point, a column that names the set, perhaps label and split), an array
+(.npz, .npy: points[S, N, D], or points[P, D] with set[P] or sizes[S]; label[S]) or a folder of
+pictures (a subfolder a label, or none). Labels that go by another name than label are learned with
+--config.data.label_column=NAME --config.model.labels=True. Trains for 10 to 20 minutes on two CPU
+cores.
 """
 
 from pathlib import Path
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.sets import names_labels
+from tiny_diffusion_jax.data.table import stem
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models.recipes import SMALL_SETS
 
@@ -26,7 +28,7 @@ def get_config(path: str = "", model: str = "set_transformer"):
             "--config=configs/sets.py:a.csv"
         )
     config = default_config(model)
-    config.name = f"sets_{Path(path).stem}" + ("" if model == "set_transformer" else f"_{model}")
+    config.name = f"sets_{stem(path)}" + ("" if model == "set_transformer" else f"_{model}")
     config.data.name = "sets"
     config.data.path = path
     config.model.labels = names_labels(path)

@@ -1,6 +1,7 @@
 """What the README promises: its notebook code runs, its links and commands exist."""
 
 import re
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,20 @@ def test_commands_name_real_configs_and_fields():
         assert (ROOT / config).exists(), config
     for part, field in re.findall(r"--config\.([a-z]+)\.(\w+)=", README):
         assert field in default_config()[part], f"config.{part}.{field}"
+
+
+def test_commands_name_files_that_exist():
+    commands = "\n".join(re.findall(r"^python main.py.*", README, re.MULTILINE))
+    named = re.findall(r"(?:points|image|sets)\.py:(\S+)|--points=(\S+)", commands)
+    assert len(named) >= 4
+    for file in map("".join, named):
+        assert (ROOT / file).exists(), file
+
+
+def test_examples_are_what_their_script_makes(tmp_path):
+    runpy.run_path(str(ROOT / "examples" / "make.py"))["main"](tmp_path)
+    for file in tmp_path.iterdir():
+        if file.suffix == ".csv":
+            assert file.read_text() == (ROOT / "examples" / file.name).read_text(), file.name
+    assert {f.name for f in tmp_path.iterdir()} | {"make.py"} == {
+        f.name for f in (ROOT / "examples").iterdir() if f.is_file()}  # fmt: skip

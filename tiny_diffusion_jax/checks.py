@@ -463,7 +463,7 @@ def _known_dim(config) -> int | None:
     """D of the data of `config`, the `data` part of a config, where it follows without a file."""
     if config.columns:
         return config.columns.count(",") + 1
-    return None if config.name == "sets" else 2
+    return None if config.name in ("points", "sets") else 2
 
 
 def _completes(config, name: str) -> bool:

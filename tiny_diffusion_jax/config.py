@@ -42,17 +42,21 @@ def _all_options() -> ConfigDict:
         invert="auto",
         threshold=0.0,  # image, mnist, sets of pictures: ink in [0, 1] below this counts as 0
         max_side=256,  # image, sets: larger pictures are reduced to this many pixels a side
-        # points, sets: names "x,y" or numbers "0,1", two or more; "" = the first two numeric ones,
-        # of sets x, y (and z) if there are such
+        # points, sets: names "x,y" or numbers "0,1", two or more; "" = x, y (and z), else longitude
+        # and latitude, else the first two columns of numbers that are no identifiers
         columns="",
         header="auto",  # points, sets: does the table start with names? yes, no, auto
         where="",  # points, sets: keep only these rows, "column=value"
-        array="",  # points, sets: name of the array in an .npz file; "" = points, or the first
+        # points, sets: name of the array in an .npz file or of the sheet in an .xlsx file; "" = the
+        # array called points, or the first
+        array="",
+        skip_incomplete=False,  # points, sets: leave out rows with missing values
+        skip_small=False,  # sets: leave out sets with fewer than 2 points
         per_axis=False,  # points, sets: each coordinate has its own scale; False: one for all
         # points without jitter: share of the rows kept from training, to measure likelihood on;
         # sets: share of the sets, to compare generated ones with
         heldout=0.1,
-        set_column="",  # sets: says which set a row is of; "" = set, set_id, id or group
+        set_column="",  # sets: names the set of each row; "" = set, set_id, id or group
         # sets: a label for each set, any text; "" = a column named label if there is one; "none"
         label_column="",
         # sets: train or test, for each set; "" = a column named split if there is one; "none"

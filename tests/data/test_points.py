@@ -179,12 +179,12 @@ TABLES = {
     "slip.csv": "x,y\n1,2\n3,4\n5,six\n",
     "ragged.csv": "x,y\n1,2\n3,4,5\n",
     "same.csv": "x,y\n1,2\n1,2\n",
-    "a.txt": "1,2\n",
+    "a.json": "[[1, 2]]",
 }
 
 
 @pytest.mark.parametrize("name, fields, message", [
-    ("a.txt", {}, r"config\.data\.path = '.*a\.txt': must be a \.csv, \.tsv, \.npy or \.npz file"),
+    ("a.json", {}, r"config\.data\.path = '.*a\.json': must be a \.csv, \.tsv, .* or \.npz file"),
     ("none.csv", {}, r"config\.data\.path = '.*none\.csv': must be an existing file"),
     ("empty.csv", {}, r"empty\.csv': must hold at least one row of data, but the table is empty"),
     ("head.csv", {}, r"head\.csv': must hold at least one row of data"),

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import sets, tables
+from tiny_diffusion_jax.data import sets, text_table
 from tiny_diffusion_jax.data.base import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
@@ -70,7 +70,8 @@ def test_tables(tmp_path, text, name, fields):
 
 
 def test_well_formed_tables_are_read_fast(tmp_path, monkeypatch):
-    monkeypatch.setattr(tables, "read_text", None)
+    monkeypatch.setattr(text_table, "HEAD", 5)
+    monkeypatch.setattr(text_table.TextTable, "read_all", None)
     same(load(write(tmp_path, table()[:-1])))  # the last line without its end
     same(load(write(tmp_path, table().replace("\n", "\r\n"), "b.csv")))
 
@@ -134,7 +135,8 @@ def test_what_is_built(tmp_path):
     assert dataset.set_column == "set" and dataset.label_column == "label"
     assert dataset.columns == ("x", "y")
     assert dataset.details == (
-        "12 sets of 2 to 4 points (median 3) by set, 4 held out; coordinates x, y; 2 labels"
+        "a.csv: 36 points, coordinates x, y; sets by set (12); label label (2); "
+        "2 to 4 points a set (median 3), 4 sets held out"
     )
     assert dataset.title == "a" and dataset.heldout.scale == dataset.scale
     train, held = (set(np.asarray(d.points)[:, 0].tolist()) for d in (dataset, dataset.heldout))
@@ -148,14 +150,120 @@ def test_what_is_built(tmp_path):
 
 def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     path, reads = write(tmp_path, table()), []
-    read = tables.read
-    monkeypatch.setattr(tables, "read", lambda config: reads.append(1) or read(config))
+    read = sets.read_file
+    monkeypatch.setattr(sets, "read_file", lambda config: reads.append(1) or read(config))
     data.about(config(path))
     data.build(config(path))
     assert len(reads) == 1
     data.labels(config(path, label_column="none"))
     write(tmp_path, table().replace("even", "level"))
     assert data.labels(config(path)).names == ("level", "odd") and len(reads) == 3
+
+
+def test_small_sets_may_be_left_out(tmp_path):
+    path = write(tmp_path, table() + "b0,1,1,odd\nb1,2,2,even\n")
+    with pytest.raises(UserError) as error:
+        load(path)
+    assert str(error.value).endswith(
+        "set 'b0' has 1 point (and 1 more sets): must be at least 2; sets by column 'set'; "
+        "config.data.set_column names another (x, y); config.data.skip_small=True leaves small "
+        "sets out")  # fmt: skip
+    read = same(load(path, skip_small=True))
+    assert read.notice == ("left out: 2 of 14 sets with fewer than 2 points (the first is 'b0')")
+    assert data.build(config(path, skip_small=True)).notice == read.notice
+    sizes = np.r_[0, SIZES, 1]
+    np.savez(tmp_path / "a.npz", points=np.r_[POINTS, [[9, 9]]], sizes=sizes,
+             label=NAMES[np.r_[0, np.arange(12) % 2, 0]])  # fmt: skip
+    same(load(tmp_path / "a.npz", skip_small=True))
+    rows = "".join(f"{i},{i},{i}\n" for i in range(9))
+    with pytest.raises(UserError, match=r"'0' has 1 point \(and 8 more sets\)"):
+        load(write(tmp_path, "id,x,y\n" + rows), skip_small=True)
+
+
+def test_a_guessed_set_column_of_single_points_is_named(tmp_path):
+    rows = "".join(f"{i},n{i // 4},{i % 5},{i % 7}\n" for i in range(40))
+    path = write(tmp_path, "id,nucleus,x,y\n" + rows)
+    with pytest.raises(UserError) as error:
+        load(path)
+    assert ("set '0' has 1 point (and 39 more sets): must be at least 2; sets by column 'id'; "
+            "config.data.set_column names another (nucleus, x, y)") in str(error.value)  # fmt: skip
+    assert len(load(path, set_column="nucleus").sizes) == 10
+
+
+@pytest.mark.parametrize("text", ["", "NA", "NaN", "null"])
+def test_rows_without_a_set_or_coordinate_may_be_left_out(tmp_path, text):
+    path = write(tmp_path, table() + f"{text},1,1,odd\na0,{text},2,even\n")
+    with pytest.raises(UserError) as error:
+        load(path)
+    held = f"holds {text!r}" if text else "is empty"
+    assert f"line 38, column 'set' {held}: must name a set. config.data.skip_in" in str(error.value)
+    read = same(load(path, skip_incomplete=True))
+    assert read.notice == "left out: 2 of 38 rows with missing values (the first is line 38)"
+
+
+def test_padding_of_arrays(tmp_path):
+    path, mask = tmp_path / "a.npy", np.arange(4) < SIZES[:, None]
+    padded = np.full((12, 4, 2), np.nan, np.float32)  # as td.sample returns sets
+    padded[mask] = POINTS
+    np.save(path, padded)
+    same(load(path), labels=False)
+    holes = padded.copy()
+    holes[2, 0, 1] = np.nan
+    np.save(path, holes)
+    with pytest.raises(UserError, match=r"set '2' has a point \[2.0, nan\]: .*skip_incomplete="):
+        load(path)
+    assert len(load(path, skip_incomplete=True).points) == len(POINTS) - 1
+    jets = np.where(mask[..., None], np.random.default_rng(0).normal(size=(12, 4, 3)), 0)
+    np.save(path, np.concatenate([jets, mask[..., None]], -1))
+    read = load(path)
+    assert read.notice == (
+        "25 % of all points are zeros at the end of sets: if they are padding, an .npz file with "
+        "an array mask[S, N] leaves them out; the last coordinate is 0 or 1 in all points: if it "
+        "is a mask, an .npz file with an array mask[S, N] and config.data.columns=0,1,2 keeps it "
+        "from being learned")  # fmt: skip
+    assert load(path, columns="0,1").columns == ("x0", "x1")
+    np.savez(tmp_path / "a.npz", points=jets, mask=mask[..., None])
+    read = load(tmp_path / "a.npz")
+    assert not read.notice and len(read.points) == len(POINTS)
+    np.save(path, np.random.default_rng(0).normal(size=(12, 4, 2)))
+    assert not load(path).notice
+
+
+def test_options_name_arrays(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, points=np.random.default_rng(0).normal(size=(12, 3, 3)),
+             labels=np.arange(12)[:, None] % 2, part=["train", "test", "test"] * 4)  # fmt: skip
+    read = load(path)
+    assert read.labels is None and read.not_read == "; not read: labels, part"
+    read = load(path, label_column="labels", split_column="part")
+    assert read.names == ("0", "1") and read.label_column == "labels"
+    assert read.heldout.tolist() == [False, True, True] * 4 and not read.not_read
+    with pytest.raises(UserError, match="label_column = 'kind': no array 'kind'; there are poi"):
+        load(path, label_column="kind")
+    np.savez(path, points=POINTS, event=CODES, sizes=SIZES, kind=NAMES[CODES % 2])
+    assert same(load(path, set_column="event"), labels=False).set_column == "event"
+    np.savez(path, points=POINTS, set=CODES, kind=NAMES[CODES % 2])
+    same(load(path, label_column="kind"))  # a label for each point
+    with pytest.raises(UserError, match="data.where = 'a=b': must be '' for arrays without rows"):
+        load(path, where="a=b")
+
+
+def test_numpy_files_that_are_tables(tmp_path):
+    np.savez(tmp_path / "a.npz", set=CODES, x=POINTS[:, 0], y=POINTS[:, 1],
+             label=NAMES[CODES % 2])  # fmt: skip
+    same(load(tmp_path / "a.npz"))
+    rows = np.array([(s, *xy) for s, xy in zip(CODES, POINTS, strict=True)],
+                    [("group", "i8"), ("x", "f4"), ("y", "f8")])  # fmt: skip
+    np.save(tmp_path / "a.npy", rows)
+    same(load(tmp_path / "a.npy"), labels=False)
+    np.save(tmp_path / "b.npy", np.c_[CODES, POINTS])
+    same(load(tmp_path / "b.npy", set_column="0"), labels=False)
+
+
+def test_generated_sets_are_read_again(tmp_path):
+    """samples.npz and samples.csv of sets of many sizes."""
+    np.savez(tmp_path / "samples.npz", points=POINTS, sizes=SIZES, set=CODES)
+    same(load(tmp_path / "samples.npz"), labels=False)
 
 
 PICTURE = np.full((6, 5), 255, np.uint8)
@@ -231,7 +339,7 @@ def many(row, num=12):
 
 REFUSED = {
     "no such file": ("none.csv", None, {}, "none.csv': must be an existing file or folder"),
-    "another kind": ("a.txt", "x", {}, "must be a folder of pictures or a .csv, .tsv, .parquet, "),
+    "another kind": ("a.json", "x", {}, "must be a folder of pictures or a .csv, .tsv, .tab, "),
     "empty table": ("a.csv", "", {}, "must hold at least one row of data, but the table is empty"),
     "no set column": (
         "a.csv", rows("cell,x,y", *many("{},1,2")), {},
@@ -281,10 +389,10 @@ REFUSED = {
         "a.csv", rows("set,x", *many("{},1")), {}, "has 1 numeric columns beside the set's: must"),
     "one of columns": (
         "a.csv", rows("set,x,y", *many("{},1,2")), {"columns": "x"},
-        "config.data.columns = 'x': must be two columns or more, as 'x,y,z' or '0,1'"),
+        "config.data.columns = 'x': must be two different columns or more, as 'x,y', 'x,y,z' or "),
     "array NaN": (
         "a.npz", {"points": np.full((8, 3, 2), np.nan)}, {},
-        "set '0' has a point [nan, nan]: must be finite numbers"),
+        "set '0' has 0 points (and 7 more sets): must be at least 2"),
     "array mask": (
         "a.npz", {"points": np.ones((8, 3, 2)), "mask": np.ones((8, 2))}, {},
         "mask has shape (8, 2): must be (8, 3), as points"),
@@ -297,7 +405,8 @@ REFUSED = {
     "array labels": (
         "a.npz", {"points": np.ones((8, 3, 2)), "label": np.ones(7)}, {},
         "label has shape (7,): must be (8,), one a set"),
-    "array names": ("a.npz", {"a": np.ones(3), "b": np.ones(3)}, {}, "must hold an array points;"),
+    "array names": (
+        "a.npz", {"a": np.ones(3), "b": np.ones((3, 2))}, {}, "must hold an array points;"),
     "array one axis": ("a.npz", {"points": np.ones(3)}, {}, "points have shape (3,): must be [S, "),
     "array of text": ("a.npz", {"points": np.array(["a"])}, {}, "type <U1: must be real numbers"),
     "empty folder": ("folder", "folder", {}, "a folder without pictures: must hold some"),

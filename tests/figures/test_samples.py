@@ -88,3 +88,14 @@ def test_points_in_space_are_three_projections_of_each():
             np.testing.assert_allclose(ax.collections[0].get_offsets(), points[:, pair], rtol=1e-6)
             assert (ax.get_xlabel(), ax.get_ylabel()) == tuple("xyz"[axis] for axis in pair)
     assert "100 points, 100 outside" in texts(figure)
+
+
+def test_axes_carry_the_names_of_the_columns():
+    figure = samples_figure(DATA, DATA, "trees", names=["east (m)", "a" * 40])
+    data, samples = figure.axes
+    assert data.get_xlabel() == samples.get_xlabel() == "east (m)"
+    assert data.get_ylabel() == "a" * 23 + "\u2026"
+    assert not any(ax.get_xlabel() for ax in samples_figure(DATA, DATA, "moons").axes)
+    space = np.concatenate([DATA, DATA[:, :1]], axis=1)
+    labels = {ax.get_xlabel() for ax in samples_figure(space, space, "t", names="uvw").axes}
+    assert labels == {"u", "v"}

@@ -240,6 +240,13 @@ def test_a_set_in_space_is_three_named_projections():
     assert texts(many).count("xy") == 5 and "xz" not in texts(many)
 
 
+def test_a_plane_is_named_if_its_coordinates_are_not_x_and_y():
+    assert "xy" not in texts(sets_figure(SETS[:4], "t", axes=("x", "y")))
+    assert texts(sets_figure(SETS[:4], "t", axes=("lon", "lat"))).count("lon, lat") > 1
+    wide = texts(sets_figure(SETS[:4], "t", axes=("a" * 40, "b" * 40)))
+    assert wide.count("a" * 40 + ", " + "b" * 40) == 1
+
+
 def test_missing_points_are_neither_drawn_nor_counted():
     sets = SETS[:4].copy()
     sets[0, 12:] = sets[2, 5:] = np.nan

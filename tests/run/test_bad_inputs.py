@@ -130,7 +130,7 @@ DATA = {
     "one point": (
         [IMAGE + "dot.png", "--config.data.jitter=none"], "config.data.normalize = True: must be"),
     "table missing": ([TABLE + "no.csv"], "no.csv': must be an existing file"),
-    "table of unknown kind": ([TABLE + "good.xlsx"], "good.xlsx': must be a .csv, .tsv, .npy or"),
+    "table of unknown kind": ([TABLE + "good.docx"], "good.docx': must be a .csv, .tsv, .tab,"),
     "table empty": ([TABLE + "empty.csv"], "empty.csv': must hold at least one row of data"),
     "table with NaN": (
         [TABLE + "nan.csv"], "nan.csv': line 3, column 'y' holds 'nan': must be a finite number"),
@@ -191,7 +191,7 @@ COMPLETE = {name: ([config("mixture"), "--mode=complete", *arguments], line)
             for name, (arguments, line) in {
     "points missing": (
         ["--points={files}/no.csv"], "no.csv': must be an existing file"),
-    "points of no kind": (["--points="], "--points = '': must be a .csv, .tsv, .npy or .npz file"),
+    "points of no kind": (["--points="], "--points = '': must be a .csv, .tsv, .tab, .txt, .dat, "),
     "points with NaN": (
         ["--points={files}/nan.csv"],
         "nan.csv': line 3, column 'y' holds 'nan': must be a finite number"),
@@ -354,7 +354,7 @@ def files(tmp_path_factory):
         "misspelt.py": "from tiny_diffusion_jax.config import default_config\ndef get_config():\n"
                        "    config = default_config()\n    config.train.step = 4\n",
         "text.png": "not a picture", "empty.csv": "x,y\n", "nan.csv": "x,y\n1,2\n3,nan\n",
-        "words.csv": "a,b\nc,d\n", "ragged.csv": "x,y\n1,2\n1,2,3\n", "good.xlsx": "",
+        "words.csv": "a,b\nc,d\n", "ragged.csv": "x,y\n1,2\n1,2,3\n", "good.docx": "",
         "good.csv": "set,x,y\na,1,2\na,3,4\nb,5,7\n", "damaged.npz": "PK\x03\x04",
     }  # fmt: skip
     for name, text in texts.items():

@@ -216,9 +216,10 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
     assert result.code == 0, result.err
     folder = f"runs/mixture_moons+circle_{model}"
     here = [f"--workdir={folder}", "--mode=complete", "--points=partial.csv"]
-    Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,0\n")
+    Path("partial.csv").write_text("id,y,x\n7,0.25,0.5\n9,0,-1\n")
     done = run(*here)
     assert done.code == 0 and done.err.endswith("completed.npy\n"), done.err
+    assert "points: partial.csv: 2 points, coordinates x, y; not read: id\n" in done.err
     sets = np.load(f"{folder}/completed.npy")
     assert sets.shape == (6, 16, 2) and np.isfinite(sets).all()
     np.testing.assert_allclose(sets[:, :2], [[[0.5, 0.25], [-1, 0]]] * 6, atol=1e-5)

@@ -47,7 +47,9 @@ SINGLE_DENSITIES = {
 }
 BUILDERS = {
     **SINGLE_DENSITIES,
-    "mixture": partial(mixture.build, builders=SINGLE_DENSITIES | {"run": replay.build}),
+    # Members of a mixture lie in the plane.
+    "mixture": partial(mixture.build, builders=SINGLE_DENSITIES | {
+        "points": partial(points.build, dim=2), "run": replay.build}),
     "mnist_sets": mnist_sets.build,
     "sets": sets.build,
 }
@@ -77,7 +79,7 @@ class About(NamedTuple):
     present: tuple[int, ...] = ()  # the labels that sets to train on do have
     dim: int = 2  # coordinates of a point
     many_sources: bool = False  # every set comes from one of many images or observed sets
-    columns: tuple[str, ...] = ()  # what a table of observed sets calls the coordinates
+    columns: tuple[str, ...] = ()  # names of the coordinates in a table, if they are known
     largest: int = 0  # points of the largest observed set; 0: sets have no size of their own
     jitters: tuple[str, ...] = ALL_JITTERS  # how a drawn point may be spread
 
@@ -96,7 +98,9 @@ def about(config) -> About:
                      jitters=JITTERS_OF_IMAGES)  # fmt: skip
     if config.name == "sets":
         return _about_sets(sets.load(config))
-    return About(jitters=("gaussian", "none") if config.name == "points" else ALL_JITTERS)
+    if config.name == "points":
+        return About(jitters=("gaussian", "none"), columns=points.chosen_by_name(config.columns))
+    return About()
 
 
 def _about_sets(read) -> About:

@@ -4,83 +4,154 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_diffusion_jax.data.collection import Collection, collect
-from tiny_diffusion_jax.errors import UserError, reason_of, require_choice
+from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
+from tiny_diffusion_jax.data.columns import NO_COLUMN, find_column
+from tiny_diffusion_jax.data.table import ARRAYS, RowNames, columns_of, load_arrays
+from tiny_diffusion_jax.errors import UserError, require, require_choice
 
-SUFFIXES = (".npz", ".npy")
+ZERO_SETS = 0.05  # share of sets that end in a row of zeros, from which this is mentioned
+
+
+def is_table(config) -> bool:
+    """Whether a numpy file holds a row for each point and a column for the set, as a table does.
+
+    Its form is structured rows; one array for each column; or, if `config.set_column` is the
+    number of a column, an array [P, C].
+    """
+    path = Path(config.path).expanduser()
+    if path.suffix.lower() not in ARRAYS:
+        return True
+    arrays = load_arrays(path, _place(config))
+    if len(arrays) > 1 and not config.array:
+        return columns_of(arrays) is not None
+    array = arrays.get(config.array, next(iter(arrays.values())))
+    return bool(array.dtype.names) or (array.ndim == 2 and config.set_column.isdecimal())
 
 
 def read(config) -> Collection:
     """The sets of the file at `config.path`.
 
     .npy: points[S, N, D]. .npz: the array `config.array`, '' for the one called points or else the
-    only one, as points[S, N, D], of which mask[S, N] says which exist (without it: all), or as
-    points[P, D], where sizes[S] counts the points of each set or set[P] names the set of each.
-    label[S], split[S]: of each set, of set[P] in the order of its sorted values.
+    only one, as points[S, N, D], of which mask[S, N] says which exist (without a mask: all but the
+    rows of NaN at the end of a set), or as points[P, D], where sizes[S] counts the points of each
+    set or set[P] names the set of each. label[S], split[S]: of each set, of set[P] in the order of
+    its sorted values. `config.set_column`, `config.label_column`, `config.split_column` name other
+    arrays than set, label and split; `config.columns` chooses some of the D coordinates.
     Raises `UserError` that names the array and the entry at fault.
     """
-    place = f"config.data.path = {config.path!r}"
-    arrays = _load(Path(config.path).expanduser(), config.array, place)
-    points = arrays["points"]
+    place = _place(config)
+    require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
+    arrays, others = _named(config, place)
+    points, notices = arrays["points"], []
     if points.dtype.kind not in "biuf":
         raise UserError(f"{place}: points are of type {points.dtype}: must be real numbers")
+    points, columns = _coordinates(points, config, place)
     if points.ndim == 3:
         rows, codes, ids = _padded(points, arrays.get("mask"), place)
-    elif points.ndim == 2:
-        rows, codes, ids = points, *_ragged(len(points), arrays, place)
+        notices = [] if "mask" in arrays else _padding_notices(points)
     else:
-        raise UserError(f"{place}: points have shape {points.shape}: must be [S, N, D], or [P, D] "
-                        "with set[P] or sizes[S]")  # fmt: skip
-    if rows.shape[-1] < 2:
-        raise UserError(f"{place}: points have shape {points.shape}: must have D = 2 coordinates "
-                        "or more")  # fmt: skip
-    with np.errstate(over="ignore"):
-        bad = ~np.isfinite(rows.astype(np.float32))
-    if bad.any():
-        row = int(np.argmax(bad.any(1)))
-        masked = " where mask is True" if "mask" in arrays else ""
-        raise UserError(f"{place}: set {ids[codes[row]]!r} has a point {rows[row].tolist()}: must "
-                        f"be finite numbers{masked}")  # fmt: skip
-    label, split = (_of_sets(arrays, name, len(ids), place) for name in ("label", "split"))
-    columns = ["x", "y", "z"] if rows.shape[1] <= 3 else [f"x{i}" for i in range(rows.shape[1])]
+        rows, codes, ids = points, *_ragged(len(points), arrays, config, place)
+    rows, codes = _finite(rows, codes, ids, config, "mask" in arrays, notices)
+    label, split = (_of_sets(arrays, name, codes, ids, config) for name in ("label", "split"))
     return collect(
-        rows, codes, ids, config, label=label, split=split, columns=columns[: rows.shape[1]],
-        label_column="label",
-    )  # fmt: skip
+        rows, codes, ids, config, label=label, split=split, columns=columns,
+        label_column=_name(config, "label"), set_column=_name(config, "set"),
+        notice="; ".join(notices),
+    )._replace(not_read=f"; not read: {listed(others)}" if others else "")  # fmt: skip
 
 
-def _load(file: Path, name: str, place: str) -> dict[str, np.ndarray]:
-    try:
-        data = np.load(file, allow_pickle=False)
-        if isinstance(data, np.ndarray):
-            return {"points": data}
-        with data:
-            arrays = {key: data[key] for key in data.files}
-    except Exception as error:  # np.load: OSError, ValueError, EOFError, BadZipFile, zlib.error
-        raise UserError(f"{place}: must be a numpy file of numbers ({reason_of(error)})") from error
-    if name:
-        require_choice("config.data.array", name, arrays)
+def _place(config) -> str:
+    return f"config.data.path = {config.path!r}"
+
+
+def _name(config, role: str) -> str:
+    """The name of the array of a role: set, label or split."""
+    return config[f"{role}_column"].strip() or role
+
+
+def _named(config, place: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays by role (points, mask, sizes, set, label, split), and the names of the others."""
+    arrays = load_arrays(Path(config.path).expanduser(), place)
+    if config.array:
+        require_choice("config.data.array", config.array, [name for name in arrays if name])
     elif "points" not in arrays and len(arrays) != 1:
         raise UserError(f"{place}: must hold an array points; there are {', '.join(arrays)}; "
                         "config.data.array names another")  # fmt: skip
-    name = name or ("points" if "points" in arrays else next(iter(arrays)))
-    return arrays | {"points": arrays[name]}
+    name = config.array or ("points" if "points" in arrays else next(iter(arrays)))
+    roles = {"points": arrays[name]} | {k: arrays[k] for k in ("mask", "sizes") if k in arrays}
+    used = {name, *roles}
+    for role in ("set", "label", "split"):
+        name = _name(config, role)
+        if name in arrays:
+            roles[role] = arrays[name]
+            used.add(name)
+        elif config[f"{role}_column"] and (name != NO_COLUMN or role == "set"):
+            raise UserError(f"config.data.{role}_column = {name!r}: no array {name!r}; there are "
+                            f"{', '.join(key for key in arrays if key) or 'none'}")  # fmt: skip
+    return roles, [name for name in arrays if name not in used]
+
+
+def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, list[str]]:
+    """The coordinates that `config.columns` chooses, and the names of these."""
+    if points.ndim not in (2, 3):
+        raise UserError(f"{place}: points have shape {points.shape}: must be [S, N, D], or [P, D] "
+                        "with set[P] or sizes[S]")  # fmt: skip
+    if points.shape[-1] < 2:
+        raise UserError(f"{place}: points have shape {points.shape}: must have D = 2 coordinates "
+                        "or more")  # fmt: skip
+    dim = points.shape[-1]
+    names = list("xyz"[:dim]) if dim <= 3 else [f"x{i}" for i in range(dim)]
+    if not config.columns:
+        return points, names
+    wanted = [name.strip() for name in config.columns.split(",")]
+    chosen = [find_column(names, name, "config.data.columns", config.columns) for name in wanted]
+    require(len(chosen) >= 2 and len(set(chosen)) == len(chosen), "config.data.columns",
+            config.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")
+    return points[..., chosen], [names[i] for i in chosen]
 
 
 def _padded(points: np.ndarray, mask: np.ndarray | None, place: str):
     """(rows [P, D], codes [P], ids) of points[S, N, D]."""
     S, N, D = points.shape
     if mask is None:
-        mask = np.ones((S, N), bool)
+        mask = ~_trailing(np.isnan(points).all(-1) if points.dtype.kind == "f" else
+                          np.zeros((S, N), bool))  # fmt: skip
+    mask = mask[..., 0] if mask.shape == (S, N, 1) else mask
     if mask.shape != (S, N):
         raise UserError(f"{place}: mask has shape {mask.shape}: must be {(S, N)}, as points")
     mask = mask.astype(bool)
     return points[mask], np.repeat(np.arange(S), mask.sum(1)), list(map(str, range(S)))
 
 
-def _ragged(num: int, arrays: dict, place: str):
+def _trailing(is_empty: np.ndarray) -> np.ndarray:
+    """bool[S, N], True for entries of bool[S, N] after which all are True."""
+    return np.logical_and.accumulate(is_empty[:, ::-1], axis=1)[:, ::-1]
+
+
+def _padding_notices(points: np.ndarray) -> list[str]:
+    """Notices of what looks like padding in points[S, N, D] without a mask."""
+    notices = []
+    num_zeros = _trailing((points == 0).all(-1)).sum(1)
+    if (num_zeros > 1).any() or (num_zeros > 0).mean() > ZERO_SETS:
+        notices.append(
+            f"{100 * num_zeros.sum() / (len(points) * points.shape[1]):.0f} % of all points are "
+            "zeros at the end of sets: if they are padding, an .npz file with an array mask[S, N] "
+            "leaves them out"
+        )
+    last = points[..., -1]
+    if last.size and np.isin(last, (0, 1)).all() and np.ptp(last) > 0:
+        others = ",".join(map(str, range(points.shape[-1] - 1)))
+        choose = f" and config.data.columns={others}" if points.shape[-1] > 2 else ""
+        notices.append(
+            "the last coordinate is 0 or 1 in all points: if it is a mask, an .npz file with an "
+            f"array mask[S, N]{choose} keeps it from being learned"
+        )
+    return notices
+
+
+def _ragged(num: int, arrays: dict, config, place: str):
     """(codes [P], ids) of `num` points in a row."""
-    if "sizes" in arrays:
+    if "sizes" in arrays and not config.set_column:
         sizes = arrays["sizes"]
         good = sizes.ndim == 1 and sizes.dtype.kind in "iu" and np.all(sizes >= 0)
         if not good or sizes.sum() != num:
@@ -90,17 +161,50 @@ def _ragged(num: int, arrays: dict, place: str):
     if "set" not in arrays:
         raise UserError(f"{place}: points have shape [P, D]: must go with set[P] or sizes[S]; one "
                         "set of points is learned by configs/points.py")  # fmt: skip
-    if arrays["set"].shape != (num,):
-        raise UserError(f"{place}: set has shape {arrays['set'].shape}: must be {(num,)}")
-    ids, codes = np.unique(arrays["set"], return_inverse=True)
+    sets = _flat(arrays["set"])
+    if sets.shape != (num,):
+        name = _name(config, "set")
+        raise UserError(f"{place}: {name} has shape {sets.shape}: must be {(num,)}")
+    ids, codes = np.unique(sets, return_inverse=True)
     return codes, list(map(str, ids.tolist()))
 
 
-def _of_sets(arrays: dict, name: str, num: int, place: str) -> np.ndarray | None:
-    """The texts [S] of the array `name`, in numpy's own way of writing them."""
-    if name not in arrays:
+def _finite(rows, codes, ids, config, is_masked: bool, notices: list[str]):
+    """The rows that are finite numbers, and their codes.
+
+    Rows with NaN are left out with `config.skip_incomplete`. Raises UserError for other numbers.
+    """
+    missing = np.isnan(rows).any(1) if rows.dtype.kind == "f" else np.zeros(len(rows), bool)
+    if config.skip_incomplete and missing.any():
+        notices.append(f"left out: {missing.sum():,} of {len(rows):,} points with missing values "
+                       f"(the first is in set {ids[codes[np.argmax(missing)]]!r})")  # fmt: skip
+        rows, codes = rows[~missing], codes[~missing]
+    with np.errstate(over="ignore"):
+        bad = ~np.isfinite(rows.astype(np.float32))
+    if bad.any():
+        row = int(np.argmax(bad.any(1)))
+        masked = " where mask is True" if is_masked else ""
+        advice = ". config.data.skip_incomplete=True leaves out points with NaN"
+        raise UserError(f"{_place(config)}: set {ids[codes[row]]!r} has a point "
+                        f"{rows[row].tolist()}: must be finite numbers{masked}"
+                        f"{advice if np.isnan(rows[row]).any() else ''}")  # fmt: skip
+    return rows, codes
+
+
+def _of_sets(arrays: dict, role: str, codes: np.ndarray, ids, config) -> np.ndarray | None:
+    """The texts [S] of the array of a role, which has one for each set, or one for each point."""
+    if role not in arrays:
         return None
-    values = arrays[name]
-    if values.shape != (num,):
-        raise UserError(f"{place}: {name} has shape {values.shape}: must be {(num,)}, one a set")
-    return values.astype(str)
+    name, values, num = _name(config, role), _flat(arrays[role]), len(ids)
+    if values.shape == (num,):
+        return values.astype(str)
+    if "set" in arrays and values.shape == (len(codes),):
+        rows = RowNames("row", range(len(codes)))
+        return one_each(values, codes, ids, f"config.data.{role}_column", name, rows.__getitem__)
+    raise UserError(f"{_place(config)}: {name} has shape {values.shape}: must be {(num,)}, one a "
+                    "set")  # fmt: skip
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Values [S] of an array [S] or [S, 1]."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -5,18 +5,20 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tiny_diffusion_jax.data.cells import encode
 from tiny_diffusion_jax.errors import UserError, require
 
 HELDOUT_WORDS = ("test", "heldout", "held_out", "held-out", "valid", "validation", "val", "dev")
 TRAIN_WORDS = ("train", "training")
 MIN_HELDOUT = 4  # sets: metrics compare half of them with the other half, and need two of each
 MIN_TRAIN = 2
+SHOWN = 8  # names in a message
 
 
 class Collection(NamedTuple):
     """S observed sets with P points in all, in the order of the file."""
 
-    points: np.ndarray  # f32[P, D], set after set
+    points: np.ndarray  # f64[P, D], set after set
     sizes: np.ndarray  # i64[S], each at least 2
     labels: np.ndarray | None  # i64[S]: label k is names[k]
     names: tuple[str, ...]
@@ -24,16 +26,20 @@ class Collection(NamedTuple):
     columns: tuple[str, ...]  # what the file calls the coordinates,
     set_column: str = "set"  # the set
     label_column: str = ""  # and the label; "": there is none
+    not_read: str = ""  # columns that are not used, in words
+    notice: str = ""  # decisions that the user may want to change
 
 
 def collect(
     points: np.ndarray, codes: np.ndarray, ids: Sequence[str], config, *,
     label: np.ndarray | None = None, split: np.ndarray | None = None, columns: Sequence[str],
-    set_column: str = "set", label_column: str = "",
+    set_column: str = "set", label_column: str = "", others: Sequence[str] = (), notice: str = "",
 ) -> Collection:  # fmt: skip
     """The sets ids[k] = points[codes == k], points in their order.
 
-    points: [P, D], finite; codes: int[P]; label, split: text [S] or None, of each set.
+    points: f64[P, D], finite; codes: int[P]; label, split: text [S] or None, of each set; others:
+    columns that could name the set instead. With `config.skip_small` sets of 0 or 1 points are left
+    out, and `notice` counts them.
     Without `split` the share `config.heldout` of the sets is held out, the same in every run.
     Raises `UserError` for a single set, one of a single point, an unknown word in `split`, and
     where too few sets remain to train on or to compare with.
@@ -45,20 +51,48 @@ def collect(
             f"{place}: holds a single set, {ids[0]!r}: must hold several, told apart by "
             "config.data.set_column; one set of points is learned by configs/points.py"
         )
-    small = np.flatnonzero(sizes < 2)
-    if len(small):
-        more = f" (and {len(small) - 1} more sets)" if len(small) > 1 else ""
-        raise UserError(
-            f"{place}: set {ids[small[0]]!r} has {sizes[small[0]]} point{more}: must be at least 2"
-        )
+    if (sizes < 2).any():
+        notice = _join(notice, _check_small(sizes, ids, config, set_column, others))
+        kept = np.flatnonzero(sizes > 1)
+        points, codes = points[sizes[codes] > 1], codes[sizes[codes] > 1]
+        codes, sizes = np.searchsorted(kept, codes), sizes[kept]
+        keep = lambda values: None if values is None else [values[k] for k in kept]
+        ids, label, split = keep(ids), keep(label), keep(split)
     if np.any(codes[1:] < codes[:-1]):
         points = points[np.argsort(codes, kind="stable")]
     held = held_out(config, ids, split)
     labels, names = (None, ()) if label is None else number_labels(label)
     return Collection(
-        np.asarray(points, np.float32), sizes, labels, names, held, tuple(columns), set_column,
-        label_column if label is not None else "",
+        np.asarray(points, np.float64), sizes, labels, names, held, tuple(columns), set_column,
+        label_column if label is not None else "", notice=notice,
     )  # fmt: skip
+
+
+def _join(*notices: str) -> str:
+    return "; ".join(filter(None, notices))
+
+
+def _check_small(sizes, ids, config, set_column: str, others: Sequence[str]) -> str:
+    """A notice of sets with 0 or 1 points. Raises UserError unless these may be left out."""
+    small = np.flatnonzero(sizes < 2)
+    if config.skip_small and len(small) < len(sizes):
+        return (f"left out: {len(small):,} of {len(sizes):,} sets with fewer than 2 points (the "
+                f"first is {ids[small[0]]!r})")  # fmt: skip
+    more = f" (and {len(small) - 1} more sets)" if len(small) > 1 else ""
+    size = int(sizes[small[0]])
+    column = f"; sets by column {set_column!r}; config.data.set_column names another " \
+             f"({listed(others)})" if others else ""
+    raise UserError(
+        f"config.data.path = {config.path!r}: set {ids[small[0]]!r} has {size} "
+        f"point{'s' * (size != 1)}{more}: must be at least 2{column}; config.data.skip_small=True "
+        "leaves small sets out"
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names with commas between, at most 8 of them; a name that holds a comma is quoted."""
+    quoted = [f'"{name}"' if "," in name else name for name in names[:SHOWN]]
+    return ", ".join(quoted) + (", ..." if len(names) > SHOWN else "")
 
 
 def number_labels(label: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -122,15 +156,3 @@ def one_each(
             f"({row_name(row)}): must be the same in all rows of a set"
         )
     return np.array(names)[number[first]]
-
-
-def encode(values) -> tuple[np.ndarray, list[str]]:
-    """(numbers i64[P], names): each different text of [P] numbered in order of appearance."""
-    seen: dict = {}
-    values = values.tolist() if isinstance(values, np.ndarray) else values
-    numbers = np.fromiter((seen.setdefault(value, len(seen)) for value in values), np.int64,
-                          len(values))  # fmt: skip
-    names: dict[str, int] = {}
-    texts = ("" if value is None or value != value else str(value).strip() for value in seen)
-    final = np.array([names.setdefault(text, len(names)) for text in texts])
-    return final[numbers], list(names)

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import points, replay
+from tiny_diffusion_jax.data import replay
 from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.data.columns import read_column
 from tiny_diffusion_jax.data.shapes import SHAPES
+from tiny_diffusion_jax.data.table import is_table
 from tiny_diffusion_jax.errors import UserError, require
-
-TABLES = (".csv", ".tsv", ".npy", ".npz")
 
 
 def build(config, builders: dict[str, Callable]) -> Dataset:
@@ -60,9 +60,9 @@ def member_names(members: str) -> tuple[str, ...]:
     names = []
     for name in members.split("+"):
         table, mark, rows = (part.strip() for part in name.partition("?"))
-        if mark and rows and "=" not in rows and Path(table).suffix.lower() in TABLES:
+        if mark and rows and "=" not in rows and is_table(table):
             try:
-                values = points.values(table, rows)
+                values = read_column(table, rows)
             except UserError as error:
                 place = f"config.data.members = {members!r}"
                 raise UserError(f"{place}: {name.strip()!r}: {error}") from error
@@ -125,7 +125,7 @@ def parse_member(name: str, members: str) -> dict:
             raise UserError(f"{place}: must be a digit of 0..9")
         return {"name": "mnist", "digit": digit, "index": index, "jitter": "uniform"}
     table, mark, rows = (part.strip() for part in name.partition("?"))
-    if Path(table).suffix.lower() in TABLES:
+    if is_table(table):
         where = {"where": rows} if mark else {}
         return {"name": "points", "path": table, "jitter": "gaussian", "heldout": 0.0, **where}
     path = Path(name).expanduser()

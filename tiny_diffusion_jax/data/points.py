@@ -1,4 +1,4 @@
-"""Tables of points (.csv, .tsv, .npy, .npz): rows drawn with replacement, plus Gaussian jitter."""
+"""Tables of points: rows drawn with replacement, plus Gaussian jitter."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,33 +9,29 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import Dataset, make_dataset, mixture_log_prob, single_density
+from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
-from tiny_diffusion_jax.data.reading import (
-    choose_columns,
-    find_column,
-    numbers,
-    read_table,
-    select_rows,
-)
+from tiny_diffusion_jax.data.table import stem
 
 MIN_ROWS = 50  # of a table without jitter, for some of them to be held out
 MAX_SPREAD_RATIO = 100.0  # of two coordinates, above which one scale makes the narrow one vanish
 
 
-def build(config) -> Dataset:
+def build(config, dim: int | None = None) -> Dataset:
     """The rows of `config.path` as a density in the table's own units.
 
     p(x) = mean over rows of N(x; row, jitter_std^2), or the bare rows with `config.jitter` 'none'.
     With jitter fresh draws are new to a model that is trained on others. Without it they are not:
     then the share `config.heldout` of the rows, the same ones in every run, is kept from training
     and becomes `heldout`; nothing is held out of fewer than 50 rows.
-    A point has as many coordinates as `config.columns` names, x and y if it names none.
+    A point has as many coordinates as `config.columns` names; without it, columns.py chooses them.
+    dim: how many coordinates it must have, None for any number.
     `config.per_axis`: each coordinate has a scale of its own, instead of one for all.
     Raises `UserError` that names the row and column at fault.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
-    points = load_points(config.path, config.header, config.columns, config.where, config.array)
-    heldout = None
+    read = read_points(_options(config), dim=dim)
+    points, heldout = read.points, None
     if std == 0 and config.heldout > 0 and len(points) >= MIN_ROWS:
         points, kept_back = _split(points, config.heldout)
         kept_back = jnp.asarray(kept_back, jnp.float32)
@@ -46,18 +42,36 @@ def build(config) -> Dataset:
         log_weight = -jnp.log(jnp.float32(len(rows)))
         log_prob = Partial(mixture_log_prob, rows, jnp.float32(std), log_weight)
     value = config.where.partition("=")[2].strip()
-    title = value or Path(config.path).stem
+    title = value or stem(config.path)
     variance = points.var(0) + std**2
     one_scale = config.normalize and not config.per_axis
-    notice = uneven_spreads(np.sqrt(variance)) if one_scale else ""
+    notices = [read.notice, uneven_spreads(np.sqrt(variance)) if one_scale else ""]
     dataset = make_dataset(
         _draw(rows, std), normalize=config.normalize, per_axis=config.per_axis,
         moments=(points.mean(0), variance), log_prob=log_prob, title=title,
-        source="points", rows=rows if std == 0 else None, notice=notice,
+        source="points", rows=rows if std == 0 else None, columns=read.columns,
+        notice="; ".join(filter(None, notices)), details=_details(read, config),
     )  # fmt: skip
     if heldout is None:
         return dataset
     return dataset.replace(heldout=heldout.replace(shift=dataset.shift, scale=dataset.scale))
+
+
+def _options(config) -> Options:
+    names = ("path", "header", "columns", "where", "array", "skip_incomplete")
+    return Options(**{name: config[name] for name in names if name in config})
+
+
+def chosen_by_name(columns: str) -> tuple[str, ...]:
+    """The names of coordinates that the option `columns` gives, () if it gives numbers."""
+    names = tuple(name.strip() for name in columns.split(","))
+    return () if any(not name or name.isdecimal() for name in names) else names
+
+
+def _details(read, config) -> str:
+    """The points and the chosen columns in words."""
+    where = f" where {config.where.strip()}" if config.where else ""
+    return f"{Path(config.path).name}{where}: {read.describe()}{read.not_read()}"
 
 
 def uneven_spreads(std: np.ndarray) -> str:
@@ -96,26 +110,8 @@ def _sample(rows, std, key: jax.Array, num: int) -> jax.Array:
 
 
 def load_points(
-    path: str, header="auto", columns="", where="", array="", dim: int = 2,
+    path: str, header="auto", columns="", where="", array="", dim: int | None = None,
     usual: Sequence[str] = (),
 ) -> np.ndarray:  # fmt: skip
-    """Two columns of a table or more, f64[rows, D].
-
-    header: 'auto', 'yes' or 'no', for text; columns: 'x,y,z' by name or '0,1' by place, '' for the
-    columns `usual` if all exist, else the first `dim` numeric ones; where: 'column=value' keeps the
-    rows that hold the value; array: the name of an array in an .npz file, '' for its first.
-    Raises `UserError` naming what is wrong, with its row and column.
-    """
-    place = f"config.data.path = {path!r}"
-    table = select_rows(read_table(path, header, array), where)
-    if not columns and usual and set(usual) <= set(table.names):
-        columns = ",".join(usual)
-    chosen = choose_columns(table, columns, place, dim)
-    return np.stack([numbers(table, index, place) for index in chosen], axis=1)
-
-
-def values(path: str, column: str) -> list[str]:
-    """The different values of a column of a table, in order of appearance; see `load_points`."""
-    table = read_table(path, "auto", "")
-    cells = table.columns[find_column(table, column, "column", column)]
-    return list(dict.fromkeys(map(str, cells.tolist())))
+    """Points f64[rows, D] of a table; see `columns.read_points` for the options."""
+    return read_points(Options(path, header, columns, where, array), dim=dim, usual=usual).points

@@ -15,6 +15,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
+from tiny_diffusion_jax.data.collection import listed
+from tiny_diffusion_jax.data.table import load_arrays
 from tiny_diffusion_jax.errors import UserError, require
 
 # Files of a run, see run/workdir.py; the second one in place of the first for sets of many sizes.
@@ -38,8 +40,8 @@ def build(config) -> Dataset:
     words = "sets of one size, and this one drew sets of many" if ragged else "its samples"
     require((folder / SAMPLES).is_file(), "config.data.path", config.path,
             f"a run that has drawn {words}: there is no {SAMPLES} in it")  # fmt: skip
+    sets = load_arrays(folder / SAMPLES, f"config.data.path = {config.path!r}: {SAMPLES}")[""]
     try:
-        sets = np.load(folder / SAMPLES, allow_pickle=False)
         stored = json.loads((folder / CONFIG).read_text())
         data, units = stored["data"], stored["dataset"]
         moments = np.float64(units["shift"]), np.float64(units["scale"]) ** 2
@@ -52,12 +54,15 @@ def build(config) -> Dataset:
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"config.data.path = {config.path!r}: must be the folder of a run, but its "
                         f"files are damaged ({' '.join(str(error).split())})") from error
+    names = tuple(units.get("columns") or "xyz"[: sets.shape[2]])
     checksum = zlib.crc32(np.ascontiguousarray(sets).tobytes())
     # The order in which a chain drew its points is no part of the set.
     draw = Partial(_draw, jnp.asarray(_shuffled(sets), jnp.float32), jnp.int32(one_density))
     return make_dataset(
         draw, normalize=config.normalize, moments=moments if normalized else None, title=title,
         source=f"sets drawn by a run (crc32 {checksum:08x})",
+        details=f"{folder.name}: {sets.shape[0]:,} sets of {sets.shape[1]:,} points, coordinates "
+                f"{listed(names)}", columns=names,
     )  # fmt: skip
 
 

@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.data import arrays, folders, tables
+from tiny_diffusion_jax.data import arrays, folders, table
 from tiny_diffusion_jax.data.base import Dataset
-from tiny_diffusion_jax.data.collection import Collection
+from tiny_diffusion_jax.data.cells import encode
+from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
+from tiny_diffusion_jax.data.columns import Options, column_names, read_points
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import require
@@ -21,7 +23,8 @@ from tiny_diffusion_jax.errors import require
 # Everything that what is read depends on, besides the file itself.
 OPTIONS = (
     "path", "set_column", "label_column", "split_column", "columns", "header", "where", "array",
-    "heldout", "invert", "threshold", "max_side", "skip_unreadable",
+    "heldout", "invert", "threshold", "max_side", "skip_unreadable", "skip_incomplete",
+    "skip_small",
 )  # fmt: skip
 
 
@@ -32,7 +35,7 @@ def build(config) -> Dataset:
     """
     read = load(config)
     fields = {
-        "title": Path(config.path).stem, "source": "sets", "num_labels": len(read.names),
+        "title": table.stem(config.path), "source": "sets", "num_labels": len(read.names),
         "label_names": read.names,
     }  # fmt: skip
     splits = ~read.heldout, read.heldout
@@ -42,7 +45,7 @@ def build(config) -> Dataset:
                    "notice": read.notice}  # fmt: skip
         return from_splits(train, heldout, config, label_column="label", **fields)
     fields |= {name: getattr(read, name) for name in ("columns", "set_column", "label_column")}
-    fields["details"] = _details(read)
+    fields["details"] = _details(read, config)
     train, heldout = (
         from_observed(
             read.points[np.repeat(which, read.sizes)], *_flat(read.sizes[which]),
@@ -50,16 +53,22 @@ def build(config) -> Dataset:
         )
         for which, normalize in zip(splits, (config.normalize, False), strict=True)
     )  # fmt: skip
-    return train.replace(heldout=heldout.replace(shift=train.shift, scale=train.scale))
+    notice = "; ".join(filter(None, (read.notice, train.notice)))
+    heldout = heldout.replace(shift=train.shift, scale=train.scale)
+    return train.replace(heldout=heldout, notice=notice)
 
 
-def _details(read: Collection) -> str:
-    """In words what was read, and by which columns."""
-    sizes, labels = read.sizes, f"; {len(read.names)} labels" if read.names else ""
+def _details(read: Collection, config) -> str:
+    """The points and the chosen columns in words."""
+    sizes, where = read.sizes, f" where {config.where.strip()}" if config.where else ""
+    low, high = sizes.min(), sizes.max()
+    each = f"{low} to {high} points a set (median {np.median(sizes):g})" if low < high else (
+        f"{low} points a set")  # fmt: skip
+    label = f"; label {read.label_column} ({len(read.names)})" if read.names else ""
     return (
-        f"{len(sizes)} sets of {sizes.min()} to {sizes.max()} points (median {np.median(sizes):g}) "
-        f"by {read.set_column}, {read.heldout.sum()} held out; coordinates "
-        f"{', '.join(read.columns)}{labels}"
+        f"{Path(config.path).name}{where}: {len(read.points):,} points, coordinates "
+        f"{listed(read.columns)}; sets by {read.set_column} ({len(sizes):,}){label}; "
+        f"{each}, {read.heldout.sum():,} sets held out{read.not_read}"
     )
 
 
@@ -74,10 +83,9 @@ def _part(labels: np.ndarray | None, which: np.ndarray) -> np.ndarray | None:
 def load(config) -> Collection | folders.Pictures:
     """What the file or folder at `config.path` holds; `UserError` if it is none of the kinds."""
     path = Path(config.path).expanduser()
-    kinds = tables.SUFFIXES + arrays.SUFFIXES
     require(path.exists(), "config.data.path", config.path, "an existing file or folder")
-    require(path.is_dir() or path.suffix.lower() in kinds, "config.data.path", config.path,
-            f"a folder of pictures or a {', '.join(kinds)} file")  # fmt: skip
+    if not path.is_dir():
+        table.check_format(str(config.path), "a folder of pictures or ")
     return _load(_stamp(path), **{name: config[name] for name in OPTIONS})
 
 
@@ -87,10 +95,9 @@ def names_labels(path: str) -> bool:
     try:
         if file.is_dir():
             return bool(folders.find(file, "")[0].label)
-        if file.suffix.lower() in arrays.SUFFIXES:
-            with np.load(file) as read:
-                return "label" in read.files
-        return "label" in tables.column_names(file)
+        if file.suffix.lower() in table.ARRAYS:
+            return "label" in table.load_arrays(file, "")
+        return "label" in [name.lower() for name in column_names(path)]
     except Exception:  # whatever it is, `load` will say it
         return False
 
@@ -109,6 +116,28 @@ def _load(stamp: tuple, **options) -> Collection | folders.Pictures:
 
 
 def _reader(path: Path) -> Callable:
-    if path.is_dir():
-        return folders.read
-    return tables.read if path.suffix.lower() in tables.SUFFIXES else arrays.read
+    return folders.read if path.is_dir() else read_file
+
+
+def read_file(config) -> Collection:
+    """The sets of a table or of arrays."""
+    return read_table(config) if arrays.is_table(config) else arrays.read(config)
+
+
+def read_table(config) -> Collection:
+    """The sets of the table at `config.path`; see `columns.read_points` for the options."""
+    options = Options(**{name: config[name] for name in Options._fields})
+    read = read_points(options, with_sets=True)
+    codes, ids = encode(read.set)
+    label, split = (
+        None if column is None else one_each(
+            column, codes, ids, f"config.data.{field}", name, read.rows.__getitem__)
+        for column, field, name in ((read.label, "label_column", read.label_column),
+                                    (read.split, "split_column", read.split_column))
+    )  # fmt: skip
+    return collect(
+        read.points, codes, ids, config, label=label, split=split, columns=read.columns,
+        set_column=read.set_column, label_column=read.label_column,
+        others=[*read.others, *read.columns],
+        notice=read.notice,
+    )._replace(not_read=read.not_read())  # fmt: skip

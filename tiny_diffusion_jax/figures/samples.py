@@ -1,5 +1,7 @@
 """Data beside samples, and the model's density."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tiny_diffusion_jax.figures.page import (
@@ -19,10 +21,13 @@ from tiny_diffusion_jax.figures.page import (
 )
 
 SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.3  # inches
+LONGEST = 24  # letters of the name of an axis
 SMALL, APART = 2.6, 0.62  # inches, of the projections of space
 
 
-def samples_figure(data, samples, title, notice="", log_density=None, extent=None):
+def samples_figure(
+    data, samples, title, notice="", log_density=None, extent=None, names: Sequence[str] = (),
+):  # fmt: skip
     """Data beside samples on the same axes, and the model's density when it is given.
 
     Of points in space: three projections of the data above those of the samples, and no density.
@@ -30,12 +35,13 @@ def samples_figure(data, samples, title, notice="", log_density=None, extent=Non
     per unit area on a grid whose first row is the lowest y; `extent`: (left, right, bottom, top)
     of that grid, by default `square_limits(data)`, which are the limits of the axes. `notice`
     stands under the title in red: what the reader must know first. The axes hold all of the data;
-    how many samples fall outside of them is said above the panel.
+    how many samples fall outside of them is said above the panel. `names`: of the coordinates, for
+    the labels of the axes; x, y, ... in space if there are none.
     """
     data, samples = np.asarray(data), np.asarray(samples)
     limits = square_limits(data)
     if data.shape[1] > 2:
-        return _projections(data, samples, limits, title, notice)
+        return _projections(data, samples, limits, title, notice, names or "xyz")
     count = 2 if log_density is None else 3
     right = 0.3 if log_density is None else 0.95
     width = LEFT + count * SIDE + (count - 1) * BETWEEN + right
@@ -55,10 +61,20 @@ def samples_figure(data, samples, title, notice="", log_density=None, extent=Non
         ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         quiet(ax)
         ax.tick_params(labelleft=ax is axes[0])
+        if names:
+            ax.set_xlabel(shorter(names[0]), fontsize=9, color=MUTED, labelpad=1)
+    if names:
+        axes[0].set_ylabel(shorter(names[1]), fontsize=9, color=MUTED, labelpad=1)
+        page.room(0.12)
     return page.finish()
 
 
-def _projections(data, samples, limits, title, notice, axes="xyz"):
+def shorter(name: str) -> str:
+    """A name that fits below an axis."""
+    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
+
+
+def _projections(data, samples, limits, title, notice, axes: Sequence[str]):
     page = Page(LEFT + 3 * SMALL + 2 * APART + 0.3, title, notice, alert=True)
     for points, color, name in ((data, DATA, "data"), (samples, SAMPLES, "samples")):
         page.room(0.12)
@@ -68,8 +84,9 @@ def _projections(data, samples, limits, title, notice, axes="xyz"):
             shown = view_limits(limits, (a, b))
             ax.set(xlim=shown[:2], ylim=shown[2:], aspect="equal")
             quiet(ax)
-            ax.set_xlabel(axes[a], fontsize=9, color=MUTED, labelpad=1)
-            ax.set_ylabel(axes[b], fontsize=9, color=MUTED, rotation=0)
+            ax.set_xlabel(shorter(axes[a]), fontsize=9, color=MUTED, labelpad=1)
+            upright = 90 * (len(axes[b]) > 1)
+            ax.set_ylabel(shorter(axes[b]), fontsize=9, color=MUTED, rotation=upright)
             ax.yaxis.set_label_coords(-0.16, 0.49)
         heading(row[0], name, color, "")
         heading(row[-1], "", color, _note(points, limits))

@@ -24,6 +24,7 @@ from tiny_diffusion_jax.figures.page import (
     one_line,
     shortened,
     square_limits,
+    text_width,
     view_limits,
     views,
 )
@@ -62,8 +63,9 @@ def sets_figure(
     groups, shown = num_members if by_member else 1, views(sets.shape[-1])
     if by_member and len(shown) * groups > MOST_ACROSS:
         shown = shown[:1]
-    # Of more than one view each has its name; one view of the plane needs none.
-    names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] * (sets.shape[-1] > 2)
+    # The only view of a plane needs no name if its coordinates are x and y.
+    is_named = sets.shape[-1] > 2 or tuple(axes[:2]) != ("x", "y")
+    names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] if is_named else []
     names_of_views = [one_line(name) for name in names_of_views]
     grid = _grid(len(sets), groups, tuple(shown), tuple(names_of_views))
     within = real if within is None else within
@@ -171,7 +173,11 @@ def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
     page.text(EDGE + grid.right, 0.08, note, MUTED, 8.5, ha="right")
     if grid.view_names:
         page.room(0.16)
-        for column in sorted({column for _, column in places.values()}):
+        columns = sorted({column for _, column in places.values()})
+        if len(grid.view_names) == 1 and text_width(grid.view_names[0], 8) > grid.side - GAP:
+            page.text(grid.left(0), 0.04, grid.view_names[0], MUTED, 8)
+            columns = []
+        for column in columns:
             for k, name in enumerate(grid.view_names):
                 x = grid.left(column) + k * grid.side + (grid.side - GAP) / 2
                 name = shortened(name, grid.side - GAP, 8)

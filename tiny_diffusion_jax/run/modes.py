@@ -16,7 +16,7 @@ from tiny_diffusion_jax.checks import (
     check_sample,
 )
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.points import load_points
+from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.experiment import Experiment, build, init
@@ -125,12 +125,16 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     check(config)
     try:
         dim = 2 if pretrained else workdir.dim(path)
-        given = load_points(points, dim=dim, usual=data.about(config.data).columns)
+        read = read_points(Options(points), dim=dim, usual=data.about(config.data).columns)
+        given = read.points
         check_sample(config, config.sample, given=given, dim=dim)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
-        raise UserError(message) from error
+        raise UserError(_without_options(message)) from error
     experiment, folder, params = _open(config, path, pretrained)
+    log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
+    if notice := _without_options(read.notice):
+        log.warning("!!! %s", notice)
     sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     evidence = Evidence(experiment, params, sets, given, ways)
@@ -230,9 +234,7 @@ def _open(
 def announce(experiment: Experiment) -> None:
     """Logs what was decided about data, device and schedule."""
     dataset, device = experiment.dataset, jax.devices()[0]
-    source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
-    details = f"; {dataset.details}" if dataset.details else ""
-    log.info("data: %s%s%s", dataset.title, source, details)
+    log.info("data: %s", describe_data(dataset))
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
     if unused := devices.unused_accelerator():
         log.warning("warning: %s", unused)
@@ -243,6 +245,19 @@ def announce(experiment: Experiment) -> None:
             "warning: terminal SNR above %g: the last noise level still shows the data, and "
             "samples will be fuzzy; use more levels or more noise", TERMINAL_SNR_WARNING,
         )
+
+
+def _without_options(text: str) -> str:
+    """A message without the advice to set options of data, which do not apply to --points."""
+    return re.sub(r"[.;] config\.data\.[^;]*", "", text)
+
+
+def describe_data(dataset) -> str:
+    """The data in words: for a table the file and its columns, else title and source."""
+    if dataset.details and dataset.columns and not dataset.members:
+        return dataset.details
+    source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
+    return f"{dataset.title}{source}{f'; {dataset.details}' if dataset.details else ''}"
 
 
 def _first_line(error: Exception) -> str:

@@ -85,7 +85,8 @@ def samples_figure(evidence: Evidence, file: Path) -> None:
     dataset, (real, drawn) = evidence.dataset, _shown(evidence)
     density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
-    figure = samples.samples_figure(real, drawn, title, notice, density, extent)
+    names = coordinates(dataset) if dataset.columns or dataset.dim > 2 else ()
+    figure = samples.samples_figure(real, drawn, title, notice, density, extent, names)
     save_figure(figure, file)
 
 

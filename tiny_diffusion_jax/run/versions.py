@@ -18,6 +18,8 @@ ADDED = {
     "data.per_axis": False,
     "data.replace": True,
     "data.set_column": "",
+    "data.skip_incomplete": False,
+    "data.skip_small": False,
     "data.skip_unreadable": False,
     "data.split_column": "",
     "data.weights": "",

@@ -1,0 +1,155 @@
+"""Cells of a table: a number, a missing value, text, or text that was meant as a number.
+
+The last kind, as 1,234.5 or 5 mm, is an error in a coordinate: to read it needs a guess.
+"""
+
+import math
+import re
+
+import numpy as np
+
+from tiny_diffusion_jax.errors import UserError
+
+NUMBER, MISSING, MALFORMED, TEXT = range(4)
+NO_VALUE = {"", "na", "n/a", "<na>", "nan", "+nan", "-nan", "nat", "null", "none", "nil"}
+ERROR_VALUES = {"#n/a", "#value!", "#div/0!", "#ref!", "#num!", "#name?", "#null!"}  # Excel's
+MISSING_WORDS = NO_VALUE | ERROR_VALUES | {"-", "--", "---", "\u2013", "\u2014", ".", "?"}
+MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212\ufe63\uff0d"), "-")
+GROUP = "[,.'\u2019_ \u00a0\u2009\u202f]"  # between thousands
+UNIT = re.compile(r"\s*(%|\u2030|\u00b0|[kcm\u00b5\u03bcun]?m|px|in|ft|deg|[mun\u00b5]?s)$", re.I)
+EXPONENT = r"(?:[eEdD][+-]?\d+)?"
+NUMBER_LIKE = re.compile(
+    rf"[+-]?\s*(?:\d{{1,3}}(?:{GROUP}\d{{2,3}})*{GROUP}\d{{3}}(?:[.,]\d*)?|\d*[.,]\d+|\d+\.?|"
+    rf"\d[\d_]*)\s*{EXPONENT}"
+)
+DECIMAL_COMMA = re.compile(rf"[+-]?\d*,\d+{EXPONENT}")
+MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
+EXACT = 2.0**53  # from here on float64 has no room for all whole numbers
+
+
+def to_float(text: str, decimal: str = ".") -> float | None:
+    """The number that `text` is, NaN and infinities included, or None."""
+    if decimal == ",":
+        if "." in text:
+            return None
+        text = text.replace(",", ".")
+    if "_" in text:  # Python reads 1_000
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def kind_of(text: str, decimal: str = ".") -> int:
+    """NUMBER, MISSING, MALFORMED (meant as a number) or TEXT."""
+    text = text.strip()
+    if text.lower() in MISSING_WORDS:
+        return MISSING
+    value = to_float(text, decimal)
+    if value is not None:
+        return NUMBER if math.isfinite(value) else MALFORMED
+    plain = UNIT.sub("", text.translate(MINUS).lstrip("$\u20ac\u00a3~<>=\u2248").strip())
+    return MALFORMED if NUMBER_LIKE.fullmatch(plain) else TEXT
+
+
+def parse_column(column: np.ndarray, decimal: str = ".") -> tuple[np.ndarray, np.ndarray]:
+    """Values f64[R] of a column and the kind of each cell, i8[R]. Values of text are NaN."""
+    if column.dtype.kind in "iuf":
+        values = column.astype(np.float64)
+        kinds = np.where(np.isnan(values), MISSING, np.where(np.isinf(values), MALFORMED, NUMBER))
+        return values, kinds.astype(np.int8)
+    values = None
+    if column.dtype.kind in "OU" and decimal == "." and not any("_" in str(c) for c in column):
+        try:
+            values = column.astype(np.float64)
+        except (ValueError, TypeError):
+            values = None
+    if values is not None and np.isfinite(values).all():
+        return values, np.zeros(len(values), np.int8)
+    texts = texts_of(column)
+    kinds = np.fromiter((kind_of(text, decimal) for text in texts), np.int8, len(texts))
+    if column.dtype.kind == "b":
+        kinds[:] = TEXT
+    values = np.full(len(texts), np.nan)
+    for row in np.flatnonzero(kinds == NUMBER):
+        values[row] = to_float(texts[row], decimal)
+    for row in np.flatnonzero(kinds == MALFORMED):
+        value = to_float(texts[row], decimal)
+        values[row] = np.nan if value is None else value
+    return values, kinds
+
+
+def texts_of(column: np.ndarray) -> np.ndarray:
+    """The cells as text without blanks around, object[R]; None and NaN are empty."""
+    if column.dtype.kind == "O":
+        cells = ["" if c is None or c != c else str(c).strip() for c in column]
+    elif column.dtype.kind == "f":
+        cells = ["" if c != c else str(c) for c in column.tolist()]
+    else:
+        cells = [str(c).strip() for c in column.tolist()]
+    texts = np.empty(len(cells), object)
+    texts[:] = cells
+    return texts
+
+
+def _advice(text: str, decimal: str) -> str:
+    """Advice on a cell that is no finite number, "" if none is needed."""
+    if text.lower() in MISSING_WORDS:
+        return "config.data.skip_incomplete=True leaves out rows with missing values"
+    if to_float(text, decimal) is not None or kind_of(text, decimal) != MALFORMED:
+        return ""
+    if text.translate(MINUS) != text:
+        return "The minus is a Unicode sign; write -"
+    if MAYBE_THOUSANDS.fullmatch(text):
+        point, whole = text.replace(",", "."), text.replace(",", "")
+        return f"The comma may be decimal or part thousands; write {point} or {whole}"
+    if DECIMAL_COMMA.fullmatch(text):
+        return "A decimal comma is read if all numbers have it; write a point"
+    if UNIT.search(text):
+        return "Write numbers without a unit"
+    return "Write numbers without thousands separators, as 1234.5"
+
+
+def check_finite(values, kinds, column, name: str, rows, place: str, decimal: str = ".") -> None:
+    """Raises UserError that names the first cell that is no finite number in float32."""
+    with np.errstate(over="ignore"):
+        bad = (kinds != NUMBER) | ~np.isfinite(values.astype(np.float32))
+    if not bad.any():
+        return
+    row = int(np.argmax(bad))
+    cell = column[row]
+    text = "" if cell is None else str(cell).strip()
+    if kinds[row] == NUMBER:
+        reason = "below 3.4e38"
+    elif row < leading_text(kinds):
+        reason = "A row of units or of names must be deleted"
+    else:
+        reason = _advice(text, decimal)
+    tail = f". {reason}" if reason else ""
+    raise UserError(f"{place}: {rows[row]}, column {name!r} holds {text!r}: must be a finite "
+                    f"number{tail}")  # fmt: skip
+
+
+def leading_text(kinds: np.ndarray) -> int:
+    """How many cells of text, at most three, stand above a column that is otherwise numbers.
+
+    They are units or more names; 0 if there is text further down, too.
+    """
+    is_text = kinds == TEXT
+    num = int(np.argmin(is_text)) if not is_text.all() else 0
+    return num if num <= 3 and not is_text[num:].any() else 0
+
+
+def encode(values) -> tuple[np.ndarray, list[str]]:
+    """(numbers i64[P], names): each different text of [P] numbered in order of appearance.
+
+    Text is without blanks around; None and NaN are empty text.
+    """
+    values = values.tolist() if isinstance(values, np.ndarray) else list(values)
+    seen = {value: i for i, value in enumerate(dict.fromkeys(values))}
+    numbers = np.fromiter(map(seen.__getitem__, values), np.int64, len(values))
+    names: dict[str, int] = {}
+    texts = ("" if value is None or value != value else str(value).strip() for value in seen)
+    order = np.array([names.setdefault(text, len(names)) for text in texts], np.int64)
+    return order[numbers], list(names)
