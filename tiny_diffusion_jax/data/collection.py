@@ -16,7 +16,7 @@ MIN_TRAIN = 2
 class Collection(NamedTuple):
     """S observed sets with P points in all, in the order of the file."""
 
-    points: np.ndarray  # f32[P, D], set after set
+    points: np.ndarray  # f64[P, D], set after set
     sizes: np.ndarray  # i64[S], each at least 2
     labels: np.ndarray | None  # i64[S]: label k is names[k]
     names: tuple[str, ...]
@@ -56,7 +56,7 @@ def collect(
     held = held_out(config, ids, split)
     labels, names = (None, ()) if label is None else number_labels(label)
     return Collection(
-        np.asarray(points, np.float32), sizes, labels, names, held, tuple(columns), set_column,
+        np.asarray(points, np.float64), sizes, labels, names, held, tuple(columns), set_column,
         label_column if label is not None else "",
     )  # fmt: skip
 

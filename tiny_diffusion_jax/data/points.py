@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, make_dataset, mixture_log_prob, single_density
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.reading import (
@@ -35,11 +36,15 @@ def build(config) -> Dataset:
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
     points = load_points(config.path, config.header, config.columns, config.where, config.array)
+    origin = units.choose_origin(points)
+    points = points - origin if origin else points
     heldout = None
     if std == 0 and config.heldout > 0 and len(points) >= MIN_ROWS:
         points, kept_back = _split(points, config.heldout)
         kept_back = jnp.asarray(kept_back, jnp.float32)
-        heldout = make_dataset(_draw(kept_back, 0.0), normalize=False, rows=kept_back)
+        heldout = make_dataset(
+            _draw(kept_back, 0.0), normalize=False, rows=kept_back, origin=origin
+        )
     rows = jnp.asarray(points, jnp.float32)
     log_prob = None
     if std > 0 and len(rows) <= MAX_MIXTURE:
@@ -53,7 +58,7 @@ def build(config) -> Dataset:
     dataset = make_dataset(
         _draw(rows, std), normalize=config.normalize, per_axis=config.per_axis,
         moments=(points.mean(0), variance), log_prob=log_prob, title=title,
-        source="points", rows=rows if std == 0 else None, notice=notice,
+        source="points", rows=rows if std == 0 else None, notice=notice, origin=origin,
     )  # fmt: skip
     if heldout is None:
         return dataset

@@ -12,12 +12,17 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 
-def row_order(points: jax.Array, height: float, mask: jax.Array | None = None) -> jax.Array:
+def row_order(
+    points: jax.Array, height: float, mask: jax.Array | None = None,
+    origin: tuple[float, ...] = (),
+) -> jax.Array:  # fmt: skip
     """i32[..., N]: points f32[..., N, D] by floor(x_D / height), the highest first, then by x_1.
 
-    Those that do not exist (mask False, bool[..., N]) come last.
+    Points that do not exist (mask False, bool[..., N]) come last. `origin`: of points in centred
+    units, see units.py. Its whole rows do not change the order, so they are left out.
     """
-    row = -jnp.floor(points[..., -1] / height)
+    y = points[..., -1]
+    row = -jnp.floor((y + origin[-1] % height if origin else y) / height)
     missing = jnp.zeros(row.shape, bool) if mask is None else ~mask
     return jnp.lexsort((points[..., 0], row, missing), axis=-1)
 

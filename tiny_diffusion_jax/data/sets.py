@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.data import arrays, folders, tables
+from tiny_diffusion_jax.data import arrays, folders, tables, units
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.collection import Collection
 from tiny_diffusion_jax.data.image_sets import from_splits
@@ -43,10 +43,12 @@ def build(config) -> Dataset:
         return from_splits(train, heldout, config, label_column="label", **fields)
     fields |= {name: getattr(read, name) for name in ("columns", "set_column", "label_column")}
     fields["details"] = _details(read)
+    origin = units.choose_origin(read.points)
     train, heldout = (
         from_observed(
             read.points[np.repeat(which, read.sizes)], *_flat(read.sizes[which]),
-            _part(read.labels, which), normalize=normalize, per_axis=config.per_axis, **fields,
+            _part(read.labels, which), normalize=normalize, per_axis=config.per_axis,
+            origin=origin, **fields,
         )
         for which, normalize in zip(splits, (config.normalize, False), strict=True)
     )  # fmt: skip

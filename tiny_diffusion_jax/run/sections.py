@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
 from tiny_diffusion_jax.evaluate import sets as set_metrics
@@ -84,7 +85,9 @@ def samples_figure(evidence: Evidence, folder: Path) -> Sequence[str]:
     dataset, (real, drawn) = evidence.dataset, _shown(evidence)
     density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
-    figure = samples.samples_figure(real, drawn, title, notice, density, extent)
+    figure = samples.samples_figure(
+        real, drawn, title, notice, density, extent, dataset.origin
+    )
     save_figure(figure, folder / "samples.png")
     return ("samples.png",)
 
@@ -94,7 +97,8 @@ def trajectory_figures(evidence: Evidence, folder: Path) -> Sequence[str]:
     count, title = evidence.config.frames, evidence.dataset.title
     real, _ = _shown(evidence)
     trajectory, grid = evidence.trajectory
-    workdir.write_array(folder / "trajectory.npy", trajectory)
+    origin = evidence.dataset.origin
+    workdir.write_array(folder / "trajectory.npy", units.to_own(origin, trajectory))
     if not (count and evidence.config.gifs):
         return ("trajectory.npy",)
     log_snr = np.asarray(evidence.experiment.process.schedule.log_snr)
