@@ -49,6 +49,7 @@ def _all_options() -> ConfigDict:
         where="",  # points, sets: keep only these rows, "column=value"
         array="",  # points, sets: name of the array in an .npz file; "" = points, or the first
         per_axis=False,  # points, sets: each coordinate has its own scale; False: one for all
+        clip_outliers=False,  # points, sets: leave out rows far from all others; False: a notice
         # points without jitter: share of the rows kept from training, to measure likelihood on;
         # sets: share of the sets, to compare generated ones with
         heldout=0.1,

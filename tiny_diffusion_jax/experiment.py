@@ -1,5 +1,6 @@
 """An experiment: the pieces a config describes, put together; how to train it and draw from it."""
 
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from tiny_diffusion_jax import data, devices, generation, models
 from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, draw_points
+from tiny_diffusion_jax.data.notices import far_from_data
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
@@ -21,6 +23,7 @@ from tiny_diffusion_jax.generation import likelihood as set_likelihood
 from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.step import TrainState, init_state
 
+log = logging.getLogger("tiny_diffusion_jax")
 LIKELIHOOD_CHUNK = 16_384  # points at once
 
 
@@ -101,7 +104,10 @@ def sample(
     origin = experiment.dataset.origin
     num_given = 0 if given is None else len(given)
     check_drawn(experiment.dataset, experiment.model, config, num_given)
-    given = None if given is None else units.to_centred(origin, given)
+    if given is not None:
+        given = units.to_centred(origin, given)
+        if notice := far_from_data(experiment.dataset, np.asarray(given)):
+            log.warning("notice: %s", notice)
     drawn = generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
     return units.to_own(origin, drawn)
 

@@ -24,6 +24,7 @@ class Collection(NamedTuple):
     columns: tuple[str, ...]  # what the file calls the coordinates,
     set_column: str = "set"  # the set
     label_column: str = ""  # and the label; "": there is none
+    clipped: str = ""  # outliers that were left out, in words
 
 
 def collect(

@@ -46,7 +46,7 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
     titles = tuple(member.title for member in members)
     mixture = Dataset(
         draw=None, shift=shift, scale=scale, members=members, title=" + ".join(titles),
-        source=", ".join(sources) or "analytic", notice="; ".join(_distinct(alone, "notice")),
+        source=", ".join(sources) or "analytic", notice="\n".join(_distinct(alone, "notice")),
         details="; ".join(_distinct(alone, "details")),
         num_labels=len(members), label_names=titles, sequential=config.order == "sequential",
         origin=origin,
@@ -108,6 +108,9 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
         dataset = builders[fields["name"]](member)
     except UserError as error:  # it names the field that is at fault, but not the member
         raise UserError(f"config.data.members = {config.members!r}: {name!r}: {error}") from error
+    if dataset.source == "points" and dataset.notice:
+        told = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
+        dataset = dataset.replace(notice="\n".join(told))
     if fields.get("index"):
         dataset = dataset.replace(title=f"{dataset.title} #{fields['index']}")
     return dataset

@@ -15,9 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.data.base import Dataset, PointSets
-from tiny_diffusion_jax.data.points import uneven_spreads
 from tiny_diffusion_jax.errors import require
 
 
@@ -51,7 +50,11 @@ def from_observed(
         shift, variance = moments(points, offsets, sizes)
         scale = np.sqrt(variance if per_axis else variance.mean())
         if not per_axis:
-            fields.setdefault("notice", uneven_spreads(np.sqrt(variance)))
+            std = np.sqrt(variance)
+            fields["notice"] = notices.join(
+                notices.constant(std, columns), notices.uneven_spreads(std, columns),
+                fields.get("notice", ""),
+            )
         if per_axis:
             flat = [name for name, s in zip(columns, scale, strict=True) if not s > 0]
             require(not flat, "config.data.per_axis", True,

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.data.base import Dataset, make_dataset, mixture_log_prob, single_density
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.reading import (
@@ -20,7 +21,6 @@ from tiny_diffusion_jax.data.reading import (
 )
 
 MIN_ROWS = 50  # of a table without jitter, for some of them to be held out
-MAX_SPREAD_RATIO = 100.0  # of two coordinates, above which one scale makes the narrow one vanish
 
 
 def build(config) -> Dataset:
@@ -32,10 +32,19 @@ def build(config) -> Dataset:
     and becomes `heldout`; nothing is held out of fewer than 50 rows.
     A point has as many coordinates as `config.columns` names, x and y if it names none.
     `config.per_axis`: each coordinate has a scale of its own, instead of one for all.
+    `config.clip_outliers`: rows far from all others are left out, see notices.py.
     Raises `UserError` that names the row and column at fault.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
-    points = load_points(config.path, config.header, config.columns, config.where, config.array)
+    table = read_points(config.path, config.header, config.columns, config.where, config.array)
+    points, outliers = table.points, notices.find_outliers(table.points)
+    details, notice = "", notices.outliers(outliers, table.rows)
+    if config.clip_outliers and outliers.rows.any():
+        points = points[~outliers.rows]
+        details, notice = notices.left_out(outliers, table.rows), ""
+    if std == 0:
+        notice = notices.join(notice, notices.grid(points, table.columns, can_jitter=True),
+                              notices.repeats(points, None, can_jitter=True))
     origin = units.choose_origin(points)
     points = points - origin if origin else points
     heldout = None
@@ -52,34 +61,22 @@ def build(config) -> Dataset:
         log_prob = Partial(mixture_log_prob, rows, jnp.float32(std), log_weight)
     value = config.where.partition("=")[2].strip()
     title = value or Path(config.path).stem
-    variance = points.var(0) + std**2
+    # A rounded mean gives numbers that are all the same a variance above 0.
+    variance = np.where(np.ptp(points, axis=0) > 0, points.var(0), 0.0) + std**2
     one_scale = config.normalize and not config.per_axis
-    notice = uneven_spreads(np.sqrt(variance)) if one_scale else ""
+    if one_scale:
+        spread = np.sqrt(variance)
+        notice = notices.join(notices.constant(spread, table.columns),
+                              notices.uneven_spreads(spread, table.columns), notice)
     dataset = make_dataset(
         _draw(rows, std), normalize=config.normalize, per_axis=config.per_axis,
         moments=(points.mean(0), variance), log_prob=log_prob, title=title,
-        source="points", rows=rows if std == 0 else None, notice=notice, origin=origin,
+        source="points", rows=rows if std == 0 else None, notice=notice, details=details,
+        origin=origin,
     )  # fmt: skip
     if heldout is None:
         return dataset
     return dataset.replace(heldout=heldout.replace(shift=dataset.shift, scale=dataset.scale))
-
-
-def uneven_spreads(std: np.ndarray) -> str:
-    """What to say of coordinates with standard deviations [D] of very different sizes, "" if not.
-
-    One scale for all would show the network the narrow one as a constant.
-    """
-    wide, narrow = int(np.argmax(std)), int(np.argmin(std))
-    if std[wide] <= MAX_SPREAD_RATIO * std[narrow]:
-        return ""
-    if std[narrow] == 0:
-        return f"coordinate {narrow} never changes: points drawn will differ in it by a little"
-    return (
-        f"coordinate {wide} has a spread of {std[wide]:.3g} and coordinate {narrow} one of "
-        f"{std[narrow]:.2g}: with one scale for both the narrow one is learned as a constant; "
-        "config.data.per_axis=True gives each a scale of its own"
-    )
 
 
 def _split(points: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -100,11 +97,24 @@ def _sample(rows, std, key: jax.Array, num: int) -> jax.Array:
     return rows[index] + std * jax.random.normal(jitter_key, (num, rows.shape[1]))
 
 
-def load_points(
+class Points(NamedTuple):
+    """Chosen columns of a table."""
+
+    points: np.ndarray  # f64[rows, D]
+    columns: list[str]  # names of the coordinates
+    rows: Sequence[str]  # what a notice calls each row: "line 7"
+
+
+def load_points(path: str, *options, **more) -> np.ndarray:
+    """Points f64[rows, D] of a table; for the arguments see `read_points`."""
+    return read_points(path, *options, **more).points
+
+
+def read_points(
     path: str, header="auto", columns="", where="", array="", dim: int = 2,
     usual: Sequence[str] = (),
-) -> np.ndarray:  # fmt: skip
-    """Two columns of a table or more, f64[rows, D].
+) -> Points:  # fmt: skip
+    """Two columns of a table or more.
 
     header: 'auto', 'yes' or 'no', for text; columns: 'x,y,z' by name or '0,1' by place, '' for the
     columns `usual` if all exist, else the first `dim` numeric ones; where: 'column=value' keeps the
@@ -116,7 +126,8 @@ def load_points(
     if not columns and usual and set(usual) <= set(table.names):
         columns = ",".join(usual)
     chosen = choose_columns(table, columns, place, dim)
-    return np.stack([numbers(table, index, place) for index in chosen], axis=1)
+    points = np.stack([numbers(table, index, place) for index in chosen], axis=1)
+    return Points(points, [table.names[index] for index in chosen], table.rows)
 
 
 def values(path: str, column: str) -> list[str]:

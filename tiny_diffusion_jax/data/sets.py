@@ -5,13 +5,13 @@ and for its points. What was read stays in memory until the file or the options 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.data import arrays, folders, tables, units
+from tiny_diffusion_jax.data import arrays, folders, notices, tables, units
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.collection import Collection
 from tiny_diffusion_jax.data.image_sets import from_splits
@@ -21,7 +21,7 @@ from tiny_diffusion_jax.errors import require
 # Everything that what is read depends on, besides the file itself.
 OPTIONS = (
     "path", "set_column", "label_column", "split_column", "columns", "header", "where", "array",
-    "heldout", "invert", "threshold", "max_side", "skip_unreadable",
+    "heldout", "invert", "threshold", "max_side", "skip_unreadable", "clip_outliers",
 )  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def build(config) -> Dataset:
                    "notice": read.notice}  # fmt: skip
         return from_splits(train, heldout, config, label_column="label", **fields)
     fields |= {name: getattr(read, name) for name in ("columns", "set_column", "label_column")}
-    fields["details"] = _details(read)
+    fields |= {"details": _details(read), "notice": _notice(read)}
     origin = units.choose_origin(read.points)
     train, heldout = (
         from_observed(
@@ -61,8 +61,46 @@ def _details(read: Collection) -> str:
     return (
         f"{len(sizes)} sets of {sizes.min()} to {sizes.max()} points (median {np.median(sizes):g}) "
         f"by {read.set_column}, {read.heldout.sum()} held out; coordinates "
-        f"{', '.join(read.columns)}{labels}"
+        f"{', '.join(read.columns)}{labels}{'; ' * bool(read.clipped)}{read.clipped}"
     )
+
+
+def _notice(read: Collection) -> str:
+    points, found = read.points, notices.find_outliers(read.points)
+    return notices.join(
+        notices.outliers(found, PointNames(points)) if not read.clipped else "",
+        notices.grid(points, read.columns, can_jitter=False),
+        notices.repeats(points, np.repeat(np.arange(len(read.sizes)), read.sizes), False),
+    )
+
+
+class PointNames(Sequence):
+    """What a notice calls point i of sets: "the point (1.5, 2)"."""
+
+    def __init__(self, points: np.ndarray):
+        self.points = points
+
+    def __len__(self):
+        return len(self.points)
+
+    def __getitem__(self, i):
+        return f"the point ({', '.join(f'{x:.7g}' for x in self.points[i])})"
+
+
+def _clipped(read: Collection) -> Collection:
+    """`read` without outliers, and without sets of which fewer than 2 points are left."""
+    found = notices.find_outliers(read.points)
+    if not found.rows.any():
+        return read
+    of_set = np.repeat(np.arange(len(read.sizes)), read.sizes)
+    sizes = np.bincount(of_set[~found.rows], minlength=len(read.sizes))
+    kept = sizes >= 2
+    lost = f"; {(~kept).sum()} sets left out, of fewer than 2 other points" * bool((~kept).any())
+    return read._replace(
+        points=read.points[~found.rows & kept[of_set]], sizes=sizes[kept],
+        labels=_part(read.labels, kept), heldout=read.heldout[kept],
+        clipped=notices.left_out(found, PointNames(read.points)) + lost,
+    )  # fmt: skip
 
 
 def _flat(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -107,7 +145,9 @@ def _stamp(path: Path) -> tuple:
 @functools.lru_cache(maxsize=2)
 def _load(stamp: tuple, **options) -> Collection | folders.Pictures:
     config = ConfigDict(options)
-    return _reader(Path(config.path).expanduser())(config)
+    read = _reader(Path(config.path).expanduser())(config)
+    clip = config.clip_outliers and isinstance(read, Collection)
+    return _clipped(read) if clip else read
 
 
 def _reader(path: Path) -> Callable:

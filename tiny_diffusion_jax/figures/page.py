@@ -53,7 +53,8 @@ class Page:
             self.text(left, size / 120, line, INK, size, weight="bold")
         self.height += 0.08
         self._flow(left, legend)
-        for line in textwrap.wrap(notice, int((width - 2 * left) / 0.078)):
+        across = int((width - 2 * left) / 0.078)
+        for line in (line for part in notice.split("\n") for line in textwrap.wrap(part, across)):
             self.room(0.18)
             style = {"weight": "bold"} if alert else {}
             self.text(left, 0.09, line, ALERT if alert else MUTED, 9, **style)
