@@ -145,7 +145,8 @@ def grid_step(x: np.ndarray) -> float:
 
 def _are_multiples(x: np.ndarray, exponent: int) -> bool:
     steps = x / float(f"1e{exponent}")
-    return bool(np.all(np.abs(steps - np.rint(steps)) < 1e-3))
+    rounding = 8 * np.spacing(np.abs(steps).max())
+    return bool(np.all(np.abs(steps - np.rint(steps)) <= max(1e-9, rounding)))
 
 
 def repeats(points: np.ndarray, sets: np.ndarray | None, can_jitter: bool) -> str:

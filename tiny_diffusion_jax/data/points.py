@@ -39,12 +39,12 @@ def build(config) -> Dataset:
     table = read_points(config.path, config.header, config.columns, config.where, config.array)
     points, outliers = table.points, notices.find_outliers(table.points)
     details, notice = "", notices.outliers(outliers, table.rows)
+    near = points[~outliers.rows]
     if config.clip_outliers and outliers.rows.any():
-        points = points[~outliers.rows]
-        details, notice = notices.left_out(outliers, table.rows), ""
+        points, details, notice = near, notices.left_out(outliers, table.rows), ""
     if std == 0:
-        notice = notices.join(notice, notices.grid(points, table.columns, can_jitter=True),
-                              notices.repeats(points, None, can_jitter=True))
+        notice = notices.join(notice, notices.grid(near, table.columns, can_jitter=True),
+                              notices.repeats(near, None, can_jitter=True))
     origin = units.choose_origin(points)
     points = points - origin if origin else points
     heldout = None

@@ -66,12 +66,18 @@ def _details(read: Collection) -> str:
 
 
 def _notice(read: Collection) -> str:
-    points, found = read.points, notices.find_outliers(read.points)
+    found, of_set = notices.find_outliers(read.points), _set_of_each(read)
+    near = ~found.rows
     return notices.join(
-        notices.outliers(found, PointNames(points)) if not read.clipped else "",
-        notices.grid(points, read.columns, can_jitter=False),
-        notices.repeats(points, np.repeat(np.arange(len(read.sizes)), read.sizes), False),
+        notices.outliers(found, PointNames(read.points)) if not read.clipped else "",
+        notices.grid(read.points[near], read.columns, can_jitter=False),
+        notices.repeats(read.points[near], of_set[near], can_jitter=False),
     )
+
+
+def _set_of_each(read: Collection) -> np.ndarray:
+    """The set of each point, i64[P]."""
+    return np.repeat(np.arange(len(read.sizes)), read.sizes)
 
 
 class PointNames(Sequence):
@@ -92,7 +98,7 @@ def _clipped(read: Collection) -> Collection:
     found = notices.find_outliers(read.points)
     if not found.rows.any():
         return read
-    of_set = np.repeat(np.arange(len(read.sizes)), read.sizes)
+    of_set = _set_of_each(read)
     sizes = np.bincount(of_set[~found.rows], minlength=len(read.sizes))
     kept = sizes >= 2
     lost = f"; {(~kept).sum()} sets left out, of fewer than 2 other points" * bool((~kept).any())
