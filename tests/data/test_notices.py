@@ -48,7 +48,7 @@ def test_an_outlier_is_named_and_can_be_left_out(tmp_path):
 
 
 def test_times_are_those_of_the_distance_from_the_median():
-    """On the grid 0, 1, .. 100 the median is 50, the range 50, and 99 % are within 0.99 of it."""
+    """The numbers 0, 1, .. 100 have median 50, range 50, and 99 % are within 0.99 ranges of 50."""
     points = np.column_stack([np.arange(101.0), np.zeros(101)])
     found = notices.find_outliers(np.concatenate([points, [(50 + 50_000, 0)]]))
     assert found.rows.nonzero()[0].tolist() == [101]

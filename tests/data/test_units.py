@@ -11,8 +11,11 @@ from tiny_diffusion_jax import data, experiment
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import draw_points, draw_sets
 from tiny_diffusion_jax.data.rows import row_order
+from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.figures.samples import axis_labels, samples_figure
+from tiny_diffusion_jax.pages.trajectories import pack_trajectories
 from tiny_diffusion_jax.pages.weights import live_model
 from tiny_diffusion_jax.run import outputs, parts, released, workdir
 from tiny_diffusion_jax.run.evidence import Evidence
@@ -182,7 +185,7 @@ def test_samples_and_likelihoods_do_not_depend_on_the_offset(name, pairs):
 
 
 def test_rows_of_a_page_are_counted_in_own_units():
-    """In centred units the borders between rows lie elsewhere, and so does the order."""
+    """Rows of centred units would have other borders, and so another order."""
     points = np.random.default_rng(2).uniform(0, 8, (40, 2)) + UTM
     height, origin = 0.7, (388098.0, 5603949.0)
     expected = np.lexsort((points[:, 0], -np.floor(points[:, 1] / height)))
@@ -325,6 +328,20 @@ def test_axes_say_what_their_numbers_lack():
         assert {"x \u2212 388098", "y \u2212 5603948"} <= {
             label for ax in figure.axes for label in (ax.get_xlabel(), ax.get_ylabel())
         }
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1e-6, 1e6])
+def test_pictures_are_the_same_at_any_scale(scale):
+    ways = np.random.default_rng(0).normal(size=(30, 2, 50, 2)).astype(np.float32) + 0.3
+    limits = square_limits(ways.reshape(-1, 2))
+    np.testing.assert_allclose(square_limits(scale * ways.reshape(-1, 2)),
+                               scale * np.array(limits), rtol=1e-5, atol=1e-5 * scale)  # fmt: skip
+    schedule = make_schedule("karras", 29, sigma_min=0.002, sigma_max=12.0)
+    pack = lambda ways: pack_trajectories(ways, np.arange(30)[::-1], schedule)["view"]
+    one, other = pack(ways), pack(np.float32(scale) * ways)
+    for name in ("centre", "half"):
+        np.testing.assert_allclose(np.array(other[name]) / scale, one[name], rtol=1e-4, atol=1e-5)
+    assert square_limits(np.zeros((3, 2)))[1] > 0 and square_limits(np.full((3, 2), 7.0))[1] > 7
 
 
 def test_points_that_coincide_are_refused_at_any_offset(tmp_path):

@@ -10,15 +10,28 @@ import numpy as np
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 
-MAX_SPREAD_RATIO = 100.0  # of two coordinates: above, one scale makes the narrow one vanish
-FAR = 20.0  # times as far from the median as 99 % of the other rows: an outlier
-MOST_OUTLIERS = 0.1  # of all rows: more are a part of the distribution
-COARSE = 100.0  # steps of a grid in a standard deviation: a network does not see a finer grid
-FEWEST = 20  # rows, below which a grid may be chance
+# Ratio of two spreads: above, one scale makes the narrow coordinate vanish.
+MAX_SPREAD_RATIO = 100.0
+
+# An outlier is so many times as far from the median as 99 % of the other rows.
+FAR = 20.0
+
+# Share of all rows: more far rows than this are a part of the distribution.
+MOST_OUTLIERS = 0.1
+
+# Steps of a grid in a standard deviation: a network cannot see a finer grid.
+COARSE = 100.0
+
+FEWEST = 20  # rows: a grid of fewer may be chance
+
 MANY_REPEATS = 0.1  # of all rows
+
 NAMED = 3  # rows in a notice
-BOX_DRAWS, BOX_TAIL = 1_024, 0.005  # real points behind the box of the data, share beyond each side
-BOX_SCALES = 2.5  # half of the box where no data are at hand, in scales
+
+# Real points from which the box of the data follows, and their share beyond each side.
+BOX_DRAWS, BOX_TAIL = 1_024, 0.005
+
+BOX_SCALES = 2.5  # half a side of the box of a model without data, in scales
 
 
 class Outliers(NamedTuple):
@@ -183,8 +196,8 @@ def _coordinates(names: Sequence[str]) -> str:
 def far_from_data(dataset: Dataset, given: np.ndarray) -> str:
     """Notice of points `given` f32[n, D] in centred units that lie far outside of the data.
 
-    Points are far if at least half of them are outside of the box that holds 99 % of the data in
-    each coordinate, or if one of them is farther from this box than the box is wide.
+    The box of the data holds 99 % of the data in each coordinate. Points are far if at least half
+    of them are outside of the box, or if one is farther from the box than the box is wide.
     """
     low, high = _box(dataset)
     beyond = np.maximum(low - given, given - high)

@@ -31,7 +31,7 @@ def build(config) -> Dataset:
     then the share `config.heldout` of the rows, the same ones in every run, is kept from training
     and becomes `heldout`; nothing is held out of fewer than 50 rows.
     A point has as many coordinates as `config.columns` names, x and y if it names none.
-    `config.per_axis`: each coordinate has a scale of its own, instead of one for all.
+    `config.per_axis`: a scale for each coordinate, instead of one scale for all.
     `config.clip_outliers`: rows far from all others are left out, see notices.py.
     Raises `UserError` that names the row and column at fault.
     """

@@ -81,7 +81,7 @@ def _set_of_each(read: Collection) -> np.ndarray:
 
 
 class PointNames(Sequence):
-    """What a notice calls point i of sets: "the point (1.5, 2)"."""
+    """Names of points of sets in notices: "the point (1.5, 2)"."""
 
     def __init__(self, points: np.ndarray):
         self.points = points

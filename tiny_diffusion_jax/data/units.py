@@ -2,7 +2,7 @@
 
     own = centred + origin,    normalised = (centred - shift) / scale
 
-Own units are those of the user's file. float32 holds 24 bits, so it rounds a coordinate by up to
+The user's file is in own units. float32 holds 24 bits, so it rounds a coordinate by up to
 2^-24 of its size: UTM coordinates (10^6 m) by 0.25 m, Unix times by a minute. Therefore the host
 subtracts the origin in float64 before points become float32, and adds it in float64 afterwards.
 Distances, and densities per unit area, are the same in both units.

@@ -147,8 +147,13 @@ def square_limits(points) -> tuple[float, ...]:
     Of D coordinates the cube: low and high of each, 2 D numbers.
     """
     low, high = points.min(0), points.max(0)
-    centre, half = (low + high) / 2, 0.56 * max(float((high - low).max()), 1e-6)
+    centre, half = (low + high) / 2, 0.56 * max(float((high - low).max()), smallest_side(points))
     return tuple(float(v) for c in centre for v in (c - half, c + half))
+
+
+def smallest_side(points) -> float:
+    """Side of a square that shows points f[...] which all coincide: 1e-6, or less near 0."""
+    return 1e-6 * min(1.0, float(np.abs(points).max())) or 1e-6
 
 
 def dots(ax, points, color: str, side: float, count: int) -> None:

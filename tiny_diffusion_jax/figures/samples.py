@@ -27,9 +27,9 @@ def samples_figure(
 ):  # fmt: skip
     """Data beside samples on the same axes, and the model's density when it is given.
 
-    Of points in space: three projections of the data above those of the samples, and no density.
-    `data`, `samples`: f32[n, D], in centred units; `origin`: of these, see data/units.py: an axis
-    says what to add to its numbers. `log_density`: f32[G, G], the model's log p
+    Points in space are shown by three projections of the data above three of the samples, without
+    a density. `data`, `samples`: f32[n, D], in centred units, whose `origin` the labels of the axes
+    give (see data/units.py). `log_density`: f32[G, G], the model's log p
     per unit area on a grid whose first row is the lowest y; `extent`: (left, right, bottom, top)
     of that grid, by default `square_limits(data)`, which are the limits of the axes. `notice`
     stands under the title in red: what the reader must know first. The axes hold all of the data;

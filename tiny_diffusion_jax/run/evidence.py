@@ -29,10 +29,10 @@ BIRTH_POINTS = 16_384  # points in all, but of four sets at least
 class Evidence:
     """The samples of a run and all that is measured of it more than once.
 
-    A section asks for what it needs; what nobody asks for is never computed. given: the points
-    f32[n, D] that every set begins with; None: none are. ways: of all samples
-    from noise, f32[steps + 1, S, N, D], where they were kept. All three come in own units. Every
-    attribute and result is in centred units, see data/units.py.
+    Each attribute is computed when a section first reads it. samples: f[S, N, D]; given: the first
+    points of every set, f[n, D], or None; ways: trajectories of the samples,
+    f[steps + 1, S, N, D], or None. All three come in own units; every attribute and result is in
+    centred units, see data/units.py.
     """
 
     def __init__(

@@ -201,9 +201,9 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
 
 
 def describe(dataset) -> dict:
-    """What a config's `data` turned out to be: normalised points are (points - shift) / scale.
+    """Facts about `dataset` for config.json: normalised points are (points - shift) / scale.
 
-    shift: in own units; origin: only of data that have an origin, see data/units.py.
+    shift: in own units; origin: only if there is one, see data/units.py.
     """
     scale, whole = dataset.scale, lambda x: float(f"{x:.9g}")  # all that a float32 holds
     origin, shift = dataset.origin, np.asarray(dataset.shift)
@@ -291,10 +291,10 @@ def differences(theirs: dict, ours: dict) -> list[str]:
 
 
 def data_differences(theirs, ours: dict) -> list[str]:
-    """As `differences`; shift and scale may differ by what another machine's rounding does.
+    """Differences of two datasets; shift and scale may differ by another machine's rounding.
 
-    The origin belongs to how this version computes, not to the data: an older version had none, and
-    its shift was rounded to float32.
+    The origin does not count, because it is no property of the data. Older versions had no origin,
+    and rounded the shift to float32.
     """
     theirs = theirs if isinstance(theirs, dict) else {}
     with contextlib.suppress(KeyError, TypeError, ValueError):
