@@ -19,6 +19,7 @@ from tiny_diffusion_jax.pages.trajectories import pack_trajectories
 from tiny_diffusion_jax.pages.weights import live_model
 from tiny_diffusion_jax.run import outputs, parts, released, workdir
 from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.training.batches import draw_batches, make_plan
 
 UTM = np.array([388098.25, 5603948.7])  # y: 0.7 times a whole number
 PLANE = np.random.default_rng(0).normal(size=(90, 2)) * (3.0, 1.5)
@@ -192,6 +193,14 @@ def test_rows_of_a_page_are_counted_in_own_units():
     centred = jnp.asarray(units.to_centred(origin, points))
     np.testing.assert_array_equal(row_order(centred, height, None, origin), expected)
     assert np.any(np.asarray(row_order(centred, height)) != expected)
+
+
+def test_training_sees_the_rows_of_own_units(pairs):
+    near, far = pairs["sets"]
+    plan = make_plan(near.config.train, near.model)
+    assert plan.row_height == 0.7 and far.dataset.origin[1] % 0.7 > 0.1
+    a, b = (draw_batches(jax.random.key(0), setup.dataset, 10, 2, plan) for setup in (near, far))
+    np.testing.assert_allclose(a.x_0, b.x_0, atol=2e-6)
 
 
 def test_given_points_are_in_own_units(tmp_path):
