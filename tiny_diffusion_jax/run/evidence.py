@@ -62,13 +62,12 @@ class Evidence:
             self.experiment, self.params, to_own(points), num_steps
         )
 
-    def _sample(self, config, given=None, **arguments) -> np.ndarray:
+    def _sample(self, config, **arguments) -> np.ndarray:
         """Draw as `experiment.sample` does, in centred units."""
         origin = self.dataset.origin
-        given = None if given is None else units.to_own(origin, given)
-        drawn = experiment.sample(
-            self.experiment, self.params, config, given=given, **arguments
-        )
+        if "given" in arguments:
+            arguments["given"] = units.to_own(origin, arguments["given"])
+        drawn = experiment.sample(self.experiment, self.params, config, **arguments)
         return units.to_centred(origin, drawn)
 
     def log_prob_of_sets(self, sets: np.ndarray) -> set_likelihood.Estimate:
@@ -125,7 +124,8 @@ class Evidence:
         config.num_sets = min(BIRTHS, few, len(self.samples))
         if self.ways is not None:
             return self.ways[:, : config.num_sets], self._levels(config)
-        way = self._sample(config, self.given, keep_trajectory=True)
+        given = {} if self.given is None else {"given": self.given}
+        way = self._sample(config, keep_trajectory=True, **given)
         return way, self._levels(config)
 
     @cached_property
