@@ -119,7 +119,7 @@ NO_RANGE = {
     "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
     "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
-    "data.skip_incomplete", "data.skip_small",
+    "data.skip_incomplete", "data.skip_small", "data.clip_outliers",
     "data.augment_reflect", "model.num_heads", "model.count", "model.fade", "train.keep_best",
     "train.split_heldout", "evaluate.gifs",
     "train.init_from",

@@ -320,6 +320,9 @@ def _together(config) -> Rules:
                "False for members in their own units (config.data.align = False)")  # fmt: skip
     about = data.about(config.data)
     yield "data.jitter", config.data.jitter in about.jitters, one_of(about.jitters).words
+    is_table = config.data.name in ("points", "mixture") or bool(about.columns)
+    yield ("data.clip_outliers", is_table or not config.data.clip_outliers,
+           "False for data that are not points from a file")  # fmt: skip
     for name in AUGMENTATIONS:
         yield (f"data.{name}", about.many_sources or not config.data[name],
                f"{type(config.data[name])()} for data that are not many sets")  # fmt: skip

@@ -53,6 +53,7 @@ def _all_options() -> ConfigDict:
         skip_incomplete=False,  # points, sets: leave out rows with missing values
         skip_small=False,  # sets: leave out sets with fewer than 2 points
         per_axis=False,  # points, sets: each coordinate has its own scale; False: one for all
+        clip_outliers=False,  # points, sets: leave out rows far from all others; False: a notice
         # points without jitter: share of the rows kept from training, to measure likelihood on;
         # sets: share of the sets, to compare generated ones with
         heldout=0.1,

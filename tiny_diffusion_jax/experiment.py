@@ -1,5 +1,6 @@
 """An experiment: the pieces a config describes, put together; how to train it and draw from it."""
 
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -19,8 +20,10 @@ from tiny_diffusion_jax.checks import (
     check_sample,
     check_scored,
 )
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.data.halves import with_validation
+from tiny_diffusion_jax.data.notices import far_from_data
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
@@ -29,6 +32,7 @@ from tiny_diffusion_jax.generation import likelihood as set_likelihood
 from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.step import TrainState, init_state
 
+log = logging.getLogger("tiny_diffusion_jax")
 LIKELIHOOD_CHUNK = 16_384  # points at once
 
 
@@ -53,13 +57,13 @@ def assemble(config, dataset: Dataset) -> Experiment:
     check_data(config, dataset, model)
     if config.train.keep_best and config.train.split_heldout:
         dataset = with_validation(dataset)
-    units = {}
+    moments = {}
     if not config.data.normalize:
-        # The network sees the data's own units: the process starts where the data are.
+        # The network sees centred units: the process starts where the data are.
         points = draw_points(dataset, jax.random.key(0), 4096, 1)
         sigma_data = float(jnp.sqrt(points.var((0, 1)).mean()))
-        units = {"sigma_data": sigma_data, "data_mean": points.mean((0, 1))}
-    process = make_process(make_schedule(**config.schedule), **config.diffusion, **units)
+        moments = {"sigma_data": sigma_data, "data_mean": points.mean((0, 1))}
+    process = make_process(make_schedule(**config.schedule), **config.diffusion, **moments)
     return Experiment(config, dataset, process, model)
 
 
@@ -101,18 +105,24 @@ def sample(
     With config.num_points = 0 each set has a number of points of its own, as often as in the data;
     then the largest has num_points, and rows of NaN follow the points of the others (`td.ragged`
     leaves these out). `config` is the `sample` part of a config (None: the experiment's); points
-    come in the data's own units. A set depends on config.seed and its own number only, not on how
-    many sets are asked for; requests too large for config.memory_mb are drawn in chunks. With
-    `keep_trajectory` the way from noise is kept too, f32[steps + 1, num_sets, num_points, D],
+    come in the data's own units, as f64 if f32 would round them too much (`dataset.origin`). A set
+    depends on config.seed and its own number only, and requests too large for config.memory_mb are
+    drawn in chunks. With `keep_trajectory` the result is f32[steps + 1, num_sets, num_points, D],
     noise first. `given`, points f32[n, D] in own units, begins every set, and the rest is drawn to
     go with it; `labels` i32[num_sets] takes the place of config.label. Raises UserError for a field
     out of its range, and for what the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
     check_sample(experiment.config, config, labels, given, experiment.dataset.dim)
+    origin = experiment.dataset.origin
     num_given = 0 if given is None else len(given)
     check_drawn(experiment.dataset, experiment.model, config, num_given)
-    return generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
+    if given is not None:
+        given = units.to_centred(origin, given)
+        if notice := far_from_data(experiment.dataset, np.asarray(given)):
+            log.warning("notice: %s", notice)
+    drawn = generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
+    return units.to_own(origin, drawn)
 
 
 def log_prob(

@@ -79,7 +79,7 @@ def test_auto_falls_back_to_digits_and_says_so_loudly_and_once(tmp_path, lines):
     dataset = data.build(config(tmp_path, threshold=0.5))
     assert dataset.source == "digits" and dataset.title == "digit 3 (8x8)"
     assert dataset.notice == "MNIST not found: using scikit-learn's bundled 8x8 digits"
-    assert lines["warning"] == [f"!!! {dataset.notice}"]
+    assert lines["warning"] == [f"notice: {dataset.notice}"]
     [why] = lines["info"]
     assert "no MNIST from tfds: no prepared copy" in why and "openml: no cached copy" in why
 

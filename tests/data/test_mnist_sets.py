@@ -248,7 +248,7 @@ def test_the_bundled_digits_stand_in_loudly(tmp_path, monkeypatch):
     assert dataset.title == "8x8 digit sets" and dataset.source == "digits"
     assert dataset.notice.startswith("MNIST not found: using scikit-learn's bundled 8x8 digits")
     assert "threshold lowered from 0.98 to 0.5" in dataset.notice
-    assert len(lines) == 1 and lines[0].startswith("!!! MNIST not found")
+    assert len(lines) == 1 and lines[0].startswith("notice: MNIST not found")
     sets = draw(dataset, jax.random.key(0), 20, 8)
     assert len(dataset.draw.args[2]) == 1500 and len(dataset.heldout.draw.args[2]) == 297
     assert float(sets.points.min()) >= 0 and float(sets.points.max()) < 8

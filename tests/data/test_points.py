@@ -19,7 +19,7 @@ def config(path, **fields):
     defaults = {
         "name": "points", "normalize": True, "jitter": "gaussian", "jitter_std": 0.15,
         "path": str(path), "columns": "", "header": "auto", "where": "", "array": "",
-        "heldout": 0.1, "per_axis": False,
+        "heldout": 0.1, "per_axis": False, "clip_outliers": False,
     }  # fmt: skip
     return ConfigDict({**defaults, **fields})
 

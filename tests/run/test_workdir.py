@@ -13,7 +13,9 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.files import PART, atomic
 from tiny_diffusion_jax.run import workdir
 
-DATA = SimpleNamespace(title="moons", source="analytic", shift=np.array([1.0, 2.0]), scale=3.0)
+DATA = SimpleNamespace(
+    title="moons", source="analytic", shift=np.array([1.0, 2.0]), scale=3.0, origin=()
+)
 
 
 def open_new(path, config=None, dataset=DATA):

@@ -63,8 +63,8 @@ def build(config) -> Dataset:
     """
     require_choice("config.data.name", config.name, BUILDERS)
     dataset = BUILDERS[config.name](config)
-    if dataset.notice:
-        log.warning("!!! %s", dataset.notice)
+    for notice in filter(None, dataset.notice.split("\n")):
+        log.warning("notice: %s", notice)
     return dataset
 
 

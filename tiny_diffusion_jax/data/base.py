@@ -31,29 +31,32 @@ class Dataset:
 
     The arrays that `draw` needs are leaves of this pytree (`jax.tree_util.Partial`), so a data
     set passes through `jit` as an argument and its images are never baked into a program.
+    Every array here is in centred units: own units minus `origin`, see units.py.
     """
 
-    draw: Callable[[jax.Array, int, int], PointSets]  # (key, num_sets, num_points), own units
-    shift: jax.Array  # f32[D], the mean in own units
+    draw: Callable[[jax.Array, int, int], PointSets]  # (key, num_sets, num_points), centred units
+    shift: jax.Array  # f32[D], the mean in centred units
     scale: jax.Array  # f32[], one number for all axes: shapes keep their proportions; or f32[D]
-    log_prob: Callable[[jax.Array], jax.Array] | None = None  # exact, per point, own units
+    log_prob: Callable[[jax.Array], jax.Array] | None = None  # exact, of points in centred units
     members: tuple["Dataset", ...] = ()  # of a mixture: each alone, in the mixture's units
     weights: jax.Array | None = None  # f32[K], the probabilities of K members, or of K labels
     heldout: "Dataset | None" = None  # the same distribution from data never trained on
     # Other held-out data, which weights are chosen on; None: weights are chosen on `heldout`.
     validation: "Dataset | None" = None
-    # Of a table without jitter: every point that can be drawn, f32[R, D], own units.
+    # All points of a table without jitter, f32[R, D], centred units.
     rows: jax.Array | None = None
     # Of data whose every set comes from one of S sources, images or sets as they were observed:
     # (key, index i32[B], num_points) -> a set from each of B sources, and their labels i32[S].
     draw_from: Callable[[jax.Array, jax.Array, int], PointSets] | None = None
     source_labels: jax.Array | None = None
     images: jax.Array | None = None  # u8[S, H, W], none of them wholly dark
-    # Observed sets: all points f32[P, D], set after set in own units; set s begins at offsets[s],
-    # i32[S], and has sizes[s] points, i32[S].
+    # Observed sets: all points f32[P, D], set after set in centred units. Set s begins at
+    # offsets[s], i32[S], and has sizes[s] points, i32[S].
     points: jax.Array | None = None
     offsets: jax.Array | None = None
     sizes: jax.Array | None = None
+    # D float64 numbers of own units; (): centred units are own units.
+    origin: tuple[float, ...] = flax.struct.field(pytree_node=False, default=())
     title: str = flax.struct.field(pytree_node=False, default="")  # for figures: "MNIST 3"
     source: str = flax.struct.field(pytree_node=False, default="analytic")
     notice: str = flax.struct.field(pytree_node=False, default="")  # loud: "fell back to ..."
@@ -107,7 +110,7 @@ class Dataset:
         return sizes[first + jnp.minimum((u * count).astype(jnp.int32), count - 1)]
 
     def normalize(self, points: jax.Array) -> jax.Array:
-        """(points - shift) / scale: own units -> mean 0, mean variance 1."""
+        """(points - shift) / scale: centred units -> mean 0, mean variance 1."""
         return (points - self.shift) / self.scale
 
     def denormalize(self, points: jax.Array) -> jax.Array:
@@ -140,7 +143,7 @@ class Dataset:
 
 @partial(jax.jit, static_argnames=("num_sets", "num_points"))
 def draw_points(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> jax.Array:
-    """The points alone of sets of `dataset`, f32[num_sets, num_points, D] in own units."""
+    """The points alone of sets of `dataset`, f32[num_sets, num_points, D] in centred units."""
     return dataset.draw(key, num_sets, num_points).points
 
 

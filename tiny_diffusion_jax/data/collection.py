@@ -28,6 +28,7 @@ class Collection(NamedTuple):
     label_column: str = ""  # and the label; "": there is none
     not_read: str = ""  # columns that are not used, in words
     notice: str = ""  # decisions that the user may want to change
+    clipped: str = ""  # outliers that were left out, in words
 
 
 def collect(

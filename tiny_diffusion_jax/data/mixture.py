@@ -35,19 +35,21 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
     # Without `align`, the members' own moments are needed only for those of the mixture.
     measured = config.align or config.normalize
     alone = [_build_member(config, name, measured, builders) for name in names]
+    origin = () if config.align else _common_origin(alone)
 
     shift, scale = jnp.zeros(2), jnp.ones(())
     if config.normalize and not config.align:
-        shift, scale = _pooled_moments(alone, weights)
-    members = [_aligned(member) for member in alone] if config.align else alone
+        shift, scale = _pooled_moments([_recentred(member, origin) for member in alone], weights)
+    members = [_aligned(member) if config.align else _recentred(member, origin) for member in alone]
     members = tuple(member.replace(shift=shift, scale=scale) for member in members)
     sources = [source for source in _distinct(alone, "source") if source != "analytic"]
     titles = tuple(member.title for member in members)
     mixture = Dataset(
         draw=None, shift=shift, scale=scale, members=members, title=" + ".join(titles),
-        source=", ".join(sources) or "analytic", notice="; ".join(_distinct(alone, "notice")),
+        source=", ".join(sources) or "analytic", notice="\n".join(_distinct(alone, "notice")),
         details="; ".join(_distinct(alone, "details")),
         num_labels=len(members), label_names=titles, sequential=config.order == "sequential",
+        origin=origin,
     )  # fmt: skip
     return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # which gives it its draw
 
@@ -106,6 +108,9 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
         dataset = builders[fields["name"]](member)
     except UserError as error:  # it names the field that is at fault, but not the member
         raise UserError(f"config.data.members = {config.members!r}: {name!r}: {error}") from error
+    if dataset.source == "points" and dataset.notice:
+        told = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
+        dataset = dataset.replace(notice="\n".join(told))
     if fields.get("index"):
         dataset = dataset.replace(title=f"{dataset.title} #{fields['index']}")
     return dataset
@@ -148,12 +153,41 @@ def _pooled_moments(members: list[Dataset], weights: np.ndarray):
     return jnp.asarray(shift, jnp.float32), jnp.asarray(scale, jnp.float32)
 
 
+def _common_origin(members: list[Dataset]) -> tuple[float, ...]:
+    """Origin of the first member that needs one, in each coordinate; () if no member does."""
+    origins = np.array([member.origin or (0.0, 0.0) for member in members])
+    first = origins[np.argmax(origins != 0, axis=0), (0, 1)]
+    return tuple(first.tolist()) if first.any() else ()
+
+
+def _recentred(member: Dataset, origin: tuple[float, ...]) -> Dataset:
+    """`member` in the centred units of another `origin`."""
+    if member.origin == origin:
+        return member
+    move = np.subtract(member.origin or (0.0, 0.0), origin or (0.0, 0.0))
+    moved = lambda array: None if array is None else jnp.float32(np.float64(array) + move)
+    return member.replace(
+        draw=Partial(_draw_moved, member.draw, jnp.float32(move)),
+        log_prob=member.log_prob and Partial(_moved_log_prob, member.log_prob, jnp.float32(move)),
+        shift=moved(member.shift), rows=moved(member.rows), origin=origin,
+    )  # fmt: skip
+
+
+def _draw_moved(draw, move, key, num_sets: int, num_points: int) -> PointSets:
+    sets = draw(key, num_sets, num_points)
+    return sets._replace(points=sets.points + move)
+
+
+def _moved_log_prob(log_prob, move, points):
+    return log_prob(points - move)
+
+
 def _aligned(member: Dataset) -> Dataset:
     """`member`, drawn at mean 0 and mean variance 1: its own normalised units."""
     shift, scale = member.shift, member.scale
     log_prob = member.log_prob
     return member.replace(
-        draw=Partial(_draw_aligned, member.draw, shift, scale),
+        draw=Partial(_draw_aligned, member.draw, shift, scale), origin=(),
         log_prob=log_prob and Partial(_aligned_log_prob, log_prob, shift, scale),
     )  # fmt: skip
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.data.base import Dataset, PointSets
-from tiny_diffusion_jax.data.points import uneven_spreads
 from tiny_diffusion_jax.errors import require
 
 
@@ -24,7 +24,7 @@ from tiny_diffusion_jax.errors import require
 class Observed:
     """Observed sets, flat: what a draw needs."""
 
-    points: jax.Array  # f32[P, D], own units, each set in a random order
+    points: jax.Array  # f32[P, D], centred units, each set in a random order
     offsets: jax.Array  # i32[S]
     sizes: jax.Array  # i32[S]
     labels: jax.Array | None  # i32[S]
@@ -34,22 +34,27 @@ class Observed:
 
 def from_observed(
     points: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, labels: np.ndarray | None = None,
-    *, normalize: bool = True, per_axis: bool = False, **fields,
+    *, normalize: bool = True, per_axis: bool = False, origin: tuple[float, ...] = (), **fields,
 ) -> Dataset:  # fmt: skip
     """Every set one of S observed ones, each as likely: sets s = points[offsets[s]:][:sizes[s]].
 
-    points: [P, D]; offsets, sizes: [S], the sizes above 0; labels: [S] or None; fields: see
-    `Dataset`. The units make a drawn point of mean 0, and of mean variance 1 over the D
-    coordinates; with `per_axis` of variance 1 in each. Raises `UserError` where the spread is 0.
+    points: f64[P, D] in own units; offsets, sizes: [S], the sizes above 0; labels: [S] or None;
+    origin: see units.py; fields: see `Dataset`. Normalised points have mean 0, and mean variance 1
+    over the D coordinates, or variance 1 in each with `per_axis`. Raises `UserError` if the spread
+    is 0.
     """
-    points = np.asarray(points, np.float32)
+    points = np.asarray(units.to_centred(origin, points), np.float32)
     columns = fields.setdefault("columns", tuple(map(str, range(points.shape[1]))))
     shift, scale = np.zeros(points.shape[1]), np.ones(points.shape[1] if per_axis else ())
     if normalize:
         shift, variance = moments(points, offsets, sizes)
         scale = np.sqrt(variance if per_axis else variance.mean())
         if not per_axis:
-            fields.setdefault("notice", uneven_spreads(np.sqrt(variance)))
+            std = np.sqrt(variance)
+            fields["notice"] = notices.join(
+                notices.constant(std, columns), notices.uneven_spreads(std, columns),
+                fields.get("notice", ""),
+            )
         if per_axis:
             flat = [name for name, s in zip(columns, scale, strict=True) if not s > 0]
             require(not flat, "config.data.per_axis", True,
@@ -65,7 +70,7 @@ def from_observed(
         draw=Partial(_draw, observed), draw_from=Partial(_draw_from, observed),
         shift=jnp.asarray(shift, jnp.float32), scale=jnp.asarray(scale, jnp.float32),
         points=observed.points, offsets=observed.offsets, sizes=observed.sizes,
-        source_labels=observed.labels, **fields,
+        source_labels=observed.labels, origin=origin, **fields,
     )  # fmt: skip
 
 

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.data.base import Dataset, make_dataset, mixture_log_prob, single_density
 from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.table import stem
 
 MIN_ROWS = 50  # of a table without jitter, for some of them to be held out
-MAX_SPREAD_RATIO = 100.0  # of two coordinates, above which one scale makes the narrow one vanish
 
 
 def build(config, dim: int | None = None) -> Dataset:
@@ -26,16 +26,29 @@ def build(config, dim: int | None = None) -> Dataset:
     and becomes `heldout`; nothing is held out of fewer than 50 rows.
     A point has as many coordinates as `config.columns` names; without it, columns.py chooses them.
     dim: how many coordinates it must have, None for any number.
-    `config.per_axis`: each coordinate has a scale of its own, instead of one for all.
+    `config.per_axis`: a scale for each coordinate, instead of one scale for all.
+    `config.clip_outliers`: rows far from all others are left out, see notices.py.
     Raises `UserError` that names the row and column at fault.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
     read = read_points(_options(config), dim=dim)
-    points, heldout = read.points, None
+    points, outliers = read.points, notices.find_outliers(read.points)
+    clipped, notice = "", notices.join(read.notice, notices.outliers(outliers, read.rows))
+    near = points[~outliers.rows]
+    if config.clip_outliers and outliers.rows.any():
+        points, clipped, notice = near, notices.left_out(outliers, read.rows), read.notice
+    if std == 0:
+        notice = notices.join(notice, notices.grid(near, read.columns, can_jitter=True),
+                              notices.repeats(near, None, can_jitter=True))
+    origin = units.choose_origin(points)
+    points = points - origin if origin else points
+    heldout = None
     if std == 0 and config.heldout > 0 and len(points) >= MIN_ROWS:
         points, kept_back = _split(points, config.heldout)
         kept_back = jnp.asarray(kept_back, jnp.float32)
-        heldout = make_dataset(_draw(kept_back, 0.0), normalize=False, rows=kept_back)
+        heldout = make_dataset(
+            _draw(kept_back, 0.0), normalize=False, rows=kept_back, origin=origin
+        )
     rows = jnp.asarray(points, jnp.float32)
     log_prob = None
     if std > 0 and len(rows) <= MAX_MIXTURE:
@@ -43,14 +56,18 @@ def build(config, dim: int | None = None) -> Dataset:
         log_prob = Partial(mixture_log_prob, rows, jnp.float32(std), log_weight)
     value = config.where.partition("=")[2].strip()
     title = value or stem(config.path)
-    variance = points.var(0) + std**2
+    # A rounded mean gives numbers that are all the same a variance above 0.
+    variance = np.where(np.ptp(points, axis=0) > 0, points.var(0), 0.0) + std**2
     one_scale = config.normalize and not config.per_axis
-    notices = [read.notice, uneven_spreads(np.sqrt(variance)) if one_scale else ""]
+    if one_scale:
+        spread = np.sqrt(variance)
+        notice = notices.join(notices.constant(spread, read.columns),
+                              notices.uneven_spreads(spread, read.columns), notice)
     dataset = make_dataset(
         _draw(rows, std), normalize=config.normalize, per_axis=config.per_axis,
         moments=(points.mean(0), variance), log_prob=log_prob, title=title,
-        source="points", rows=rows if std == 0 else None, columns=read.columns,
-        notice="; ".join(filter(None, notices)), details=_details(read, config),
+        source="points", rows=rows if std == 0 else None, columns=read.columns, notice=notice,
+        details="; ".join(filter(None, (_details(read, config), clipped))), origin=origin,
     )  # fmt: skip
     if heldout is None:
         return dataset
@@ -72,23 +89,6 @@ def _details(read, config) -> str:
     """The points and the chosen columns in words."""
     where = f" where {config.where.strip()}" if config.where else ""
     return f"{Path(config.path).name}{where}: {read.describe()}{read.not_read()}"
-
-
-def uneven_spreads(std: np.ndarray) -> str:
-    """What to say of coordinates with standard deviations [D] of very different sizes, "" if not.
-
-    One scale for all would show the network the narrow one as a constant.
-    """
-    wide, narrow = int(np.argmax(std)), int(np.argmin(std))
-    if std[wide] <= MAX_SPREAD_RATIO * std[narrow]:
-        return ""
-    if std[narrow] == 0:
-        return f"coordinate {narrow} never changes: points drawn will differ in it by a little"
-    return (
-        f"coordinate {wide} has a spread of {std[wide]:.3g} and coordinate {narrow} one of "
-        f"{std[narrow]:.2g}: with one scale for both the narrow one is learned as a constant; "
-        "config.data.per_axis=True gives each a scale of its own"
-    )
 
 
 def _split(points: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:

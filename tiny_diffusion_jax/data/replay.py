@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset
 from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.table import load_arrays
@@ -43,10 +44,10 @@ def build(config) -> Dataset:
     sets = load_arrays(folder / SAMPLES, f"config.data.path = {config.path!r}: {SAMPLES}")[""]
     try:
         stored = json.loads((folder / CONFIG).read_text())
-        data, units = stored["data"], stored["dataset"]
-        moments = np.float64(units["shift"]), np.float64(units["scale"]) ** 2
+        data, described = stored["data"], stored["dataset"]
+        moments = np.float64(described["shift"]), np.float64(described["scale"]) ** 2
         moments = moments[0], np.broadcast_to(moments[1], moments[0].shape)
-        title, normalized = str(units["title"]), bool(data["normalize"])
+        title, normalized = str(described["title"]), bool(data["normalize"])
         one_density = data["name"] not in ("mixture", "mnist_sets") or (
             data["name"] == "mixture" and "+" not in data["members"])
         if sets.ndim != 3 or sets.dtype.kind != "f" or not np.isfinite(sets).all():
@@ -56,11 +57,14 @@ def build(config) -> Dataset:
                         f"files are damaged ({' '.join(str(error).split())})") from error
     names = tuple(units.get("columns") or "xyz"[: sets.shape[2]])
     checksum = zlib.crc32(np.ascontiguousarray(sets).tobytes())
+    origin = units.choose_origin(sets.reshape(-1, sets.shape[-1]))
+    if origin:
+        sets, moments = units.to_centred(origin, sets), (moments[0] - origin, moments[1])
     # The order in which a chain drew its points is no part of the set.
     draw = Partial(_draw, jnp.asarray(_shuffled(sets), jnp.float32), jnp.int32(one_density))
     return make_dataset(
         draw, normalize=config.normalize, moments=moments if normalized else None, title=title,
-        source=f"sets drawn by a run (crc32 {checksum:08x})",
+        source=f"sets drawn by a run (crc32 {checksum:08x})", origin=origin,
         details=f"{folder.name}: {sets.shape[0]:,} sets of {sets.shape[1]:,} points, coordinates "
                 f"{listed(names)}", columns=names,
     )  # fmt: skip

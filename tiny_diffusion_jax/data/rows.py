@@ -17,29 +17,39 @@ import jax.numpy as jnp
 from jax.scipy.special import gammaln
 
 
-def row_order(points: jax.Array, height: float, mask: jax.Array | None = None) -> jax.Array:
+def row_order(
+    points: jax.Array, height: float, mask: jax.Array | None = None,
+    origin: tuple[float, ...] = (),
+) -> jax.Array:  # fmt: skip
     """i32[..., N]: points f32[..., N, D] by floor(x_D / height), the highest first, then by x_1.
 
-    Points that do not exist (mask False, bool[..., N]) come last.
+    Points that do not exist (mask False, bool[..., N]) come last. `origin`: of points in centred
+    units, see units.py.
     """
-    row = _row(points, height)
+    row = _row(points, height, origin)
     missing = jnp.zeros(row.shape, bool) if mask is None else ~mask
     return jnp.lexsort((points[..., 0], row, missing), axis=-1)
 
 
-def out_of_order(points: jax.Array, height: float) -> jax.Array:
+def out_of_order(
+    points: jax.Array, height: float, origin: tuple[float, ...] = ()
+) -> jax.Array:
     """bool[..., N - 1]: whether `row_order` exchanges point i + 1 and point i of f32[..., N, D].
 
     A set is out of order if any such pair is. NaN, which pads smaller sets, never is.
     """
-    row, x = _row(points, height), points[..., 0]
+    row, x = _row(points, height, origin), points[..., 0]
     same_row = row[..., 1:] == row[..., :-1]
     return (row[..., 1:] < row[..., :-1]) | same_row & (x[..., 1:] < x[..., :-1])
 
 
-def _row(points: jax.Array, height: float) -> jax.Array:
-    """Number of the row f32[..., N] of each point, from the top down."""
-    return -jnp.floor(points[..., -1] / height)
+def _row(points: jax.Array, height: float, origin: tuple[float, ...] = ()) -> jax.Array:
+    """Number of the row f32[..., N] of each point, from the top down.
+
+    The whole rows of `origin` do not change the order, so they are left out.
+    """
+    y = points[..., -1]
+    return -jnp.floor((y + origin[-1] % height if origin else y) / height)
 
 
 def log_orders(size: jax.Array) -> jax.Array:

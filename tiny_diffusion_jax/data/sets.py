@@ -5,13 +5,13 @@ and for its points. What was read stays in memory until the file or the options 
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.data import arrays, folders, table
+from tiny_diffusion_jax.data import arrays, folders, notices, table, units
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.cells import encode
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
@@ -24,7 +24,7 @@ from tiny_diffusion_jax.errors import require
 OPTIONS = (
     "path", "set_column", "label_column", "split_column", "columns", "header", "where", "array",
     "heldout", "invert", "threshold", "max_side", "skip_unreadable", "skip_incomplete",
-    "skip_small",
+    "skip_small", "clip_outliers",
 )  # fmt: skip
 
 
@@ -45,17 +45,17 @@ def build(config) -> Dataset:
                    "notice": read.notice}  # fmt: skip
         return from_splits(train, heldout, config, label_column="label", **fields)
     fields |= {name: getattr(read, name) for name in ("columns", "set_column", "label_column")}
-    fields["details"] = _details(read, config)
+    fields |= {"details": _details(read, config), "notice": _notice(read)}
+    origin = units.choose_origin(read.points)
     train, heldout = (
         from_observed(
             read.points[np.repeat(which, read.sizes)], *_flat(read.sizes[which]),
-            _part(read.labels, which), normalize=normalize, per_axis=config.per_axis, **fields,
+            _part(read.labels, which), normalize=normalize, per_axis=config.per_axis,
+            origin=origin, **fields,
         )
         for which, normalize in zip(splits, (config.normalize, False), strict=True)
     )  # fmt: skip
-    notice = "; ".join(filter(None, (read.notice, train.notice)))
-    heldout = heldout.replace(shift=train.shift, scale=train.scale)
-    return train.replace(heldout=heldout, notice=notice)
+    return train.replace(heldout=heldout.replace(shift=train.shift, scale=train.scale))
 
 
 def _details(read: Collection, config) -> str:
@@ -69,7 +69,53 @@ def _details(read: Collection, config) -> str:
         f"{Path(config.path).name}{where}: {len(read.points):,} points, coordinates "
         f"{listed(read.columns)}; sets by {read.set_column} ({len(sizes):,}){label}; "
         f"{each}, {read.heldout.sum():,} sets held out{read.not_read}"
+        f"{'; ' * bool(read.clipped)}{read.clipped}"
     )
+
+
+def _notice(read: Collection) -> str:
+    found, of_set = notices.find_outliers(read.points), _set_of_each(read)
+    near = ~found.rows
+    return notices.join(
+        read.notice,
+        notices.outliers(found, PointNames(read.points)) if not read.clipped else "",
+        notices.grid(read.points[near], read.columns, can_jitter=False),
+        notices.repeats(read.points[near], of_set[near], can_jitter=False),
+    )
+
+
+def _set_of_each(read: Collection) -> np.ndarray:
+    """The set of each point, i64[P]."""
+    return np.repeat(np.arange(len(read.sizes)), read.sizes)
+
+
+class PointNames(Sequence):
+    """Names of points of sets in notices: "the point (1.5, 2)"."""
+
+    def __init__(self, points: np.ndarray):
+        self.points = points
+
+    def __len__(self):
+        return len(self.points)
+
+    def __getitem__(self, i):
+        return f"the point ({', '.join(f'{x:.7g}' for x in self.points[i])})"
+
+
+def _clipped(read: Collection) -> Collection:
+    """`read` without outliers, and without sets of which fewer than 2 points are left."""
+    found = notices.find_outliers(read.points)
+    if not found.rows.any():
+        return read
+    of_set = _set_of_each(read)
+    sizes = np.bincount(of_set[~found.rows], minlength=len(read.sizes))
+    kept = sizes >= 2
+    lost = f"; {(~kept).sum()} sets left out, of fewer than 2 other points" * bool((~kept).any())
+    return read._replace(
+        points=read.points[~found.rows & kept[of_set]], sizes=sizes[kept],
+        labels=_part(read.labels, kept), heldout=read.heldout[kept],
+        clipped=notices.left_out(found, PointNames(read.points)) + lost,
+    )  # fmt: skip
 
 
 def _flat(sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +158,9 @@ def _stamp(path: Path) -> tuple:
 @functools.lru_cache(maxsize=2)
 def _load(stamp: tuple, **options) -> Collection | folders.Pictures:
     config = ConfigDict(options)
-    return _reader(Path(config.path).expanduser())(config)
+    read = _reader(Path(config.path).expanduser())(config)
+    clip = config.clip_outliers and isinstance(read, Collection)
+    return _clipped(read) if clip else read
 
 
 def _reader(path: Path) -> Callable:

@@ -10,7 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.figures import ink
-from tiny_diffusion_jax.figures.page import COOL, MAX_DOTS, MEMBERS, WARM, square_limits
+from tiny_diffusion_jax.figures.page import (
+    COOL,
+    MAX_DOTS,
+    MEMBERS,
+    WARM,
+    smallest_side,
+    square_limits,
+)
 from tiny_diffusion_jax.files import atomic
 
 FPS, HOLD = 15, 2.0  # frames a second; seconds for which the last one stays
@@ -126,7 +133,8 @@ def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
     Smoothed over neighbouring frames: quantiles of random points tremble, a camera must not.
     """
     low, high = np.quantile(np.asarray(trajectory), [0.005, 0.995], axis=1)
-    centre, half = (low + high) / 2, np.maximum(0.57 * (high - low).max(-1), 1e-6)
+    centre = (low + high) / 2
+    half = np.maximum(0.57 * (high - low).max(-1), smallest_side(np.asarray(trajectory)))
     reach = len(trajectory) // 12
     weights = np.hanning(2 * reach + 3)[1:-1]
 

@@ -53,8 +53,10 @@ class Page:
             self.text(left, size / 120, line, INK, size, weight="bold")
         self.height += 0.08
         self._flow(left, legend)
-        weight = "bold" if alert else "normal"
-        for line in wrapped(one_line(notice), room, 9, NOTICE_LINES, weight) if notice else ():
+        weight, lines = "bold" if alert else "normal", []
+        for part in filter(None, map(one_line, notice.split("\n"))):
+            lines += wrapped(part, room, 9, NOTICE_LINES, weight)
+        for line in lines:
             self.room(0.18)
             self.text(left, 0.09, line, ALERT if alert else MUTED, 9, weight=weight)
         self.height += 0.06
@@ -215,8 +217,13 @@ def square_limits(points) -> tuple[float, ...]:
     Of D coordinates the cube: low and high of each, 2 D numbers.
     """
     low, high = points.min(0), points.max(0)
-    centre, half = (low + high) / 2, 0.56 * max(float((high - low).max()), 1e-6)
+    centre, half = (low + high) / 2, 0.56 * max(float((high - low).max()), smallest_side(points))
     return tuple(float(v) for c in centre for v in (c - half, c + half))
+
+
+def smallest_side(points) -> float:
+    """Side of a square that shows points f[...] which all coincide: 1e-6, or less near 0."""
+    return 1e-6 * min(1.0, float(np.abs(points).max())) or 1e-6
 
 
 def dots(ax, points, color: str, side: float, count: int) -> None:

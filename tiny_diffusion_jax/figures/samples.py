@@ -26,12 +26,14 @@ SMALL, APART = 2.6, 0.62  # inches, of the projections of space
 
 
 def samples_figure(
-    data, samples, title, notice="", log_density=None, extent=None, names: Sequence[str] = (),
+    data, samples, title, notice="", log_density=None, extent=None, origin=(),
+    names: Sequence[str] = (),
 ):  # fmt: skip
     """Data beside samples on the same axes, and the model's density when it is given.
 
-    Of points in space: three projections of the data above those of the samples, and no density.
-    `data`, `samples`: f32[n, D], in the data's units. `log_density`: f32[G, G], the model's log p
+    Points in space are shown by three projections of the data above three of the samples, without
+    a density. `data`, `samples`: f32[n, D], in centred units, whose `origin` the labels of the axes
+    give (see data/units.py). `log_density`: f32[G, G], the model's log p
     per unit area on a grid whose first row is the lowest y; `extent`: (left, right, bottom, top)
     of that grid, by default `square_limits(data)`, which are the limits of the axes. `notice`
     stands under the title in red: what the reader must know first. The axes hold all of the data;
@@ -41,12 +43,13 @@ def samples_figure(
     data, samples = np.asarray(data), np.asarray(samples)
     limits = square_limits(data)
     if data.shape[1] > 2:
-        return _projections(data, samples, limits, title, notice, names or "xyz")
+        return _projections(data, samples, limits, title, notice, origin, names or "xyz")
     count = 2 if log_density is None else 3
     right = 0.3 if log_density is None else 0.95
     width = LEFT + count * SIDE + (count - 1) * BETWEEN + right
     page = Page(width, title, notice, alert=True)
     axes = page.row(count, SIDE, LEFT, BETWEEN)
+    labels = axis_labels(origin, tuple(names) or ("", ""))
     for ax, points, color, name in (
         (axes[0], data, DATA, "data"),
         (axes[1], samples, SAMPLES, "samples"),
@@ -61,10 +64,10 @@ def samples_figure(
         ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         quiet(ax)
         ax.tick_params(labelleft=ax is axes[0])
-        if names:
-            ax.set_xlabel(shorter(names[0]), fontsize=9, color=MUTED, labelpad=1)
-    if names:
-        axes[0].set_ylabel(shorter(names[1]), fontsize=9, color=MUTED, labelpad=1)
+        if any(labels):
+            ax.set_xlabel(labels[0], fontsize=9, color=MUTED, labelpad=1)
+    if any(labels):
+        axes[0].set_ylabel(labels[1], fontsize=9, color=MUTED, labelpad=1)
         page.room(0.12)
     return page.finish()
 
@@ -74,7 +77,18 @@ def shorter(name: str) -> str:
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
 
 
-def _projections(data, samples, limits, title, notice, axes: Sequence[str]):
+def axis_labels(origin, names=("", "")) -> list[str]:
+    """Labels of axes whose numbers lack their `origin`: "x - 388098"; the names without one."""
+    labels = []
+    for i, name in enumerate(names):
+        add = origin[i] if origin else 0.0
+        sign = "+" if add < 0 else "\u2212"
+        labels.append(f"{name or 'xy'[i]} {sign} {abs(add):.15g}" if add else name)
+    return labels
+
+
+def _projections(data, samples, limits, title, notice, origin=(), axes="xyz"):
+    labels = axis_labels(origin, axes)
     page = Page(LEFT + 3 * SMALL + 2 * APART + 0.3, title, notice, alert=True)
     for points, color, name in ((data, DATA, "data"), (samples, SAMPLES, "samples")):
         page.room(0.12)
@@ -84,9 +98,9 @@ def _projections(data, samples, limits, title, notice, axes: Sequence[str]):
             shown = view_limits(limits, (a, b))
             ax.set(xlim=shown[:2], ylim=shown[2:], aspect="equal")
             quiet(ax)
-            ax.set_xlabel(shorter(axes[a]), fontsize=9, color=MUTED, labelpad=1)
-            upright = 90 * (len(axes[b]) > 1)
-            ax.set_ylabel(shorter(axes[b]), fontsize=9, color=MUTED, rotation=upright)
+            ax.set_xlabel(labels[a], fontsize=9, color=MUTED, labelpad=1)
+            upright = 90 * (len(labels[b]) > 1)
+            ax.set_ylabel(labels[b], fontsize=9, color=MUTED, rotation=upright)
             ax.yaxis.set_label_coords(-0.16, 0.49)
         heading(row[0], name, color, "")
         heading(row[-1], "", color, _note(points, limits))

@@ -31,7 +31,7 @@ def draw(
     experiment, params, config, keep_trajectory: bool = False, progress: bool = False,
     given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """f32[num_sets, num_points, D] in the data's own units; see `experiment.sample`."""
+    """f32[num_sets, num_points, D] in centred units, as `given` is; see `experiment.sample`."""
     dataset, model = experiment.dataset, experiment.model
     mesh, params = devices.to_draw(params)
     request = Request(model, experiment.process, params, config,

@@ -54,7 +54,7 @@ def estimate(
     experiment, params, sets, num_steps: int, labels=None, draws: int = 0, seed: int = 0,
     sizes=None,
 ) -> Estimate:  # fmt: skip
-    """The log-likelihood of sets f32[S, N, D] in own units, in nats per point.
+    """The log-likelihood of sets f32[S, N, D] in centred units, in nats per point.
 
     A density per unit area (of D = 3: volume) for each point; smaller sets end in rows of NaN.
     labels: i32[S] that the model is given, None: none. draws: 0 for those of `DRAWS`; of a chain
@@ -96,7 +96,7 @@ def estimate(
             np.asarray(_log_prob(
                 experiment.process, params, dataset.shift, dataset.scale, draw, **part,
                 model=model, shuffled=draws > 1, exact=exact, num_steps=num_steps,
-                max_history=experiment.config.train.max_history,
+                max_history=experiment.config.train.max_history, origin=dataset.origin,
             ), np.float64) for draw in range(draws)
         ]  # fmt: skip
 
@@ -123,11 +123,13 @@ def _log_mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return most + np.log(mean), spread / mean
 
 
-@partial(jax.jit, static_argnames=("model", "shuffled", "exact", "max_history", "num_steps"))
+@partial(jax.jit, static_argnames=(
+    "model", "shuffled", "exact", "max_history", "num_steps", "origin"))
 @devices.in_full
 def _log_prob(
     process, params, shift, scale, draw, keys, points, size, label=None, count=None, *, model,
     shuffled: bool, exact: bool, max_history: int, num_steps: int,
+    origin: tuple[float, ...],
 ) -> jax.Array:  # fmt: skip
     """log p(X) f32[B], or the draw of this number of what estimates it, by a key of each set.
 
@@ -140,7 +142,8 @@ def _log_prob(
     shape, way, directions = x.shape, model.traits.generation, None
     log_weight, order = 0.0, None
     if model.traits.row_height:
-        order, log_weight = row_order(points, model.traits.row_height, is_point), -log_orders(size)
+        order = row_order(points, model.traits.row_height, is_point, origin)
+        log_weight = -log_orders(size)
     elif shuffled and way in ("chain", "causal"):
         mixed = jax.vmap(partial(jax.random.uniform, shape=shape[1:2]))(keys)
         order = jnp.argsort(mixed + ~is_point, axis=1)

@@ -82,7 +82,7 @@ def _view(ways: np.ndarray, still: bool) -> dict:
     centre, half = film.view([flat[-1]] * 2 if still else list(flat))
     if still:
         centre, half = np.repeat(centre[-1:], len(ways), 0), np.repeat(half[-1:], len(ways))
-    return {"centre": np.round(centre, 7).tolist(), "half": half.tolist()}
+    return {"centre": centre.tolist(), "half": half.tolist()}
 
 
 def _marks(marks: Marks, num_sets: int, sizes: np.ndarray) -> dict:

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.diffusion import Process
 from tiny_diffusion_jax.diffusion.samplers import time_grid
 from tiny_diffusion_jax.errors import require, require_choice
@@ -41,7 +42,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         },
         "sigma_data": process.sigma_data,
         "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
-        "shift": np.asarray(dataset.shift).tolist(),
+        "shift": to_own(dataset.origin, np.asarray(dataset.shift)).tolist(),
         "scale": np.broadcast_to(dataset.scale, dataset.dim).tolist(),
         "labels": _labels(dataset) if model.num_labels else [],
         "guides": _guides(config, model), "unnamed": config.train.label_drop > 0,

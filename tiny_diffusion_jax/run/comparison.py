@@ -36,7 +36,8 @@ def write(folder: Path, paths: list[str], wanted) -> Path:
     file = folder / "compare.html"
     write_page(
         file, "compare.html", title=f"{len(runs)} runs side by side", data=data,
-        runs=[{"path": path, "title": evidence.dataset.title, "notice": evidence.dataset.notice,
+        runs=[{"path": path, "title": evidence.dataset.title,
+               "notice": evidence.dataset.notice.replace("\n", "; "),
                "model": evidence.experiment.config.model.name}
               for path, evidence in zip(paths, shown, strict=True)],
         names=_short(paths), numbers=_numbers(paths), options=_differences(shown),

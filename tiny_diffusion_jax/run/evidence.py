@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import cache, experiment, generation
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
 from tiny_diffusion_jax.data.padding import masked, ragged
 from tiny_diffusion_jax.diffusion import samplers
@@ -28,30 +29,34 @@ BIRTH_POINTS = 16_384  # points in all, but of four sets at least
 class Evidence:
     """The samples of a run and all that is measured of it more than once.
 
-    A section asks for what it needs; what nobody asks for is never computed. given: the points
-    f32[n, D] that every set begins with; None: none are. ways: of all samples
-    from noise, f32[steps + 1, S, N, D], where they were kept.
+    Each attribute is computed when a section first reads it. samples: f[S, N, D]; given: the first
+    points of every set, f[n, D], or None; ways: trajectories of the samples,
+    f[steps + 1, S, N, D], or None. All three come in own units; every attribute and result is in
+    centred units, see data/units.py.
     """
 
     def __init__(
         self, experiment: Experiment, params, samples: np.ndarray, given=None, ways=None
     ):  # fmt: skip
-        self.experiment, self.params, self.samples = experiment, params, samples
-        self.given, self.ways = given, ways
+        self.experiment, self.params = experiment, params
         self.dataset, self.model = experiment.dataset, experiment.model
+        self.samples, self.given, self.ways = (
+            None if points is None else units.to_centred(self.dataset.origin, points)
+            for points in (samples, given, ways)
+        )
         self.config = experiment.config.evaluate
         self.key = jax.random.key(self.config.seed)
         self._labelled = np.zeros((0, *samples.shape[1:]), np.float32), np.zeros(0, int)
 
     @cached_property
     def clouds(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """(samples, real, other real) f32[num_sets, num_points, 2] of one density, own units."""
+        """(samples, real, other real) f32[num_sets, num_points, 2] of one density."""
         sets, points = min(len(self.samples), MAX_CLOUDS), min(self.samples.shape[1], CLOUD_POINTS)
         real = np.asarray(draw_points(self.dataset, self.key, 2 * sets, points))
         return self.samples[:sets, :points], real[:sets], real[sets:]
 
     def log_prob(self, num_steps: int):
-        """The model's log density as a function f32[n, 2] -> f32[n], in own units.
+        """The model's log density as a function f32[n, 2] -> f32[n], in centred units.
 
         A model with `counts` is conditioned on the size of the sets that it was trained on.
         """
@@ -59,12 +64,21 @@ class Evidence:
             size, known = self.experiment.config.train.num_points, {}
             if self.model.counts:
                 known["sizes"] = np.full(len(points), size)
+            points = units.to_own(self.dataset.origin, points)
             return experiment.log_prob(self.experiment, self.params, points, num_steps, **known)
 
         return log_prob
 
+    def _sample(self, config, **arguments) -> np.ndarray:
+        """Draw as `experiment.sample` does, in centred units."""
+        origin = self.dataset.origin
+        if "given" in arguments:
+            arguments["given"] = units.to_own(origin, arguments["given"])
+        drawn = experiment.sample(self.experiment, self.params, config, **arguments)
+        return units.to_centred(origin, drawn)
+
     def log_prob_of_sets(self, sets, labels=None, sizes=None) -> set_likelihood.Estimate:
-        """The model's log-likelihood of sets f32[S, N, D], in own units and nats per point.
+        """The model's log-likelihood of sets f32[S, N, D], in centred units and nats per point.
 
         labels, sizes: i32[S] or None, see `set_likelihood.estimate`.
         """
@@ -98,7 +112,7 @@ class Evidence:
                 config.num_points = self.samples.shape[1]
             present = np.unique(draw_sets(self.dataset, jax.random.key(0), 1_000, 1).label)
             labels = present[np.arange(num_sets) % len(present)]
-            sets = experiment.sample(self.experiment, self.params, config, labels=labels)
+            sets = self._sample(config, labels=labels)
             self._labelled = sets, labels
         return tuple(array[:num_sets] for array in self._labelled)
 
@@ -121,14 +135,12 @@ class Evidence:
         if self.ways is not None:
             return self.ways[:, : config.num_sets], self._levels(config)
         given = {} if self.given is None else {"given": self.given}
-        way = experiment.sample(
-            self.experiment, self.params, config, keep_trajectory=True, **given
-        )
+        way = self._sample(config, keep_trajectory=True, **given)
         return way, self._levels(config)
 
     @cached_property
     def trajectory(self) -> tuple[np.ndarray, np.ndarray]:
-        """A set's way from noise f32[steps + 1, N, 2] in own units, and its levels i[steps + 1].
+        """A set's way from noise f32[steps + 1, N, 2] and its levels i[steps + 1].
 
         In as many steps as `config.sample` says, or as there are frames, whichever is more.
         """
@@ -136,8 +148,7 @@ class Evidence:
         steps = max(config.num_steps, self.config.frames - 1)
         config.num_steps = min(steps, self.experiment.process.schedule.num_levels)
         config.num_sets, config.num_points = 1, min(self.samples.shape[1], CLOUD_POINTS)
-        way = experiment.sample(self.experiment, self.params, config, keep_trajectory=True)[:, 0]
-        return way, self._levels(config)
+        return self._sample(config, keep_trajectory=True)[:, 0], self._levels(config)
 
     @cached_property
     def density(self) -> tuple[np.ndarray, tuple] | tuple[None, None]:
@@ -174,7 +185,7 @@ class Evidence:
         return [int(n) for n in np.diff(ends, prepend=num_given) if n > 0]
 
     def noised(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """x_t of `points` f32[n, 2] at each level, own units, f32[F, n, 2]: one eps a point."""
+        """x_t of `points` f32[n, 2] at each level, f32[F, n, 2]: one eps a point."""
         eps = jax.random.normal(self.key, points.shape)
         x_0 = self.dataset.normalize(jnp.asarray(points))
         level = self.experiment.process.level(levels)

@@ -4,6 +4,7 @@
     NAME.npz   points f32[P, D], set i32[P], sizes i32[S] and, if known, label i32[S], otherwise
     NAME.csv   one row a point: the set, the coordinates, the label, under the table's own names
 
+Points are f64 where f32 would round them too much, see data/units.py.
 The reader of sets reads the .npz and the .csv again.
 """
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.padding import ragged
+from tiny_diffusion_jax.data.units import significant_digits
 from tiny_diffusion_jax.files import atomic
 from tiny_diffusion_jax.run import workdir
 
@@ -63,18 +65,13 @@ def write_table(path: Path, sets, dataset: Dataset, labels) -> None:
         texts = dataset.label_names
         names = [texts[k] if 0 <= k < len(texts) else "" for k in np.asarray(labels).tolist()]
     header = [dataset.set_column or "set", *coordinates(dataset)]
-    number = decimal_format(np.asarray(sets).dtype)
+    digits = significant_digits(sets)
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(header + ([dataset.label_column or "label"] if names else []))
         for i, points in enumerate(ragged(sets)):
             last = [names[i]] if names else []
-            rows.writerows([i, *(format(x, number) for x in point), *last] for point in points)
-
-
-def decimal_format(dtype) -> str:
-    """Format of the numbers of a table, with all digits that `dtype` holds."""
-    return f".{DIGITS[np.dtype(dtype).itemsize]}g"
+            rows.writerows([i, *(f"{x:.{digits}g}" for x in point), *last] for point in points)
 
 
 def coordinates(dataset: Dataset) -> list[str]:

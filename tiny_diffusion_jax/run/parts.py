@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax import generation
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.evaluate import fields
 from tiny_diffusion_jax.figures import loss as loss_figures
@@ -192,14 +193,16 @@ def loss(evidence: Evidence, folder: Path) -> dict | None:
 
 def samples(evidence: Evidence, folder: Path) -> dict:
     """The samples, to be saved as a table from the page: as many sets as there is room for."""
-    sets, dataset = evidence.samples, evidence.dataset
+    dataset = evidence.dataset
+    sets = units.to_own(dataset.origin, evidence.samples)
     kept = max(1, SAVED_NUMBERS // (sets.shape[1] * sets.shape[2]))
     shown = sets[:kept, : SAVED_NUMBERS // sets.shape[2]]
     about = f"The samples as a table: {_count(shown)}"
     if shown.shape != sets.shape:
         about += f", the first of {_count(sets)}"
     return {"points": pack(shown), "sizes": [len(points) for points in ragged(shown)],
-            "columns": coordinates(dataset), "setColumn": dataset.set_column or "set",
+            "digits": units.significant_digits(sets), "columns": coordinates(dataset),
+            "setColumn": dataset.set_column or "set",
             "about": f"{about}. Rounded to 1/65,000 of the range of each coordinate; the array in "
                      "the run's folder is exact."}  # fmt: skip
 

@@ -18,6 +18,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
@@ -108,12 +109,14 @@ def _hash(file: Path) -> str:
 
 
 def _without_points(facts: dict, labels: dict[str, float]) -> Dataset:
-    shift, scale = (jnp.asarray(facts[field], jnp.float32) for field in ("shift", "scale"))
+    origin = tuple(facts.get("origin", ()))
+    shift = jnp.asarray(units.to_centred(origin, facts["shift"]), jnp.float32)
+    scale = jnp.asarray(facts["scale"], jnp.float32)
     shares = np.array(list(labels.values()), np.float32)
     return Dataset(
         draw=Partial(partial(_draw_labels, len(shift)), np.log(shares)), shift=shift, scale=scale,
         weights=shares, title=facts["title"], source=facts["source"], num_labels=len(labels),
-        label_names=tuple(labels), has_points=False,
+        label_names=tuple(labels), has_points=False, origin=origin,
     )  # fmt: skip
 
 

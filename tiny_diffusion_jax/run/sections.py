@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.checks import needs_labels
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.data.rows import out_of_order
 from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
@@ -86,13 +87,15 @@ def samples_figure(evidence: Evidence, file: Path) -> None:
     density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
     names = coordinates(dataset) if dataset.columns or dataset.dim > 2 else ()
-    figure = samples.samples_figure(real, drawn, title, notice, density, extent, names)
+    figure = samples.samples_figure(
+        real, drawn, title, notice, density, extent, dataset.origin, names
+    )
     save_figure(figure, file)
 
 
 def trajectory_array(evidence: Evidence, file: Path) -> None:
     """One set from noise to data, as numbers."""
-    workdir.write_array(file, evidence.trajectory[0])
+    workdir.write_array(file, units.to_own(evidence.dataset.origin, evidence.trajectory[0]))
 
 
 def reverse_film(evidence: Evidence, file: Path) -> bool | None:
@@ -249,7 +252,7 @@ def set_likelihood_numbers(evidence: Evidence) -> dict:
     traits = evidence.model.traits
     found |= {"bound": traits.generation == "latent" or traits.row_height > 0}
     if traits.row_height:
-        wrong = out_of_order(evidence.samples, traits.row_height).any(1)
+        wrong = out_of_order(evidence.samples, traits.row_height, evidence.dataset.origin).any(1)
         found |= {"samples_out_of_order": float(wrong.mean())}
     return {"set_log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 

@@ -9,6 +9,7 @@ ADDED = {
     "data.augment_rotate": False,
     "data.augment_scale": 0.0,
     "data.augment_shift": 0.0,
+    "data.clip_outliers": False,
     "data.digits": "",
     "data.heldout": 0.0,  # none were held out
     "data.label_column": "",

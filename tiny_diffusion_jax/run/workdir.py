@@ -10,6 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
 from tiny_diffusion_jax.run.versions import brought_up
@@ -199,12 +200,17 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
 
 
 def describe(dataset) -> dict:
-    """What a config's `data` turned out to be: normalised points are (points - shift) / scale."""
+    """Facts about `dataset` for config.json: normalised points are (points - shift) / scale.
+
+    shift: in own units; origin: only if there is one, see data/units.py.
+    """
     scale, whole = dataset.scale, lambda x: float(f"{x:.9g}")  # all that a float32 holds
+    origin, shift = dataset.origin, np.asarray(dataset.shift)
+    own = {"shift": to_own(origin, shift).tolist(), "origin": list(origin)}
     return {
         "title": dataset.title,
         "source": dataset.source,
-        "shift": [whole(x) for x in dataset.shift],
+        **(own if origin else {"shift": [whole(x) for x in shift]}),
         "scale": [whole(x) for x in scale] if np.ndim(scale) else whole(scale),
     }
 
@@ -284,12 +290,19 @@ def differences(theirs: dict, ours: dict) -> list[str]:
 
 
 def data_differences(theirs, ours: dict) -> list[str]:
-    """As `differences`; shift and scale may differ by what another machine's rounding does."""
+    """Differences of two datasets; shift and scale may differ by another machine's rounding.
+
+    The origin does not count, because it is no property of the data. Older versions had no origin,
+    and rounded the shift to float32.
+    """
     theirs = theirs if isinstance(theirs, dict) else {}
     with contextlib.suppress(KeyError, TypeError, ValueError):
-        near = {"rtol": 1e-4, "atol": 1e-4 * np.max(ours["scale"])}
-        if all(np.allclose(theirs[f], ours[f], **near) for f in ("shift", "scale")):
+        atol, exact = 1e-4 * np.max(ours["scale"]), "origin" in theirs and "origin" in ours
+        near = {"shift": 0.0 if exact else 1e-4, "scale": 1e-4}
+        if all(np.allclose(theirs[f], ours[f], rtol, atol) for f, rtol in near.items()):
             theirs = theirs | {"shift": ours["shift"], "scale": ours["scale"]}
+            theirs.pop("origin", None)
+            ours = {field: value for field, value in ours.items() if field != "origin"}
     return [f"dataset.{change}" for change in differences(theirs, ours)]
 
 

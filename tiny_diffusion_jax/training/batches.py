@@ -158,7 +158,9 @@ def draw_batches(
         within = jnp.arange(N) < log_uniform(size_key, (steps, B, 1), plan.min_points, N)
         mask = within if mask is None else mask & within
     if plan.row_height:
-        order = row_order(dataset.denormalize(points), plan.row_height, mask)
+        order = row_order(
+            dataset.denormalize(points), plan.row_height, mask, dataset.origin
+        )
         points = jnp.take_along_axis(points, order[..., None], axis=-2)
         mask = None if mask is None else jnp.take_along_axis(mask, order, axis=-1)
     if plan.label_drop and label is not None:

@@ -7,10 +7,10 @@ function bytes(text) {
   return result.buffer;
 }
 
-// {shape, values: Float32Array} of what `pack` made; NaN where there is no number.
-function unpack({ shape, offset, scale, data }) {
+// {shape, values: Numbers} of what `pack` made; NaN where there is no number.
+function unpack({ shape, offset, scale, data }, Numbers = Float32Array) {
   const steps = new Uint16Array(bytes(data));
-  const values = new Float32Array(steps.length);
+  const values = new Numbers(steps.length);
   const columns = offset.length;
   for (let i = 0; i < steps.length; i++) {
     const c = i % columns;

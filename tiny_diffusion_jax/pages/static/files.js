@@ -22,11 +22,9 @@ async function copy(element) {
   }
 }
 
-const DIGITS = 9; // significant digits that tell any two numbers of float32 apart
-
-// The samples {points, sizes, columns, setColumn} as a table, a row a point.
-function csvOf({ points, sizes, columns, setColumn }) {
-  const { shape, values } = unpack(points);
+// The samples {points, sizes, digits, columns, setColumn} as a table, a row a point.
+function csvOf({ points, sizes, digits, columns, setColumn }) {
+  const { shape, values } = unpack(points, Float64Array);
   const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
   const lines = [[setColumn, ...columns].map(quoted).join(",")];
   sizes.forEach((size, set) => {
@@ -35,7 +33,7 @@ function csvOf({ points, sizes, columns, setColumn }) {
       lines.push(
         [
           set,
-          ...Array.from(values.subarray(at, at + shape[2]), (x) => Number(x.toPrecision(DIGITS))),
+          ...Array.from(values.subarray(at, at + shape[2]), (x) => Number(x.toPrecision(digits))),
         ].join(","),
       );
     }

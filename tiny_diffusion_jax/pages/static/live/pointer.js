@@ -2,7 +2,11 @@
 
 const STEP = 0.04; // of the plane's side: what an arrow key moves
 
-const dataUnits = (point) => point.map((v, d) => (v * model.scale[d] + model.shift[d]).toFixed(2));
+// In own units, to a tenth of their spread or finer.
+const dataUnits = (point) => point.map((v, d) => {
+  const decimals = Math.min(Math.max(1 - Math.floor(Math.log10(model.scale[d])), 2), 20);
+  return (v * model.scale[d] + model.shift[d]).toFixed(decimals);
+});
 
 function place(point) {
   if (scene.given.length / 2 >= $("points").value - 1) return say("The set is full.");

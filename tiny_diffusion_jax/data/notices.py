@@ -1,0 +1,225 @@
+"""Notices about points from a file: what will go wrong in learning, and which option changes it."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.data.base import Dataset, draw_points
+
+# Ratio of two spreads: above, one scale makes the narrow coordinate vanish.
+MAX_SPREAD_RATIO = 100.0
+
+# An outlier is so many times as far from the median as 99 % of the other rows.
+FAR = 20.0
+
+# Share of all rows: more far rows than this are a part of the distribution.
+MOST_OUTLIERS = 0.1
+
+# Steps of a grid in a standard deviation: a network cannot see a finer grid.
+COARSE = 100.0
+
+FEWEST = 20  # rows: a grid of fewer may be chance
+
+MANY_REPEATS = 0.1  # of all rows
+
+NAMED = 3  # rows in a notice
+
+# Real points from which the box of the data follows, and their share beyond each side.
+BOX_DRAWS, BOX_TAIL = 1_024, 0.005
+
+BOX_SCALES = 2.5  # half a side of the box of a model without data, in scales
+
+
+class Outliers(NamedTuple):
+    """Rows far from all others."""
+
+    rows: np.ndarray  # bool[P]
+    times: float  # distance of the farthest, over the distance of 99 % of the other rows
+
+
+def join(*notices: str) -> str:
+    """Notices one below the other, without empty ones."""
+    return "\n".join(filter(None, notices))
+
+
+# ---------------------------------------------------------------- outliers
+
+
+def find_outliers(points: np.ndarray) -> Outliers:
+    """Rows of points f64[P, D] more than 20 times as far from the median as 99 % of the others.
+
+    d(x) = max over coordinates of |x - median| / (interquartile range)
+
+    Median and range do not depend on the outliers themselves, as mean and variance do.
+    """
+    distance = (np.abs(points - np.median(points, axis=0)) / _robust_spread(points)).max(1)
+    near = distance <= FAR
+    typical = np.quantile(distance[near], 0.99) if near.any() else 0.0
+    rows = distance > FAR * typical
+    if typical == 0 or rows.mean() > MOST_OUTLIERS or not rows.any():
+        return Outliers(np.zeros(len(points), bool), 0.0)
+    return Outliers(rows, float(distance.max() / typical))
+
+
+def _robust_spread(points: np.ndarray) -> np.ndarray:
+    """Interquartile range f64[D], or a wider range where most rows agree; infinite if all do."""
+    spread = np.zeros(points.shape[1])
+    for tail in (0.25, 0.1, 0.01):
+        if (spread > 0).all():
+            return spread
+        low, high = np.quantile(points, [tail, 1 - tail], axis=0)
+        spread = np.where(spread > 0, spread, high - low)
+    return np.where(spread > 0, spread, np.inf)
+
+
+def outliers(found: Outliers, names: Sequence[str]) -> str:
+    """Notice of outliers that were read; names: of all rows, "line 7"."""
+    if not found.rows.any():
+        return ""
+    is_, them = ("are up to", "them") if found.rows.sum() > 1 else ("is", "it")
+    times = float(f"{found.times:.2g}")
+    return (
+        f"{name_rows(found.rows, names)} {is_} {times:,.0f} times as far from the median as 99 % "
+        "of the other rows: the scale at which the model learns follows from such rows; "
+        f"config.data.clip_outliers=True leaves {them} out"
+    )
+
+
+def left_out(found: Outliers, names: Sequence[str]) -> str:
+    """Details of outliers that were left out."""
+    count = int(found.rows.sum())
+    return f"{count:,} outlier{'s' * (count > 1)} left out ({name_rows(found.rows, names)})"
+
+
+def name_rows(rows: np.ndarray, names: Sequence[str]) -> str:
+    """Words for the rows bool[P]: "line 2, line 7 and 5 more"."""
+    index = np.flatnonzero(rows)
+    named = ", ".join(names[i] for i in index[:NAMED].tolist())
+    more = len(index) - NAMED
+    return f"{named} and {more:,} more" if more > 0 else named
+
+
+# ---------------------------------------------------------------- coordinates
+
+
+def constant(std: np.ndarray, columns: Sequence[str]) -> str:
+    """Notice of coordinates whose standard deviation is 0, f64[D]."""
+    flat = [name for name, s in zip(columns, std, strict=True) if s == 0]
+    if not flat or len(flat) == len(columns):
+        return ""
+    return (f"{_coordinates(flat)} never change{'s' * (len(flat) == 1)}: points drawn will differ "
+            "in it by a little; config.data.columns chooses other coordinates")  # fmt: skip
+
+
+def uneven_spreads(std: np.ndarray, columns: Sequence[str]) -> str:
+    """Notice of coordinates with standard deviations f64[D] of very different sizes.
+
+    One scale for all would show the network the narrow one as a constant.
+    """
+    varying = np.where(std > 0, std, np.inf)
+    wide, narrow = int(np.argmax(std)), int(np.argmin(varying))
+    if std[wide] <= MAX_SPREAD_RATIO * varying[narrow]:
+        return ""
+    return (
+        f"coordinate {columns[wide]} has a spread of {std[wide]:.3g} and coordinate "
+        f"{columns[narrow]} one of {std[narrow]:.2g}: with one scale for both the narrow one is "
+        "learned as a constant; config.data.per_axis=True gives each a scale of its own"
+    )
+
+
+def grid(points: np.ndarray, columns: Sequence[str], can_jitter: bool) -> str:
+    """Notice of coordinates of points f64[P, D] that are multiples of a coarse step."""
+    steps = [grid_step(x) for x in points.T]
+    names = [name for name, step in zip(columns, steps, strict=True) if step]
+    if not names:
+        return ""
+    step = max(steps)
+    says = ("config.data.jitter=gaussian with config.data.jitter_std="
+            f"{0.3 * step:.1g} fills the gaps" if can_jitter else "round them if they must be")
+    return (f"{_coordinates(names)} {'is' if len(names) == 1 else 'are'} on a grid of step "
+            f"{step:g}: points drawn will not be on it exactly; {says}")  # fmt: skip
+
+
+def grid_step(x: np.ndarray) -> float:
+    """Largest power of ten of which all x f64[P] are multiples; 0.0 if none is coarse."""
+    std = float(x.std())
+    if len(x) < FEWEST or np.ptp(x) == 0:
+        return 0.0
+    for exponent in range(math.floor(math.log10(std)) + 1, math.ceil(math.log10(std / COARSE)) - 1,
+                          -1):  # fmt: skip
+        if _are_multiples(x[:1_000], exponent) and _are_multiples(x, exponent):
+            return float(f"1e{exponent}")
+    return 0.0
+
+
+def _are_multiples(x: np.ndarray, exponent: int) -> bool:
+    steps = x / float(f"1e{exponent}")
+    rounding = 8 * np.spacing(np.abs(steps).max())
+    return bool(np.all(np.abs(steps - np.rint(steps)) <= max(1e-9, rounding)))
+
+
+def repeats(points: np.ndarray, sets: np.ndarray | None, can_jitter: bool) -> str:
+    """Notice of rows of points f64[P, D] that repeat an earlier row (of their set, i64[P])."""
+    share = repeated(points if sets is None else np.column_stack([points, sets]))
+    if share <= MANY_REPEATS:
+        return ""
+    of_set = "" if sets is None else " of their set"
+    std = float(f"{0.01 * math.sqrt(points.var(0).mean()):.1g}")
+    says = (f"config.data.jitter=gaussian with config.data.jitter_std={std:g} makes every draw a "
+            "new point" if can_jitter else "points drawn will not repeat exactly")  # fmt: skip
+    return f"{100 * share:.0f} % of the rows repeat an earlier row{of_set}; {says}"
+
+
+def repeated(rows: np.ndarray) -> float:
+    """Share of rows f64[P, C] that are equal to an earlier row.
+
+    Rows are compared by one random combination of their cells, because sorting whole rows takes
+    ten times as long.
+    """
+    weights = np.random.default_rng(0).uniform(1, 2, rows.shape[1])
+    key = sum(column * weight for column, weight in zip(rows.T, weights, strict=True))
+    key.sort()
+    return float(np.mean(key[1:] == key[:-1])) if len(key) > 1 else 0.0
+
+
+def _coordinates(names: Sequence[str]) -> str:
+    return f"coordinate{'s' * (len(names) > 1)} {', '.join(names)}"
+
+
+# ---------------------------------------------------------------- points to complete
+
+
+def far_from_data(dataset: Dataset, given: np.ndarray) -> str:
+    """Notice of points `given` f32[n, D] in centred units that lie far outside of the data.
+
+    The box of the data holds 99 % of the data in each coordinate. Points are far if at least half
+    of them are outside of the box, or if one is farther from the box than the box is wide.
+    """
+    low, high = _box(dataset)
+    beyond = np.maximum(low - given, given - high)
+    outside = (beyond > 0).any(1)
+    if outside.mean() < 0.5 and not (beyond > high - low).any():
+        return ""
+    own = units.to_own(dataset.origin, np.stack([low, high]))
+    digits = 3 if not dataset.origin else units.significant_digits(own) - 4
+    names = dataset.columns or ("x", "y", "z")[: dataset.dim] * (dataset.dim <= 3)
+    box = ", ".join(
+        f"{name} from {a:.{digits}g} to {b:.{digits}g}"
+        for name, a, b in zip(names or map(str, range(dataset.dim)), *own, strict=True)
+    )
+    return (f"{outside.sum()} of {len(given)} given points are outside of the data ({box}); "
+            "given points must be in the units of the data")  # fmt: skip
+
+
+def _box(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """(low f64[D], high f64[D]) between which the data are."""
+    if not dataset.has_points:
+        shift, half = np.asarray(dataset.shift), BOX_SCALES * np.asarray(dataset.scale)
+        return shift - half, shift + half
+    points = np.asarray(draw_points(dataset, jax.random.key(0), BOX_DRAWS, 1))[:, 0]
+    low, high = np.quantile(points, [BOX_TAIL, 1 - BOX_TAIL], axis=0)
+    return low, high

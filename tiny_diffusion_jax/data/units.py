@@ -1,0 +1,64 @@
+"""The one place for units: own units on the host, centred units on the device.
+
+    own = centred + origin,    normalised = (centred - shift) / scale
+
+The user's file is in own units. float32 holds 24 bits, so it rounds a coordinate by up to
+2^-24 of its size: UTM coordinates (10^6 m) by 0.25 m, Unix times by a minute. Therefore the host
+subtracts the origin in float64 before points become float32, and adds it in float64 afterwards.
+Distances, and densities per unit area, are the same in both units.
+
+An origin is a tuple of D numbers, or () where float32 holds own units well: then both units are the
+same, and nothing is converted.
+"""
+
+import math
+
+import numpy as np
+
+# float32 is good enough if it rounds the largest number by at most 2^-12 of the standard deviation,
+# an eighth of the least noise that a network sees by default (schedule.sigma_min = 0.002).
+LARGEST = 2.0**12  # standard deviations
+DIGITS = 9  # significant digits that tell any two numbers of float32 apart
+
+
+def choose_origin(points: np.ndarray) -> tuple[float, ...]:
+    """Origin for points f64[P, D]: a rounded mean in each coordinate that needs an origin.
+
+    A coordinate needs an origin if its largest number exceeds 2^12 of its standard deviations. A
+    coordinate that never changes is measured by the spread of the others.
+    """
+    points = np.asarray(points, np.float64)
+    changes = np.ptp(points, axis=0) > 0
+    std = np.where(changes, points.std(0), 0.0)
+    std = np.where(changes, std, np.sqrt(np.mean(std**2)))
+    needs = (std > 0) & (np.abs(points).max(0) > LARGEST * std)
+    if not needs.any():
+        return ()
+    return tuple(
+        round(mean, -math.floor(math.log10(spread))) if needed else 0.0
+        for mean, spread, needed in zip(points.mean(0).tolist(), std.tolist(), needs, strict=True)
+    )
+
+
+def to_centred(origin: tuple[float, ...], points) -> np.ndarray:
+    """Points f[..., D] of own units in centred units, f32[..., D]; unchanged without an origin."""
+    if not origin:
+        return points
+    return (np.asarray(points, np.float64) - origin).astype(np.float32)
+
+
+def to_own(origin: tuple[float, ...], points) -> np.ndarray:
+    """Points f[..., D] of centred units in own units, f64[..., D]; unchanged without an origin."""
+    return np.asarray(points, np.float64) + origin if origin else points
+
+
+def significant_digits(points: np.ndarray) -> int:
+    """Digits with which to write points f[..., D] of own units: 9, and more at an offset."""
+    points = np.asarray(points)
+    if points.dtype != np.float64:
+        return DIGITS
+    flat = points.reshape(-1, points.shape[-1])
+    spread = np.nanmax(flat, axis=0) - np.nanmin(flat, axis=0)
+    largest = np.nanmax(np.abs(flat), axis=0)
+    ratio = np.max(largest[spread > 0] / spread[spread > 0], initial=1.0)
+    return min(17, DIGITS + math.ceil(math.log10(ratio)))
