@@ -143,8 +143,9 @@ def log_prob(
     number or an argument that the model cannot score.
     """
     dataset, model = experiment.dataset, experiment.model
-    points = np.asarray(points, np.float32)
-    check_scored(experiment.config, model, dataset.dim, points, num_steps, labels, draws, sizes)
+    rounded = np.asarray(points, np.float32)
+    check_scored(experiment.config, model, dataset.dim, rounded, num_steps, labels, draws, sizes)
+    points = units.to_centred(dataset.origin, points) if dataset.origin else rounded
     if points.ndim == 2 and not (labels is None and sizes is None):
         points = points[:, None]  # sets of one point, each with its own label and size
     if points.ndim == 3:

@@ -217,7 +217,7 @@ def test_notices_are_logged_once_as_warnings(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="tiny_diffusion_jax"):
         data.build(config("points", path))
     assert [record.getMessage() for record in caplog.records] == [
-        "!!! coordinates are the first 2 columns of numbers: u, v; config.data.columns=NAME,NAME "
+        "notice: coordinates are the first 2 columns of numbers: u, v; config.data.columns=NAME,NAME "
         "chooses others"]  # fmt: skip
 
 

@@ -95,5 +95,5 @@ def test_an_outlier_is_left_out_on_request(tmp_path):
     result = run(config(f"points:{tmp_path / 't.csv'}"), *TINY, "--config.data.clip_outliers=True",
                  f"--workdir={tmp_path / 'run'}")  # fmt: skip
     assert result.code == 0, result.err
-    assert "data: t, from points; 1 outlier left out (line 2)" in result.err
+    assert "data: t.csv: 81 points, coordinates x, y; 1 outlier left out (line 2)" in result.err
     assert np.abs(np.load(tmp_path / "run" / "samples.npy")).max() < 20

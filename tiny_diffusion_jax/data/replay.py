@@ -55,7 +55,7 @@ def build(config) -> Dataset:
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"config.data.path = {config.path!r}: must be the folder of a run, but its "
                         f"files are damaged ({' '.join(str(error).split())})") from error
-    names = tuple(units.get("columns") or "xyz"[: sets.shape[2]])
+    names = tuple(described.get("columns") or "xyz"[: sets.shape[2]])
     checksum = zlib.crc32(np.ascontiguousarray(sets).tobytes())
     origin = units.choose_origin(sets.reshape(-1, sets.shape[-1]))
     if origin:

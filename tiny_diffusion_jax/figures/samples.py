@@ -81,7 +81,7 @@ def axis_labels(origin, names=("", "")) -> list[str]:
     """Labels of axes whose numbers lack their `origin`: "x - 388098"; the names without one."""
     labels = []
     for i, name in enumerate(names):
-        add = origin[i] if origin else 0.0
+        name, add = shorter(name), origin[i] if origin else 0.0
         sign = "+" if add < 0 else "\u2212"
         labels.append(f"{name or 'xy'[i]} {sign} {abs(add):.15g}" if add else name)
     return labels

@@ -134,7 +134,7 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     experiment, folder, params = _open(config, path, pretrained)
     log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
     if notice := _without_options(read.notice):
-        log.warning("!!! %s", notice)
+        log.warning("notice: %s", notice)
     sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     evidence = Evidence(experiment, params, sets, given, ways)

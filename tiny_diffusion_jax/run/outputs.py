@@ -15,12 +15,10 @@ import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.padding import ragged
-from tiny_diffusion_jax.data.units import significant_digits
 from tiny_diffusion_jax.files import atomic
 from tiny_diffusion_jax.run import workdir
 
-# Significant digits with which every number of a type, by its size in bytes, is read back exactly.
-DIGITS = {4: 9, 8: 17}
+FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly
 AXES = "xyz"  # names of coordinates that have none but their numbers
 
 
@@ -65,13 +63,13 @@ def write_table(path: Path, sets, dataset: Dataset, labels) -> None:
         texts = dataset.label_names
         names = [texts[k] if 0 <= k < len(texts) else "" for k in np.asarray(labels).tolist()]
     header = [dataset.set_column or "set", *coordinates(dataset)]
-    digits = significant_digits(sets)
+    number = FORMATS[np.asarray(sets).dtype.itemsize]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(header + ([dataset.label_column or "label"] if names else []))
         for i, points in enumerate(ragged(sets)):
             last = [names[i]] if names else []
-            rows.writerows([i, *(f"{x:.{digits}g}" for x in point), *last] for point in points)
+            rows.writerows([i, *(format(x, number) for x in point), *last] for point in points)
 
 
 def coordinates(dataset: Dataset) -> list[str]:
