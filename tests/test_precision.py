@@ -84,6 +84,7 @@ def test_a_likelihood_is_in_float32():
         of.process, params_of(of), of.dataset.shift, of.dataset.scale, 0,
         jax.random.split(jax.random.key(0), len(SETS)), SETS,
         jnp.array([8, 8]), model=of.model, shuffled=False, exact=False, max_history=8, num_steps=2,
+        origin=(),
     )  # fmt: skip
     for program in (one, whole):
         assert len(products(program)) > 2 and all(products(program))

@@ -10,7 +10,6 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
 from tiny_diffusion_jax.run.versions import brought_up
@@ -204,6 +203,8 @@ def describe(dataset) -> dict:
 
     shift: in own units; origin: only if there is one, see data/units.py.
     """
+    from tiny_diffusion_jax.data.units import to_own  # imports jax: only when needed
+
     scale, whole = dataset.scale, lambda x: float(f"{x:.9g}")  # all that a float32 holds
     origin, shift = dataset.origin, np.asarray(dataset.shift)
     own = {"shift": to_own(origin, shift).tolist(), "origin": list(origin)}
