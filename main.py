@@ -18,8 +18,9 @@ tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
 import os
 import sys
 
-from tiny_diffusion_jax.run.cli import main
+from tiny_diffusion_jax.run.cli import main, require_utf8
 
 if __name__ == "__main__":
+    require_utf8()
     # By sys.exit it would wait for a block of steps that was abandoned.
     main(sys.argv, __doc__, leave=os._exit)

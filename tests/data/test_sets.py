@@ -35,7 +35,7 @@ def table(header="set,x,y,label", row="a{s},{x},{y},{label}"):
 
 
 def write(tmp_path, text, name="a.csv"):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, "utf-8")
     return tmp_path / name
 
 
@@ -169,7 +169,7 @@ def folder(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         picture = np.roll(PICTURE, number % 2, axis=0)  # odd ones a row lower
         Image.fromarray(picture).save(file)
-    (tmp_path / "icons" / "notes.txt").write_text("not a picture")
+    (tmp_path / "icons" / "notes.txt").write_text("not a picture", "utf-8")
     return tmp_path / "icons"
 
 
@@ -208,7 +208,7 @@ def test_pictures_without_labels_of_many_sizes_and_with_a_split(folder, tmp_path
 
 
 def test_unusable_pictures_are_named_and_counted(folder):
-    (folder / "odd" / "cut.png").write_text("no picture")
+    (folder / "odd" / "cut.png").write_text("no picture", "utf-8")
     Image.fromarray(PICTURE * 0).save(folder / "odd" / "blank.png")
     with pytest.raises(UserError) as error:
         load(folder)
@@ -312,7 +312,7 @@ def test_bad_files_are_one_clear_line(tmp_path, name, content, fields, line):
     elif isinstance(content, dict):
         np.savez(path, **content)
     elif content is not None:
-        path.write_text(content)
+        path.write_text(content, "utf-8")
     with pytest.raises(UserError) as error:
         load(path, **fields)
     assert line in str(error.value) and "\n" not in str(error.value)

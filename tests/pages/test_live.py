@@ -59,7 +59,7 @@ def script(browser):
     """An empty page with all that the worker of a live page runs."""
     page = browser.new_page()
     for name in WORKER:
-        page.add_script_tag(content=(HERE / "static" / name).read_text())
+        page.add_script_tag(content=(HERE / "static" / name).read_text("utf-8"))
     yield page
     page.close()
 

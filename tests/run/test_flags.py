@@ -85,7 +85,7 @@ def test_the_folder_has_the_configs_name_or_that_of_workdir():
 
 def test_commands_of_the_help_and_the_headers_are_real():
     """Every `python main.py` line that users are shown parses: its config, its options."""
-    shown = [main.__doc__, *(file.read_text() for file in CONFIGS.values())]
+    shown = [main.__doc__, *(file.read_text("utf-8") for file in CONFIGS.values())]
     commands = [c for text in shown for c in re.findall(r"python main\.py ((?:\\\n|.)+)", text)]
     assert len(commands) >= 10
     for line in commands:
@@ -96,7 +96,7 @@ def test_commands_of_the_help_and_the_headers_are_real():
 
 
 def loaded(name, model=""):
-    argument = ":some.csv" if re.search(r"py:(FILE|PATH)", CONFIGS[name].read_text()) else ""
+    argument = ":some.csv" if re.search(r"py:(FILE|PATH)", CONFIGS[name].read_text("utf-8")) else ""
     return load_config(f"{CONFIGS[name]}{argument}", model)
 
 
@@ -104,7 +104,7 @@ def loaded(name, model=""):
 def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # where some.csv is: sets are read to see what they are
     rows = [f"{number},{x},{number + x}" for number in range(8) for x in range(3)]
-    Path("some.csv").write_text("\n".join(["set,x,y", *rows]))
+    Path("some.csv").write_text("\n".join(["set,x,y", *rows]), "utf-8")
     defaults, names = flatten(default_config()), set()
     for model in TAKEN[name]:
         used = loaded(name, model)

@@ -29,7 +29,8 @@ def refused(path, config=None, dataset=DATA) -> str:
 def test_each_coordinate_may_have_a_scale_of_its_own(tmp_path):
     fields = vars(DATA) | {"scale": np.array([3.0, 0.5])}
     with open_new(tmp_path, dataset=SimpleNamespace(**fields)):
-        assert json.loads((tmp_path / "config.json").read_text())["dataset"]["scale"] == [3.0, 0.5]
+        stored = json.loads((tmp_path / "config.json").read_text("utf-8"))
+        assert stored["dataset"]["scale"] == [3.0, 0.5]
     near = SimpleNamespace(**(fields | {"scale": np.array([3.00001, 0.5])}))
     with open_new(tmp_path, dataset=near):
         pass
@@ -51,15 +52,15 @@ def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "a.json"
     workdir.write_json(path, {"old": 1})
     with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
-        temporary.write_text("half")
-        assert json.loads(path.read_text()) == {"old": 1}
+        temporary.write_text("half", "utf-8")
+        assert json.loads(path.read_text("utf-8")) == {"old": 1}
         1 / 0  # noqa: B018
-    assert json.loads(path.read_text()) == {"old": 1}
+    assert json.loads(path.read_text("utf-8")) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     with atomic(path) as temporary:
         assert temporary.suffix == ".json"  # writers look at it to choose a format
-        temporary.write_text("new")
-    assert path.read_text() == "new" and path.stat().st_mode & 0o777 == 0o644
+        temporary.write_text("new", "utf-8")
+    assert path.read_text("utf-8") == "new" and path.stat().st_mode & 0o777 == 0o644
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
@@ -85,7 +86,7 @@ def test_rows_survive_damage(tmp_path):
 
 def test_a_new_run_says_what_it_is(tmp_path):
     with open_new(tmp_path / "runs" / "a") as folder:
-        stored = json.loads((folder / "config.json").read_text())
+        stored = json.loads((folder / "config.json").read_text("utf-8"))
     assert stored.pop("dataset") == {
         "title": "moons", "source": "analytic", "shift": [1.0, 2.0], "scale": 3.0,
     }  # fmt: skip
@@ -133,19 +134,19 @@ def test_other_data_is_refused_but_not_another_machines_rounding(tmp_path):
 
 
 def test_files_of_an_unknown_run_are_not_written_over(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    (tmp_path / "samples.npy").write_text("another's")
+    (tmp_path / "notes.txt").write_text("mine", "utf-8")
+    (tmp_path / "samples.npy").write_text("another's", "utf-8")
     assert "holds samples.npy but no config.json" in refused(tmp_path)
     (tmp_path / "samples.npy").unlink()
     with open_new(tmp_path):
         pass  # a folder with files that a run has no use for is as good as an empty one
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert (tmp_path / "notes.txt").read_text("utf-8") == "mine"
 
 
 def test_what_a_crash_left_half_written_is_removed(tmp_path):
     with open_new(tmp_path):
         pass
-    (tmp_path / f"{PART}x.png").write_text("half")
+    (tmp_path / f"{PART}x.png").write_text("half", "utf-8")
     assert workdir.open_to_read(str(tmp_path), default_config(), DATA)
     assert (tmp_path / f"{PART}x.png").exists()  # only training removes it
     with open_new(tmp_path):
@@ -154,10 +155,10 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path):
 
 def write_slowly(path, ready, go):
     with atomic(path) as part:
-        part.write_text("half")
+        part.write_text("half", "utf-8")
         ready.set()
         assert go.wait(60)
-        part.write_text("whole")
+        part.write_text("whole", "utf-8")
 
 
 @pytest.mark.parametrize("is_killed", [False, True])
@@ -178,7 +179,7 @@ def test_training_keeps_the_temporary_file_of_a_process_that_is_alive(is_killed,
     other.join()
     assert {p.name for p in tmp_path.iterdir()} == {"config.json"} | (
         set() if is_killed else {"metrics.json"})
-    assert is_killed or path.read_text() == "whole"
+    assert is_killed or path.read_text("utf-8") == "whole"
 
 
 def hold(path, ready):

@@ -40,7 +40,7 @@ def build(config) -> Dataset:
             f"a run that has drawn {words}: there is no {SAMPLES} in it")  # fmt: skip
     try:
         sets = np.load(folder / SAMPLES, allow_pickle=False)
-        stored = json.loads((folder / CONFIG).read_text())
+        stored = json.loads((folder / CONFIG).read_text("utf-8"))
         data, units = stored["data"], stored["dataset"]
         moments = np.float64(units["shift"]), np.float64(units["scale"]) ** 2
         moments = moments[0], np.broadcast_to(moments[1], moments[0].shape)

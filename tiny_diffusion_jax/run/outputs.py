@@ -61,7 +61,7 @@ def write_table(path: Path, sets, dataset: Dataset, labels) -> None:
         texts = dataset.label_names
         names = [texts[k] if 0 <= k < len(texts) else "" for k in np.asarray(labels).tolist()]
     header = [dataset.set_column or "set", *coordinates(dataset)]
-    with atomic(path) as temporary, temporary.open("w", newline="") as file:
+    with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(header + ([dataset.label_column or "label"] if names else []))
         for i, points in enumerate(ragged(sets)):

@@ -39,7 +39,7 @@ def names() -> list[str]:
 def describe(name: str) -> dict:
     """What released/NAME.json holds. Raises UserError where there is no such model."""
     require_choice("--pretrained", name, names())
-    return json.loads((FOLDER / f"{name}.json").read_text())
+    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
 
 
 def config_of(name: str):

@@ -27,7 +27,7 @@ MAX_DIFFERENCES = 6  # named in a message
 def write_json(path: Path, value) -> None:
     """Writes `value`, indented."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -40,7 +40,7 @@ def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
     """Rows of a metrics.jsonl up to `last_step` (None: all), without lines cut short by a crash."""
     rows = []
     if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
+        for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
                 step = int(row["step"])
@@ -55,7 +55,7 @@ def rewind_rows(path: Path, last_step: int) -> None:
     """Drops the rows after `last_step`, which a resumed run will write again."""
     rows = read_rows(path, last_step)
     with atomic(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 def shapes_the_model(field: str) -> bool:
@@ -160,7 +160,7 @@ def _read_description(folder: Path) -> dict:
     """What config.json holds: a config, and under "dataset" what its data turned out to be."""
     file = folder / "config.json"
     try:
-        stored = json.loads(file.read_text())
+        stored = json.loads(file.read_text("utf-8"))
         if not isinstance(stored, dict):
             raise ValueError("not an object")
     except ValueError as error:
