@@ -32,12 +32,14 @@ class Experiment(NamedTuple):
     model: Any  # a Flax module, as models/ describes
 
 
+@devices.without_float64
 def build(config) -> Experiment:
     """Puts the pieces together. Raises UserError for any field out of its range."""
     check(config)
     return assemble(config, data.build(config.data))
 
 
+@devices.without_float64
 def assemble(config, dataset: Dataset) -> Experiment:
     """As `build`, of a config that is checked and its data."""
     model = models.make_model(config.model, len(data.labels(config.data).names))
@@ -52,6 +54,7 @@ def assemble(config, dataset: Dataset) -> Experiment:
     return Experiment(config, dataset, process, model)
 
 
+@devices.without_float64
 def init(experiment: Experiment) -> TrainState:
     """The state before the first step; it follows from config.seed."""
     config = experiment.config
@@ -59,6 +62,7 @@ def init(experiment: Experiment) -> TrainState:
     return init_state(key, experiment.model, config.train, experiment.dataset.dim)
 
 
+@devices.without_float64
 def train(
     experiment: Experiment,
     state: TrainState | None = None,
@@ -79,6 +83,7 @@ def train(
     return loop.train(*experiment, state, on_block, progress)
 
 
+@devices.without_float64
 def sample(
     experiment: Experiment, params, config=None, keep_trajectory: bool = False,
     progress: bool = False, given: np.ndarray | None = None, labels: np.ndarray | None = None,
@@ -102,6 +107,7 @@ def sample(
     return generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)
 
 
+@devices.without_float64
 def log_prob(
     experiment: Experiment, params, points: np.ndarray, num_steps: int,
     labels: np.ndarray | None = None, draws: int = 0,
