@@ -1,4 +1,4 @@
-"""With 64-bit numbers switched on, all is as without them: units, training, samples, likelihoods."""
+"""JAX_ENABLE_X64 changes no number: units of data, training, samples, likelihoods."""
 
 import jax
 import numpy as np

@@ -9,9 +9,10 @@ from command_line import ROOT, config
 import main
 from tiny_diffusion_jax import checks
 from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.models.recipes import RECIPES, SEED_RECIPES
-from tiny_diffusion_jax.run.flags import config_files, load_config, parse, read
+from tiny_diffusion_jax.run.flags import config_files, find_config, load_config, parse, read
 from tiny_diffusion_jax.training.batches import make_plan
 
 CONFIGS = config_files()
@@ -93,6 +94,32 @@ def test_commands_of_the_help_and_the_headers_are_real():
         values, _ = read(["main.py", *words])
         if values["config"]:
             assert (ROOT / values["config"].partition(":")[0]).exists()
+
+
+def test_configs_are_found_from_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("configs/moons.py:dino").data.name == "dino"
+    assert load_config("./configs/seed/digit.py").name == load_config("configs/seed/digit.py").name
+    Path("configs").mkdir()  # a config of the user's own comes first
+    Path("configs/moons.py").write_text((ROOT / "configs" / "image.py").read_text("utf-8"), "utf-8")
+    assert load_config("configs/moons.py:dino.png").data.name == "image"
+    with pytest.raises(UserError, match=r"--config = 'configs/none.py': must be a config file; "):
+        load_config("configs/none.py:dino")
+
+
+@pytest.mark.parametrize("path", [
+    r"C:\Users\me\table.csv", "C:/table.csv", "data:2024/table.csv", "s3.py:cells.csv"])
+def test_a_path_with_colons_reaches_the_config_whole(path):
+    assert load_config(f"{ROOT}/configs/points.py:{path}").data.path == path
+
+
+def test_the_file_of_a_config_may_have_colons(tmp_path):
+    for folder in ("C:", "a:b"):
+        file = tmp_path / folder / "own.py"
+        file.parent.mkdir()
+        file.write_text((ROOT / "configs" / "points.py").read_text("utf-8"), "utf-8")
+        assert load_config(f"{file}:x:y.csv").data.path == "x:y.csv"
+        assert find_config(str(file)) == (str(file), "")
 
 
 def loaded(name, model=""):
