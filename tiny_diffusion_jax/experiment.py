@@ -42,7 +42,8 @@ def build(config) -> Experiment:
 @devices.without_float64
 def assemble(config, dataset: Dataset) -> Experiment:
     """As `build`, of a config that is checked and its data."""
-    model = models.make_model(config.model, len(data.labels(config.data).names))
+    about = data.about_built(dataset)
+    model = models.make_model(config.model, len(about.labels.names))
     check_data(config, dataset, model)
     units = {}
     if not config.data.normalize:
@@ -101,7 +102,8 @@ def sample(
     out of its range, and for what the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
-    check_sample(experiment.config, config, labels, given, experiment.dataset.dim)
+    dim, about = experiment.dataset.dim, data.about_built(experiment.dataset)
+    check_sample(experiment.config, config, labels, given, dim, about)
     num_given = 0 if given is None else len(given)
     check_drawn(experiment.dataset, experiment.model, config, num_given)
     return generation.draw(experiment, params, config, keep_trajectory, progress, given, labels)

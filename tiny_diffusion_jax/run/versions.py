@@ -49,7 +49,7 @@ ADDED = {
     "sample.first_block": 1,
     "sample.growth": 1.5,
     "sample.guidance_scale": 1.0,
-    "sample.label": -1,
+    "sample.label": "",
     "sample.precision": "default",
     "sample.sigma_min": 0.0,
     "evaluate.gifs": True,
@@ -73,4 +73,7 @@ def brought_up(stored: dict) -> dict:
         part, _, name = option.partition(".")
         if isinstance(config.get(part), dict):
             config[part].setdefault(name, value)
+    sample = config.get("sample")
+    if isinstance(sample, dict) and isinstance(sample["label"], int):  # until labels had names
+        sample["label"] = "" if sample["label"] == -1 else str(sample["label"])
     return config
