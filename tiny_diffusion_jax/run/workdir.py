@@ -2,17 +2,21 @@
 
 import contextlib
 import json
+import logging
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
 from tiny_diffusion_jax.run.versions import brought_up
+
+log = logging.getLogger("tiny_diffusion_jax")
 
 # What a trained model depends on. The other parts of a config may change from call to call.
 MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
@@ -175,17 +179,19 @@ def _read_description(folder: Path) -> dict:
 def open_to_train(path: str, config, dataset, init_from: str = ""):
     """The run's folder, new or of this same config, for this process alone until the block ends.
 
-    A new run leaves config.json there. `init_from` says what weights it starts from, if not random
-    ones: those of the same folder may be others next time. Raises UserError, touching nothing,
-    where the folder cannot be made or written, is in use, or holds a run of another config or
-    other data.
+    A new run leaves config.json there, and a run of another number of steps gets the new number
+    (see `_change_length`). `init_from` describes the weights that the run starts from, if they are
+    not random, because the same folder may hold other weights next time. Raises UserError, touching
+    nothing, where the folder cannot be made or written, is in use, or holds a run of another config
+    or other data.
     """
     with contextlib.ExitStack() as stack:
         with _refusing(path):
             folder = _made(path)
             stack.enter_context(_locked(path, folder))
             if (folder / "config.json").exists():
-                _check_same(path, folder, config, dataset, init_from)
+                _check_same(path, folder, config, dataset, init_from, {"train.steps"})
+                _change_length(path, folder, config.train.steps)
                 remove_abandoned(folder)
             elif found := [name for name in OUTPUTS if (folder / name).exists()]:
                 raise UserError(
@@ -250,14 +256,46 @@ def _locked(path: str, folder: Path):
         os.close(handle)
 
 
-def _check_same(path: str, folder: Path, config, dataset, init_from: str | None = None) -> None:
+def _change_length(path: str, folder: Path, steps: int) -> None:
+    """Give the run in `folder` another number of steps; the numbers of its old length are kept.
+
+    Raises UserError if more steps are done.
+    """
+    from tiny_diffusion_jax.run.checkpoints import open_checkpoints  # imports jax
+
+    stored = _read_description(folder)
+    old, done = stored["train"]["steps"], max(open_checkpoints(folder / "checkpoints").steps(),
+                                              default=0)  # fmt: skip
+    if steps == old:
+        return
+    require(steps >= done, "config.train.steps", steps,
+            f"at least {done}, the steps that the run in {path!r} has done. Train for fewer steps "
+            "in another --workdir")  # fmt: skip
+    kept, metrics = folder / f"metrics_{old}.json", folder / "metrics.json"
+    if metrics.exists():
+        metrics.replace(kept)
+    stored["train"]["steps"] = steps
+    write_json(folder / "config.json", stored)
+    log.info("changing the number of steps from %d to %d (learning rate: the schedule of %d steps "
+             "from step %d on%s)", old, steps, steps, done,
+             f"; numbers of the old length: {kept.name}" if kept.exists() else "")  # fmt: skip
+
+
+def _check_same(
+    path: str, folder: Path, config, dataset, init_from: str | None = None,
+    free: Collection[str] = (),
+) -> None:  # fmt: skip
     """Raises UserError unless the run in `folder` is of the same model and the same data.
 
     init_from: what weights it starts from. None where it is only read: the trained ones count.
+    free: options that may differ.
     """
     theirs = _read_description(folder)
     found = theirs.pop("dataset")
-    changes = differences(_model_fields(theirs), _model_fields(config.to_dict()))
+    theirs, ours = _model_fields(theirs), _model_fields(config.to_dict())
+    for field in free:
+        theirs[field] = ours[field]
+    changes = differences(theirs, ours)
     if init_from is None and isinstance(found, dict):
         init_from = found.get("init_from", "")
     changes = changes or data_differences(found, _facts(dataset, init_from or ""))
