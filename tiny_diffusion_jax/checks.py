@@ -198,7 +198,7 @@ def check_sample(
 
 def check_data(config, dataset, model) -> None:
     """Raises UserError for an option that does not go with the data, once these are read."""
-    if config.train.keep_best:
+    if config.train.keep_best and dataset.has_points:  # without points there is no training
         require(dataset.heldout is not None, "config.train.keep_best", True,
                 "False for data of which no sets are held out")  # fmt: skip
     check_drawn(dataset, model, config.sample)

@@ -11,7 +11,7 @@ import numpy as np
 
 from tiny_diffusion_jax import data, devices, generation, models
 from tiny_diffusion_jax.checks import check, check_data, check_drawn, check_sample
-from tiny_diffusion_jax.data.base import Dataset, draw_points
+from tiny_diffusion_jax.data.base import Dataset, moments_of_draws
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
@@ -48,9 +48,8 @@ def assemble(config, dataset: Dataset) -> Experiment:
     units = {}
     if not config.data.normalize:
         # The network sees the data's own units: the process starts where the data are.
-        points = draw_points(dataset, jax.random.key(0), 4096, 1)
-        sigma_data = float(jnp.sqrt(points.var((0, 1)).mean()))
-        units = {"sigma_data": sigma_data, "data_mean": points.mean((0, 1))}
+        mean, std = moments_of_draws(dataset)
+        units = {"sigma_data": std, "data_mean": mean}
     process = make_process(make_schedule(**config.schedule), **config.diffusion, **units)
     return Experiment(config, dataset, process, model)
 

@@ -273,7 +273,7 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "another config": (
         [*RUN, "--config.train.steps=50", "--config.model.scale=9"],
         "--workdir = 'run': holds a run of another config or other data; use another --workdir. "
-        "It differs in model.scale: 100.0 -> 9.0, train.steps: 40 -> 50\n", None),
+        "It differs in model.scale: 100.0 -> 9.0\n", None),
     "other data": (
         [config("points") + ":table.csv", *TINY, "--workdir=points"],
         "It differs in dataset.scale: ", None),

@@ -60,7 +60,7 @@ def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
 def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
     calls = []
 
-    def load(path, config):
+    def load(path, config, with_data):
         calls.append((path, config.sample.num_sets))
         raise UserError("loaded")
 

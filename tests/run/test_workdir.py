@@ -3,17 +3,17 @@
 import json
 import multiprocessing
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.files import PART, atomic
 from tiny_diffusion_jax.run import workdir
 
-DATA = SimpleNamespace(title="moons", source="analytic", shift=np.array([1.0, 2.0]), scale=3.0)
+DATA = Dataset(draw=None, title="moons", shift=np.array([1.0, 2.0]), scale=3.0)
 
 
 def open_new(path, config=None, dataset=DATA):
@@ -27,15 +27,15 @@ def refused(path, config=None, dataset=DATA) -> str:
 
 
 def test_each_coordinate_may_have_a_scale_of_its_own(tmp_path):
-    fields = vars(DATA) | {"scale": np.array([3.0, 0.5])}
-    with open_new(tmp_path, dataset=SimpleNamespace(**fields)):
+    own = DATA.replace(scale=np.array([3.0, 0.5]))
+    with open_new(tmp_path, dataset=own):
         stored = json.loads((tmp_path / "config.json").read_text("utf-8"))
         assert stored["dataset"]["scale"] == [3.0, 0.5]
-    near = SimpleNamespace(**(fields | {"scale": np.array([3.00001, 0.5])}))
+    near = own.replace(scale=np.array([3.00001, 0.5]))
     with open_new(tmp_path, dataset=near):
         pass
     assert workdir.dim(str(tmp_path)) == 2 == workdir.dim(str(tmp_path / "none"))
-    other = SimpleNamespace(**(fields | {"scale": np.array([3.0, 0.6])}))
+    other = own.replace(scale=np.array([3.0, 0.6]))
     assert "dataset.scale: [3.0, 0.5] -> [3.0, 0.6]" in refused(tmp_path, dataset=other)
 
 
@@ -89,6 +89,7 @@ def test_a_new_run_says_what_it_is(tmp_path):
         stored = json.loads((folder / "config.json").read_text("utf-8"))
     assert stored.pop("dataset") == {
         "title": "moons", "source": "analytic", "shift": [1.0, 2.0], "scale": 3.0,
+        "num_sources": 0,
     }  # fmt: skip
     assert stored == default_config().to_dict()
     assert [p.name for p in folder.iterdir()] == ["config.json"]
@@ -123,13 +124,12 @@ def test_another_config_is_refused(tmp_path, part, line):
 def test_other_data_is_refused_but_not_another_machines_rounding(tmp_path):
     with open_new(tmp_path):
         pass
-    fields = vars(DATA)
     for change in ({"source": "openml"}, {"title": "MNIST 3"}, {"scale": 3.01},
                    {"shift": np.array([1.0, 2.01])}):
         [name] = change
-        line = refused(tmp_path, dataset=SimpleNamespace(**(fields | change)))
+        line = refused(tmp_path, dataset=DATA.replace(**change))
         assert f"It differs in dataset.{name}: " in line
-    with open_new(tmp_path, dataset=SimpleNamespace(**(fields | {"scale": 3.00001}))):
+    with open_new(tmp_path, dataset=DATA.replace(scale=3.00001)):
         pass
 
 

@@ -20,9 +20,10 @@ log = logging.getLogger("tiny_diffusion_jax")
 
 # What a trained model depends on. The other parts of a config may change from call to call.
 MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
-# Within them, what does not change the numbers. The source is compared as it was found.
+# Within them, what does not change the numbers. Source and path are compared by what was read.
 FREE_FIELDS = {
-    "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
+    "data.source", "data.path", "data.data_dir", "data.cache_dir", "train.keep",
+    "train.checkpoint_every",
 }
 OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
 MAX_DIFFERENCES = 6  # named in a message
@@ -75,8 +76,12 @@ def read_config(path: str) -> ConfigDict:
     version lacks takes the value under which it behaved so, where that is known (versions.py).
     """
     with _refusing(path):
-        stored = _read_description(_folder_of_run(path))
-    del stored["dataset"]
+        folder = _folder_of_run(path)
+        stored = _read_description(folder)
+        del stored["dataset"]
+        data = stored.get("data")
+        if isinstance(data, dict) and data.get("path") and (folder / data["path"]).exists():
+            data["path"] = str(folder / data["path"])
     if strange := strange_fields(stored):
         raise UserError(
             f"{Path(path) / 'config.json'}: was written by another version of this program: "
@@ -101,8 +106,8 @@ def strange_fields(config: dict) -> str:
     return "; ".join(f"{words} {_shortened(fields)}" for words, fields in parts.items() if fields)
 
 
-def open_to_read(path: str, config, dataset) -> Path:
-    """The folder of an earlier run of `config`.
+def open_to_read(path: str, config, dataset=None) -> Path:
+    """The folder of an earlier run of `config` and, if it is given, of `dataset`.
 
     Raises UserError where there is none, and where it is of another config or other data.
     """
@@ -110,6 +115,28 @@ def open_to_read(path: str, config, dataset) -> Path:
         folder = _folder_of_run(path)
         _check_same(path, folder, config, dataset)
     return folder
+
+
+def require_same_data(path: str, config, dataset) -> None:
+    """Raises UserError unless the run in `path` was trained on `dataset`, built from `config`."""
+    theirs = read_facts(path)
+    init_from = theirs.get("init_from", "") if isinstance(theirs, dict) else ""
+    changes = data_differences(theirs, _facts(dataset, config, init_from))
+    if changes:
+        field = "path" if config.data.path else "name"
+        raise UserError(
+            f"config.data.{field} = {config.data[field]!r}: must be the data of the run in "
+            f"{str(path)!r}. They differ in {_shortened(changes)}"
+        )
+
+
+def read_facts(path: str) -> dict | None:
+    """The facts about the data of the run in `path`; None if there is no run."""
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").exists():
+        return None
+    with _refusing(path):
+        return _read_description(folder)["dataset"]
 
 
 def dim(path: str) -> int:
@@ -199,25 +226,29 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
                     "made it; use another --workdir"
                 )
             else:
-                description = config.to_dict() | {"dataset": _facts(dataset, init_from)}
-                write_json(folder / "config.json", description)
+                facts = {"dataset": _facts(dataset, config, init_from)}
+                write_json(folder / "config.json", _to_store(config, folder) | facts)
         yield folder
 
 
-def describe(dataset) -> dict:
-    """What a config's `data` turned out to be: normalised points are (points - shift) / scale."""
-    scale, whole = dataset.scale, lambda x: float(f"{x:.9g}")  # all that a float32 holds
-    return {
-        "title": dataset.title,
-        "source": dataset.source,
-        "shift": [whole(x) for x in dataset.shift],
-        "scale": [whole(x) for x in scale] if np.ndim(scale) else whole(scale),
-    }
+def _facts(dataset, config, init_from: str) -> dict:
+    """Facts that were found when a run began, beside its config."""
+    from tiny_diffusion_jax.data.description import describe  # imports jax
+
+    return describe(dataset, config.data) | ({"init_from": init_from} if init_from else {})
 
 
-def _facts(dataset, init_from: str) -> dict:
-    """What was found when a run began, beside its config."""
-    return describe(dataset) | ({"init_from": init_from} if init_from else {})
+def _to_store(config, folder: Path) -> dict:
+    """The config as config.json holds it, with a path of data that is valid from anywhere.
+
+    The path is absolute, or relative to the folder of the run if the data lie inside.
+    """
+    stored = config.to_dict()
+    if stored["data"]["path"]:
+        path, home = Path(stored["data"]["path"]).expanduser().absolute(), folder.absolute()
+        inside = path.is_relative_to(home)
+        stored["data"]["path"] = path.relative_to(home).as_posix() if inside else str(path)
+    return stored
 
 
 @contextlib.contextmanager
@@ -298,7 +329,8 @@ def _check_same(
     changes = differences(theirs, ours)
     if init_from is None and isinstance(found, dict):
         init_from = found.get("init_from", "")
-    changes = changes or data_differences(found, _facts(dataset, init_from or ""))
+    if dataset is not None and not changes:
+        changes = data_differences(found, _facts(dataset, config, init_from or ""))
     if changes:
         raise UserError(
             f"--workdir = {path!r}: holds a run of another config or other data; use another "
@@ -322,12 +354,20 @@ def differences(theirs: dict, ours: dict) -> list[str]:
 
 
 def data_differences(theirs, ours: dict) -> list[str]:
-    """As `differences`; shift and scale may differ by what another machine's rounding does."""
+    """As `differences`; shift and scale may differ by what another machine's rounding does.
+
+    Data of the same content are the same, whatever their file is called. Facts that an older
+    version did not keep are not compared.
+    """
     theirs = theirs if isinstance(theirs, dict) else {}
+    ours = {field: value for field, value in ours.items()
+            if field in theirs or field in ("title", "source", "shift", "scale", "init_from")}
     with contextlib.suppress(KeyError, TypeError, ValueError):
         near = {"rtol": 1e-4, "atol": 1e-4 * np.max(ours["scale"])}
         if all(np.allclose(theirs[f], ours[f], **near) for f in ("shift", "scale")):
             theirs = theirs | {"shift": ours["shift"], "scale": ours["scale"]}
+    for field in ("title", "moments", "columns") if "sha256" in theirs else ("moments", "columns"):
+        theirs = theirs | {field: ours[field]} if field in ours else theirs
     return [f"dataset.{change}" for change in differences(theirs, ours)]
 
 
