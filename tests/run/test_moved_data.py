@@ -22,7 +22,7 @@ def write_points(file, rows=ROWS):
 
 
 def write_sets(file):
-    """30 sets, ten of each label; those of a label have one size and lie around one x."""
+    """30 sets, ten of each label; each label has one size and lies around one x."""
     lines, noise = ["plot,x,y,label"], np.random.default_rng(0)
     for number in range(30):
         label = str(number % 3 + 1)
@@ -91,7 +91,7 @@ def test_the_command_line_samples_completes_and_compares_without_the_data(moved)
 
 
 def test_a_label_is_drawn_by_its_name(moved):
-    """Each label has a size of its own, which tells them apart however little was learned."""
+    """The sizes of the sets tell the labels apart, even if little was learned."""
     here = [f"--workdir={moved / 'sets'}", "--mode=sample", "--config.sample.num_sets=2"]
     for label, (_, size) in LABELS.items():
         result = run(*here, f"--config.sample.label={label}")

@@ -58,7 +58,7 @@ class Dataset:
     details: str = flax.struct.field(pytree_node=False, default="")  # of a file: what was read
     num_labels: int = flax.struct.field(pytree_node=False, default=0)  # 0: draws are unnamed
     label_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
-    # What options call the labels: the members of a mixture as they were written.
+    # The names of the labels in options: the members of a mixture as they were written.
     label_options: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     # What a table calls its columns: the coordinates, the set and, if there is one, the label.
     columns: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())

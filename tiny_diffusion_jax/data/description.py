@@ -1,7 +1,8 @@
 """The facts about a dataset that a run keeps, because samples need them and no points.
 
-`describe` gives them as JSON, under "dataset" in a run's config.json, and `restore` makes of them a
-dataset without points: its units, labels, sizes of sets and names are those of the data.
+`describe` gives the facts as JSON, under "dataset" in a run's config.json. `restore` makes a
+dataset without points of these facts, with the units, labels, sizes of sets and column names of
+the data.
 """
 
 import hashlib

@@ -130,8 +130,8 @@ def _labels(experiment, config, keys, given) -> jax.Array | None:
 def label_of(experiment, config, given: np.ndarray | None = None) -> int:
     """The index of the label that all sets are drawn with, RANDOM, or NO_LABEL.
 
-    It is NO_LABEL for a model without labels, and instead of random labels for sets that begin with
-    given points, because a random label may not agree with the points.
+    A model without labels has NO_LABEL. Sets that begin with given points have no random label,
+    because a random label may not agree with the points.
     """
     if not experiment.model.num_labels:
         return NO_LABEL

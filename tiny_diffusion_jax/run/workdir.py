@@ -354,10 +354,10 @@ def differences(theirs: dict, ours: dict) -> list[str]:
 
 
 def data_differences(theirs, ours: dict) -> list[str]:
-    """As `differences`; shift and scale may differ by what another machine's rounding does.
+    """List the differences between two descriptions of data, apart from rounding.
 
-    Data of the same content are the same, whatever their file is called. Facts that an older
-    version did not keep are not compared.
+    The title follows from the file's name, so data of a known content may have another title. Facts
+    that an older version did not keep are not compared.
     """
     theirs = theirs if isinstance(theirs, dict) else {}
     ours = {field: value for field, value in ours.items()
