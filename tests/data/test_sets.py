@@ -127,7 +127,8 @@ def test_arrays(tmp_path):
 def test_what_is_built(tmp_path):
     options = config(write(tmp_path, table()))
     about = data.about(options)
-    assert about == data.About(("even", "odd"), (0, 1), 2, True, ("x", "y"), 4, ("none",))
+    assert about == data.About(
+        data.Labels(("even", "odd"), (0, 1)), 2, True, ("x", "y"), 4, ("none",))
     dataset = data.build(options)
     assert dataset.num_sources == 8 and dataset.heldout.num_sources == 4
     assert dataset.label_names == ("even", "odd") and dataset.num_labels == 2
@@ -176,7 +177,7 @@ def folder(tmp_path):
 def test_folders_of_pictures(folder):
     options = config(folder, jitter="uniform")
     assert data.about(options) == data.About(
-        ("even", "odd"), (0, 1), many_sources=True, jitters=("uniform", "none")
+        data.Labels(("even", "odd"), (0, 1)), many_sources=True, jitters=("uniform", "none")
     )
     dataset = data.build(options)
     assert dataset.images.shape == (8, 6, 5) and dataset.heldout.num_sources == 4
