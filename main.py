@@ -11,15 +11,17 @@
   python main.py --mode=compare --runs=runs/a,runs/b          side by side, compare.html
   python main.py --mode=draw                                  draw.html: shapes of your own
 
-Training again in the same --workdir goes on where it stopped. Every option is described in
+Training again in the same --workdir resumes where it stopped, and with more --config.train.steps
+it trains longer. Every option is described in
 tiny_diffusion_jax/config.py and can be set as --config.PART.FIELD=VALUE.
 """
 
 import os
 import sys
 
-from tiny_diffusion_jax.run.cli import main
+from tiny_diffusion_jax.run.cli import main, require_utf8
 
 if __name__ == "__main__":
+    require_utf8()
     # By sys.exit it would wait for a block of steps that was abandoned.
     main(sys.argv, __doc__, leave=os._exit)

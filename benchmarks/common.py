@@ -34,7 +34,7 @@ def command(file: str, argv: list[str] | None) -> str:
 def write(path: Path, result) -> None:
     """Writes a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -70,4 +70,4 @@ def finished(workdir: Path, options: list[str]) -> dict:
     if not (workdir / "metrics.json").exists():
         flags = [*options, f"--workdir={workdir}"]
         subprocess.run([sys.executable, "main.py", *flags], cwd=ROOT, check=True)
-    return json.loads((workdir / "metrics.json").read_text())
+    return json.loads((workdir / "metrics.json").read_text("utf-8"))

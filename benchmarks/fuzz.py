@@ -179,7 +179,7 @@ def run_case(rng: random.Random, folder: Path) -> None:
     if config in ("points", "sets"):
         config += f":{folder / 'table.csv'}"
         rows = "".join(f"{i % 8},{rng.gauss(0, 1)},{rng.gauss(0, 1)}\n" for i in range(160))
-        (folder / "table.csv").write_text("set,x,y\n" + rows)
+        (folder / "table.csv").write_text("set,x,y\n" + rows, "utf-8")
     if config.startswith(("mixture", "sets")):
         options["model.name"] = rng.choice(sorted(RECIPES))
     names = rng.sample(sorted(FIELDS), rng.randint(1, 3))

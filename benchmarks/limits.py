@@ -27,7 +27,7 @@ MAIN = f"--config={ROOT / 'configs' / 'mnist_digit.py'}"
 
 def main_py(*flags: str) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, str(ROOT / "main.py"), *flags], cwd=ROOT,
-                            stderr=subprocess.PIPE, text=True)  # fmt: skip
+                            stderr=subprocess.PIPE, encoding="utf-8")  # fmt: skip
 
 
 def finish(process: subprocess.Popen) -> None:
@@ -37,7 +37,7 @@ def finish(process: subprocess.Popen) -> None:
 
 
 def results(run: Path) -> dict:
-    return json.loads((run / "metrics.json").read_text())
+    return json.loads((run / "metrics.json").read_text("utf-8"))
 
 
 def going_on(folder: Path, flags: list[str]) -> dict:
@@ -46,7 +46,7 @@ def going_on(folder: Path, flags: list[str]) -> dict:
     run = folder / "stopped"
     process = main_py(MAIN, *flags, f"--workdir={run}")
     rows = run / "metrics.jsonl"
-    while process.poll() is None and not (rows.exists() and rows.read_text()):
+    while process.poll() is None and not (rows.exists() and rows.read_text("utf-8")):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     process.communicate()

@@ -118,7 +118,7 @@ def write_digits(folder: Path, num: int, seed: int = 0) -> None:
         pixel = rng.choice(64, count, p=ink.ravel() / ink.sum())
         points = np.stack([pixel % 8, 7 - pixel // 8], axis=1) + rng.random((count, 2))
         rows += [(f"digit{number}", f"{x:.4f}", f"{y:.4f}", label) for x, y in points]
-    with (folder / "digits.csv").open("w", newline="") as file:
+    with (folder / "digits.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([("set", "x", "y", "label"), *rows])
 
 

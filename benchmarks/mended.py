@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "mended.png")
     parser.add_argument("options", nargs="*", help="of main.py, after --")
     args = parser.parse_args(argv)
-    rows = json.loads(args.output.read_text())["rows"] if args.output.exists() else {}
+    rows = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
     for row in args.rows.split(","):
         rows[row] = measure(row, args.runs, args.options)
         rows = {name: rows[name] for name in ROWS if name in rows}

@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     name = args.members.replace("+", "_").replace(":", "")
     path = args.output or RESULTS / f"quality_{name}.json"
-    rows = json.loads(path.read_text())["models"] if path.exists() else {}
+    rows = json.loads(path.read_text("utf-8"))["models"] if path.exists() else {}
     for model in args.models.split(","):
         rows[model] = row(args.members, model, args.runs, args.options)
         write(path, {"command": command(__file__, argv), "models": rows})

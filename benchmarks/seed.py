@@ -76,7 +76,8 @@ def main(argv: list[str] | None = None) -> None:
             folder = args.runs / f"seed_{name}_{model}"
             result = finished(folder, [f"--config=configs/seed/{name}.py",
                                        f"--config.model.name={model}", *args.options])
-            losses = [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").open()]
+            lines = (folder / "metrics.jsonl").read_text("utf-8").splitlines()
+            losses = [json.loads(line)["loss"] for line in lines]
             last = float(np.mean(losses[-5:]))
             rows[f"{name} {model}"] = {
                 "first_loss": losses[0], "last_loss": last, "seconds": result["seconds"],

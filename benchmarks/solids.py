@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     truth = solids(args.real, seed=1)
     real = seen(truth["points"], truth["sizes"], truth["label"])
     rows = compare(drawn, real)
-    models = json.loads(args.output.read_text())["models"] if args.output.exists() else {}
+    models = json.loads(args.output.read_text("utf-8"))["models"] if args.output.exists() else {}
     models[args.model] = {
         "command": " ".join(["python main.py", *flags]), "num_sets": len(drawn["label"]),
         "rows": rows, "metrics": metrics["metrics"], "seconds": metrics["seconds"],

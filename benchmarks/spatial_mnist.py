@@ -220,7 +220,7 @@ def main(argv: list[str] | None = None) -> None:
     loaded = {name: _load(name, args.runs / f"{prefix}{name}", flags(name)) for name in models}
     experiment = next(iter(loaded.values()))[0] if loaded else _experiment(flags("rows"))
     bench = Bench(experiment, args.sets, args.test)
-    known = json.loads(output.read_text()) if output.exists() else {}
+    known = json.loads(output.read_text("utf-8")) if output.exists() else {}
     rows = known["rows"] if known.get("test_sets") == bench.hash else {}
     for name in filter(None, args.yardsticks.split(",")):
         rows[name] = of_yardstick(bench, name, args.pixel_steps, args.orders)
@@ -254,7 +254,7 @@ def _experiment(flags: list[str]) -> td.Experiment:
 
 
 def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, text=True,
+    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, encoding="utf-8",
                            capture_output=True)  # fmt: skip
     return found.stdout.strip()
 

@@ -118,8 +118,8 @@ def measure(task: str, batch: int = 0, steps: int = 0, num_points: int = 0) -> d
     """Runs one task in a process of its own; raises CalledProcessError where that fails."""
     words = [f"--task={task}", f"--batches={batch}", f"--steps={steps}",
              f"--num_points={num_points}"]  # fmt: skip
-    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, text=True,
-                          check=True)  # fmt: skip
+    done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, check=True,
+                          encoding="utf-8")  # fmt: skip
     return json.loads(done.stdout.splitlines()[-1])
 
 

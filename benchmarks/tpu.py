@@ -162,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chips", type=int, default=1, choices=TOPOLOGIES)
     parser.add_argument("--output", type=Path, default=RESULTS / "tpu.json")
     args = parser.parse_args(argv)
-    known = json.loads(args.output.read_text())["rows"] if args.output.exists() else {}
+    known = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
     for kind in args.programs.split(","):
         for trace, arguments in PROGRAMS[kind](args.models.split(",")):
             name = " ".join([kind, *arguments, f"x {args.chips}"])

@@ -52,7 +52,7 @@ def main_job(root: Path, options: list[str]) -> dict:
         subprocess.run([sys.executable, "main.py", *flags], cwd=root, check=True,
                        stderr=subprocess.DEVNULL)  # fmt: skip
         whole = time.perf_counter() - start
-        parts = json.loads(Path(folder, "run/metrics.json").read_text())["seconds"]
+        parts = json.loads(Path(folder, "run/metrics.json").read_text("utf-8"))["seconds"]
     measured = parts["evaluate"] + parts["pictures"]
     return {"whole": round(whole, 2)} | parts | {"evaluate + pictures": round(measured, 2)}
 
@@ -60,7 +60,7 @@ def main_job(root: Path, options: list[str]) -> dict:
 def calls(root: Path, num_points: int) -> dict:
     """Seconds of the first and the second td.sample and td.log_prob of sets of `num_points`."""
     words = [sys.executable, "-c", CALLS, str(num_points)]
-    done = subprocess.run(words, cwd=root, check=True, text=True, stdout=subprocess.PIPE)
+    done = subprocess.run(words, cwd=root, check=True, encoding="utf-8", stdout=subprocess.PIPE)
     return json.loads(done.stdout.splitlines()[-1])
 
 

@@ -14,7 +14,7 @@ import command_line
 import jax
 
 
-def run(words, *, cwd=None, check=False, stdout=None, stderr=None, text=True):
+def run(words, *, cwd=None, check=False, stdout=None, stderr=None, encoding=None):
     """`python main.py ARGUMENTS`, `python -c CODE ARGUMENTS` or a benchmark's own file."""
     interpreter, program, *arguments = words
     assert interpreter == sys.executable

@@ -66,7 +66,7 @@ def runs(tmp_path_factory):
         done = subprocess.run(
             [sys.executable, "-c", "import jax; jax.config.update('jax_num_cpu_devices', "
              f"{count})\n{COMPARED_RUNS}", str(file)],
-            cwd=ROOT, capture_output=True, text=True)  # fmt: skip
+            cwd=ROOT, capture_output=True, encoding="utf-8")  # fmt: skip
         assert done.returncode == 0, done.stderr
         with np.load(file) as arrays:
             found[count] = dict(arrays), done.stdout

@@ -16,7 +16,8 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 def test_what_is_added_in_the_examples_works(monkeypatch):
     monkeypatch.setattr("tiny_diffusion_jax.diffusion.schedules.FAMILIES", dict(FAMILIES))
     names = {}
-    for code in re.findall(r"```python\n(.*?)```", (DOCS / "extending.md").read_text(), re.DOTALL):
+    text = (DOCS / "extending.md").read_text("utf-8")
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(code, names)
     hearts = draw_points(names["hearts"], jax.random.key(0), 1, 5_000)[0]  # in own units
     np.testing.assert_allclose(hearts.min(0), [-2.1, -2.2], atol=0.15)
@@ -30,13 +31,13 @@ def test_what_is_added_in_the_examples_works(monkeypatch):
 
 @pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
 def test_links_lead_to_files_and_sections(page):
-    for link in re.findall(r"\]\(([^)]+)\)", (DOCS / page).read_text()):
+    for link in re.findall(r"\]\(([^)]+)\)", (DOCS / page).read_text("utf-8")):
         if "://" in link:
             continue
         file, _, section = link.replace("\\", "").partition("#")
         target = DOCS / file if file else DOCS / page
         assert target.exists(), link
         if section:
-            titles = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE)
+            titles = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
             assert section in anchors, link

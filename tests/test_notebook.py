@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "tiny_diffusion_jax.ipynb"
-CELLS = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
+CELLS = [cell for cell in json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
+         if cell["cell_type"] == "code"]  # fmt: skip
 
 
 def test_outputs_are_kept():

@@ -10,7 +10,7 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import default_config
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text()
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_notebook_code_runs_as_it_stands(monkeypatch):

@@ -23,9 +23,9 @@ def test_programs_compile_for_a_tpu(tmp_path, chips, programs, models):
     done = subprocess.run(
         [sys.executable, str(TPU), f"--programs={programs}", f"--models={models}",
          f"--chips={chips}", f"--output={tmp_path / 'tpu.json'}"],
-        capture_output=True, text=True, env=environment)  # fmt: skip
+        capture_output=True, encoding="utf-8", env=environment)  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    rows = json.loads((tmp_path / "tpu.json").read_text())["rows"]
+    rows = json.loads((tmp_path / "tpu.json").read_text("utf-8"))["rows"]
     assert {name.split()[0] for name in rows} == set(programs.split(","))
     assert all(row["gflop"] > 0 and row["argument_mb"] > 0 for row in rows.values())
     assert all(line in done.stdout for line in rows)

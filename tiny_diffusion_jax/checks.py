@@ -12,7 +12,8 @@ import numpy as np
 
 from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.config import flatten
-from tiny_diffusion_jax.data import mixture, mnist
+from tiny_diffusion_jax.data import About, mixture, mnist
+from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, Labels, resolve_label
 from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
@@ -21,7 +22,6 @@ from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate import ragged
 from tiny_diffusion_jax.evaluate.clouds import MAX_EXACT_POINTS
-from tiny_diffusion_jax.generation import NO_LABEL, RANDOM
 from tiny_diffusion_jax.generation.joint import num_rows
 from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
@@ -128,8 +128,6 @@ RULES = {
     "sample.num_points": Rule(lambda number: number >= 0,
                               "at least 1, or 0 for each set's own number"),
     "sample.seed": SEED,
-    "sample.label": Rule(lambda label: label >= NO_LABEL,
-                         "a label, -1 for random ones, or -2 for none"),
     "sample.guidance_scale": FINITE,
     "sample.first_block": at_least(1),
     "sample.growth": Rule(lambda growth: 1 <= growth < math.inf, "a finite number, at least 1"),
@@ -152,39 +150,48 @@ RULES = {
 AUGMENTATIONS = ("augment_shift", "augment_rotate", "augment_scale", "augment_reflect")
 
 
-def check(config) -> None:
-    """Raises UserError for an option of a whole config out of its range, or that fits no other."""
+def check(config, about: About | None = None) -> None:
+    """Raises UserError for an option of a whole config out of its range, or that fits no other.
+
+    about: facts about the data of a trained run, which needs its data no more.
+    """
     for field, rule in RULES.items():
         value = _value(config, field)
         require(rule.holds(value), f"config.{field}", value, rule.words)
     for field, value in flatten(config).items():
         if isinstance(value, float):
             require(FINITE.holds(value), f"config.{field}", value, FINITE.words)
-    _require_all(config, _together(config))
-    model = _model(config)
-    _require_all(config, _sizes(config, model))
-    _require_all(config, _asked(config, config.sample, model))
+    _require_all(config, _together(config, about))
+    about = about or data.about(config.data)
+    model = _model(config, about)
+    _require_all(config, _sizes(config, model, about))
+    _require_all(config, _asked(config, config.sample, model, about))
 
 
-def check_sample(config, sample, labels=None, given=None, dim: int | None = None) -> None:
+def check_sample(
+    config, sample, labels=None, given=None, dim: int | None = None, about: About | None = None
+) -> None:
     """Raises UserError for `sample`, the `sample` part of one call, or for what comes with it.
 
     `config` is the whole config that the model was trained with: what it never saw in training
     cannot be asked of it. labels i32[num_sets] and given f32[n, D]: see `experiment.sample`;
-    dim: D of the data where they have been read.
+    dim: D of the data where they have been read; about: as for `check`.
     """
     for field, rule in RULES.items():
         part, _, name = field.partition(".")
         if part == "sample":
             require(rule.holds(sample[name]), f"config.{field}", sample[name], rule.words)
-    model = _model(config)
+    about = about or data.about(config.data)
+    model = _model(config, about)
     if given is not None:
-        _check_given(config, sample, model, np.asarray(given), dim)
+        _check_given(config, sample, model, np.asarray(given), dim, about)
     if labels is not None:
-        _check_labels(config, sample.num_sets, model, np.asarray(labels))
+        _check_labels(sample.num_sets, model, np.asarray(labels), about.labels)
     config = config.copy_and_resolve_references()
-    config.sample = sample
-    _require_all(config, _asked(config, sample, model, labels is not None, given is not None))
+    config.sample.update(sample)
+    _require_all(
+        config, _asked(config, sample, model, about, labels is not None, given is not None)
+    )
     if given is None and model.traits.generation == "chain":
         drop = config.train.history_drop
         require(drop > 0, "config.train.history_drop", drop,
@@ -193,8 +200,9 @@ def check_sample(config, sample, labels=None, given=None, dim: int | None = None
 
 
 def check_scored(
-    config, model, dim: int, points: np.ndarray, num_steps: int, labels, draws: int, sizes
-) -> None:
+    config, model, dim: int, points: np.ndarray, num_steps: int, labels, draws: int, sizes,
+    about: About,
+) -> None:  # fmt: skip
     """Raise UserError for arguments of `experiment.log_prob` that `model` cannot score.
 
     points: f32[n, D] or f32[S, N, D]; config: the whole config that the model was trained with.
@@ -214,7 +222,7 @@ def check_scored(
     else:
         ragged.require_padded("points", points)
     if labels is not None:
-        _check_labels(config, len(points), model, np.asarray(labels))
+        _check_labels(len(points), model, np.asarray(labels), about.labels)
     require(labels is not None or not needs_labels(config, model), "labels", labels,
             "given: the model saw no set without its label, as config.train.label_drop = 0")
     num_points = np.ones(len(points), int) if single else lengths(points)
@@ -232,7 +240,7 @@ def needs_labels(config, model) -> bool:
 
 def check_data(config, dataset, model) -> None:
     """Raises UserError for an option that does not go with the data, once these are read."""
-    if config.train.keep_best:
+    if config.train.keep_best and dataset.has_points:  # without points there is no training
         require(dataset.heldout is not None, "config.train.keep_best", True,
                 "False for data of which no sets are held out")  # fmt: skip
     check_drawn(dataset, model, config.sample)
@@ -276,14 +284,15 @@ def check_rotation(config) -> None:
             "axes, so one scale fits: config.data.per_axis = False.")  # fmt: skip
 
 
-def check_measured(config) -> None:
+def check_measured(config, about: About | None = None) -> None:
     """As `check`, for samples that are compared with real ones after they are drawn."""
-    check(config)
-    check_sample(config, config.sample)
+    check(config, about)
+    check_sample(config, config.sample, about=about)
     drawn = "to be compared with real sets; --mode=sample draws any number"
     require(config.sample.num_points != 1, "config.sample.num_points", config.sample.num_points,
             f"at least 2, {drawn}")  # fmt: skip
-    require(not data.about(config.data).many_sources or config.sample.num_sets >= 2,
+    about = about or data.about(config.data)
+    require(not about.many_sources or config.sample.num_sets >= 2,
             "config.sample.num_sets", config.sample.num_sets, f"at least 2, {drawn}")  # fmt: skip
 
 
@@ -293,8 +302,8 @@ def _value(config, field: str):
     return config
 
 
-def _model(config):
-    return models.make_model(config.model, len(data.labels(config.data).names))
+def _model(config, about: About):
+    return models.make_model(config.model, len(about.labels.names))
 
 
 def _require_all(config, rules: Rules) -> None:
@@ -302,7 +311,7 @@ def _require_all(config, rules: Rules) -> None:
         require(holds, f"config.{field}", _value(config, field), words)
 
 
-def _together(config) -> Rules:
+def _together(config, about: About | None) -> Rules:
     """Options of one part that must fit each other."""
     schedule, train, model = config.schedule, config.train, config.model
     yield "schedule.beta_max", schedule.beta_min <= schedule.beta_max < 1, "in [beta_min, 1)"
@@ -312,13 +321,13 @@ def _together(config) -> Rules:
     yield ("diffusion.prediction",
            config.diffusion.prediction != "eps" or np.float32(alpha[-1]) != 0,
            "x0, v or edm with a schedule that ends in pure noise (alpha_T = 0)")  # fmt: skip
-    if config.data.name == "mixture":
+    if config.data.name == "mixture" and about is None:
         mixture.parse(config.data)  # raises its own errors
         yield ("data.columns", config.data.columns.count(",") <= 1,
                "at most two columns: members of a mixture lie in the plane")  # fmt: skip
         yield ("data.per_axis", not config.data.per_axis or config.data.align,
                "False for members in their own units (config.data.align = False)")  # fmt: skip
-    about = data.about(config.data)
+    about = about or data.about(config.data)
     yield "data.jitter", config.data.jitter in about.jitters, one_of(about.jitters).words
     is_table = config.data.name in ("points", "mixture") or bool(about.columns)
     yield ("data.clip_outliers", is_table or not config.data.clip_outliers,
@@ -326,7 +335,7 @@ def _together(config) -> Rules:
     for name in AUGMENTATIONS:
         yield (f"data.{name}", about.many_sources or not config.data[name],
                f"{type(config.data[name])()} for data that are not many sets")  # fmt: skip
-    yield ("model.labels", not model.labels or bool(data.labels(config.data).names),
+    yield ("model.labels", not model.labels or bool(about.labels.names),
            "False for data without labels")  # fmt: skip
     if model.name in WIDTHS:
         width = model[WIDTHS[model.name]]
@@ -345,7 +354,7 @@ def _together(config) -> Rules:
 WIDTHS = {"history": "hidden_dim", "set_transformer": "hidden_dim", "causal": "context_dim"}
 
 
-def _sizes(config, model) -> Rules:
+def _sizes(config, model, about: About) -> Rules:
     """What the model and the data ask of the training, of samples and of their measures."""
     limit, words = _limit(model)
     yield "train.num_points", config.train.num_points <= limit, words
@@ -353,7 +362,7 @@ def _sizes(config, model) -> Rules:
     yield ("sample.num_points", config.data.name != "mixture" or config.sample.num_points >= 2,
            "at least 2, for a set to be told apart")  # fmt: skip
     # Labels are measured for sets of many sources only, see "labels" of run/sections.py.
-    if data.about(config.data).many_sources and model.num_labels and config.train.label_drop == 0:
+    if about.many_sources and model.num_labels and config.train.label_drop == 0:
         yield ("evaluate.guidance_scale", config.evaluate.guidance_scale == 1,
                "1 for a model that saw no set without its label: set "
                "config.evaluate.guidance_scale=1, or train with config.train.label_drop above 0")
@@ -367,7 +376,7 @@ def _limit(model) -> tuple[float, str]:
     return traits.max_points, f"at most {traits.max_points} for {traits.max_points_reason}"
 
 
-def _asked(config, sample, model, labels=False, given=False) -> Rules:
+def _asked(config, sample, model, about: About, labels=False, given=False) -> Rules:
     """What is asked of the model in one call: with labels, or given points, besides `sample`."""
     levels, (limit, words) = config.schedule.num_levels, _limit(model)
     yield "sample.num_steps", 1 <= sample.num_steps <= levels, f"in 1..{levels} (the levels)"
@@ -378,20 +387,19 @@ def _asked(config, sample, model, labels=False, given=False) -> Rules:
                    "1 with config.model.row_height, for each point is the next one")  # fmt: skip
     yield ("sample.burn_in", sample.burn_in == 0 or model.traits.generation != "causal",
            "0 with config.model.name = 'causal'. Only history and attention models have a burn-in")
-    if not model.num_labels:
-        yield ("sample.label", sample.label < 0,
-               "-1 for a model without labels; train one with config.model.labels=True")
+    label = NO_LABEL
+    if model.num_labels:
+        label = resolve_label(sample.label, about.labels)  # raises its own errors
     else:
-        present = data.labels(config.data).present
-        yield ("sample.label", sample.label < 0 or sample.label in present,
-               f"{_in_words(present)}, -1 for random ones, or -2 for none")  # fmt: skip
+        yield ("sample.label", str(sample.label) in WORDS,
+               "-1 for a model without labels; train one with config.model.labels=True")
     if given and model.traits.generation == "latent":
         reason = "when completing with latents: they come from the points"
-        yield "sample.label", sample.label < 0 and not labels, f"-1 {reason}"
+        yield "sample.label", label < 0 and not labels, f"-1 {reason}"
         yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
         return
     # A random label may not go with the points given, so then there is none.
-    nameless = sample.label == NO_LABEL or (given and sample.label == RANDOM)
+    nameless = label == NO_LABEL or (given and label == RANDOM)
     named = model.num_labels > 0 and (labels or not nameless)
     if model.num_labels and not named:
         yield ("sample.label", config.train.label_drop > 0,
@@ -423,20 +431,21 @@ def _check_sizes(model, num_points: np.ndarray, sizes: np.ndarray) -> None:
             f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
 
 
-def _check_labels(config, num_sets: int, model, labels: np.ndarray) -> None:
+def _check_labels(num_sets: int, model, labels: np.ndarray, there: Labels) -> None:
     """Raises UserError unless `labels` has a label for each set that the model was trained with."""
     require(model.num_labels > 0, "labels", labels.tolist(),
             "None for a model without labels; train one with config.model.labels=True")
     require(labels.shape == (num_sets,), "labels.shape", labels.shape,
             f"(num_sets,) = ({num_sets},)")  # fmt: skip
-    present = data.labels(config.data).present
-    strange = [int(label) for label in np.unique(labels) if label not in present]
-    require(not strange, "labels", strange, f"all {_in_words(present)}")
+    strange = [int(label) for label in np.unique(labels) if label not in there.present]
+    require(not strange, "labels", strange, f"all {_in_words(there.present)}")
 
 
-def _check_given(config, sample, model, given: np.ndarray, dim: int | None) -> None:
+def _check_given(
+    config, sample, model, given: np.ndarray, dim: int | None, about: About
+) -> None:
     """Raises UserError for points that `model` cannot complete to sets of sample.num_points."""
-    able = [name for name in models.MODELS if _completes(config, name)]
+    able = [name for name in models.MODELS if _completes(config, name, about)]
     require(not model.traits.row_height, "config.model.row_height", config.model.row_height,
             "0 for a model that completes sets: points that are given are seldom the first by rows")
     require(model.traits.completes, "config.model.name", config.model.name,
@@ -469,10 +478,10 @@ def _known_dim(config) -> int | None:
     return None if config.name in ("points", "sets") else 2
 
 
-def _completes(config, name: str) -> bool:
+def _completes(config, name: str, about: About) -> bool:
     settings = config.model.copy_and_resolve_references()
     settings.name = name
-    return models.make_model(settings, len(data.labels(config.data).names)).traits.completes
+    return models.make_model(settings, len(about.labels.names)).traits.completes
 
 
 def _in_words(labels: tuple[int, ...]) -> str:

@@ -3,6 +3,14 @@
 from ml_collections import ConfigDict
 
 
+class SampleOptions(ConfigDict):
+    """The `sample` part of a config, whose label may be assigned as a number: 3 becomes "3"."""
+
+    def __setitem__(self, name: str, value) -> None:
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        super().__setitem__(name, str(value) if name == "label" and is_int else value)
+
+
 def default_config(model: str = "") -> ConfigDict:
     """The options of a run; with `model`, those that its recipe in models/recipes.py chooses.
 
@@ -157,7 +165,7 @@ def _all_options() -> ConfigDict:
         checkpoint_every=4000,  # steps, rounded up to whole blocks
         keep=2,  # checkpoints kept
     ))
-    config.sample = ConfigDict(dict(
+    config.sample = SampleOptions(dict(
         sampler="dpm++2m",  # ancestral, ddim, dpm++2m, sde-dpm++2m, heun
         num_steps=25,
         spacing="time",  # of the levels visited: even in time or in log_snr
@@ -166,7 +174,9 @@ def _all_options() -> ConfigDict:
         num_sets=32,
         num_points=4000,  # 0: each set's own, as often as in the data (sets that were observed)
         seed=1,
-        label=-1,  # models with labels: that of every set; -1 = random ones, -2 = none
+        # models with labels: the label of every set, by its own name; "" or -1 = random ones,
+        # -2 = none. A label that is called -1 or -2 comes first.
+        label="",
         guidance_scale=1.0,  # of the label, or of the history where there is none: 1 = as learned
         first_block=1,  # history, causal, attention: points drawn first, with no history
         growth=1.5,  # and a block that takes the set from n to growth x n points; 1 = equal blocks

@@ -85,6 +85,26 @@ def in_full(function: Callable) -> Callable:
     return exact
 
 
+def without_float64(function: Callable) -> Callable:
+    """Run `function` with 32-bit numbers alone, also where JAX_ENABLE_X64 switched on 64 bits.
+
+    The same random numbers follow from a key then, so units, weights and samples are the same.
+    """
+
+    @functools.wraps(function)
+    def narrow(*arguments, **named):
+        with _float64_off():
+            return function(*arguments, **named)
+
+    return narrow
+
+
+def _float64_off():
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(False)
+    return jax.experimental.disable_x64()  # before jax 0.8
+
+
 def is_cpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == "cpu"
 

@@ -21,7 +21,7 @@ from tiny_diffusion_jax.checks import (
     check_scored,
 )
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.data.base import Dataset, draw_points
+from tiny_diffusion_jax.data.base import Dataset, moments_of_draws
 from tiny_diffusion_jax.data.halves import with_validation
 from tiny_diffusion_jax.data.notices import far_from_data
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
@@ -45,28 +45,31 @@ class Experiment(NamedTuple):
     model: Any  # a Flax module, as models/ describes
 
 
+@devices.without_float64
 def build(config) -> Experiment:
     """Puts the pieces together. Raises UserError for any field out of its range."""
     check(config)
     return assemble(config, data.build(config.data))
 
 
+@devices.without_float64
 def assemble(config, dataset: Dataset) -> Experiment:
     """As `build`, of a config that is checked and its data."""
-    model = models.make_model(config.model, len(data.labels(config.data).names))
+    about = data.about_built(dataset)
+    model = models.make_model(config.model, len(about.labels.names))
     check_data(config, dataset, model)
     if config.train.keep_best and config.train.split_heldout:
         dataset = with_validation(dataset)
     moments = {}
     if not config.data.normalize:
         # The network sees centred units: the process starts where the data are.
-        points = draw_points(dataset, jax.random.key(0), 4096, 1)
-        sigma_data = float(jnp.sqrt(points.var((0, 1)).mean()))
-        moments = {"sigma_data": sigma_data, "data_mean": points.mean((0, 1))}
+        mean, std = moments_of_draws(dataset)
+        moments = {"sigma_data": std, "data_mean": mean}
     process = make_process(make_schedule(**config.schedule), **config.diffusion, **moments)
     return Experiment(config, dataset, process, model)
 
 
+@devices.without_float64
 def init(experiment: Experiment) -> TrainState:
     """The state before the first step; it follows from config.seed."""
     config = experiment.config
@@ -74,6 +77,7 @@ def init(experiment: Experiment) -> TrainState:
     return init_state(key, experiment.model, config.train, experiment.dataset.dim)
 
 
+@devices.without_float64
 def train(
     experiment: Experiment,
     state: TrainState | None = None,
@@ -96,6 +100,7 @@ def train(
     return loop.train(*experiment, state, on_block, progress)
 
 
+@devices.without_float64
 def sample(
     experiment: Experiment, params, config=None, keep_trajectory: bool = False,
     progress: bool = False, given: np.ndarray | None = None, labels: np.ndarray | None = None,
@@ -113,7 +118,8 @@ def sample(
     out of its range, and for what the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
-    check_sample(experiment.config, config, labels, given, experiment.dataset.dim)
+    dim, about = experiment.dataset.dim, data.about_built(experiment.dataset)
+    check_sample(experiment.config, config, labels, given, dim, about)
     origin = experiment.dataset.origin
     num_given = 0 if given is None else len(given)
     check_drawn(experiment.dataset, experiment.model, config, num_given)
@@ -125,6 +131,7 @@ def sample(
     return units.to_own(origin, drawn)
 
 
+@devices.without_float64
 def log_prob(
     experiment: Experiment, params, points: np.ndarray, num_steps: int,
     labels: np.ndarray | None = None, draws: int = 0, sizes: np.ndarray | None = None,
@@ -144,7 +151,8 @@ def log_prob(
     """
     dataset, model = experiment.dataset, experiment.model
     rounded = np.asarray(points, np.float32)
-    check_scored(experiment.config, model, dataset.dim, rounded, num_steps, labels, draws, sizes)
+    check_scored(experiment.config, model, dataset.dim, rounded, num_steps, labels, draws, sizes,
+                 data.about_built(dataset))  # fmt: skip
     points = units.to_centred(dataset.origin, points) if dataset.origin else rounded
     if points.ndim == 2 and not (labels is None and sizes is None):
         points = points[:, None]  # sets of one point, each with its own label and size

@@ -76,7 +76,7 @@ def small():
 
 def read(path):
     """A file of results, which holds the command that made it and numbers alone."""
-    result = json.loads(path.read_text(), parse_constant=pytest.fail)
+    result = json.loads(path.read_text("utf-8"), parse_constant=pytest.fail)
     assert result["command"].startswith("python benchmarks/")
     return result
 
@@ -456,7 +456,7 @@ def test_seed(tmp_path):
 
 def test_sharpness_of_a_digit_and_of_a_table(tmp_path, capsys):
     table = tmp_path / "table.csv"
-    table.write_text("dataset,x,y\n" + "".join(f"star,{i % 7},{i}\n" for i in range(20)))
+    table.write_text("dataset,x,y\n" + "".join(f"star,{i % 7},{i}\n" for i in range(20)), "utf-8")
     sharpness.main(["--digits=3", f"--table={table}", "--shapes=star", "--points=40",
                     "--variants=of one strength", f"--output={tmp_path / 'sharp.json'}", "--",
                     *TINY, f"--config.data.cache_dir={tmp_path}",

@@ -217,8 +217,8 @@ def test_notices_are_logged_once_as_warnings(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="tiny_diffusion_jax"):
         data.build(config("points", path))
     assert [record.getMessage() for record in caplog.records] == [
-        "notice: coordinates are the first 2 columns of numbers: u, v; config.data.columns=NAME,NAME "
-        "chooses others"]  # fmt: skip
+        "notice: coordinates are the first 2 columns of numbers: u, v; "
+        "config.data.columns=NAME,NAME chooses others"]  # fmt: skip
 
 
 def test_members_of_mixtures_lie_in_the_plane(tmp_path):

@@ -300,7 +300,7 @@ def test_one_bright_pixel_without_jitter_has_no_scale():
 
 
 def files(tmp_path):
-    (tmp_path / "text.png").write_text("not a picture")
+    (tmp_path / "text.png").write_text("not a picture", "utf-8")
     whole = save(tmp_path, np.random.default_rng(0).integers(0, 255, (64, 64))).read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     save(tmp_path, np.zeros((4, 4, 4)), name="clear.png")

@@ -225,7 +225,7 @@ def test_a_mixture_of_one_is_the_density_itself(files, member, fields):
 
 def test_members_that_are_rows_of_one_table(files):
     rows = [f"{name},{x},{y}" for name, y in (("dino", 0), ("star", 9)) for x in range(3)]
-    (files / "t.csv").write_text("\n".join(["dataset,x,y", *rows]))
+    (files / "t.csv").write_text("\n".join(["dataset,x,y", *rows]), "utf-8")
     by_name = build("t.csv?dataset=star + t.csv?dataset=dino", jitter_std=1e-3, align=False)
     assert by_name.label_names == ("star", "dino") and by_name.title == "star + dino"
     every = build("t.csv?dataset", jitter_std=1e-3, align=False)

@@ -119,7 +119,7 @@ def test_a_cached_openml_copy_needs_no_network(tmp_path, openml, monkeypatch):
 def test_a_spoiled_or_unwritable_cache_is_no_error(tmp_path, openml):
     (tmp_path / "mnist-openml.npz").write_bytes(b"half")
     assert len(mnist.load_images("openml", "", str(tmp_path))[0]) == 60_000 and len(openml) == 1
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", "utf-8")
     assert len(mnist.load_images("openml", "", str(tmp_path / "file"))[0]) == 60_000
 
 
@@ -225,7 +225,7 @@ def test_a_spoiled_copy_fails_by_name_and_falls_back_in_auto(tmp_path, spoil, li
         for file in whole.glob("*record*"):
             (copy / file.name).write_bytes(file.read_bytes()[:100_000])
     else:
-        (copy / "dataset_info.json").write_text("{")
+        (copy / "dataset_info.json").write_text("{", "utf-8")
     with pytest.raises(UserError, match=r"source = 'tfds': .*the copy in .* cannot be read"):
         mnist.load_digit("tfds", str(tmp_path), "", digit=3, index=0)
     image, source, notice = mnist.load_digit("auto", str(tmp_path), str(tmp_path), digit=3, index=0)

@@ -25,7 +25,7 @@ def make_run(tmp_path):
         dataset = {"title": "dino", "source": "", "shift": [1.0, 2.0], "scale": 4.0}
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / "config.json").write_text(
-            json.dumps(config.to_dict() | {"dataset": dataset}))  # fmt: skip
+            json.dumps(config.to_dict() | {"dataset": dataset}), encoding="utf-8")  # fmt: skip
         np.save(tmp_path / "run" / "samples.npy", np.float32(sets))
         return tmp_path / "run"
 
@@ -98,7 +98,7 @@ def test_bad_runs_are_one_line(make_run, tmp_path):
         tmp_path / "new")  # fmt: skip
     assert "samples.npy has shape (7, 2), or points that are not" in line(make_run(SETS[:, 0]))
     assert "files are damaged" in line(make_run(np.where(SETS == 3, np.nan, SETS)))
-    (run / "config.json").write_text("{")
+    (run / "config.json").write_text("{", "utf-8")
     place = f"config.data.members = '{run}+moons': '{run}': config.data.path = '{run}'"
     assert line(run).startswith(f"{place}: must be the folder of a run, but its files are damaged")
     assert "a file, or a run's folder, joined by +" in line("runs/nothing")

@@ -35,7 +35,7 @@ def table(header="set,x,y,label", row="a{s},{x},{y},{label}"):
 
 
 def write(tmp_path, text, name="a.csv"):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_text(text, "utf-8")
     return tmp_path / name
 
 
@@ -128,7 +128,8 @@ def test_arrays(tmp_path):
 def test_what_is_built(tmp_path):
     options = config(write(tmp_path, table()))
     about = data.about(options)
-    assert about == data.About(("even", "odd"), (0, 1), 2, True, ("x", "y"), 4, ("none",))
+    assert about == data.About(
+        data.Labels(("even", "odd"), (0, 1)), 2, True, ("x", "y"), 4, ("none",))
     dataset = data.build(options)
     assert dataset.num_sources == 8 and dataset.heldout.num_sources == 4
     assert dataset.label_names == ("even", "odd") and dataset.num_labels == 2
@@ -277,14 +278,14 @@ def folder(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         picture = np.roll(PICTURE, number % 2, axis=0)  # odd ones a row lower
         Image.fromarray(picture).save(file)
-    (tmp_path / "icons" / "notes.txt").write_text("not a picture")
+    (tmp_path / "icons" / "notes.txt").write_text("not a picture", "utf-8")
     return tmp_path / "icons"
 
 
 def test_folders_of_pictures(folder):
     options = config(folder, jitter="uniform")
     assert data.about(options) == data.About(
-        ("even", "odd"), (0, 1), many_sources=True, jitters=("uniform", "none")
+        data.Labels(("even", "odd"), (0, 1)), many_sources=True, jitters=("uniform", "none")
     )
     dataset = data.build(options)
     assert dataset.images.shape == (8, 6, 5) and dataset.heldout.num_sources == 4
@@ -316,7 +317,7 @@ def test_pictures_without_labels_of_many_sizes_and_with_a_split(folder, tmp_path
 
 
 def test_unusable_pictures_are_named_and_counted(folder):
-    (folder / "odd" / "cut.png").write_text("no picture")
+    (folder / "odd" / "cut.png").write_text("no picture", "utf-8")
     Image.fromarray(PICTURE * 0).save(folder / "odd" / "blank.png")
     with pytest.raises(UserError) as error:
         load(folder)
@@ -421,7 +422,7 @@ def test_bad_files_are_one_clear_line(tmp_path, name, content, fields, line):
     elif isinstance(content, dict):
         np.savez(path, **content)
     elif content is not None:
-        path.write_text(content)
+        path.write_text(content, "utf-8")
     with pytest.raises(UserError) as error:
         load(path, **fields)
     assert line in str(error.value) and "\n" not in str(error.value)

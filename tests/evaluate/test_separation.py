@@ -121,7 +121,7 @@ def test_calibration_is_computed_once_for_one_kind_of_sets(two, tmp_path, monkey
     np.testing.assert_array_equal(calibrate().threshold, first.threshold)
     calibrate()
     assert len(computed) == 5
-    (tmp_path / "file").write_text("")  # not a folder: only slower
+    (tmp_path / "file").write_text("", encoding="utf-8")  # not a folder: only slower
     np.testing.assert_array_equal(calibrate(folder=tmp_path / "file").threshold, first.threshold)
 
 

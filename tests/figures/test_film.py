@@ -230,5 +230,5 @@ def test_importing_a_module_imports_no_plotting_library(name):
 
     code = f"import tiny_diffusion_jax.figures.{name}, sys; "
     code += "print({'matplotlib', 'PIL'} & {*sys.modules})"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8")
     assert result.stdout.strip() == "set()", result.stderr

@@ -89,7 +89,7 @@ def fake(answer, shown="", num_labels=0, max_history=64, **changes):
     setup = setup._replace(
         config=setup.config.copy_and_resolve_references(), model=Fake(answer, shown, num_labels),
         process=diffusion.make_process(setup.process.schedule, "x0"),
-        dataset=setup.dataset.reweighted(jnp.array([0.3, 0.7])),
+        dataset=with_labels(setup.dataset, num_labels),
     )  # fmt: skip
     setup.config.train.max_history = max_history
     config = setup.config.sample
@@ -97,6 +97,14 @@ def fake(answer, shown="", num_labels=0, max_history=64, **changes):
     given, labels = changes.pop("given", None), changes.pop("labels", None)
     config.update(changes)
     return generation.draw(setup, None, config, given=given, labels=labels)
+
+
+def with_labels(dataset, num_labels):
+    """`dataset` with labels called 0, 1, ..., of which every draw has the first or the second."""
+    weights = np.array([0.3, 0.7] + [1e-9] * (num_labels - 2), np.float32)
+    return dataset.replace(
+        weights=weights, num_labels=len(weights), label_names=tuple(map(str, range(len(weights)))),
+        label_options=())  # fmt: skip
 
 
 def sum_of_history(x, history, label):

@@ -18,7 +18,7 @@ def compared(finished, tmp_path_factory):
     other = shutil.copytree(finished[0], folder / "other")
     (other / "metrics.json").unlink()
     workdir.write_json(other / "config.json", json.loads(
-        (other / "config.json").read_text()) | {"name": "other"})  # fmt: skip
+        (other / "config.json").read_text("utf-8")) | {"name": "other"})  # fmt: skip
     result = run("--mode=compare", f"--runs={finished[0]},{other}", f"--workdir={folder}",
                  "--config.sample.seed=7")  # fmt: skip
     assert result.code == 0 and result.err.endswith(f"wrote {folder / 'compare.html'}\n"), result
@@ -27,9 +27,9 @@ def compared(finished, tmp_path_factory):
 
 def test_all_numbers_stand_in_one_table(compared):
     folder, of = compared
-    text = (folder / "compare.html").read_text()
+    text = (folder / "compare.html").read_text("utf-8")
     assert len(text) < 5e6 and "default-src 'none'" in text
-    for metric in json.loads((of / "metrics.json").read_text())["metrics"].values():
+    for metric in json.loads((of / "metrics.json").read_text("utf-8"))["metrics"].values():
         assert f"{metric['value']:.3g}" in text
     assert text.count("not measured") == 5  # each of the numbers of the first
 
@@ -37,7 +37,7 @@ def test_all_numbers_stand_in_one_table(compared):
 @pytest.mark.parametrize("text", ['{"metrics": {', "{}", "[]"])
 def test_damaged_numbers_are_named_in_a_line(finished, tmp_path, text):
     other = shutil.copytree(finished[0], tmp_path / "other")
-    (other / "metrics.json").write_text(text)
+    (other / "metrics.json").write_text(text, "utf-8")
     result = run("--mode=compare", f"--runs={finished[0]},{other}", f"--workdir={tmp_path}")
     line = result.err.splitlines()[-1]
     assert result.code == 2 and line.startswith(f"error: {other / 'metrics.json'}: "), result
@@ -65,7 +65,7 @@ def test_the_seed_is_the_one_that_was_asked_for(compared):
     result = run(f"--workdir={of}", "--mode=sample", "--config.sample.seed=7",
                  "--config.evaluate.gifs=False", "--config.sample.num_sets=1")  # fmt: skip
     assert result.code == 0
-    text = (folder / "compare.html").read_text()
+    text = (folder / "compare.html").read_text("utf-8")
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
     ways = data["players"][0]["reverse"]["ways"]
     low, step = np.array(ways["offset"][-2:]), np.array(ways["scale"][-2:])

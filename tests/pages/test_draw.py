@@ -76,7 +76,7 @@ def test_several_shapes_are_members_of_a_mixture(opened, pad, tmp_path, monkeypa
         page.keyboard.press(key)
     assert "2 shapes" in page.inner_text("#count")
     file = saved(page, tmp_path)
-    assert file.read_text().startswith("x,y,shape\n")
+    assert file.read_text("utf-8").startswith("x,y,shape\n")
     monkeypatch.chdir(Path(__file__).parents[2])
     config = config_of(page)
     monkeypatch.chdir(tmp_path)

@@ -37,7 +37,7 @@ def folder(tmp_path_factory):
 
 
 def test_it_stands_after_the_player(folder, scripts):
-    text = (folder / "report.html").read_text()
+    text = (folder / "report.html").read_text("utf-8")
     assert re.findall(r'<h2 id="(\w+)-title">', text) == ["player", "field", "live", "files"]
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["field"]
     count = len(data["nu"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax import generation
 from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample
@@ -166,9 +167,10 @@ def largest_error(script, experiment, params, given=None) -> float:
     expected = dataset.normalize(td.sample(experiment, params, config, given=given)[0])
     load(script, experiment, params)
     num_given = 0 if given is None else len(given)
+    label = generation.label_of(experiment, config, given)
     asked = {
         "given": [] if given is None else flat(dataset.normalize(given)),
-        "label": None if config.label < 0 else config.label, "numPoints": config.num_points,
+        "label": None if label < 0 else label, "numPoints": config.num_points,
         "guidanceScale": config.guidance_scale, "sampler": config.sampler,
         "numSteps": config.num_steps,
     }  # fmt: skip

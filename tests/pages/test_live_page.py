@@ -30,7 +30,8 @@ def test_the_committed_page_is_what_the_command_writes(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     done = run("--mode=live")
     assert done.code == 0, done
-    committed, written = PAGE.read_text(), (tmp_path / "runs/live/live.html").read_text()
+    files = PAGE, tmp_path / "runs/live/live.html"
+    committed, written = (file.read_text("utf-8") for file in files)
     assert MODEL.sub("", committed) == MODEL.sub("", written), "main.py --mode=live writes another"
     assert len(committed) < 5e6
     for old, new in zip(models(committed), models(written), strict=True):
@@ -50,7 +51,7 @@ def test_what_may_be_asked_of_the_mode():
 
 
 def test_titles_and_labels_are_text():
-    plain = models(PAGE.read_text())[1]
+    plain = models(PAGE.read_text("utf-8"))[1]
     evil = copy.deepcopy(plain)
     evil["title"] = evil["name"] = "</script><script>alert(1)</script>"
     evil["labels"] = [{"name": "<img src=x onerror=alert(1)>", "share": 1.0}]
@@ -113,7 +114,7 @@ def test_on_a_dark_phone_another_model(opened):
 
 def test_a_point_of_noise_is_dragged(opened, tmp_path):
     """Of a single density: the way of one point follows its start."""
-    model = models(PAGE.read_text())[1]
+    model = models(PAGE.read_text("utf-8"))[1]
     weights = {"trunk": model["weights"]["trunk"], "label": {}}
     alone = model | {"network": "fourier_mlp", "way": "alone", "weights": weights}
     write_live(tmp_path / "live.html", [alone])

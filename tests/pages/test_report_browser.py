@@ -124,7 +124,7 @@ def test_samples_are_saved_as_they_are(opened, moons):
     with page.expect_download() as waiting:
         page.click("#save-samples")
     assert waiting.value.suggested_filename == "samples.csv"
-    rows = list(csv.reader(waiting.value.path().open()))
+    rows = list(csv.reader(waiting.value.path().open(encoding="utf-8")))
     samples = np.load(moons / "samples.npy")
     assert rows[0] == ["set", "x", "y"] and len(rows) == 1 + 128
     table = np.array(rows[1:], float)

@@ -41,15 +41,15 @@ def is_self_contained(text: str) -> bool:
 
 
 def test_the_page_of_a_density(moons):
-    text = (moons / "report.html").read_text()
+    text = (moons / "report.html").read_text("utf-8")
     assert is_self_contained(text) and len(text) < 5e6
     assert titles(text)[:3] == ["player", "numbers", "loss"] and "files" in titles(text)
-    stored = json.loads((moons / "metrics.json").read_text())
+    stored = json.loads((moons / "metrics.json").read_text("utf-8"))
     for metric in stored["metrics"].values():  # the same numbers
         assert f'data-name="samples">{metric["value"]:.3g}<' in text
     assert f"--workdir={moons}" in text and "&#34;train&#34;: {" in text  # command and config
     data = data_of(text)
-    rows = [json.loads(line) for line in (moons / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (moons / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert data["loss"]["loss"] == [row["loss"] for row in rows]
     assert data["samples"]["points"]["shape"] == [2, 64, 2]
 
@@ -58,7 +58,7 @@ def test_a_page_of_samples_alone_has_no_numbers(moons, tmp_path):
     folder = shutil.copytree(moons, tmp_path / "run")
     result = run(f"--workdir={folder}", "--mode=sample", "--config.sample.num_points=4100")
     assert result.code == 0, result.err
-    text = (folder / "report.html").read_text()
+    text = (folder / "report.html").read_text("utf-8")
     assert "Shown are 4,000 of 4,100 points." in text
     assert "numbers" not in titles(text) and "were not measured" in text
 
@@ -70,7 +70,7 @@ def test_what_a_user_named_is_text(tmp_path):
     write_page(tmp_path / "a.html", "report.html", title=EVIL, lead=EVIL, live="", notices=[EVIL],
                facts=[(EVIL, EVIL)], parts=["player", "numbers", "loss"], numbers=numbers,
                data=data, command=EVIL, config=EVIL, version="0")  # fmt: skip
-    text = (tmp_path / "a.html").read_text()
+    text = (tmp_path / "a.html").read_text("utf-8")
     assert EVIL not in text and "<script>alert" not in text
     assert data_of(text) == data and text.count("&lt;/script&gt;") >= 8
     with pytest.raises(Exception, match="undefined"):  # a forgotten value is no empty place

@@ -78,7 +78,7 @@ def mixture(tmp_path_factory):
 
 
 def data_of(folder) -> dict:
-    text = (folder / "report.html").read_text()
+    text = (folder / "report.html").read_text("utf-8")
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 

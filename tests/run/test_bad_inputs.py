@@ -235,7 +235,7 @@ def cut(*names):
 
 
 def write(name, text):
-    return lambda run: (run / name).write_text(text)
+    return lambda run: (run / name).write_text(text, "utf-8")
 
 
 def delete(name):
@@ -245,9 +245,9 @@ def delete(name):
 def rewritten(change):
     """`change` of the dictionary in config.json."""
     def damage(run: Path):
-        stored = json.loads((run / "config.json").read_text())
+        stored = json.loads((run / "config.json").read_text("utf-8"))
         change(stored)
-        (run / "config.json").write_text(json.dumps(stored))
+        (run / "config.json").write_text(json.dumps(stored), "utf-8")
     return damage
 
 
@@ -273,7 +273,7 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
     "another config": (
         [*RUN, "--config.train.steps=50", "--config.model.scale=9"],
         "--workdir = 'run': holds a run of another config or other data; use another --workdir. "
-        "It differs in model.scale: 100.0 -> 9.0, train.steps: 40 -> 50\n", None),
+        "It differs in model.scale: 100.0 -> 9.0\n", None),
     "other data": (
         [config("points") + ":table.csv", *TINY, "--workdir=points"],
         "It differs in dataset.scale: ", None),
@@ -358,7 +358,7 @@ def files(tmp_path_factory):
         "good.csv": "set,x,y\na,1,2\na,3,4\nb,5,7\n", "damaged.npz": "PK\x03\x04",
     }  # fmt: skip
     for name, text in texts.items():
-        (folder / name).write_text(text)
+        (folder / name).write_text(text, "utf-8")
     Image.new("L", (9, 9), 255).save(folder / "blank.png")
     dot = Image.new("L", (9, 9), 255)
     dot.putpixel((4, 4), 0)
@@ -376,11 +376,11 @@ def trained(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr("tiny_diffusion_jax.run.modes.finish", lambda *_: None)
-        Path("table.csv").write_text("0,0\n1,1\n3,2\n")
+        Path("table.csv").write_text("0,0\n1,1\n3,2\n", "utf-8")
         for start in ([MOONS, "--workdir=run"], [f"{TABLE_CONFIG}:table.csv", "--workdir=points"]):
             result = run(*start, *TINY, "--config.train.checkpoint_every=40")
             assert result.code == 0, result.err
-        Path("table.csv").write_text("0,0\n1,1\n3,9\n")
+        Path("table.csv").write_text("0,0\n1,1\n3,9\n", "utf-8")
     return folder
 
 
@@ -449,6 +449,6 @@ def test_so_it_is_for_a_real_process(files, tmp_path):
     arguments, line = TABLE_OF_ALL["workdir a file"]
     arguments = [a.replace("{files}", str(files)) for a in arguments]
     command = [sys.executable, str(ROOT / "main.py"), *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    result = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path)
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.count("\n") == 1 and line in result.stderr

@@ -80,15 +80,15 @@ def test_damage_to_any_file_is_noticed_and_the_one_before_is_used(damage, two, c
 
 
 def test_a_file_that_does_not_belong_is_noticed_and_hidden_ones_are_not(two):
-    (two / "3" / ".DS_Store").write_text("what a file manager leaves")
+    (two / "3" / ".DS_Store").write_text("what a file manager leaves", "utf-8")
     assert restored(two).step == 3
-    (two / "3" / "more").write_text("")
+    (two / "3" / "more").write_text("", "utf-8")
     assert restored(two).step == 2
 
 
 def test_a_damaged_one_is_set_aside_where_its_step_is_written_again(two, caplog):
     for _ in range(2):  # the second time one is there already
-        (two / "3" / "arrays.npz").write_text("")
+        (two / "3" / "arrays.npz").write_text("", "utf-8")
         saved = checkpoints.open_checkpoints(two, keep=2)
         assert checkpoints.restore_latest(saved, state_of(1)).step == 2
         assert "is damaged and now called 3.damaged; the one before it" in caplog.messages[-1]
@@ -215,7 +215,7 @@ def test_killed_at_any_moment_of_a_write(two, tmp_path):
     folders = [shutil.copytree(two, tmp_path / str(moment)) for moment in moments]
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "run")])
     result = subprocess.run(
-        [sys.executable, "-c", KILLED, *map(str, folders)], capture_output=True, text=True,
+        [sys.executable, "-c", KILLED, *map(str, folders)], capture_output=True, encoding="utf-8",
         env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
     assert result.stdout.split() == [str(int(signal.SIGKILL))] * (len(moments) - 1) + ["0"], result
     left = [sorted(path.name for path in folder.iterdir()) for folder in folders]

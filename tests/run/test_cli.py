@@ -145,5 +145,5 @@ def test_the_list_and_the_help_need_no_jax():
     code = "import sys; sys.modules['jax'] = None; import main; main.main(['', '{}'], main.__doc__)"
     for flag in ("--mode=list", "--help"):
         result = subprocess.run([sys.executable, "-c", code.format(flag)], cwd=ROOT,
-                                capture_output=True, text=True)  # fmt: skip
+                                capture_output=True, encoding="utf-8")  # fmt: skip
         assert result.returncode == 0 and result.stderr == "" and len(result.stdout) > 300

@@ -9,9 +9,10 @@ from command_line import ROOT, config
 import main
 from tiny_diffusion_jax import checks
 from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.models.recipes import RECIPES, SEED_RECIPES
-from tiny_diffusion_jax.run.flags import config_files, load_config, parse, read
+from tiny_diffusion_jax.run.flags import config_files, find_config, load_config, parse, read
 from tiny_diffusion_jax.training.batches import make_plan
 
 CONFIGS = config_files()
@@ -53,7 +54,7 @@ def test_values_keep_their_signs_and_types():
     _, options = read(["main.py", "--config.sample.label", "-2", "--config.sample.eta", "1",
                        "--config.data.weights=0.5+0.5", "--config.train.steps=0x10",
                        "--config.data.where=dataset=dino"])  # fmt: skip
-    assert options == {"sample.label": -2, "sample.eta": 1.0, "data.weights": "0.5+0.5",
+    assert options == {"sample.label": "-2", "sample.eta": 1.0, "data.weights": "0.5+0.5",
                        "train.steps": 16, "data.where": "dataset=dino"}  # fmt: skip
     assert [type(v) for v in (options["sample.eta"], options["train.steps"])] == [float, int]
 
@@ -85,7 +86,7 @@ def test_the_folder_has_the_configs_name_or_that_of_workdir():
 
 def test_commands_of_the_help_and_the_headers_are_real():
     """Every `python main.py` line that users are shown parses: its config, its options."""
-    shown = [main.__doc__, *(file.read_text() for file in CONFIGS.values())]
+    shown = [main.__doc__, *(file.read_text("utf-8") for file in CONFIGS.values())]
     commands = [c for text in shown for c in re.findall(r"python main\.py ((?:\\\n|.)+)", text)]
     assert len(commands) >= 10
     for line in commands:
@@ -95,8 +96,34 @@ def test_commands_of_the_help_and_the_headers_are_real():
             assert (ROOT / values["config"].partition(":")[0]).exists()
 
 
+def test_configs_are_found_from_any_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert load_config("configs/moons.py:dino").data.name == "dino"
+    assert load_config("./configs/seed/digit.py").name == load_config("configs/seed/digit.py").name
+    Path("configs").mkdir()  # a config of the user's own comes first
+    Path("configs/moons.py").write_text((ROOT / "configs" / "image.py").read_text("utf-8"), "utf-8")
+    assert load_config("configs/moons.py:dino.png").data.name == "image"
+    with pytest.raises(UserError, match=r"--config = 'configs/none.py': must be a config file; "):
+        load_config("configs/none.py:dino")
+
+
+@pytest.mark.parametrize("path", [
+    r"C:\Users\me\table.csv", "C:/table.csv", "data:2024/table.csv", "s3.py:cells.csv"])
+def test_a_path_with_colons_reaches_the_config_whole(path):
+    assert load_config(f"{ROOT}/configs/points.py:{path}").data.path == path
+
+
+def test_the_file_of_a_config_may_have_colons(tmp_path):
+    for folder in ("C:", "a:b"):
+        file = tmp_path / folder / "own.py"
+        file.parent.mkdir()
+        file.write_text((ROOT / "configs" / "points.py").read_text("utf-8"), "utf-8")
+        assert load_config(f"{file}:x:y.csv").data.path == "x:y.csv"
+        assert find_config(str(file)) == (str(file), "")
+
+
 def loaded(name, model=""):
-    argument = ":some.csv" if re.search(r"py:(FILE|PATH)", CONFIGS[name].read_text()) else ""
+    argument = ":some.csv" if re.search(r"py:(FILE|PATH)", CONFIGS[name].read_text("utf-8")) else ""
     return load_config(f"{CONFIGS[name]}{argument}", model)
 
 
@@ -104,7 +131,7 @@ def loaded(name, model=""):
 def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # where some.csv is: sets are read to see what they are
     rows = [f"{number},{x},{number + x}" for number in range(8) for x in range(3)]
-    Path("some.csv").write_text("\n".join(["set,x,y", *rows]))
+    Path("some.csv").write_text("\n".join(["set,x,y", *rows]), "utf-8")
     defaults, names = flatten(default_config()), set()
     for model in TAKEN[name]:
         used = loaded(name, model)

@@ -82,8 +82,8 @@ def test_what_cannot_be_started_from_is_one_line(first, tmp_path, only_training)
         "must be a run of the same model; it differs in config.model.hidden_dim: 8 -> 16"
     )
     other = shutil.copytree(first, tmp_path / "copy")
-    text = (other / "config.json").read_text().replace('"hidden_dim": 8', '"hidden_dim": 16')
-    (other / "config.json").write_text(text)
+    text = (other / "config.json").read_text("utf-8").replace('"hidden_dim": 8', '"hidden_dim": 16')
+    (other / "config.json").write_text(text, "utf-8")
     assert "was made by another model (.ema['params']" in refused(
         other, "--config.model.hidden_dim=16"
     )

@@ -53,14 +53,14 @@ def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
              "--config.data.cache_dir=elsewhere", "--config.compilation_cache="]  # fmt: skip
     assert run(f"--workdir={copy}", "--mode=sample", *given).code == 0
     assert np.load(copy / "samples.npy").shape == (2, 1, 2)  # one point is drawn, not measured
-    stored = json.loads((copy / "config.json").read_text())
+    stored = json.loads((copy / "config.json").read_text("utf-8"))
     assert stored["sample"]["num_points"] == 64  # what the run was is not written over
 
 
 def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
     calls = []
 
-    def load(path, config):
+    def load(path, config, with_data):
         calls.append((path, config.sample.num_sets))
         raise UserError("loaded")
 
@@ -81,9 +81,9 @@ def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
     (lambda stored: stored["model"].update(labels=1), "of another type are model.labels = 1"),
 ])  # fmt: skip
 def test_a_config_of_another_version_is_named_and_not_guessed(change, words, copy):
-    stored = json.loads((copy / "config.json").read_text())
+    stored = json.loads((copy / "config.json").read_text("utf-8"))
     change(stored)
-    (copy / "config.json").write_text(json.dumps(stored))
+    (copy / "config.json").write_text(json.dumps(stored), "utf-8")
     with pytest.raises(UserError) as error:
         td.load(copy)
     message = str(error.value)
@@ -94,9 +94,9 @@ def test_a_config_of_another_version_is_named_and_not_guessed(change, words, cop
 def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, monkeypatch):
     """What the model depends on is as it was; how sets are drawn is said anew."""
     monkeypatch.setattr(report, "pictures", lambda *_: None)
-    stored = json.loads((copy / "config.json").read_text())
+    stored = json.loads((copy / "config.json").read_text("utf-8"))
     stored["sample"]["redraw"] = stored["sample"].pop("burn_in")
-    (copy / "config.json").write_text(json.dumps(stored))
+    (copy / "config.json").write_text(json.dumps(stored), "utf-8")
     assert run(f"--workdir={copy}", "--mode=sample").code == 2
     assert run(*MOONS, f"--workdir={copy}", "--mode=sample").code == 0
 
@@ -104,12 +104,12 @@ def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, mo
 def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     """One from before sets: it is read, drawn from and gone on with."""
     drawn = np.load(copy / "samples.npy")
-    stored = json.loads((copy / "config.json").read_text())
+    stored = json.loads((copy / "config.json").read_text("utf-8"))
     older = {part: {name: value for name, value in fields.items()
                     if f"{part}.{name}" not in ADDED or name == "fade"} if part in PARTS else fields
              for part, fields in stored.items()}  # fmt: skip
     assert "members" not in older["data"] and "count" not in older["model"]
-    (copy / "config.json").write_text(json.dumps(older))
+    (copy / "config.json").write_text(json.dumps(older), "utf-8")
     experiment, params = td.load(copy)
     np.testing.assert_array_equal(td.sample(experiment, params), drawn)
     monkeypatch.setattr(modes, "finish", lambda *_: None)
@@ -117,7 +117,7 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     assert result.code == 0 and "trained already, to step 40" in result.err
 
     del older["model"]["fade"]  # its waves did not fade, whatever they do now
-    (copy / "config.json").write_text(json.dumps(older))
+    (copy / "config.json").write_text(json.dumps(older), "utf-8")
     assert workdir.read_config(str(copy)).model.fade is False
     assert "It differs in model.fade: False -> True" in run(
         *MOONS, "--config.data.heldout=0", f"--workdir={copy}").err
@@ -142,8 +142,8 @@ def test_older_runs_chose_their_weights_on_all_held_out_sets(keep_best):
 
 
 def test_whole_numbers_stand_for_numbers(copy):
-    stored = json.loads((copy / "config.json").read_text())
+    stored = json.loads((copy / "config.json").read_text("utf-8"))
     stored["sample"]["growth"] = 2
-    (copy / "config.json").write_text(json.dumps(stored))
+    (copy / "config.json").write_text(json.dumps(stored), "utf-8")
     growth = workdir.read_config(str(copy)).sample.growth
     assert growth == 2.0 and isinstance(growth, float)

@@ -40,7 +40,7 @@ def test_sets_of_different_sizes_one_after_the_other(tmp_path):
 def test_a_table_is_as_the_one_that_was_read(fields, header, tmp_path):
     data = observed(**fields)
     outputs.write_sets(tmp_path, "samples", SETS, data, [1, 0, -1], same_size=False)
-    with (tmp_path / "samples.csv").open(newline="") as file:
+    with (tmp_path / "samples.csv").open(newline="", encoding="utf-8") as file:
         first, *rows = csv.reader(file)
     assert first == header
     assert [row[0] for row in rows] == list("000122")
@@ -80,7 +80,7 @@ def test_no_file_is_left_that_says_something_else(tmp_path):
     full = np.zeros((2, 3, 2), np.float32)
     outputs.write_sets(tmp_path, "samples", full, observed(), None, same_size=True)
     assert {p.name for p in tmp_path.iterdir()} == {"samples.npy", "samples.csv"}
-    assert (tmp_path / "samples.csv").read_text().splitlines()[:2] == ["set,x,y", "0,0,0"]
+    assert (tmp_path / "samples.csv").read_text("utf-8").splitlines()[:2] == ["set,x,y", "0,0,0"]
     images = observed().replace(sizes=None)
     outputs.write_sets(tmp_path, "samples", full, images, None, same_size=True)
     assert {p.name for p in tmp_path.iterdir()} == {"samples.npy"}

@@ -155,9 +155,9 @@ class Failures(RuleBasedStateMachine):
     @rule()
     def end_evaluation(self):
         evaluation, part = self.evaluations.pop()
-        part.write_text("samples")
+        part.write_text("samples", "utf-8")
         evaluation.__exit__(None, None, None)
-        assert (self.folder / "samples.csv").read_text() == "samples"
+        assert (self.folder / "samples.csv").read_text("utf-8") == "samples"
 
     @rule(failure=st.sampled_from(FAILURES), moment=st.integers(0, 30))
     def fail(self, failure, moment):
@@ -188,7 +188,8 @@ class Failures(RuleBasedStateMachine):
 def found(folder: Path) -> tuple:
     """Step of the newest checkpoint, 0 without one, and what metrics.json holds."""
     state, file = restored(folder / "checkpoints"), folder / "metrics.json"
-    return int(state.step) if state else 0, json.loads(file.read_text()) if file.exists() else None
+    metrics = json.loads(file.read_text("utf-8")) if file.exists() else None
+    return int(state.step) if state else 0, metrics
 
 
 Failures.TestCase.settings = settings(

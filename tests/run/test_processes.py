@@ -45,7 +45,7 @@ def start(*flags: str, change: tuple[str, str] = (ONLY_TRAINING, "")) -> list[su
         subprocess.Popen(
             [sys.executable, "-c", MAIN.replace("CHANGE", change[i]), *flags,
              f"--distributed=localhost:{port},2,{i}"],
-            stderr=subprocess.PIPE, text=True, env=os.environ | {"JAX_PLATFORMS": "cpu"},
+            stderr=subprocess.PIPE, encoding="utf-8", env=os.environ | {"JAX_PLATFORMS": "cpu"},
         ) for i in range(2)
     ]  # fmt: skip
 
@@ -72,7 +72,8 @@ def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypat
     folder = tmp_path / "two"
     started = start(*LONG, f"--workdir={folder}")
     deadline = time.time() + 60
-    while not (folder / "metrics.jsonl").exists() or not (folder / "metrics.jsonl").read_text():
+    rows = folder / "metrics.jsonl"
+    while not rows.exists() or not rows.read_text("utf-8"):
         assert time.time() < deadline and started[0].poll() is None, started[0].stderr.read()
         time.sleep(0.01)
     started[1].send_signal(signal.SIGTERM)

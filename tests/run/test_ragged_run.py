@@ -45,7 +45,7 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
     folder = tmp_path / "run"
     result = run(*RAGGED, f"--workdir={folder}")
     assert result.code == 0, result.err
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     losses = {row["heldout_loss"]: row["step"] for row in rows}
     assert f"weights: the average at step {losses[min(losses)]} of 40, which" in result.err
     assert "held-out loss 0." in result.err or "held-out loss 1." in result.err
@@ -58,7 +58,7 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
     with np.load(folder / "samples.npz") as arrays:
         sizes, points = arrays["sizes"], arrays["points"]
         assert set(sizes) <= set(SIZES) and len(points) == sizes.sum() and len(arrays["label"]) == 5
-    with (folder / "samples.csv").open(newline="") as file:
+    with (folder / "samples.csv").open(newline="", encoding="utf-8") as file:
         first, *table = csv.reader(file)
     assert first == ["pen", "x", "y", "label"] and len(table) == len(points)
 
@@ -68,7 +68,7 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
     like = jax.eval_shape(lambda: experiment.init(setup))
     assert like.best is not None
 
-    (tmp_path / "given.csv").write_text("x,y\n" + "0,0\n1,1\n" * 5)
+    (tmp_path / "given.csv").write_text("x,y\n" + "0,0\n1,1\n" * 5, "utf-8")
     result = run(f"--workdir={folder}", "--mode=complete", f"--points={tmp_path / 'given.csv'}")
     assert result.code == 0, result.err
     with np.load(folder / "completed.npz") as arrays:

@@ -86,7 +86,7 @@ def test_a_folder_of_that_name_comes_first(monkeypatch, tmp_path):
 
 def test_the_command_line_draws_and_completes(monkeypatch, tmp_path):
     no_data(monkeypatch)
-    (tmp_path / "some.csv").write_text("x,y\n3,4\n3.5,5\n4,6\n")
+    (tmp_path / "some.csv").write_text("x,y\n3,4\n3.5,5\n4,6\n", "utf-8")
     for mode in (["--mode=sample", "--config.sample.label=3"],
                  ["--mode=complete", "--points=some.csv"]):  # fmt: skip
         done = run("--pretrained=tiny", *mode)
@@ -113,14 +113,15 @@ def test_it_is_measured_on_its_own_data(tmp_path, monkeypatch):
     small = ["--config.sample.num_sets=4", "--config.evaluate.max_sets=4"]
     done = run("--pretrained=tiny", "--mode=evaluate", *small)
     assert done.code == 0, done
-    metrics = json.loads((tmp_path / "runs/pretrained_tiny/metrics.json").read_text())["metrics"]
+    file = tmp_path / "runs/pretrained_tiny/metrics.json"
+    metrics = json.loads(file.read_text("utf-8"))["metrics"]
     assert {"nna_cd", "copies", "label_accuracy"} <= metrics.keys()
 
 
 def test_other_data_are_refused(digits, monkeypatch, tmp_path):
-    stored = json.loads((digits / "tiny.json").read_text())
+    stored = json.loads((digits / "tiny.json").read_text("utf-8"))
     stored["dataset"]["scale"] *= 2
-    (tmp_path / "tiny.json").write_text(json.dumps(stored))
+    (tmp_path / "tiny.json").write_text(json.dumps(stored), "utf-8")
     (tmp_path / "tiny.npz").write_bytes((digits / "tiny.npz").read_bytes())
     monkeypatch.setattr(released, "FOLDER", tmp_path)
     done = run("--pretrained=tiny", "--mode=evaluate")
@@ -131,7 +132,7 @@ def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
     data = bytearray((digits / "tiny.npz").read_bytes())
     data[len(data) // 2] ^= 1
     (tmp_path / "tiny.npz").write_bytes(data)
-    (tmp_path / "tiny.json").write_text((digits / "tiny.json").read_text())
+    (tmp_path / "tiny.json").write_text((digits / "tiny.json").read_text("utf-8"), "utf-8")
     monkeypatch.setattr(released, "FOLDER", tmp_path)
     with pytest.raises(UserError, match="tiny.npz: is damaged: its hash is not that in tiny.json"):
         td.load("tiny")

@@ -28,7 +28,7 @@ LONG = [*MOONS, "--config.train.steps=6000", "--config.train.checkpoint_every=10
 
 def start(*arguments, **options) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "main.py"), *arguments]
-    return subprocess.Popen(command, **({"stderr": subprocess.PIPE, "text": True} | options))
+    return subprocess.Popen(command, **({"stderr": subprocess.PIPE, "encoding": "utf-8"} | options))
 
 
 def wait_for_rows(folder: Path, more_than: int, process) -> None:
@@ -220,7 +220,7 @@ def half_written(run: Path):
     final = run / "checkpoints" / "40"
     (final / "files.txt").unlink()
     final.rename(final.with_name(f"{PART}40"))
-    (run / f"{PART}abc.npy").write_text("half")
+    (run / f"{PART}abc.npy").write_text("half", "utf-8")
 
 
 def deleted(run: Path):
@@ -228,7 +228,7 @@ def deleted(run: Path):
 
 
 def damaged(run: Path):
-    (run / "checkpoints" / "40" / "files.txt").write_text("")
+    (run / "checkpoints" / "40" / "files.txt").write_text("", "utf-8")
 
 
 def all_deleted(run: Path):
@@ -237,7 +237,7 @@ def all_deleted(run: Path):
 
 def cut_short(run: Path):
     deleted(run)
-    with (run / "metrics.jsonl").open("a") as file:
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"step": 50, "lo')
 
 

@@ -32,13 +32,13 @@ def test_a_run_leaves_the_files_it_promises_and_no_others(finished):
             assert min(image.size) > 100 and getattr(image, "n_frames", 1) == (
                 2 if name.endswith("gif") else 1
             )
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert [row["step"] for row in rows] == [10, 20, 30, 40]
     assert all(row["steps_per_second"] > 0 and len(row["loss_by_time"]) == 10 for row in rows)
 
 
 def test_metrics_json_says_what_was_measured_and_how(finished):
-    stored = json.loads((finished[0] / "metrics.json").read_text())
+    stored = json.loads((finished[0] / "metrics.json").read_text("utf-8"))
     assert stored["data"] == "moons" and stored["data_source"] == "analytic"
     for name, metric in stored["metrics"].items():
         assert np.isfinite(metric["value"]) and np.isfinite(metric["floor"]), name
@@ -64,13 +64,13 @@ def test_the_log_is_short_and_plain(finished):
 def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
     monkeypatch.delattr("tiny_diffusion_jax.run.training.train")
     before = (copy / "metrics.jsonl").read_bytes(), arrays(copy, 40), np.load(copy / "samples.npy")
-    seconds = json.loads((copy / "metrics.json").read_text())["seconds"]
+    seconds = json.loads((copy / "metrics.json").read_text("utf-8"))["seconds"]
     (copy / "samples.npy").unlink()
     result = run(*MOONS, f"--workdir={copy}")
     assert result.code == 0 and "trained already, to step 40\n" in result.err
     assert (copy / "metrics.jsonl").read_bytes() == before[0] and same(arrays(copy, 40), before[1])
     assert (np.load(copy / "samples.npy") == before[2]).all()
-    again = json.loads((copy / "metrics.json").read_text())["seconds"]
+    again = json.loads((copy / "metrics.json").read_text("utf-8"))["seconds"]
     assert [again[k] for k in ("train", "compile")] == [seconds[k] for k in ("train", "compile")]
 
 
@@ -85,7 +85,7 @@ def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
     assert samples.shape == (3, 50, 2) and (copy / "metrics.json").read_bytes() == metrics
     assert run(*MOONS, *options, "--mode=evaluate", f"--workdir={copy}").code == 0
     assert (np.load(copy / "samples.npy") == samples).all()
-    stored = json.loads((copy / "metrics.json").read_text())
+    stored = json.loads((copy / "metrics.json").read_text("utf-8"))
     assert stored["sample"]["sampler"] == "heun" and stored["sample"]["seed"] == 5
     assert stored["metrics"]["sliced_wasserstein2"]["num_points"] == 50
 
@@ -99,7 +99,7 @@ def test_samples_come_in_the_units_of_the_table(tmp_path, monkeypatch):
     assert result.code == 0, result.err
     samples = np.load("runs/points_table/samples.npy")
     assert np.abs(samples.mean((0, 1)) - rows.mean(0)).max() < 10 and 2 < samples.std(1).min() < 50
-    stored = json.loads(Path("runs/points_table/config.json").read_text())["dataset"]
+    stored = json.loads(Path("runs/points_table/config.json").read_text("utf-8"))["dataset"]
     np.testing.assert_allclose(stored["shift"], rows.mean(0), rtol=1e-4)
 
 
@@ -197,7 +197,7 @@ def test_a_run_of_a_mixture(tmp_path, monkeypatch, few_real_sets):
     assert result.code == 0, result.err
     folder = tmp_path / "runs" / "mixture_moons+circle_history"
     assert {path.name for path in folder.iterdir()} == SET_FILES | {"attention.png"}
-    stored = json.loads((folder / "metrics.json").read_text())
+    stored = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert {"separation", "stray", "frequency_error"} <= stored["metrics"].keys()
     assert all(np.isfinite(m["value"]) for m in stored["metrics"].values())
     assert "separation: " in result.err and stored["data"] == "moons + circle"
@@ -216,7 +216,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
     assert result.code == 0, result.err
     folder = f"runs/mixture_moons+circle_{model}"
     here = [f"--workdir={folder}", "--mode=complete", "--points=partial.csv"]
-    Path("partial.csv").write_text("id,y,x\n7,0.25,0.5\n9,0,-1\n")
+    Path("partial.csv").write_text("id,y,x\n7,0.25,0.5\n9,0,-1\n", "utf-8")
     done = run(*here)
     assert done.code == 0 and done.err.endswith("completed.npy\n"), done.err
     assert "points: partial.csv: 2 points, coordinates x, y; not read: id\n" in done.err
@@ -226,7 +226,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
     assert is_picture(Path(folder, "completed.png")) and not Path(folder, "samples.npy").exists()
 
     # a mistake in what is given leaves what was completed before
-    Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,nan\n")
+    Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,nan\n", "utf-8")
     wrong = run(*here)
     assert wrong.code == 2 and wrong.err == (
         "error: --points = 'partial.csv': line 3, column 'y' holds 'nan': must be a finite number\n"
@@ -234,7 +234,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
     assert (np.load(f"{folder}/completed.npy") == sets).all()
 
     # an error in the picture leaves the sets and the page
-    Path("partial.csv").write_text("x,y\n0.5,0.25\n")
+    Path("partial.csv").write_text("x,y\n0.5,0.25\n", encoding="utf-8")
     monkeypatch.setattr("tiny_diffusion_jax.run.results.sets_figure", None)
     failed = run(*here)
     assert failed.code == 1 and "error: completed.png could not be written" in failed.err
@@ -250,7 +250,7 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     result = run(config("mnist_sets:01"), *SETS, "--config.data.source=digits",
                  "--config.train.num_points=8", f"--workdir={tmp_path}")  # fmt: skip
     assert result.code == 0, result.err
-    stored = json.loads((tmp_path / "metrics.json").read_text())
+    stored = json.loads((tmp_path / "metrics.json").read_text("utf-8"))
     accuracy = stored["metrics"]["label_accuracy"]
     assert accuracy["guidance_scale"] == 2.0 and accuracy["floor"] > 0.8
     assert stored["data_source"] == "digits" and is_picture(tmp_path / "labels.png")

@@ -21,6 +21,7 @@ from tiny_diffusion_jax.data import (
     sets,
 )
 from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset, single_density
+from tiny_diffusion_jax.data.label_option import Labels
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import require_choice
 
@@ -75,8 +76,7 @@ JITTERS_OF_IMAGES = ("uniform", "none")
 class About(NamedTuple):
     """What is known of some data before they are built."""
 
-    names: tuple[str, ...] = ()  # label k is names[k]; none where sets are draws of one density
-    present: tuple[int, ...] = ()  # the labels that sets to train on do have
+    labels: Labels = Labels()
     dim: int = 2  # coordinates of a point
     many_sources: bool = False  # every set comes from one of many images or observed sets
     columns: tuple[str, ...] = ()  # names of the coordinates in a table, if they are known
@@ -91,10 +91,11 @@ def about(config) -> About:
     """
     if config.name == "mixture":
         names = mixture.member_names(config.members)
-        return About(names, tuple(range(len(names))))
+        titles = tuple(map(mixture.member_title, names))
+        return About(Labels(names, tuple(range(len(names))), titles))
     if config.name == "mnist_sets":
         present = sorted(set(config.digits or mnist_sets.CLASSES))
-        return About(mnist_sets.CLASSES, tuple(map(int, present)), many_sources=True,
+        return About(Labels(mnist_sets.CLASSES, tuple(map(int, present))), many_sources=True,
                      jitters=JITTERS_OF_IMAGES)  # fmt: skip
     if config.name == "sets":
         return _about_sets(sets.load(config))
@@ -105,20 +106,23 @@ def about(config) -> About:
 
 def _about_sets(read) -> About:
     present = () if read.labels is None else np.unique(read.labels[~read.heldout]).tolist()
-    common = {"names": read.names, "present": tuple(present), "many_sources": True}
+    common = {"labels": Labels(read.names, tuple(present)), "many_sources": True}
     if isinstance(read, folders.Pictures):
         return About(**common, jitters=JITTERS_OF_IMAGES)
     return About(**common, dim=read.points.shape[1], columns=read.columns,
                  largest=int(read.sizes.max()), jitters=("none",))  # fmt: skip
 
 
-class Labels(NamedTuple):
-    """What the sets of some data can be called; none where sets are draws of one density."""
-
-    names: tuple[str, ...] = ()  # label k is names[k]
-    present: tuple[int, ...] = ()  # the labels that sets do have
+def about_built(dataset: Dataset) -> About:
+    """The same facts about a dataset that was built, or that a run describes."""
+    numbers = tuple(map(str, range(dataset.num_labels)))
+    names = dataset.label_options or dataset.label_names or numbers
+    present = np.flatnonzero(dataset.label_shares).tolist() if names else ()
+    largest = 0 if dataset.sizes is None else int(np.max(dataset.sizes))
+    return About(Labels(names, tuple(present), dataset.label_names), dataset.dim,
+                 dataset.num_sources > 0, dataset.columns, largest)  # fmt: skip
 
 
 def labels(config) -> Labels:
     """The labels of the data of `config`, the `data` part of a config."""
-    return Labels(*about(config)[:2])
+    return about(config).labels

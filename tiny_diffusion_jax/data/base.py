@@ -63,6 +63,8 @@ class Dataset:
     details: str = flax.struct.field(pytree_node=False, default="")  # of a file: what was read
     num_labels: int = flax.struct.field(pytree_node=False, default=0)  # 0: draws are unnamed
     label_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
+    # The names of the labels in options: the members of a mixture as they were written.
+    label_options: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     # What a table calls its columns: the coordinates, the set and, if there is one, the label.
     columns: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     set_column: str = flax.struct.field(pytree_node=False, default="")
@@ -70,6 +72,10 @@ class Dataset:
     # A mixture whose members are shown one after the other in training, see `at`.
     sequential: bool = flax.struct.field(pytree_node=False, default=False)
     has_points: bool = flax.struct.field(pytree_node=False, default=True)  # False: labels alone
+    # Without points: how many images or observed sets the data have, and, where the network sees
+    # their own units, mean f32[D] and standard deviation of a drawn point.
+    hidden_sources: int = flax.struct.field(pytree_node=False, default=0)
+    moments: tuple[jax.Array, float] | None = None
 
     @property
     def dim(self) -> int:
@@ -80,7 +86,7 @@ class Dataset:
     def num_sources(self) -> int:
         """How many images or observed sets `draw_from` takes the index of; 0 without any."""
         sources = self.images if self.sizes is None else self.sizes
-        return 0 if sources is None else len(sources)
+        return self.hidden_sources if sources is None else len(sources)
 
     @property
     def label_shares(self) -> np.ndarray:
@@ -98,10 +104,11 @@ class Dataset:
         where no set has it. None: any throughout. Only for data with `sizes`.
         """
         u = jax.random.uniform(key, (num_sets,))
-        sizes, first, count = self.sizes, 0, self.num_sources
+        # In order, so that a size follows from how many sets have it, which a run keeps.
+        sizes, first, count = jnp.sort(self.sizes), 0, self.num_sources
         if label is not None and self.source_labels is not None:
-            order = jnp.argsort(self.source_labels)
-            sizes, ordered = sizes[order], self.source_labels[order]
+            order = jnp.lexsort((self.sizes, self.source_labels))
+            sizes, ordered = self.sizes[order], self.source_labels[order]
             low, high = (jnp.searchsorted(ordered, label, side=side) for side in ("left", "right"))
             given = (label >= 0) & (high > low)
             first = jnp.where(given, low, first)
@@ -145,6 +152,14 @@ class Dataset:
 def draw_points(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> jax.Array:
     """The points alone of sets of `dataset`, f32[num_sets, num_points, D] in centred units."""
     return dataset.draw(key, num_sets, num_points).points
+
+
+def moments_of_draws(dataset: Dataset) -> tuple[jax.Array, float]:
+    """Mean f32[D] and standard deviation of a drawn point, the same in every run."""
+    if dataset.moments is not None:
+        return dataset.moments
+    points = draw_points(dataset, jax.random.key(0), 4096, 1)
+    return points.mean((0, 1)), float(jnp.sqrt(points.var((0, 1)).mean()))
 
 
 @partial(jax.jit, static_argnames=("num_sets", "num_points"))

@@ -48,7 +48,8 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
         draw=None, shift=shift, scale=scale, members=members, title=" + ".join(titles),
         source=", ".join(sources) or "analytic", notice="\n".join(_distinct(alone, "notice")),
         details="; ".join(_distinct(alone, "details")),
-        num_labels=len(members), label_names=titles, sequential=config.order == "sequential",
+        num_labels=len(members), label_names=titles, label_options=names,
+        sequential=config.order == "sequential",
         origin=origin,
     )  # fmt: skip
     return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # which gives it its draw
@@ -72,6 +73,17 @@ def member_names(members: str) -> tuple[str, ...]:
         else:
             names.append(name.strip())
     return tuple(names)
+
+
+def member_title(name: str) -> str:
+    """The title of one member, as its dataset will have it, but for what only its file knows."""
+    if name in SHAPES:
+        return name.replace("_", " ")
+    head, *numbers = name.split(":")
+    if head == "mnist":
+        return " #".join(["MNIST " + "".join(numbers[:1]), *numbers[1:]])
+    path, _, rows = name.partition("?")
+    return rows.partition("=")[2].strip() or Path(path).stem
 
 
 def parse(config) -> None:

@@ -43,7 +43,7 @@ def build(config) -> Dataset:
             f"a run that has drawn {words}: there is no {SAMPLES} in it")  # fmt: skip
     sets = load_arrays(folder / SAMPLES, f"config.data.path = {config.path!r}: {SAMPLES}")[""]
     try:
-        stored = json.loads((folder / CONFIG).read_text())
+        stored = json.loads((folder / CONFIG).read_text("utf-8"))
         data, described = stored["data"], stored["dataset"]
         moments = np.float64(described["shift"]), np.float64(described["scale"]) ** 2
         moments = moments[0], np.broadcast_to(moments[1], moments[0].shape)

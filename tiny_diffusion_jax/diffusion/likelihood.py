@@ -83,7 +83,7 @@ def log_likelihood(
         z = z + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
         return (z, total + h / 6 * (d1 + 2 * d2 + 2 * d3 + d4)), None
 
-    start = points, jnp.zeros(points.shape[:-1])
+    start = points, jnp.zeros(points.shape[:-1], points.dtype)
     (z, total), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
     mean, variance = process.prior(1.0, jnp.exp(last))  # of z_T = x_T / alpha_T
     log_norm = 0.5 * points.shape[-1] * jnp.log(2 * jnp.pi * variance)

@@ -83,7 +83,7 @@ def sde_dpm_solver_pp_2m() -> Sampler:
 
 
 def _no_estimate(x_T):
-    return jnp.zeros_like(x_T), jnp.zeros(())  # x_0_hat_prev, 1 / h_prev (0: none yet)
+    return jnp.zeros_like(x_T), jnp.zeros((), x_T.dtype)  # x_0_hat_prev, 1 / h_prev (0: none yet)
 
 
 def _extrapolate(denoise, memory, x_t, t, s):

@@ -15,16 +15,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import devices
+from tiny_diffusion_jax import data, devices
+from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, resolve_label
 from tiny_diffusion_jax.data.padding import padded
 from tiny_diffusion_jax.generation import alone, causal, chain, joint, latent, sizes
 from tiny_diffusion_jax.generation.chunks import chunk_size, each, set_keys
 from tiny_diffusion_jax.generation.reverse import Asked, Request
 
-__all__ = ["NO_LABEL", "RANDOM", "asked", "draw"]
+__all__ = ["asked", "draw", "label_of"]
 WAYS = {"alone": alone, "joint": joint, "chain": chain, "causal": causal, "latent": latent}
 LABEL_KEY = 2**30 + 2  # apart from the numbers of parts and blocks
-RANDOM, NO_LABEL = -1, -2  # in place of config.label
 
 
 def draw(
@@ -116,17 +116,31 @@ def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | No
 def _labels(experiment, config, keys, given) -> jax.Array | None:
     """i32[num_sets]: config.label for all; for RANDOM each set's own, as often as in the data.
 
-    None where the model is given no label: it has none, none is wanted, or points are given, with
-    which a random label may not agree.
+    None where the model is given no label.
     """
-    if not experiment.model.num_labels or config.label == NO_LABEL:
+    label = label_of(experiment, config, given)
+    if label == NO_LABEL:
         return None
-    if config.label != RANDOM:
-        return jnp.full(config.num_sets, config.label)
-    return None if given is not None else _random_labels(experiment.dataset, keys)
+    if label != RANDOM:
+        return jnp.full(config.num_sets, label)
+    with np.errstate(divide="ignore"):  # labels that no set has
+        log_shares = np.log(experiment.dataset.label_shares).astype(np.float32)
+    return _random_labels(log_shares, keys)
+
+
+def label_of(experiment, config, given: np.ndarray | None = None) -> int:
+    """The index of the label that all sets are drawn with, RANDOM, or NO_LABEL.
+
+    A model without labels has NO_LABEL. Sets that begin with given points have no random label,
+    because a random label may not agree with the points.
+    """
+    if not experiment.model.num_labels:
+        return NO_LABEL
+    label = resolve_label(config.label, data.about_built(experiment.dataset).labels)
+    return NO_LABEL if label == RANDOM and given is not None else label
 
 
 @jax.jit
-def _random_labels(dataset, keys: jax.Array) -> jax.Array:
-    label = lambda key: dataset.draw(jax.random.fold_in(key, LABEL_KEY), 1, 1).label[0]
+def _random_labels(log_shares: jax.Array, keys: jax.Array) -> jax.Array:
+    label = lambda key: jax.random.categorical(jax.random.fold_in(key, LABEL_KEY), log_shares)
     return jax.vmap(label)(keys)

@@ -45,7 +45,8 @@ def each(function: Callable, chunks: list[tuple], mesh, progress: str = "") -> I
 
     def found(pool):
         yield function(*chunks[0])
-        yield from pool.map(lambda chunk: function(*chunk), chunks[1:])
+        # A context of jax is that of one thread.
+        yield from pool.map(devices.without_float64(lambda chunk: function(*chunk)), chunks[1:])
 
     with ThreadPoolExecutor(devices.workers(mesh)) as pool:
         shown = tqdm(zip(chunks, found(pool), strict=True), desc=progress, unit="chunk",

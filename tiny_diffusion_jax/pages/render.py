@@ -21,10 +21,10 @@ def render(template: str, **values) -> str:
     from markupsafe import Markup
 
     environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(lambda name: (HERE / "templates" / name).read_text()),
+        loader=jinja2.FunctionLoader(lambda name: (HERE / "templates" / name).read_text("utf-8")),
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.globals["asset"] = lambda name: Markup((HERE / "static" / name).read_text())
+    environment.globals["asset"] = lambda name: Markup((HERE / "static" / name).read_text("utf-8"))
     return environment.get_template(template).render(**values)
 
 

@@ -3,7 +3,9 @@
 import jax
 import numpy as np
 
+from tiny_diffusion_jax import generation
 from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.data.label_option import RANDOM
 from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.diffusion import Process
 from tiny_diffusion_jax.diffusion.samplers import time_grid
@@ -48,6 +50,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "guides": _guides(config, model), "unnamed": config.train.label_drop > 0,
         "sample": sample.to_dict() | {
             "max_history": config.train.max_history,
+            "label": max(generation.label_of(experiment, sample), RANDOM),
             "num_points": min(sample.num_points or MOST_POINTS // 4, MOST_POINTS),
         },
     }  # fmt: skip

@@ -12,6 +12,11 @@ from collections.abc import Callable
 
 # Before jax is imported: its C++ start-up messages are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# The environment of a command that writes files, whatever a notebook or another project set.
+ENVIRONMENT = {
+    "MPLBACKEND": "Agg",  # a notebook's backend is missing here, and matplotlib checks the name
+    "JAX_ENABLE_X64": "0",  # models are float32
+}
 
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import command as command_line
@@ -20,12 +25,22 @@ from tiny_diffusion_jax.run.flags import GIVEN, HELP, Command, config_files, par
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
+def require_utf8() -> None:
+    """Start this process again in UTF-8 mode, if the locale gives file names in ASCII.
+
+    Otherwise a file name with an accent is no valid text in a title, a page or a message.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
 def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.exit) -> None:
     """Does what `argv` (program first) says, with the ends that users should see as a line.
 
     Exit codes, with which `leave` is called: 2 for a mistake in what was asked, 128 + its number
     after a signal, 1 for what went wrong on the way. A bug of ours keeps its traceback.
     """
+    os.environ.update(ENVIRONMENT)
     _set_up_logging()
     signal.signal(signal.SIGTERM, stop)
     sys.unraisablehook = insist
@@ -71,7 +86,7 @@ def config_list() -> str:
     """Each config with the first line of its header."""
     lines = []
     for name, file in config_files().items():
-        header = (ast.get_docstring(ast.parse(file.read_text())) or "").partition("\n")[0]
+        header = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").partition("\n")[0]
         usage, colon, about = header.partition(": ")
         lines.append((usage, about) if colon else (name, header))
     width = max(len(usage) for usage, _ in lines)

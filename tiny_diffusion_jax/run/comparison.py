@@ -77,7 +77,7 @@ def _metrics(path: str) -> dict:
     """What was measured of a run; nothing where it was not."""
     file = Path(path).expanduser() / "metrics.json"
     try:
-        return json.loads(file.read_text())["metrics"] if file.exists() else {}
+        return json.loads(file.read_text("utf-8"))["metrics"] if file.exists() else {}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{file}: must be what this program measured, but is damaged; "

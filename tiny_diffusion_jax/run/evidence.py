@@ -154,10 +154,11 @@ class Evidence:
     def density(self) -> tuple[np.ndarray, tuple] | tuple[None, None]:
         """The model's log density f32[G, G] at the pixels of a picture, and its extent.
 
-        (None, None) where the model has none, points are not in the plane, or none is wanted.
+        (None, None) where the model has none, points are not in the plane, none is wanted, or real
+        points, which give the extent, are missing.
         """
         size, alone = self.config.density_size, self.model.traits.generation == "alone"
-        if not (size and alone and self.dataset.dim == 2):
+        if not (size and alone and self.dataset.dim == 2 and self.dataset.has_points):
             return None, None
         real = self.clouds[1][0, :CLOUD_POINTS]
         extent = square_limits(real)

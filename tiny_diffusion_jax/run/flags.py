@@ -209,16 +209,27 @@ def config_files() -> dict[str, Path]:
     return {f"configs/{f.relative_to(CONFIGS)}": f for f in sorted(CONFIGS.rglob("*.py"))}
 
 
+def find_config(path: str) -> tuple[str, str]:
+    """The file and the argument of --config=FILE.py:ARGUMENT, both of which may have colons.
+
+    A file that is missing in the working directory is looked up beside main.py. Raises UserError
+    for a file that exists in neither.
+    """
+    stem, is_split, argument = path.partition(".py:")
+    file = f"{stem}.py" if is_split else path
+    known = config_files()
+    found = file if Path(file).is_file() else known.get(Path(file).as_posix())
+    require(found is not None, "--config", file, f"a config file; there are {', '.join(known)}")
+    return str(found), argument
+
+
 def load_config(path: str, model: str = "") -> ConfigDict:
-    """What `get_config` of the file gives, called with what stands after the first colon.
+    """Call `get_config` of the file of --config with the argument after the file.
 
     `model`: --config.model.name, for a `get_config` that has a parameter of that name and chooses
     its settings by it. Raises UserError for whatever is wrong with the file.
     """
-    file, _, argument = path.partition(":")
-    if not Path(file).is_file():
-        known = ", ".join(config_files())
-        raise UserError(f"--config = {file!r}: must be a config file; there are {known}")
+    file, argument = find_config(path)
     try:
         get_config = runpy.run_path(file).get("get_config")
         require(callable(get_config), f"{file}: get_config", get_config, "a function")

@@ -38,8 +38,9 @@ from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.flags import runs_of
-from tiny_diffusion_jax.run.load import load, start_from
+from tiny_diffusion_jax.run.load import about_run, load, start_from
 from tiny_diffusion_jax.run.results import describe, draw, draw_picture, finish
+from tiny_diffusion_jax.run.sections import is_many
 from tiny_diffusion_jax.run.training import train_in_folder
 from tiny_diffusion_jax.training import diverged
 
@@ -90,18 +91,20 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
 def sample_run(config, path: str, pretrained: str = "") -> None:
     """Draws from the newest checkpoint: the samples, trajectory.npy, the pictures and report.html.
 
-    pretrained: a released model in place of a checkpoint; its data are not at hand, and of the
-    pictures there is sets.png.
+    pretrained: a released model in place of a checkpoint. Without the data, as for a released
+    model, the only picture is that of the samples.
     """
-    check(config)
-    check_sample(config, config.sample)
+    about = None if pretrained else about_run(path)
+    check(config, about)
+    check_sample(config, config.sample, about=about)
     experiment, folder, params = _open(config, path, pretrained)
     samples, ways, file = draw(experiment, folder, params)
     evidence = Evidence(experiment, params, samples, ways=ways)
     with Attempts(folder) as attempts:
-        if pretrained:
+        if not experiment.dataset.has_points:
             title = experiment.dataset.title
-            attempts.write("sets.png", lambda file: draw_picture(experiment, samples, file, title))
+            picture = "sets.png" if is_many(experiment) else "samples.png"
+            attempts.write(picture, lambda file: draw_picture(experiment, samples, file, title))
         else:
             report.pictures(evidence, attempts)
         description = describe(experiment, params)
@@ -112,7 +115,7 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
 def evaluate_run(config, path: str, pretrained: str = "") -> None:
     """Draws from the newest checkpoint and measures: as the end of `train_run`."""
     began = time.perf_counter()
-    check_measured(config)
+    check_measured(config, None if pretrained else about_run(path))
     experiment, folder, params = _open(config, path, pretrained, with_data=True)
     finish(experiment, folder, params, time.perf_counter() - began)
 
@@ -122,12 +125,13 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
 
     Writes completed.npy, or completed.npz of different sizes, completed.png and report.html.
     """
-    check(config)
+    about = (None if pretrained else about_run(path)) or data.about(config.data)
+    check(config, about)
     try:
         dim = 2 if pretrained else workdir.dim(path)
-        read = read_points(Options(points), dim=dim, usual=data.about(config.data).columns)
+        read = read_points(Options(points), dim=dim, usual=about.columns)
         given = read.points
-        check_sample(config, config.sample, given=given, dim=dim)
+        check_sample(config, config.sample, given=given, dim=dim, about=about)
     except UserError as error:
         message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
         raise UserError(_without_options(message)) from error
@@ -157,7 +161,7 @@ def live_run(config, path: str, pretrained: str = "") -> None:
         found = [live_model(*released.load_released(name), name) for name in released.names()]
         found.sort(key=lambda model: -len(model["labels"]))
     else:
-        check(config)
+        check(config, None if pretrained else about_run(path))
         experiment, _, params = _open(config, path, pretrained)
         found = [live_model(experiment, params)]
     file = Path(path).expanduser() / "live.html"
@@ -226,7 +230,7 @@ def _open(
     else:
         workdir.check_writable(path)
         set_up(config)
-        experiment, params = load(path, config)
+        experiment, params = load(path, config, with_data)
     announce(experiment)
     return experiment, Path(path).expanduser(), params
 

@@ -52,7 +52,9 @@ def trajectory(evidence: Evidence, folder: Path) -> dict:
     """One set of a single density, and real points for the way back to noise."""
     ways, grid = evidence.trajectory
     count = ways.shape[1]
-    x_0, noised = _real(evidence, np.asarray(evidence.clouds[1][:1, :count]), ways[-1][None])
+    has_real = evidence.dataset.has_points
+    real = np.asarray(evidence.clouds[1][:1, :count]) if has_real else None
+    x_0, noised = _real(evidence, real, ways[-1][None])
     player = _player(evidence, ways[:, None], grid, x_0, noised)
     shown, drawn = len(grid) - 1, evidence.experiment.config.sample.num_steps
     if shown != drawn:

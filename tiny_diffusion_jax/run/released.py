@@ -9,17 +9,16 @@ One is drawn from without its data; to measure it, the data are built as for any
 import hashlib
 import json
 import logging
-from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
+from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.data.description import describe as describe_data
+from tiny_diffusion_jax.data.description import restore
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
 from tiny_diffusion_jax.run import workdir
@@ -40,7 +39,7 @@ def names() -> list[str]:
 def describe(name: str) -> dict:
     """What released/NAME.json holds. Raises UserError where there is no such model."""
     require_choice("--pretrained", name, names())
-    return json.loads((FOLDER / f"{name}.json").read_text())
+    return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
 
 
 def config_of(name: str):
@@ -65,11 +64,15 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
     facts = description["dataset"]
     if with_data:
         experiment = build(config)
-        if changes := workdir.data_differences(facts, workdir.describe(experiment.dataset)):
+        if changes := workdir.data_differences(facts, describe_data(experiment.dataset)):
             raise UserError(f"--pretrained = {name!r}: can be measured on the data that it was "
                             f"trained on, from {facts['source']}, only; {changes[0]}")  # fmt: skip
     else:
-        experiment = assemble(config, _without_points(facts, description["labels"]))
+        labels = {"names": list(description["labels"]),
+                  "options": list(data.labels(config.data).names),
+                  "shares": list(description["labels"].values())}  # fmt: skip
+        kept = {"labels": labels, "num_sources": int(data.about(config.data).many_sources)}
+        experiment = assemble(config, restore(kept | facts))
     file = FOLDER / f"{name}.npz"
     if _hash(file) != description["sha256"]:
         raise UserError(f"{file}: is damaged: its hash is not that in {name}.json")
@@ -97,7 +100,7 @@ def release(name: str, experiment: Experiment, params, command: str, scores: dic
     config.data.update(data_dir="", cache_dir="")
     config.sample.num_sets = min(config.sample.num_sets, NUM_SETS)
     workdir.write_json(FOLDER / f"{name}.json", {
-        "command": command, "sha256": _hash(file), "dataset": workdir.describe(dataset),
+        "command": command, "sha256": _hash(file), "dataset": describe_data(dataset),
         "labels": dict(zip(dataset.label_names, dataset.label_shares.tolist(), strict=True)),
         "scores": scores, "config": config.to_dict(),
     })  # fmt: skip
@@ -107,19 +110,3 @@ def release(name: str, experiment: Experiment, params, command: str, scores: dic
 def _hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
-
-def _without_points(facts: dict, labels: dict[str, float]) -> Dataset:
-    origin = tuple(facts.get("origin", ()))
-    shift = jnp.asarray(units.to_centred(origin, facts["shift"]), jnp.float32)
-    scale = jnp.asarray(facts["scale"], jnp.float32)
-    shares = np.array(list(labels.values()), np.float32)
-    return Dataset(
-        draw=Partial(partial(_draw_labels, len(shift)), np.log(shares)), shift=shift, scale=scale,
-        weights=shares, title=facts["title"], source=facts["source"], num_labels=len(labels),
-        label_names=tuple(labels), has_points=False, origin=origin,
-    )  # fmt: skip
-
-
-def _draw_labels(dim: int, log_shares, key, num_sets: int, num_points: int) -> PointSets:
-    label = jax.random.categorical(key, log_shares, shape=(num_sets,))
-    return PointSets(jnp.full((num_sets, num_points, dim), jnp.nan), label=label)

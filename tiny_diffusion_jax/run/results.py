@@ -10,7 +10,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__, devices, generation
+from tiny_diffusion_jax import __version__, data, devices, generation
+from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.experiment import Experiment, sample
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
@@ -40,6 +41,8 @@ def draw(
     """
     config = experiment.config.sample
     labels, sizes = generation.asked(experiment, config, given)
+    if experiment.model.num_labels:
+        log.info("label: %s", label_in_words(experiment, config, given))
     on_the_way = config.num_sets * config.num_points * (config.num_steps + 1)
     keep = shows_births(experiment, given) and 0 < on_the_way <= MOST_ON_THE_WAY
     drawn = sample(
@@ -57,6 +60,14 @@ def draw(
         folder, name, samples, experiment.dataset, labels, same_size=sizes is None
     )
     return samples, ways, file
+
+
+def label_in_words(experiment: Experiment, config, given=None) -> str:
+    """The label that sets are drawn with; "random" or "none" if it is no single one."""
+    index = generation.label_of(experiment, config, given)
+    words = {RANDOM: "random, as often as in the data", NO_LABEL: "none"}
+    labels = data.about_built(experiment.dataset).labels
+    return words[index] if index < 0 else (labels.titles or labels.names)[index]
 
 
 def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:

@@ -90,7 +90,7 @@ class Diary:
     def __init__(self, config, folder: Path, start: int, say_more: bool):
         self.steps, self.last_saved, self.say_more = config.train.steps, start, say_more
         self.writer = tensorboard.open_writer(folder) if config.log.tensorboard else None
-        self.file = (folder / "metrics.jsonl").open("a")
+        self.file = (folder / "metrics.jsonl").open("a", encoding="utf-8")
         self.last_line = time.perf_counter()
 
     def __enter__(self):

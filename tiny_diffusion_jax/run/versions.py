@@ -52,7 +52,7 @@ ADDED = {
     "sample.first_block": 1,
     "sample.growth": 1.5,
     "sample.guidance_scale": 1.0,
-    "sample.label": -1,
+    "sample.label": "",
     "sample.precision": "default",
     "sample.sigma_min": 0.0,
     "evaluate.gifs": True,
@@ -79,4 +79,7 @@ def brought_up(stored: dict) -> dict:
     train = config.get("train")
     if isinstance(train, dict):  # keep_best chose on all held-out sets; other runs never chose
         train.setdefault("split_heldout", not train["keep_best"])
+    sample = config.get("sample")
+    if isinstance(sample, dict) and isinstance(sample["label"], int):  # until labels had names
+        sample["label"] = "" if sample["label"] == -1 else str(sample["label"])
     return config

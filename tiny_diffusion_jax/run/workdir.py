@@ -2,23 +2,28 @@
 
 import contextlib
 import json
+import logging
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
 from tiny_diffusion_jax.run.versions import brought_up
 
+log = logging.getLogger("tiny_diffusion_jax")
+
 # What a trained model depends on. The other parts of a config may change from call to call.
 MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
-# Within them, what does not change the numbers. The source is compared as it was found.
+# Within them, what does not change the numbers. Source and path are compared by what was read.
 FREE_FIELDS = {
-    "data.source", "data.data_dir", "data.cache_dir", "train.keep", "train.checkpoint_every",
+    "data.source", "data.path", "data.data_dir", "data.cache_dir", "train.keep",
+    "train.checkpoint_every",
 }
 OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
 MAX_DIFFERENCES = 6  # named in a message
@@ -27,7 +32,7 @@ MAX_DIFFERENCES = 6  # named in a message
 def write_json(path: Path, value) -> None:
     """Writes `value`, indented."""
     with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
@@ -40,7 +45,7 @@ def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
     """Rows of a metrics.jsonl up to `last_step` (None: all), without lines cut short by a crash."""
     rows = []
     if path.exists():
-        for line in path.read_text(errors="replace").splitlines():
+        for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
             try:
                 row = json.loads(line)
                 step = int(row["step"])
@@ -55,7 +60,7 @@ def rewind_rows(path: Path, last_step: int) -> None:
     """Drops the rows after `last_step`, which a resumed run will write again."""
     rows = read_rows(path, last_step)
     with atomic(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 def shapes_the_model(field: str) -> bool:
@@ -71,8 +76,12 @@ def read_config(path: str) -> ConfigDict:
     version lacks takes the value under which it behaved so, where that is known (versions.py).
     """
     with _refusing(path):
-        stored = _read_description(_folder_of_run(path))
-    del stored["dataset"]
+        folder = _folder_of_run(path)
+        stored = _read_description(folder)
+        del stored["dataset"]
+        data = stored.get("data")
+        if isinstance(data, dict) and data.get("path") and (folder / data["path"]).exists():
+            data["path"] = str(folder / data["path"])
     if strange := strange_fields(stored):
         raise UserError(
             f"{Path(path) / 'config.json'}: was written by another version of this program: "
@@ -97,8 +106,8 @@ def strange_fields(config: dict) -> str:
     return "; ".join(f"{words} {_shortened(fields)}" for words, fields in parts.items() if fields)
 
 
-def open_to_read(path: str, config, dataset) -> Path:
-    """The folder of an earlier run of `config`.
+def open_to_read(path: str, config, dataset=None) -> Path:
+    """The folder of an earlier run of `config` and, if it is given, of `dataset`.
 
     Raises UserError where there is none, and where it is of another config or other data.
     """
@@ -106,6 +115,28 @@ def open_to_read(path: str, config, dataset) -> Path:
         folder = _folder_of_run(path)
         _check_same(path, folder, config, dataset)
     return folder
+
+
+def require_same_data(path: str, config, dataset) -> None:
+    """Raises UserError unless the run in `path` was trained on `dataset`, built from `config`."""
+    theirs = read_facts(path)
+    init_from = theirs.get("init_from", "") if isinstance(theirs, dict) else ""
+    changes = data_differences(theirs, _facts(dataset, config, init_from))
+    if changes:
+        field = "path" if config.data.path else "name"
+        raise UserError(
+            f"config.data.{field} = {config.data[field]!r}: must be the data of the run in "
+            f"{str(path)!r}. They differ in {_shortened(changes)}"
+        )
+
+
+def read_facts(path: str) -> dict | None:
+    """The facts about the data of the run in `path`; None if there is no run."""
+    folder = Path(path).expanduser()
+    if not (folder / "config.json").exists():
+        return None
+    with _refusing(path):
+        return _read_description(folder)["dataset"]
 
 
 def dim(path: str) -> int:
@@ -160,7 +191,7 @@ def _read_description(folder: Path) -> dict:
     """What config.json holds: a config, and under "dataset" what its data turned out to be."""
     file = folder / "config.json"
     try:
-        stored = json.loads(file.read_text())
+        stored = json.loads(file.read_text("utf-8"))
         if not isinstance(stored, dict):
             raise ValueError("not an object")
     except ValueError as error:
@@ -175,17 +206,19 @@ def _read_description(folder: Path) -> dict:
 def open_to_train(path: str, config, dataset, init_from: str = ""):
     """The run's folder, new or of this same config, for this process alone until the block ends.
 
-    A new run leaves config.json there. `init_from` says what weights it starts from, if not random
-    ones: those of the same folder may be others next time. Raises UserError, touching nothing,
-    where the folder cannot be made or written, is in use, or holds a run of another config or
-    other data.
+    A new run leaves config.json there, and a run of another number of steps gets the new number
+    (see `_change_length`). `init_from` describes the weights that the run starts from, if they are
+    not random, because the same folder may hold other weights next time. Raises UserError, touching
+    nothing, where the folder cannot be made or written, is in use, or holds a run of another config
+    or other data.
     """
     with contextlib.ExitStack() as stack:
         with _refusing(path):
             folder = _made(path)
             stack.enter_context(_locked(path, folder))
             if (folder / "config.json").exists():
-                _check_same(path, folder, config, dataset, init_from)
+                _check_same(path, folder, config, dataset, init_from, {"train.steps"})
+                _change_length(path, folder, config.train.steps)
                 remove_abandoned(folder)
             elif found := [name for name in OUTPUTS if (folder / name).exists()]:
                 raise UserError(
@@ -193,32 +226,29 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
                     "made it; use another --workdir"
                 )
             else:
-                description = config.to_dict() | {"dataset": _facts(dataset, init_from)}
-                write_json(folder / "config.json", description)
+                facts = {"dataset": _facts(dataset, config, init_from)}
+                write_json(folder / "config.json", _to_store(config, folder) | facts)
         yield folder
 
 
-def describe(dataset) -> dict:
-    """Facts about `dataset` for config.json: normalised points are (points - shift) / scale.
+def _facts(dataset, config, init_from: str) -> dict:
+    """Facts that were found when a run began, beside its config."""
+    from tiny_diffusion_jax.data.description import describe  # imports jax
 
-    shift: in own units; origin: only if there is one, see data/units.py.
+    return describe(dataset, config.data) | ({"init_from": init_from} if init_from else {})
+
+
+def _to_store(config, folder: Path) -> dict:
+    """The config as config.json holds it, with a path of data that is valid from anywhere.
+
+    The path is absolute, or relative to the folder of the run if the data lie inside.
     """
-    from tiny_diffusion_jax.data.units import to_own  # imports jax: only when needed
-
-    scale, whole = dataset.scale, lambda x: float(f"{x:.9g}")  # all that a float32 holds
-    origin, shift = dataset.origin, np.asarray(dataset.shift)
-    own = {"shift": to_own(origin, shift).tolist(), "origin": list(origin)}
-    return {
-        "title": dataset.title,
-        "source": dataset.source,
-        **(own if origin else {"shift": [whole(x) for x in shift]}),
-        "scale": [whole(x) for x in scale] if np.ndim(scale) else whole(scale),
-    }
-
-
-def _facts(dataset, init_from: str) -> dict:
-    """What was found when a run began, beside its config."""
-    return describe(dataset) | ({"init_from": init_from} if init_from else {})
+    stored = config.to_dict()
+    if stored["data"]["path"]:
+        path, home = Path(stored["data"]["path"]).expanduser().absolute(), folder.absolute()
+        inside = path.is_relative_to(home)
+        stored["data"]["path"] = path.relative_to(home).as_posix() if inside else str(path)
+    return stored
 
 
 @contextlib.contextmanager
@@ -257,17 +287,50 @@ def _locked(path: str, folder: Path):
         os.close(handle)
 
 
-def _check_same(path: str, folder: Path, config, dataset, init_from: str | None = None) -> None:
+def _change_length(path: str, folder: Path, steps: int) -> None:
+    """Give the run in `folder` another number of steps; the numbers of its old length are kept.
+
+    Raises UserError if more steps are done.
+    """
+    from tiny_diffusion_jax.run.checkpoints import open_checkpoints  # imports jax
+
+    stored = _read_description(folder)
+    old, done = stored["train"]["steps"], max(open_checkpoints(folder / "checkpoints").steps(),
+                                              default=0)  # fmt: skip
+    if steps == old:
+        return
+    require(steps >= done, "config.train.steps", steps,
+            f"at least {done}, the steps that the run in {path!r} has done. Train for fewer steps "
+            "in another --workdir")  # fmt: skip
+    kept, metrics = folder / f"metrics_{old}.json", folder / "metrics.json"
+    if metrics.exists():
+        metrics.replace(kept)
+    stored["train"]["steps"] = steps
+    write_json(folder / "config.json", stored)
+    log.info("changing the number of steps from %d to %d (learning rate: the schedule of %d steps "
+             "from step %d on%s)", old, steps, steps, done,
+             f"; numbers of the old length: {kept.name}" if kept.exists() else "")  # fmt: skip
+
+
+def _check_same(
+    path: str, folder: Path, config, dataset, init_from: str | None = None,
+    free: Collection[str] = (),
+) -> None:  # fmt: skip
     """Raises UserError unless the run in `folder` is of the same model and the same data.
 
     init_from: what weights it starts from. None where it is only read: the trained ones count.
+    free: options that may differ.
     """
     theirs = _read_description(folder)
     found = theirs.pop("dataset")
-    changes = differences(_model_fields(theirs), _model_fields(config.to_dict()))
+    theirs, ours = _model_fields(theirs), _model_fields(config.to_dict())
+    for field in free:
+        theirs[field] = ours[field]
+    changes = differences(theirs, ours)
     if init_from is None and isinstance(found, dict):
         init_from = found.get("init_from", "")
-    changes = changes or data_differences(found, _facts(dataset, init_from or ""))
+    if dataset is not None and not changes:
+        changes = data_differences(found, _facts(dataset, config, init_from or ""))
     if changes:
         raise UserError(
             f"--workdir = {path!r}: holds a run of another config or other data; use another "
@@ -291,12 +354,15 @@ def differences(theirs: dict, ours: dict) -> list[str]:
 
 
 def data_differences(theirs, ours: dict) -> list[str]:
-    """Differences of two datasets; shift and scale may differ by another machine's rounding.
+    """List the differences between two descriptions of data, apart from rounding.
 
-    The origin does not count, because it is no property of the data. Older versions had no origin,
-    and rounded the shift to float32.
+    The title follows from the file's name, so data of a known content may have another title. Facts
+    that an older version did not keep are not compared. The origin is not compared either,
+    because it is no property of the data.
     """
     theirs = theirs if isinstance(theirs, dict) else {}
+    ours = {field: value for field, value in ours.items()
+            if field in theirs or field in ("title", "source", "shift", "scale", "init_from")}
     with contextlib.suppress(KeyError, TypeError, ValueError):
         atol, exact = 1e-4 * np.max(ours["scale"]), "origin" in theirs and "origin" in ours
         near = {"shift": 0.0 if exact else 1e-4, "scale": 1e-4}
@@ -304,6 +370,8 @@ def data_differences(theirs, ours: dict) -> list[str]:
             theirs = theirs | {"shift": ours["shift"], "scale": ours["scale"]}
             theirs.pop("origin", None)
             ours = {field: value for field, value in ours.items() if field != "origin"}
+    for field in ("title", "moments", "columns") if "sha256" in theirs else ("moments", "columns"):
+        theirs = theirs | {field: ours[field]} if field in ours else theirs
     return [f"dataset.{change}" for change in differences(theirs, ours)]
 
 

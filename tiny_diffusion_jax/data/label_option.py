@@ -1,0 +1,59 @@
+"""The option sample.label: a label by its own name, random labels, or no label."""
+
+import difflib
+from typing import NamedTuple
+
+from tiny_diffusion_jax.errors import UserError
+
+RANDOM, NO_LABEL = -1, -2
+WORDS = {"": RANDOM, "-1": RANDOM, "-2": NO_LABEL}
+MOST_LISTED = 20  # labels in a message
+
+
+class Labels(NamedTuple):
+    """The labels of a dataset; none where sets are draws of one density."""
+
+    names: tuple[str, ...] = ()  # label k is names[k]
+    present: tuple[int, ...] = ()  # the labels that sets do have
+    titles: tuple[str, ...] = ()  # label k on pictures and pages, if it differs from names[k]
+
+
+def resolve_label(option: str | int, labels: Labels) -> int:
+    """The index of the label that sample.label names, RANDOM, or NO_LABEL.
+
+    A label that is called -1 or -2 comes before the words of that name. The index of a label is
+    accepted as well, unless a label has a number as its name. Raises UserError that lists the
+    labels.
+    """
+    text = str(option).strip()
+    for names in (labels.names, labels.titles):
+        for index in labels.present:
+            if names and names[index] == text:
+                return index
+    if text in WORDS:
+        return WORDS[text]
+    by_index = text.isdecimal() and not any(map(_is_number, labels.names))
+    if by_index and int(text) in labels.present:
+        return int(text)
+    raise UserError(f"config.sample.label = {text!r}: must be {in_words(labels)}, -1 for random "
+                    f"ones, or -2 for none.{_hint(text, labels)}")  # fmt: skip
+
+
+def in_words(labels: Labels) -> str:
+    """The names of the labels, for a message."""
+    names = [labels.names[index] for index in labels.present]
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return f"one of {', '.join(names[:MOST_LISTED])}{more}"
+
+
+def _hint(text: str, labels: Labels) -> str:
+    near = difflib.get_close_matches(text, [labels.names[index] for index in labels.present], 1)
+    return f" Did you mean {near[0]}?" if near else ""
+
+
+def _is_number(name: str) -> bool:
+    try:
+        float(name)
+    except ValueError:
+        return False
+    return True
