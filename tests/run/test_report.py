@@ -127,6 +127,20 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
     assert files["attention"] == ["attention.png"]
 
 
+def test_members_of_few_rows_are_named_and_have_no_stray_points(tmp_path, caplog):
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    lines = [f"{x},{y},{kind}" for kind in ("oak", "elm") for x, y in rows]
+    (tmp_path / "trees.csv").write_text("\n".join(["x,y,species", *lines]))
+    evidence = gather(build(**MIXTURE | {
+        "data.members": f"{tmp_path}/trees.csv?species", "data.cache_dir": str(tmp_path),
+    }))  # fmt: skip
+    numbers = sections.member_numbers(evidence)
+    assert "separation" in numbers and "stray" not in numbers
+    assert [message.partition(" (")[0] for message in caplog.messages] == [
+        f"no stray points of {name}: their threshold needs 1000 distinct real points, and 30 are "
+        "drawn" for name in ("oak", "elm")]  # fmt: skip
+
+
 def test_a_causal_point_looks_at_those_up_to_itself():
     """Rows are points; the first token, which is no point, is left out."""
     built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,

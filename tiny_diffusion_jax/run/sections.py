@@ -139,8 +139,16 @@ def is_mixture(experiment: Experiment) -> bool:
 
 
 def member_numbers(evidence: Evidence) -> dict:
+    calibration = evidence.calibration
+    for name, count in zip(evidence.dataset.label_names, calibration.distinct, strict=True):
+        if count < separation.FEWEST_DISTINCT:
+            log.warning(
+                "no stray points of %s: their threshold needs %d distinct real points, and %d "
+                "are drawn (config.data.jitter_std spreads rows)",
+                name, separation.FEWEST_DISTINCT, count,
+            )  # fmt: skip
     return separation.compare(evidence.dataset, evidence.key, evidence.samples,
-                              evidence.calibration, evidence.separation)
+                              calibration, evidence.separation)
 
 
 def member_figure(evidence: Evidence, file: Path) -> None:
