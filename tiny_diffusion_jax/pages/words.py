@@ -15,7 +15,7 @@ def rows(metrics: dict, members: Sequence[str] = ()) -> list[dict]:
         result.append({
             "name": name, "value": _number(metric["value"]),
             "floor": "" if floor is None else _number(floor),
-            "text": (metric.get("verdict") or say(metric, members)) + _optimistic(metric),
+            "text": (metric.get("verdict") or say(metric, members)) + _reservations(metric),
             "flagged": bool(metric.get("flagged")),
         })  # fmt: skip
     return result
@@ -28,6 +28,14 @@ def headline(metrics: dict, members: Sequence[str] = ()) -> str:
             metric = metrics[key]
             return f"{WORDS[key][0]} {_number(metric['value'])}: {WORDS[key][1](metric, members)}"
     return ""
+
+
+def warnings(metrics: dict) -> list[str]:
+    """What the flagged metrics of a report warn of, each as a notice."""
+    return [
+        metric.get("verdict") or f"{WORDS[key][0]}: {metric['warning']}"
+        for key, metric in metrics.items() if metric.get("flagged")
+    ]  # fmt: skip
 
 
 def duration(seconds: float) -> str:
@@ -51,10 +59,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{2 if near_an_end else 1}f} %"
 
 
-def _optimistic(metric: dict) -> str:
-    if metric.get("weights_chosen_on") != "the same held-out sets":
-        return ""
-    return "; optimistic, because the same held-out sets chose the weights"
+def _reservations(metric: dict) -> str:
+    """What limits the meaning of a number, to follow its words."""
+    texts = [metric.get("warning")]
+    if metric.get("weights_chosen_on") == "the same held-out sets":
+        texts.append("optimistic, because the same held-out sets chose the weights")
+    return "".join(f"; {text}" for text in texts if text)
 
 
 def _nothing(metric: dict, members) -> str:

@@ -97,7 +97,7 @@ def _notices(evidence: Evidence, folder: Path, metrics: dict) -> list[str]:
     rows = workdir.read_rows(folder / "metrics.jsonl")
     keeps_best = evidence.experiment.config.train.keep_best
     notices = [evidence.dataset.notice, overfitting.warning(rows, keeps_best)]
-    notices += [metric.get("verdict", "") for metric in metrics.values() if metric.get("flagged")]
+    notices += words.warnings(metrics)
     return [notice for notice in notices if notice]
 
 

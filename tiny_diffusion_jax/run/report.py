@@ -36,6 +36,6 @@ def lines(result: dict) -> list[str]:
         f"{name}: {m['value']:.4g}"
         + ("" if m["floor"] is None else f", floor {m['floor']:.4g}")
         + (f", ratio {m['ratio']:.3f}" if m.get("ratio") is not None else "")
-        + (f": {m['verdict']}" if m.get("flagged") else "")
+        + (f": {m.get('verdict') or m['warning']}" if m.get("flagged") else "")
         for name, m in result.items()
     ]
