@@ -11,9 +11,10 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.evaluate.ragged import first_of_each
 from tiny_diffusion_jax.pages import words as page_words
 from tiny_diffusion_jax.run import evidence as evidence_module
-from tiny_diffusion_jax.run import report, sections
+from tiny_diffusion_jax.run import parts, report, sections
 from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
 
@@ -248,6 +249,35 @@ def test_metrics_say_whether_other_sets_chose_the_weights(monkeypatch, split, wo
     assert all(("optimistic" in line) == (not split) for name, line in text.items()
                if "1-NNA" in name or "likelihood" in name)  # fmt: skip
     assert any("1-NNA" in name for name in text) and any("likelihood" in name for name in text)
+
+
+@pytest.mark.parametrize("count, source", [(3, "images"), (5, "tables")])
+def test_no_real_set_is_pictured_twice(count, source, tmp_path):
+    """Of 200 draws from 3 images, or from 5 tables of sets, nearly all would be repetitions."""
+    if source == "images":
+        built = build(**IMAGES, **{"data.max_images": count})
+    else:
+        rows = np.random.default_rng(0).normal(size=(count, 16, 2))
+        rows = np.concatenate([rows, rows[:2, ::-1]])  # two sets again, in another order
+        split = ["train"] * len(rows) + ["test"] * 4
+        rows = np.concatenate([rows, rows[:4] + 1])
+        lines = [f"{s},{x},{y},{split[s]}" for s, points in enumerate(rows) for x, y in points]
+        (tmp_path / "sets.csv").write_text("\n".join(["set,x,y,split", *lines]))
+        built = build(**IMAGES | {"data.name": "sets", "data.path": f"{tmp_path}/sets.csv"})
+    evidence = gather(built)
+    real, labels = evidence.real_sets
+    assert len(real) == count and (labels is None or len(labels) == count)
+    player = parts.births(evidence, tmp_path)
+    assert player["reverse"]["sizes"] == [16] * 6
+    assert player["forward"]["sizes"] == [16] * count + [0] * (6 - count)
+
+
+def test_different_sets_are_found_whatever_the_order_of_their_points():
+    sets = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    sets[2, 1] = np.nan
+    repeated = np.concatenate([sets, sets[:, ::-1], sets])
+    np.testing.assert_array_equal(first_of_each(sets), [0, 1, 2])
+    np.testing.assert_array_equal(first_of_each(repeated[[0, 3, 1, 4, 2, 8]]), [0, 2, 4])
 
 
 def test_lines_say_what_is_flagged():

@@ -31,7 +31,7 @@ def headline(metrics: dict, members: Sequence[str] = ()) -> str:
 
 
 def warnings(metrics: dict) -> list[str]:
-    """What the flagged metrics of a report warn of, each as a notice."""
+    """Warnings of the flagged metrics of a report, each as a notice."""
     return [
         metric.get("verdict") or f"{WORDS[key][0]}: {metric['warning']}"
         for key, metric in metrics.items() if metric.get("flagged")
@@ -60,8 +60,8 @@ def _percent(share: float) -> str:
 
 
 def _reservations(metric: dict) -> str:
-    """What limits the meaning of a number, to follow its words."""
-    texts = [metric.get("warning")]
+    """Reasons to trust a number less, to follow its words."""
+    texts = [metric.get("note"), metric.get("warning")]
     if metric.get("weights_chosen_on") == "the same held-out sets":
         texts.append("optimistic, because the same held-out sets chose the weights")
     return "".join(f"; {text}" for text in texts if text)

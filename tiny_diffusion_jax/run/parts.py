@@ -68,6 +68,9 @@ def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
     blocks = [evidence.blocks(k) for k in range(count)] if chain else None
     has_real = evidence.given is None and evidence.dataset.has_points
     real = evidence.real_sets[0][:count] if has_real else None
+    if has_real:  # fewer real sets leave panels empty
+        missing = count - len(real)
+        real = np.pad(real, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan)
     x_0, noised = _real(evidence, real, ways[-1])
     return _player(evidence, ways, grid, x_0, noised, _marks(evidence, count), blocks, most)
 
