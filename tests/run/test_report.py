@@ -63,7 +63,8 @@ def pictures(evidence, folder):
 
 
 @pytest.mark.parametrize("fields, names", [
-    ({}, "training samples likelihood trajectory"),
+    ({}, "training samples likelihood density trajectory"),
+    ({"evaluate.density_size": 0}, "training samples likelihood trajectory"),
     ({"model.name": "set_transformer"}, "training samples trajectory"),
     (MIXTURE, "training members set_likelihood attention birth"),
     (IMAGES, "training collection set_likelihood attention birth"),
@@ -80,14 +81,14 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     monkeypatch.setattr(clouds, "compare", lambda *a, **k: draws.append(a) or real(*a, **k))
     numbers = report.evaluate(evidence)
     assert {"sliced_wasserstein2", "energy_distance", "mmd_rbf", "wasserstein2",
-            "log_likelihood"} == set(numbers)  # fmt: skip
+            "log_likelihood", "total_variation"} == set(numbers)  # fmt: skip
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     shown = []
     draw = sections.samples.samples_figure
     monkeypatch.setattr(sections.samples, "samples_figure",
                         lambda *a: shown.append(a) or draw(*a))
     files = pictures(evidence, tmp_path)
-    assert files == {"training": [], "samples": ["samples.png"], "likelihood": [],
+    assert files == {"training": [], "samples": ["samples.png"], "likelihood": [], "density": [],
                      "trajectory": ["trajectory.npy", "reverse.gif", "forward.gif"]}  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), []))
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points

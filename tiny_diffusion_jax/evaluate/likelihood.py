@@ -166,14 +166,18 @@ def picture(log_prob: Callable, extent, size: int, points: np.ndarray, block: in
     model and real points f32[n, 2] (`occupied`), and -inf elsewhere: with 100,000 points less than
     1 % of the mass is left out, in pixels paler than a fiftieth of the darkest.
     """
-    left, right, bottom, top = extent
-    x, y = ((np.arange(size) + 0.5) / size * (b - a) + a for a, b in ((left, right), (bottom, top)))
-    centres = np.stack(np.meshgrid(x, y), -1)
     chosen = occupied(extent, size, points)
     result = np.full((size, size), -np.inf, np.float32)
     if chosen.any():
-        result[chosen] = in_blocks(log_prob, centres[chosen], block)
+        result[chosen] = in_blocks(log_prob, centres(extent, size)[chosen], block)
     return result
+
+
+def centres(extent, size: int) -> np.ndarray:
+    """Centres of size x size pixels, f64[size, size, 2], lowest y first."""
+    left, right, bottom, top = extent
+    x, y = ((np.arange(size) + 0.5) / size * (b - a) + a for a, b in ((left, right), (bottom, top)))
+    return np.stack(np.meshgrid(x, y), -1)
 
 
 def occupied(extent, size: int, points: np.ndarray) -> np.ndarray:

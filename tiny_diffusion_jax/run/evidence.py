@@ -11,7 +11,7 @@ from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
 from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
-from tiny_diffusion_jax.evaluate import likelihood, separation
+from tiny_diffusion_jax.evaluate import fields, likelihood, separation
 from tiny_diffusion_jax.evaluate.ragged import described_sets, first_of_each
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures.page import square_limits
@@ -162,6 +162,11 @@ class Evidence:
         return likelihood.picture(
             log_prob, extent, size, everything, self.config.heldout_points
         ), extent
+
+    @cached_property
+    def counts(self) -> fields.Counts:
+        """Real points in cells of the picture of `density`."""
+        return fields.count(self.dataset, jax.random.fold_in(self.key, 6), self.density[1])
 
     def _levels(self, config) -> np.ndarray:
         schedule = self.experiment.process.schedule

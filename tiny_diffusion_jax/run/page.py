@@ -67,7 +67,8 @@ def _lead(evidence: Evidence, metrics: dict, names) -> str:
         return (f"Sets that begin with the same {count} given point{'s' * (count != 1)}, which are "
                 "ringed; the model drew the rest to go with them.")  # fmt: skip
     if metrics:
-        return words.headline(metrics, names) + "."
+        headline = words.headline(metrics, names)
+        return f"{headline}." if headline else "No measure has a floor to compare with."
     return "These samples were not measured; --mode=evaluate puts numbers here."
 
 

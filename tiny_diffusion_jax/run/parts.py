@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from tiny_diffusion_jax import generation
@@ -140,9 +139,9 @@ def has_field(evidence: Evidence) -> bool:
 
 def field(evidence: Evidence, folder: Path) -> dict | None:
     """The model's field and density beside those of the data."""
-    (log_density, extent), rows = evidence.density, evidence.dataset.rows
+    log_density, rows = evidence.density[0], evidence.dataset.rows
     process, size = evidence.experiment.process, len(log_density)
-    counts = fields.count(evidence.dataset, jax.random.fold_in(evidence.key, 6), extent)
+    counts = evidence.counts
     if not counts.share.any():
         return None
     found = fields.compare(process, evidence.model, evidence.params, counts)
