@@ -14,7 +14,7 @@ def matrices(generated, real):
 
 
 def normal_pair(rng, count, dim, shift):
-    """Distances between 2 x count sets, each as a point: those of N(shift, I) and of N(0, I)."""
+    """Distances between `count` points of N(shift, I) and `count` points of N(0, I), as sets."""
     return matrices(shift + rng.normal(size=(count, dim)), rng.normal(size=(count, dim)))
 
 
@@ -57,10 +57,11 @@ def numbers_by_loops(gg, gr, rr, generated, real):
     covered = {min(present[1], key=lambda r: gr[g, r]) for g in present[0]}
     right = 0.0
     for g in present[0]:
-        same = min(gg[g, h] for h in present[0] if h != g)
+        same = min((gg[g, h] for h in present[0] if h != g), default=np.inf)
         right += generated[g] * (same < min(gr[g, r] for r in present[1]))
     for r in present[1]:
-        right += real[r] * (min(rr[r, h] for h in present[1] if h != r) < back[r])
+        same = min((rr[r, h] for h in present[1] if h != r), default=np.inf)
+        right += real[r] * (same < back[r])
     return [sum(real[r] * back[r] for r in back) / real.sum(),
             sum(real[r] for r in covered) / real.sum(),
             right / (generated.sum() + real.sum())]  # fmt: skip
@@ -71,7 +72,8 @@ def test_numbers_of_a_resample_equal_loops():
     distances = matrices(rng.normal(size=(7, 2)), rng.normal(size=(5, 2)))
     generated = intervals._multiplicities(rng, 30, 7)
     real = intervals._multiplicities(rng, 30, 5)
-    assert (generated.sum(1) == 7).all() and ((real > 0).sum(1) >= 2).all()
+    real[:2] = [[0, 5, 0, 0, 0], [1, 1, 1, 1, 1]]  # one set alone, and all of them
+    assert (generated.sum(1) == 7).all() and (real.sum(1) == 5).all()
     found = intervals._numbers(*distances, generated, real)
     expected = [numbers_by_loops(*distances, *pair) for pair in zip(generated, real, strict=True)]
     np.testing.assert_allclose(found.T, expected, rtol=1e-12)
@@ -86,6 +88,7 @@ def test_two_sets_a_group_have_an_interval_that_judges_nothing():
         found = intervals.bootstrap(*distances, mmd_cov_nna(*distances))
         low, high = found["nna"]
         assert 0 <= low < high <= 1 and high - low > 0.4
+        assert found["mmd"][0] < found["mmd"][1] and found["cov"][0] < found["cov"][1]
         assert found == intervals.bootstrap(*distances, mmd_cov_nna(*distances))  # fixed key
 
 

@@ -170,7 +170,7 @@ def test_the_worst_measure_makes_the_headline_with_one_ratio_everywhere():
                "total_variation": {"value": 0.2, "floor": 0.01}}  # fmt: skip
     assert words.headline(metrics) == (
         "Differs from the data; the worst of 3 measures is Energy distance: 0.0119 (floor 0.0001 "
-        "± 0.0009), 13.1 spreads above the floor, where real samples come by chance")  # fmt: skip
+        "± 0.0009), 13.1 spreads above the floor")  # fmt: skip
     assert [row["grade"] for row in words.rows(metrics)] == ["like data", "differs", "close"]
     assert report.lines({"energy_distance": energy}) == [
         "energy_distance: 0.0119, floor 0.0001 ± 0.0009"]  # fmt: skip

@@ -254,7 +254,7 @@ def test_metrics_say_whether_other_sets_chose_the_weights(monkeypatch, split, wo
 
 @pytest.mark.parametrize("count, source", [(3, "images"), (5, "tables")])
 def test_no_real_set_is_pictured_twice(count, source, tmp_path):
-    """Of 200 draws from 3 images, or from 5 tables of sets, nearly all would be repetitions."""
+    """Nearly all of 200 draws from 3 images, or from 5 observed sets, would be repetitions."""
     if source == "images":
         built = build(**IMAGES, **{"data.max_images": count})
     else:

@@ -1,8 +1,8 @@
 """Three grades of a generator. The worst of its metrics decides.
 
-    excess = distance of the value from its floor, in the unit that the metric is read in
-    grade  = 0 if excess <= max(same, chance),  1 if excess <= close,  else 2
+    grade = 0 if excess <= max(same, chance),  1 if excess <= close,  else 2
 
+`excess` is the distance of the value from its floor, in the unit that the words beside it have.
 `chance` is about three standard errors of the excess, so real data have grade 0 in nearly every
 metric of nearly every run. Metrics over too few sets (`note`) and metrics without a floor have no
 grade.
@@ -91,7 +91,7 @@ def _below(metric: dict) -> float | None:
 
 
 def _share_chance(metric: dict) -> float:
-    """Of two shares of as many sets; a share of 0 or 1 is given an error as well."""
+    """Three errors of the difference of two shares of as many sets, above 0 at shares 0 and 1."""
     count = metric.get("num_sets", 1)
     pooled = (count * (metric["value"] + metric["floor"]) + 1) / (2 * count + 2)
     return ERRORS * (2 * max(pooled * (1 - pooled), 0.0) / count) ** 0.5
@@ -103,7 +103,7 @@ def _error_chance(metric: dict) -> float:
 
 
 def _frequency_chance(metric: dict) -> float:
-    """Of the largest error of the shares of all members, from their weights."""
+    """Three errors of the share of the member whose share has the largest error."""
     variances = (weight * (1 - weight) for weight in metric.get("weights", ()))
     return ERRORS * (max(variances, default=0.0) / metric.get("num_sets", 1)) ** 0.5
 

@@ -67,10 +67,8 @@ def note(num_sets: int) -> dict:
 
 
 def _multiplicities(rng, count: int, num: int) -> np.ndarray:
-    """How often each of `num` sets comes, i64[count, num]: at least two different ones."""
+    """How often each of `num` sets comes, i64[count, num]."""
     drawn = rng.integers(0, num, (count, num))
-    same = (drawn == drawn[:, :1]).all(1)
-    drawn[same, 0] = (drawn[same, 0] + 1) % num
     places = np.arange(count)[:, None] * num + drawn
     return np.bincount(places.ravel(), minlength=count * num).reshape(count, num)
 
@@ -100,8 +98,8 @@ def _nearest(distances: np.ndarray, present: np.ndarray, own: bool = False):
     """(distance f64[B, n], index i64[B, n]) of the nearest present set to each of n sets.
 
     distances: f64[n, m]; present: i64[B, m], 0 for sets that are absent; own: the m sets are the n
-    sets, and no set is its own neighbour. Sets are tried from near to far, so the work does not
-    grow with m: a set is absent with probability 0.37.
+    sets, and no set is its own neighbour. The distance is infinite without any neighbour. Sets are
+    tried from near to far, so the work does not grow with m: a set is absent with probability 0.37.
     """
     order = np.argsort(distances, axis=1, kind="stable")
     if own:
@@ -116,4 +114,5 @@ def _nearest(distances: np.ndarray, present: np.ndarray, own: bool = False):
         b, i = b[~found], i[~found]
         if not len(b):
             break
-    return distances[np.arange(len(order)), index], index
+    nearest = distances[np.arange(len(order)), index]
+    return np.where(index < 0, np.inf, nearest), index

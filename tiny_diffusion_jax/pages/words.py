@@ -123,18 +123,18 @@ def _interval(metric: dict) -> str:
 
 
 def _distance(metric: dict, members=()) -> str:
-    """Of a distance with a ratio to the distance between two real samples."""
+    """Describe a distance by its ratio to the distance between two real samples."""
     ratio = metric.get("ratio")
     return "" if ratio is None else f"{ratio:.2f} x the floor{_interval(metric)}"
 
 
 def _near_zero(metric: dict, members=()) -> str:
-    """Of a distance whose expected value between two real samples is 0."""
+    """Describe a distance whose expected value between two real samples is 0."""
     spreads = grades.spreads_above_floor(metric)
     if spreads is None:
         return "0 would be the same distribution"
     side = "above" if spreads >= 0 else "below"
-    return f"{abs(spreads):.1f} spreads {side} the floor, where real samples come by chance"
+    return f"{abs(spreads):.1f} spreads {side} the floor"
 
 
 def _total_variation(metric: dict, members=()) -> str:
