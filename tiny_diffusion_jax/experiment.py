@@ -58,7 +58,7 @@ def assemble(config, dataset: Dataset) -> Experiment:
     about = data.about_built(dataset)
     model = models.make_model(config.model, len(about.labels.names))
     check_data(config, dataset, model)
-    if config.train.keep_best and config.train.split_heldout:
+    if config.train.keep_best and config.train.split_heldout and dataset.has_points:
         dataset = with_validation(dataset)
     moments = {}
     if not config.data.normalize:

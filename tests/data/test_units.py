@@ -10,6 +10,7 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data, experiment
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import draw_points, draw_sets
+from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.data.rows import row_order
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
@@ -17,7 +18,7 @@ from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.figures.samples import axis_labels, samples_figure
 from tiny_diffusion_jax.pages.trajectories import pack_trajectories
 from tiny_diffusion_jax.pages.weights import live_model
-from tiny_diffusion_jax.run import outputs, parts, released, workdir
+from tiny_diffusion_jax.run import outputs, parts, workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.training.batches import draw_batches, make_plan
 
@@ -278,7 +279,7 @@ def test_a_run_at_an_offset_is_a_member(tmp_path):
 
 def test_a_run_keeps_its_units(pairs):
     dataset = pairs["points"][1].dataset
-    facts = workdir.describe(dataset)
+    facts = describe(dataset)
     rows = units.to_own(dataset.origin, dataset.rows)
     np.testing.assert_allclose(facts["shift"], rows.mean(0), rtol=0, atol=1e-6)
     assert facts["origin"] == list(dataset.origin)
@@ -288,8 +289,8 @@ def test_a_run_keeps_its_units(pairs):
     assert workdir.data_differences(older, facts) == []  # of the version without origins
     moved = facts | {"shift": [facts["shift"][0], facts["shift"][1] + 100]}
     assert "dataset.shift" in workdir.data_differences(moved, facts)[0]
-    assert "origin" not in workdir.describe(pairs["points"][0].dataset)
-    again = released._without_points(facts, {})
+    assert "origin" not in describe(pairs["points"][0].dataset)
+    again = restore(facts)
     assert again.origin == dataset.origin
     np.testing.assert_allclose(again.shift, dataset.shift, atol=1e-6)
 
@@ -323,7 +324,7 @@ def test_pages_have_own_units(tmp_path, pairs):
     assert packed["digits"] == 9 + 7  # 5,603,948 m, of which 1 m is seen
     model = live_model(setup, params)
     np.testing.assert_allclose(model["shift"], PLANE.mean(0) + UTM, rtol=0, atol=0.3)
-    assert model["shift"] == workdir.describe(setup.dataset)["shift"]
+    assert model["shift"] == describe(setup.dataset)["shift"]
 
 
 def test_axes_say_what_their_numbers_lack():

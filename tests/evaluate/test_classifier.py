@@ -10,6 +10,7 @@ import pytest
 from command_line import ROOT
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import image_sets as images
 from tiny_diffusion_jax.data.base import make_dataset, single_density
 from tiny_diffusion_jax.evaluate import classifier
 from tiny_diffusion_jax.pages import words
@@ -88,6 +89,19 @@ def test_the_floor_is_of_data_never_trained_on():
     assert result["value"] == 1.0 and result["floor"] == 0.0
 
 
+def test_the_accuracy_of_few_sets_has_a_wide_interval_and_says_so():
+    held_out = images.from_images(np.ones((8, 4, 4), np.uint8), np.zeros(8), 0.0, False, False)
+    sets = draw(FAR, 5, 40)
+    few, many = (classifier.accuracy(FAR, KEY, np.asarray(sets.points)[:count],
+                                     np.asarray(sets.label)[:count]) for count in (5, 40))
+    assert few["value"] == few["floor"] == 1 and few["num_real"] == 1_000
+    assert few["interval"] == pytest.approx([0.5655, 1], abs=1e-3) and few["note"]
+    assert many["interval"][0] > 0.9 and "note" not in many
+    assert many["floor_interval"][0] > 0.99
+    rare = FAR.replace(heldout=held_out)
+    assert "note" in classifier.accuracy(rare, KEY, *map(np.asarray, (sets.points, sets.label)))
+
+
 def test_a_single_label_has_no_accuracy():
     """There is nothing to tell apart, however many sets and labels are held out."""
     sets = draw(FAR, 5, 20)
@@ -105,7 +119,7 @@ def test_the_floor_is_of_labels_that_were_trained_on():
     result = classifier.accuracy(two.replace(heldout=rings), KEY, *samples)
     assert result["floor"] is None and result["floor_se"] is None
     row = words.rows({"label_accuracy": result | {"value": 0.5}})[0]
-    assert row["floor"] == "" and row["text"].endswith("in 50.0 % of the sets")
+    assert row["floor"] == "" and row["text"].startswith("too few held-out sets")
 
 
 def test_the_box_of_histograms_holds_the_points_of_all_sets():

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data import halves
 from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.data.padding import lengths, ragged
 from tiny_diffusion_jax.evaluate import likelihood
+from tiny_diffusion_jax.pages import words
+from tiny_diffusion_jax.run import report
 
 EXTENT = (-4.0, 4.0, -5.0, 3.0)
 
@@ -84,6 +87,64 @@ def test_the_rows_of_a_sorted_table_are_measured_at_random(is_split):
         means.append(points[:, 0].mean())
         assert len(points) == 500 and abs(means[-1]) < 4 * 0.5 / 500**0.5
     assert means[0] != means[1]
+
+
+def split_table(training, held):
+    table = GAUSSIAN.replace(rows=jnp.asarray(training, jnp.float32), log_prob=None)
+    return table.replace(heldout=table.replace(rows=jnp.asarray(held, jnp.float32)))
+
+
+def test_held_out_rows_of_a_grid_are_also_training_rows():
+    """Spikes at the 25 places of an integer grid have any likelihood, and learn no density."""
+    grid = np.random.default_rng(0).integers(-2, 3, (4_000, 2)).astype(np.float32)
+    spikes = lambda points: np.full(len(points), 50.0)
+    entry = likelihood.compare(split_table(grid[400:], grid[:400]), spikes, jax.random.key(0), 400)
+    assert entry["value"] == 50 and entry["duplicates"] == 1.0 and entry["flagged"]
+    assert entry["warning"].startswith("100.0 % of the scored points equal a training point")
+    row = words.rows({"log_likelihood": entry})[0]
+    assert row["flagged"] and row["text"].endswith(entry["warning"])
+    assert words.warnings({"log_likelihood": entry}) == [f"Log-likelihood: {entry['warning']}"]
+    assert report.lines({"log_likelihood": entry}) == [f"log_likelihood: 50: {entry['warning']}"]
+
+
+def test_new_rows_have_no_warning_and_duplicates_are_counted():
+    rows = np.asarray(normal(jax.random.key(1), 1_000))
+    held = np.concatenate([rows[800:], rows[:3], -0.0 * rows[:1]])  # 3 of 204 were trained on
+    count = lambda held: likelihood.compare(
+        split_table(np.append(rows[:800], [[0.0, 0.0]], axis=0), held), counting([]),
+        jax.random.key(0), 500)  # fmt: skip
+    new = count(rows[800:])
+    assert new["duplicates"] == 0 and "flagged" not in new and "warning" not in new
+    assert count(held)["duplicates"] == pytest.approx(4 / 204)  # -0 is 0
+    assert "warning" in count(held)
+    one = count(held[:201])
+    assert one["duplicates"] == pytest.approx(1 / 201) and "warning" not in one
+
+
+def test_draws_that_repeat_have_the_warning_too():
+    """Pixel centres, and rows that nothing is held out of."""
+    centres = make_dataset(single_density(
+        lambda key, n: jax.random.randint(key, (n, 2), 0, 28) + 0.5), normalize=False)  # fmt: skip
+    entry = likelihood.compare(centres, counting([]), jax.random.key(0), 200)
+    assert entry["points"] == "fresh draws of the data" and entry["duplicates"] > 0.99
+    table = GAUSSIAN.replace(rows=normal(jax.random.key(1), 30), log_prob=None)
+    assert likelihood.compare(table, counting([]), jax.random.key(0), 20)["duplicates"] == 1
+    assert likelihood.compare(GAUSSIAN, counting([]), jax.random.key(0), 500)["duplicates"] == 0
+
+
+@pytest.mark.parametrize("decimals, expected", [(0, 1.0), (9, 0.0)])
+def test_held_out_sets_of_points_on_a_grid_have_the_warning(decimals, expected):
+    points = np.random.default_rng(0).normal(size=(200, 3)).round(decimals)
+    if decimals == 0:
+        points = points.clip(-1, 1)
+    whole = from_observed(points, np.arange(0, 200, 10), np.full(20, 10), normalize=False)
+    heldout = halves.part(whole, np.arange(15, 20))
+    dataset = halves.part(whole, np.arange(15)).replace(heldout=heldout)
+    zeros = lambda sets, labels, sizes: (np.zeros(len(sets)), np.zeros(len(sets)))
+    entry = likelihood.compare_whole_sets(dataset, zeros, jax.random.key(0), 5, 12)
+    assert entry["sets"] == "held-out sets" and entry["num_sets"] == 5
+    assert entry["duplicates"] == pytest.approx(expected, abs=0.1)
+    assert entry.get("flagged", False) == (decimals == 0)
 
 
 def test_points_are_asked_for_in_blocks_of_one_size():

@@ -10,6 +10,7 @@ import pytest
 from jax.tree_util import Partial
 from scipy.spatial.distance import cdist
 
+from tiny_diffusion_jax.data import points
 from tiny_diffusion_jax.data.base import Dataset, draw_points, make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.errors import UserError
@@ -87,8 +88,8 @@ def test_calibration_holds_independent_draws_of_each_member(two, calibration):
     fresh = np.stack([draw(member, 3, 1, 4096)[0] for member in two.members])
     to_fresh = embedding.discrepancy(*calibration[:4], fresh)
     for k in range(2):
-        points = calibration.stray_reference[k]
-        assert len(np.unique(points, axis=0)) > 0.999 * len(points)  # no point serves twice
+        reference = calibration.stray_reference[k]
+        assert len(np.unique(reference, axis=0)) > 0.999 * len(reference)  # no point serves twice
         ruler = metrics.median_distance(fresh[k]) / 8
         assert calibration.bandwidth[k] == pytest.approx(ruler, rel=0.05)
         assert abs(to_fresh[k, k]) < 0.2 * calibration.threshold[k]
@@ -99,7 +100,7 @@ def test_calibration_is_computed_once_for_one_kind_of_sets(two, tmp_path, monkey
 
     def counted(drawn, *sizes):
         computed.append(sizes)
-        return separation.Calibration(*[drawn.mean((1, 2, 3))] * 7, drawn.shape[2])
+        return separation.Calibration(*[drawn.mean((1, 2, 3))] * 8, drawn.shape[2])
 
     monkeypatch.setattr(separation, "_calibrate", counted)
     sizes = {"num_real": 100, "num_reference": 256, "num_stray": 256, "folder": tmp_path / "new"}
@@ -217,6 +218,63 @@ def test_a_single_density_is_its_own_member():
     calibration = separation.calibrate(dataset, jax.random.key(12), 32, num_real=500)
     found = separation.separate(calibration, draw(dataset, 13, 500, 32))
     assert (found.member == 0).all() and found.accepted.mean() > 0.96
+
+
+# ---------------------------------------------------------------- points that are drawn again
+
+
+def table(rows, std=0.0):
+    """Rows drawn with replacement, plus Gaussian jitter, as a member of a mixture."""
+    rows = jnp.asarray(rows, jnp.float32)
+    return make_dataset(points._draw(rows, std), normalize=False)
+
+
+def normal_rows(seed, num):
+    return np.random.default_rng(seed).normal(size=(num, 2)).astype(np.float32)
+
+
+ROWS = normal_rows(0, 3_000)
+
+
+@pytest.mark.parametrize("rows, std", [
+    (ROWS, 0.0), (ROWS, 0.02), (ROWS[:80], 0.02),
+    (np.repeat(ROWS, np.arange(3_000) % 4, axis=0), 0.0),  # each of 2,250 rows up to three times
+], ids=["rows", "jitter", "few with jitter", "duplicates"])  # fmt: skip
+def test_real_points_of_a_table_are_stray_as_often_as_any(rows, std):
+    """The rows are drawn again: a threshold from their distance 0 would call every other stray."""
+    member = table(rows, std)
+    calibration = separation.calibrate(member, jax.random.key(0), N, num_real=500)
+    share = lambda sets: separation.separate(calibration, sets).stray.mean()
+    real = draw(member, 1, 400)
+    assert share(real) == pytest.approx(0.001, abs=0.0008)
+    assert share(real + np.float32(1e-4)) < 0.002
+    assert share(real + np.float32([8, 0])) == 1
+    if std == 0:  # new points of the density that the rows were drawn from
+        fresh = normal_rows(2, 400 * N).reshape(400, N, 2)
+        assert share(fresh) == pytest.approx(0.001, abs=0.002)
+
+
+def test_a_member_of_few_rows_has_no_stray_points():
+    """No 99.9 % quantile of 80 or of 5 distances; other members keep their number."""
+    members = table(ROWS[:5]), table(3 + ROWS[:80]), aligned("moons")
+    whole = Dataset(draw=None, shift=jnp.zeros(2), scale=jnp.ones(()), members=members)
+    few = whole.replace(members=members[:2]).reweighted(jnp.array([0.5, 0.5]))
+    calibration = separation.calibrate(few, jax.random.key(0), N, num_real=200, num_stray=2_000)
+    np.testing.assert_array_equal(calibration.distinct, [5, 80])
+    sets = draw(few, 1, 20) + np.float32(1e-4)
+    found = separation.separate(calibration, sets)
+    assert not found.is_stray.any() and np.isnan(found.stray).all()
+    result = separation.compare(few, jax.random.key(2), sets, calibration, found)
+    assert "stray" not in result and result["separation"]["floor"] > 0.9
+
+    dataset = whole.reweighted(jnp.full(3, 1 / 3))
+    calibration = separation.calibrate(dataset, jax.random.key(0), N, num_real=200, num_stray=2_000)
+    sets = draw(dataset, 1, 80)
+    found = separation.separate(calibration, sets)
+    np.testing.assert_array_equal(np.isnan(found.stray), found.member != 2)
+    summary = separation.summarize(found, dataset.weights)
+    assert summary["stray"] == pytest.approx(0.001, abs=0.002)
+    assert summary["stray"] == pytest.approx(found.stray[found.member == 2].mean())
 
 
 # ---------------------------------------------------------------- in numbers

@@ -12,6 +12,7 @@ import scipy.spatial.distance
 
 from tiny_diffusion_jax.data.image_sets import from_images
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.evaluate import intervals
 from tiny_diffusion_jax.evaluate import sets as set_metrics
 
 
@@ -188,6 +189,22 @@ def test_compare_sets_is_made_of_its_parts():
         assert ratio == pytest.approx(value["mmd"] / floor["mmd"], rel=1e-5)
         assert result[f"cov_{suffix}"]["ratio"] is result[f"nna_{suffix}"]["ratio"] is None
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_compare_sets_has_intervals_and_says_when_sets_are_too_few():
+    samples, real_a, real_b = 1.3 * blobs(18, 32), blobs(19, 32), blobs(20, 32)
+    result = set_metrics.compare_sets(samples, real_a, real_b, emd_sets=12)
+    for suffix, count in (("cd", 32), ("emd", 12)):
+        for name in intervals.NAMES:
+            entry = result[f"{name}_{suffix}"]
+            for number, ends in (("value", "interval"), ("floor", "floor_interval")):
+                low, high = entry[ends]
+                assert low < entry[number] < high
+            assert entry.get("note", "") == ("" if count == 32 else intervals.TOO_FEW)
+    exact = matrices(samples[:12], real_a[:12], set_metrics.emd)
+    values = {name: result[f"{name}_emd"]["value"] for name in intervals.NAMES}
+    for name, ends in intervals.bootstrap(*exact, values).items():  # the bound stands for the EMD
+        assert np.ptp(result[f"{name}_emd"]["interval"]) == pytest.approx(np.ptp(ends), rel=0.3)
 
 
 def test_large_sets_are_compared_by_their_first_points(monkeypatch):

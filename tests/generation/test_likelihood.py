@@ -352,7 +352,8 @@ def conditioned(way, **fields):
     of = {"joint": Joint}.get(way, Oracle)(way)
     config = td.default_config()
     config.update_from_flattened_dict({"data.name": "mixture", "data.members": "moons+line"})
-    return Experiment(config, dataset(), PROCESS, Conditioned(of, **fields))
+    data = dataset().replace(num_labels=2, label_names=("moons", "line"), weights=np.ones(2))
+    return Experiment(config, data, PROCESS, Conditioned(of, **fields))
 
 
 def own_units(z):

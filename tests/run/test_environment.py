@@ -40,6 +40,6 @@ def test_names_that_are_not_ascii_are_read_and_written_in_any_locale(tmp_path):
     result = command(CONTAINER, *options, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     folder = tmp_path / "runs" / "points_café"
-    assert result.stderr.startswith("data: café, ") and f"wrote {folder.relative_to(tmp_path)}" in (
-        result.stderr)  # fmt: skip
+    assert result.stderr.startswith("data: café.csv: ")
+    assert f"wrote {folder.relative_to(tmp_path)}" in result.stderr
     assert "café" in (folder / "report.html").read_text("utf-8")

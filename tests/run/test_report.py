@@ -11,9 +11,10 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.evaluate import separation
+from tiny_diffusion_jax.evaluate.ragged import first_of_each
 from tiny_diffusion_jax.pages import words as page_words
 from tiny_diffusion_jax.run import evidence as evidence_module
-from tiny_diffusion_jax.run import report, sections
+from tiny_diffusion_jax.run import parts, report, sections
 from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
 
@@ -62,7 +63,8 @@ def pictures(evidence, folder):
 
 
 @pytest.mark.parametrize("fields, names", [
-    ({}, "training samples likelihood trajectory"),
+    ({}, "training samples likelihood density trajectory"),
+    ({"evaluate.density_size": 0}, "training samples likelihood trajectory"),
     ({"model.name": "set_transformer"}, "training samples trajectory"),
     (MIXTURE, "training members set_likelihood attention birth"),
     (IMAGES, "training collection set_likelihood attention birth"),
@@ -79,7 +81,7 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     monkeypatch.setattr(clouds, "compare", lambda *a, **k: draws.append(a) or real(*a, **k))
     numbers = report.evaluate(evidence)
     assert {"sliced_wasserstein2", "energy_distance", "mmd_rbf", "wasserstein2",
-            "log_likelihood"} == set(numbers)  # fmt: skip
+            "log_likelihood", "total_variation"} == set(numbers)  # fmt: skip
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     assert numbers["wasserstein2"]["num_points"] == 12
     shown = []
@@ -87,7 +89,7 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     monkeypatch.setattr(sections.samples, "samples_figure",
                         lambda *a: shown.append(a) or draw(*a))
     files = pictures(evidence, tmp_path)
-    assert files == {"training": [], "samples": ["samples.png"], "likelihood": [],
+    assert files == {"training": [], "samples": ["samples.png"], "likelihood": [], "density": [],
                      "trajectory": ["trajectory.npy", "reverse.gif", "forward.gif"]}  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), []))
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points
@@ -126,6 +128,20 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
     np.testing.assert_allclose(numbers["frequency_error"]["members"], share)
     assert files["members"] == ["sets.png"] and files["birth"] == ["birth.gif"]
     assert files["attention"] == ["attention.png"]
+
+
+def test_members_of_few_rows_are_named_and_have_no_stray_points(tmp_path, caplog):
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    lines = [f"{x},{y},{kind}" for kind in ("oak", "elm") for x, y in rows]
+    (tmp_path / "trees.csv").write_text("\n".join(["x,y,species", *lines]))
+    evidence = gather(build(**MIXTURE | {
+        "data.members": f"{tmp_path}/trees.csv?species", "data.cache_dir": str(tmp_path),
+    }))  # fmt: skip
+    numbers = sections.member_numbers(evidence)
+    assert "separation" in numbers and "stray" not in numbers
+    assert [message.partition(" (")[0] for message in caplog.messages] == [
+        f"no stray points of {name}: their threshold needs 1000 distinct real points, and 30 are "
+        "drawn" for name in ("oak", "elm")]  # fmt: skip
 
 
 def test_a_causal_point_looks_at_those_up_to_itself():
@@ -244,6 +260,35 @@ def test_metrics_say_whether_other_sets_chose_the_weights(monkeypatch, split, wo
     assert all(("optimistic" in line) == (not split) for name, line in text.items()
                if "1-NNA" in name or "likelihood" in name)  # fmt: skip
     assert any("1-NNA" in name for name in text) and any("likelihood" in name for name in text)
+
+
+@pytest.mark.parametrize("count, source", [(3, "images"), (5, "tables")])
+def test_no_real_set_is_pictured_twice(count, source, tmp_path):
+    """Nearly all of 200 draws from 3 images, or from 5 observed sets, would be repetitions."""
+    if source == "images":
+        built = build(**IMAGES, **{"data.max_images": count})
+    else:
+        rows = np.random.default_rng(0).normal(size=(count, 16, 2))
+        rows = np.concatenate([rows, rows[:2, ::-1]])  # two sets again, in another order
+        split = ["train"] * len(rows) + ["test"] * 4
+        rows = np.concatenate([rows, rows[:4] + 1])
+        lines = [f"{s},{x},{y},{split[s]}" for s, points in enumerate(rows) for x, y in points]
+        (tmp_path / "sets.csv").write_text("\n".join(["set,x,y,split", *lines]))
+        built = build(**IMAGES | {"data.name": "sets", "data.path": f"{tmp_path}/sets.csv"})
+    evidence = gather(built)
+    real, labels = evidence.real_sets
+    assert len(real) == count and (labels is None or len(labels) == count)
+    player = parts.births(evidence, tmp_path)
+    assert player["reverse"]["sizes"] == [16] * 6
+    assert player["forward"]["sizes"] == [16] * count + [0] * (6 - count)
+
+
+def test_different_sets_are_found_whatever_the_order_of_their_points():
+    sets = np.arange(12, dtype=np.float32).reshape(3, 2, 2)
+    sets[2, 1] = np.nan
+    repeated = np.concatenate([sets, sets[:, ::-1], sets])
+    np.testing.assert_array_equal(first_of_each(sets), [0, 1, 2])
+    np.testing.assert_array_equal(first_of_each(repeated[[0, 3, 1, 4, 2, 8]]), [0, 2, 4])
 
 
 def test_lines_say_what_is_flagged():

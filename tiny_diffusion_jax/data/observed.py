@@ -76,7 +76,7 @@ def from_observed(
 
 def moments(points, offsets, sizes) -> tuple[np.ndarray, np.ndarray]:
     """(mean[D], variance[D]) of a point of a set, every set counting the same."""
-    index, weight = _flat_index(offsets, sizes), np.repeat(1 / (len(sizes) * sizes), sizes)
+    index, weight = flat_index(offsets, sizes), np.repeat(1 / (len(sizes) * sizes), sizes)
     points = points[index].astype(np.float64)
     mean = weight @ points
     variance = weight @ (points - mean) ** 2
@@ -84,7 +84,7 @@ def moments(points, offsets, sizes) -> tuple[np.ndarray, np.ndarray]:
     return mean, np.where(np.ptp(points, axis=0) > 0, variance, 0.0)
 
 
-def _flat_index(offsets, sizes) -> np.ndarray:
+def flat_index(offsets, sizes) -> np.ndarray:
     """The places of all points of the sets, set after set, i64[sum of sizes]."""
     offsets, sizes = np.asarray(offsets, np.int64), np.asarray(sizes, np.int64)
     before = np.cumsum(sizes) - sizes
@@ -93,7 +93,7 @@ def _flat_index(offsets, sizes) -> np.ndarray:
 
 def _shuffled(points, offsets, sizes) -> np.ndarray:
     """`points` with each set in a random order, the same one in every run."""
-    index = _flat_index(offsets, sizes)
+    index = flat_index(offsets, sizes)
     of_set = np.repeat(np.arange(len(sizes)), sizes)
     random = np.random.default_rng(0).permutation(len(index))
     order = random[np.argsort(of_set[random], kind="stable")]

@@ -8,7 +8,7 @@ import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.padding import lengths
-from tiny_diffusion_jax.evaluate import ragged
+from tiny_diffusion_jax.evaluate import intervals, ragged
 
 BINS, BLUR = 16, 0.8  # of the histograms: squares a side, standard deviation in squares
 TRAIN_SETS = 12_000
@@ -75,7 +75,10 @@ def accuracy(
 
     None if the training data have a single label, because there is nothing to tell apart.
     floor: the share of real sets, held-out ones if any. Labels that were never trained on are
-    left out of the floor, and the floor is None if no others are held out.
+    left out of the floor, and the floor is None if no others are held out. `interval` and
+    `floor_interval` are 95 % intervals of the two shares, and `num_real` counts the real
+    sets: different images, if sets are drawn of images.
+    With fewer than 30 samples or held-out sets, `note` says that they are too few.
     Sets that lack points are padded with NaN.
     """
     train_key, real_key = jax.random.split(key)
@@ -85,18 +88,21 @@ def accuracy(
     if len(trained) < 2:
         return None
     predict = _fit(dataset, points, label)
-    real, real_label = _real(
-        dataset.heldout or dataset, real_key, max(num_sets, 1_000), num_points
-    )
+    source = dataset.heldout or dataset
+    real, real_label = _real(source, real_key, max(num_sets, 1_000), num_points)
     known = np.isin(real_label, trained)
     value, value_se = _share(predict(samples) == labels)
-    floor, floor_se = None, None
-    if known.any():
+    floor, floor_se, num_real = None, None, int(known.sum())
+    if source.num_sources:
+        num_real = min(num_real, source.num_sources)
+    if num_real:
         floor, floor_se = _share(predict(real[known]) == real_label[known])
     return {
         "value": value, "value_se": value_se, "floor": floor, "floor_se": floor_se,
-        "ratio": None, "num_sets": num_sets, "num_points": num_points,
-    }  # fmt: skip
+        "ratio": None, "num_sets": num_sets, "num_points": num_points, "num_real": num_real,
+        "interval": intervals.of_share(value, num_sets),
+        "floor_interval": None if floor is None else intervals.of_share(floor, num_real),
+    } | intervals.note(min(num_sets, num_real))  # fmt: skip
 
 
 def _share(is_right: np.ndarray) -> tuple[float, float]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.diffusion import Level, Process, make_denoise
+from tiny_diffusion_jax.errors import require
 
 DRAWS, TIMES = 2**18, 8  # 2 million real points, in parts
 CELLS = 512  # a side, of the grid on which they are counted
@@ -125,6 +126,34 @@ def of_data(counts: Counts, x, y, nu: float) -> tuple[np.ndarray, np.ndarray]:
 def _gaussian(z: np.ndarray) -> np.ndarray:
     """exp(-z^2 / 2), and 0 where a product of two would be too small to be a normal number."""
     return np.where(np.abs(z) < 26, np.exp(-0.5 * np.minimum(z**2, 700)), 0)
+
+
+def total_variation(
+    log_density: np.ndarray, share: np.ndarray, num_points: int, true_log_density=None
+) -> dict:
+    """Share of the mass that lies elsewhere: sum |p - p_data| / 2 over pixels, beside its floor.
+
+    log_density: f[G, G] of the model at the centres of the pixels, -inf where it is not computed;
+    share: f64[G, G] of `num_points` real points. floor: the same number for the true density
+    f[G, G], or, without it, the expected chance difference of the counts,
+    sum sqrt(2 p (1 - p) / (pi n)) / 2. Raises UserError if no pixel has a density.
+    """
+    share = share / share.sum()
+
+    def apart(log_p):
+        p = np.exp(log_p - log_p.max())
+        return float(np.abs(p / p.sum() - share).sum() / 2)
+
+    known = np.isfinite(log_density)
+    require(bool(known.any()), "pixels with a density", 0, "at least 1")
+    if true_log_density is None:
+        floor = float(np.sqrt(2 * share * (1 - share) / (np.pi * num_points)).sum() / 2)
+    else:
+        floor = apart(np.where(known, np.asarray(true_log_density, float), -np.inf))
+    return {
+        "value": apart(np.where(known, log_density, -np.inf).astype(float)), "floor": floor,
+        "ratio": None, "pixels": len(share), "num_points": num_points,
+    }  # fmt: skip
 
 
 def coarser(share: np.ndarray, size: int) -> np.ndarray:

@@ -11,15 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.base import Dataset, draw_points
+from tiny_diffusion_jax.data.observed import flat_index
 from tiny_diffusion_jax.evaluate import ragged
 
 MASS = 0.995  # of the points near which the density is looked at
+FEW_DUPLICATES = 0.01  # share of scored points among the training points, without a warning
+COMPARED_DRAWS = 2**17  # training points, of data that are drawn afresh
 
 
 def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: int) -> dict:
     """Mean log-likelihood of real points that the model was not trained on, in nats per point.
 
-    {value, value_se, floor, nats_to_truth, unit, num_points, points}. `floor`, where the true
+    {value, value_se, floor, nats_to_truth, unit, num_points, points} and the entries of
+    `duplicates`. `floor`, where the true
     density is known: what that density itself gives the same points; `nats_to_truth` is what the
     model lacks, an estimate of the Kullback-Leibler divergence. `points` says which ones: fresh
     draws where data are drawn afresh. A table without jitter gives random rows that were held out,
@@ -38,7 +42,7 @@ def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: in
         "unit": "nats per point, density per unit area of the data",
         "num_points": len(points),
         "points": which,
-    }
+    } | duplicates(dataset, key, points)
 
 
 def compare_whole_sets(
@@ -51,7 +55,7 @@ def compare_whole_sets(
     (log_p f64[S], its spread f64[S]), as generation/likelihood.py has it. `sizes` count the points
     of each whole observed set, of which N at most are scored. With `given_labels` the model is
     conditioned on the label of each set, log p(X | label). The sets are held-out ones, or fresh
-    draws if none are held out. `floor` is `true_log_prob`.
+    draws if none are held out. `floor` is `true_log_prob`. The entries of `duplicates` are added.
     """
     heldout = dataset.heldout
     if heldout is not None and heldout.num_sources:
@@ -75,7 +79,41 @@ def compare_whole_sets(
         "num_sets": len(real),
         "num_points": real.shape[1],
         "sets": which,
-    }
+    } | duplicates(dataset, key, real.reshape(-1, real.shape[-1]))
+
+
+def duplicates(dataset: Dataset, key: jax.Array, points: np.ndarray) -> dict:
+    """{"duplicates": share of the scored points f32[n, D] that equal a training point}.
+
+    A density that is a spike at each training point has an unbounded likelihood on such points, for
+    example on integer grids and repeated rows. Above 1 % the entry is `flagged`, with a `warning`
+    in words. Rows of NaN are padding.
+    """
+    points = points[~np.isnan(points[:, 0])]
+    share = float(np.isin(_as_items(points), _as_items(_training_points(dataset, key))).mean())
+    if share <= FEW_DUPLICATES:
+        return {"duplicates": share}
+    warning = (
+        f"{100 * share:.1f} % of the scored points equal a training point, so a model with spikes "
+        "at training points scores high: this number says nothing about new points"
+    )
+    return {"duplicates": share, "flagged": True, "warning": warning}
+
+
+def _training_points(dataset: Dataset, key: jax.Array) -> np.ndarray:
+    """All training points f32[n, D] of tables and observed sets; else independent draws."""
+    if dataset.rows is not None:
+        return np.asarray(dataset.rows)
+    if dataset.sizes is not None:
+        return np.asarray(dataset.points)[flat_index(dataset.offsets, dataset.sizes)]
+    draws = draw_points(dataset, jax.random.fold_in(key, 1), COMPARED_DRAWS // 64, 64)
+    return np.asarray(draws).reshape(-1, dataset.dim)
+
+
+def _as_items(points: np.ndarray) -> np.ndarray:
+    """One item of bytes for each point of f32[n, D]; -0 becomes 0."""
+    points = np.ascontiguousarray(points + np.float32(0), np.float32)
+    return points.view(f"V{points.itemsize * points.shape[1]}")[:, 0]
 
 
 def true_log_prob(dataset: Dataset, sets: np.ndarray, labels=None) -> float | None:
@@ -128,14 +166,18 @@ def picture(log_prob: Callable, extent, size: int, points: np.ndarray, block: in
     model and real points f32[n, 2] (`occupied`), and -inf elsewhere: with 100,000 points less than
     1 % of the mass is left out, in pixels paler than a fiftieth of the darkest.
     """
-    left, right, bottom, top = extent
-    x, y = ((np.arange(size) + 0.5) / size * (b - a) + a for a, b in ((left, right), (bottom, top)))
-    centres = np.stack(np.meshgrid(x, y), -1)
     chosen = occupied(extent, size, points)
     result = np.full((size, size), -np.inf, np.float32)
     if chosen.any():
-        result[chosen] = in_blocks(log_prob, centres[chosen], block)
+        result[chosen] = in_blocks(log_prob, centres(extent, size)[chosen], block)
     return result
+
+
+def centres(extent, size: int) -> np.ndarray:
+    """Centres of size x size pixels, f64[size, size, 2], lowest y first."""
+    left, right, bottom, top = extent
+    x, y = ((np.arange(size) + 0.5) / size * (b - a) + a for a, b in ((left, right), (bottom, top)))
+    return np.stack(np.meshgrid(x, y), -1)
 
 
 def occupied(extent, size: int, points: np.ndarray) -> np.ndarray:

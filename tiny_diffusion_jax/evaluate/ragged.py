@@ -70,6 +70,18 @@ def trim(sets: np.ndarray, most: int) -> np.ndarray:
     return sets[:, : min(most, int(lengths(sets).max()))]
 
 
+def first_of_each(sets: np.ndarray) -> np.ndarray:
+    """Indices i64[K] of the different sets among f32[S, N, D], in their order.
+
+    Sets of the same points in another order are the same.
+    """
+    contents = [points[np.lexsort(points.T)].tobytes() for points in sets + np.float32(0)]
+    first = {}
+    for i, content in enumerate(contents):
+        first.setdefault(content, i)
+    return np.array(list(first.values()), int)
+
+
 def to_one_size(sets: np.ndarray, num_points: int) -> np.ndarray:
     """Each set as K = num_points points, f32[S, K, D]: its uniform measure in K equal parts.
 

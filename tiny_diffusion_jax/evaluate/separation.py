@@ -11,6 +11,12 @@ any: at 256 points it accepts 10 % of the superpositions of dino and moons, 87 %
 0 and 1 (300 sets each); this kernel none. It needs points: at 64 it accepts half of them. And
 everything is calibrated on independent draws: scikit-learn's evenly spaced `make_moons` would make
 real sets look too good. A calibration is kept on disk, by what was drawn.
+
+Some members draw the same points again and again, for example the rows of a table without jitter.
+The distance of a real point to the nearest reference point would then be 0, and so would the stray
+threshold. Each point is therefore compared with the nearest reference point at another place, which
+is leave-one-out over the rows. A 99.9 % quantile needs 1,000 distinct points: members with fewer
+have no stray points.
 """
 
 import hashlib
@@ -29,10 +35,11 @@ from tiny_diffusion_jax.evaluate import embedding
 BANDWIDTH = 1 / 8  # of the kernel, in median distances of a member: it sees strokes, not blots
 ACCEPTED = 0.99  # of a member's real sets
 NOT_STRAY = 0.999  # of a member's real points
+FEWEST_DISTINCT = 1_000  # real points behind that quantile: at least one of them lies beyond it
 REAL_POINTS = 2**18  # behind the stray threshold: about 260 of them lie beyond it
 CLOUD_POINTS, MAX_CLOUDS = 4_000, 32  # of the sliced W2 within a member
 NUM_PROJECTIONS = 32
-VERSION = 1  # of what is kept on disk: to be raised with any change of what is computed
+VERSION = 2  # of what is kept on disk: to be raised with any change of what is computed
 
 
 class Calibration(NamedTuple):
@@ -45,7 +52,8 @@ class Calibration(NamedTuple):
     self_kernel: np.ndarray  # f32[K], mean kernel of two distinct of these points
     threshold: np.ndarray  # f32[K], of the MMD
     stray_reference: np.ndarray  # f32[K, S, 2], other points, for the nearest one
-    stray_threshold: np.ndarray  # f32[K], in the units of the points
+    stray_threshold: np.ndarray  # f32[K], in the units of the points; inf: too few distinct points
+    distinct: np.ndarray  # i32[K], distinct real points behind the stray threshold
     num_points: int  # a set: thresholds of sets of another size are others
 
 
@@ -55,7 +63,7 @@ class Separation(NamedTuple):
     member: np.ndarray  # i32[B], the member a set is nearest to
     accepted: np.ndarray  # bool[B], by that member
     statistic: np.ndarray  # f32[B, K], MMD over the member's threshold: 1 is the border
-    stray: np.ndarray  # f32[B], share of points too far from that member
+    stray: np.ndarray  # f32[B], share of points too far from that member; NaN: no threshold
     is_stray: np.ndarray  # bool[B, N], which points these are
 
 
@@ -87,8 +95,8 @@ def calibrate(
     A member's threshold is the 99 % quantile of the MMD over `num_real` of its real sets, so the
     acceptance of real sets has a standard error of 0.2 % at 2,000 and 0.7 % at 200; the stray
     threshold is the 99.9 % quantile of the distance from its real points to the nearest of
-    `num_stray` others. With `folder` the result is kept there under a hash of all that was drawn,
-    and found again. Raises UserError for sets of fewer than 2 points.
+    `num_stray` others at another place. With `folder` the result is kept there under a hash of all
+    that was drawn, and found again. Raises UserError for sets of fewer than 2 points.
     """
     require(num_points >= 2, "num_points", num_points, "at least 2, to have a distance within")
     # One draw a member, cut in three: independent sets of the size under test.
@@ -119,21 +127,30 @@ def _calibrate(drawn: np.ndarray, num_real: int, num_reference: int, num_stray: 
     bandwidth = np.array([BANDWIDTH * metrics.median_distance(r) for r in reference], np.float32)
     mean, centre, self_kernel = embedding.embed_reference(reference, bandwidth)
     values = embedding.discrepancy_of_each(mean, centre, bandwidth, self_kernel, real)
-    distances = [
-        _to_nearest(sets.reshape(-1, 2)[:REAL_POINTS], near)
-        for sets, near in zip(real, stray_reference, strict=True)
-    ]
+    points = real.reshape(len(real), -1, 2)[:, :REAL_POINTS]
+    distances = [_to_another(*pair) for pair in zip(points, stray_reference, strict=True)]
+    distinct = np.array([len(_distinct(member)) for member in points], np.int32)
+    stray_threshold = np.quantile(distances, NOT_STRAY, axis=1)
     arrays = (
         mean, centre, bandwidth, self_kernel, np.quantile(values, ACCEPTED, axis=1),
-        stray_reference, np.quantile(distances, NOT_STRAY, axis=1),
+        stray_reference, np.where(distinct < FEWEST_DISTINCT, np.inf, stray_threshold),
     )  # fmt: skip
-    return Calibration(*(np.asarray(array, np.float32) for array in arrays), drawn.shape[2])
+    arrays = (np.asarray(array, np.float32) for array in arrays)
+    return Calibration(*arrays, distinct, drawn.shape[2])
 
 
-def _to_nearest(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def _to_another(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Distance of each point to the nearest point of `reference` at another place, f64[n]."""
     from scipy.spatial import cKDTree
 
-    return cKDTree(reference).query(points, workers=-1)[0]
+    nearest, next_nearest = cKDTree(_distinct(reference)).query(points, k=2, workers=-1)[0].T
+    return np.where(nearest > 0, nearest, next_nearest)
+
+
+def _distinct(points: np.ndarray) -> np.ndarray:
+    """The points f32[n, 2] without repetitions; complex numbers sort faster than rows."""
+    numbers = np.ascontiguousarray(points, np.float32).view(np.complex64)
+    return np.unique(numbers).view(np.float32).reshape(-1, 2)
 
 
 def separate(calibration: Calibration, sets) -> Separation:
@@ -141,6 +158,8 @@ def separate(calibration: Calibration, sets) -> Separation:
 
     statistic_k = MMD^2(set, member k) / threshold_k; member = argmin_k; accepted: min_k <= 1
     stray = share of the points farther from that member than 99.9 % of its real points are
+
+    stray is NaN for members with too few distinct points for that quantile.
 
     Raises UserError when N is not the size calibrated for or a coordinate is not finite.
     """
@@ -155,19 +174,22 @@ def separate(calibration: Calibration, sets) -> Separation:
     is_stray = np.zeros(sets.shape[:2], bool)
     for k, threshold in enumerate(calibration.stray_threshold):
         given = sets[member == k]
-        distances = _to_nearest(given.reshape(-1, 2), calibration.stray_reference[k])
+        distances = _to_another(given.reshape(-1, 2), calibration.stray_reference[k])
         is_stray[member == k] = distances.reshape(given.shape[:2]) > threshold
     stray = is_stray.mean(1, dtype=np.float32)
+    stray[np.isinf(calibration.stray_threshold)[member]] = np.nan
     return Separation(member.astype(np.int32), statistic.min(1) <= 1, statistic, stray, is_stray)
 
 
 def summarize(found: Separation, weights) -> dict:
     """Shares over all sets and their standard errors, as plain numbers.
 
-    separation: of sets accepted; stray: of points (its error from the spread over sets, whose
-    points go astray together); frequencies: of sets given to each member, accepted or not;
+    separation: of sets accepted; stray: of points of the sets whose member has a stray threshold
+    (its error from the spread over sets, whose points go astray together), None without such sets;
+    frequencies: of sets given to each member, accepted or not;
     frequency_error: max_k |frequency_k - weight_k|, for the true `weights` of the members.
     """
+    stray = found.stray[~np.isnan(found.stray)]
     count, weights = len(found.member), np.asarray(weights, np.float64)
     accepted = float(found.accepted.mean())
     frequencies = np.bincount(found.member, minlength=len(weights)) / count
@@ -176,8 +198,8 @@ def summarize(found: Separation, weights) -> dict:
     return {
         "separation": accepted,
         "separation_se": (accepted * (1 - accepted) / count) ** 0.5,
-        "stray": float(found.stray.mean()),
-        "stray_se": float(found.stray.std(ddof=1) / count**0.5) if count > 1 else None,
+        "stray": float(stray.mean()) if len(stray) else None,
+        "stray_se": float(stray.std(ddof=1) / len(stray) ** 0.5) if len(stray) > 1 else None,
         "frequency_error": float(error.max()),
         "frequency_error_se": float(spreads[error.argmax()]),
         "frequencies": frequencies.tolist(),
@@ -193,7 +215,9 @@ def compare(
     found: what `separate(calibration, sets)` says.
     separation, stray, frequency_error: {value, value_se, floor, floor_se, ratio: None, num_sets,
     num_points}, floors being of as many real sets; frequency_error has the shares themselves as
-    `members`, and the true `weights`, beside it. within_sliced_wasserstein2 is that of the
+    `members`, and the true `weights`, beside it. stray is left out if no set of the samples or no
+    real set has a member with a stray threshold; `num_sets` counts the sets that have one.
+    within_sliced_wasserstein2 is that of the
     member where it is worst, with the ratio of every member in `members` (`pooled_distances`);
     it is left out where no member got enough points. All plain numbers, ready for JSON.
     """
@@ -208,7 +232,10 @@ def compare(
             "value": value[name], "value_se": value[f"{name}_se"],
             "floor": floor[name], "floor_se": floor[f"{name}_se"], **size,
         } for name in ("separation", "stray", "frequency_error")
+        if value[name] is not None and floor[name] is not None
     }  # fmt: skip
+    if "stray" in result:
+        result["stray"]["num_sets"] = int(np.sum(~np.isnan(found.stray)))
     shares = {"members": value["frequencies"], "members_se": value["frequencies_se"]}
     result["frequency_error"] |= shares | {"weights": weights.tolist()}
 

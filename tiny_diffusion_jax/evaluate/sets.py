@@ -27,7 +27,7 @@ import numpy as np
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.evaluate import ragged
+from tiny_diffusion_jax.evaluate import intervals, ragged
 from tiny_diffusion_jax.evaluate.clouds import require_finite, sorted_projections
 
 BLOCK = 256  # sets of y at once: with 64 points each they stay in a core's cache
@@ -170,8 +170,11 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
 
         value = number(samples, real_a)     floor = number(real_b, real_a)
 
-    with `ratio` = value / floor for MMD (1: as good as real sets), None for the two shares. The EMD
-    is taken over the first `emd_sets` sets. All entries are plain numbers, ready for JSON.
+    with `ratio` = value / floor for MMD (1: as good as real sets), None for the two shares, and
+    95 % intervals `interval` and `floor_interval` by a bootstrap over sets (`intervals`). With
+    fewer than 30 sets in a group `note` says that they are too few. The EMD is taken over the first
+    `emd_sets` sets, and its intervals have the deviations of its lower bound, which needs no
+    matching. All entries are plain numbers, ready for JSON.
 
     Sets are compared by their first 256 points: exact matchings cost the cube of their number.
     Those padded with NaN are, under the EMD, uniform measures of as many points as the largest set
@@ -192,22 +195,27 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
     samples, real_a, real_b = (ragged.pad(sets, size) for sets in (samples, real_a, real_b))
 
     nearest_emd = lambda x, y: emd(x, y, nearest_only=True)
+    kinds = ("cd", chamfer, None, len(samples)), ("emd", nearest_emd, _emd_bound, emd_sets)
     result = {}
-    for suffix, distance, count in (("cd", chamfer, len(samples)), ("emd", nearest_emd, emd_sets)):
+    for suffix, distance, stand_in, count in kinds:
         if padded and suffix == "emd":  # the same points of a set whatever it is compared with
             samples, real_a, real_b = (
                 ragged.to_one_size(sets[:count], size) for sets in (samples, real_a, real_b)
             )
         real = real_a[:count]
         within = distance(real, real)
-        value, floor = (
-            mmd_cov_nna(distance(sets, sets), distance(sets, real), within)
-            for sets in (samples[:count], real_b[:count])
-        )
-        for name in value:
-            with_ratio = name == "mmd"
-            entry = _entry(value[name], floor[name], real, with_ratio)
-            result[f"{name}_{suffix}"] = entry
+        rough_within = stand_in and stand_in(real, real)
+        numbers, ranges = [], []
+        for sets in (samples[:count], real_b[:count]):
+            exact = distance(sets, sets), distance(sets, real), within
+            rough = stand_in and (stand_in(sets, sets), stand_in(sets, real), rough_within)
+            numbers.append(mmd_cov_nna(*exact))
+            ranges.append(intervals.bootstrap(*(rough or exact), numbers[-1]))
+        for name in intervals.NAMES:
+            value, floor = (group[name] for group in numbers)
+            entry = _entry(value, floor, real, with_ratio=name == "mmd")
+            entry |= {"interval": ranges[0][name], "floor_interval": ranges[1][name]}
+            result[f"{name}_{suffix}"] = entry | intervals.note(len(real))
     return result
 
 

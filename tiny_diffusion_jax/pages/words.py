@@ -2,32 +2,75 @@
 
 from collections.abc import Callable, Sequence
 
+from tiny_diffusion_jax.evaluate import grades
+from tiny_diffusion_jax.evaluate.intervals import TOO_FEW
+
 
 def rows(metrics: dict, members: Sequence[str] = ()) -> list[dict]:
-    """[{"name", "value", "floor", "text", "flagged"}] of the metrics of a report, in their order.
+    """[{"name", "value", "floor", "grade", "text", "flagged"}] of the metrics, in their order.
 
     members: what the members of a mixture are called.
     """
     result = []
     for key, metric in metrics.items():
         name, say = WORDS.get(key, (key.replace("_", " "), _nothing))
-        floor = metric.get("floor")
+        graded = grades.grade(key, metric)
         result.append({
-            "name": name, "value": _number(metric["value"]),
-            "floor": "" if floor is None else _number(floor),
-            "text": (metric.get("verdict") or say(metric, members)) + _optimistic(metric),
+            "name": name, "value": _number(metric["value"]), "floor": floor_text(metric),
+            "grade": "" if graded is None else grades.SHORT[graded.grade],
+            "text": (metric.get("verdict") or _too_few(metric) or say(metric, members))
+                    + _reservations(metric),
             "flagged": bool(metric.get("flagged")),
         })  # fmt: skip
     return result
 
 
 def headline(metrics: dict, members: Sequence[str] = ()) -> str:
-    """How good the samples are, in a sentence: the first metric that a report leads with; or ""."""
-    for key in ("separation", "sliced_wasserstein2", "nna_emd", "nna_cd"):
-        if key in metrics:
-            metric = metrics[key]
-            return f"{WORDS[key][0]} {_number(metric['value'])}: {WORDS[key][1](metric, members)}"
-    return ""
+    """The verdict, and the value, the floor and the words of the metric that decided; or ""."""
+    found = grades.worst(metrics)
+    if found is None or (found[1].grade == 0 and _num_too_few(metrics)):
+        return verdict(metrics)
+    row = rows({found[0]: metrics[found[0]]}, members)[0]
+    beside = f" (floor {row['floor']})" if row["floor"] else ""
+    return f"{verdict(metrics)}: {row['value']}{beside}, {row['text']}"
+
+
+def verdict(metrics: dict) -> str:
+    """How good the samples are: the grade of the worst metric, and which metric it is; or ""."""
+    found, few = grades.worst(metrics), _num_too_few(metrics)
+    if found is None:
+        return TOO_FEW.capitalize() if few else ""
+    key, graded, count = found
+    if few and graded.grade == 0:
+        others = f"{count} other measures see" if count > 1 else "another measure sees"
+        return f"{TOO_FEW.capitalize()}; {others} no difference"
+    number = f"the worst of {count} measures" if count > 1 else "the only measure"
+    without = f"; for {few} more there are {TOO_FEW}" if few else ""
+    return f"{grades.GRADES[graded.grade].capitalize()}{without}; {number} is {WORDS[key][0]}"
+
+
+def _num_too_few(metrics: dict) -> int:
+    return sum(bool(metric.get("note")) for metric in metrics.values())
+
+
+def floor_text(metric: dict) -> str:
+    """The floor and its spread by chance, "0.0295 ± 0.0041", as all places show it; "" without."""
+    number = metric.get("floor")
+    if number is None:
+        return ""
+    if metric.get("floor_interval"):
+        low, high = metric["floor_interval"]
+        return f"{_number(number)} ({_number(low)} to {_number(high)})"
+    spread = metric.get("floor_std") or metric.get("floor_se")
+    return _number(number) + (f" ± {spread:.2g}" if spread else "")
+
+
+def warnings(metrics: dict) -> list[str]:
+    """Warnings of the flagged metrics of a report, each as a notice."""
+    return [
+        metric.get("verdict") or f"{WORDS[key][0]}: {metric['warning']}"
+        for key, metric in metrics.items() if metric.get("flagged")
+    ]  # fmt: skip
 
 
 def duration(seconds: float) -> str:
@@ -51,40 +94,52 @@ def _percent(share: float) -> str:
     return f"{100 * share:.{2 if near_an_end else 1}f} %"
 
 
-def _optimistic(metric: dict) -> str:
-    if metric.get("weights_chosen_on") != "the same held-out sets":
-        return ""
-    return "; optimistic, because the same held-out sets chose the weights"
+def _reservations(metric: dict) -> str:
+    """Reasons to trust a number less, to follow its words."""
+    texts = [metric.get("warning")]
+    if metric.get("weights_chosen_on") == "the same held-out sets":
+        texts.append("optimistic, because the same held-out sets chose the weights")
+    return "".join(f"; {text}" for text in texts if text)
 
 
 def _nothing(metric: dict, members) -> str:
     return ""
 
 
-def _distance(metric: dict, members=()) -> str:
-    """Of a distance with a ratio to that between two real samples."""
-    ratio = metric.get("ratio")
-    if ratio is None:
+def _too_few(metric: dict) -> str:
+    """In place of the words: what can be said of numbers over a handful of sets."""
+    if not metric.get("note"):
         return ""
-    times = f"{ratio:.2f} x the distance between two real samples: "
-    if ratio < 1.1:
-        return times + "as close as real samples are to each other"
-    if ratio < 1.5:
-        return times + "nearly as close as real samples are to each other"
-    if ratio < 3:
-        return times + "close to the data, but to be told apart from them"
-    return times + "the samples are not those of the data yet"
+    low, high = metric["interval"]
+    return (f"{metric['note']}: 95 % interval {_number(low)} to {_number(high)} over "
+            f"{metric['num_sets']} sets")  # fmt: skip
+
+
+def _interval(metric: dict) -> str:
+    if not metric.get("interval"):
+        return ""
+    low, high = metric["interval"]
+    return f"; 95 % interval {_number(low)} to {_number(high)}"
+
+
+def _distance(metric: dict, members=()) -> str:
+    """Describe a distance by its ratio to the distance between two real samples."""
+    ratio = metric.get("ratio")
+    return "" if ratio is None else f"{ratio:.2f} x the floor{_interval(metric)}"
 
 
 def _near_zero(metric: dict, members=()) -> str:
-    """Of a distance that is 0 on average between two real samples."""
-    spread = metric.get("floor_std")
-    if not spread:
+    """Describe a distance whose expected value between two real samples is 0."""
+    spreads = grades.spreads_above_floor(metric)
+    if spreads is None:
         return "0 would be the same distribution"
-    off, same = (metric["value"] - metric["floor"]) / spread, "0 would be the same distribution"
-    if off < 2:
-        return f"{same}; no farther from it than real samples come by chance"
-    return f"{same}; {off:.0f} x the chance spread of real samples away"
+    side = "above" if spreads >= 0 else "below"
+    return f"{abs(spreads):.1f} spreads {side} the floor"
+
+
+def _total_variation(metric: dict, members=()) -> str:
+    return (f"{_percent(metric['value'])} of the mass lies elsewhere than in the data; the floor "
+            f"is {_percent(metric['floor'])}")  # fmt: skip
 
 
 def _log_likelihood(metric: dict, members=()) -> str:
@@ -123,12 +178,13 @@ def _frequency(metric: dict, members=()) -> str:
 
 def _nna(metric: dict, members=()) -> str:
     return (f"how often a set's nearest neighbour tells whether it is real: 0.5 is a coin toss, 1 "
-            f"gives the model away; real sets score {_number(metric['floor'])}")  # fmt: skip
+            f"gives the model away; real sets score {_number(metric['floor'])}"
+            f"{_interval(metric)}")  # fmt: skip
 
 
 def _coverage(metric: dict, members=()) -> str:
     return (f"{_percent(metric['value'])} of real sets are the nearest to some generated one; real "
-            f"sets reach {_percent(metric['floor'])}")  # fmt: skip
+            f"sets reach {_percent(metric['floor'])}{_interval(metric)}")  # fmt: skip
 
 
 def _copies(metric: dict, members=()) -> str:
@@ -144,7 +200,8 @@ def _sizes(metric: dict, members=()) -> str:
 def _labels(metric: dict, members=()) -> str:
     floor, share = metric.get("floor"), _percent(metric["value"])
     text = f"a classifier sees the label that was asked for in {share} of the sets"
-    return text if floor is None else f"{text}; of real ones it names {_percent(floor)}"
+    text += "" if floor is None else f"; of real ones it names {_percent(floor)}"
+    return text + _interval(metric)
 
 
 WORDS: dict[str, tuple[str, Callable]] = {
@@ -152,6 +209,7 @@ WORDS: dict[str, tuple[str, Callable]] = {
     "wasserstein2": ("W2, exact", _distance),
     "energy_distance": ("Energy distance", _near_zero),
     "mmd_rbf": ("MMD", _near_zero),
+    "total_variation": ("Mass elsewhere", _total_variation),
     "log_likelihood": ("Log-likelihood", _log_likelihood),
     "set_log_likelihood": ("Log-likelihood of sets", _set_likelihood),
     "separation": ("Separate sets", _separation),

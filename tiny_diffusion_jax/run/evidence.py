@@ -9,10 +9,11 @@ import numpy as np
 from tiny_diffusion_jax import cache, experiment, generation
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import PointSets, draw_points, draw_sets
-from tiny_diffusion_jax.data.padding import masked, ragged
+from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
-from tiny_diffusion_jax.evaluate import likelihood, separation
+from tiny_diffusion_jax.evaluate import fields, likelihood, separation
+from tiny_diffusion_jax.evaluate.ragged import described_sets, first_of_each
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.generation import likelihood as set_likelihood
@@ -118,13 +119,19 @@ class Evidence:
 
     @cached_property
     def real_sets(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Real sets f32[PICTURED, N, D] of as many points as the samples at most, and their labels.
+        """Different real sets f32[R, N, D], R <= PICTURED, and their labels; NaN pads small sets.
 
-        Rows of NaN follow the points of a set that has fewer.
+        Each image or observed set serves once, and sets with the same points count once.
         """
-        real = draw_sets(self.dataset, self.key, PICTURED, self.samples.shape[1])
-        label = None if real.label is None else np.asarray(real.label)
-        return masked(real.points, real.mask), label
+        count, which = self.dataset.num_sources, PICTURED
+        if count:
+            order = jax.random.permutation(jax.random.fold_in(self.key, 7), count)
+            which = np.asarray(order)[:PICTURED]
+        real = described_sets(self.dataset, self.key, which, self.samples.shape[1])
+        points = np.asarray(real.points)
+        first = first_of_each(points)
+        label = None if real.label is None else np.asarray(real.label)[first]
+        return points[first], label
 
     @cached_property
     def births(self) -> tuple[np.ndarray, np.ndarray]:
@@ -167,6 +174,11 @@ class Evidence:
         return likelihood.picture(
             log_prob, extent, size, everything, self.config.heldout_points
         ), extent
+
+    @cached_property
+    def counts(self) -> fields.Counts:
+        """Real points in cells of the picture of `density`."""
+        return fields.count(self.dataset, jax.random.fold_in(self.key, 6), self.density[1])
 
     def _levels(self, config) -> np.ndarray:
         schedule = self.experiment.process.schedule

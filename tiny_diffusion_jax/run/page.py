@@ -67,7 +67,8 @@ def _lead(evidence: Evidence, metrics: dict, names) -> str:
         return (f"Sets that begin with the same {count} given point{'s' * (count != 1)}, which are "
                 "ringed; the model drew the rest to go with them.")  # fmt: skip
     if metrics:
-        return words.headline(metrics, names) + "."
+        headline = words.headline(metrics, names)
+        return f"{headline}." if headline else "No measure has a floor to compare with."
     return "These samples were not measured; --mode=evaluate puts numbers here."
 
 
@@ -97,7 +98,7 @@ def _notices(evidence: Evidence, folder: Path, metrics: dict) -> list[str]:
     rows = workdir.read_rows(folder / "metrics.jsonl")
     keeps_best = evidence.experiment.config.train.keep_best
     notices = [*evidence.dataset.notice.split("\n"), overfitting.warning(rows, keeps_best)]
-    notices += [metric.get("verdict", "") for metric in metrics.values() if metric.get("flagged")]
+    notices += words.warnings(metrics)
     return [notice for notice in notices if notice]
 
 

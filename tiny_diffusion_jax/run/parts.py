@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from tiny_diffusion_jax import generation
@@ -71,6 +70,9 @@ def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
     blocks = [evidence.blocks(k) for k in range(count)] if chain else None
     has_real = evidence.given is None and evidence.dataset.has_points
     real = evidence.real_sets[0][:count] if has_real else None
+    if has_real:  # fewer real sets leave panels empty
+        missing = count - len(real)
+        real = np.pad(real, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan)
     x_0, noised = _real(evidence, real, ways[-1])
     return _player(evidence, ways, grid, x_0, noised, _marks(evidence, count), blocks, most)
 
@@ -140,9 +142,9 @@ def has_field(evidence: Evidence) -> bool:
 
 def field(evidence: Evidence, folder: Path) -> dict | None:
     """The model's field and density beside those of the data."""
-    (log_density, extent), rows = evidence.density, evidence.dataset.rows
+    log_density, rows = evidence.density[0], evidence.dataset.rows
     process, size = evidence.experiment.process, len(log_density)
-    counts = fields.count(evidence.dataset, jax.random.fold_in(evidence.key, 6), extent)
+    counts = evidence.counts
     if not counts.share.any():
         return None
     found = fields.compare(process, evidence.model, evidence.params, counts)

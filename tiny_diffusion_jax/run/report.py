@@ -34,8 +34,21 @@ def lines(result: dict) -> list[str]:
     """One line a metric, for the log."""
     return [
         f"{name}: {m['value']:.4g}"
-        + ("" if m["floor"] is None else f", floor {m['floor']:.4g}")
+        + ("" if m["floor"] is None else f", floor {m['floor']:.4g}{_spread(m)}")
         + (f", ratio {m['ratio']:.3f}" if m.get("ratio") is not None else "")
-        + (f": {m['verdict']}" if m.get("flagged") else "")
+        + (f", 95 % interval {_ends(m['interval'])}" if m.get("interval") else "")
+        + (f", {m['note']}" if m.get("note") else "")
+        + (f": {m.get('verdict') or m['warning']}" if m.get("flagged") else "")
         for name, m in result.items()
     ]
+
+
+def _spread(metric: dict) -> str:
+    if metric.get("floor_interval"):
+        return f" ({_ends(metric['floor_interval'])})"
+    return f" ± {metric['floor_std']:.2g}" if metric.get("floor_std") else ""
+
+
+def _ends(interval) -> str:
+    low, high = interval
+    return f"{low:.3g} to {high:.3g}"

@@ -15,6 +15,7 @@ from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.experiment import Experiment, sample
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.pages import words
 from tiny_diffusion_jax.run import outputs, overfitting, page, report, workdir
 from tiny_diffusion_jax.run.attempts import Attempts
 from tiny_diffusion_jax.run.evidence import Evidence
@@ -111,6 +112,8 @@ def _log_metrics(metrics: dict) -> None:
             log.warning("warning: %s", line)
         else:
             log.info("%s", line)
+    if verdict := words.verdict(metrics):
+        log.info("grade: %s", verdict[0].lower() + verdict[1:])
 
 
 def _require_finite(metrics: dict, samples: np.ndarray) -> None:

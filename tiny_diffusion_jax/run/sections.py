@@ -9,13 +9,22 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.checks import needs_labels
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.data.rows import out_of_order
-from tiny_diffusion_jax.evaluate import classifier, clouds, copies, likelihood, separation, sizes
+from tiny_diffusion_jax.evaluate import (
+    classifier,
+    clouds,
+    copies,
+    fields,
+    likelihood,
+    separation,
+    sizes,
+)
 from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
@@ -81,6 +90,25 @@ def likelihood_numbers(evidence: Evidence) -> dict:
     return {"log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 
 
+def has_density(experiment: Experiment) -> bool:
+    """Whether the model has a density in the plane and the data have one to compare with."""
+    dataset, wanted = experiment.dataset, experiment.config.evaluate.density_size > 0
+    return wanted and has_likelihood(experiment) and dataset.dim == 2 and dataset.rows is None
+
+
+def density_numbers(evidence: Evidence) -> dict:
+    """The share of the mass that the model puts elsewhere than the data."""
+    log_density, extent = evidence.density
+    if not (np.isfinite(log_density).any() and evidence.counts.share.any()):
+        return {}
+    share = fields.coarser(evidence.counts.share, len(log_density))
+    true = evidence.dataset.log_prob
+    if true is not None:
+        true = np.asarray(true(jnp.asarray(likelihood.centres(extent, len(log_density)))))
+    num_points = fields.DRAWS * fields.TIMES
+    return {"total_variation": fields.total_variation(log_density, share, num_points, true)}
+
+
 def samples_figure(evidence: Evidence, file: Path) -> None:
     """Real points beside samples and, where the model has one, its density."""
     dataset, (real, drawn) = evidence.dataset, _shown(evidence)
@@ -143,8 +171,16 @@ def is_mixture(experiment: Experiment) -> bool:
 
 
 def member_numbers(evidence: Evidence) -> dict:
+    calibration = evidence.calibration
+    for name, count in zip(evidence.dataset.label_names, calibration.distinct, strict=True):
+        if count < separation.FEWEST_DISTINCT:
+            log.warning(
+                "no stray points of %s: their threshold needs %d distinct real points, and %d "
+                "are drawn (config.data.jitter_std spreads rows)",
+                name, separation.FEWEST_DISTINCT, count,
+            )  # fmt: skip
     return separation.compare(evidence.dataset, evidence.key, evidence.samples,
-                              evidence.calibration, evidence.separation)
+                              calibration, evidence.separation)
 
 
 def member_figure(evidence: Evidence, file: Path) -> None:
@@ -326,6 +362,7 @@ SECTIONS = (
     Section("training", lambda experiment: True, figures={"loss.png": loss_figure}),
     Section("samples", is_one_density, cloud_numbers, {"samples.png": samples_figure}),
     Section("likelihood", has_likelihood, likelihood_numbers),
+    Section("density", has_density, density_numbers),
     Section("trajectory", is_one_density, figures={
         "trajectory.npy": trajectory_array, "reverse.gif": reverse_film,
         "forward.gif": forward_film}),

@@ -1,0 +1,191 @@
+"""Three grades of a generator. The worst of its metrics decides.
+
+    grade = 0 if excess <= max(same, chance),  1 if excess <= close,  else 2
+
+`excess` is the distance of the value from its floor, in the unit that the words beside it have.
+`chance` is about three standard errors of the excess, so real data have grade 0 in nearly every
+metric of nearly every run. Metrics over too few sets (`note`) and metrics without a floor have no
+grade.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+GRADES = (
+    "cannot be told from the data by these measures",
+    "close to the data",
+    "differs from the data",
+)
+SHORT = "like data", "close", "differs"
+ERRORS = 3  # standard errors that are put down to chance
+CLOUD_SPREAD = 0.35  # relative spread of one sliced W2 between two real clouds
+
+
+class Limit(NamedTuple):
+    """How a metric is graded: excess and chance of an entry, and the largest excess of a grade."""
+
+    excess: Callable[[dict], float | None]  # None: no grade
+    chance: Callable[[dict], float]
+    same: float
+    close: float
+    reason: str
+
+
+class Graded(NamedTuple):
+    """The grade of a metric, 0 best, and its excess over the limit of grade 0 or 1."""
+
+    grade: int
+    severity: float
+
+
+# ---------------------------------------------------------------- excess, and chance
+
+
+def _ratio(metric: dict) -> float | None:
+    ratio = metric.get("ratio")
+    return None if ratio is None else ratio - 1
+
+
+def _ratio_chance(metric: dict) -> float:
+    """Student's t for few sets, at most 1: the ratio of one set to another is off by that much."""
+    error, count = metric.get("ratio_se"), metric.get("num_sets", 1)
+    return 1.0 if error is None else min(1.0, _student(count) * error)
+
+
+def _pooled_chance(metric: dict) -> float:
+    return ERRORS * CLOUD_SPREAD / metric.get("num_sets", 1) ** 0.5
+
+
+def spreads_above_floor(metric: dict) -> float | None:
+    """(value - floor) / floor_std, for distances whose floor is 0 on average."""
+    spread = metric.get("floor_std")
+    return (metric["value"] - metric["floor"]) / spread if spread else None
+
+
+def _spreads_chance(metric: dict) -> float:
+    """Difference of two means over few sets, whose spreads are estimated from as many."""
+    errors = (metric.get(name) or 0.0 for name in ("value_se", "floor_se"))
+    return _student(metric.get("num_sets", 2)) * math.hypot(*errors) / metric["floor_std"]
+
+
+def _student(count: int) -> float:
+    """99.9 % quantile of Student's t for a spread that is estimated from `count` sets."""
+    from scipy.stats import t
+
+    return float(t.ppf(0.999, max(count - 1, 1)))
+
+
+def _missing_nats(metric: dict) -> float | None:
+    return None if metric.get("bound") else metric.get("nats_to_truth")
+
+
+def _above(metric: dict) -> float | None:
+    floor = metric.get("floor")
+    return None if floor is None else metric["value"] - floor
+
+
+def _below(metric: dict) -> float | None:
+    above = _above(metric)
+    return None if above is None else -above
+
+
+def _share_chance(metric: dict) -> float:
+    """Three errors of the difference of two shares of as many sets, above 0 at shares 0 and 1."""
+    count = metric.get("num_sets", 1)
+    pooled = (count * (metric["value"] + metric["floor"]) + 1) / (2 * count + 2)
+    return ERRORS * (2 * max(pooled * (1 - pooled), 0.0) / count) ** 0.5
+
+
+def _error_chance(metric: dict) -> float:
+    errors = (metric.get(name) or 0.0 for name in ("value_se", "floor_se"))
+    return ERRORS * math.hypot(*errors)
+
+
+def _frequency_chance(metric: dict) -> float:
+    """Three errors of the share of the member whose share has the largest error."""
+    variances = (weight * (1 - weight) for weight in metric.get("weights", ()))
+    return ERRORS * (max(variances, default=0.0) / metric.get("num_sets", 1)) ** 0.5
+
+
+def _interval_chance(metric: dict) -> float:
+    """95 % intervals are four standard errors wide."""
+    ends = (metric.get(name) for name in ("interval", "floor_interval"))
+    return ERRORS * math.hypot(*((high - low) / 4 for low, high in filter(None, ends)))
+
+
+def _relative_interval_chance(metric: dict) -> float:
+    return _interval_chance(metric) / metric["floor"]
+
+
+def _size_excess(metric: dict) -> float:
+    return (metric["value"] - metric["floor"]) / max(metric["true_sd"], 0.5)
+
+
+def _size_chance(metric: dict) -> float:
+    return (ERRORS + 1) * metric["floor_std"] / max(metric["true_sd"], 0.5)
+
+
+def _nothing(metric: dict) -> float:
+    return 0.0
+
+
+# ---------------------------------------------------------------- the table of limits
+
+LIMITS = {
+    "sliced_wasserstein2": Limit(_ratio, _ratio_chance, 0.1, 1.0,
+        "2 x the floor is an error as large as the chance differences of two real clouds"),
+    "wasserstein2": Limit(_ratio, _ratio_chance, 0.1, 1.0, "as sliced W2"),
+    "energy_distance": Limit(spreads_above_floor, _spreads_chance, 3.0, 10.0,
+        "moons of 4,000 points with a sliced W2 of 1.5 and 3.4 x the floor: 3 and 30 spreads"),
+    "mmd_rbf": Limit(spreads_above_floor, _spreads_chance, 3.0, 10.0, "as the energy distance"),
+    "total_variation": Limit(_above, _nothing, 0.05, 0.25,
+        "shares of the mass: 1 of 20, 1 of 4"),
+    "log_likelihood": Limit(_missing_nats, _nothing, 0.05, 0.5,
+        "by Pinsker's inequality at most 16 % and 50 % of the mass lies elsewhere"),
+    "set_log_likelihood": Limit(_missing_nats, _nothing, 0.05, 0.5, "as the log-likelihood"),
+    "separation": Limit(_below, _share_chance, 0.02, 0.1, "shares of sets: 1 of 50, 1 of 10"),
+    "stray": Limit(_above, _error_chance, 0.002, 0.02,
+        "0.1 % of real points are stray; 2 % are 5 points of a set of 256"),
+    "frequency_error": Limit(lambda metric: metric["value"], _frequency_chance, 0.02, 0.1,
+        "shares of sets: 1 of 50, 1 of 10"),
+    "within_sliced_wasserstein2": Limit(_ratio, _pooled_chance, 0.2, 1.0,
+        "as sliced W2, for the worst of several members"),
+    "mmd_cd": Limit(_ratio, _relative_interval_chance, 0.1, 0.5,
+        "the nearest sets are 1.1 and 1.5 times as far as nearest real sets"),
+    "mmd_emd": Limit(_ratio, _relative_interval_chance, 0.1, 0.5, "as under the chamfer distance"),
+    "cov_cd": Limit(_below, _interval_chance, 0.05, 0.2, "shares of real sets: 1 of 20, 1 of 5"),
+    "cov_emd": Limit(_below, _interval_chance, 0.05, 0.2, "as under the chamfer distance"),
+    "nna_cd": Limit(_above, _interval_chance, 0.05, 0.2,
+        "a nearest neighbour that is right in 55 % and in 70 % of the cases"),
+    "nna_emd": Limit(_above, _interval_chance, 0.05, 0.2, "as under the chamfer distance"),
+    "copies": Limit(lambda metric: float(bool(metric.get("flagged"))), _nothing, 0.0, 0.0,
+        "its own test: chance explains the copies with probability 0.001 at most"),
+    "sizes": Limit(_size_excess, _size_chance, 0.1, 0.5,
+        "in standard deviations of the real sizes"),
+    "label_accuracy": Limit(_below, _interval_chance, 0.03, 0.15,
+        "shares of sets: 1 of 33, 1 of 7"),
+}  # fmt: skip
+
+
+def grade(name: str, metric: dict) -> Graded | None:
+    """The grade of one metric; None without a limit, a floor or enough sets."""
+    limit = LIMITS.get(name)
+    if limit is None or metric.get("note") or metric.get("value") is None:
+        return None
+    if (excess := limit.excess(metric)) is None:
+        return None
+    least = max(limit.same, limit.chance(metric))
+    if excess <= least:
+        return Graded(0, excess / least if least else 0.0)
+    return Graded(1 + (excess > limit.close), excess / limit.close if limit.close else math.inf)
+
+
+def worst(metrics: dict) -> tuple[str, Graded, int] | None:
+    """(name, grade, number of graded metrics) of the metric that decides; None if none has one."""
+    graded = {name: grade(name, metric) for name, metric in metrics.items()}
+    graded = {name: found for name, found in graded.items() if found is not None}
+    if not graded:
+        return None
+    name = max(graded, key=graded.get)
+    return name, graded[name], len(graded)
