@@ -11,6 +11,7 @@ from functools import partial
 
 import common
 import fuzz
+import golden
 import growth
 import kills
 import limits
@@ -46,9 +47,9 @@ from tiny_diffusion_jax.models.recipes import RECIPES
 from tiny_diffusion_jax.run import modes, released
 from tiny_diffusion_jax.run.flags import parse
 
-BENCHMARKS = {"fuzz", "growth", "kills", "limits", "make", "mended", "quality", "replay", "rows",
-              "samplers", "scaling", "seed", "separate", "sharpness", "solids", "spatial", "speed",
-              "tpu", "transformer", "waits"}  # fmt: skip
+BENCHMARKS = {"fuzz", "golden", "growth", "kills", "limits", "make", "mended", "quality", "replay",
+              "rows", "samplers", "scaling", "seed", "separate", "sharpness", "solids", "spatial",
+              "speed", "tpu", "transformer", "waits"}  # fmt: skip
 pytestmark = pytest.mark.slow
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
        "--config.evaluate.frames=0"]  # fmt: skip
@@ -287,6 +288,15 @@ def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
     assert all(kind == "failed" for kind, _ in ends)
     expected = {"traceback": "KeyError", "line": "xxx", "hang": "TimeoutError"}
     assert all(expected[what] in text for what, (_, text) in zip(seen, ends, strict=True))
+
+
+def test_golden_numbers_are_repeated_and_a_change_is_named(tmp_path, capsys):
+    args = [f"--runs={tmp_path}", "--only=released", "--", "--config.sample.num_points=16"]
+    seeds = [*args, "--config.sample.num_steps=2", "--config.sample.seed=7"]
+    assert golden.main(["--record", *seeds]) == 0
+    assert golden.main(seeds) == 0 and "0 numbers differ" in capsys.readouterr().out
+    assert golden.main([*args, "--config.sample.num_steps=3"]) == 1
+    assert "released: samples float32 (20, 16, 2)" in capsys.readouterr().out
 
 
 def test_limits(tmp_path):
