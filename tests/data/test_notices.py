@@ -8,7 +8,6 @@ from tiny_diffusion_jax import data, experiment
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run import released
 
 RNG = np.random.default_rng(0)
 PLANE = RNG.normal(size=(200, 2))
@@ -203,8 +202,7 @@ def test_given_points_outside_of_the_data_are_noticed(given, far, offset, tmp_pa
 
 
 def test_points_in_0_to_1_are_noticed_without_data_too():
-    facts = released.describe("mnist")
-    dataset = released._without_points(facts["dataset"], facts["labels"])
+    dataset = td.load("mnist")[0].dataset
     pixels = np.float32([(14, 20), (10, 8), (18, 15)])
     assert notices.far_from_data(dataset, pixels) == ""
     notice = notices.far_from_data(dataset, pixels / 28)

@@ -172,7 +172,7 @@ def test_statistic_is_one_at_the_border():
     calibration = separation.Calibration(
         *embedding.embed_reference(references, np.float32(bandwidth))[:2], np.float32(bandwidth),
         np.ones(2, np.float32), np.full(2, at_one_bandwidth, np.float32),
-        references, np.array([0.995, 3.0], np.float32), 8,
+        references, np.array([0.995, 3.0], np.float32), np.array([1_000, 1_000]), 8,
     )  # fmt: skip
     centre = np.array([[0.99, 0], [0, -1.01], [10, 1.98], [10, 2.02], [13.01, 0]])
     found = separation.separate(calibration, np.repeat(centre[:, None], 8, axis=1))

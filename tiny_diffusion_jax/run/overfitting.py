@@ -17,8 +17,10 @@ OTHER, SAME = "other held-out sets", "the same held-out sets"
 
 def which_weights(state, dataset) -> str:
     """Step of the best weights, which samples are drawn with, and the sets that chose them."""
-    measured = size(dataset.heldout)
-    if dataset.validation is None:
+    measured = 0 if dataset.heldout is None else size(dataset.heldout)
+    if not measured:  # a run that is read without its data
+        sets = "held-out sets"
+    elif dataset.validation is None:
         sets = (f"{measured} sets; 1-NNA and likelihood are measured on the same sets, so they are "
                 "optimistic")  # fmt: skip
     else:
