@@ -14,8 +14,8 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation import alone
 from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 
-rows = alone.rows  # given z, the points are independent.
-LATENT_RUN = 2**30  # number of the noise of latents, differs from the numbers of parts.
+rows = alone.rows  # given z, the points are independent
+LATENT_RUN = 2**30  # number of the noise of latents, differs from the numbers of parts
 BLUR_KEY = 2**30 + 1  # number of the noise that is added to z_0
 
 

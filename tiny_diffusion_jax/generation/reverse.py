@@ -26,7 +26,7 @@ class Asked(NamedTuple):
     """Conditioning of each of B sets; None: no conditioning."""
 
     label: jax.Array | None = None  # i32[B]
-    count: jax.Array | None = None  # i32[B], number of points as conditioning.
+    count: jax.Array | None = None  # i32[B], number of points as conditioning
     # i32[B], number of points to draw for each set; None: config.num_points for all sets. With
     # `size`, config.num_points is the capacity, and padding follows the points of a set.
     size: jax.Array | None = None

@@ -10,9 +10,9 @@ import numpy as np
 from tiny_diffusion_jax.training.batches import count_range
 
 log = logging.getLogger("tiny_diffusion_jax")
-SIZE_KEY = 2**30 + 3  # differs from the numbers of parts and blocks, and from LABEL_KEY.
-TRIES = 64  # sizes drawn for a set; the first that is large enough is used.
-MOST_AT_ONCE = 64  # sets of a chunk, so that few programs serve any number of sets.
+SIZE_KEY = 2**30 + 3  # differs from the numbers of parts and blocks, and from LABEL_KEY
+TRIES = 64  # sizes drawn for a set; the first that is large enough is used
+MOST_AT_ONCE = 64  # sets of a chunk, so that few programs serve any number of sets
 
 
 def draw_sizes(dataset, keys: jax.Array, labels, num_given: int = 0) -> np.ndarray:

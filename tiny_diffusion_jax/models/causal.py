@@ -62,10 +62,10 @@ def up_to_itself(start, n: int, num_tokens: int) -> jax.Array:
 class Context(NamedTuple):
     """Conditioning of the head on the earlier points, for n points of each of B sets."""
 
-    per_layer: jax.Array  # f32[B, n, K + 1, 2 H], scale and shift of each layer of the head by c_i.
-    keys: jax.Array  # f32[B, W, C], of the tokens of all points.
+    per_layer: jax.Array  # f32[B, n, K + 1, 2 H], scale and shift of each layer of the head by c_i
+    keys: jax.Array  # f32[B, W, C], of the tokens of all points
     values: jax.Array
-    seen: jax.Array  # bool[B or 1, n, W], True for tokens of points before each of the n.
+    seen: jax.Array  # bool[B or 1, n, W], True for tokens of points before each of the n
 
     def at(self, index: jax.Array) -> "Context":
         """Context of one point of each set: point number `index` i32[B]."""

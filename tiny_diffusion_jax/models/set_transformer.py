@@ -13,8 +13,8 @@ from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, attend
 from tiny_diffusion_jax.models.traits import Traits
 
-MAX_POINTS = 4096  # limit for full attention, because its cost is quadratic in the points.
-MLP_RATIO = 3  # width of the hidden layer of a block / width of its stream.
+MAX_POINTS = 4096  # limit for full attention, because its cost is quadratic in the points
+MLP_RATIO = 3  # width of the hidden layer of a block / width of its stream
 
 
 def unit(x: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ class Traits(NamedTuple):
     generation: str
     floats_per_point: int  # float32 values that an evaluation keeps alive for each point,
     floats_per_pair: int = 0  # for each pair of points of a set,
-    floats_per_shown: int = 0  # and for each pair of a point and a history point.
+    floats_per_shown: int = 0  # and for each pair of a point and a history point
     # Source of the history in training. "": no history. "same_set": other points of the same set.
     # "previous_batch": points of the previous batch, from any member.
     shown: str = ""
