@@ -30,7 +30,8 @@ def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
 def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
     """Generate sets like `draw`; all sets start with the points `given` f32[n, D].
 
-    Every step inserts the given points, noised to its level (arXiv 2011.13456, appendix I.2).
+    Every step inserts the given points, noised to the level of the step (arXiv 2011.13456,
+    appendix I.2).
     """
     num_points = request.config.num_points
     known = with_copies(given, num_points, len(keys))

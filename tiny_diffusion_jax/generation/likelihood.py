@@ -39,7 +39,7 @@ from tiny_diffusion_jax.generation.sizes import warn_if_unseen
 # Repetitions: orders of a chain (1: the given order), draws of z, estimates of a divergence.
 DRAWS = {"alone": 1, "chain": 1, "causal": 1, "latent": 16, "joint": 4}
 EXACT = 32  # coordinates of a set up to which the divergence of a joint model is exact
-POINTS = 16_384  # points in memory at once, including the history of each point
+POINTS = 16_384  # points in memory at once, including all histories of a chain
 CPU_POINTS = 1_024  # the same for a CPU, limited by its caches
 
 

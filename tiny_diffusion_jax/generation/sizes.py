@@ -19,7 +19,7 @@ def draw_sizes(dataset, keys: jax.Array, labels, num_given: int = 0) -> np.ndarr
     """Draw the number of points of each set, i64[S], from the sizes of its label in the data.
 
     keys: a key for each set; labels: i32[S] or None. A set with `num_given` given points gets at
-    least one more point, and exactly one more point if TRIES draws are too small.
+    least one more point, and exactly one more point if all TRIES draws are too small.
     """
     return np.asarray(_draw_sizes(dataset, keys, labels, num_given), np.int64)
 

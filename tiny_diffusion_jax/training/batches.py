@@ -80,7 +80,7 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
     """Plan for the batches of block number `block` of a run.
 
     `config` is the `train` part of a config, and `augment` transforms the sets. With max_points the
-    blocks cycle through `set_sizes`, with the same number of points in a batch.
+    blocks cycle through `set_sizes`, and all batches have as many points as the first batch.
     """
     sizes, traits = set_sizes(config), model.traits
     num_points = sizes[block % len(sizes)]

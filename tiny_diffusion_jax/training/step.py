@@ -60,7 +60,7 @@ class BlockMetrics(NamedTuple):
     loss: jax.Array  # f32[K]
     grad_norm: jax.Array  # f32[K], before clipping
     loss_by_time: jax.Array  # f32[NUM_TIME_BINS], mean over the block; NaN for bins without samples
-    heldout_loss: jax.Array | None = None  # f32[], of the EMA weights at its end; None: no data
+    heldout_loss: jax.Array | None = None  # f32[], of the final EMA weights; None: no data
 
 
 def decays(params) -> Any:
