@@ -230,9 +230,9 @@ def _split_sets(key, points, mask, plan: Plan) -> tuple[PointSets, jax.Array, ja
     is log-uniform in [min_history, min(max_history, n - 1)], or 0 in a share `history_drop` of the
     sets. No point is in both parts, because the history would reveal the answer.
 
-    For a latent the encoder reads the whole set, and the last num_points points are denoised. If
-    these points were hidden from the encoder, the latent of a small set would miss a part of the
-    set. The few numbers of a latent do not reveal single points of many.
+    For a latent the encoder reads the first max_history points, and the last num_points points are
+    denoised. Both parts overlap in a small set, because the latent would otherwise miss a part of
+    the set. The few numbers of a latent do not reveal single points of many.
     """
     N, M = plan.num_points, plan.max_history
     n = mask.sum(-1, keepdims=True)
