@@ -145,7 +145,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
     assert not any((tmp_path / "checkpoints").iterdir())
     again = run(f"--workdir={tmp_path}", "--mode=replay")
     assert again.code == 0 and again.out.startswith("step 1: loss = ")
-    assert "all of it is finite here: what was not is the update that followed" in again.out
+    assert "values of the repeated step are finite: the update after the step was not" in again.out
 
 
 def test_a_number_that_is_not_finite_is_not_written(copy, monkeypatch):

@@ -1,14 +1,16 @@
-"""From a trained denoiser to whole sets, in the way that its traits name.
+"""Generate whole sets from a trained denoiser, by the strategy that its traits name.
 
-    alone   points that do not see each other
-    joint   all points of a set together, in one reverse process
+    alone   independent points.
+    joint   all points of a set together, in one reverse process.
     chain   block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
-    causal  point after point, given what a causal transformer makes of those so far
-    latent  a latent for the set first, by its own reverse process, then points given it
+    causal  point after point, given a context that a causal transformer computes from the points
+            so far.
+    latent  first a latent for the set, by its own reverse process, then points given the latent.
 
-Each is a module with `draw` and, where it can, `complete`, for sets of which some points are given.
-Keys follow from seed and set number, so a set depends on neither how many are asked for nor how
-much memory there is; the devices share them. Sets of different sizes: see `sizes`.
+Each strategy is a module with `draw`. If a strategy can start from given points, its module also
+has `complete`. Random keys follow from the seed and the number of a set, so a set depends neither
+on the number of sets nor on the memory. The devices share the sets. For sets of different sizes,
+see `sizes`.
 """
 
 import jax
@@ -24,14 +26,17 @@ from tiny_diffusion_jax.generation.reverse import Asked, Request
 
 __all__ = ["asked", "draw", "label_of"]
 WAYS = {"alone": alone, "joint": joint, "chain": chain, "causal": causal, "latent": latent}
-LABEL_KEY = 2**30 + 2  # apart from the numbers of parts and blocks
+LABEL_KEY = 2**30 + 2  # differs from the numbers of parts and blocks
 
 
 def draw(
     experiment, params, config, keep_trajectory: bool = False, progress: bool = False,
     given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """f32[num_sets, num_points, D] in centred units, as `given` is; see `experiment.sample`."""
+    """Generate sets f32[num_sets, num_points, D]; see `experiment.sample`.
+
+    The sets and the `given` points are in centred units.
+    """
     dataset, model = experiment.dataset, experiment.model
     mesh, params = devices.to_draw(params)
     request = Request(model, experiment.process, params, config,
@@ -47,8 +52,8 @@ def draw(
     way = WAYS[model.traits.generation]
 
     def draw_sets(request: Request, numbers: np.ndarray, size: int):
-        """The sets of these numbers, in as many places as the request has points."""
-        # A chunk is filled up with sets that are thrown away: one program serves all.
+        """Draw the sets with these numbers, each with capacity for request.config.num_points."""
+        # Fill up the chunk with sets that are dropped later, so that one program serves all chunks.
         numbers = np.pad(numbers, (0, size - len(numbers)), mode="edge")
         asked = Asked(
             None if labels is None else jnp.asarray(labels)[numbers],
@@ -78,9 +83,9 @@ def draw(
 def asked(
     experiment, config, given: np.ndarray | None = None, labels: np.ndarray | None = None
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """What is asked of each set: its label i32[S] and its number of points i64[S].
+    """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
 
-    The first is None where the model is given no label, the second where all sets have
+    The labels are None if the model has no labels. The numbers of points are None if all sets have
     config.num_points. Both follow from config.seed and the number of the set.
     """
     keys = set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
@@ -93,10 +98,10 @@ def asked(
 
 
 def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | None):
-    """(request, numbers of the sets i64[n], sets drawn with them) of each chunk.
+    """Yield (request, numbers of the sets i64[n], number of sets with padding) of each chunk.
 
-    Sets of different sizes are drawn with those that have as many places, in chunks of a size that
-    does not follow from how many there are.
+    Sets of different sizes are drawn together if they have the same capacity. Few chunk sizes
+    occur, so few programs serve any number of sets.
     """
     if wanted is None:
         size = chunk_size(request, way.rows(request, num_given), mesh)
@@ -114,25 +119,25 @@ def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | No
 
 
 def _labels(experiment, config, keys, given) -> jax.Array | None:
-    """i32[num_sets]: config.label for all; for RANDOM each set's own, as often as in the data.
+    """Labels i32[num_sets]: config.label, or for RANDOM random labels, as frequent as in the data.
 
-    None where the model is given no label.
+    None if the model has no labels.
     """
     label = label_of(experiment, config, given)
     if label == NO_LABEL:
         return None
     if label != RANDOM:
         return jnp.full(config.num_sets, label)
-    with np.errstate(divide="ignore"):  # labels that no set has
+    with np.errstate(divide="ignore"):  # a label without sets has share 0
         log_shares = np.log(experiment.dataset.label_shares).astype(np.float32)
     return _random_labels(log_shares, keys)
 
 
 def label_of(experiment, config, given: np.ndarray | None = None) -> int:
-    """The index of the label that all sets are drawn with, RANDOM, or NO_LABEL.
+    """Index of the label that all sets are drawn with, RANDOM, or NO_LABEL.
 
-    A model without labels has NO_LABEL. Sets that begin with given points have no random label,
-    because a random label may not agree with the points.
+    A model without labels has NO_LABEL. Sets with given points have no random label, because a
+    random label may not agree with the points.
     """
     if not experiment.model.num_labels:
         return NO_LABEL

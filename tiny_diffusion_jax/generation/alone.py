@@ -1,4 +1,4 @@
-"""Sets of points that do not see each other: drawn in parts, which keeps memory small."""
+"""Draw independent points in parts, to bound memory."""
 
 import math
 
@@ -11,17 +11,17 @@ PART = 16_384  # points of a set that are drawn at once
 
 
 def rows(request: Request, num_given: int = 0) -> int:
-    """Points of a set that are in memory at once."""
+    """Number of points of a set that are in memory at once."""
     return min(request.config.num_points, PART)
 
 
 def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
-    """p(X) = prod_i p(x_i | asked): f32[B, N, D], or the way of all, [steps + 1, B, N, D]."""
+    """Draw p(X) = prod_i p(x_i | asked): f32[B, N, D], or trajectories [steps + 1, B, N, D]."""
     return draw_points(request, keys, request.config.num_points, **asked.condition())
 
 
 def draw_points(request: Request, keys: jax.Array, num_points: int, **condition) -> jax.Array:
-    """`num_points` points a set, independent of each other given `condition`."""
+    """Draw `num_points` points per set, independent of each other given `condition`."""
     part = min(num_points, PART)
     parts = [
         reverse(request, keys, (part, request.dim), number=j, **condition)

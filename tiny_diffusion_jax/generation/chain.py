@@ -1,6 +1,6 @@
-"""Block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
+"""Generate block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
 
-The history is a plain array that grows; the network holds nothing.
+The history is a plain array that grows. The network has no hidden state.
 """
 
 import math
@@ -15,14 +15,14 @@ from tiny_diffusion_jax.generation.sizes import width
 
 
 def rows(request: Request, num_given: int = 0) -> int:
-    """Points of a set that are in memory at once."""
+    """Number of points of a set that are in memory at once."""
     return request.config.num_points
 
 
 def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
-    """f32[B, N, D], or each block's way, [steps + 1, B, N, D].
+    """Generate sets f32[B, N, D], or the trajectories of each block, [steps + 1, B, N, D].
 
-    The first config.burn_in points, which began without a history, are thrown away.
+    The first config.burn_in points started without a history, so they are dropped.
     """
     burned, blocks = block_sizes(request.config)
     points, _ = _grow(request, keys, jnp.zeros((0, request.dim)), burned, 0, asked)
@@ -31,7 +31,7 @@ def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
 
 
 def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
-    """As `draw`, for sets that begin with the points `given`: f32[n, D]."""
+    """Generate sets like `draw`; all sets start with the points `given` f32[n, D]."""
     _, blocks = block_sizes(request.config, len(given))
     _, ways = _grow(request, keys, given, blocks, 0, asked)
     lead = jnp.broadcast_to(given, (*ways[0].shape[:-2], *given.shape))
@@ -39,16 +39,16 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) 
 
 
 def block_sizes(config, num_given: int = 0) -> tuple[list[int], list[int]]:
-    """Points of each block that is thrown away, and of each that is kept after `num_given`."""
+    """Number of points of each dropped block, and of each kept block after `num_given` points."""
     burn_in = 0 if num_given else config.burn_in
     end = burn_in + config.num_points
     return blocks_between(config, 0, burn_in), blocks_between(config, burn_in + num_given, end)
 
 
 def blocks_between(config, filled: int, end: int) -> list[int]:
-    """Return the points of each block with which a set grows from `filled` to `end` points.
+    """Number of points of each block with which a set grows from `filled` to `end` points.
 
-    A block holds max(first_block, (growth - 1) n) points if n come before it.
+    A block after n points holds max(first_block, (growth - 1) n) points.
     """
     sizes = []
     while filled < end:
@@ -59,14 +59,15 @@ def blocks_between(config, filled: int, end: int) -> list[int]:
 
 
 def _grow(request, keys, points, sizes: list[int], number: int, asked: Asked) -> tuple:
-    """All points f32[B, n, D] after blocks of `sizes`, and the blocks, each with its way if kept.
+    """Return all points f32[B, n, D] after blocks of `sizes`, and the blocks or their trajectories.
 
-    points: f32[m, D] for all sets alike or f32[B, m, D]; number: of the first block's noise.
+    points: f32[m, D], the same for all sets, or f32[B, m, D]. number: number of the first block,
+    which selects its noise.
     """
     points = jnp.broadcast_to(points, (len(keys), *points.shape[-2:]))
     blocks = []
     for i, size in enumerate(sizes):
-        # Points of a block do not see each other, so a larger block holds a smaller one: widths
+        # Points of a block are independent, so a larger block contains a smaller one. Widths
         # that are powers of two need few programs.
         history = _history(points, request.max_history)
         drawn = reverse(
@@ -80,7 +81,7 @@ def _grow(request, keys, points, sizes: list[int], number: int, asked: Asked) ->
 
 
 def _history(points: jax.Array, max_history: int) -> PointSets:
-    """The last points, in an array whose length is a power of two or max_history."""
+    """The last max_history points, padded to a power of two or to max_history."""
     points = points[:, -max_history:] if points.shape[1] else points
     count = points.shape[1]
     places = min(max_history, width(max(count, 1)))

@@ -1,9 +1,10 @@
-"""A latent for each set first, by a reverse process of its own, then points given the latent.
+"""Generate a latent for each set by a separate reverse process, then points given the latent.
 
     p(X) = int p(z) prod_i p(x_i | z) dz,    z = z_0 + latent_noise eps
 
-z_0 is a sample of the prior or the code of given points. The decoder was trained with this blur of
-its latents, and likelihood.py integrates over it, so sets are drawn with it.
+z_0 is a sample of the prior, or the encoding of given points. The decoder was trained with this
+noise on its latents, and likelihood.py integrates over the noise, so sets are drawn with the noise,
+too.
 """
 
 import jax
@@ -13,13 +14,16 @@ from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.generation import alone
 from tiny_diffusion_jax.generation.reverse import Asked, Request, reverse
 
-rows = alone.rows  # given z, the points are drawn as those that do not see each other
-LATENT_RUN = 2**30  # the number of the latents' noise, apart from those of parts of a set
-BLUR_KEY = 2**30 + 1  # of the latents' blur
+rows = alone.rows  # given z, the points are independent
+LATENT_RUN = 2**30  # number of the noise of latents, differs from the numbers of parts
+BLUR_KEY = 2**30 + 1  # number of the noise that is added to z_0
 
 
 def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
-    """f32[B, N, D], or the points' way, [steps + 1, B, N, D]; label and count are in the latent."""
+    """Generate sets f32[B, N, D], or the trajectories of the points, [steps + 1, B, N, D].
+
+    Label and count are conditioning of the latent only.
+    """
     shape = 1, request.model.traits.latent_dim
     z = reverse(
         request, keys, shape, number=LATENT_RUN, method="prior", **asked.condition()
@@ -29,7 +33,7 @@ def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
 
 
 def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
-    """Sets that begin with the points `given`: f32[n, D], whose latent all points share."""
+    """Generate sets that start with the points `given` f32[n, D]; all points share a latent."""
     z = encode(request.model, request.params, given)
     new = request.config.num_points - len(given)
     z = jnp.broadcast_to(z, (len(keys), *z.shape[1:]))
@@ -40,11 +44,11 @@ def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) 
 
 @jax.jit
 def blurred(keys: jax.Array, z: jax.Array, noise: float) -> jax.Array:
-    """z + noise eps for latents z f32[B, 1, L], eps ~ N(0, I) by the key of each set."""
+    """z + noise eps for latents z f32[B, 1, L], with eps ~ N(0, I) from the key of each set."""
     normal = lambda key: jax.random.normal(jax.random.fold_in(key, BLUR_KEY), z.shape[1:])
     return z + noise * jax.vmap(normal)(keys)
 
 
 def encode(model, params, points: jax.Array) -> jax.Array:
-    """The latent f32[1, 1, latent_dim] of points f32[n, D]."""
+    """Latent f32[1, 1, latent_dim] of points f32[n, D]."""
     return model.apply(params, PointSets(points[None]), method="encode")

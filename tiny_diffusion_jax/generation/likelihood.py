@@ -1,22 +1,22 @@
-"""The log-likelihood of whole sets, in the way that they are drawn.
+"""Log-likelihood of whole sets, for the strategy that generates them.
 
-    alone   log p(X) = sum_i log p(x_i)
-    chain   log p(X) = sum_i log p(x_i | x_1 ... x_{i-1}), the points so far as the history
-    causal  the same, by the contexts of one pass
-    latent  log p(X) >= E log 1/K sum_k p(X | z_k) p(z_k) / q(z_k | X),   z_k ~ q (arXiv 1509.00519)
-    joint   log p(X), one density of all N D coordinates
+    alone   log p(X) = sum_i log p(x_i).
+    chain   log p(X) = sum_i log p(x_i | x_1 ... x_{i-1}), with the points so far as the history.
+    causal  the same sum, with the contexts of one pass.
+    latent  log p(X) >= E log 1/K sum_k p(X | z_k) p(z_k) / q(z_k | X),  z_k ~ q (arXiv 1509.00519).
+    joint   log p(X), one density of all N D coordinates.
 
-All densities are those of the probability-flow ODE of diffusion/likelihood.py. Those of single
-points are exact; what a chain says of a set depends on the order of its points, and its mean
-density over orders is that of a law without order. In rows the density is the same for all orders,
-and a lower bound, because drawn sequences may be out of order (data/rows.py). Of a latent model q
-is the code of the set with the blur that the decoder was trained with, and p(z) has that blur, too.
-The divergence of a joint one is exact for small sets, and estimated otherwise.
+All densities are computed by the probability-flow ODE of diffusion/likelihood.py. Densities of
+single points are exact. The density of a chain depends on the order of the points, and its mean
+over orders is an exchangeable density. With rows, the density is the same for all orders. It is a
+lower bound, because drawn sequences may be out of order (data/rows.py). For a latent model, q is
+the encoding of the set plus the noise that the decoder was trained with, and p(z) includes the same
+noise. The divergence of a joint model is exact for small sets, and estimated otherwise.
 
-A network that is conditioned on the size s of a set gets the size of the whole set, as in training,
-also if only n < s of its points are scored: log p(x_1 ... x_n | s). Models that generate a set
-point by point have learned this density for every n. Joint models, and causal ones that take
-points in rows, have learned it only for n as in training, whose batches cut a set to
+A network that is conditioned on the size s of a set gets the size of the whole set, as in training.
+This also holds if only n < s of its points are scored: log p(x_1 ... x_n | s). Models that generate
+a set point by point have learned this density for every n. Joint models, and causal models with
+rows, have learned this density only for n as in training. A training batch cuts a set to
 n = min(s, train.num_points) random points (training/batches.py).
 """
 
@@ -36,32 +36,35 @@ from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.generation.chunks import each, set_keys
 from tiny_diffusion_jax.generation.sizes import warn_if_unseen
 
-# Repetitions: orders of a chain (1: as the points come), draws of z, estimates of a divergence.
+# Repetitions: orders of a chain (1: the given order), draws of z, estimates of a divergence.
 DRAWS = {"alone": 1, "chain": 1, "causal": 1, "latent": 16, "joint": 4}
 EXACT = 32  # coordinates of a set up to which the divergence of a joint model is exact
-POINTS = 16_384  # at once, with those that a chain shows to each,
-CPU_POINTS = 1_024  # and on a CPU, whose caches do not hold more
+POINTS = 16_384  # points in memory at once, including all histories of a chain
+CPU_POINTS = 1_024  # the same for a CPU, limited by its caches
 
 
 class Estimate(NamedTuple):
-    """Of each of S sets, in nats per point."""
+    """Log-likelihood of each of S sets, in nats per point."""
 
     log_p: np.ndarray  # f64[S]
-    spread: np.ndarray  # f64[S], standard error by what was drawn to find it; 0 where it is exact
+    spread: np.ndarray  # f64[S], standard error of log_p due to random draws; 0 if log_p is exact
 
 
 def estimate(
     experiment, params, sets, num_steps: int, labels=None, draws: int = 0, seed: int = 0,
     sizes=None,
 ) -> Estimate:  # fmt: skip
-    """The log-likelihood of sets f32[S, N, D] in centred units, in nats per point.
+    """Log-likelihood of sets f32[S, N, D] in centred units, in nats per point.
 
-    A density per unit area (of D = 3: volume) for each point; smaller sets end in rows of NaN.
-    labels: i32[S] that the model is given, None: none. draws: 0 for those of `DRAWS`; of a chain
-    more than one are random orders, and the log of their mean density is given; of one that takes
-    points in rows all orders have the same, which is a lower bound. sizes: i32[S], the number of
-    points of each whole set, on which a model with `counts` is conditioned. None: `sets` are whole.
-    `experiment.log_prob` checks these arguments.
+    Each point has a density per unit area (for D = 3 per unit volume). Rows of NaN pad smaller
+    sets. `experiment.log_prob` checks the arguments:
+
+        labels  i32[S], conditioning of the model; None: no labels.
+        draws   number of random draws; 0: the number in `DRAWS`. Several draws of a chain are
+                random orders, and the result is the log of their mean density. With rows, all
+                orders have the same density, which is a lower bound.
+        sizes   i32[S], the number of points of each whole set, the conditioning of a model with
+                `counts`; None: `sets` are whole.
     """
     model, dataset = experiment.model, experiment.dataset
     way = model.traits.generation
@@ -70,7 +73,7 @@ def estimate(
     if not num_sets:
         return Estimate(np.zeros(0), np.zeros(0))
     exact = way == "alone" or way == "joint" and num_points * dim <= EXACT
-    # In rows every order is the same.
+    # All orders have the same density if the model has rows.
     draws = 1 if exact or model.traits.row_height else draws or DRAWS[way]
     shown = experiment.config.train.max_history if way == "chain" else 1
     mesh, params = devices.to_draw(params)
@@ -88,7 +91,7 @@ def estimate(
     key = jax.random.key(seed)
 
     def log_probs(numbers: np.ndarray) -> list[np.ndarray]:
-        """f64[B] for each draw, of the sets of these numbers."""
+        """Log-likelihoods f64[B] of the sets with these numbers, one array for each draw."""
         part = {name: array[numbers] for name, array in arrays.items()}
         part |= {"keys": set_keys(key, jnp.asarray(numbers))}
         part = jax.device_put(part, devices.by_set(mesh, at_once))
@@ -100,7 +103,7 @@ def estimate(
             ), np.float64) for draw in range(draws)
         ]  # fmt: skip
 
-    # The last chunk is filled up with its last set: one program for all.
+    # Fill up the last chunk with copies of the last set, so that one program serves all chunks.
     chunks = [(np.minimum(np.arange(start, start + at_once), num_sets - 1),)
               for start in range(0, num_sets, at_once)]  # fmt: skip
     found = [drawn for _, drawn in each(log_probs, chunks, mesh)]
@@ -110,7 +113,7 @@ def estimate(
 
 
 def _mean(every: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of f64[K, S] over K, and its standard error."""
+    """Mean of f64[K, S] over K, and its standard error."""
     spread = every.std(0, ddof=1) / len(every) ** 0.5 if len(every) > 1 else 0 * every[0]
     return every.mean(0), spread
 
@@ -131,7 +134,7 @@ def _log_prob(
     shuffled: bool, exact: bool, max_history: int, num_steps: int,
     origin: tuple[float, ...],
 ) -> jax.Array:  # fmt: skip
-    """log p(X) f32[B], or the draw of this number of what estimates it, by a key of each set.
+    """log p(X) f32[B], or draw number `draw` of its estimate, from a key for each set.
 
     size: i32[B], points of each set in `points`; count: i32[B], points of the whole set.
     """
@@ -169,7 +172,7 @@ def _log_prob(
 
 
 def _latents(process, params, keys, x, is_point, model, known: dict, num_steps: int):
-    """A latent f32[B, 1, C] of each set x f32[B, N, D], and log p(z) / q(z | X) of it, f32[B]."""
+    """Draw z f32[B, 1, C] for each set x f32[B, N, D]; return z and log p(z) / q(z | X) f32[B]."""
     blur = model.traits.latent_noise
     code = model.apply(params, PointSets(x, is_point), method="encode")
     eps = jax.vmap(partial(jax.random.normal, shape=code.shape[1:]))(keys)
@@ -183,14 +186,17 @@ def _latents(process, params, keys, x, is_point, model, known: dict, num_steps: 
 
 
 def _axes(shape: tuple[int, int, int]) -> jax.Array:
-    """f32[N D, B, N, D]: the unit vectors of a set."""
+    """Unit vectors f32[N D, B, N, D] of a set."""
     B, N, D = shape
     axes = jnp.eye(N * D).reshape(N * D, 1, N, D)
     return jnp.broadcast_to(axes, (N * D, B, N, D))
 
 
 def _each_with_its_history(x: jax.Array, max_history: int) -> tuple[jax.Array, PointSets]:
-    """Points f32[S N, 1, D] of x f32[S, N, D] and, of each, the last of those before it."""
+    """Points f32[S N, 1, D] of x f32[S, N, D], and the history of each point.
+
+    The history of a point holds the last max_history points before the point.
+    """
     num_sets, num_points, dim = x.shape
     M = min(max_history, num_points)
     number = jnp.arange(num_points)

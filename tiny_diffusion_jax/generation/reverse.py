@@ -1,4 +1,4 @@
-"""The reverse process of a trained network, compiled once for each model, sampler and shape."""
+"""Run the reverse process of a trained network, compiled once per model, sampler and shape."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,28 +11,28 @@ from tiny_diffusion_jax.diffusion.samplers import make_sampler, sample, time_gri
 
 
 class Request(NamedTuple):
-    """What stays the same for all sets of one call."""
+    """Arguments that are the same for all sets of one call."""
 
     model: Any
     process: Process
     params: Any
     config: Any  # the `sample` part of a config
-    max_history: int  # most clean points that the model was shown in training
+    max_history: int  # largest number of history points in training
     keep_trajectory: bool = False
     dim: int = 2  # D, coordinates of a point
 
 
 class Asked(NamedTuple):
-    """What is known of each of B sets before it is drawn; None: nothing."""
+    """Conditioning of each of B sets; None: no conditioning."""
 
     label: jax.Array | None = None  # i32[B]
-    count: jax.Array | None = None  # i32[B], the number of points that the network is given
-    # i32[B], the points that are wanted of a set, where they are not config.num_points for all:
-    # then the sets have that many places, of which the first are points.
+    count: jax.Array | None = None  # i32[B], number of points as conditioning
+    # i32[B], number of points to draw for each set; None: config.num_points for all sets. With
+    # `size`, config.num_points is the capacity, and padding follows the points of a set.
     size: jax.Array | None = None
 
     def condition(self) -> dict:
-        """What a network is given whatever the way."""
+        """Return the conditioning that a network gets in every strategy."""
         return {"label": self.label, "count": self.count}
 
 
@@ -41,14 +41,18 @@ def reverse(
     method: str | None = None, known: PointSets | None = None, unconditional: dict | None = None,
     **condition,
 ) -> jax.Array:  # fmt: skip
-    """Runs the reverse process once for each of B sets, f32[B, *shape], in the network's units.
+    """Run the reverse process once for each of B sets, f32[B, *shape], in the network's units.
 
-    With request.keep_trajectory the whole way, f32[steps + 1, B, *shape]. `number` sets the noise
-    apart from that of other runs for the same sets. `method` names the network within the model
-    ("prior": that of latents, whose data have mean 0 and variance 1). `known`: see
-    `samplers.sample`. `condition` is what the network is given (label, count, history, latent,
-    mask); guidance weighs the label, or the history where there is no label, against nothing, or
-    what `unconditional` has against that in place of it.
+    The result is the trajectory f32[steps + 1, B, *shape] with request.keep_trajectory. The other
+    arguments are:
+
+        number         selects the noise, so that several runs for the same sets are independent.
+        method         name of the network within the model; "prior" is the network of latents,
+                       whose data have mean 0 and variance 1.
+        known          see `samplers.sample`.
+        condition      conditioning of the network (label, count, history, latent, mask).
+        unconditional  replaces parts of `condition` in the unconditional network of guidance.
+                       None: guidance drops the label, or the history if there is no label.
     """
     config, process = request.config, request.process
     condition = {name: value for name, value in condition.items() if value is not None}
@@ -73,7 +77,7 @@ def _run(
     model, process, params, keys, grid, guidance_scale, known, condition, unconditional,
     *, sampler, eta, shape, method, precision, keep_trajectory,
 ):  # fmt: skip
-    # All that a program depends on is an argument, so a second call finds it compiled.
+    # The program depends on arguments only, so a second call reuses the compiled program.
     denoise = make_denoise(
         process, partial(model.apply, method=method), params, guidance_scale,
         unconditional, **condition,

@@ -1,4 +1,4 @@
-"""Sets of different sizes: how many points each is to have, and which are drawn together."""
+"""Draw the number of points of each set, and group sets of different sizes."""
 
 import logging
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ import numpy as np
 from tiny_diffusion_jax.training.batches import count_range
 
 log = logging.getLogger("tiny_diffusion_jax")
-SIZE_KEY = 2**30 + 3  # apart from the numbers of parts and blocks, and from the labels' key
-TRIES = 64  # draws of a size, for one that is large enough
-MOST_AT_ONCE = 64  # sets of a chunk: any number of sets needs the same few programs
+SIZE_KEY = 2**30 + 3  # differs from the numbers of parts and blocks, and from LABEL_KEY
+TRIES = 64  # sizes drawn for a set; the first that is large enough is used
+MOST_AT_ONCE = 64  # sets of a chunk, so that few programs serve any number of sets
 
 
 def draw_sizes(dataset, keys: jax.Array, labels, num_given: int = 0) -> np.ndarray:
-    """i64[S], the number of points of each set, as often as in the data of its label.
+    """Draw the number of points of each set, i64[S], from the sizes of its label in the data.
 
-    keys: of each set; labels: i32[S] or None. Of sets that begin with `num_given` points, those
-    with at least one more; where TRIES draws find none, they have one more.
+    keys: a key for each set; labels: i32[S] or None. A set with `num_given` given points gets at
+    least one more point, and exactly one more point if all TRIES draws are too small.
     """
     return np.asarray(_draw_sizes(dataset, keys, labels, num_given), np.int64)
 
@@ -55,14 +55,14 @@ def warn_if_unseen(experiment, counts: np.ndarray) -> None:
 
 
 def width(size: int) -> int:
-    """Places for the points of a set: a power of two, so that few programs serve all sizes."""
+    """Capacity for the points of a set: a power of two, so that few programs serve all sizes."""
     return 1 << (int(size) - 1).bit_length()
 
 
 def by_width(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """(width, indices of its sets) for each width there is, small ones first.
+    """Yield (capacity, indices of its sets) for each capacity, in ascending order.
 
-    A set's width follows from its own size, so the noise it begins with does, too.
+    The capacity of a set follows from the size of this set alone, so its initial noise does, too.
     """
     widths = np.array([width(size) for size in sizes])
     for value in np.unique(widths):

@@ -1,13 +1,20 @@
 """Denoisers: Flax modules `(x_t[B, N, D], time[B], history, label, ...) -> output[B, N, D]`.
 
-One signature, so one loss, one train step and one sampler serve all. `traits` says how whole sets
-are drawn from a denoiser and what it is shown in training (`traits.py`); `num_labels` how many
-labels it can be asked for, `counts` whether it is told the number of points of each set.
-`history` is a `PointSets` of clean points (None or all masked: empty), `label` i32[B] (None or -1:
-unnamed), `count` i32[B] (None: unknown), `mask` bool[B, N] (False: no point), `target` the
-answer, for teacher forcing only.
-To add one: write the module in a file of its own, name its builder in `MODELS`, and what it is
-trained with in recipes.py.
+All denoisers have this signature, so one loss, one train step and one sampler serve all of them.
+Their optional inputs are:
+
+    history  `PointSets` of clean points; None or all masked: an empty history.
+    label    i32[B]; None or -1: no label.
+    count    i32[B], the number of points of each set; None: unknown.
+    mask     bool[B, N], False for padding.
+    target   the correct outputs, for teacher forcing only.
+
+`traits` of a denoiser say how whole sets are generated and what the history holds in training
+(traits.py). `num_labels` is the number of labels that the denoiser accepts, and `counts` says
+whether the denoiser is conditioned on the number of points of a set.
+
+To add a denoiser, write its module in a new file, name its builder in `MODELS`, and add its
+training settings to recipes.py.
 """
 
 from tiny_diffusion_jax.models.aligned import AlignedSeq2Seq
@@ -34,7 +41,7 @@ def _trunk(config) -> FourierTrunk:
     )
 
 
-# name -> builder(trunk, config.model, number of labels the model is given: 0 for none)
+# name -> builder(trunk, config.model, number of labels of the model, 0 for none)
 MODELS = {
     "fourier_mlp": lambda trunk, config, labels: FourierMLP(trunk, labels, config.count),
     "history": lambda trunk, config, labels: HistoryDenoiser(
@@ -59,8 +66,8 @@ MODELS = {
 
 
 def make_model(config, num_labels: int = 0):
-    """The denoiser that `config` (the `model` part of a config) describes.
+    """Return the denoiser that `config` (the `model` part of a config) describes.
 
-    `num_labels`: how many labels the data have. Ranges are those of checks.py.
+    `num_labels` is the number of labels in the data. checks.py defines the ranges of the options.
     """
     return MODELS[config.name](_trunk(config), config, num_labels if config.labels else 0)

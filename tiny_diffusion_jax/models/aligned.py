@@ -1,16 +1,19 @@
-"""Sequence to sequence that separates: the seed's LSTM, asked about the point it answers for.
+"""Seq2seq that separates members: the decoder LSTM reads the noisy point that it denoises.
 
     c, h = encoder(x_1, ..., x_N),    s_i = decoder(c, h; x_1, ..., x_i),    F_i = trunk(x_i, s_i)
 
-The decoder of models/seed.py reads its own last answer and never the noisy point; here it reads
-that point (**aligned**), and the Fourier trunk answers for it, given the decoder's state. Nothing
-is fed back, so nothing has to be forced. This alone separates, for the encoder's last state says
-which member the set is of. With the encoder in **both** ways the decoder finds at every point what
-came before it and what comes after. For two members that adds little: on dino + moons, after 1,200
-steps, 97.5 % of 200 sets are separate forward (dino 38 %) and 97.0 % both ways (dino 44 %).
+The decoder of models/seed.py reads its own last output and never the noisy point. Here the decoder
+reads the noisy point (**aligned**), and the Fourier trunk denoises this point, conditioned on the
+state of the decoder. No output is fed back, so teacher forcing is not needed. This change alone
+separates members, because the last state of the encoder says which member the set comes from.
 
-A set is still no sequence: in another order the answers differ. `benchmarks/mended.py` measures by
-how much.
+If a second encoder LSTM runs backwards (**both** ways), the decoder reads at every point a summary
+of the points before and after it. For two members the second LSTM adds little: on dino + moons,
+after 1,200 steps, 97.5 % of 200 sets are separate forward (dino 38 %) and 97.0 % both ways
+(dino 44 %).
+
+The outputs still depend on the order of the points, although a set has no order.
+`benchmarks/mended.py` measures how much.
 """
 
 import flax.linen as nn
@@ -31,9 +34,9 @@ class Lstm(nn.Module):
         i, f, g, o = W x_n + V s + U h + b,    c <- sigmoid(f) c + sigmoid(i) tanh(g),
         h <- sigmoid(o) tanh(c)
 
-    features x f32[B, N, C]; per_set s f32[B, S]; mask bool[B, N]: masked points pass by without a
-    trace; start: the first (c, h); `backwards`: from the last point to the first. W x of all points
-    is one product: in the loop only U h is left.
+    features x f32[B, N, C]; per_set s f32[B, S]; mask bool[B, N]: masked points leave the state
+    unchanged; start: the first (c, h), None: zeros; `backwards`: from the last point to the first.
+    W x of all points is one matrix product, so the loop computes only U h.
     """
 
     state_dim: int
@@ -51,7 +54,7 @@ class Lstm(nn.Module):
             inside, exists = row
             c, h = carry
             i, f, g, o = jnp.split(inside + h @ recurrent, 4, axis=-1)
-            c_new = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)  # + 1: to remember at first
+            c_new = nn.sigmoid(f + 1) * c + nn.sigmoid(i) * jnp.tanh(g)  # + 1: remember at first
             h_new = nn.sigmoid(o) * jnp.tanh(c_new)
             carry = tuple(jnp.where(exists[:, None], new, old)
                           for new, old in ((c_new, c), (h_new, h)))  # fmt: skip
@@ -66,7 +69,7 @@ class Lstm(nn.Module):
 
 
 class AlignedSeq2Seq(nn.Module):
-    """Encoder and decoder LSTM of `state_dim` cells; the trunk answers, given the decoder's state.
+    """Encoder and decoder LSTM of `state_dim` cells; the trunk denoises, given their states.
 
     encoder: "forward", or "both" ways.
     """

@@ -1,15 +1,17 @@
-"""A causal transformer over the points of a set, with a diffusion head for the next one.
+"""A causal transformer over the points of a set, with a diffusion head for the next point.
 
     p(X) = prod_i p(x_i | c_i),    c_i = transformer(x_1 ... x_{i-1})
 
-As in `history` each point is drawn given those before it. Here one pass gives the contexts c_i of
-all N points, so a set of N costs about as much to learn from as one history of N, and a point
-that is drawn is added to a cache of keys and values (arXiv 2406.11838 has the head, for tokens of
-images). The head also looks at the tokens of those points from where its own noisy point is: a
-few numbers c_i cannot say where all of them lie, and one that is near may matter.
+Each point is generated given the points before it, as in `history`. Here one pass computes the
+contexts c_i of all N points, so training on a set of N points costs about as much as training on
+one history of N points. A generated point is added to a cache of keys and values. The head comes
+from arXiv 2406.11838, where it generates tokens of images.
 
-With `row_height` points come in rows (data/rows.py). The head is not restricted to points that are
-still allowed, so p has some mass on sequences out of order.
+The head also attends to the tokens of the earlier points, with a query from its noisy point. The
+few numbers of c_i cannot store the positions of all earlier points, and a nearby one may matter.
+
+With `row_height` the points are ordered by rows (data/rows.py). The head may also draw points that
+violate this order, so p has some mass on sequences out of order.
 """
 
 from typing import NamedTuple
@@ -25,10 +27,11 @@ from tiny_diffusion_jax.models.traits import Traits
 
 
 class CausalBlock(nn.Module):
-    """h += W_out [attention, gelu(u)],    [q, k, v, u] = W_in unit(h), as `SetBlock`.
+    """h += W_out [attention, gelu(u)],    [q, k, v, u] = W_in unit(h), as in `SetBlock`.
 
-    h f32[B, n, C] are tokens number `start` to start + n - 1; keys, values f32[B, W, C] hold those
-    of earlier ones, and come back with these. seen: bool[n, W], see `up_to_itself`.
+    h f32[B, n, C] are the tokens number `start` to start + n - 1. keys and values f32[B, W, C] hold
+    the earlier tokens, and are returned with the new tokens added. seen: bool[n, W], see
+    `up_to_itself`.
     """
 
     num_heads: int
@@ -49,30 +52,34 @@ class CausalBlock(nn.Module):
 
 
 def up_to_itself(start, n: int, num_tokens: int) -> jax.Array:
-    """bool[n, W]: what tokens number `start` to start + n - 1 attend to of W = num_tokens."""
+    """Causal mask bool[n, W] of the tokens number `start` to start + n - 1, W = num_tokens.
+
+    A token attends to the tokens before it and to itself.
+    """
     return jnp.arange(num_tokens) <= start + jnp.arange(n)[:, None]
 
 
 class Context(NamedTuple):
-    """What the head is given of the points so far, for n points of each of B sets."""
+    """Conditioning of the head on the earlier points, for n points of each of B sets."""
 
-    per_layer: jax.Array  # f32[B, n, K + 1, 2 H], what c_i says to each layer of the head
+    per_layer: jax.Array  # f32[B, n, K + 1, 2 H], scale and shift of each layer of the head by c_i
     keys: jax.Array  # f32[B, W, C], of the tokens of all points
     values: jax.Array
-    seen: jax.Array  # bool[B or 1, n, W], the tokens of those before each of the n
+    seen: jax.Array  # bool[B or 1, n, W], True for tokens of points before each of the n
 
     def at(self, index: jax.Array) -> "Context":
-        """That of one point of each set, the one numbered `index` i32[B]."""
+        """Context of one point of each set: point number `index` i32[B]."""
         pick = lambda a: jnp.take_along_axis(a, index.reshape(-1, *[1] * (a.ndim - 1)), axis=1)
         seen = jnp.broadcast_to(self.seen, (len(index), *self.seen.shape[1:]))
         return self._replace(per_layer=pick(self.per_layer), seen=pick(seen))
 
 
 class Causal(nn.Module):
-    """`contexts` of all points of whole sets; `begin` and `extend` with a cache; a call denoises.
+    """`contexts` of whole sets, `begin` and `extend` for sets that grow; a call denoises.
 
-    A call takes as `latent` the `Context` of n points, each of which serves N / n of the points
-    x f32[B, N, D] in turn, or makes it from `history`, the points so far.
+    A call denoises the points x f32[B, N, D]. `latent` is the `Context` of n points, and each of
+    the n contexts serves N / n of the noisy points in turn. Without `latent` the context is
+    computed from `history`, the points so far.
     """
 
     trunk: FourierTrunk  # the head
@@ -84,9 +91,9 @@ class Causal(nn.Module):
 
     @property
     def traits(self) -> Traits:
-        # Given its context, a point is denoised alone; the cache has keys and values.
+        # Given its context, each point is denoised independently. The cache stores keys and values.
         floats = self.trunk.floats_per_point + 2 * (self.context_blocks + 1) * self.context_dim
-        # Points that are given are seldom the first ones by rows.
+        # Given points are seldom the first points in the order of rows.
         return Traits("causal", floats, self.trunk.num_heads, row_height=self.row_height,
                       completes=not self.row_height)  # fmt: skip
 
@@ -99,25 +106,25 @@ class Causal(nn.Module):
         self.looked_at = nn.Dense(2 * size)
 
     def contexts(self, points, *, label=None, count=None) -> Context:
-        """Those of each of the points f32[B, N, D], by the points before it."""
+        """Context of each of the points f32[B, N, D], given the points before it."""
         start = jnp.zeros((len(points), 1, self.context_dim))
         tokens = jnp.concatenate([start, self._tokens(points[:, :-1])], axis=1)
         return self._read(self._empty(*points.shape[:2]), tokens, 0, label, count)[1]
 
     def begin(self, num_sets: int, places: int, *, label=None, count=None):
-        """(cache for `places` tokens, `Context` of the first point)."""
+        """Return (cache for `places` tokens, `Context` of the first point)."""
         token = jnp.zeros((num_sets, 1, self.context_dim))
         return self._read(self._empty(num_sets, places), token, 0, label, count)
 
     def extend(self, cache, points, number, *, label=None, count=None):
-        """(cache, `Context` of the points after each) with points f32[B, n, D].
+        """Add points f32[B, n, D]; return (cache, `Context` of the next point after each of them).
 
-        They are those number `number` to number + n - 1 of their sets.
+        The added points have the numbers `number` to number + n - 1 in their sets.
         """
         return self._read(cache, self._tokens(points), number + 1, label, count)
 
     def _empty(self, num_sets: int, places: int) -> tuple:
-        """The cache: keys and values of the tokens in each block, and of those that heads see."""
+        """Empty cache: keys and values of the tokens for each block, and for the head."""
         nothing = lambda: jnp.zeros((num_sets, places, self.context_dim))
         return tuple((nothing(), nothing()) for _ in range(self.context_blocks + 1))
 
@@ -126,7 +133,7 @@ class Causal(nn.Module):
         return self.from_point(features).reshape(*points.shape[:2], self.context_dim)
 
     def _read(self, cache, h, start, label, count):
-        """Tokens f32[B, n, C] number `start` and on, through all blocks."""
+        """Pass the tokens f32[B, n, C] number `start` to start + n - 1 through all blocks."""
         number = self.from_number(count_features(1 + start + jnp.arange(h.shape[1])))
         known = self.label(label, len(h), count)
         h = h + number if known is None else h + number + known[:, None]
@@ -142,11 +149,11 @@ class Causal(nn.Module):
         return (*kept, shown), Context(self.trunk.film(h), *shown, seen[None])
 
     def _after(self, history, num_sets: int, dim: int, label, count) -> Context:
-        """That of a point after all that are shown of `history`."""
+        """Context of the point that follows all points of `history`."""
         points, shown = read_history(history, num_sets, dim)
-        first = jnp.argsort(~shown, axis=1)  # a stable order: the shown ones as they come
+        first = jnp.argsort(~shown, axis=1)  # stable: unmasked points keep their order
         points = jnp.take_along_axis(points, first[..., None], axis=1)
-        points = jnp.pad(points, ((0, 0), (0, 1), (0, 0)))  # contexts leave out the last
+        points = jnp.pad(points, ((0, 0), (0, 1), (0, 0)))  # `contexts` drops the last point
         return self.contexts(points, label=label, count=count).at(shown.sum(1))
 
     def __call__(

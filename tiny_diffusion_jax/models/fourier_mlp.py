@@ -1,7 +1,8 @@
-"""The Fourier MLP: each point is denoised alone, from its features and the time's.
+"""Denoise each point independently, from features of the point and of the noise level.
 
-Its body, `FourierTrunk`, also serves the denoisers that know more than the point: what they know
-comes in as features of each point, or as one vector per set that scales and shifts every layer.
+`FourierTrunk`, the body of this Fourier MLP, also serves the denoisers with more conditioning.
+Their conditioning enters as features of each point, or as one vector per set that scales and shifts
+every layer.
 """
 
 import flax.linen as nn
@@ -11,14 +12,15 @@ import jax.numpy as jnp
 from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, attend, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
 
-TIME_MAX_PERIOD = 10_000.0  # the classic choice for features of t (arXiv 1706.03762)
+TIME_MAX_PERIOD = 10_000.0  # the usual value for features of t (arXiv 1706.03762)
 
 
 class Fade(nn.Module):
-    """2 sigmoid(W features(t) + b), the strength of each of a noisy point's features.
+    """2 sigmoid(W features(t) + b), the strength of each feature of a noisy point.
 
-    A wave shorter than the noise says nothing of the data, and learns to fade out (by hand in
-    arXiv 2103.13415, section 3). features f32[B n, F], of_time f32[B, C].
+    A wave that is shorter than the noise carries no information about the data, so the network
+    learns to fade it out (arXiv 2103.13415, section 3, fades waves by a fixed rule). features
+    f32[B n, F], of_time f32[B, C].
     """
 
     @nn.compact
@@ -35,12 +37,18 @@ class FourierTrunk(nn.Module):
     """h = gelu(W_in [features(x), features(t), context]); then h += gelu(W_k h); then W_out h.
 
     With `per_set` c, the inside of every gelu is (1 + scale(c)) W h + shift(c) (FiLM, arXiv
-    1709.07871). Inputs: x f32[B, N, D], time f32[B] in [0, 1] (t / T), or of each point f32[B, N],
-    per_point f32[B, N, C], per_set f32[B, C], or one for every N / n points in turn f32[B, n, C],
-    or in place of it what `film` makes of it, once for many calls: per_layer f32[B, n, K + 1, 2 H].
-    With `fade`, features(x) are those of a noisy point, each as strong as `Fade` says.
-    With `looked_at`, (keys, values f32[B, M, C], mask as for `attend`), the first h also becomes
-    h + W_a attention(W_q h). Output: f32[B, N, D].
+    1709.07871). The output is f32[B, N, D]. The inputs are:
+
+        x          f32[B, N, D], points.
+        time       t / T in [0, 1], f32[B], or f32[B, N] for each point.
+        per_point  f32[B, N, C], additional features of each point.
+        per_set    f32[B, C], or f32[B, n, C] with one vector for every N / n points in turn.
+        per_layer  f32[B, n, K + 1, 2 H], the result of `film`, which replaces `per_set` and is
+                   computed once for many calls.
+        looked_at  (keys, values f32[B, M, C], mask as for `attend`). The first h then also becomes
+                   h + W_a attention(W_q h).
+
+    With `fade`, the strength of each feature of x depends on the noise level (`Fade`).
     """
 
     hidden_dim: int = 128
@@ -52,11 +60,11 @@ class FourierTrunk(nn.Module):
     time_frequencies: int = 64
     time_scale: float = 1000.0
     fade: bool = False
-    num_heads: int = 4  # of the attention to what is looked at
+    num_heads: int = 4  # of the attention to `looked_at`
 
     @property
     def floats_per_point(self) -> int:
-        """About how many float32 numbers one evaluation keeps alive for each point."""
+        """Approximate number of float32 values that one evaluation keeps alive for each point."""
         return 6 * self.num_frequencies + 2 * self.time_frequencies + 4 * self.hidden_dim
 
     def setup(self):
@@ -70,19 +78,19 @@ class FourierTrunk(nn.Module):
         self.films = [nn.Dense(2 * self.hidden_dim) for _ in range(self.num_blocks + 1)]
 
     def time_features(self, time: jax.Array) -> jax.Array:
-        """f32[..., 2 time_frequencies] of time f32[...]."""
+        """Features f32[..., 2 time_frequencies] of time f32[...]."""
         return sinusoidal(time[..., None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
 
     def noisy_features(self, x: jax.Array, of_time: jax.Array) -> jax.Array:
-        """f32[B N, F], a row a point, of noisy x f32[B, N, D] and of_time f32[B or B N, C]."""
+        """Features f32[B N, F], a row per point, of x f32[B, N, D] and of_time f32[B or B N, C]."""
         of_x = self.features(x.reshape(-1, x.shape[-1]))
         return self.fading(of_x, of_time) if self.fade else of_x
 
     def film(self, per_set: jax.Array) -> jax.Array:
-        """Scale and shift of every layer, f32[B, n, K + 1, 2 H], by per_set f32[B, n, C]."""
+        """Scale and shift f32[B, n, K + 1, 2 H] of every layer, from per_set f32[B, n, C]."""
         return jnp.stack([layer(per_set) for layer in self.films], axis=-2)
 
-    @nn.compact  # with `setup`, for the size of the output follows from that of the input
+    @nn.compact  # beside `setup`, because the size of the output depends on the input
     def __call__(
         self, x: jax.Array, time: jax.Array, per_point=None, per_set=None, looked_at=None,
         per_layer=None,
@@ -90,7 +98,7 @@ class FourierTrunk(nn.Module):
         num_sets, num_points, dim = x.shape
         if per_set is not None:
             per_layer = self.film(per_set.reshape(num_sets, -1, per_set.shape[-1]))
-        # One row per point from here on: XLA's CPU products of [rows, features] are the fast ones.
+        # XLA's CPU products are fast for [rows, features], so use one row per point from here on.
         of_time = self.time_features(time.reshape(-1))
         of_x = self.noisy_features(x, of_time)
         features = [of_x, jnp.repeat(of_time, x[..., 0].size // time.size, axis=0)]
@@ -116,7 +124,7 @@ class FourierTrunk(nn.Module):
 
 
 class FourierMLP(nn.Module):
-    """The trunk alone: a set's points never see each other, so sets of them are superpositions."""
+    """Denoise points independently with the trunk, so that generated sets are superpositions."""
 
     trunk: FourierTrunk
     num_labels: int = 0

@@ -1,7 +1,7 @@
-"""Attention over a history of clean points: the chain p(x_1) p(x_2 | x_1) ... of a set.
+"""Attention to a history of clean points: the chain p(x_1) p(x_2 | x_1) ... of a set.
 
-A set that comes from one of several densities is not made of independent points, but given the
-points so far the next ones nearly are. The history is an argument and never a hidden state.
+The points of a set from one of several densities are not independent. Given the points so far, the
+next points are nearly independent. The history is an argument and never a hidden state.
 """
 
 import flax.linen as nn
@@ -14,10 +14,11 @@ from tiny_diffusion_jax.models.traits import Traits
 
 
 class HistoryAttention(nn.Module):
-    """softmax(q k^T / sqrt(d)) v from noisy points to history points, several heads.
+    """softmax(q k^T / sqrt(d)) v from noisy points to history points, with several heads.
 
-    q f32[B, N, D] are the noisy points' own features; k, v come from `memory` f32[B, M, C]. A
-    learned token that is always there answers where the history is empty. Output f32[B, N, D].
+    q f32[B, N, D] are features of the noisy points; k and v come from `memory` f32[B, M, C]. A
+    learned token is always part of the memory, so that an empty history also has an output. Output
+    f32[B, N, D].
     """
 
     num_heads: int
@@ -36,11 +37,11 @@ class HistoryAttention(nn.Module):
 
 
 class HistoryDenoiser(nn.Module):
-    """The Fourier MLP, given what each point reads from a history of points of its own set.
+    """The Fourier MLP, conditioned on a history of points of the same set.
 
     Queries come from the noisy point and its noise level, keys and values from the history
-    (`HistoryAttention`); a summary of the whole history (mean of features, and the number of its
-    points) scales and shifts every layer.
+    (`HistoryAttention`). A summary of the whole history (the mean of its features, and its number
+    of points) scales and shifts every layer.
     """
 
     trunk: FourierTrunk

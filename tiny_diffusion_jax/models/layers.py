@@ -1,8 +1,8 @@
-"""The parts that denoisers share: features of coordinates and time, attention, pooling.
+"""Parts that denoisers share: features of coordinates and time, attention, pooling.
 
-A plain network draws smooth functions only; the sines let it draw sharp ones (arXiv 2006.10739).
-Each embedding maps f32[..., D] to f32[..., F]. To add one: write a builder and name it in
-`EMBEDDINGS`.
+A plain network learns only smooth functions, and sine features let it learn sharp ones (arXiv
+2006.10739). Each embedding maps f32[..., D] to f32[..., F]. To add an embedding, write a builder
+and name it in `EMBEDDINGS`.
 """
 
 import functools
@@ -12,15 +12,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Of log(count): from half a turn between 1 and 10^6 points to one between 20 and 25.
+# The slowest wave of log(count) makes half a turn from 1 to 10^6 points. The fastest wave makes one
+# turn from 20 to 25 points.
 COUNT_FREQUENCIES, COUNT_SCALE, COUNT_MAX_PERIOD = 16, 28.0, 128.0
 
 
 def sin_turns(turns: jax.Array) -> jax.Array:
-    """sin(2 pi turns) to 2e-6, several times faster on a CPU than `jnp.sin`.
+    """sin(2 pi turns) with an error of 2e-6, several times faster on a CPU than `jnp.sin`.
 
-    An odd polynomial on [-1/4, 1/4], after folding by sin(pi - a) = sin(a). Full accuracy wants
-    |turns| < 1e3 or so, as for any float32 angle.
+    Fold by sin(pi - a) = sin(a), then evaluate an odd polynomial on [-1/4, 1/4]. Full accuracy
+    requires |turns| < 1e3 or so, as for any float32 angle.
     """
     r = turns - jnp.round(turns)  # [-1/2, 1/2]
     r = jnp.where(jnp.abs(r) > 0.25, jnp.sign(r) * 0.5 - r, r)
@@ -52,7 +53,7 @@ def sinusoidal(
 
 
 class Sinusoidal(nn.Module):
-    """Fixed geometric frequencies, one coordinate at a time."""
+    """Sine features with fixed geometric frequencies, for one coordinate at a time."""
 
     num_frequencies: int  # per coordinate
     scale: float
@@ -64,27 +65,27 @@ class Sinusoidal(nn.Module):
 
 
 def _turns(x: jax.Array, frequency: jax.Array) -> jax.Array:
-    """x B / 2 pi, always in float32: three digits of an angle of many turns are none."""
+    """x B / 2 pi, always in float32: less precision would lose the fraction of a turn."""
     return jnp.matmul(x, frequency, precision=jax.lax.Precision.HIGHEST) / (2 * jnp.pi)
 
 
 class Gaussian(nn.Module):
-    """Random directions: waves(B x / 2 pi), B ~ N(0, scale^2), drawn once and never trained."""
+    """waves(B x / 2 pi) for random directions B ~ N(0, scale^2), drawn once and never trained."""
 
     num_frequencies: int  # in all
     scale: float
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        # A parameter, so that it is saved with the model; stop_gradient and the masked weight
-        # decay of `decays` in training/step.py keep it as it was drawn.
+        # A parameter is saved with the model. stop_gradient, and `decays` in training/step.py (no
+        # weight decay), keep its initial value.
         shape = (x.shape[-1], self.num_frequencies)
         frequency = self.param("fixed_frequency", nn.initializers.normal(self.scale), shape)
         return waves(_turns(x, jax.lax.stop_gradient(frequency)))
 
 
 class Learned(nn.Module):
-    """As `Gaussian`, with the directions trained like any weight."""
+    """waves(B x / 2 pi) as in `Gaussian`, with directions B that are trained like any weight."""
 
     num_frequencies: int  # in all
     scale: float
@@ -97,7 +98,7 @@ class Learned(nn.Module):
 
 
 class Identity(nn.Module):
-    """The coordinates themselves: the baseline that shows why features are needed."""
+    """The coordinates themselves, a baseline that shows why features are needed."""
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -114,11 +115,11 @@ EMBEDDINGS = {
 
 
 class SetEmbedding(nn.Module):
-    """What is known of a set as one vector f32[B, features]; None where nothing is looked at.
+    """Embedding f32[B, features] of the label and the size of a set; None if neither is used.
 
-    The sum of a learned vector for each of `num_labels` labels (one more for "unnamed": -1 or
-    None) and, with `counts`, a learned map of sinusoidal features of log(count). label i32[B];
-    count i32[B], the number of points of the whole set, None where that is unknown.
+    The embedding is the sum of a learned vector for each of `num_labels` labels (one more for "no
+    label": -1 or None) and, with `counts`, a learned map of sinusoidal features of log(count).
+    label i32[B]; count i32[B], the number of points of the whole set, None if unknown.
     """
 
     num_labels: int
@@ -151,8 +152,8 @@ def count_features(count: jax.Array) -> jax.Array:
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
     """softmax(q k^T / sqrt(d)) v over `heads` heads, and the weights f32[B, heads, N, M].
 
-    q f32[B, N, D], k and v f32[B, M, D], mask bool[B, M], or of each point bool[B or 1, N, M],
-    is False for what is not looked at.
+    q f32[B, N, D]; k and v f32[B, M, D]. mask bool[B, M], or bool[B or 1, N, M] for each point, is
+    False for keys that get no weight.
     """
     q, k, v = (a.reshape(*a.shape[:2], heads, -1) for a in (q, k, v))
     logits = jnp.einsum("bnhd,bmhd->bhnm", q * q.shape[-1] ** -0.5, k)
@@ -165,7 +166,10 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
 
 
 def read_history(history, num_sets: int, dim: int) -> tuple[jax.Array, jax.Array]:
-    """Points f32[B, M, dim], 0 where masked, and mask bool[B, M], M >= 1; None: a masked point."""
+    """Points f32[B, M, dim], 0 where masked, and mask bool[B, M], with M >= 1.
+
+    An empty history becomes one masked point.
+    """
     if history is None or history.points.shape[1] == 0:
         return jnp.zeros((num_sets, 1, dim)), jnp.zeros((num_sets, 1), bool)
     if history.mask is None:
@@ -174,11 +178,11 @@ def read_history(history, num_sets: int, dim: int) -> tuple[jax.Array, jax.Array
 
 
 def pool(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """Mean over the points that are there, f32[B, C] of values f32[B, M, C]; 0 where none is."""
+    """Mean f32[B, C] of values f32[B, M, C] over unmasked points; 0 if all are masked."""
     total = jnp.where(mask[..., None], values, 0).sum(1)
     return total / jnp.maximum(mask.sum(1), 1)[:, None]
 
 
 def fullness(mask: jax.Array) -> jax.Array:
-    """log(1 + number of points), in units of log 256, f32[B, 1] of mask bool[B, M]."""
+    """log(1 + number of unmasked points) / log 256, f32[B, 1], of mask bool[B, M]."""
     return jnp.log1p(mask.sum(1).astype(jnp.float32))[:, None] / jnp.log(256.0)

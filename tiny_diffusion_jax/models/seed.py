@@ -1,27 +1,28 @@
-"""The seed's three denoisers, kept to show why none of them can tell members apart.
+"""The three denoisers of the student project, kept to show why none of them separates members.
 
-What one change does for each is beside them: `attention_v1_own` and `attention_v2_own` are the two
-attentions with `shown="same_set"`, and models/aligned.py has the LSTM.
+One change to each model makes it separate members. `attention_v1_own` and `attention_v2_own` are
+the two attentions with `shown="same_set"`, and models/aligned.py has the LSTM.
 
-Attention V1 and V2 look at a history that mixes all members:
+Attention V1 and V2 attend to a history that mixes all members:
 
     context = tanh(softmax(q k^T / sqrt(d)) v),    F = trunk([features(x), features(t), context])
 
-k and v come from the clean points of the previous batch. Those are drawn from the mixture of all
-members, whatever the set at hand is drawn from: history and set are independent, so the best
-denoiser given both is the one given x_t alone, and the sets it generates are superpositions.
+k and v come from the clean points of the previous batch. These points are drawn from the mixture of
+all members, so the history is independent of the current set. The best denoiser given x_t and the
+history therefore equals the best denoiser given x_t alone, and generates superpositions.
 
-Seq2seq is an LSTM that reads the noisy points one after the other, and one that answers in their
-order (arXiv 1409.3215):
+Seq2seq has an encoder LSTM that reads the noisy points one after the other, and a decoder LSTM that
+computes the outputs in the same order (arXiv 1409.3215):
 
     c, h = encoder(features(x_1), ..., features(x_N)),    F_1 .. F_N = decoder(c, h)
 
-The decoder is never shown the point it answers for: what F_i knows of x_i has passed through the
-encoder's last state, 2 hidden_dim numbers for any number of points. It can store a few points and
-stagnates for many: on a mixture of three Gaussians (64 cells, 1,500 steps, noise of variance 1 as
-the target) the loss is 0.40 for sets of 2, where a network that denoises each point alone gets
-0.37; 0.44 for 4, 0.69 for 8, and for 32 it stays at 1.00, that of the answer 0. Nor is a set a
-sequence: another order, another output.
+The decoder never reads the point that it denoises. All information of F_i about x_i has passed
+through the last state of the encoder, which has 2 hidden_dim numbers for any number of points. This
+state can store a few points, so training stagnates for many points. The following losses are for a
+mixture of three Gaussians (64 cells, 1,500 steps, noise of variance 1 as the target). The loss is
+0.40 for sets of 2, where a network that denoises each point independently gets 0.37. The loss is
+0.44 for sets of 4 and 0.69 for sets of 8. For sets of 32 the loss stays at 1.00, which is the loss
+of the output 0. The outputs also depend on the order of the points, although a set has no order.
 """
 
 import flax.linen as nn
@@ -40,20 +41,20 @@ MAX_SEQUENCE = 4096  # points
 
 
 def cycle(points: jax.Array, mask: jax.Array, index: jax.Array) -> jax.Array:
-    """Point `index` mod m of the m points where `mask` is True, in their order, f32[B, N, D].
+    """Points f32[B, N, D], number `index` mod m among the m points where `mask` is True.
 
-    points f32[B, M, D], mask bool[B, M], index i32[B, N]; where m = 0, any point.
+    points f32[B, M, D], mask bool[B, M], index i32[B, N]. If m = 0, the result is any point.
     """
-    first = jnp.argsort(~mask, axis=1, stable=True)  # those that exist, in order
+    first = jnp.argsort(~mask, axis=1, stable=True)  # unmasked points first
     row = index % jnp.maximum(mask.sum(1), 1)[:, None]
     return jnp.take_along_axis(points, jnp.take_along_axis(first, row, axis=1)[..., None], axis=1)
 
 
 class Context(nn.Module):
-    """tanh(softmax(q k^T / sqrt(d)) v) f32[B, N, D], one head; 0 where the history is empty.
+    """tanh(softmax(q k^T / sqrt(d)) v) f32[B, N, D], one head; 0 for an empty history.
 
-    q from `query_features` f32[B, N, C], k and v from `memory` f32[B, M, C'] where `mask`
-    bool[B, M] is True.
+    q comes from `query_features` f32[B, N, C]. k and v come from `memory` f32[B, M, C'] where
+    `mask` bool[B, M] is True.
     """
 
     size: int
@@ -63,18 +64,18 @@ class Context(nn.Module):
         q = nn.Dense(self.size, name="query")(query_features)
         k, v = (nn.Dense(self.size, name=name)(memory) for name in ("key", "value"))
         read, weights = attend(q, k, v, 1, mask)
-        # An empty history has nothing to give, where a softmax gives all the same weight.
+        # The softmax gives all points of an empty history the same weight, so replace it by 0.
         self.sow("intermediates", "attention", jnp.where(mask[:, None, None], weights, 0))
         return jnp.tanh(jnp.where(mask.any(1)[:, None, None], read, 0))
 
 
 class _Attention(nn.Module):
-    """What both versions share: all but where the queries come from."""
+    """Attention that both versions share; subclasses define the queries."""
 
     trunk: FourierTrunk
     num_labels: int = 0
     counts: bool = False
-    # What the history holds, see `Traits`: points of the same set say which member this is.
+    # Source of the history, see `Traits`. Points of the same set say which member it comes from.
     shown: str = "previous_batch"
 
     @property
@@ -84,7 +85,7 @@ class _Attention(nn.Module):
                       shown=self.shown)  # fmt: skip
 
     def query_features(self, x, time, mask, points, shown) -> jax.Array:
-        """Features f32[B, N, C] that the queries are made of."""
+        """Features f32[B, N, C] from which the queries are computed."""
         raise NotImplementedError
 
     @nn.compact
@@ -100,10 +101,10 @@ class _Attention(nn.Module):
 
 
 class AttentionV1(_Attention):
-    """q, k and v all from the history: point i is given what history point i mod M reads there.
+    """Take q, k and v from the history: point i gets the output of history point i mod M.
 
-    The context never looks at the noisy point it comes with. It is a label by position in the
-    list, with nothing to say about the point; so the order of both lists matters, and should not.
+    The context does not depend on the noisy point. It is a label by position in the list, without
+    information about the point. The order of both lists therefore matters, although it should not.
     """
 
     def query_features(self, x, time, mask, points, shown) -> jax.Array:
@@ -113,7 +114,7 @@ class AttentionV1(_Attention):
 
 
 class AttentionV2(_Attention):
-    """q from the noisy point and its noise level, k and v from the history."""
+    """Take q from the noisy point and its noise level, k and v from the history."""
 
     def query_features(self, x, time, mask, points, shown) -> jax.Array:
         time = self.trunk.time_features(time)[:, None]
@@ -125,21 +126,22 @@ class AttentionV2(_Attention):
 
 
 def forced_sets(num_sets: int, share: float) -> np.ndarray:
-    """bool[num_sets], True for ceil(share num_sets) of them, evenly spread.
+    """bool[num_sets], True for ceil(share num_sets) of the sets, evenly spread.
 
-    Sets are independent draws, so a fixed choice is as good as a random one and needs no key.
-    Evenly spread, for a batch's noise levels go up with the set's index (`draw_times`).
+    Sets are independent draws, so a fixed choice is as good as a random one and needs no key. The
+    noise levels of a batch rise with the index of the set (`draw_times`), so an even spread covers
+    all levels.
     """
     return np.diff(np.ceil(share * np.arange(num_sets + 1))) > 0
 
 
 def _keep(mask: jax.Array, new, old):
-    """`new` where there is a point, else `old`: masked points pass by without a trace."""
+    """`new` where `mask` is True, else `old`, so that masked points leave the state unchanged."""
     return jax.tree.map(lambda a, b: jnp.where(mask[:, None], a, b), new, old)
 
 
 class EncoderStep(nn.Module):
-    """carry -> carry at the next point; carry (c, h) both f32[B, D]."""
+    """Update carry (c, h), both f32[B, D], with the next point."""
 
     hidden_dim: int
 
@@ -150,10 +152,10 @@ class EncoderStep(nn.Module):
 
 
 class DecoderStep(nn.Module):
-    """((c, h), previous) -> the same at the next point, and the output f32[B, D].
+    """Map ((c, h), previous) to the same at the next point, and return the output f32[B, D].
 
-    `previous` f32[B, C] is the embedded previous answer: the target in forced sets, else the
-    output.
+    `previous` f32[B, C] is the embedding of the target in forced sets, and of the output in other
+    sets.
     """
 
     hidden_dim: int
@@ -169,17 +171,17 @@ class DecoderStep(nn.Module):
 
 
 def _over_points(step, in_axes):
-    """`step` scanned over the points, with the same weights at each."""
+    """Scan `step` over the points, with the same weights at each point."""
     return nn.scan(step, variable_broadcast="params", split_rngs={"params": False},
                    in_axes=in_axes, out_axes=1)  # fmt: skip
 
 
 class Seq2Seq(nn.Module):
-    """Encoder and decoder LSTM of `trunk.hidden_dim` cells; of `trunk` only the features are used.
+    """Encoder and decoder LSTM of `trunk.hidden_dim` cells; only the features of `trunk` are used.
 
-    With `target` f32[B, N, D] the sets where `forced` bool[B] is True are fed the right answers so
-    far (default: the share `teacher_forcing`, see `forced_sets`). The others run on their own
-    outputs, as all sets do without `target`.
+    With `target` f32[B, N, D], the decoder reads the correct outputs so far in sets where `forced`
+    bool[B] is True. By default these are a share `teacher_forcing` of the sets, see `forced_sets`.
+    In all other sets, and without `target`, the decoder reads its previous outputs.
     """
 
     trunk: FourierTrunk
@@ -189,7 +191,7 @@ class Seq2Seq(nn.Module):
 
     @property
     def traits(self) -> Traits:
-        # As the trunk's: its features are what takes the room.
+        # The features of the trunk use most of the memory, so the number is the trunk's.
         return Traits("joint", self.trunk.floats_per_point, max_points=MAX_SEQUENCE,
                       max_points_reason="the sequences of seq2seq",
                       teacher_forcing=self.teacher_forcing)  # fmt: skip

@@ -2,8 +2,8 @@
 
     z = encoder({x_i}),    p(X) = int p(z) prod_i p(x_i | z) dz
 
-which is de Finetti's form of every exchangeable law. All three parts are diffusion or feed it: the
-decoder denoises points given z, the prior denoises z itself with the same loss and samplers.
+By de Finetti's theorem every exchangeable density has this form. The decoder is a diffusion model
+of points given z, and the prior is a diffusion model of z, with the same loss and samplers.
 """
 
 import flax.linen as nn
@@ -17,20 +17,20 @@ from tiny_diffusion_jax.models.traits import Traits
 
 
 class SetLatent(nn.Module):
-    """`encode` points to z f32[B, 1, D]; `prior` denoises z; a call denoises points given z.
+    """Map points to z f32[B, 1, D] by `encode`, denoise z by `prior`; a call denoises points.
 
-    A call takes z as `latent`, or makes it from `history`, points of the same set.
+    A call takes z as `latent`, or encodes z from `history`, points of the same set.
     """
 
     trunk: FourierTrunk
     latent_dim: int = 16
-    latent_noise: float = 0.1  # blurs z in training, so that the decoder forgives the prior
+    latent_noise: float = 0.1  # noise on z in training, so that the decoder tolerates prior errors
     num_labels: int = 0
     counts: bool = False
 
     @property
     def traits(self) -> Traits:
-        # Given z, points are denoised alone.
+        # Given z, points are denoised independently.
         floats = self.trunk.floats_per_point + 2 * self.trunk.hidden_dim
         return Traits("latent", floats, shown="same_set", completes=True,
                       latent_dim=self.latent_dim, latent_noise=self.latent_noise)  # fmt: skip
@@ -49,7 +49,7 @@ class SetLatent(nn.Module):
         self.prior_out = nn.Dense(self.latent_dim)
 
     def encode(self, history) -> jax.Array:
-        """z f32[B, 1, C] of the points' sets: its C numbers have mean 0 and variance 1."""
+        """Latent z f32[B, 1, C] of each set of points; its C numbers have mean 0 and variance 1."""
         points, mask = read_history(history, len(history.points), history.points.shape[-1])
         h = nn.gelu(self.from_points(self.trunk.features(points)))
         for block in self.encoder_blocks:
@@ -61,7 +61,7 @@ class SetLatent(nn.Module):
     def prior(
         self, z_t, time, *, history=None, label=None, count=None, mask=None, target=None
     ) -> jax.Array:
-        """The prior's network: z_t f32[B, 1, D] and time f32[B] to f32[B, 1, D]."""
+        """Apply the network of the prior: z_t f32[B, 1, D] and time f32[B] to f32[B, 1, D]."""
         features = sinusoidal(time[:, None], self.trunk.time_frequencies, self.trunk.time_scale,
                               TIME_MAX_PERIOD)  # fmt: skip
         h = self.prior_in(z_t[:, 0]) + self.prior_time(features)

@@ -1,7 +1,8 @@
-"""The joint denoiser: attention across the noisy points of a set, the same for any order of them.
+"""The joint denoiser: permutation-equivariant attention across the noisy points of a set.
 
-It learns the score of p_t(X) of the whole set, which a set from one of several densities needs:
-while noise is strong the points agree on a member, and then each finds its place in it.
+The network learns the score of p_t(X) of the whole set. Sets from one of several densities require
+this score: at high noise levels the points agree on a member, and at low noise levels each point
+moves to its position in this member.
 """
 
 import flax.linen as nn
@@ -12,22 +13,23 @@ from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, attend
 from tiny_diffusion_jax.models.traits import Traits
 
-MAX_POINTS = 4096  # of full attention, whose cost grows as their square
-MLP_RATIO = 3  # width of a block's hidden layer over that of its stream
+MAX_POINTS = 4096  # limit for full attention, because its cost is quadratic in the points
+MLP_RATIO = 3  # width of the hidden layer of a block / width of its stream
 
 
 def unit(x: jax.Array) -> jax.Array:
-    """x over its root mean square (RMSNorm without a gain, arXiv 1910.07467)."""
+    """Divide x by its root mean square (RMSNorm without a gain, arXiv 1910.07467)."""
     return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
 
 
 class SetBlock(nn.Module):
     """h += g(c) W_out [attention, gelu(u)],    [q, k, v, u] = W_in (unit(h) a(c) + b(c)).
 
-    Attention and MLP side by side share one matrix in and one out (arXiv 2302.05442, section 2.1):
-    few large products. c f32[B, C] is time and label (adaptive norm, arXiv 2212.09748). With
-    `num_inducing` > 0 the points are first read by that many learned queries and then read those,
-    at a cost linear in N (induced set attention, arXiv 1810.00825); 0 is full attention.
+    Attention and MLP run in parallel and share one matrix in and one out (arXiv 2302.05442,
+    section 2.1), so a block has few large products. c f32[B, C] embeds noise level and label
+    (adaptive norm, arXiv 2212.09748). With `num_inducing` > 0, this number of learned queries
+    attends to the points, and the points attend to the results (induced set attention, arXiv
+    1810.00825). The cost is then linear in N. 0 is full attention.
     """
 
     num_heads: int
@@ -70,7 +72,7 @@ class SetTransformer(nn.Module):
 
     @property
     def traits(self) -> Traits:
-        # Stream, its four parts and the hidden layer; attention weights of inducing points.
+        # Count the stream, its four parts, the hidden layer, and the weights of inducing points.
         size, inducing = self.trunk.hidden_dim, 2 * self.num_heads * self.num_inducing
         return Traits(
             "joint", (6 + 2 * MLP_RATIO) * size + inducing,

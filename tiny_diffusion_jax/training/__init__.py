@@ -1,1 +1,1 @@
-"""Training: what a batch is, the pure step and its block, the loop."""
+"""Training: batches, the pure train step, blocks of steps, and the training loop."""

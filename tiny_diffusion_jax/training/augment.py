@@ -1,4 +1,4 @@
-"""Copies of sets that are moved, turned, scaled or mirrored: more sets than were observed."""
+"""Augment sets by random shifts, rotations, scalings and reflections."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,11 @@ from tiny_diffusion_jax import devices
 
 
 class Augment(NamedTuple):
-    """x' = exp(scale u) R F x + shift v for all points x of a set alike, in normalised units.
+    """x' = exp(scale u) R F x + shift v for all points x of a set, in normalised units.
 
-    u and v are standard normal, R a uniform rotation, F a mirror in half of the sets. R is a
-    rotation in the data's own units only if one scale serves all axes (checks.check_rotation).
+    u and v are standard normal, R is a uniform rotation, and F is a mirror in half of the sets. R
+    is a rotation in the units of the data only if all axes have the same scale
+    (checks.check_rotation).
     """
 
     shift: float = 0.0  # standard deviation of the shift along each axis
@@ -22,7 +23,7 @@ class Augment(NamedTuple):
 
 
 def make_augment(config) -> Augment | None:
-    """What `config`, the `data` part of a config, asks for; None for sets as they are."""
+    """Augmentation of `config`, the `data` part of a config; None: no augmentation."""
     augment = Augment(config.augment_shift, config.augment_rotate, config.augment_scale,
                       config.augment_reflect)  # fmt: skip
     return None if augment == Augment() else augment
@@ -30,7 +31,7 @@ def make_augment(config) -> Augment | None:
 
 @devices.in_full
 def apply(augment: Augment, key: jax.Array, points: jax.Array) -> jax.Array:
-    """Every set of points f32[..., N, D] moved by a draw of its own."""
+    """Transform each set of points f32[..., N, D] by an independent random draw."""
     *outer, _, dim = points.shape
     shift_key, rotate_key, scale_key, reflect_key = jax.random.split(key, 4)
     if augment.reflect:
@@ -46,10 +47,10 @@ def apply(augment: Augment, key: jax.Array, points: jax.Array) -> jax.Array:
 
 
 def random_rotations(key: jax.Array, shape: tuple[int, ...], dim: int) -> jax.Array:
-    """f32[*shape, dim, dim], uniform on the rotations of `dim` dimensions.
+    """Random rotations f32[*shape, dim, dim], uniform on the rotations of `dim` dimensions.
 
-    Q of the QR decomposition of a Gaussian matrix, R's diagonal made positive (Mezzadri 2007,
-    arXiv math-ph/0609050), and one column turned where the determinant is -1.
+    Compute Q of the QR decomposition of a Gaussian matrix, with the diagonal of R made positive
+    (Mezzadri 2007, arXiv math-ph/0609050). If the determinant is -1, change the sign of one column.
     """
     q, r = jnp.linalg.qr(jax.random.normal(key, (*shape, dim, dim)))
     q = q * jnp.sign(jnp.diagonal(r, axis1=-2, axis2=-1))[..., None, :]

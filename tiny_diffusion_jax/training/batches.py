@@ -1,4 +1,4 @@
-"""What a step of training sees: shapes and probabilities of a batch, and the drawing of it."""
+"""Draw the batches of training; a plan holds their shapes and probabilities."""
 
 import math
 from typing import NamedTuple
@@ -13,49 +13,49 @@ from tiny_diffusion_jax.models.seed import forced_sets
 from tiny_diffusion_jax.training import augment as augmentation
 from tiny_diffusion_jax.training.augment import Augment
 
-POINTS_AT_ONCE = 2**14  # that are drawn for some steps of a block together
-AUGMENT_KEY = 2**30  # apart from the keys of the other parts of a batch
+POINTS_AT_ONCE = 2**14  # points that are drawn together, for a few steps of a block
+AUGMENT_KEY = 2**30  # differs from the keys of the other parts of a batch
 
 
 class Batch(NamedTuple):
-    """Everything random in a step. What a model does not use is None."""
+    """All random values of a step. Fields that a model does not use are None."""
 
     x_0: jax.Array  # f32[B, N, D], normalised
-    eps: jax.Array  # f32[B, N, D]; of a causal model f32[B, N, K, D],
-    t: jax.Array  # i32[B], and i32[B, N, K]: K levels of each point
+    eps: jax.Array  # f32[B, N, D]; for a causal model f32[B, N, K, D]
+    t: jax.Array  # i32[B]; for a causal model i32[B, N, K], K levels of each point
     mask: jax.Array | None = None  # bool[B, N]
-    label: jax.Array | None = None  # i32[B], -1 where it is not given
-    history: PointSets | None = None  # clean points [B, M, D] the model is shown, normalised
-    latent_eps: jax.Array | None = None  # f32[B, 1, L], the noise of the latent's own diffusion
-    latent_blur: jax.Array | None = None  # f32[B, 1, L], added to the latent the decoder sees
-    count: jax.Array | None = None  # i32[B], the number of points of the whole set
+    label: jax.Array | None = None  # i32[B], -1: no label
+    history: PointSets | None = None  # clean points [B, M, D], normalised
+    latent_eps: jax.Array | None = None  # f32[B, 1, L], noise for latent diffusion
+    latent_blur: jax.Array | None = None  # f32[B, 1, L], noise on the decoder's latent
+    count: jax.Array | None = None  # i32[B], size of the whole set
     # f32[B, N], weight of each point in the loss of a causal model; None: all weigh 1
     weight: jax.Array | None = None
-    forced: jax.Array | None = None  # bool[B], the sets whose decoder is given the right answers
+    forced: jax.Array | None = None  # bool[B], the sets whose decoder reads the target
 
 
 class Plan(NamedTuple):
-    """Shapes and probabilities of a batch: what `draw_batches` needs to know, hashable."""
+    """Shapes and probabilities of a batch, the hashable argument of `draw_batches`."""
 
     num_sets: int
     num_points: int
     min_points: int = 0  # 0: all sets have num_points
-    shown: str = ""  # clean points: "", "same_set" or "previous_batch", see models/traits.py
+    shown: str = ""  # source of the history: "", "same_set", "previous_batch", see models/traits.py
     min_history: int = 1
     max_history: int = 0
     history_drop: float = 0.0
     label_drop: float = 0.0
     latent_dim: int = 0
     latent_noise: float = 0.0
-    counts: bool = False  # whether the model is told the number of points of a set
-    num_levels: int = 0  # K, noise levels of each point; 0: a set has one
+    counts: bool = False  # whether the model is conditioned on the number of points of a set
+    num_levels: int = 0  # K, noise levels of each point; 0: one level for each set
     augment: Augment | None = None
-    row_height: float = 0.0  # of the rows in whose order the points of a set come; 0: in any
-    teacher_forcing: float = 0.0  # share of the sets whose decoder is given the right answers
+    row_height: float = 0.0  # height of the rows that order the points of a set; 0: any order
+    teacher_forcing: float = 0.0  # share of the sets whose decoder reads the target
 
 
 def set_sizes(config) -> tuple[int, ...]:
-    """Numbers of points that the blocks of a run take turns at: N, 4 N, 16 N, ... <= max_points.
+    """Numbers of points that the blocks of a run cycle through: N, 4 N, 16 N, ... <= max_points.
 
     `config` is the `train` part of a config, and N is config.num_points.
     """
@@ -77,15 +77,15 @@ def count_range(config, dataset: Dataset) -> tuple[int, int]:
 
 
 def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> Plan:
-    """The batches of block number `block` of a run.
+    """Plan for the batches of block number `block` of a run.
 
-    `config` is the `train` part of a config, `augment` how sets are moved. With max_points the
-    blocks take turns at `set_sizes`, with as many points in a batch.
+    `config` is the `train` part of a config, and `augment` transforms the sets. With max_points the
+    blocks cycle through `set_sizes`, and all batches have as many points as the first batch.
     """
     sizes, traits = set_sizes(config), model.traits
     num_points = sizes[block % len(sizes)]
     num_sets = max(config.num_sets // (num_points // config.num_points), 1)
-    # A latent is that of a whole set: its prior must not learn latents of a few points or none.
+    # A latent describes a whole set, so the prior must not learn latents of few points or none.
     whole = traits.generation == "latent"
     return Plan(
         num_sets, num_points, config.min_points, traits.shown,
@@ -99,22 +99,23 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
 
 
 def plan_of_block(config, model, first: int) -> Plan:
-    """The batches of the block that begins after step `first`, of a whole config."""
+    """Plan for the batches of the block after step `first`; `config` is a whole config."""
     augment = augmentation.make_augment(config.data)
     return make_plan(config.train, model, first // config.train.block, augment)
 
 
 def block_key(seed: int) -> jax.Array:
-    """The key that all blocks of a run share; each folds in its first step."""
+    """Return the key that all blocks of a run share; each block folds in its first step."""
     return jax.random.fold_in(jax.random.key(seed), 1)
 
 
 def draw_block(
     key: jax.Array, dataset: Dataset, num_levels: int, steps: int, plan: Plan
 ) -> Batch:
-    """As `draw_batches`, a few steps after the other: with `fold_in(key, i)` those of part i.
+    """Draw batches like `draw_batches`, in parts of a few steps; part i has key `fold_in(key, i)`.
 
-    A TPU's compiler takes a minute for the draws of a million points, and 2 s for those of 16,000.
+    The compiler for a TPU takes a minute for the draws of a million points, and 2 s for 16,000
+    points.
     """
     of_step = plan.num_sets * (plan.num_points * max(plan.num_levels, 1) + plan.max_history)
     parts = math.ceil(steps / max(1, POINTS_AT_ONCE // of_step))
@@ -127,7 +128,7 @@ def draw_block(
 def draw_batches(
     key: jax.Array, dataset: Dataset, num_levels: int, steps: int, plan: Plan
 ) -> Batch:
-    """The random numbers of `steps` steps, each leaf [steps, num_sets, ...]."""
+    """Draw the random values of `steps` steps; each leaf is [steps, num_sets, ...]."""
     data_key, eps_key, time_key, size_key, history_key, label_key, latent_key = jax.random.split(
         key, 7
     )
@@ -142,7 +143,7 @@ def draw_batches(
     if plan.augment is not None:
         points = augmentation.apply(plan.augment, jax.random.fold_in(key, AUGMENT_KEY), points)
     if mask is not None:
-        points = jnp.where(mask[..., None], points, 0)  # whatever stands there, it is no number
+        points = jnp.where(mask[..., None], points, 0)  # padding may be NaN
     history = None
     if of_set and mask is None:
         history = _part_of_set(history_key, points[:, :, N:], plan)
@@ -165,7 +166,7 @@ def draw_batches(
         mask = None if mask is None else jnp.take_along_axis(mask, order, axis=-1)
     if plan.label_drop and label is not None:
         label = jnp.where(jax.random.bernoulli(label_key, plan.label_drop, label.shape), -1, label)
-    if plan.counts and count is None:  # of sets without a size of their own: the points here
+    if plan.counts and count is None:  # no size in the data: count the points
         count = jnp.full((steps, B), N) if mask is None else mask.sum(-1)
     latent = jax.random.normal(latent_key, (2, steps, B, 1, plan.latent_dim))
     eps, t = _noise(eps_key, time_key, points.shape, num_levels, plan.num_levels)
@@ -187,28 +188,32 @@ def _point_weights(mask: jax.Array) -> jax.Array:
 
 
 def _noise(eps_key, time_key, shape, num_levels: int, of_each: int) -> tuple:
-    """(eps, t) of points [steps, B, N, D]: a level of each set, or `of_each` of each point."""
+    """(eps, t) of points [steps, B, N, D]: one level for each set, or `of_each` for each point."""
     steps, B, N, D = shape
     if not of_each:
         return jax.random.normal(eps_key, shape), draw_times(time_key, (steps, B), num_levels)
-    # Levels that follow each other are alike, and go to different sets: those of a point are far
-    # apart, those of a set less so.
+    # Consecutive levels are similar, so they go to different sets. The levels of a point are far
+    # apart, and the levels of a set are less far apart.
     t = draw_times(time_key, (steps, of_each * N * B), num_levels)
     t = t.reshape(steps, of_each, N, B).transpose(0, 3, 2, 1)
     return jax.random.normal(eps_key, (steps, B, N, of_each, D)), t
 
 
 def log_uniform(key: jax.Array, shape: tuple[int, ...], low, high) -> jax.Array:
-    """i32 floor(exp(u)), u uniform on [log low, log(high + 1)): as many of 32..64 as of 64..128.
+    """i32 floor(exp(u)), with u uniform on [log low, log(high + 1)).
 
-    low, high: whole numbers from 1 on, of all or i32[shape].
+    Sizes in 32..64 are as frequent as sizes in 64..128. low, high: integers >= 1, scalars or
+    i32[shape].
     """
     u = jax.random.uniform(key, shape, minval=jnp.log(low), maxval=jnp.log(high + 1))
     return jnp.clip(jnp.floor(jnp.exp(u)).astype(jnp.int32), low, high)
 
 
 def _part_of_set(key, points, plan: Plan) -> PointSets:
-    """A random number of clean points of the same set, and none in a share `history_drop`."""
+    """Draw a history: a random number of clean points of the same set.
+
+    The history is empty in a share `history_drop` of the sets.
+    """
     size_key, drop_key = jax.random.split(key)
     steps, B, M = points.shape[:3]
     size = log_uniform(size_key, (steps, B, 1), plan.min_history, M)
@@ -217,14 +222,17 @@ def _part_of_set(key, points, plan: Plan) -> PointSets:
 
 
 def _split_sets(key, points, mask, plan: Plan) -> tuple[PointSets, jax.Array, jax.Array]:
-    """(history, points to denoise, their mask) of observed sets of different sizes.
+    """Split observed sets of different sizes into (history, points to denoise, their mask).
 
-    points [steps, B, M, D], M = num_points + max_history, the n that exist first. Of a chain the
-    first h are the history, h log-uniform in [min_history, min(max_history, n - 1)] or 0 in a share
-    `history_drop`, and those that follow are denoised: no point is in both, for it would be asked
-    what it has been told. Of a latent the encoder is shown the whole set, and the last num_points
-    are denoised: a part of a small set, left out to be denoised, would be missing from its
-    latent, and one point of many, squeezed through a few numbers, gives no answer away.
+    points [steps, B, num_points + max_history, D] hold the n points of a set, then padding.
+
+    For a chain the first h points are the history, and the points after the history are denoised. h
+    is log-uniform in [min_history, min(max_history, n - 1)], or 0 in a share `history_drop` of the
+    sets. No point is in both parts, because the history would reveal the answer.
+
+    For a latent the encoder reads the first max_history points, and the last num_points points are
+    denoised. Both parts overlap in a small set, because the latent would otherwise miss a part of
+    the set. The few numbers of a latent do not reveal single points of many.
     """
     N, M = plan.num_points, plan.max_history
     n = mask.sum(-1, keepdims=True)
@@ -242,7 +250,10 @@ def _split_sets(key, points, mask, plan: Plan) -> tuple[PointSets, jax.Array, ja
 
 
 def _previous_batch(key, points, mask, plan: Plan) -> PointSets:
-    """Points of the batch before, of any member, for all sets alike; none in some of the steps."""
+    """Return points of the previous batch, from any member, as the same history for all sets.
+
+    The history is empty in a share `history_drop` of the steps.
+    """
     def spread(a):
         a = a[:-1].reshape(len(a) - 1, 1, -1, *a.shape[3:])[:, :, -plan.max_history :]
         return jnp.broadcast_to(a, (len(a), plan.num_sets, *a.shape[2:]))

@@ -1,4 +1,4 @@
-"""The step of training at which numbers ceased to be finite: found, and looked at."""
+"""Find the training step at which values ceased to be finite, and describe the step."""
 
 from functools import partial
 from typing import Any, NamedTuple
@@ -21,17 +21,17 @@ from tiny_diffusion_jax.training.step import loss_and_grad, make_train_block
 
 
 class Step(NamedTuple):
-    """What the loss and the gradient of a step follow from."""
+    """Inputs that determine the loss and the gradient of a step."""
 
-    number: Any  # i32[], from 1 on
+    number: Any  # i32[], the first step is 1
     params: Any  # before the step
     batch: Batch
 
 
 def find(config, dataset, process, model, state, done: int) -> Step:
-    """Step number `done` + 1 of the block that starts with `state`, as in `loop.train`.
+    """Return step number `done` + 1 of the block that starts with `state`, as in `loop.train`.
 
-    The steps before it are redone on the devices of this process alone, because other processes
+    Redo the steps before this step on the devices of this process alone, because other processes
     may not call this function.
     """
     first = int(state.step)
@@ -45,7 +45,7 @@ def find(config, dataset, process, model, state, done: int) -> Step:
 
 
 def batch_of(config, dataset, process, model, first: int, done: int) -> Batch:
-    """That of step number `done` + 1 of the block that begins after step `first`."""
+    """Batch of step number `done` + 1 of the block that starts after step `first`."""
     return _batch(
         block_key(config.seed), dataset, first, done, config=FrozenConfigDict(config.train),
         levels=process.schedule.num_levels, plan=plan_of_block(config, model, first),
@@ -66,7 +66,7 @@ def _numbers(process, params, batch: Batch, *, model) -> tuple:
 
 
 def lines(experiment, step: Step) -> list[str]:
-    """What the step gives when it is done again, and what of it is not finite, in words."""
+    """Repeat the step, and describe its loss and which of its values are not finite."""
     config, _, process, model = experiment
     losses, grads, norm = _numbers(process, step.params, step.batch, model=model)
     losses, levels = np.asarray(losses), np.asarray(step.batch.t)
@@ -79,13 +79,13 @@ def lines(experiment, step: Step) -> list[str]:
     for name, tree in (("batch", step.batch), ("weights", step.params), ("gradient", grads)):
         found += [f"{name} not finite: {line}" for line in _not_finite(tree)]
     if len(found) == 1:
-        found.append("all of it is finite here: what was not is the update that followed, or comes "
-                     "of another device's rounding")  # fmt: skip
+        found.append("all values of the repeated step are finite: the update after the step was "
+                     "not, or another device rounds differently")  # fmt: skip
     return found
 
 
 def _not_finite(tree) -> list[str]:
-    """["blocks_0/kernel, 3 of 64 numbers", ...]"""
+    """List leaves that are not finite: ["blocks_0/kernel, 3 of 64 numbers", ...]."""
     result = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
         bad = int((~jnp.isfinite(leaf)).sum())

@@ -1,4 +1,4 @@
-"""The training loop: block after block, with what each reports."""
+"""Train block after block, and report the metrics of each block."""
 
 import functools
 import time
@@ -16,13 +16,13 @@ from tiny_diffusion_jax.training.batches import Plan, block_key, plan_of_block
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
 from tiny_diffusion_jax.training.waiting import soon
 
-SHORTEST = 1e-6  # seconds of a block
+SHORTEST = 1e-6  # least duration of a block in seconds, which avoids a division by 0
 
 
 class TrainingDiverged(RuntimeError):
-    """The loss is no longer a finite number.
+    """Error for a loss that is no longer a finite number.
 
-    state: that before the block; done: how many of its steps came before the one at fault.
+    state: the state before the block; done: number of steps of the block before the faulty step.
     """
 
     exit_code = 1
@@ -33,26 +33,26 @@ class TrainingDiverged(RuntimeError):
 
 
 class Block(NamedTuple):
-    """A block of steps that the device was given to do."""
+    """A block of steps that was sent to the device."""
 
     before: TrainState
     after: TrainState
-    first: int  # steps before it
+    first: int  # number of steps before the block
     steps: int
-    sent: float  # time
+    sent: float  # time at which the block was sent
     compile_seconds: float
-    done: Future  # -> (BlockMetrics of numpy arrays, time at which they were there)
+    done: Future  # -> (BlockMetrics of numpy arrays, time at which they arrived)
 
 
 def train(
     config, dataset, process, model, state: TrainState,
     on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True,
 ) -> TrainState:  # fmt: skip
-    """Trains from `state` to config.train.steps; returns the final state.
+    """Train from `state` to config.train.steps; return the final state.
 
-    `config` is a whole config, of which `seed`, `train` and `data.augment_*` are read. For
-    `on_block`, rows and errors see `experiment.train`. While it is at work on what a block gave,
-    the device is at work on the next one.
+    `config` is a whole config, of which `seed`, `train` and `data.augment_*` are read.
+    `experiment.train` describes `on_block`, rows and errors. While `on_block` processes the metrics
+    of a block, the device computes the next block.
     """
     from tqdm import tqdm
 
@@ -70,11 +70,11 @@ def train(
                 following = _send(config, model, mesh, newest, shared, step)
                 newest, step = following.after, step + following.steps
                 if following.compile_seconds:
-                    bar.unpause()  # the time left follows from the steps alone
+                    bar.unpause()  # compilation does not count for the time left
             if running:
                 metrics, done = running.done.result()
                 _require_finite(metrics, running.first, running.before)
-                # The threads that wait for two short blocks may wake in the other order.
+                # The threads that wait for two short blocks may wake in reverse order.
                 seconds = max(done - max(running.sent, last_done), SHORTEST)
                 state, row = running.after, _row(running, metrics, seconds)
                 last_done = max(last_done, done)
@@ -87,7 +87,7 @@ def train(
 
 
 def _send(config, model, mesh, state: TrainState, shared: list, first: int) -> Block:
-    """Compiles the block after step `first`, if it is not, and has the device begin it."""
+    """Compile the block after step `first`, if it is not compiled, and start it on the device."""
     steps = min(config.train.block, config.train.steps - first)
     plan, known = plan_of_block(config, model, first), _program.cache_info().misses
     arguments, began = (state, *shared), time.perf_counter()
@@ -95,7 +95,7 @@ def _send(config, model, mesh, state: TrainState, shared: list, first: int) -> B
                        *_signature(arguments))  # fmt: skip
     sent = time.perf_counter()
     compile_seconds = sent - began if _program.cache_info().misses > known else 0.0
-    after, metrics = program(*arguments)  # which does not wait for it
+    after, metrics = program(*arguments)  # returns before the block is done
     return Block(state, after, first, steps, sent, compile_seconds,
                  soon(functools.partial(_fetch, metrics)))  # fmt: skip
 
@@ -106,23 +106,25 @@ def _fetch(metrics: BlockMetrics) -> tuple[BlockMetrics, float]:
 
 @functools.lru_cache(maxsize=64)
 def _program(model, config, mesh, steps: int, plan: Plan, structure, leaves):
-    """The compiled block for arguments of this `_signature`: kept, so that a second run has it."""
+    """Compile the block for arguments of this `_signature`; the cache serves later runs, too."""
     arguments = jax.tree.unflatten(structure, leaves)
     block = make_train_block(model, config, mesh)
     return soon(block.lower(*arguments, steps=steps, plan=plan).compile).result()
 
 
 def _signature(arguments) -> tuple:
-    """What a program depends on of its arguments: structure, shapes, types, devices."""
+    """Properties of arguments that a program depends on: structure, shapes, types, devices."""
     leaves, structure = jax.tree.flatten(arguments)
     like = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=a.sharding)
     return structure, tuple(map(like, leaves))
 
 
 def _require_finite(metrics: BlockMetrics, step: int, state: TrainState) -> None:
-    """Raises TrainingDiverged if the block after `step`, with `state`, has a loss that is not.
+    """Raise TrainingDiverged if the block after `step`, which started from `state`, diverged.
 
-    Or a gradient that leads to one: of infinite length, it may have been shortened to nothing.
+    A block has diverged if a loss is not finite or a gradient norm is NaN. If the steps just
+    before have infinite gradients, the first of these steps is reported, because clipping may have
+    shortened its gradient to 0.
     """
     loss, norm = metrics.loss, metrics.grad_norm
     bad = np.flatnonzero(~np.isfinite(loss) | np.isnan(norm))
@@ -135,7 +137,7 @@ def _require_finite(metrics: BlockMetrics, step: int, state: TrainState) -> None
 
 
 def _row(block: Block, metrics: BlockMetrics, seconds: float) -> dict:
-    """A row of metrics.jsonl: plain numbers."""
+    """Return a row of metrics.jsonl, as plain numbers."""
     row = {
         "step": block.first + block.steps,
         "loss": float(metrics.loss.mean()),
@@ -151,6 +153,6 @@ def _row(block: Block, metrics: BlockMetrics, seconds: float) -> dict:
 
 
 def losses(row: dict) -> dict[str, str]:
-    """The losses of a row by name, as they are shown while training."""
+    """Return the losses of a row by name, formatted for display during training."""
     names = {"loss": "loss", "held-out loss": "heldout_loss"}
     return {name: f"{row[key]:.4f}" for name, key in names.items() if row.get(key) is not None}

@@ -1,8 +1,8 @@
 """A pure training step, scanned in blocks.
 
-A block is K steps compiled as one program. Its random numbers are drawn at once, from the key
-`fold_in(key, first step of the block)`: nothing about randomness lives in the state, so a run
-that stops after any block and starts again repeats the uninterrupted run bit for bit.
+A block is K steps compiled as one program. Its random values are drawn at once, from the key
+`fold_in(key, first step of the block)`. The state holds no random state, so a run that stops after
+any block and resumes repeats the uninterrupted run bit for bit.
 """
 
 import functools
@@ -22,16 +22,16 @@ from tiny_diffusion_jax.data.base import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import Process, loss_per_set
 from tiny_diffusion_jax.training.batches import Batch, Plan, draw_batches, draw_block, make_plan
 
-NUM_TIME_BINS = 10  # the loss is also reported in this many equal slices of t, data first
-# Held-out batches of a block: one for so many steps. Without a gradient a batch takes a third of a
-# step, so they are about 1 % of the work.
+NUM_TIME_BINS = 10  # equal bins of t in which the loss is also reported, low noise first
+# Steps of a block per held-out batch. A batch without a gradient takes a third of the time of a
+# step, so held-out batches are about 1 % of the work.
 STEPS_PER_HELDOUT = 25
-HELDOUT_KEY = 2**31 - 1  # in place of a step, of which there are fewer
+HELDOUT_KEY = 2**31 - 1  # replaces the number of a step, which is always smaller
 
 
 @flax.struct.dataclass
 class Best:
-    """The averaged weights with the lowest held-out loss at the end of a block so far."""
+    """EMA weights with the lowest held-out loss at the end of a block so far."""
 
     ema: Any
     loss: jax.Array  # f32[], infinite before the first block
@@ -40,31 +40,31 @@ class Best:
 
 @flax.struct.dataclass
 class TrainState:
-    """All that changes while training. Keys are not in it: they follow from seed and step."""
+    """All values that change during training; keys follow from the seed and the step."""
 
     step: jax.Array  # i32[], steps taken
     params: Any
     ema: Any  # exponential moving average of params
     opt_state: Any
-    best: Best | None = None  # kept with config.train.keep_best
+    best: Best | None = None  # kept if config.train.keep_best is True
 
     @property
     def sampled(self) -> Any:
-        """The weights that samples are drawn with: the best averaged ones, else the last."""
+        """Weights for sampling: the best EMA weights if kept, else the latest EMA weights."""
         return self.ema if self.best is None else self.best.ema
 
 
 class BlockMetrics(NamedTuple):
-    """What a block of K steps reports."""
+    """Metrics of a block of K steps."""
 
     loss: jax.Array  # f32[K]
     grad_norm: jax.Array  # f32[K], before clipping
-    loss_by_time: jax.Array  # f32[NUM_TIME_BINS], mean over the block; NaN where no t fell
-    heldout_loss: jax.Array | None = None  # f32[], of the average at its end; None: no such data
+    loss_by_time: jax.Array  # f32[NUM_TIME_BINS], mean over the block; NaN for bins without samples
+    heldout_loss: jax.Array | None = None  # f32[], of the final EMA weights; None: no data
 
 
 def decays(params) -> Any:
-    """True for the weights that weight decay acts on: matrices, and no fixed features."""
+    """Tree of bools, True for weights with weight decay: matrices, except fixed features."""
     return jax.tree_util.tree_map_with_path(
         lambda path, p: p.ndim > 1 and "fixed" not in jax.tree_util.keystr(path), params
     )
@@ -75,9 +75,9 @@ def _adamw(rate, weight_decay: float) -> optax.GradientTransformation:
 
 
 def _muon(rate, weight_decay: float) -> optax.GradientTransformation:
-    """Steps of matrices along the nearest orthogonal one, as long as AdamW's (arXiv 2502.16982).
+    """Muon: steps along the nearest orthogonal matrix, as long as AdamW's (arXiv 2502.16982).
 
-    All else by Adam, as are matrices that are not trained.
+    All other parameters, and matrices that are not trained, use Adam.
     """
     return optax.contrib.muon(
         rate, ns_steps=4, weight_decay=weight_decay, consistent_rms=0.2,
@@ -93,7 +93,7 @@ OPTIMIZERS = {"adamw": _adamw, "muon": _muon}
 
 
 def make_optimizer(config) -> optax.GradientTransformation:
-    """config.optimizer with gradient clipping, linear warm-up and cosine decay to zero.
+    """Return config.optimizer with gradient clipping, linear warm-up and cosine decay to zero.
 
     `config` is the `train` part of a config. The warm-up is at most a tenth of all steps.
     """
@@ -108,7 +108,7 @@ def make_optimizer(config) -> optax.GradientTransformation:
 
 
 def init_state(key: jax.Array, model, config, dim: int = 2) -> TrainState:
-    """The state before the first step; `config`: the `train` part of a config, dim: coordinates."""
+    """State before the first step. `config`: the `train` part of a config; dim: coordinates."""
     return _init_state(key, model, FrozenConfigDict(config), dim)
 
 
@@ -117,7 +117,7 @@ def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
     x, time = jnp.zeros((1, config.num_points, dim)), jnp.zeros(1)
     history, label = PointSets(jnp.zeros((1, 1, dim))), jnp.zeros(1, jnp.int32)
     params = model.init(key, x, time, history=history, label=label)
-    # The average starts as the weights themselves.
+    # The EMA weights start equal to the weights.
     opt_state = make_optimizer(config).init(params)
     start = jnp.zeros((), jnp.int32)
     best = Best(params, jnp.float32(jnp.inf), start) if config.keep_best else None
@@ -125,10 +125,10 @@ def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
 
 
 def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> jax.Array:
-    """The loss of each set, f32[B]; of a model with latents, the points' plus the latent's own.
+    """Loss f32[B] of each set, or for a causal model f32[B, N, K] of each level of each point.
 
-    Of a causal model that of each level of each point, f32[B, N, K]. The loss of a batch is the
-    mean. A slice of a batch gives the same losses as the whole batch.
+    For a model with latents, the loss is the loss of the points plus the loss of the latent. The
+    loss of a batch is the mean. A slice of a batch gives the same losses as the whole batch.
     """
     known = {"label": batch.label}
     if batch.count is not None:
@@ -140,7 +140,7 @@ def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> ja
     condition, latent_loss = {"history": batch.history} | known, 0.0
     if batch.latent_eps is not None:
         latent = apply(params, batch.history, method="encode")
-        # The prior learns where the latents lie; it must not move them to where they are easy.
+        # Stop the gradient, so that the prior does not move the latents to make its task easier.
         prior = functools.partial(apply, method="prior")
         z_0 = jax.lax.stop_gradient(latent)
         latent_loss = loss_per_set(
@@ -153,7 +153,7 @@ def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> ja
 
 
 def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known: dict) -> jax.Array:
-    """Return the weighted loss f32[B, N, K] of each point given those before it, K times noised."""
+    """Weighted loss f32[B, N, K] of each point at K noise levels, given the points before it."""
     B, N, K, _ = batch.eps.shape
     contexts = apply(params, batch.x_0, method="contexts", **known)
     each = lambda a: a.reshape(B, N * K, *a.shape[3:])
@@ -167,12 +167,13 @@ def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known:
 def loss_and_grad(
     process: Process, apply: Callable, params, batch: Batch, slices: int
 ) -> tuple[jax.Array, Any]:
-    """Loss of each set f32[B] (or what `loss_of_batch` gives) and the gradient of their mean.
+    """Return the losses of `loss_of_batch` (f32[B] or more) and the gradient of their mean.
 
-    The batch is cut into equal slices with a gradient each, and the gradients are averaged: the
-    same sum, but the slices do not depend on each other, so XLA runs them on separate CPU cores
-    (`devices.cpu_slices`). A matrix product of a few hundred rows it would run on one. Numbers that
-    depend on the whole batch are therefore fields of `Batch`, and no network computes them.
+    Cut the batch into equal slices, compute a gradient for each slice, and average the gradients.
+    The result is the same, but the slices do not depend on each other, so XLA runs the slices on
+    separate CPU cores (`devices.cpu_slices`). XLA would run a matrix product of a few hundred rows
+    on one core. Numbers that depend on the whole batch are therefore fields of `Batch`, and no
+    network computes them.
     """
 
     def slice_loss(params, batch: Batch):
@@ -190,12 +191,12 @@ def loss_and_grad(
 
 
 def ema_decay(step: jax.Array, decay: float) -> jax.Array:
-    """min(decay, (1 + step) / (10 + step)): a short memory first, so that short runs count."""
+    """min(decay, (1 + step) / (10 + step)): a short memory at first, which suits short runs."""
     return jnp.minimum(decay, (1.0 + step) / (10.0 + step))
 
 
 def make_train_step(process: Process, model, config, slices: int) -> Callable:
-    """The pure function `(state, batch) -> (state, (losses f32[B], gradient norm))`.
+    """Return the pure function `(state, batch) -> (state, (losses f32[B], gradient norm))`.
 
     slices: see `loss_and_grad`.
     """
@@ -217,9 +218,10 @@ def make_train_step(process: Process, model, config, slices: int) -> Callable:
 def heldout_loss(
     process: Process, model, params, heldout: Dataset, key: jax.Array, config
 ) -> jax.Array:
-    """Mean loss f32[] on a few batches of held-out sets, the same ones for the same `key`.
+    """Mean loss f32[] on a few batches of held-out sets, which are the same for the same `key`.
 
-    The batches are as those of the first block, so that the blocks' losses compare.
+    The batches have the plan of the first block, so that the losses after all blocks are
+    comparable.
     """
     num = max(1, config.block // STEPS_PER_HELDOUT)
     plan = make_plan(config, model)
@@ -229,22 +231,23 @@ def heldout_loss(
 
 
 def keep_best(state: TrainState, loss: jax.Array) -> TrainState:
-    """`state`, whose average has the held-out `loss`, with the best average so far."""
-    better = loss < state.best.loss  # never of a loss that is no number
+    """Update the best EMA weights of `state`; `loss` is the held-out loss of its EMA weights."""
+    better = loss < state.best.loss  # False if the loss is NaN
     newer = Best(state.ema, loss, state.step)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), newer, state.best)
     return state.replace(best=best)
 
 
 def make_train_block(model, config, mesh: Mesh, slices: int | None = None) -> Callable:
-    """`(state, dataset, process, key, steps, plan) -> (state, BlockMetrics)`, one program.
+    """Return `(state, dataset, process, key, steps, plan) -> (state, BlockMetrics)`, one program.
 
-    `config`: the `train` part of a config, frozen. `steps` is `config.block`, or less in the last
-    block, which draws the same numbers and uses the first of them. The state is not donated: until
-    the block is done and found good, it is the one to save. Each device of `mesh` works on its part
-    of the sets of a batch, in so many slices; None: as many as `devices.cpu_slices` says.
+    `config`: the `train` part of a config, frozen. `steps` is `config.block`, or fewer in the last
+    block. The last block draws the same values as a full block, and uses the first of them. The
+    state is not donated, because it is the state to save until the block is done and its losses are
+    finite. Each device of `mesh` processes its part of the sets of a batch in `slices` slices
+    (None: `devices.cpu_slices`).
     """
-    # Wide vectors where the CPU has them: 7 % off a step with AVX-512, ignored elsewhere.
+    # Prefer wide vectors: a step takes 7 % less time with AVX-512. Other CPUs ignore the option.
     cpu = {"xla_cpu_prefer_vector_width": 512} if devices.is_cpu(mesh) else None
 
     @functools.partial(

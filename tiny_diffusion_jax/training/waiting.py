@@ -1,4 +1,4 @@
-"""Waiting for the compiler and the device, with Python free to hear a signal meanwhile."""
+"""Wait for the compiler and the device in a thread, so that Python can handle signals."""
 
 import threading
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def soon(work: Callable[[], Any]) -> Future:
-    """What `work()` will return, from a thread of its own.
+    """Run `work()` in a new thread, and return the future of its result.
 
-    A signal's handler runs in the main thread, and not while that is inside of a compiler or of a
-    wait for the device. Where the handler raises, `work` is left to itself.
+    Signal handlers run in the main thread, but not while the main thread is inside the compiler or
+    waits for the device. If the handler raises, the thread of `work` is abandoned.
     """
     done = Future()
 
