@@ -1,4 +1,4 @@
-"""Runs `main.py` inside the test process, as a shell would: arguments in, code and lines out."""
+"""Run `main.py` inside the test process, with the arguments, exit code and output of a shell."""
 
 import contextlib
 import io
@@ -13,7 +13,7 @@ import main as program
 from tiny_diffusion_jax.run import cli
 
 ROOT = Path(program.__file__).parent
-# Every part of a run, each as small as it can be.
+# Options that make every part of a run as small as possible.
 TINY = [f"--config.{option}" for option in (
     "train.steps=40", "train.block=10", "train.warmup=5", "train.checkpoint_every=20",
     "train.num_sets=8", "model.hidden_dim=8", "model.num_blocks=1", "model.num_frequencies=4",
@@ -31,7 +31,7 @@ SETS = [*TINY, *(f"--config.{option}" for option in (
 
 
 class Result(NamedTuple):
-    """What a command leaves."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -39,7 +39,7 @@ class Result(NamedTuple):
 
 
 def config(name: str) -> str:
-    """--config=configs/NAME, found from any folder."""
+    """Option --config=configs/NAME that works from any folder."""
     file, colon, argument = name.partition(":")
     return f"--config={ROOT / 'configs' / file}.py{colon}{argument}"
 
@@ -48,7 +48,7 @@ MOONS = [config("moons"), *TINY]
 
 
 def run(*arguments: str) -> Result:
-    """`python main.py ARGUMENTS`, without the start of a process; afterwards all is as before."""
+    """Run `python main.py ARGUMENTS` without starting a process, then restore the global state."""
     before = logging.root.handlers[:], logging.root.level
     handler, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
     out, err, code = io.StringIO(), io.StringIO(), 0

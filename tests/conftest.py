@@ -1,7 +1,7 @@
-"""A quick compiler for all tests, and one cache of its programs, also for processes they start.
+"""Configure a quick compiler and a shared compilation cache for all tests and their processes.
 
-Nearly every program here runs for a moment and is compiled for seconds: less optimised code is
-several times as fast to make. The workers of pytest-xdist take all of it over from the process
+Nearly every program here runs for a moment and is compiled for seconds. Less optimised code
+compiles several times as fast. The workers of pytest-xdist inherit these settings from the process
 that starts them.
 """
 
@@ -15,18 +15,18 @@ from collections import Counter
 
 import pytest
 
-# Read once, by jax when it is imported and by XLA when it first compiles.
+# jax reads these variables when it is imported, XLA when it first compiles.
 QUICK = {
     "xla_backend_optimization_level": "0",
     "xla_llvm_disable_expensive_passes": "true",
     "xla_cpu_use_fusion_emitters": "false",
     "xla_cpu_parallel_codegen_split_count": "1",
-    "xla_cpu_multi_thread_eigen": "false",  # each worker keeps to its own core
+    "xla_cpu_multi_thread_eigen": "false",  # one core per worker
 }
 
 
 def accepted(flags: str) -> bool:
-    """Whether this version of XLA knows all of `flags`; the process would abort if not."""
+    """Whether this version of XLA accepts all of `flags`; unknown flags abort the process."""
     probe = "from jaxlib import xla_client; xla_client.CompileOptions().executable_build_options"
     command = [sys.executable, "-c", f"{probe}.debug_options"]
     environment = os.environ | {"XLA_FLAGS": flags}
@@ -34,9 +34,9 @@ def accepted(flags: str) -> bool:
 
 
 def pytest_collection_finish():
-    """All that is imported by now stays: the collector need not look at it again and again.
+    """Freeze all imported objects, so that the garbage collector does not scan them repeatedly.
 
-    Nor often at what jax makes as it traces, which is much and of which little is garbage.
+    Tracing in jax creates many objects and little garbage, so the collector also runs less often.
     """
     gc.collect()
     gc.freeze()
@@ -51,8 +51,8 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.line(f"{count} skipped: {reason}")
 
 
-# A shell starts what it runs in the background with Ctrl-C ignored, and so would be every process
-# that tests start and interrupt.
+# A shell starts background jobs with Ctrl-C ignored. Processes that the tests start and interrupt
+# would inherit this, so restore the default handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "PYTEST_XDIST_WORKER" not in os.environ:
@@ -71,13 +71,15 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """(folder, what was logged) of a whole run of the tiny moons, for all who only look at it."""
-    from command_line import MOONS, run  # these import jax, which reads the environment once
+    """(folder, log) of a complete run on tiny moons, shared by all tests that only read the run."""
+    # these modules import jax, which reads the environment only once
+    from command_line import MOONS, run
 
     from tiny_diffusion_jax.training import loop
 
     folder = tmp_path_factory.mktemp("finished") / "run"
-    loop._program.cache_clear()  # as in a new process: it is compiled, and says so
+    # as in a new process: the program is compiled, and the log reports the compilation
+    loop._program.cache_clear()
     result = run(*MOONS, f"--workdir={folder}")
     assert result.code == 0 and result.out == "", result
     return folder, result.err

@@ -1,4 +1,4 @@
-"""Run the scripts of the pages without a page: by node, or in an empty tab of a browser."""
+"""Run the scripts of the pages without a page: in node, or in an empty tab of a browser."""
 
 import json
 import re
@@ -25,7 +25,7 @@ require("node:readline").createInterface({ input: process.stdin }).on("line", (l
 
 
 def find_node() -> str | None:
-    """Path of a node that is new enough for the scripts."""
+    """Path of a node that is recent enough for the scripts."""
     path = shutil.which("node")
     if path is None:
         return None
@@ -47,7 +47,7 @@ class Node:
         self._ask([(HERE / "static" / name).read_text() for name in names], "() => null")
 
     def evaluate(self, function: str, argument=None):
-        """The value of `function`, JavaScript text, called with `argument`."""
+        """Value of `function`, JavaScript text, called with `argument`."""
         return self._ask([], function, argument)
 
     def _ask(self, scripts: list[str], function: str, argument=None):

@@ -1,8 +1,8 @@
-"""Layers in float64, one number at a time, to hold networks against."""
+"""Layers in float64 as explicit loops, to compare networks with."""
 
 import numpy as np
 
-SIZE, FREQUENCIES, CLOCK, BLOCKS = 6, 3, 2, 2  # of the networks that are compared
+SIZE, FREQUENCIES, CLOCK, BLOCKS = 6, 3, 2, 2  # sizes of the networks that are compared
 
 
 def normal(seed, *shape):

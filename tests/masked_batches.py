@@ -1,4 +1,4 @@
-"""A batch of sets of extreme sizes, as training draws it, for any model."""
+"""Draw a batch of sets with extreme sizes, in the same way as training, for any model."""
 
 import functools
 
@@ -29,9 +29,9 @@ draw = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
 
 @functools.cache
 def masked_batch(name: str):
-    """(model, params without zeros, batch) with the sets in the order of their sizes.
+    """(model, params without zeros, batch), with the sets ordered by size.
 
-    Slices of this batch differ in their number of points as much as they can.
+    The number of points differs between slices of this batch as much as possible.
     """
     config = default_config()
     config.update_from_flattened_dict({

@@ -1,6 +1,6 @@
-"""Stands in for the module `subprocess` where a benchmark starts Python: all in this process.
+"""Replace the module `subprocess` in benchmarks that start Python, and run the code here.
 
-A process of its own imports and compiles anew what is here already, for seconds.
+A separate process would spend seconds on imports and compilations that this process has done.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import jax
 
 
 def run(words, *, cwd=None, check=False, stdout=None, stderr=None, encoding=None):
-    """`python main.py ARGUMENTS`, `python -c CODE ARGUMENTS` or a benchmark's own file."""
+    """Run `python main.py ARGUMENTS`, `python -c CODE ARGUMENTS` or the file of a benchmark."""
     interpreter, program, *arguments = words
     assert interpreter == sys.executable
     out, code = io.StringIO(), 0
@@ -38,7 +38,7 @@ def run(words, *, cwd=None, check=False, stdout=None, stderr=None, encoding=None
 
 @contextlib.contextmanager
 def as_it_was(argv):
-    """`sys.argv` inside; afterwards what code of a process of its own may change is as before."""
+    """Set `sys.argv` in the block, and restore the global state that a program may change."""
     names = "jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs"
     before = sys.argv, sys.path[:], [getattr(jax.config, name) for name in names]
     sys.argv = argv

@@ -1,11 +1,12 @@
-"""Gaussian mixtures in the plane: the one kind of data on which every answer is known exactly.
+"""Gaussian mixtures in the plane, for which every quantity is known exactly.
 
     p_0(x) = sum_k w_k N(x; m_k, R_k diag(s_k^2) R_k^T)
     p_t(x) = sum_k w_k N(x; alpha m_k, R_k diag(alpha^2 s_k^2 + sigma^2) R_k^T)                (1)
     E[x_0 | x_t] = sum_k p(k | x_t) (m_k + R_k diag(alpha s_k^2 / (alpha^2 s_k^2 + sigma^2))
                                            R_k^T (x_t - alpha m_k))                            (2)
 
-No network, no training: what a sampler or a likelihood gets wrong with (2) is its own fault.
+There is no network and no training, so every error with (2) is an error of the sampler or of the
+likelihood.
 """
 
 import flax.struct
@@ -21,7 +22,7 @@ CLEAN = Level(0.0, 1.0, 0.0)
 
 @flax.struct.dataclass
 class GaussianMixture:
-    """K components with axes turned by `angle`; all arrays float32."""
+    """K components with axes rotated by `angle`; all arrays float32."""
 
     weight: jax.Array  # f32[K], sums to 1
     mean: jax.Array  # f32[K, 2]
@@ -48,11 +49,11 @@ class GaussianMixture:
         return jnp.einsum("...k,...ki->...i", jax.nn.softmax(log_joint, axis=-1), x_0)
 
     def owner(self, x: jax.Array) -> jax.Array:
-        """The component each clean point most likely comes from, i32[B, N]."""
+        """Component that each clean point most likely comes from, i32[B, N]."""
         return jnp.argmax(self._log_joint(x, CLEAN)[0], axis=-1)
 
     def _axes(self) -> jax.Array:
-        """R_k, f32[K, 2, 2]; its columns are the component's axes."""
+        """Rotation R_k, f32[K, 2, 2]; its columns are the axes of the component."""
         c, s = jnp.cos(self.angle), jnp.sin(self.angle)
         return jnp.stack([jnp.stack([c, -s], -1), jnp.stack([s, c], -1)], -2)
 
@@ -66,12 +67,12 @@ class GaussianMixture:
 
 
 def _expand(a) -> jax.Array:
-    """A scalar, or one number per set [B], to meet [B, N, K, 2]."""
+    """A scalar, or one number per set [B], reshaped to broadcast with [B, N, K, 2]."""
     return jnp.asarray(a)[..., None, None, None]
 
 
 def make_mixture(weight, mean, std, angle) -> GaussianMixture:
-    """A mixture moved and scaled to mean 0 and mean variance 1: what samplers start from."""
+    """A mixture moved and scaled to mean 0 and mean variance 1, the units of the samplers."""
     weight, mean, std = (np.asarray(a, np.float64) for a in (weight, mean, std))
     weight = weight / weight.sum()
     mean = mean - weight @ mean
@@ -81,7 +82,7 @@ def make_mixture(weight, mean, std, angle) -> GaussianMixture:
 
 
 def three_components() -> GaussianMixture:
-    """Unequal weights, widths and directions: no symmetry for a mistake to hide behind."""
+    """A mixture with unequal weights, widths and directions, because symmetries hide errors."""
     return make_mixture(
         weight=[0.5, 0.3, 0.2],
         mean=[[-2.0, 0.5], [1.5, 2.0], [2.0, -2.0]],
@@ -98,7 +99,7 @@ def one_gaussian(std: float) -> GaussianMixture:
 
 @flax.struct.dataclass
 class MemberMixture:
-    """Sets whose points all come from one of K mixtures, the members of this one.
+    """Sets whose points all come from one of K members; each member is a mixture of Gaussians.
 
         p_t(X) = sum_k w_k prod_i p_kt(x_i),    p(k | X_t) ~ w_k prod_i p_kt(x_i)
         E[x_0i | X_t] = sum_k p(k | X_t) E_k[x_0 | x_ti]                                        (3)
@@ -106,11 +107,11 @@ class MemberMixture:
     A network that sees one point at a time can at best learn (3) with p(k | x_ti) for p(k | X_t).
     """
 
-    members: GaussianMixture  # its arrays with an axis of K in front
+    members: GaussianMixture  # arrays with a leading axis of length K
     weight: jax.Array  # f32[K], sums to 1
 
     def draw(self, key: jax.Array, num_sets: int, num_points: int) -> PointSets:
-        """Exact draws, f32[B, N, 2]: the label, once per set, is the member."""
+        """Exact draws, f32[B, N, 2]; the label of each set is its member."""
         pick, points = jax.random.split(key)
         label = jax.random.categorical(pick, jnp.log(self.weight), shape=(num_sets,))
         draw = lambda member, key: member.draw(key, 1, num_points).points[0]
@@ -128,12 +129,12 @@ class MemberMixture:
         return self._mean(x_t, level, jax.nn.softmax(log_joint, axis=-1)[:, None])
 
     def point_denoise(self, x_t: jax.Array, level: Level) -> jax.Array:
-        """The ideal denoiser of each point alone: that of the mixture of all members."""
+        """The ideal denoiser of single points: the denoiser of the mixture of all members."""
         log_joint = jnp.log(self.weight) + self._log_points(x_t, level)
         return self._mean(x_t, level, jax.nn.softmax(log_joint, axis=-1))
 
     def owner(self, x: jax.Array) -> jax.Array:
-        """The member each clean point most likely comes from, i32[B, N]."""
+        """Member that each clean point most likely comes from, i32[B, N]."""
         return jnp.argmax(jnp.log(self.weight) + self._log_points(x, CLEAN), axis=-1)
 
     def _log_points(self, x: jax.Array, level: Level) -> jax.Array:
@@ -147,7 +148,7 @@ class MemberMixture:
 
 
 def three_members() -> MemberMixture:
-    """A triangle of unequal corners, the same turned by 40 degrees, and three blobs in a row."""
+    """A triangle of unequal corners, this triangle rotated by 40 degrees, three blobs in a row."""
     turns = 2 * np.pi * np.arange(3) / 3
     corners = lambda by: np.stack([np.cos(turns + by), np.sin(turns + by)], -1)
     triangle = lambda by: make_mixture(

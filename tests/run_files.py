@@ -1,4 +1,4 @@
-"""What a run left in its folder."""
+"""Read the files of a run folder."""
 
 from pathlib import Path
 
@@ -9,26 +9,26 @@ from tiny_diffusion_jax.run import checkpoints, workdir
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints
 from tiny_diffusion_jax.training.step import TrainState
 
-FILES = {  # of a run of one density
+FILES = {  # files of a run of one density
     "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "trajectory.npy", "samples.png",
     "reverse.gif", "forward.gif", "loss.png", "report.html", "checkpoints",
 }  # fmt: skip
 
 
 def arrays(folder: Path, step: int) -> dict:
-    """Everything in the checkpoint of a step: weights, their average, the optimiser's state."""
+    """Contents of the checkpoint of a step: weights, EMA weights, state of the optimiser."""
     return open_checkpoints(folder / "checkpoints").load(step)
 
 
 def same(a: dict, b: dict) -> bool:
-    """Equal bit for bit."""
+    """Whether all arrays are equal bit for bit."""
     return a.keys() == b.keys() and all(
         np.asarray(a[k]).tobytes() == np.asarray(b[k]).tobytes() for k in a
     )
 
 
 def losses(folder: Path) -> list:
-    """What metrics.jsonl says of training, without the times it took."""
+    """Rows of metrics.jsonl about training, without times."""
     rows = workdir.read_rows(folder / "metrics.jsonl")
     return [(row["step"], row["loss"], row["grad_norm"], row["loss_by_time"]) for row in rows]
 
@@ -40,7 +40,7 @@ def state_of(step: int) -> TrainState:
 
 
 def restored(folder: Path, keep=None) -> TrainState | None:
-    """The newest state in a folder of checkpoints, each written from `state_of`."""
+    """The newest state in a folder of checkpoints; each was written from `state_of`."""
     saved = checkpoints.open_checkpoints(folder, keep)
     state = checkpoints.restore_latest(saved, jax.eval_shape(lambda: state_of(1)))
     if state is not None:

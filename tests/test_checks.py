@@ -1,6 +1,6 @@
-"""Every option out of its range, or at odds with another, is one line: field, value, allowed.
+"""Check that invalid options, or invalid combinations, give one line: field, value, limits.
 
-The tables below are the contract. Nothing here reads data or draws.
+The tables below are the contract. Nothing here reads data or draws samples.
 """
 
 import jax
@@ -16,7 +16,7 @@ from tiny_diffusion_jax.models import MODELS
 
 NAN = float("nan")
 
-ALONE = {  # option: [(value, what is allowed), ...], of the default config
+ALONE = {  # option: [(value, allowed values), ...], for the default config
     "seed": [(-1, "must be in 0..4294967295"), (2**32, "must be in"), (10**20, "must be in ")],
     "data.name": [("heart", "must be one of moons, circle, line, ")],
     "data.jitter": [("big", "must be one of uniform, gaussian, none")],
@@ -113,7 +113,7 @@ ALONE = {  # option: [(value, what is allowed), ...], of the default config
     "evaluate.max_sets": [(1, "must be at least 2")],
     "evaluate.guidance_scale": [(NAN, "must be a finite number")],
 }  # fmt: skip
-# Texts and switches, what the content of a file decides, and what is checked where it is met.
+# Texts, switches, options that depend on the content of a file, and options checked at first use.
 NO_RANGE = {
     "name", "compilation_cache", "log.tensorboard", "data.normalize", "data.path", "data.columns",
     "data.where", "data.array", "data.index", "data.data_dir", "data.cache_dir", "data.align",
@@ -129,7 +129,7 @@ MIXTURE = {"data.name": "mixture", "data.members": "dino+moons"}
 NAMED = MIXTURE | {"model.labels": True}
 DIGITS = {"data.name": "mnist_sets", "model.labels": True}
 FULL = MIXTURE | {"model.name": "set_transformer", "model.num_inducing": 0}
-TOGETHER = {  # what is set, field and value of the line, the rest of it
+TOGETHER = {  # changed options, field and value in the line, rest of the line
     "eps from pure noise": (
         {"schedule.name": "flow", "diffusion.prediction": "eps"},
         "config.diffusion.prediction = 'eps': must be x0, v or edm with a schedule that ends in"),
@@ -214,7 +214,7 @@ TOGETHER = {  # what is set, field and value of the line, the rest of it
         "label: set config.evaluate.guidance_scale=1, or train with config.train.label_drop above"),
 }  # fmt: skip
 
-FINE = {  # what must not be refused
+FINE = {  # combinations that must be accepted
     "few steps, with the warm-up of many": {"train.steps": 1},
     "heads that nothing uses": {"model.num_heads": 5},
     "a width that heads do not divide": {"model.hidden_dim": 7},
@@ -295,7 +295,7 @@ def test_build_checks_before_any_data_is_read(monkeypatch):
 
 
 def check_call(fields, model="", labels=None, given=None, **sample):
-    """`check_sample` of a call with `sample` on a model trained with `fields`."""
+    """Call `check_sample` with options `sample` on a model trained with `fields`."""
     config = config_of(fields, model)
     changed = config.sample.copy_and_resolve_references()
     changed.update(sample)
@@ -430,7 +430,7 @@ def test_completions_with_a_label_or_a_history_may_be_guided():
     check_call(NAMED, "set_transformer", given=POINTS, label=1, guidance_scale=2.0)
     check_call(NAMED | {"train.label_drop": 0.0}, "set_transformer", given=POINTS, label=1)
     check_call(NAMED | {"train.label_drop": 0.0}, "set_latent", given=POINTS)
-    check_call(NAMED, "history", given=POINTS, guidance_scale=2.0)  # of the history
+    check_call(NAMED, "history", given=POINTS, guidance_scale=2.0)  # guidance by the history
 
 
 def test_copies_of_the_points_given_must_fit_into_full_attention():
@@ -486,7 +486,7 @@ def test_labels_are_those_that_the_data_turn_out_to_have():
 def test_a_rotation_needs_one_scale_for_all_axes_in_training_alone():
     rotated = DIGITS | {"data.augment_rotate": True}
     both = config_of(rotated | {"data.per_axis": True})
-    checks.check(both)  # a run that was trained so can be loaded
+    checks.check(both)  # so that existing runs with these options can be loaded
     assert refusal(checks.check_rotation, both) == (
         "config.data.augment_rotate = True: must be False with config.data.per_axis = True. "
         "Rotated sets have the same spread along all axes, so one scale fits: "

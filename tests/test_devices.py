@@ -1,4 +1,4 @@
-"""Several devices do what one does, and what is for a CPU alone stays there."""
+"""Check that several devices give the results of one device, and that CPU settings stay on CPUs."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from command_line import ROOT
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.data.base import COMPARED, find_index
 
-# (losses and weights of training, samples and log p by the first weights) of each model.
+# (losses and weights of training, samples and log p of the initial weights) of each model.
 COMPARED_RUNS = """
 import sys
 import jax, numpy as np
@@ -59,7 +59,7 @@ np.savez(sys.argv[1], **{f"{name} {i}": a for name, parts in made.items()
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """{devices: (arrays, what was printed)} of COMPARED_RUNS."""
+    """{number of devices: (arrays, printed output)} of COMPARED_RUNS."""
     folder, found = tmp_path_factory.mktemp("devices"), {}
     for count in (1, 8):
         file = folder / f"{count}.npz"

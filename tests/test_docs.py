@@ -1,4 +1,4 @@
-"""The examples of the documentation run as they stand, and its links lead somewhere."""
+"""Run the examples of the documentation as written, and check that all links have a target."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ def test_what_is_added_in_the_examples_works(monkeypatch):
     text = (DOCS / "extending.md").read_text("utf-8")
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         exec(code, names)
-    hearts = draw_points(names["hearts"], jax.random.key(0), 1, 5_000)[0]  # in own units
+    hearts = draw_points(names["hearts"], jax.random.key(0), 1, 5_000)[0]  # points in own units
     np.testing.assert_allclose(hearts.min(0), [-2.1, -2.2], atol=0.15)
     np.testing.assert_allclose(hearts.max(0), [2.1, 1.6], atol=0.15)
     alpha, sigma = names["process"].schedule.alpha, names["process"].schedule.sigma

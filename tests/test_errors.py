@@ -1,4 +1,4 @@
-"""What other libraries say, as a part of one line."""
+"""Shorten error messages of other libraries to a part of one line."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Any config at all is refused in one line, or can be written down and put together."""
+"""Check that any config is either refused in one line, or can be saved and built."""
 
 import json
 
@@ -16,7 +16,7 @@ from tiny_diffusion_jax.training.batches import make_plan
 
 
 def values(default):
-    """What an option of this type may be given."""
+    """Strategy for values of the type of an option."""
     if isinstance(default, bool):
         return st.booleans()
     if isinstance(default, int):
@@ -26,7 +26,7 @@ def values(default):
     return st.sampled_from(TEXTS) | st.text(max_size=5)
 
 
-# One to four options of a recipe, each anything of its type.
+# One to four options of a recipe, with any values of their types.
 CHANGES = st.lists(st.sampled_from(sorted(FIELDS)), min_size=1, max_size=4, unique=True).flatmap(
     lambda names: st.fixed_dictionaries({name: values(FIELDS[name]) for name in names}))
 
@@ -43,7 +43,7 @@ def test_any_config_is_refused_in_a_line_or_can_be_used(model, changes):
     except UserError as error:
         assert str(error).strip() and len(str(error)) < 1000
         return
-    json.dumps(config.to_dict(), allow_nan=False)  # no option that is no number gets through
+    json.dumps(config.to_dict(), allow_nan=False)  # NaN and infinite values are refused
     schedule = make_schedule(**config.schedule)
     make_process(schedule, **config.diffusion)
     make_plan(config.train, models.make_model(config.model, 0))

@@ -1,4 +1,4 @@
-"""The notebook runs from top to bottom, and its pictures are kept."""
+"""Check that the notebook runs from top to bottom and contains its pictures."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ def test_outputs_are_kept():
 
 @pytest.mark.slow
 def test_it_runs(tmp_path, monkeypatch):
-    """A tenth of the training; lines for Colab's shell are left out."""
+    """Run a tenth of the training, without the shell commands for Colab."""
     monkeypatch.setenv("QUICK", "1")
     monkeypatch.setenv("MPLBACKEND", "Agg")
     monkeypatch.syspath_prepend(NOTEBOOK.parent.parent)
@@ -35,5 +35,5 @@ def test_it_runs(tmp_path, monkeypatch):
     assert names["completed"].shape == (6, 50, 2)
     np.testing.assert_allclose(names["completed"][:, :10], np.tile(names["ten"], (6, 1, 1)))
     assert np.isfinite(names["learned"]).all() and names["learned"].shape == (2000, 2)
-    # A heart 32 wide and about 29 high, whatever a tenth of the training makes of it.
+    # A heart 32 wide and about 29 high, with tolerance for a tenth of the training.
     assert 20 < np.ptp(np.quantile(names["learned"][:, 0], [0.01, 0.99])) < 45

@@ -1,6 +1,6 @@
-"""Which products of matrices are in float32 on every device, read from the lowered programs.
+"""Check in the lowered programs which matrix products are in float32 on every device.
 
-On a TPU a product without a word about it is one of bfloat16.
+A TPU computes products in bfloat16 unless the program requests a precision.
 """
 
 import re
@@ -21,7 +21,7 @@ SETS = jnp.zeros((2, 8, 2))
 
 
 def products(lowered) -> list[bool]:
-    """Of each product of matrices in a program, whether it is in float32 everywhere."""
+    """Whether each matrix product of a program is in float32 on every device."""
     found = re.findall(r"dot_general.*", lowered.as_text())
     return ["HIGHEST, HIGHEST" in line for line in found]
 
@@ -64,7 +64,7 @@ def test_angles_are_in_float32_whatever_the_network_is_in(embedding):
 
 
 def test_a_network_is_in_what_its_config_says():
-    """Of a block one product is that of the loss by noise level, which is always exact."""
+    """One product of a block is always exact: the product for the loss by noise level."""
     fast, exact = build(), build(**{"train.precision": "float32", "sample.precision": "float32"})
     of_block = products(train_block(fast))
     assert len(of_block) > 6 and sum(of_block) == 1

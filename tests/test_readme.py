@@ -1,4 +1,4 @@
-"""What the README promises: its notebook code runs, its links and commands exist."""
+"""Check the README: its notebook code runs, and its links and commands are valid."""
 
 import re
 import runpy
@@ -14,7 +14,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_notebook_code_runs_as_it_stands(monkeypatch):
-    """But for the network, which is small: training the default one takes three times as long."""
+    """Use a small network, because training the default network takes three times as long."""
     [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(code.splitlines()) <= 16
 
@@ -32,7 +32,8 @@ def test_notebook_code_runs_as_it_stands(monkeypatch):
     sets, log_p = names["sets"], names["log_p"]
     assert sets.shape == (4, 2000, 2) and np.isfinite(sets).all()
     assert log_p.shape == (2000,) and np.isfinite(log_p).all()
-    # Moons in own units: x in [-2.4, 3.6], y in [-1.6, 2.9]; 1 % of each end is cut off here.
+    # Moons in own units have x in [-2.4, 3.6] and y in [-1.6, 2.9]; the quantiles cut off 1 % at
+    # each end.
     low, high = np.quantile(sets, [0.01, 0.99], axis=(0, 1))
     np.testing.assert_allclose(low, [-2.4, -1.6], atol=0.3)
     np.testing.assert_allclose(high, [3.6, 2.9], atol=0.3)

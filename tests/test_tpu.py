@@ -18,7 +18,7 @@ TPU = ROOT / "benchmarks" / "tpu.py"
     (1, "train,sample,log_prob,metric", "fourier_mlp"), (4, "train,sample", "fourier_mlp"),
 ])  # fmt: skip
 def test_programs_compile_for_a_tpu(tmp_path, chips, programs, models):
-    # In a process of its own, without the flags of this one, which libtpu does not know.
+    # Start a separate process without the XLA_FLAGS of this process, which libtpu does not accept.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     done = subprocess.run(
         [sys.executable, str(TPU), f"--programs={programs}", f"--models={models}",

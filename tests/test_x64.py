@@ -1,4 +1,4 @@
-"""JAX_ENABLE_X64 changes no number: units of data, training, samples, likelihoods."""
+"""Check that JAX_ENABLE_X64 changes no number: units of data, training, samples, likelihoods."""
 
 import jax
 import numpy as np
@@ -26,7 +26,7 @@ def float64():
 
 
 def both(function):
-    """(function() with 32-bit numbers alone, function() with 64-bit numbers switched on)."""
+    """(function() with 32-bit numbers, function() with 64-bit numbers enabled)."""
     jax.config.update("jax_enable_x64", False)
     before = function()
     jax.config.update("jax_enable_x64", True)
@@ -65,7 +65,7 @@ def test_samples_are_the_same_by_every_sampler(sampler, float64):
 
 @pytest.mark.parametrize("model", ["history", "causal", "set_transformer", "set_latent"])
 def test_sets_are_the_same_in_several_threads(model, float64):
-    """memory_mb=1: several chunks, and threads that draw them."""
+    """memory_mb=1 gives several chunks, and threads that draw these chunks."""
     changes = {"sample.num_sets": 64, "sample.num_points": 32, "sample.memory_mb": 1,
                "sample.guidance_scale": 2.0, "sample.first_block": 8}  # fmt: skip
     of = build(model, **SETS, **changes)
@@ -74,7 +74,7 @@ def test_sets_are_the_same_in_several_threads(model, float64):
 
 
 def test_likelihoods_are_the_same(float64):
-    points = np.random.default_rng(0).normal(size=(5, 2))  # float64, as NumPy makes them
+    points = np.random.default_rng(0).normal(size=(5, 2))  # NumPy creates float64
     of = build()
     params = experiment.init(of).params
     same(*both(lambda: td.log_prob(of, params, points, num_steps=2)))

@@ -1,6 +1,6 @@
-"""Every benchmark at a tiny size, through its own command line; a part that fails fails it all.
+"""Run every benchmark at a tiny size through its own command line.
 
-Slow, as are all of them together.
+A benchmark exits with an error if one of its parts fails. All tests together are slow.
 """
 
 import json
@@ -57,7 +57,7 @@ FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
 
 @pytest.fixture(autouse=True, scope="module")
 def small():
-    """What no option makes small: processes, networks, matrices and draws of real sets."""
+    """Shrink what no option shrinks: processes, networks, matrices and draws of real sets."""
     def matmul_rate(rows, inner, length):
         return common.matmul_rate(min(rows, 32), min(inner, 32), min(length, 10))
 
@@ -76,7 +76,7 @@ def small():
 
 
 def read(path):
-    """A file of results, which holds the command that made it and numbers alone."""
+    """Contents of a results file: the command that made it, and numbers without NaN or infinity."""
     result = json.loads(path.read_text("utf-8"), parse_constant=pytest.fail)
     assert result["command"].startswith("python benchmarks/")
     return result
@@ -91,7 +91,7 @@ def test_there_is_a_test_of_each():
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """The folder of the tiny run that `quality` made, and its results."""
+    """Folder of the tiny runs that `quality` trained, next to its results."""
     folder = tmp_path_factory.mktemp("quality")
     quality.main(["--members=moons+circle", "--models=history", f"--runs={folder}",
                   f"--output={folder / 'quality.json'}", "--", *FEW,
@@ -118,7 +118,8 @@ def test_make_sets(tmp_path):
 
 
 def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(make_sets, "COUNT", (40, 64))  # all drawn in 64 places: few programs
+    # one padded size of 64 points, so few programs are compiled
+    monkeypatch.setattr(make_sets, "COUNT", (40, 64))
     solids.main([f"--runs={tmp_path}", f"--output={tmp_path / 'solids.json'}", "--num_sets=40",
                  "--real=300", "--", *SETS, "--config.sample.num_points=0",
                  "--config.evaluate.frames=0"])  # fmt: skip
@@ -128,7 +129,7 @@ def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
     assert {"count, mean", "radius, sd", "share of torus"} <= result["rows"].keys()
     assert {"nna_cd", "copies", "sizes", "label_accuracy"} <= result["metrics"].keys()
     options = default_config().data
-    for name in ("samples.npz", "samples.csv"):  # what is written can be read
+    for name in ("samples.npz", "samples.csv"):  # check that the written files can be read
         options.update(name="sets", path=str(tmp_path / "solids_set_transformer" / name))
         drawn = data.about(options)
         assert drawn.dim == 3 and drawn.largest <= 64 and len(drawn.present) > 1
@@ -162,7 +163,7 @@ def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith(f"test sets {result['test_sets']}, 8x8 digit sets")
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
-    # The released model is what the run was; the other rows are kept.
+    # The scores of the released model equal the scores of its run; the other rows are kept.
     spatial_mnist.main([*quick, "--models=tiny", "--yardsticks=", "--likelihood_steps=0"])
     again = read(tmp_path / "spatial.json")
     assert again["rows"].keys() == rows.keys() | {"tiny"}
@@ -172,7 +173,7 @@ def test_spatial_mnist_in_the_quick_way(tmp_path, capsys, monkeypatch):
 
 
 def test_the_likelihood_of_a_set_is_the_mean_density_over_orders():
-    """Of a density that is 1 where the first point is the first, and e^-100 elsewhere."""
+    """Use a density of 1 for orders that start with the first point, and e^-100 for all others."""
     bench = object.__new__(spatial_mnist.Bench)
     points = np.stack([np.arange(3.0), 10 + np.arange(3.0)], -1)
     bench.scored, bench.num_points = np.tile(points, (500, 1, 1)), 3
@@ -183,12 +184,13 @@ def test_the_likelihood_of_a_set_is_the_mean_density_over_orders():
 
     one, many = bench.likelihood(by_first), bench.likelihood(by_first, 30)
     assert one["ppll"] == 0 and "ppll_one_order" not in one and many["ppll_orders"] == 30
-    assert many["ppll"] == pytest.approx(np.log(1 / 3) / 3, abs=0.02)  # a third of the orders
+    # a third of the orders start with the first point
+    assert many["ppll"] == pytest.approx(np.log(1 / 3) / 3, abs=0.02)
     assert many["ppll_one_order"] == pytest.approx(-100 * 2 / 3, abs=3)
 
 
 def test_yardsticks_have_the_densities_that_they_say():
-    """Two images whose lit pixels never meet, and sets that lie on those of one or the other."""
+    """Use two images without a common lit pixel, and sets that lie on one of the two images."""
     images = np.zeros((2, 4, 4), np.uint8)
     images[0, :, 0], images[1, :2, 2:] = 100, 200
     images[1, 0, 2] = 50
@@ -199,7 +201,7 @@ def test_yardsticks_have_the_densities_that_they_say():
     for made, points in ((one, 4_000), (each, 400)):
         drawn, labels = made.draw(50, points, seed=0)
         count = copies.pixel_counts(drawn, 4, 4).mean(0)
-        # the density of one point, from its likelihood and from its draws
+        # density of one point: from the likelihood, and from counts of draws
         grid = np.stack(np.meshgrid(np.arange(4) + 0.5, 3.5 - np.arange(4)), -1).reshape(16, 1, 2)
         density = np.exp(made.log_prob(np.float32(grid)))
         assert density.sum() == pytest.approx(1, abs=1e-4)
@@ -208,7 +210,7 @@ def test_yardsticks_have_the_densities_that_they_say():
 
 
 def test_pixels_in_rows_have_the_density_of_sets_without_an_order():
-    """Two different ones of four lit pixels: each of 4 x 3 ordered pairs is as likely."""
+    """Draw two different pixels of four lit ones: the 4 x 3 ordered pairs are equally likely."""
     data = image_sets.from_images(np.full((1, 2, 2), 9, np.uint8), None, 1.0, False, False)
     made = yardsticks.PixelSoftmax(data, 2, steps=100, in_rows=True)
     sets = np.array([[[0.5, 0.5], [1.5, 1.5]], [[0.5, 1.5], [1.5, 1.5]]], np.float32)
@@ -218,7 +220,7 @@ def test_pixels_in_rows_have_the_density_of_sets_without_an_order():
 
 
 def test_a_superposition_and_a_copy_are_caught(monkeypatch):
-    """1-NNA sees the one, the share of copies the other; of real sets neither sees anything."""
+    """1-NNA detects the superposition, the share of copies detects copies; real sets pass both."""
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     config = parse(["", f"--config={ROOT / 'configs' / 'spatial_mnist.py'}",
                     "--config.data.source=digits"]).config
@@ -235,7 +237,8 @@ def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):
     result = read(runs / "quality.json")["models"]["history"]
     assert 0 <= result["metrics"]["separation"]["value"] <= 1 and result["parameters"] > 0
     assert "--config.model.name=history" in result["command"]
-    (runs / "mixture_moons+circle_history" / "checkpoints").rename(runs / "away")  # not run again
+    # the finished run is only read, so its checkpoints are not needed
+    (runs / "mixture_moons+circle_history" / "checkpoints").rename(runs / "away")
     quality.main(["--members=moons+circle", "--models=history", f"--runs={runs}",
                   f"--output={runs / 'quality.json'}"])  # fmt: skip
     (runs / "away").rename(runs / "mixture_moons+circle_history" / "checkpoints")
@@ -300,7 +303,7 @@ def test_golden_numbers_are_repeated_and_a_change_is_named(tmp_path, capsys):
 
 
 def test_limits(tmp_path):
-    """In processes of its own, whose memory and time are what it is about."""
+    """Measure in separate processes, because the benchmark reports memory and time per process."""
     limits.main(["--points=2000", "--steps=400", f"--output={tmp_path / 'limits.json'}", "--",
                  *FEW, "--config.train.steps=400", "--config.data.source=digits"])  # fmt: skip
     result = read(tmp_path / "limits.json")
@@ -319,7 +322,7 @@ def test_scaling(tmp_path, capsys):
 
 
 def test_kills(tmp_path):
-    """Random SIGKILLs of a real run: it goes on, every time, as if nothing had been."""
+    """Kill a real run at random with SIGKILL: each time it resumes with identical results."""
     kills.main(["--quick", f"--output={tmp_path / 'kills.json'}", "--",
                 "--config.compilation_cache="])  # fmt: skip
     result = read(tmp_path / "kills.json")
@@ -337,7 +340,7 @@ def test_separate_shows_the_first_sets_of_both_runs(runs):
 
 
 def options_of(commands):
-    """The config of each command, which must be one that can be trained and measured."""
+    """Configs of the commands; each config must be valid for training and evaluation."""
     for words in commands:
         config = parse(words.split()[1:]).config
         checks.check_measured(config)
@@ -395,9 +398,10 @@ def test_rows_order(runs, tmp_path, monkeypatch, capsys):
     small = ["--num_sets=9", "--num_steps=3", f"--output={tmp_path / 'rows.json'}"]
     rows_order.main([f"--workdir={folder}", *small])
     result, printed = read(tmp_path / "rows.json"), capsys.readouterr().out
-    assert result["num_sets"] == 9 and 0 < result["share_of_pairs"] < 1  # it learned nothing yet
+    # the model is hardly trained
+    assert result["num_sets"] == 9 and 0 < result["share_of_pairs"] < 1
     assert f"sets out of order: {result['sets_out_of_order']} of 9 " in printed
-    with pytest.raises(SystemExit, match="2"):  # a run without rows
+    with pytest.raises(SystemExit, match="2"):  # this run was not trained with points in rows
         rows_order.main([f"--workdir={runs / 'mixture_moons+circle_history'}", *small])
     assert "config.model.row_height above 0." in capsys.readouterr().err
 
@@ -413,7 +417,8 @@ def test_rows_order_counts_sets_and_pairs():
 
 
 def test_samplers(tmp_path, monkeypatch):
-    monkeypatch.setattr(modes, "finish", lambda *_: None)  # its samples are drawn by each sampler
+    # the benchmark draws the samples with each sampler
+    monkeypatch.setattr(modes, "finish", lambda *_: None)
     assert run(*MOONS, f"--workdir={tmp_path / 'run'}").code == 0
     samplers.main([f"--workdir={tmp_path / 'run'}", "--num_sets=2", "--num_points=16",
                    "--max_steps=10", f"--output={tmp_path / 'out'}"])  # fmt: skip
@@ -424,12 +429,13 @@ def test_samplers(tmp_path, monkeypatch):
 
 
 def test_samplers_are_measured_over_the_floor(monkeypatch):
-    """Sliced W2 of a shift s in the plane is |s| / sqrt(2), so ratios are ratios of lengths."""
+    """Sliced W2 of a shift s in the plane is |s| / sqrt(2), so ratios equal ratios of shifts."""
     shift = np.array([3.0, 4.0])
 
     def real(dataset, key, num_sets, num_points):
         points = np.random.default_rng(0).normal(size=(num_points, 2))
-        return points + shift * np.array([0, 0, 1, 3])[:, None, None]  # floors of 1 and 3 lengths
+        # floors of 1 and 3 shift lengths
+        return points + shift * np.array([0, 0, 1, 3])[:, None, None]
 
     def sample(setup, params, config):
         far = {"ancestral": 1, "ddim": 2, "dpm++2m": 3, "heun": 4}[config.sampler]
@@ -447,7 +453,7 @@ def test_samplers_are_measured_over_the_floor(monkeypatch):
 
 
 def test_seed(tmp_path):
-    """A finished run is read as it is, so its losses can be replaced by known numbers."""
+    """A finished run is not trained again, so its losses can be replaced by known numbers."""
     asked = ["--only=sequential", "--models=fourier_mlp", f"--runs={tmp_path}",
              f"--output={tmp_path / 'seed.json'}", f"--figures={tmp_path}", "--",
              *FEW, f"--config.data.cache_dir={tmp_path}"]  # fmt: skip
@@ -459,7 +465,8 @@ def test_seed(tmp_path):
     (tmp_path / "seed_sequential.png").unlink()
     seed.main(asked)
     result = read(tmp_path / "seed.json")["runs"]["sequential fourier_mlp"]
-    assert (result["first_loss"], result["last_loss"]) == (9.0, 4.0)  # the mean of the last five
+    # last_loss is the mean of the last five
+    assert (result["first_loss"], result["last_loss"]) == (9.0, 4.0)
     assert result["metrics"] == json.loads((folder / "metrics.json").read_text())["metrics"]
     assert Image.open(tmp_path / "seed_sequential.png").width > 800
 
@@ -473,7 +480,7 @@ def test_sharpness_of_a_digit_and_of_a_table(tmp_path, capsys):
                     "--config.data.source=digits"])  # fmt: skip
     found = read(tmp_path / "sharp.json")["results"]
     assert found.keys() == {"MNIST 3", "star"}
-    # Hardly trained: both measures see that much is missing.
+    # The model is hardly trained, so both measures are far from the data.
     missing = found["star"]["of one strength"]
     assert missing["nats_to_truth"] > 0.2 and missing["nats_of_bound"] > 0.2
     assert capsys.readouterr().out.count("| star | of one strength |") == 1
@@ -482,7 +489,7 @@ def test_sharpness_of_a_digit_and_of_a_table(tmp_path, capsys):
 
 @pytest.mark.parametrize("sigma", [0.03, 0.3, 3.0])
 def test_exact_denoisers_are_the_mean_of_what_was_noised(sigma):
-    """Against sums over a fine grid of x_0, at noise within a pixel and far above it."""
+    """Compare with sums over a fine grid of x_0, at noise within one pixel and far above."""
     pixels, weights = np.array([[0.0, 0.0], [0.5, 0.0], [-1.0, 0.5]]), np.array([0.2, 0.5, 0.3])
     rows, std = np.array([[0.0, 0.1], [0.4, -0.2]]), 0.1
     z = np.random.default_rng(0).normal(size=(6, 2)) * 0.5 + 0.3
@@ -506,7 +513,7 @@ def test_speed_measures_each_part_and_fails_with_it(tmp_path, monkeypatch):
     assert result["training"]["batch_4"]["us_per_step"]["ours"] > 0
     assert set(result["sampling"]) == {"ancestral", "ddim", "dpm++2m", "heun"}
     assert result["startup_seconds"].keys() == {"cold", "cached"}
-    # every part is a process that fails
+    # make every process of the benchmark fail
     monkeypatch.setattr(speed, "subprocess", subprocess)
     monkeypatch.setattr(speed, "__file__", "missing.py")
     with pytest.raises(subprocess.CalledProcessError):
@@ -516,7 +523,7 @@ def test_speed_measures_each_part_and_fails_with_it(tmp_path, monkeypatch):
 def test_transformer(tmp_path, monkeypatch):
     measured, measure = {}, transformer.training_speed
 
-    def once(model, *size, slices):  # the same network in other slices would be compiled anew
+    def once(model, *size, slices):  # other slices of the same network would be compiled again
         if model not in measured:
             measured[model] = measure(model, *size, slices=slices)
         return measured[model]
@@ -531,7 +538,7 @@ def test_transformer(tmp_path, monkeypatch):
 
 
 def test_tpu(tmp_path, monkeypatch, capsys):
-    """On a CPU in its place; tests/test_tpu.py has the compiler for TPUs."""
+    """Run on a CPU instead of a TPU; tests/test_tpu.py compiles for TPUs."""
     monkeypatch.setattr(tpu, "mesh_of", lambda chips: devices.make_mesh())
     path = tmp_path / "tpu.json"
     tpu.main(["--programs=metric", "--models=fourier_mlp", f"--output={path}"])
@@ -547,7 +554,7 @@ def test_tpu(tmp_path, monkeypatch, capsys):
 
 
 def test_waits(tmp_path):
-    # of a size of its own: the first call compiles
+    # a number of points that no other test uses, so that the first call compiles
     waits.main(["--pairs=1", "--num_points=17", f"--output={tmp_path / 'waits.json'}", "--",
                 *TINY])  # fmt: skip
     result = read(tmp_path / "waits.json")

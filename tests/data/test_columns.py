@@ -1,4 +1,4 @@
-"""The choice of coordinates, set and label, and the messages about the choice."""
+"""Check the choice of coordinate, set and label columns, and the messages about the choice."""
 
 import logging
 
@@ -18,7 +18,7 @@ def write(tmp_path, text, name="a.csv"):
 
 
 def table(names, num=6, **cells):
-    """A table: `cells` by column, or k + 10 i + i^2 in column k and row i."""
+    """Text of a table: `cells` by column name, otherwise k + 10 i + i^2 in column k and row i."""
     rows = [[cells[name][i] if name in cells else f"{k + 10 * i + i * i}"
              for k, name in enumerate(names)] for i in range(num)]  # fmt: skip
     quoted = [f'"{name}"' if "," in name else name for name in names]
@@ -74,7 +74,7 @@ def test_a_guess_wants_numbers_in_all_rows(tmp_path):
         ({"a": ["2"] + ["x7"] * 5}, ("b", "c"), "column a is not one of them, because line 3 h"),
         ({"a": late}, ("b", "c"), "column a is not one of them, because line 7 holds 'A6'"),
         ({"b": late}, ("a", "c"), "column b is not one of them"),
-        ({"a": [str(i) for i in range(6)]}, ("b", "c"), ""),  # the numbers of the rows
+        ({"a": [str(i) for i in range(6)]}, ("b", "c"), ""),  # column a holds the row numbers
     ):
         found = read_points(Options(write(tmp_path, table("abcd", **cells))))
         assert found.columns == columns and notice in found.notice
@@ -182,7 +182,7 @@ def test_other_names_are_no_identifiers(name):
     assert not is_identifier(name)
 
 
-# ---------------------------------------------------------------- what is said
+# ---------------------------------------------------------------- messages
 
 
 def config(name, path, **fields):

@@ -1,4 +1,4 @@
-"""Halves of held-out data: no source is in both, and each half draws from its own sources alone."""
+"""Check that the halves of held-out data share no set and draw from their own sets only."""
 
 import jax
 import numpy as np
@@ -16,7 +16,7 @@ TRAIN = make_dataset(single_density(lambda key, n: jax.random.normal(key, (n, 2)
 
 
 def observed(num=NUM):
-    """Set s has s + 2 points, all of them (s, -s), and label s mod 3."""
+    """Observed sets: set s has s + 2 points, all equal to (s, -s), and label s mod 3."""
     number = np.arange(num)
     sizes = number + 2
     points = np.repeat(np.stack([number, -number], -1), sizes, axis=0)
@@ -24,7 +24,7 @@ def observed(num=NUM):
 
 
 def images():
-    """Image s has one bright pixel in column s."""
+    """Image sets: image s has one bright pixel, in column s."""
     pixels = np.zeros((NUM, 2, NUM), np.uint8)
     pixels[np.arange(NUM), 1, np.arange(NUM)] = 255
     return from_images(pixels, np.arange(NUM) % 3, 0.0, True, False)
@@ -41,7 +41,7 @@ def both(heldout):
 
 
 def numbers(points):
-    """Which source each drawn point comes from."""
+    """Numbers of the sets or images that the drawn points come from."""
     return set(np.floor(np.asarray(points)[..., 0]).astype(int).ravel().tolist())
 
 
@@ -49,7 +49,8 @@ def numbers(points):
 def test_each_half_draws_from_its_own_sources(make):
     first, second = (numbers(draw_points(half, KEY, 400, 2)) for half in both(make()))
     assert len(first) == 11 and len(second) == 10 and first | second == set(range(NUM))
-    assert numbers(draw_points(both(make())[0], jax.random.key(1), 400, 2)) == first  # every time
+    # the split is always the same
+    assert numbers(draw_points(both(make())[0], jax.random.key(1), 400, 2)) == first
 
 
 @pytest.mark.parametrize("make", [observed, images])

@@ -74,7 +74,7 @@ def test_pixels_are_drawn_in_proportion_and_dark_ones_never():
 def test_log_prob_is_the_pixel_mass_per_unit_area():
     intensity = np.array([[0.2, 0.0, 0.4], [0.1, 0.3, 1.0]])
     dataset = density(intensity)
-    points = np.stack(np.meshgrid([0.5, 1.5, 2.5], [1.5, 0.5]), -1)  # row 0 is the upper one
+    points = np.stack(np.meshgrid([0.5, 1.5, 2.5], [1.5, 0.5]), -1)  # row 0 is the top row
     np.testing.assert_allclose(np.exp(log_prob(dataset, points)), intensity / 2, rtol=1e-6)
     outside = np.array([[-0.01, 0.5], [3.01, 0.5], [0.5, -0.01], [0.5, 2.01], [1.5, 1.5]])
     assert np.all(np.asarray(log_prob(dataset, outside)) == -np.inf)
@@ -82,7 +82,8 @@ def test_log_prob_is_the_pixel_mass_per_unit_area():
 
 def test_no_draw_is_rounded_out_of_its_pixel():
     intensity = np.zeros((256, 256))
-    intensity[3, 252] = 1  # float32 has 2^-16 left for the place in the pixel: u often rounds to 1
+    # float32 has 2^-16 left for the position in the pixel, so u often rounds to 1
+    intensity[3, 252] = 1
     dataset = density(intensity)
     points = draw(dataset, num=2**20)
     assert np.all(np.floor(points) == [252, 252])
@@ -138,13 +139,14 @@ def test_paper_is_what_the_border_shows(tmp_path):
 
 
 def ring(background, ring, size=96, radius=30, width=6):
-    """(picture u8[size, size, 3] of a ring, distance of each pixel from it in pixels)."""
+    """(image u8[size, size, 3] of a ring, distance of each pixel from the ring in pixels)."""
     row, column = np.indices((size, size)) - (size - 1) / 2
     away = np.maximum(np.abs(np.hypot(row, column) - radius) - width / 2, 0)
     return np.where(away[..., None] > 0, background, ring).astype(np.uint8), away
 
 
-RINGS = {  # background, ring, noise of the background, name, pixels beside the ring that may count
+# background, ring, noise of the background, file name, distance in pixels that may count as ink
+RINGS = {
     "bright on dark": ((20, 20, 40), (250, 220, 90), 0, "a.png", 0),
     "of the same lightness": ((200, 60, 60), (60, 129, 60), 0, "a.png", 0),
     "JPEG": ((20, 20, 40), (250, 220, 90), 0, "a.jpg", 3),
@@ -160,7 +162,8 @@ def test_the_tone_of_the_border_is_empty(tmp_path, background, colour, noise, na
     grain = np.random.default_rng(0).normal(0, noise, pixels.shape) if noise else 0
     file = save(tmp_path, np.clip(pixels + grain, 0, 255), name=name)
     ink = images.load_intensity(file, "auto", 256)
-    assert ink[away > beside].sum() < 1e-3 * ink.sum()  # 0 but for grain beyond 5 sigma
+    # no ink outside the ring, except grain beyond 5 sigma
+    assert ink[away > beside].sum() < 1e-3 * ink.sum()
     assert ink[away == 0].min() > 0.5 * ink.max()
     background = images.read_ink(file, "auto", 256).background
     assert background.startswith("tone (") and background.endswith("it") == bool(noise or beside)
@@ -169,7 +172,8 @@ def test_the_tone_of_the_border_is_empty(tmp_path, background, colour, noise, na
 def test_soft_shadows_are_empty(tmp_path):
     pixels, away = ring((235,) * 3, (40,) * 3)
     row, column = np.indices(away.shape) / (len(away) - 1) - 0.5
-    for shade in (30 * 2 * (row**2 + column**2), 20 * (row + 0.5)):  # a vignette, a lamp
+    # vignetting, and a lamp on one side
+    for shade in (30 * 2 * (row**2 + column**2), 20 * (row + 0.5)):
         dark = np.clip(pixels - shade[..., None], 0, 255)
         ink = images.load_intensity(save(tmp_path, dark), "auto", 256)
         assert ink[away > 0].sum() == 0 and ink[away == 0].min() > 0.5
@@ -177,7 +181,7 @@ def test_soft_shadows_are_empty(tmp_path):
 
 def test_the_border_may_show_some_of_the_shape(tmp_path):
     page = np.full((40, 40), 230)
-    page[:, 15:25] = 30  # a bar from edge to edge: a quarter of two sides
+    page[:, 15:25] = 30  # a bar from edge to edge, which covers a quarter of two sides
     ink = images.load_intensity(save(tmp_path, page), "auto", 256)
     assert np.all((ink > 0) == (page == 30))
 
@@ -192,7 +196,8 @@ def test_one_colour_with_alpha_is_the_shape_of_the_alpha(tmp_path, colour):
 
 
 def test_transparent_pixels_hold_no_ink(tmp_path):
-    pixels = np.zeros((6, 6, 4))  # invisible black all round, as many programs write it
+    # a transparent border with black colour values, as many programs write it
+    pixels = np.zeros((6, 6, 4))
     pixels[1:5, 1:5] = 255
     pixels[2, 2, :3] = 0
     ink = images.load_intensity(save(tmp_path, pixels), "auto", 256)
@@ -242,7 +247,7 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path):
 
 
 def header_of_png(width: int, height: int) -> bytes:
-    """The start of a grey picture of that size, in a few bytes."""
+    """First bytes of a greyscale PNG file with the given size."""
     size = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     crc = struct.pack(">I", zlib.crc32(size))
     return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + size + crc + bytes(4) + b"IDAT" + bytes(4)
@@ -263,7 +268,7 @@ def test_a_large_picture_is_read_without_a_warning(tmp_path, monkeypatch, recwar
 
 def test_photographs_are_turned_upright(tmp_path):
     exif = Image.Exif()
-    exif[0x0112] = 6  # the camera lay on its side: turn by 90 degrees clockwise to view
+    exif[0x0112] = 6  # orientation 6: rotate by 90 degrees clockwise to view
     file = save(tmp_path, PAGE, name="a.png", exif=exif)
     np.testing.assert_allclose(images.load_intensity(file, "auto", 256), np.rot90(PAGE == 0, -1))
 

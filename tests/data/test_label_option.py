@@ -1,4 +1,4 @@
-"""sample.label means the label of that name, and never another one."""
+"""Check that sample.label selects the label with the given name."""
 
 import pytest
 
@@ -14,16 +14,16 @@ def labels(*names, present=None, titles=()):
 
 
 @pytest.mark.parametrize("option, there, index", [
-    ("2", labels("1", "2", "3"), 1),  # the label called 2, not the second after 0
+    ("2", labels("1", "2", "3"), 1),  # the label named 2, not the label with index 2
     ("3", labels("1", "2", "3"), 2),
     (3, labels("0", "1", "2", "3"), 3),
     ("ring", labels("disk", "ring"), 1),
     (" ring ", labels("disk", "ring"), 1),
-    ("1", labels("disk", "ring"), 1),  # by index, where no name is a number
+    ("1", labels("disk", "ring"), 1),  # by index, because no label is named by a number
     ("", labels("disk", "ring"), RANDOM),
     ("-1", labels("1", "2"), RANDOM),
     ("-2", labels("1", "2"), NO_LABEL),
-    ("-1", labels("-1", "0", "1"), 0),  # as clusters without a number are called
+    ("-1", labels("-1", "0", "1"), 0),  # clustering programs use -1 for points without a cluster
     ("", labels("-1", "0", "1"), RANDOM),
     ("MNIST 3", labels("dino", "mnist:3", titles=("dino", "MNIST 3")), 1),
     ("mnist:3", labels("dino", "mnist:3", titles=("dino", "MNIST 3")), 1),

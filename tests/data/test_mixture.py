@@ -18,7 +18,7 @@ def offline(monkeypatch, tmp_path):
 
 @pytest.fixture
 def files(tmp_path, monkeypatch):
-    """a.csv about (100, 0), b.npy about (0, -50), c.png whose only ink is one pixel row."""
+    """Write a.csv around (100, 0), b.npy around (0, -50), and c.png with ink in one pixel row."""
     rng = np.random.default_rng(0)
     np.savetxt(tmp_path / "a.csv", rng.normal((100, 0), (1, 2), (500, 2)), delimiter=",")
     np.save(tmp_path / "b.npy", rng.normal((0, -50), 3, (400, 2)))
@@ -44,7 +44,7 @@ draw = jax.jit(lambda dataset, key, b, n: dataset.draw(key, b, n), static_argnum
 
 
 def moments(points):
-    """Mean and mean variance, each with its standard error, of independent points."""
+    """Mean and mean variance of independent points, each with its standard error."""
     points = np.asarray(points, np.float64).reshape(-1, 2)
     spread = ((points - points.mean(0)) ** 2).mean(1)
     root = np.sqrt(len(points))
@@ -88,7 +88,7 @@ def test_aligned_members_are_told_apart_by_their_likelihood_and_by_the_label_ali
 
 
 def test_sets_are_independent_draws():
-    # If a set's points were drawn once for all sets, or repeated, their means would not vary so.
+    # If all sets shared their points, or points were repeated, the means of sets would vary less.
     dataset = build("line+line", align=False, normalize=False)
     sets = draw(dataset, jax.random.key(3), 4000, 16)
     assert len(np.unique(np.asarray(sets.points).reshape(-1, 2), axis=0)) > 63_900
@@ -103,10 +103,11 @@ def test_align_brings_every_member_to_mean_0_and_variance_1(files):
     for member in dataset.members:
         sets = draw(member, jax.random.key(4), 30_000, 1)
         mean, mean_error, variance, error = moments(sets.points)
-        assert np.all(np.abs(mean) < 5 * mean_error + 0.02)  # shapes: measured on 65,536 points
+        # moments of shapes are measured on 65,536 points
+        assert np.all(np.abs(mean) < 5 * mean_error + 0.02)
         assert abs(variance - 1) < 5 * error + 0.02
         assert float(member.scale) == 1
-    # Of c.png all is known in closed form: uniform in [1, 5] x [1, 2].
+    # The density of c.png is known in closed form: uniform in [1, 5] x [1, 2].
     points = draw(dataset.members[1], jax.random.key(4), 30_000, 1).points.reshape(-1, 2)
     scale = np.sqrt((16 + 1) / 12 / 2)
     np.testing.assert_allclose(points.max(0), np.array([2, 0.5]) / scale, rtol=1e-3)
@@ -122,7 +123,8 @@ def test_moments_of_a_mixture_in_its_own_units(files):
     square += 0.75 * ((table**2).mean(0) + 0.25)
     np.testing.assert_allclose(dataset.shift, mean, rtol=1e-5)
     np.testing.assert_allclose(dataset.scale, np.sqrt((square - mean**2).mean()), rtol=1e-5)
-    for member in dataset.members:  # in the mixture's units: a set is normalised as one of it
+    # members have the units of the mixture, so their sets are normalised in the same way
+    for member in dataset.members:
         np.testing.assert_array_equal(member.shift, dataset.shift)
         np.testing.assert_array_equal(member.scale, dataset.scale)
     points = dataset.normalize(draw(dataset, jax.random.key(5), 20_000, 1).points)
@@ -142,7 +144,7 @@ def test_no_units_where_normalize_is_false(files, align):
 def test_log_prob_is_that_of_one_point(files):
     dataset = build("line+checkerboard", weights="0.3+0.7")
     line, board = dataset.members
-    scale = np.sqrt(20 / 6)  # of the line, up to the error of its measure
+    scale = np.sqrt(20 / 6)  # of the line; measured on a sample, hence the tolerance
     assert float(line.log_prob(jnp.zeros(2))) == pytest.approx(np.log(scale**2 / 32), abs=0.02)
     points = jax.random.uniform(jax.random.key(0), (50, 3, 2), minval=-2, maxval=2)
     expected = 0.3 * np.exp(log_prob(line, points)) + 0.7 * np.exp(log_prob(board, points))
@@ -150,8 +152,8 @@ def test_log_prob_is_that_of_one_point(files):
     axis = np.arange(-3, 3, 0.02) + 0.01
     grid = np.stack(np.meshgrid(axis, axis), -1).astype(np.float32)
     assert np.exp(log_prob(dataset, grid)).sum() * 0.02**2 == pytest.approx(1, abs=0.02)
-    assert build("line+circle").log_prob is None  # the ring has no closed form
-    assert build("a.csv").log_prob is None  # bare rows have no density
+    assert build("line+circle").log_prob is None  # the circle has no density in closed form
+    assert build("a.csv").log_prob is None  # a table without jitter has no density
 
 
 def test_at_shows_the_members_of_a_sequential_mixture_one_after_the_other():
@@ -169,7 +171,8 @@ def test_at_shows_the_members_of_a_sequential_mixture_one_after_the_other():
     one = dataset.at(0.5)
     np.testing.assert_array_equal(one.weights, [0, 1, 0])
     assert jax.tree.structure(one) == jax.tree.structure(dataset)
-    np.testing.assert_allclose(dataset.weights, [0.1, 0.1, 0.8])  # the data set itself is mixed
+    # the weights of the dataset itself are mixed as well
+    np.testing.assert_allclose(dataset.weights, [0.1, 0.1, 0.8])
     assert len(set(np.asarray(draw(dataset, jax.random.key(0), 64, 4).label))) == 3
 
 
@@ -197,7 +200,8 @@ def test_draws_are_pure_and_the_same_in_jit():
     np.testing.assert_array_equal(one.label, outside.label)
     np.testing.assert_allclose(one.points, outside.points, atol=1e-5)
     assert np.abs(one.points - draw(dataset, jax.random.key(8), 50, 8).points).max() > 0.1
-    again = build("line+mnist:3", threshold=0.4)  # finds the program compiled for the first
+    # uses the program that was compiled for the first dataset
+    again = build("line+mnist:3", threshold=0.4)
     assert jax.tree.structure(again) == jax.tree.structure(dataset)
 
 

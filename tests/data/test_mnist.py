@@ -21,7 +21,7 @@ needs_tfds = pytest.mark.skipif(
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
-    """No network, no TensorFlow, no copies of the machine's own, unless a test says otherwise."""
+    """Disable the network, TensorFlow and caches of this machine, unless a test enables them."""
     monkeypatch.setattr(mnist, "probe", lambda url: False)
     find_spec = mnist.find_spec
     monkeypatch.setattr(mnist, "find_spec", lambda n: None if n == "tensorflow" else find_spec(n))
@@ -30,7 +30,7 @@ def offline(monkeypatch, tmp_path):
 
 @pytest.fixture
 def lines(monkeypatch):
-    """{"warning": [...], "info": [...]}: what is logged."""
+    """Logged lines {"warning": [...], "info": [...]}."""
     logged = {"warning": [], "info": []}
     for level, texts in logged.items():
         monkeypatch.setattr(mnist.log, level, lambda text, *a, texts=texts: texts.append(text % a))
@@ -39,7 +39,7 @@ def lines(monkeypatch):
 
 @pytest.fixture
 def openml(monkeypatch):
-    """An OpenML that answers with 70,000 pictures; returns the list of calls made."""
+    """Simulate an OpenML with 70,000 images; returns the list of calls."""
     import sklearn.datasets
 
     calls = []
@@ -89,7 +89,7 @@ def test_threshold_is_lowered_for_grey_digits(tmp_path, digit):
     dataset = data.build(config(tmp_path, source="digits", digit=digit))
     assert "threshold lowered from 0.98 to 0.5" in dataset.notice
     lit = np.isfinite(np.asarray(dataset.log_prob.args[0])).sum()
-    assert 12 <= lit <= 36  # a stroke's worth of the 64 pixels
+    assert 12 <= lit <= 36  # about as many of the 64 pixels as a stroke covers
     assert "threshold" not in data.build(config(tmp_path, threshold=0.4, source="digits")).notice
 
 
@@ -101,7 +101,7 @@ def test_auto_takes_openml_when_it_answers(tmp_path, lines, openml):
     np.testing.assert_array_equal(images[:, 0, 0], np.arange(60_000) % 251)
 
     test_images, test_labels, *_ = mnist.load_images("openml", "", str(tmp_path), split="test")
-    assert len(openml) == 1  # the second time from the decoded copy
+    assert len(openml) == 1  # the second call reads the decoded copy
     assert test_images[0, 0, 0] == 60_000 % 251 and len(test_labels) == 10_000
     assert [file.name for file in tmp_path.glob("*.npz")] == ["mnist-openml.npz"]
     assert not list(tmp_path.glob("*.part"))

@@ -17,7 +17,7 @@ needs_tfds = pytest.mark.skipif(
     reason="TFDS_DATA_DIR holds no prepared MNIST",
 )
 
-# Two images of 3 x 4 pixels: their lit pixels never meet, and the first's sum is odd.
+# Two images of 3 x 4 pixels without a common lit pixel; the sum of the first image is odd.
 TINY = np.zeros((2, 3, 4), np.uint8)
 TINY[0, 0, :3] = 255, 1, 100
 TINY[0, 2, 3] = 51
@@ -32,11 +32,14 @@ def offline(monkeypatch, tmp_path):
 
 @pytest.fixture
 def splits(monkeypatch):
-    """A training split lit on the left only and a test split on the right; the calls made."""
+    """Simulate a training split lit on the left and a test split lit on the right.
+
+    Returns the list of calls.
+    """
     calls = []
     train, test = np.zeros((2, 40, 4, 4), np.uint8)
     train[:, :, 0], test[:, :, 3] = 200, 100
-    train[7] = 0  # dark
+    train[7] = 0  # an image without lit pixels
     labels = np.arange(40) % 10
 
     def load_images(source, data_dir, cache_dir, split="train"):
@@ -67,7 +70,7 @@ def draw_tiny(seed, b, n, images=TINY, jitter=1.0, replace=True):
 
 
 def pixels(points, height):
-    """Row and column of the pixels that points lie in."""
+    """Row and column of the pixels that contain the points."""
     column, up = np.moveaxis(np.floor(np.asarray(points)).astype(int), -1, 0)
     return height - 1 - up, column
 
@@ -91,7 +94,7 @@ def test_pixels_come_in_proportion_to_their_intensity():
 def test_a_set_is_drawn_from_one_image_and_labelled_by_it():
     rng = np.random.default_rng(0)
     images = np.zeros((50, 10, 10), np.uint8)
-    for number, image in enumerate(images):  # each has two pixels of its own
+    for number, image in enumerate(images):  # image k has two pixels that no other image uses
         image.flat[2 * number : 2 * number + 2] = rng.integers(1, 256, 2)
     sets = draw_tiny(1, 5000, 8, images)
     row, column = pixels(sets.points, 10)
@@ -125,7 +128,7 @@ def test_sets_are_drawn_from_the_images_asked_for():
     sets = draw_from(dataset, jax.random.key(0), index)
     np.testing.assert_array_equal(sets.label, index + 4)
     row, column = pixels(sets.points, 3)
-    assert (TINY[index[:, None], row, column] > 0).all()  # the two have no lit pixel in common
+    assert (TINY[index[:, None], row, column] > 0).all()  # the two images have no common lit pixel
     counts = [((row == 1) & (column == c)).sum() for c in range(4)]
     expected = np.array([10, 20, 30, 40]) / 100 * sum(counts)
     assert scipy.stats.chisquare(counts, expected).pvalue > 1e-3
@@ -147,7 +150,7 @@ def test_images_too_large_for_memory_are_drawn_in_parts(monkeypatch, replace):
 
 
 def test_draws_have_the_random_numbers_they_always_had():
-    """A run that is resumed must see the sets that it would have seen."""
+    """A resumed run must draw the same sets as an uninterrupted run."""
     expected = [[[1.205998, 1.258441], [2.035979, 1.979251]],
                 [[0.1832762, 2.493065], [2.262553, 2.873754]]]  # fmt: skip
     sets = draw_tiny(7, 2, 2)
@@ -156,7 +159,7 @@ def test_draws_have_the_random_numbers_they_always_had():
 
 def test_no_point_falls_off_the_edge_of_a_large_image():
     images = np.zeros((1, 1, 300), np.uint8)
-    images[0, 0, 299] = 1  # 299 + u rounds up to 300 once in 10^5 draws
+    images[0, 0, 299] = 1  # 299 + u rounds up to 300 about once in 10^5 draws
     points = np.asarray(draw_tiny(3, 512, 1024, images).points)
     assert points[..., 0].min() >= 299 and points[..., 0].max() < 300
 
@@ -181,7 +184,7 @@ def test_without_replacement_the_next_pixel_is_in_proportion_among_those_left():
     sets = draw_tiny(4, 40_000, 2, image, replace=False)
     row, column = pixels(sets.points, 2)
     w = np.array([1, 2, 3]) / 6
-    drawn = lambda i, j: w[i] * w[j] / (1 - w[i])  # and then in a random order
+    drawn = lambda i, j: w[i] * w[j] / (1 - w[i])  # the drawn points are then put in a random order
     expected = {(i, j): (drawn(i, j) + drawn(j, i)) / 2
                 for i in range(3) for j in range(3) if i != j}  # fmt: skip
     index = {0: 0, 1: 1, 5: 2}
@@ -199,13 +202,14 @@ def test_moments_are_exact_and_every_image_counts_the_same(jitter):
     np.testing.assert_allclose(mean, [(mass * x).sum(), (mass * y).sum()], rtol=1e-12)
     square = np.array([(mass * x**2).sum(), (mass * y**2).sum()])
     np.testing.assert_allclose(variance, square - mean**2 + jitter / 12, rtol=1e-12)
-    many = np.concatenate([TINY] * 5000)  # worked through in parts
+    many = np.concatenate([TINY] * 5000)  # processed in several chunks
     np.testing.assert_allclose(image_sets.moments(many, jitter), (mean, variance), rtol=1e-9)
 
 
 def test_the_test_split_is_held_out_and_normalised_as_the_training_split(splits):
     dataset = build(source="auto")
-    assert splits == [("auto", "train"), ("openml", "test")]  # of one source, whatever it was
+    # the test split comes from the source that "auto" selected
+    assert splits == [("auto", "train"), ("openml", "test")]
     x = draw(dataset, jax.random.key(0), 100, 16).points[..., 0]
     assert float(x.min()) >= 0 and float(x.max()) < 1
     held = draw(dataset.heldout, jax.random.key(0), 100, 16).points[..., 0]
@@ -226,7 +230,8 @@ def test_the_test_split_is_held_out_and_normalised_as_the_training_split(splits)
 
 def test_dark_images_are_left_out_and_chosen_digits_keep_their_names(splits):
     labels = np.asarray(build().draw.args[2])
-    assert len(labels) == 39 and (labels == 7).sum() == 3  # of 40, one of four sevens is dark
+    # 40 images, less one of the four sevens, which is dark
+    assert len(labels) == 39 and (labels == 7).sum() == 3
     dataset = build(digits="017")
     for each in (dataset, dataset.heldout):
         assert set(np.asarray(each.draw.args[2])) == {0, 1, 7}
@@ -266,7 +271,8 @@ def test_draws_are_pure_and_two_data_sets_share_a_program():
 
 def test_normalised_points_have_mean_0_and_variance_1():
     dataset = build(source="digits")
-    points = draw(dataset, jax.random.key(5), 40_000, 1).points  # one point per set: independent
+    # one point per set, so that the points are independent
+    points = draw(dataset, jax.random.key(5), 40_000, 1).points
     points = np.asarray(dataset.normalize(points)).reshape(-1, 2)
     assert np.all(np.abs(points.mean(0)) < 5 / 200)
     assert abs(points.var(0).mean() - 1) < 5 * (points**2).mean(1).std() / 200
@@ -298,14 +304,15 @@ def test_sets_of_mnist(tmp_path):
     counts = np.bincount(sets.label, minlength=10)
     assert scipy.stats.chisquare(counts, 2000 * share).pvalue > 1e-3
     row, column = pixels(sets.points[:10], 28)
-    for number in range(10):  # 64 points on one digit leave little doubt which image it was
+    for number in range(10):  # 64 points almost always identify the image
         own = images[:, row[number], column[number]].all(1)
         assert 1 <= own.sum() <= 100 and int(sets.label[number]) in labels[own]
 
 
 def test_the_first_images_alone_are_trained_on_and_all_test_images_held_out(splits):
     few, every = build(max_images=10), build()
-    np.testing.assert_array_equal(few.source_labels, [0, 1, 2, 3, 4, 5, 6, 8, 9])  # one is dark
+    # one image is dark
+    np.testing.assert_array_equal(few.source_labels, [0, 1, 2, 3, 4, 5, 6, 8, 9])
     assert every.num_sources == 39 and few.heldout.num_sources == every.heldout.num_sources == 40
     assert build(max_images=100).num_sources == 39
 

@@ -1,4 +1,4 @@
-"""Notices about points that spoil the learning, and none about ordinary points."""
+"""Check the notices about points that harm training, and that ordinary points cause none."""
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def test_an_outlier_is_named_and_can_be_left_out(tmp_path):
 
 
 def test_times_are_those_of_the_distance_from_the_median():
-    """The numbers 0, 1, .. 100 have median 50, range 50, and 99 % are within 0.99 ranges of 50."""
+    """The numbers 0, 1, .. 100 have median 50 and range 50; 99 % lie within 0.99 ranges of 50."""
     points = np.column_stack([np.arange(101.0), np.zeros(101)])
     found = notices.find_outliers(np.concatenate([points, [(50 + 50_000, 0)]]))
     assert found.rows.nonzero()[0].tolist() == [101]
@@ -92,7 +92,7 @@ def test_outliers_of_sets_are_points(tmp_path):
 
 
 def test_outliers_do_not_decide_on_the_origin(tmp_path):
-    """GPS without a fix writes 0, 0: without this row float32 would round the others."""
+    """GPS without a fix writes 0, 0. If this row counted, float32 would round all other rows."""
     far = with_rows((0, 0)) + np.array([4e5, 5e6]) * (np.arange(201) > 0)[:, None]
     dataset = data.build(table(tmp_path, far, clip_outliers=True).data)
     assert dataset.details.endswith("; 1 outlier left out (line 2)")
@@ -137,10 +137,11 @@ def test_repeated_rows_are_counted(tmp_path):
     points = np.concatenate([PLANE, PLANE[:100]])
     notice = data.build(table(tmp_path, points, heldout=0.0).data).notice
     assert notice.startswith("33 % of the rows repeat an earlier row; config.data.jitter=gaussian ")
-    rows = np.column_stack([np.arange(300) % 100 // 10, points])  # each within its set, twice more
+    # each point has two repetitions in its set
+    rows = np.column_stack([np.arange(300) % 100 // 10, points])
     notice = data.build(table(tmp_path, rows, "set,x,y").data).notice
     assert notice.startswith("33 % of the rows repeat an earlier row of their set; ")
-    apart = np.column_stack([np.arange(300) // 10, points])  # each in another set
+    apart = np.column_stack([np.arange(300) // 10, points])  # repetitions lie in different sets
     assert data.build(table(tmp_path, apart, "set,x,y").data).notice == ""
 
 

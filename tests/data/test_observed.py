@@ -1,4 +1,4 @@
-"""Observed sets: which points a draw gives, of which set, and how many."""
+"""Check draws of observed sets: the points, the sets they come from, and the sizes."""
 
 import jax
 import numpy as np
@@ -12,7 +12,7 @@ from tiny_diffusion_jax.errors import UserError
 SIZES = np.array([2, 5, 9, 3])
 LABELS = np.array([1, 0, 1, 1])
 OFFSETS = np.cumsum(SIZES) - SIZES
-# Point number p of set s is (s, p, p^2): its set and number can be read off.
+# Point number p of set s is (s, p, p^2), so that the values identify set and point.
 POINTS = np.array([(s, p, p * p) for s, size in enumerate(SIZES) for p in range(size)])
 NUM = 20_000
 
@@ -23,7 +23,7 @@ def made(labels=LABELS, **fields):
 
 @pytest.fixture(scope="module")
 def sets() -> PointSets:
-    """Sets of at most 4 points, drawn in one program with the arrays as arguments."""
+    """Sets of at most 4 points, drawn by one program with the arrays as arguments."""
     draw = jax.jit(lambda dataset, key: dataset.draw(key, NUM, 4))
     return jax.tree.map(np.asarray, draw(made(num_labels=2), jax.random.key(0)))
 
@@ -41,7 +41,8 @@ def test_shapes_and_units():
     assert dataset.dim == 3 and dataset.num_sources == 4 and dataset.columns == ("0", "1", "2")
     np.testing.assert_array_equal(dataset.sizes, SIZES)
     np.testing.assert_array_equal(dataset.source_labels, LABELS)
-    for offset, size in zip(OFFSETS, SIZES, strict=True):  # each set in an order of its own
+    # the points of each set are stored in a random order
+    for offset, size in zip(OFFSETS, SIZES, strict=True):
         own = np.asarray(dataset.points)[offset : offset + size]
         np.testing.assert_array_equal(own[np.argsort(own[:, 1])], POINTS[offset : offset + size])
 
@@ -56,10 +57,11 @@ def test_every_set_is_as_likely_and_comes_with_its_label_and_size(sets):
 
 def test_points_differ_and_small_sets_come_whole(sets):
     np.testing.assert_array_equal(sets.mask.sum(1), np.minimum(sets.count, 4))
-    assert np.all(sets.mask[:, :-1] >= sets.mask[:, 1:])  # real points first
+    assert np.all(sets.mask[:, :-1] >= sets.mask[:, 1:])  # real points precede the padding
     number = np.where(sets.mask, sets.points[..., 1], -1 - np.arange(4))
     assert np.all(np.diff(np.sort(number, 1), axis=1) > 0)
-    assert np.all(sets.points[..., 1] < sets.count[:, None])  # beyond the mask: the set's own
+    # padded slots hold points of the same set
+    assert np.all(sets.points[..., 1] < sets.count[:, None])
 
 
 def test_every_point_is_as_likely_in_every_place(sets):

@@ -115,7 +115,7 @@ def test_without_jitter_rows_are_held_out(tmp_path, fields):
     assert len(train) == 72 and len(heldout) == 8
     together = np.concatenate([train, heldout])
     np.testing.assert_array_equal(np.sort(together, 0), np.sort(xy, 0))
-    assert len(np.unique(together, axis=0)) == 80  # no row is on both sides
+    assert len(np.unique(together, axis=0)) == 80  # no row is in both splits
     np.testing.assert_array_equal(again.heldout.rows, heldout)
     drawn = {tuple(point) for point in draw(dataset, 2_000)}
     assert drawn == {tuple(row) for row in train}
@@ -157,7 +157,8 @@ def test_title_is_the_filter_or_the_file(tmp_path):
 def test_datasaurus():
     xy = load_points(os.environ["DATASAURUS_TSV"], where="dataset=dino")
     assert xy.shape == (142, 2)
-    np.testing.assert_allclose(xy.mean(0), [54.263, 47.832], atol=1e-3)  # as published
+    # mean and standard deviation as published
+    np.testing.assert_allclose(xy.mean(0), [54.263, 47.832], atol=1e-3)
     np.testing.assert_allclose(xy.std(0, ddof=1), [16.765, 26.935], atol=1e-3)
 
 

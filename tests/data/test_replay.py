@@ -1,4 +1,4 @@
-"""Sets that a run drew, as data: whole ones, in that run's units, told apart by their content."""
+"""Check generated sets as data: complete sets in the units of their run, identified by content."""
 
 import json
 import shutil
@@ -33,7 +33,7 @@ def make_run(tmp_path):
 
 
 def member(run, **changes):
-    """The run as a member of a mixture, and that mixture."""
+    """The run as a member of a mixture, and the mixture."""
     config = default_config().data
     config.update(dict(name="mixture", members=f"{run}+moons") | changes)
     mixture = data.build(config)
@@ -46,7 +46,7 @@ def test_a_set_is_points_of_one_set(make_run):
     drawn = np.asarray(draw_sets(dataset, jax.random.key(0), 400, 4).points)
     which, place = drawn[..., 0], drawn[..., 1]
     assert (which == which[:, :1]).all() and set(which[:, 0]) == set(range(SIZE))
-    assert all(len(set(row)) == 4 for row in place)  # different points
+    assert all(len(set(row)) == 4 for row in place)  # the points of a set are different
     counts = np.bincount(place.ravel().astype(int), minlength=POINTS)
     assert counts.min() > 0.7 * counts.mean()
     assert {tuple(row) for row in place[which[:, 0] == 0]} > {tuple(place[which[:, 0] == 0][0])}
@@ -65,13 +65,14 @@ def test_a_set_goes_on_in_others_only_where_all_are_of_one_density(make_run):
 
 
 def test_its_units_are_those_of_the_data_it_learned(make_run):
-    """Aligned, the samples lie where the data would, whatever moments the samples have."""
+    """Aligned samples lie where the data of the run lie, whatever the moments of the samples."""
     dataset, mixture = member(make_run())
     drawn = np.asarray(draw_sets(dataset, jax.random.key(0), 400, 4).points)
     assert (mixture.shift == 0).all() and mixture.scale == 1
     assert {tuple(p) for p in (drawn.reshape(-1, 2) * 4 + [1, 2]).round()} <= {
         tuple(p) for p in SETS.reshape(-1, 2)}  # fmt: skip
-    own, _ = member(make_run(normalize=False))  # that run had no units but those of its samples
+    # without normalisation, the run has only the units of its samples
+    own, _ = member(make_run(normalize=False))
     drawn = np.asarray(draw_sets(own, jax.random.key(0), 4000, 4).points).reshape(-1, 2)
     assert np.abs(drawn.mean(0)).max() < 0.1 and abs(drawn.var(0).mean() - 1) < 0.1
 

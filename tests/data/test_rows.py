@@ -1,4 +1,4 @@
-"""The order of rows, and that training sees it."""
+"""Check the order of points in rows, and that training uses this order."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ from tiny_diffusion_jax.training.batches import Plan, draw_batches
 def test_points_are_read_row_by_row():
     points = jnp.array([[9.0, 0.5], [3.0, 4.1], [1.0, 5.9], [2.0, 4.9], [0.0, 0.1], [1.0, -0.1]])
     np.testing.assert_array_equal(row_order(points, 1.0), [2, 3, 1, 4, 0, 5])
-    np.testing.assert_array_equal(row_order(points, 100.0), [4, 2, 3, 1, 0, 5])  # in two rows
+    # the points fall into two rows
+    np.testing.assert_array_equal(row_order(points, 100.0), [4, 2, 3, 1, 0, 5])
     mask = jnp.array([True, True, False, True, True, True])
     np.testing.assert_array_equal(row_order(points, 1.0, mask), [3, 1, 4, 0, 5, 2])
     np.testing.assert_array_equal(row_order(jnp.stack([points, points[::-1]]), 1.0)[1],
@@ -27,7 +28,7 @@ def test_pairs_out_of_order():
 
 
 def test_a_set_is_out_of_order_where_its_order_changes_it():
-    """Points of a grid: some share a row, and some are the same point."""
+    """Points of a grid: some share a row, and some are equal."""
     sets = jax.random.randint(jax.random.key(0), (500, 4, 2), 0, 3) / 2.0
     sets = jnp.concatenate([sets, jnp.take_along_axis(
         sets, row_order(sets, 1.0)[..., None], axis=1)])  # fmt: skip
@@ -46,7 +47,7 @@ def test_training_sees_sets_in_rows():
     draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
     batch = draw(jax.random.key(0), data, 100, 3, Plan(4, 16, min_points=2, row_height=2.0))
     plain = draw(jax.random.key(0), data, 100, 3, Plan(4, 16, min_points=2))
-    np.testing.assert_array_equal(batch.mask, plain.mask)  # what exists comes first
+    np.testing.assert_array_equal(batch.mask, plain.mask)  # real points precede the padding
     for x, before, exists in zip(batch.x_0.reshape(-1, 16, 2), plain.x_0.reshape(-1, 16, 2),
                                  batch.mask.reshape(-1, 16), strict=True):  # fmt: skip
         x, before = (np.asarray(data.denormalize(a[exists])) for a in (x, before))

@@ -1,4 +1,4 @@
-"""Sets of your own from each kind of file: what is read, and what is refused in one line."""
+"""Check sets from each kind of file: the sets that are read, and the errors in one line."""
 
 import jax
 import numpy as np
@@ -59,7 +59,8 @@ def same(read, labels=True, points=POINTS):
      {"set_column": "cell", "label_column": "kind"}),
     (table("a,b,c,d", '"{label}","{s}",{x},{y}'), "a.csv",
      {"set_column": "1", "label_column": "0", "columns": "2,3"}),
-    (table("set,x,y,label", "a{s},{x},{y},{label}\n"), "a.csv", {}),  # blank lines: read slowly
+    # a blank line makes the slow parser read the file
+    (table("set,x,y,label", "a{s},{x},{y},{label}\n"), "a.csv", {}),
     (table("ID,x,y,label,keep", "a{s},{x},{y},{label},1") + "b,1,1,odd,0\n", "a.csv",
      {"where": "keep=1"}),
     (table("set,x,y,label,note", "a{s},{x},{y},{label},any {x} text"), "a.csv", {}),
@@ -72,7 +73,7 @@ def test_tables(tmp_path, text, name, fields):
 def test_well_formed_tables_are_read_fast(tmp_path, monkeypatch):
     monkeypatch.setattr(text_table, "HEAD", 5)
     monkeypatch.setattr(text_table.TextTable, "read_all", None)
-    same(load(write(tmp_path, table()[:-1])))  # the last line without its end
+    same(load(write(tmp_path, table()[:-1])))  # without the newline of the last line
     same(load(write(tmp_path, table().replace("\n", "\r\n"), "b.csv")))
 
 
@@ -82,7 +83,7 @@ def test_rows_in_any_order_three_coordinates_and_no_labels(tmp_path):
     path = write(tmp_path, "\n".join([head, *(rows[i] for i in order)]))
     read = load(path, label_column="none")
     assert read.columns == ("x", "y", "z") and read.labels is None
-    first = {int(s): None for s in CODES[order]}  # sets by the row in which they appear
+    first = {int(s): None for s in CODES[order]}  # sets in the order of their first rows
     expected = [POINTS[order][CODES[order] == s] for s in first]
     np.testing.assert_array_equal(read.points[:, :2], np.concatenate(expected))
     np.testing.assert_array_equal(read.points[:, 2], read.points[:, :2].sum(1))
@@ -122,7 +123,7 @@ def test_arrays(tmp_path):
     read = load(tmp_path / "a.npy")
     assert read.columns == ("x", "y", "z") and read.sizes.tolist() == [2] * 10
     np.savez(path, points=POINTS, sizes=SIZES, label=np.arange(12))
-    assert load(path).names == tuple(map(str, range(12)))  # in the order of numbers
+    assert load(path).names == tuple(map(str, range(12)))  # sets sorted by number, not by text
 
 
 def test_what_is_built(tmp_path):
@@ -204,7 +205,7 @@ def test_rows_without_a_set_or_coordinate_may_be_left_out(tmp_path, text):
 
 def test_padding_of_arrays(tmp_path):
     path, mask = tmp_path / "a.npy", np.arange(4) < SIZES[:, None]
-    padded = np.full((12, 4, 2), np.nan, np.float32)  # as td.sample returns sets
+    padded = np.full((12, 4, 2), np.nan, np.float32)  # the form that td.sample returns
     padded[mask] = POINTS
     np.save(path, padded)
     same(load(path), labels=False)
@@ -244,7 +245,7 @@ def test_options_name_arrays(tmp_path):
     np.savez(path, points=POINTS, event=CODES, sizes=SIZES, kind=NAMES[CODES % 2])
     assert same(load(path, set_column="event"), labels=False).set_column == "event"
     np.savez(path, points=POINTS, set=CODES, kind=NAMES[CODES % 2])
-    same(load(path, label_column="kind"))  # a label for each point
+    same(load(path, label_column="kind"))  # one label per point
     with pytest.raises(UserError, match="data.where = 'a=b': must be '' for arrays without rows"):
         load(path, where="a=b")
 
@@ -262,7 +263,7 @@ def test_numpy_files_that_are_tables(tmp_path):
 
 
 def test_generated_sets_are_read_again(tmp_path):
-    """samples.npz and samples.csv of sets of many sizes."""
+    """Read samples.npz and samples.csv of sets of different sizes."""
     np.savez(tmp_path / "samples.npz", points=POINTS, sizes=SIZES, set=CODES)
     same(load(tmp_path / "samples.npz"), labels=False)
 
@@ -276,7 +277,7 @@ def folder(tmp_path):
     for number in range(12):
         file = tmp_path / "icons" / NAMES[number % 2] / f"{number:02}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        picture = np.roll(PICTURE, number % 2, axis=0)  # odd ones a row lower
+        picture = np.roll(PICTURE, number % 2, axis=0)  # odd images are shifted down by one row
         Image.fromarray(picture).save(file)
     (tmp_path / "icons" / "notes.txt").write_text("not a picture", "utf-8")
     return tmp_path / "icons"

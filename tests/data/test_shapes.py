@@ -26,13 +26,13 @@ def draw(name, seed=1):
     return np.asarray(compiled(name)(jax.random.key(seed), NUM))
 
 
-# Mean and mean variance of the two axes, each by hand from the definition of the shape.
+# Mean of the two axes and mean variance, computed by hand from the definition of the shape.
 T = np.array([1.5, 4.5]) * np.pi
 SWISS_MEAN = np.diff([T * np.sin(T) + np.cos(T), np.sin(T) - T * np.cos(T)])[:, 0] / 10.8 / np.pi
 SWISS_SQUARE = np.diff(T**3)[0] / (9 * np.pi) / 3.6**2 + 0.02
 MOMENTS = {
-    # E cos = 0 and E sin = 2 / pi on a half circle: x has mean 1/2 and variance 3/4 before
-    # the axes are stretched, y has mean 1/4 and variance (1.25 - 2 / pi) / 2 - 1/16.
+    # E cos = 0 and E sin = 2 / pi on a half circle. Before the axes are stretched, x has mean 1/2
+    # and variance 3/4, and y has mean 1/4 and variance (1.25 - 2 / pi) / 2 - 1/16.
     "moons": ((0.6, 0.65), (4 * 0.75 + 9 * ((1.25 - 2 / np.pi) / 2 - 1 / 16) + 0.0117) / 2),
     "circle": ((0, 0), (9 + 0.09**2 / 3) / 2),
     "line": ((0, 0), (4 + 16) / 3 / 2),
@@ -49,7 +49,7 @@ MOMENTS = {
 def test_moments_are_the_closed_forms(name):
     points = draw(name)
     mean, variance = MOMENTS[name]
-    spread = ((points - mean) ** 2).mean(1)  # one draw of the mean variance of the axes
+    spread = ((points - mean) ** 2).mean(1)  # one estimate of the mean variance per point
     assert np.all(np.abs(points.mean(0) - mean) < 5 * points.std(0) / np.sqrt(NUM))
     assert abs(spread.mean() - variance) < 5 * spread.std() / np.sqrt(NUM)
 
@@ -61,7 +61,7 @@ def test_draws(name):
     assert np.abs(points).max() < 4.6
     np.testing.assert_array_equal(points, draw(name))
     assert np.abs(points - draw(name, seed=2)).max() > 1
-    assert len(np.unique(points, axis=0)) > 0.99 * NUM  # not the same few places again
+    assert len(np.unique(points, axis=0)) > 0.99 * NUM  # draws do not repeat a few points
 
 
 @pytest.mark.parametrize("name", ["moons", "dino"])
@@ -72,7 +72,8 @@ def test_draws_are_the_same_outside_jit(name):
 
 @pytest.mark.parametrize("name", [name for name in WITH_LOG_PROB if name != "dino"])
 def test_log_prob_integrates_to_one_and_matches_draws(name):
-    # Cells of 0.5, each a mean over 8 x 8 midpoints, which lie on no edge of any shape.
+    # Cells of 0.5. The density of a cell is the mean over 8 x 8 midpoints, and no midpoint lies on
+    # the edge of a shape.
     step = 0.5 / 8
     axis = np.arange(-5, 5, step) + step / 2
     grid = jnp.asarray(np.stack(np.meshgrid(axis, axis, indexing="ij"), -1), jnp.float32)
@@ -122,7 +123,7 @@ def test_circle_is_a_thin_even_ring():
 
 
 def test_moons_are_independent_draws():
-    # make_moons would put exactly half of the points on each arc; here the share varies.
+    # make_moons puts exactly half of the points on each arc; here the share is random.
     x, y = np.moveaxis(draw("moons").reshape(256, 256, 2), -1, 0)
     x, y = (x + 1) / 2 - 0.3, (y + 1) / 3 - 0.3
     upper = np.abs(np.hypot(x, y) - 1) + 9 * (y < -0.2) < np.abs(np.hypot(x - 1, y - 0.5) - 1)
@@ -140,7 +141,8 @@ def test_dino_strokes_share_points_by_length():
     ):
         share = length[part].sum() / length.sum()
         assert 0.02 < share < 0.3
-        assert abs(box.mean() - share) < 5 * np.sqrt(share / NUM) + 2e-3  # one segment on the edge
+        # one segment lies on the edge of the box
+        assert abs(box.mean() - share) < 5 * np.sqrt(share / NUM) + 2e-3
 
 
 def test_dino_points_lie_evenly_between_the_ends_of_a_segment():
@@ -155,7 +157,8 @@ def test_dino_points_lie_evenly_between_the_ends_of_a_segment():
 
 def test_dino_log_prob_equals_a_brute_force_mean_along_the_strokes():
     starts, steps = (a.astype(np.float64) for a in dinosaur.segments())
-    points = draw("dino")[:60] + np.linspace(0, 0.15, 60)[:, None]  # on the pen and off it
+    # on the stroke and beside the stroke
+    points = draw("dino")[:60] + np.linspace(0, 0.15, 60)[:, None]
     u = (np.arange(40) + 0.5) / 40
     nodes = starts[:, None] + u[:, None] * steps[:, None]
     squared = ((points[:, None, None] - nodes) ** 2).sum(-1) / dinosaur.JITTER**2
@@ -172,7 +175,8 @@ def test_dino_drawing_fits_its_frame_and_its_curves_are_smooth():
     starts, steps = dinosaur.segments()
     assert np.abs(starts).max() < 4 and np.linalg.norm(steps, axis=1).max() < 0.2
     curve = dinosaur.spline(dinosaur.BACK)
-    np.testing.assert_allclose(curve[::10], dinosaur.BACK, atol=1e-12)  # through every point
+    # the curve passes through every point
+    np.testing.assert_allclose(curve[::10], dinosaur.BACK, atol=1e-12)
     direction = np.diff(curve, axis=0)
     turn = np.diff(np.unwrap(np.arctan2(direction[:, 1], direction[:, 0])))
     assert np.abs(turn).max() < 0.35

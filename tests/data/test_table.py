@@ -1,4 +1,4 @@
-"""Tables in any format: what is read equals what was written, or an error names the cell."""
+"""Check tables in all formats: values are read as written, or an error names the cell."""
 
 import bz2
 import gzip
@@ -86,7 +86,7 @@ FORMS = {
 @pytest.mark.parametrize("head", [1_000, 1])
 @pytest.mark.parametrize("form", FORMS)
 def test_text_forms(tmp_path, form, head, monkeypatch):
-    """Once from the first rows, once by pandas."""
+    """Read each form twice: in the first rows, and by pandas."""
     if head == 1 and form not in ("UTF-16", "comments", "line ends in cells"):
         monkeypatch.setattr(text_table, "HEAD", 2)
     text, name, *columns = FORMS[form]
@@ -113,7 +113,7 @@ def test_names_of_point_clouds_without_a_header(tmp_path):
 
 
 def test_numbers_are_the_nearest_float64(tmp_path):
-    """2,000 numbers of 17 digits, of which pandas' fast parsers of old versions miss some."""
+    """2,000 numbers with 17 digits; fast parsers of old pandas versions misread some of them."""
     rng = np.random.default_rng(0)
     xy = rng.normal(size=(2_000, 2)) * 10.0 ** rng.integers(-300, 30, (2_000, 2))
     text = "x,y\n" + "\n".join(f"{x!r},{y!r}" for x, y in xy.tolist())
@@ -153,7 +153,7 @@ def test_errors_far_below_the_first_rows_are_located(tmp_path, monkeypatch, end,
 
 
 def test_rows_that_pandas_would_complete_or_read_are_seen(tmp_path, monkeypatch):
-    """A short row far below, and a comment in a column of text."""
+    """Check a short row far below the first rows, and a comment in a column of text."""
     monkeypatch.setattr(text_table, "HEAD", 4)
     text = "name,x,y,kind\n" + "a,1,2,b\n" * 30
     with pytest.raises(UserError, match="line 32 has 3 cells: must be 4, as in line 1"):
@@ -178,7 +178,7 @@ MALFORMED = {
 @pytest.mark.parametrize("delimiter", ",;\t")
 @pytest.mark.parametrize("text", MALFORMED)
 def test_a_cell_that_is_no_number_is_named(tmp_path, text, delimiter):
-    """Wherever it is, with names that say which columns are coordinates or without."""
+    """Try every row, with column names that identify the coordinates and with names that do not."""
     for names in ("x", "y"), ("u", "v"):
         for row in 0, 1, 2:
             rows = [["1.5", "2"], ["3", "4"], ["5", "6.5"]]
@@ -196,7 +196,8 @@ def test_an_ambiguous_comma_is_refused(tmp_path):
     with pytest.raises(UserError, match="'1,234'.* decimal or part thousands; write 1.234 or 1234"):
         read(tmp_path, "x\ty\n1,234\t2\n3\t4\n")
     assert read(tmp_path, "x\ty\n1,234\t0,5\n3\t4\n").points[0].tolist() == [1.234, 0.5]
-    assert read(tmp_path, "x;y\n1,234;2\n3;4\n").points[0].tolist() == [1.234, 2]  # Excel's form
+    # the form that Excel writes
+    assert read(tmp_path, "x;y\n1,234;2\n3;4\n").points[0].tolist() == [1.234, 2]
     with pytest.raises(UserError, match="A decimal comma is read if all numbers have it"):
         read(tmp_path, "x;y\n1,5;2.5\n3;4\n")
 
@@ -330,7 +331,7 @@ def test_every_suffix_is_named_to_the_user(tmp_path):
 
 
 class Case:
-    """A random table: its text, and the points and the cell at fault that a reader must find."""
+    """A random table: the text, and the points or the faulty cell that the reader must report."""
 
     def __init__(self, rng: random.Random):
         self.delimiter = rng.choice([",", ";", "\t", "|", " "])
@@ -362,7 +363,7 @@ class Case:
         self.missing = missing
         self.points = values
         order = rng.sample(sorted(columns), len(columns))
-        if names == ["u", "v"]:  # the first of two columns is the first coordinate
+        if names == ["u", "v"]:  # of two columns, the first is the first coordinate
             order = [n for n in order if n not in names] + names
         self.text = self.write(rng, order, columns)
 
@@ -385,7 +386,7 @@ class Case:
 
 @pytest.mark.parametrize("part", range(4))
 def test_2000_random_tables(tmp_path, monkeypatch, part):
-    """The reader returns the table that was written, or names line, column and text."""
+    """The reader returns the table that was written, or an error with line, column and text."""
     outcomes = {"read": 0, "refused": 0, "left out": 0}
     for number in range(500 * part, 500 * (part + 1)):
         rng = random.Random(number)

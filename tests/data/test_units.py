@@ -1,4 +1,4 @@
-"""Own units at any offset and scale: float64 on the host, as exact as the file that was read."""
+"""Check own units at any offset and scale: float64 on the host, as exact as the file."""
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from tiny_diffusion_jax.run import outputs, parts, workdir
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.training.batches import draw_batches, make_plan
 
-UTM = np.array([388098.25, 5603948.7])  # y: 0.7 times a whole number
+UTM = np.array([388098.25, 5603948.7])  # y is 0.7 times an integer
 PLANE = np.random.default_rng(0).normal(size=(90, 2)) * (3.0, 1.5)
 SIZES = 5 + np.arange(12) % 3
 
@@ -60,7 +60,7 @@ def test_an_origin_only_where_float32_rounds_too_much(mean, std, origin):
     spread = np.linspace(-1.7, 1.7, 101)[:, None] * (1, -1)
     found = units.choose_origin(mean + std * spread)
     assert found == pytest.approx(origin, abs=0.51 * std)
-    # An origin is a rounded number, which a label of an axis can show.
+    # An origin is a rounded number, so that the label of an axis can show it.
     assert all(len(f"{x:.15g}".strip("0").replace(".", "")) < 9 for x in found)
 
 
@@ -80,7 +80,7 @@ def test_own_units_survive_the_device(offset, scale):
     origin = units.choose_origin(own)
     centred = units.to_centred(origin, own)
     again = units.to_own(origin, np.float32(centred))
-    step = np.spacing(np.abs(own).max())  # of float64, which a file has
+    step = np.spacing(np.abs(own).max())  # float64 step of the values in the file
     assert np.abs(again - own).max() <= 2**-24 * max(np.abs(centred).max(), 1e-300) + step
     assert np.abs(again - own).max() <= 2**-11 * scale + step
     if not origin:
@@ -90,8 +90,8 @@ def test_own_units_survive_the_device(offset, scale):
 # ---------------------------------------------------------------- data without an offset
 
 
-# key -> (first point drawn, shift, scale, first and last point that an untrained model samples),
-# as they were before there were origins.
+# key -> (first drawn point, shift, scale, first and last point sampled by an untrained model),
+# recorded before origins existed.
 BEFORE = {
     "moons": ((-0.32173681, 1.45321441), (0.60553813, 0.64274842), 1.61248147,
               (-0.42371285, 0.75396943), (1.04866552, -0.45350593)),
@@ -140,7 +140,7 @@ def test_data_that_float32_holds_well_are_as_they_were(key, tmp_path):
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory):
-    """{"points": (near, far), "sets": ...}: the same data about 0 and at a UTM offset."""
+    """{"points": (near, far), "sets": ...}: the same data around 0 and at a UTM offset."""
     folder = tmp_path_factory.mktemp("units")
     found = {}
     for name, write, model in (("points", write_table, "fourier_mlp"),
@@ -148,7 +148,8 @@ def pairs(tmp_path_factory):
         setups = []
         for place, points in (("near", PLANE), ("far", PLANE + UTM)):
             config = small(name, write(folder / f"{place}_{name}.csv", points), model)
-            config.model.scale = 2.0  # untrained, a network of high frequencies is chaotic
+            # an untrained network with high frequencies amplifies rounding errors
+            config.model.scale = 2.0
             if model == "causal":
                 config.model.row_height = 0.7
                 config.sample.update(num_points=6, first_block=1, growth=1.0)
@@ -167,7 +168,8 @@ def test_a_far_table_is_read_as_exactly_as_a_near_one(name, pairs):
         a, b = (np.asarray(d.rows if name == "points" else d.points, np.float64)
                 for d in (one, other))  # fmt: skip
         own = units.to_own(far.origin, b)
-        np.testing.assert_allclose(own, a + UTM, rtol=0, atol=1e-6)  # 500,000 times finer
+        # 500,000 times finer than the float32 step at this offset
+        np.testing.assert_allclose(own, a + UTM, rtol=0, atol=1e-6)
         assert len(np.unique(own[:, 1])) == len(a)
         np.testing.assert_allclose(other.normalize(b), one.normalize(a), atol=2e-6)
 
@@ -187,7 +189,7 @@ def test_samples_and_likelihoods_do_not_depend_on_the_offset(name, pairs):
 
 
 def test_rows_of_a_page_are_counted_in_own_units():
-    """Rows of centred units would have other borders, and so another order."""
+    """Rows in centred units would have different borders, and so a different order of points."""
     points = np.random.default_rng(2).uniform(0, 8, (40, 2)) + UTM
     height, origin = 0.7, (388098.0, 5603949.0)
     expected = np.lexsort((points[:, 0], -np.floor(points[:, 1] / height)))
@@ -286,7 +288,8 @@ def test_a_run_keeps_its_units(pairs):
     assert workdir.data_differences(facts, facts) == []
     older = {key: value for key, value in facts.items() if key != "origin"}
     older["shift"] = np.float32(facts["shift"]).tolist()
-    assert workdir.data_differences(older, facts) == []  # of the version without origins
+    # files written by the version without origins are still accepted
+    assert workdir.data_differences(older, facts) == []
     moved = facts | {"shift": [facts["shift"][0], facts["shift"][1] + 100]}
     assert "dataset.shift" in workdir.data_differences(moved, facts)[0]
     assert "origin" not in describe(pairs["points"][0].dataset)
@@ -321,7 +324,7 @@ def test_pages_have_own_units(tmp_path, pairs):
     packed = parts.samples(evidence, tmp_path)
     low = np.array(packed["points"]["offset"])
     np.testing.assert_array_equal(low, sets.min((0, 1)))
-    assert packed["digits"] == 9 + 7  # 5,603,948 m, of which 1 m is seen
+    assert packed["digits"] == 9 + 7  # 5,603,948 m with a resolution of 1 m
     model = live_model(setup, params)
     np.testing.assert_allclose(model["shift"], PLANE.mean(0) + UTM, rtol=0, atol=0.3)
     assert model["shift"] == describe(setup.dataset)["shift"]

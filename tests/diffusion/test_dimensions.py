@@ -27,7 +27,7 @@ WEIGHT, STD = np.float32([0.6, 0.4]), np.float32([0.3, 0.6])
 
 @functools.cache
 def means(dim: int) -> np.ndarray:
-    """f32[2, dim], scaled so that the whole has mean 0 and mean variance 1."""
+    """Means f32[2, dim], scaled so that the mixture has mean 0 and mean variance 1."""
     mean = np.stack([np.linspace(-1, 0.5, dim), np.linspace(1, 0.2, dim)])
     mean -= WEIGHT @ mean
     inside = WEIGHT @ STD**2

@@ -1,4 +1,4 @@
-"""log p(x) by the ODE against the density it must equal, to 1e-3 nats at every single point."""
+"""Compare log p(x) from the ODE with the exact density, to 1e-3 nats at every point."""
 
 import functools
 
@@ -21,14 +21,14 @@ def ode(process, mixture, points, num_steps):
 
 @jax.jit
 def exact(process, mixture, points):
-    """The mixture convolved with the noise of level 1: the model's density, as documented."""
+    """The model's density as documented: the mixture convolved with the noise of level 1."""
     nu = process.schedule.sigma[1] / process.schedule.alpha[1]
     return mixture.log_prob(points, Level(0.0, 1.0, nu))
 
 
 @functools.cache
 def points():
-    """Draws, and a wide grid that sees the tails too."""
+    """Draws of the mixture, and a wide grid that also covers the tails."""
     draw = jax.jit(lambda mixture: mixture.draw(jax.random.key(0), 1, 400).points)
     grid = np.stack(np.meshgrid(np.linspace(-3, 3, 20), np.linspace(-3, 3, 20)), -1)
     return np.float32([draw(three_components())[0], grid.reshape(-1, 2)])
@@ -36,21 +36,21 @@ def points():
 
 @pytest.mark.parametrize("name", ["linear", "seed_cosine", "cosine", "karras", "flow"])
 def test_log_likelihood_of_the_mixture_is_exact_to_a_thousandth(name):
-    """Only `quadratic` is missing: its x_T keeps 1/37 of the data, which the prior cannot know."""
+    """`quadratic` is excluded: its x_T keeps 1/37 of the data, which the prior does not model."""
     process = make_process(make_schedule(name, 1000))
     result = ode(process, three_components(), points(), 200)
     assert result.shape == (2, 400) and result.dtype == jnp.float32
     expected = exact(process, three_components(), points())
     error = np.abs(result - expected)
     assert error[expected > -15].max() < 1e-3 and (expected > -15).sum() > 500
-    # Many widths out log p falls below -300, and its last digits with it.
+    # Far outside, log p is below -300, and float32 has fewer digits after the point.
     assert (error / (1 + np.abs(expected))).max() < 2e-3
 
 
 @pytest.mark.parametrize("sigma_data", [1.0, 0.4])
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_gaussian_of_the_width_of_the_prior_is_exact_on_any_schedule(name, sigma_data):
-    """50 levels leave signal in x_T; for N(0, sigma_data^2 I) the prior counts it in."""
+    """50 levels leave signal in x_T; the prior of N(0, sigma_data^2 I) accounts for this signal."""
     process = make_process(make_schedule(name, 50), sigma_data=sigma_data)
     gaussian = one_gaussian(sigma_data)
     x = np.float32(sigma_data * np.random.default_rng(1).normal(size=(1, 50, 2)))
@@ -59,7 +59,7 @@ def test_a_gaussian_of_the_width_of_the_prior_is_exact_on_any_schedule(name, sig
 
 
 def test_half_the_steps_cost_sixteen_times_the_error():
-    """At 50 steps the fourth-order error is still far above that of float32."""
+    """The fourth-order error at 50 steps is far above the rounding error of float32."""
     process = make_process(make_schedule("flow", 1000))
     expected = exact(process, three_components(), points())
     visible = np.asarray(expected > -15)
@@ -99,7 +99,7 @@ def test_levels_between_levels(name):
 
 
 def test_the_network_is_asked_at_levels_it_knows():
-    """`denoise` sees alpha z and a level whose time, alpha and sigma belong together."""
+    """`denoise` is called with alpha z and a level with consistent time, alpha and sigma."""
     process = make_process(make_schedule("cosine", 100))
     seen = []
 
@@ -114,5 +114,5 @@ def test_the_network_is_asked_at_levels_it_knows():
     assert time.min() == pytest.approx(0.01, abs=1e-5) and time.max() == pytest.approx(1, abs=1e-5)
     np.testing.assert_allclose(
         alpha, np.interp(time * 100, np.arange(101), process.schedule.alpha), atol=1e-5)
-    # between two levels of a schedule of 100, (alpha, sigma) is off the circle by little
+    # interpolation between two of 100 levels moves (alpha, sigma) slightly off the circle
     assert np.abs(alpha**2 + sigma**2 - 1)[time < 0.95].max() < 0.02

@@ -1,4 +1,4 @@
-"""The sampler formulas of docs/maths.md, evaluated by hand in float64, against the code."""
+"""Compare the samplers with the formulas of docs/maths.md, evaluated in float64."""
 
 from pathlib import Path
 
@@ -11,14 +11,15 @@ from tiny_diffusion_jax.diffusion.process import Level
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler
 
 MATHS = " ".join((Path(__file__).parents[2] / "docs" / "maths.md").read_text().split())
-# The formulas as the page has them; `documented` below is the same in numpy.
+# Formulas copied from the page; `documented` below implements them in numpy.
 STEP = (r"x_s = \alpha_s D + \sqrt{\sigma_s^2 - \eta^2 r \sigma_s^2} \; \hat\epsilon_D + "
         r"\eta \sqrt{r} \sigma_s z , \qquad \hat\epsilon_D = (x_t - \alpha_t D) / \sigma_t .")
 EXTRAPOLATED = r"D = \hat x_0 + \frac{h}{2 h'} (\hat x_0 - \hat x_0') ."
 HEUN = (r"y_s = y_t + (\phi_s - \phi_t) \tfrac12 (\hat v_t + \hat v_s), \qquad "
         r"\hat v = \cos\phi \, \hat\epsilon - \sin\phi \, \hat x_0 .")
 ETA = {"ancestral": 1.0, "ddim": 0.4, "dpm++2m": 0.0, "sde-dpm++2m": 1.0}
-# (alpha, sigma) of three levels and of clean data: no relation between the two for a slip to use.
+# (alpha, sigma) of three levels and of clean data. Alpha and sigma have no relation, so that a
+# mistake cannot cancel.
 LEVELS = np.array([[0.4, 1.3], [0.7, 0.8], [0.9, 0.3], [1.0, 0.0]])
 X_T, NOISE = np.random.default_rng(0).normal(size=(2, 2, 3, 2))
 
@@ -37,7 +38,7 @@ def lam(alpha, sigma):
 
 
 def documented(name, x, before, previous, now, then):
-    """x_s from x_t; `before`: (x_0_hat, level) of the step before, from level `previous`."""
+    """x_s from x_t; `before` is (x_0_hat, level) of the previous step from level `previous`."""
     (a_t, s_t), (a_s, s_s) = now, then
     x_0 = x_0_hat(x, a_t)
     if name == "heun":
@@ -73,7 +74,7 @@ def test_the_page_has_the_formulas_that_are_tested(formula):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_is_the_formula_of_the_page(name):
-    """Three steps, so that the second-order samplers extrapolate once and end at clean data."""
+    """Take three steps: the second-order samplers extrapolate once and end at clean data."""
     sampler = make_sampler(name, 0.4)
     x, found, before, previous = X_T, jnp.float32(X_T), None, None
     memory = sampler.init(found)

@@ -1,4 +1,4 @@
-"""Noising, its posterior, the four predictions and the loss, against algebra done by hand."""
+"""Compare noising, posterior, the four predictions and the loss with formulas derived by hand."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from tiny_diffusion_jax.diffusion.schedules import FAMILIES, make_schedule
 
 T = 100
 PREDICTIONS = list(diffusion.PREDICTIONS)
-# eps-prediction is refused where alpha_T = 0
+# eps-prediction is refused if alpha_T = 0
 PAIRS = [(s, p) for s in FAMILIES for p in PREDICTIONS if (s, p) != ("flow", "eps")]
 
 
@@ -50,20 +50,20 @@ def test_oracle_density_is_the_mixture_of_scipy():
 
 @jax.jit
 def oracle_answers(mixture, x_t, level):
-    """x_0_hat and the score."""
+    """(x_0_hat, score)."""
     score = jax.grad(lambda x: mixture.log_prob(x, level).sum())(x_t)
     return mixture.denoise(x_t, level), score
 
 
 @pytest.mark.parametrize("alpha, sigma", [(1.0, 0.05), (0.8, 0.6), (1.0, 20.0), (0.01, 1.0)])
 def test_oracle_denoiser_obeys_tweedie(alpha, sigma):
-    """E[x_0 | x_t] = (x_t + sigma^2 grad log p_t) / alpha: the score by autodiff, not by hand."""
+    """E[x_0 | x_t] = (x_t + sigma^2 grad log p_t) / alpha, with the score from autodiff."""
     mixture = three_components()
     level = Level(0.5, jnp.float32(alpha), jnp.float32(sigma))
     x_t = alpha * mixture.draw(jax.random.key(1), 1, 64).points + sigma * normal(2, 1, 64, 2)
     denoised, score = oracle_answers(mixture, x_t, level)
     tweedie = (np.asarray(x_t, np.float64) + sigma**2 * np.asarray(score, np.float64)) / alpha
-    # float32 in the score is worth sigma^2 / alpha times as much in x_0
+    # an error of the score is multiplied by sigma^2 / alpha in x_0
     tolerance = 1e-5 + 3e-6 * sigma / alpha
     np.testing.assert_allclose(denoised, tweedie, atol=tolerance)
 
@@ -75,7 +75,7 @@ def test_oracle_draws_have_the_moments_of_the_mixture():
     assert np.abs(x.mean(0)).max() < 0.01 and abs(x.var(0).mean() - 1) < 0.01
     share = np.bincount(np.asarray(mixture.owner(x[None]))[0], minlength=3) / len(x)
     np.testing.assert_allclose(share, mixture.weight, atol=0.01)
-    # a draw from any other density scores lower
+    # draws from any other density have a lower mean log p
     log_prob = jax.jit(lambda m, x: m.log_prob(x[None], CLEAN).mean())
     assert log_prob(mixture, x) > log_prob(mixture, 1.05 * x) + 1e-3
 
@@ -110,7 +110,7 @@ def test_each_set_has_its_own_level():
 
 
 def conditioned(alpha, sigma, s, t, x_t, x_0):
-    """x_s | x_t for the joint Gaussian (x_s, x_t) given x_0: textbook conditioning.
+    """x_s | x_t for the joint Gaussian (x_s, x_t) given x_0, by the standard formula.
 
     x_t = (alpha_t / alpha_s) x_s + fresh noise, so Cov(x_s, x_t) = (alpha_t / alpha_s) sigma_s^2.
     """
@@ -150,7 +150,7 @@ def test_posterior_at_the_data_is_the_data(name):
 
 
 def test_posterior_variance_is_ddpms_beta_tilde():
-    """(1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t, arXiv 2006.11239, equation 7."""
+    """Expected: (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) beta_t, arXiv 2006.11239, equation 7."""
     process = make_process(make_schedule("linear", T))
     beta = np.linspace(1e-4, 0.02, T)
     alpha_bar = np.concatenate([[1.0], np.cumprod(1 - beta)])
@@ -177,7 +177,7 @@ def test_noise_ratio_and_eps():
 
 
 def network_target(prediction, alpha, sigma, sigma_data, x_0, eps):
-    """The output F that makes x_0_hat = x_0, written from its definition."""
+    """Output F for which x_0_hat = x_0, from the definition of the prediction."""
     norm = np.sqrt(alpha**2 * sigma_data**2 + sigma**2)
     return {
         "eps": eps,
@@ -205,7 +205,7 @@ def test_a_perfect_network_recovers_the_clean_points(name, prediction, sigma_dat
     denoise = diffusion.make_denoise(process, apply, "weights")
     x_t = a * x_0 + s * eps
     x_0_hat = denoise(jnp.float32(x_t), level_at(process, t))
-    # eps says little of x_0 at the noisiest level: float32 is magnified by sigma / alpha there
+    # at the noisiest level x_0 from eps multiplies the float32 error by sigma / alpha
     tolerance = 1e-5 + (1e-6 * (sigma / alpha)[t].max() if prediction == "eps" else 0.0)
     np.testing.assert_allclose(x_0_hat, x_0, atol=tolerance)
     c_in = 1 / np.sqrt(a**2 * sigma_data**2 + s**2) if prediction == "edm" else 1.0
@@ -268,12 +268,12 @@ def test_prior_is_the_spread_of_the_last_level(name):
 
 
 def network(params, x, time, mask=None, target=None, shift=0.0):
-    """A stand-in with an output that is anything but right."""
+    """Arbitrary output instead of a trained network."""
     return jnp.sin(3 * x) * params + time[:, None, None] + shift
 
 
 def squared_errors(process, x_0, eps, t, params):
-    """Mean square of F - target, and of x_0_hat - x_0, per set, in float64."""
+    """Mean squares of F - target and of x_0_hat - x_0, per set, in float64."""
     alpha, sigma = (a[t, None, None] for a in float64_levels(process))
     x_0, eps = np.float64(x_0), np.float64(eps)
     x_t = alpha * x_0 + sigma * eps
@@ -349,7 +349,8 @@ def test_padding_changes_nothing(weighting):
     loss, slope = loss_and_slope(process, x_0, eps, t, mask)
     np.testing.assert_array_equal(loss, loss_and_slope(process, padded, eps, t, mask)[0])
     assert slope == loss_and_slope(process, padded, eps, t, mask)[1]
-    for b, n in enumerate(sizes):  # the loss of the real points alone: not a sum, not over 6
+    # mean over the real points: not a sum, and not a mean over all 6 slots
+    for b, n in enumerate(sizes):
         of_output, of_x_0 = squared_errors(
             process, x_0[b : b + 1, :n], eps[b : b + 1, :n], np.asarray(t)[b : b + 1], 0.5
         )
@@ -381,21 +382,21 @@ draw_times = jax.jit(diffusion.draw_times, static_argnums=(1, 2))
 def test_times_are_uniform_on_1_to_T():
     t = np.asarray(draw_times(jax.random.key(0), (20_000, 5), 7))
     assert t.dtype == np.int32 and t.min() == 1 and t.max() == 7
-    for column in t.T:  # each place in the batch is uniform by itself
+    for column in t.T:  # each position in the batch is uniform
         share = np.bincount(column, minlength=8)[1:] / len(column)
         np.testing.assert_allclose(share, 1 / 7, atol=0.01)  # four standard errors
 
 
 @pytest.mark.parametrize("batch, num_levels", [(100, 10), (32, 1000), (7, 3), (1, 50), (5, 1)])
 def test_times_are_stratified(batch, num_levels):
-    """Cut 1..T anywhere: a batch puts its share below the cut, give or take one."""
+    """Below any cut of 1..T lies the expected share of a batch, up to one draw."""
     t = np.asarray(draw_times(jax.random.key(1), (300, batch), num_levels))
     assert t.shape == (300, batch) and t.min() >= 1 and t.max() <= num_levels
     for cut in np.unique(np.linspace(1, num_levels, 20).astype(int)):
         below = (t <= cut).sum(axis=1)
         assert np.abs(below - batch * cut / num_levels).max() <= 1 + 1e-3
     if num_levels > 1:
-        assert len(np.unique(t[:, 0])) > 1  # one u per batch, not one for all
+        assert len(np.unique(t[:, 0])) > 1  # each batch has a different u
 
 
 # ---------------------------------------------------------------- mistakes

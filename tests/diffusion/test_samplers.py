@@ -1,4 +1,4 @@
-"""Every sampler, driven by the ideal denoiser: nothing is left to blame but the sampler."""
+"""Check every sampler with the ideal denoiser, so that all errors are errors of the sampler."""
 
 import functools
 
@@ -38,7 +38,7 @@ def prior_std(process) -> np.float32:
 
 
 def walk(process, denoise, grid, x_T, name, eta=0.0):
-    """As `sample`, step by step from a given x_T: one small program for every grid and schedule."""
+    """Sample step by step from a given x_T: one small program for every grid and schedule."""
     at = [level_at(process, t) for t in grid]
     x, memory = x_T, make_sampler(name, eta).init(x_T)
     for i in range(len(grid) - 1):
@@ -49,7 +49,7 @@ def walk(process, denoise, grid, x_T, name, eta=0.0):
 
 
 def level_at(process, t):
-    """Level t, as numpy: nothing to compile for."""
+    """Level t in numpy, so that nothing is compiled."""
     schedule = process.schedule
     alpha, sigma = np.asarray(schedule.alpha)[t], np.asarray(schedule.sigma)[t]
     return Level(np.float32(t / schedule.num_levels), alpha, sigma)
@@ -61,7 +61,7 @@ def normal(seed, *shape):
 
 @Partial
 def tanh_denoiser(x_t, level):
-    """Not linear, quick to compile."""
+    """A nonlinear function that compiles quickly."""
     return jnp.tanh(2 * x_t + level.alpha)
 
 
@@ -90,7 +90,10 @@ def float64_levels(process):
 
 @jax.jit
 def draw_and_denoise(mixture, key, level):
-    """Real points; and the same, noised to `level` and denoised: how a perfect sampler ends."""
+    """(real points, their denoised values after noising to `level`).
+
+    The denoised values are the best result that a sampler can reach.
+    """
     data_key, noise_key = jax.random.split(key)
     x_0 = mixture.draw(data_key, 1, 32_000).points
     x_t = diffusion.add_noise(level, x_0, jax.random.normal(noise_key, x_0.shape))
@@ -98,8 +101,10 @@ def draw_and_denoise(mixture, key, level):
 
 
 def distance(x, reference, num_directions=8):
-    """Sliced W2 to a `reference` of a whole number of times as many points; in numpy, whose sort
-    is the faster one."""
+    """Sliced W2 between `x` and a `reference` that has an integer multiple of its points.
+
+    numpy is used because its sort is faster.
+    """
     angle = np.pi * np.arange(num_directions) / num_directions
     directions = np.stack([np.cos(angle), np.sin(angle)])
     x = np.repeat(np.sort(x @ directions, axis=0), len(reference) // len(x), axis=0)
@@ -119,8 +124,8 @@ def test_the_ideal_denoiser_gives_back_the_mixture(sampler, eta, num_steps, name
     mixture = three_components()
     levels, spacing = dict(num_levels=250, beta_min=4e-4, beta_max=0.08), "time"
     if name == "seed_cosine":
-        # It leaves its data at once: it needs small steps there, and few steps must be placed by
-        # log SNR.
+        # This schedule adds most of its noise near the data. It needs small steps there, so few
+        # steps must be spaced by log SNR.
         levels = dict(num_levels=500, beta_min=2e-4, beta_max=0.02)
         spacing = "time" if num_steps == 500 else "log_snr"
     process = make_process(make_schedule(name, **levels))
@@ -131,8 +136,8 @@ def test_the_ideal_denoiser_gives_back_the_mixture(sampler, eta, num_steps, name
 
     last = process.level(jnp.int32(grid[-2]))
     clean, attainable = map(np.asarray, draw_and_denoise(mixture, jax.random.key(2), last))
-    assert distance(x, attainable) < 0.065  # real draws: 0.034, give or take 0.011
-    if last.sigma / last.alpha < 0.05:  # else the last jump, to a mean, loses visible detail
+    assert distance(x, attainable) < 0.065  # real draws: 0.034 +- 0.011
+    if last.sigma / last.alpha < 0.05:  # otherwise the last step, to a mean, loses visible detail
         assert distance(x, clean) < 0.065
     share, expected = (
         np.bincount(np.asarray(mixture.owner(a[None]))[0], minlength=3) / len(a)
@@ -144,9 +149,9 @@ def test_the_ideal_denoiser_gives_back_the_mixture(sampler, eta, num_steps, name
 
 
 def ode_error(name, sampler, num_steps):
-    """Distance from the closed form of the ODE for N(0, 0.25 I), relative; from level T to 1.
+    """Relative distance from the closed form of the ODE for N(0, 0.25 I), from level T to 1.
 
-    x / sqrt(0.25 alpha^2 + sigma^2) is constant along it.
+    x / sqrt(0.25 alpha^2 + sigma^2) is constant along a trajectory.
     """
     options = dict(beta_min=1e-3, beta_max=0.05, sigma_min=0.02, sigma_max=20.0)
     process = make_process(make_schedule(name, 385, **options))
@@ -170,7 +175,7 @@ def test_deterministic_samplers_converge_at_their_order(sampler, order, name):
 @pytest.mark.parametrize("name", ["linear", "cosine", "flow"])
 @pytest.mark.parametrize("sampler", ["ddim", "heun"])
 def test_one_point_is_found_in_any_number_of_steps(sampler, name):
-    """With one possible x_0 the path is x_t = alpha x_0 + sigma eps, whatever the steps."""
+    """A single possible x_0 has the trajectory x_t = alpha x_0 + sigma eps, whatever the steps."""
     process = make_process(make_schedule(name, 50))
     x_T = normal(0, 2, 3, 2)
     for num_steps in (1, 5, 50):
@@ -203,7 +208,7 @@ def test_ddim_with_eta_1_steps_to_a_draw_of_the_posterior(name):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_first_step_of_the_stochastic_second_order_is_ancestral(name):
-    """With nothing remembered D is x_0_hat, and so it is in the step to clean data."""
+    """D is x_0_hat in the first step, which has no previous step, and in the step to clean data."""
     process = make_process(make_schedule(name, 100))
     x_t, z, previous = (normal(i, 2, 5, 2) for i in range(3))
     sde = make_sampler("sde-dpm++2m")
@@ -247,14 +252,14 @@ def test_ddim_keeps_the_right_amount_of_noise(eta):
     x_s = np.asarray(x_s)
     assert float(x_s.mean()) == pytest.approx(2 * float(s.alpha), abs=0.01)
     assert float(x_s.var()) == pytest.approx(float(s.sigma) ** 2, rel=0.02)
-    if eta < 1:  # and the share of fresh noise grows with eta
+    if eta < 1:  # the share of fresh noise grows with eta
         r = float(diffusion.noise_ratio(t, s))
         fresh = float(np.mean((x_s - x_s.mean()) * z))
         assert fresh == pytest.approx(eta * np.sqrt(r) * float(s.sigma), abs=0.01)
 
 
 def test_ancestral_on_the_full_grid_is_ddpm_as_published():
-    """Algorithm 2 of arXiv 2006.11239, in float64, with the sampler's own noise."""
+    """Compare with algorithm 2 of arXiv 2006.11239, in float64, with the noise of the sampler."""
     T, std = 30, 0.5
     process = make_process(make_schedule("linear", T, beta_min=0.01, beta_max=0.3))
     key, n = jax.random.key(7), 20
@@ -285,18 +290,19 @@ def test_evaluations_are_counted_right(name):
 
     sampler, x_t = make_sampler(name), jnp.ones((1, 2, 2))
     levels = [level_at(process, t) for t in (20, 10, 0)]
-    with jax.disable_jit():  # else both branches of a lax.cond are traced
+    with jax.disable_jit():  # otherwise both branches of a lax.cond are traced
         memory, x_s = sampler.step(denoise, sampler.init(x_t), x_t, *levels[:2], x_t)
         assert len(calls) == sampler.evaluations
         calls.clear()
         sampler.step(denoise, memory, x_s, *levels[1:], x_t)
-        assert len(calls) == 1  # to clean data
+        assert len(calls) == 1  # the step to clean data calls the network once
 
 
 # ---------------------------------------------------------------- structure
 
 
-@pytest.mark.parametrize("name", ["ddim", "dpm++2m"])  # one with noise, one with a memory
+# one with noise, one with a memory of the previous step
+@pytest.mark.parametrize("name", ["ddim", "dpm++2m"])
 def test_a_batch_is_its_sets_one_by_one(name):
     process = make_process(make_schedule("cosine", 100))
     grid = time_grid(process.schedule, 10)
@@ -329,7 +335,7 @@ def test_the_trajectory_runs_from_the_noise_to_the_sample(name):
     np.testing.assert_allclose(way[-1], end, atol=1e-5)
     noise = jax.random.normal(jax.random.fold_in(KEYS[1], 0), (7, 2))
     np.testing.assert_allclose(way[0, 1], prior_std(process) * noise, rtol=1e-5)
-    # the last step is to clean data: it ends in the denoiser's answer
+    # the last step leads to clean data, so it ends in the denoiser's output
     way = np.asarray(way)
     x_0_hat = np.tanh(2 * way[-2] + level_at(process, grid[-2]).alpha)
     np.testing.assert_allclose(way[-1], x_0_hat, atol=1e-5)
@@ -348,12 +354,12 @@ def test_deterministic_samplers_do_not_read_the_noise(name):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_few_steps_are_finite(name):
-    """T = 1, alpha_T = 0, a single step: none may divide 0 by 0."""
+    """Check T = 1, alpha_T = 0 and a single step: no sampler may divide 0 by 0."""
     for family in FAMILIES:
         process = make_process(make_schedule(family, 1))
         x_T = prior_std(process) * normal(0, 2, 5, 2)
         x = walk(process, tanh_denoiser, [1, 0], x_T, name, 0.5)
-        # straight to the denoiser's answer
+        # the single step ends in the denoiser's output
         x_0_hat = np.tanh(2 * x_T + level_at(process, 1).alpha)
         np.testing.assert_allclose(x, x_0_hat, atol=1e-5, err_msg=family)
         process = make_process(make_schedule(family, 30))
@@ -370,7 +376,7 @@ def test_known_points_end_where_they_are_known(name):
     points = normal(9, 3, 6, 2)
     there = np.array([[True] * 6, [True, False, True, False, False, True], [False] * 6])
 
-    def mean_denoiser(x_t, level):  # points see each other
+    def mean_denoiser(x_t, level):  # the output depends on all points of the set
         return 0.3 * tanh_denoiser(x_t, level) + x_t.mean(1, keepdims=True) / (1 + level.sigma)
 
     draw = jax.jit(lambda known: sample(
@@ -378,20 +384,20 @@ def test_known_points_end_where_they_are_known(name):
     ))
     way, free = np.asarray(draw(PointSets(points, there))), np.asarray(draw(None))
     np.testing.assert_array_equal(way[-1][there], points[there])
-    # a set of which nothing is known
+    # the third set has no given points
     np.testing.assert_allclose(way[:, 2], free[:, 2], rtol=1e-5, atol=1e-5)
-    # on the way they are noised as their level says, with fresh noise in every step
+    # given points have the noise of each level, with fresh noise in every step
     alpha, sigma = float64_levels(process)
     at = np.asarray(grid)[:-1, None, None]
     eps = (way[:-1, 0] - alpha[at] * points[0]) / sigma[at]
     assert 0.8 < np.std(eps) < 1.2
     assert np.abs(np.corrcoef(eps.reshape(len(eps), -1)) - np.eye(len(eps))).max() < 0.9
-    # and the others are drawn to go with them
+    # the other points are drawn conditionally on the given points
     assert np.abs(way[-1, 1, 1] - free[-1, 1, 1]).max() > 0.01
 
 
 def test_points_may_have_any_number_of_coordinates():
-    """A latent of 5 numbers is one point in 5 dimensions: exact for a Gaussian."""
+    """A latent of 5 numbers is one point in 5 dimensions; the Gaussian case is exact."""
     process = make_process(make_schedule("karras", 200), sigma_data=0.5)
     keys = jax.random.split(jax.random.key(1), 2000)
     grid = jnp.asarray(time_grid(process.schedule, 30))
@@ -404,7 +410,7 @@ def test_points_may_have_any_number_of_coordinates():
     np.testing.assert_allclose(x.mean(0), 0, atol=0.05)
 
 
-# ---------------------------------------------------------------- the levels visited
+# ---------------------------------------------------------------- grids of levels
 
 
 @pytest.mark.parametrize("spacing", ["time", "log_snr"])
@@ -419,7 +425,7 @@ def test_a_grid_goes_from_T_to_0_without_repeats(name, spacing):
             assert len(grid) <= num_steps + 1
             if spacing == "time":
                 assert len(grid) == num_steps + 1
-                assert np.ptp(np.diff(grid)) <= 1  # as even as whole numbers allow
+                assert np.ptp(np.diff(grid)) <= 1  # as even as integers allow
 
 
 def test_the_full_time_grid_visits_every_level():
@@ -428,7 +434,7 @@ def test_the_full_time_grid_visits_every_level():
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_log_snr_spacing_is_even_in_log_snr(name):
-    """Each level visited is one of the two around an even spacing's, and none is left out."""
+    """Each level is one of the two neighbours of an evenly spaced level, and none is skipped."""
     T, num_steps = 1000, 12
     schedule = make_schedule(name, T)
     inner = time_grid(schedule, num_steps, "log_snr")[1:-1]
@@ -436,11 +442,11 @@ def test_log_snr_spacing_is_even_in_log_snr(name):
     noisiest = log_snr[T] if np.isfinite(log_snr[T]) else log_snr[T - 1]
     targets = noisiest + (log_snr[1] - noisiest) * np.arange(1, num_steps) / (num_steps - 1)
     below = np.array([np.max(np.nonzero(log_snr >= target - 1e-6)) for target in targets])
-    around = np.stack([below, below + 1])  # log SNR falls with t
+    around = np.stack([below, below + 1])  # log SNR decreases with t
     assert inner[-1] == 1
     assert np.isin(inner, around).all()
     assert np.isin(around, [T, *inner]).any(axis=0).all()
-    if name != "cosine":  # whose last levels are too far apart to choose from
+    if name != "cosine":  # the last levels of `cosine` are too far apart for an even choice
         assert len(inner) == num_steps - 1
 
 
@@ -459,7 +465,7 @@ def test_a_grid_may_end_before_the_least_noise(name):
 
 
 def test_a_grid_uses_the_schedule_and_not_its_name():
-    """log SNR linear in t: both spacings agree, up to the step to clean data."""
+    """Log SNR is linear in t, so both spacings agree, except in the step to clean data."""
     nu = np.exp(np.linspace(-3, 3, 60))
     arrays = np.ones(61, np.float32), np.concatenate([[0], nu]).astype(np.float32)
     schedule = Schedule(*map(jnp.asarray, arrays))

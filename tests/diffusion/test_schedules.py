@@ -1,4 +1,4 @@
-"""Every schedule against its published formula, written out again in float64."""
+"""Compare every schedule with its published formula, computed independently in float64."""
 
 import math
 
@@ -37,7 +37,7 @@ def seed_cosine(T, low=1e-4, high=0.02):
 
 
 def cosine(T):
-    """alpha_bar itself, as published; the clip beta <= 0.999 only ever meets the last levels."""
+    """Published formula of alpha_bar; the clip beta <= 0.999 changes the last levels only."""
     f = lambda t: math.cos((t / T + 0.008) / 1.008 * math.pi / 2) ** 2
     alpha_bar = np.array([f(t) / f(0) for t in range(T + 1)])
     alpha_bar[T] = max(alpha_bar[T], 1e-3 * alpha_bar[T - 1])
@@ -45,11 +45,11 @@ def cosine(T):
 
 
 def karras(T, low=0.002, high=80.0, rho=7.0):
-    """EDM's own numbering: i = 0 is the noisiest."""
+    """Noise levels in the numbering of EDM: i = 0 is the noisiest level."""
     edm = [
         (high ** (1 / rho) + i / (T - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho
         for i in range(T)
-    ] if T > 1 else [high]  # one level is that of the noise
+    ] if T > 1 else [high]  # a single level is the noisiest level
     return np.ones(T + 1), np.array([0.0, *reversed(edm)])
 
 
@@ -76,7 +76,8 @@ def test_alpha_and_sigma_are_the_published_formula(name, num_levels):
     assert schedule.alpha.dtype == schedule.sigma.dtype == np.float32
     assert schedule.alpha.shape == schedule.sigma.shape == (num_levels + 1,)
     np.testing.assert_allclose(schedule.alpha, alpha, rtol=1e-6, atol=1e-9)
-    # relative also at small sigma, where 1 - alpha_bar in float32 would keep three digits
+    # relative tolerance also for small sigma, which 1 - alpha_bar in float32 would round to three
+    # digits
     np.testing.assert_allclose(schedule.sigma, sigma, rtol=1e-6)
 
 
@@ -140,7 +141,7 @@ def test_snr_and_log_snr_follow_from_alpha_and_sigma(name):
 
 
 def test_seed_cosine_adds_most_of_its_noise_first():
-    """beta runs from beta_max down, so half of log alpha_bar is spent well before half time."""
+    """beta decreases from beta_max, so log alpha_bar falls by more than half in the first half."""
     log_alpha_bar = np.log(make_schedule("seed_cosine", 1000).alpha_bar)
     beta = -np.expm1(np.diff(log_alpha_bar))
     assert beta[0] == pytest.approx(0.02, rel=1e-3) and beta[-1] == pytest.approx(1e-4, rel=0.1)

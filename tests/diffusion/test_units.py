@@ -1,4 +1,4 @@
-"""Data that are not normalised: noise starts where they lie; latents have units of their own."""
+"""Check data that are not normalised: the noise is centred on the data; latents have own units."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.samplers import make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 
-MEAN, STD = jnp.array([14.0, -5.0]), 3.0  # as far off as the pixels of MNIST
+MEAN, STD = jnp.array([14.0, -5.0]), 3.0  # as far from 0 as the pixels of MNIST
 
 
 def process(name="linear", levels=40):
@@ -29,7 +29,7 @@ def ideal(x_t, level):
 
 @pytest.mark.parametrize("name", ["linear", "karras"])
 def test_noise_starts_where_the_data_are(name):
-    """40 levels of linear betas leave alpha_T = 0.8: from N(0, I) the ends would be far off."""
+    """40 levels of linear betas leave alpha_T = 0.8, so a start from N(0, I) would be biased."""
     p = process(name)
     keys = jax.random.split(jax.random.key(0), 4)
     grid = time_grid(p.schedule, 20)
@@ -37,7 +37,7 @@ def test_noise_starts_where_the_data_are(name):
         p, make_sampler("ddim"), ideal, grid, keys, (2_000, 2), keep_trajectory=True))
     way = run(keys)
     alpha, sigma = float(p.schedule.alpha[-1]), float(p.schedule.sigma[-1])
-    spread = np.hypot(alpha * STD, sigma)  # of alpha x_0 + sigma eps
+    spread = np.hypot(alpha * STD, sigma)  # standard deviation of alpha x_0 + sigma eps
     start = np.asarray(way[0]).reshape(-1, 2)
     np.testing.assert_allclose(start.mean(0), alpha * MEAN, atol=5 * spread / 8000**0.5)
     np.testing.assert_allclose(start.std(0), spread, rtol=5 / 16_000**0.5)
@@ -52,7 +52,7 @@ def test_the_likelihood_is_that_of_the_data_where_they_are(name):
     ode = jax.jit(log_likelihood, static_argnums=(1, 3))
     found = ode(process(name), ideal, jnp.asarray(points, jnp.float32), 60)
     squared = ((points - MEAN) ** 2).sum(-1)
-    # The density is that of the smallest noise, level 1.
+    # The model's density contains the smallest noise, level 1.
     exact = -squared / (2 * STD**2) - np.log(2 * np.pi * STD**2)
     np.testing.assert_allclose(found, exact, atol=2e-3)
 
@@ -69,7 +69,7 @@ def test_an_experiment_in_own_units_knows_where_its_data_lie():
     config.data.update(name="mnist", source="digits", normalize=False, jitter="uniform")
     experiment = td.build(config)
     points = np.asarray(draw_sets(experiment.dataset, jax.random.key(1), 4_000, 1).points)[:, 0]
-    assert float(points.mean()) > 2  # of 8 x 8 pixels
+    assert float(points.mean()) > 2  # pixel coordinates of 8 x 8 images
     np.testing.assert_allclose(experiment.process.data_mean, points.mean(0), atol=0.2)
     config.data.normalize = True
     assert np.all(np.asarray(td.build(config).process.data_mean) == 0)

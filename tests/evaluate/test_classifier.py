@@ -1,4 +1,4 @@
-"""The classifier of point sets: what it must name rightly, and what it must not claim."""
+"""Check the accuracy of the classifier of point sets, and when it must report no accuracy."""
 
 import subprocess
 import sys
@@ -28,7 +28,7 @@ def ring(radius, key, n):
 
 
 def labelled(*samples):
-    """Sets of one of these densities each, labelled 0, 1, ..."""
+    """Sets drawn from one density each, with labels 0, 1, ..."""
     members = tuple(make_dataset(single_density(Partial(s)), normalize=False) for s in samples)
     whole = members[0].replace(draw=None, members=members, num_labels=len(members))
     return whole.reweighted(jnp.full(len(members), 1 / len(members)))
@@ -73,12 +73,13 @@ def test_shapes_that_are_the_same_are_guessed():
     sets = draw(same, 5, 400)
     result = classifier.accuracy(same, KEY, np.asarray(sets.points), np.asarray(sets.label))
     assert result["value"] == pytest.approx(0.5, abs=0.11)
-    assert result["floor"] == pytest.approx(0.5, abs=0.07)  # of 1,000 real sets
+    # the floor is measured on 1,000 real sets
+    assert result["floor"] == pytest.approx(0.5, abs=0.07)
     assert result["floor_se"] == pytest.approx(0.5 / np.sqrt(1000), rel=0.05)
 
 
 def test_the_floor_is_of_data_never_trained_on():
-    """Held-out data whose labels are the other way round: every one is named wrongly."""
+    """Held-out data have permuted labels, so every held-out set is classified wrongly."""
     def swapped(key, num_sets, num_points):
         sets = FAR.draw(key, num_sets, num_points)
         return sets._replace(label=(sets.label + 1) % 3)
@@ -103,14 +104,14 @@ def test_the_accuracy_of_few_sets_has_a_wide_interval_and_says_so():
 
 
 def test_a_single_label_has_no_accuracy():
-    """There is nothing to tell apart, however many sets and labels are held out."""
+    """A single label leaves nothing to classify, however many sets and labels are held out."""
     sets = draw(FAR, 5, 20)
     one = FAR.reweighted(jnp.array([0.0, 1.0, 0.0])).replace(heldout=FAR)
     assert classifier.accuracy(one, KEY, np.asarray(sets.points), np.asarray(sets.label)) is None
 
 
 def test_the_floor_is_of_labels_that_were_trained_on():
-    """A third of the held-out sets have a label that the classifier cannot know."""
+    """A third of the held-out sets have a label that was not in training."""
     sets = draw(FAR, 5, 20)
     samples = np.asarray(sets.points), np.asarray(sets.label)
     two = FAR.reweighted(jnp.array([0.5, 0.5, 0.0]))
@@ -129,19 +130,20 @@ def test_the_box_of_histograms_holds_the_points_of_all_sets():
 
 def test_histograms_count_points_in_their_squares():
     limits = np.array([[0.0, 0.0], [16.0, 16.0]])
-    # x = 5, y = 3; and two points beyond the corners, which count there
+    # x = 5, y = 3; two points outside the corners count in the corner cells
     sets = np.array([[[5.5, 3.5]] * 4, [[-9.0, -9.0]] * 2 + [[99.0, 99.0]] * 2])
     picture = classifier.histograms(sets, limits).reshape(2, 16, 16) ** 2
-    np.testing.assert_allclose(picture.sum((1, 2)), 1.0, rtol=1e-4)  # shares, after the blur too
+    # shares sum to 1, also after the blur
+    np.testing.assert_allclose(picture.sum((1, 2)), 1.0, rtol=1e-4)
     assert np.unravel_index(picture[0].argmax(), (16, 16)) == (3, 5)
     assert picture[1, 0, 0] == pytest.approx(picture[1, 15, 15]) == picture[1].max()
-    # neither the order nor the number of points matters, only where they are
+    # neither the order nor the number of points matters
     shuffled = classifier.histograms(np.tile(sets[:, ::-1], (1, 3, 1)), limits)
     np.testing.assert_allclose(shuffled.reshape(2, 16, 16) ** 2, picture, atol=1e-6)
 
 
 def test_importing_it_does_not_import_sklearn_or_scipy():
-    """They take a second to load, and most runs do not need them."""
+    """scikit-learn and scipy take a second to load, and most runs do not need them."""
     code = ("import sys, tiny_diffusion_jax.evaluate.classifier\n"
             "sys.exit(any(name in sys.modules for name in ('sklearn', 'scipy.ndimage')))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0

@@ -1,4 +1,4 @@
-"""Distances between clouds of points, against closed forms and loops written out in full."""
+"""Compare distances between point clouds with closed forms and explicit loops."""
 
 import itertools
 import json
@@ -38,7 +38,7 @@ METRICS = [DISTANCES["sliced_wasserstein2"], DISTANCES["wasserstein2"]]
 def test_a_translation_is_its_length_and_sliced_its_length_over_root_two():
     x = normal(0, 200)
     assert metrics.wasserstein2(x, x + SHIFT) == pytest.approx(5, rel=1e-5)
-    for num_projections in (2, 64):  # the rule is exact on cos^2 from two directions on
+    for num_projections in (2, 64):  # the average of cos^2 is exact from two directions on
         assert sliced(x, x + SHIFT, num_projections) == pytest.approx(5 / 2**0.5, rel=1e-5)
 
 
@@ -77,7 +77,7 @@ def test_any_two_sizes_equal_the_sets_repeated_to_one_size(n, m):
 
 def test_directions_are_evenly_spaced_over_the_half_circle():
     x, y, k = normal(8, 50) * [1, 5], normal(9, 50) * [4, 1], 5
-    angle = np.pi / k  # this turn carries the set of directions (as lines) into itself
+    angle = np.pi / k  # this rotation maps the set of directions (as lines) to itself
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     assert sliced(x @ turn, y @ turn, k) == pytest.approx(sliced(x, y, k), rel=1e-5)
     assert sliced(x @ turn, y, k) != pytest.approx(sliced(x, y, k), rel=1e-2)
@@ -113,7 +113,7 @@ def test_between_two_deltas():
     assert DISTANCES["mmd_rbf"](x, y) == pytest.approx(2 * (2 - kernel), rel=1e-6)
 
 
-@pytest.mark.parametrize("n, m", [(2, 3), (70, 128)])  # below, across and on the edges of chunks
+@pytest.mark.parametrize("n, m", [(2, 3), (70, 128)])  # below, across and at the edges of chunks
 def test_unbiased_metrics_equal_loops_over_pairs(n, m):
     x, y = normal(15, n), normal(16, m) * 1.5 + 0.3
 
@@ -144,12 +144,12 @@ def test_unbiased_metrics_average_to_zero_between_draws_of_one_density(name):
     values = np.asarray(jax.vmap(one)(normal(17, repeats, n), normal(18, repeats, m)))
     error = values.std() / repeats**0.5
     assert abs(values.mean()) < 4 * error
-    assert 20 * error < 1 / n  # the diagonal, left in, would add about 1/n: far outside the bound
+    assert 20 * error < 1 / n  # including the diagonal would add about 1/n, far outside the bound
 
 
 def test_gaussian_energy_distance_has_its_closed_form():
     x, y = normal(19, 2_000), 3 * normal(20, 2_000)
-    # |N(0, s^2 I)| in the plane has mean s sqrt(pi / 2); differences add variances
+    # |N(0, s^2 I)| in the plane has mean s sqrt(pi / 2); the variances of differences add
     closed = math.sqrt(math.pi / 2) * (2 * math.sqrt(10) - math.sqrt(2) - math.sqrt(18))
     assert DISTANCES["energy_distance"](x, y) == pytest.approx(closed, rel=0.1)
 
@@ -174,7 +174,7 @@ def test_the_order_of_the_points_does_not_matter(name):
     assert again == pytest.approx(DISTANCES[name](x, y), rel=1e-4)
 
 
-# ---------------------------------------------------------------- beside the floor
+# ---------------------------------------------------------------- comparison with the floor
 
 
 def test_compare_against_known_ratios():
@@ -207,7 +207,8 @@ def test_compare_takes_means_and_errors_over_the_sets():
 
 
 def test_compare_ratio_error_is_that_of_a_jackknife_over_the_sets():
-    scale = np.arange(1, 6)[:, None, None]  # ties values to floors: their errors must cancel
+    # values and floors are correlated, so their errors must cancel
+    scale = np.arange(1, 6)[:, None, None]
     samples, real_a, real_b = (scale * normal(seed, 5, 80) for seed in (26, 27, 28))
     entry = metrics.compare(samples, real_a, real_b)["sliced_wasserstein2"]
     values = [sliced(s, a) for s, a in zip(samples, real_a, strict=True)]
@@ -224,7 +225,8 @@ def test_compare_tells_data_from_a_slightly_wrong_model():
     for name in good:
         spread = good[name]["floor_std"]
         assert abs(good[name]["value"] - good[name]["floor"]) < 1.5 * spread
-        if name != "wasserstein2":  # its floor at 800 points hides a change this small
+        # the floor of wasserstein2 at 800 points hides a change this small
+        if name != "wasserstein2":
             assert bad[name]["value"] - bad[name]["floor"] > 3 * spread
     ratio = good["sliced_wasserstein2"]
     assert abs(ratio["ratio"] - 1) < 4 * ratio["ratio_se"] < 0.6

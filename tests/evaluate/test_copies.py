@@ -1,4 +1,4 @@
-"""A generator that redraws training images must be caught; new images must not be."""
+"""Check that redrawn training images are detected and that new images are not flagged."""
 
 import json
 
@@ -18,7 +18,7 @@ N = 64
 
 
 def strokes(seed, count):
-    """Images u8[count, 12, 12] of a random walk each: no two alike."""
+    """Images u8[count, 12, 12] of one random walk each; all images differ."""
     rng = np.random.default_rng(seed)
     images = np.zeros((count, 12, 12), np.uint8)
     for image in images:
@@ -40,7 +40,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def fresh():
-    """Sets of 200 images that are neither trained on nor held out."""
+    """Sets of 200 images that are neither in training nor held out."""
     new = from_images(strokes(2, 200), np.zeros(200), 1.0, True, normalize=False)
     return copies.one_set_each(new, jax.random.key(3), 200, N)
 
@@ -73,7 +73,7 @@ def test_a_generator_that_knows_one_training_set_by_heart_is_flagged(dataset, fr
 @pytest.mark.parametrize("num_train", [1, 2, 5])
 @pytest.mark.parametrize("num_heldout", [1, 2, 100])
 def test_fewer_images_than_the_score_has_rivals(num_train, num_heldout, fresh):
-    """Every number is finite, sets of a training image are close, and new ones are not."""
+    """All numbers are finite, sets of a training image are close, and new sets are not close."""
     train = from_images(strokes(0, num_train), None, 1.0, True, normalize=False)
     heldout = from_images(strokes(1, num_heldout), None, 1.0, True, normalize=False)
     few = train.replace(heldout=heldout)
@@ -88,7 +88,7 @@ def test_fewer_images_than_the_score_has_rivals(num_train, num_heldout, fresh):
 
 
 def test_on_the_bundled_digits():
-    """200 test images are held out, 97 are new; a third of these copies show."""
+    """200 test images are held out, 97 are new; about a third of the 40 copies are conspicuous."""
     config = default_config().data
     config.update(name="mnist_sets", jitter="uniform", source="digits")
     digits = data.build(config)
@@ -103,14 +103,14 @@ def test_on_the_bundled_digits():
 
 
 def test_scores_of_images_of_one_pixel(monkeypatch):
-    """Blurring spreads a pixel over 3 x 3; whoever is farther has the background alone."""
+    """The blur spreads a pixel over 3 x 3; pixels farther away have only the background."""
     monkeypatch.setattr(copies, "CHUNK", 7)
     lit = [(5, 5), (5, 6), (6, 6), *((9, column) for column in range(11))]  # row, column
     images = np.zeros((14, 12, 12), np.uint8)
     for image, pixel in zip(images, lit, strict=True):
         image[pixel] = 200
     tail = np.exp(-0.5 / 0.3**2)
-    near, centre = tail / (1 + 2 * tail), 1 / (1 + 2 * tail)  # of the blur along one axis
+    near, centre = tail / (1 + 2 * tail), 1 / (1 + 2 * tail)  # weights of the blur along one axis
     log = lambda share: np.log(0.999 * share + 0.001 / 144)
     same, side, corner, far = map(log, (centre**2, centre * near, near**2, 0.0))
 
@@ -122,13 +122,13 @@ def test_scores_of_images_of_one_pixel(monkeypatch):
         points((0, 0), (0, 9)),
     ])  # fmt: skip
     expected = [
-        same - (side + corner + 3 * far) / 5,  # itself, and the lead over five others
-        # two images fit it as well as each other, by half; the third has a side and a corner
+        same - (side + corner + 3 * far) / 5,  # the same image, and its lead over five others
+        # two images fit equally well, so half each; the third has a side and a corner
         *2 * [(same + side) / 2],
-        far - far + far - same,  # nobody's
+        far - far + far - same,  # no image contains this pixel
     ]
     expected[1] += -((same + side) / 2 + (side + corner) / 2 + 3 * far) / 5 + expected[1] - same
-    beside = (side + far) / 2  # of the image in column 2
+    beside = (side + far) / 2  # mean log p under the image that is lit in column 2
     expected[2] += -((same + side) / 2 + beside + 3 * far) / 5 + expected[2] - same
     np.testing.assert_allclose(copies.scores(images, sets), expected, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""The field of the data against a Gaussian mixture's, whose score is known exactly."""
+"""Compare the score field of the data with the known score of a Gaussian mixture."""
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ MIXTURE = GaussianMixture(
 
 
 class Oracle:
-    """A network that says E[x_0 | x_t] of the mixture, but for a `bias`."""
+    """A network that returns E[x_0 | x_t] of the mixture plus a `bias`."""
 
     def __init__(self, process, bias: float):
         self.process, self.bias = process, bias
@@ -51,7 +51,7 @@ def test_the_field_is_sigma_times_the_score(counted):
 
 @pytest.mark.parametrize("schedule", ["karras", "cosine", "flow"])
 def test_a_network_that_knows_is_told_from_one_that_errs(counted, schedule):
-    """x_0_hat + b is an eps_hat that is off by alpha b / sigma."""
+    """A bias b of x_0_hat is an error of alpha b / sigma in eps_hat."""
     process = make_process(make_schedule(schedule, 200, sigma_max=12.0), "x0")
     right, wrong = (fields.compare(process, Oracle(process, bias), {}, counted, 4, 24)
                     for bias in (0.0, 0.2))  # fmt: skip

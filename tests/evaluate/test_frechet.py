@@ -1,4 +1,4 @@
-"""The Frechet distance against its closed form, and what it must see."""
+"""Compare the Frechet distance with its closed form, and check which changes it detects."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ def test_a_shift_counts_by_its_square():
 
 
 def test_a_factor_counts_by_the_spread():
-    """C_b = f^2 C_a: tr(C_a) (1 - f)^2."""
+    """C_b = f^2 C_a gives the distance tr(C_a) (1 - f)^2."""
     centred = A - A.mean(0)
     trace = centred.var(0).sum()
     assert frechet(centred, 1.5 * centred) == pytest.approx(0.25 * trace, rel=1e-6)
 
 
 def test_a_rotation_of_two_axes():
-    """C_a = diag(a, b), C_b = diag(b, a): (C_a C_b)^(1/2) = sqrt(a b) I."""
+    """C_a = diag(a, b) and C_b = diag(b, a) have (C_a C_b)^(1/2) = sqrt(a b) I."""
     z = np.random.default_rng(2).normal(size=(10_000, 2))
     z = (z - z.mean(0)) @ np.linalg.inv(np.linalg.cholesky(np.cov(z.T, bias=True))).T
     a, b = z * np.sqrt([1.0, 9.0]), z * np.sqrt([9.0, 1.0])

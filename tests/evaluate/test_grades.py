@@ -1,4 +1,4 @@
-"""Real data have the best grade, and every metric grades a generator that it must catch."""
+"""Check that real data have the best grade, and that every metric detects its failures."""
 
 from functools import partial
 
@@ -58,7 +58,7 @@ def test_every_distance_of_clouds_sees_a_wrong_cloud(change):
     assert grades.worst(metrics)[1].grade == DIFFERS
     found = levels(metrics)
     assert found["mmd_rbf"] == DIFFERS
-    # 300 points of the exact distance have a large floor: it does not see all of these.
+    # The floor of the exact distance at 300 points is large, so not every change is visible.
     assert min(found["sliced_wasserstein2"], found["energy_distance"]) >= CLOSE, found
 
 
@@ -69,7 +69,8 @@ def log_normal(points, centre=0.0):
 def test_nats_that_are_missing_are_graded_and_those_without_a_floor_are_not():
     dataset = make_dataset(single_density(lambda key, n: jax.random.normal(key, (n, 2))),
                            normalize=False, log_prob=Partial(log_normal))  # fmt: skip
-    for shift, expected in ((0.0, LIKE), (0.5, CLOSE), (2.0, DIFFERS)):  # lacks shift^2 nats
+    # the log-likelihood is shift^2 nats too low
+    for shift, expected in ((0.0, LIKE), (0.5, CLOSE), (2.0, DIFFERS)):
         log_prob = lambda points, shift=shift: np.asarray(log_normal(points, shift))
         entry = likelihood.compare(dataset, log_prob, jax.random.key(0), 500)
         assert entry["nats_to_truth"] == pytest.approx(shift**2, abs=0.2)
@@ -91,9 +92,10 @@ def test_mass_elsewhere_is_the_total_variation_beside_that_of_the_truth():
     assert same["value"] == same["floor"] < 0.03
     assert grades.grade("total_variation", same).grade == LIKE
     chance = fields.total_variation(true, share, len(points))
-    assert chance["floor"] == pytest.approx(same["floor"], rel=0.2)  # counts alone
+    # the difference is counting noise only
+    assert chance["floor"] == pytest.approx(same["floor"], rel=0.2)
     moved = fields.total_variation(log_normal(centres, 1.0), share, len(points), true)
-    # of N(0, I) and N(d, I) it is 2 Phi(|d| / 2) - 1, with |d| = sqrt(2)
+    # the total variation of N(0, I) and N(d, I) is 2 Phi(|d| / 2) - 1, with |d| = sqrt(2)
     assert moved["value"] == pytest.approx(0.5205, abs=0.02)
     assert grades.grade("total_variation", moved).grade == DIFFERS
 
@@ -126,7 +128,7 @@ def member_metrics(two):
 
 
 def superpose(points):
-    """Each set takes half of its points from another set."""
+    """Replace half of the points of each set by points of another set."""
     return np.concatenate([points[:, :50], np.roll(points, 1, axis=0)[:, 50:]], 1)
 
 

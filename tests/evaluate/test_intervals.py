@@ -1,4 +1,4 @@
-"""Intervals of numbers over few sets: they hold the expected value about as often as they say."""
+"""Check that intervals over few sets contain the expected value as often as stated."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,10 @@ def matrices(generated, real):
 
 
 def normal_pair(rng, count, dim, shift):
-    """Distances between `count` points of N(shift, I) and `count` points of N(0, I), as sets."""
+    """Distances between `count` points of N(shift, I) and `count` points of N(0, I).
+
+    Each point is used as a set.
+    """
     return matrices(shift + rng.normal(size=(count, dim)), rng.normal(size=(count, dim)))
 
 
@@ -51,7 +54,7 @@ def test_wilsons_interval_holds_a_share_about_95_times_in_100():
 
 
 def numbers_by_loops(gg, gr, rr, generated, real):
-    """MMD, COV, 1-NNA of a resample, whose copies of a set are not its neighbours."""
+    """MMD, COV, 1-NNA of a resample; copies of a set do not count as its neighbours."""
     present = [np.flatnonzero(generated), np.flatnonzero(real)]
     back = {r: min(gr[g, r] for g in present[0]) for r in present[1]}
     covered = {min(present[1], key=lambda r: gr[g, r]) for g in present[0]}
@@ -72,7 +75,7 @@ def test_numbers_of_a_resample_equal_loops():
     distances = matrices(rng.normal(size=(7, 2)), rng.normal(size=(5, 2)))
     generated = intervals._multiplicities(rng, 30, 7)
     real = intervals._multiplicities(rng, 30, 5)
-    real[:2] = [[0, 5, 0, 0, 0], [1, 1, 1, 1, 1]]  # one set alone, and all of them
+    real[:2] = [[0, 5, 0, 0, 0], [1, 1, 1, 1, 1]]  # one set five times, and each set once
     assert (generated.sum(1) == 7).all() and (real.sum(1) == 5).all()
     found = intervals._numbers(*distances, generated, real)
     expected = [numbers_by_loops(*distances, *pair) for pair in zip(generated, real, strict=True)]
@@ -89,7 +92,8 @@ def test_two_sets_a_group_have_an_interval_that_judges_nothing():
         low, high = found["nna"]
         assert 0 <= low < high <= 1 and high - low > 0.4
         assert found["mmd"][0] < found["mmd"][1] and found["cov"][0] < found["cov"][1]
-        assert found == intervals.bootstrap(*distances, mmd_cov_nna(*distances))  # fixed key
+        # the bootstrap uses a fixed key
+        assert found == intervals.bootstrap(*distances, mmd_cov_nna(*distances))
 
 
 def test_copies_have_an_interval_at_zero():

@@ -1,4 +1,4 @@
-"""Likelihood of points that are new to the model, and the picture of its density."""
+"""Check the likelihood of held-out points, and the image of the model's density."""
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def test_rows_of_a_table_are_the_ones_held_out_each_once():
 
 @pytest.mark.parametrize("is_split", [False, True])
 def test_the_rows_of_a_sorted_table_are_measured_at_random(is_split):
-    """Of 10,000 sorted values of N(0, 0.5^2) the first 500 have a mean of -1.03."""
+    """The first 500 of 10,000 sorted values of N(0, 0.5^2) have a mean of -1.03."""
     rows = np.asarray(normal(jax.random.key(1), 10_000))
     table = GAUSSIAN.replace(rows=jnp.asarray(rows[np.argsort(rows[:, 0])]), log_prob=None)
     if is_split:
@@ -95,7 +95,7 @@ def split_table(training, held):
 
 
 def test_held_out_rows_of_a_grid_are_also_training_rows():
-    """Spikes at the 25 places of an integer grid have any likelihood, and learn no density."""
+    """Spikes at the 25 points of an integer grid reach any likelihood, but learn no density."""
     grid = np.random.default_rng(0).integers(-2, 3, (4_000, 2)).astype(np.float32)
     spikes = lambda points: np.full(len(points), 50.0)
     entry = likelihood.compare(split_table(grid[400:], grid[:400]), spikes, jax.random.key(0), 400)
@@ -109,20 +109,21 @@ def test_held_out_rows_of_a_grid_are_also_training_rows():
 
 def test_new_rows_have_no_warning_and_duplicates_are_counted():
     rows = np.asarray(normal(jax.random.key(1), 1_000))
-    held = np.concatenate([rows[800:], rows[:3], -0.0 * rows[:1]])  # 3 of 204 were trained on
+    # 3 of 204 rows are training rows
+    held = np.concatenate([rows[800:], rows[:3], -0.0 * rows[:1]])
     count = lambda held: likelihood.compare(
         split_table(np.append(rows[:800], [[0.0, 0.0]], axis=0), held), counting([]),
         jax.random.key(0), 500)  # fmt: skip
     new = count(rows[800:])
     assert new["duplicates"] == 0 and "flagged" not in new and "warning" not in new
-    assert count(held)["duplicates"] == pytest.approx(4 / 204)  # -0 is 0
+    assert count(held)["duplicates"] == pytest.approx(4 / 204)  # -0 equals 0
     assert "warning" in count(held)
     one = count(held[:201])
     assert one["duplicates"] == pytest.approx(1 / 201) and "warning" not in one
 
 
 def test_draws_that_repeat_have_the_warning_too():
-    """Pixel centres, and rows that nothing is held out of."""
+    """Check pixel centres, and rows of a table without a held-out split."""
     centres = make_dataset(single_density(
         lambda key, n: jax.random.randint(key, (n, 2), 0, 28) + 0.5), normalize=False)  # fmt: skip
     entry = likelihood.compare(centres, counting([]), jax.random.key(0), 200)
@@ -162,7 +163,7 @@ def full_picture(size):
 
 
 def test_the_picture_agrees_with_that_of_every_pixel_where_there_is_mass():
-    """Of 100,000 samples: all but 1 % of the mass, and exactly there, in a fifth of the pixels."""
+    """Cover all but 1 % of the mass of 100,000 samples, exactly, with a fifth of the pixels."""
     calls, size = [], 80
     samples = np.asarray(normal(jax.random.key(4), 100_000))
     found = likelihood.picture(counting(calls), EXTENT, size, samples, 100)
@@ -175,7 +176,7 @@ def test_the_picture_agrees_with_that_of_every_pixel_where_there_is_mass():
 
 
 def test_a_faint_half_beside_a_dense_one_is_not_left_out():
-    """Half of the points in one pixel, half of them all over: by height the second would go."""
+    """Half of the points share a pixel, half are spread out; a cut by height loses the latter."""
     rng = np.random.default_rng(0)
     points = np.concatenate([np.zeros((50_000, 2)), rng.uniform((-4, -5), (4, 3), (50_000, 2))])
     assert likelihood.occupied(EXTENT, 40, points).mean() > 0.97
@@ -183,10 +184,10 @@ def test_a_faint_half_beside_a_dense_one_is_not_left_out():
 
 def test_few_points_reach_farther():
     points = np.random.default_rng(0).uniform((-4, -5), (4, 3), (100, 2))
-    assert likelihood.occupied(EXTENT, 160, points).mean() > 0.9  # no holes between 100 points
+    assert likelihood.occupied(EXTENT, 160, points).mean() > 0.9  # no gaps between 100 points
     one = likelihood.occupied(EXTENT, 160, np.tile(points[:1], (100_000, 1)))
     assert one.sum() == 9
-    row, column = np.argwhere(one).mean(0)  # the pixel of the point
+    row, column = np.argwhere(one).mean(0)  # the pixel that contains the point
     left, bottom = EXTENT[0] + column / 20, EXTENT[2] + row / 20
     assert left <= points[0, 0] <= left + 1 / 20 and bottom <= points[0, 1] <= bottom + 1 / 20
 
@@ -201,7 +202,7 @@ def test_a_picture_with_no_point_in_it_is_empty():
 
 
 def two_members():
-    """Sets of N((3, 0), I) or of N((-3, 0), I), 1 : 3."""
+    """Sets of N((3, 0), I) or N((-3, 0), I), in the ratio 1 : 3."""
     def member(centre):
         log_prob = lambda points: log_normal(points - jnp.array(centre))
         draw = single_density(lambda key, n: jax.random.normal(key, (n, 2)) + jnp.array(centre))
@@ -219,7 +220,7 @@ def two_members():
 
 
 def test_the_true_likelihood_of_a_set_is_that_of_its_member_and_its_share():
-    """Members that never meet: log p(X) = log w_k + sum_i log p_k(x_i)."""
+    """Members do not overlap, so log p(X) = log w_k + sum_i log p_k(x_i)."""
     rng = np.random.default_rng(0)
     sets = np.float32(rng.normal(size=(2, 5, 2)) + np.array([[[3, 0]], [[-3, 0]]]))
     each = [log_normal(sets[0] - np.array([3, 0])).sum() + np.log(0.25),
@@ -239,7 +240,7 @@ def test_the_true_likelihood_of_a_set_with_a_label_is_that_of_its_member():
 
 
 def test_a_model_that_is_given_the_label_is_compared_with_the_member_of_that_label():
-    """A set without its points' label would have a floor that is lower by the entropy of labels."""
+    """If the floor ignored the label, it would be lower by the entropy of the labels."""
     def member(sets, labels, sizes):
         assert sizes is None
         where = np.array([[3, 0], [-3, 0]])[labels][:, None]
@@ -267,7 +268,7 @@ def test_fresh_draws_of_sets_of_different_sizes_have_no_point_twice():
 
 
 def test_a_superposition_lacks_what_the_set_knows():
-    """A model of points alone gives each log(w_k) less: it cannot know that all share a member."""
+    """An independent model adds log(w_k) for every point, because it ignores the shared member."""
     dataset, calls = two_members(), []
 
     def superposed(sets, labels, sizes):

@@ -1,4 +1,4 @@
-"""Sets of different sizes and of three coordinates: distances, sizes, labels, copies."""
+"""Check sets of different sizes with three coordinates: distances, sizes, labels, copies."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ KEY = jax.random.key(0)
 
 
 def shape(rng, kind, least=8, most=24):
-    """A ring (0) or a helix (1) in space, of random radius, noise and number of points."""
+    """A ring (0) or a helix (1) in space, with random radius, noise and number of points."""
     turn, radius = rng.uniform(0, 2 * np.pi, rng.integers(least, most + 1)), rng.uniform(0.6, 1.4)
     height = np.zeros_like(turn) if kind == 0 else turn / np.pi - 1
     points = np.stack([radius * np.cos(turn), radius * np.sin(turn), height], -1)
@@ -61,7 +61,8 @@ def test_real_sets_hold_the_points_of_their_sources_first(dataset):
         of_source = np.asarray(dataset.points)[first : first + n]
         np.testing.assert_array_equal(np.sort(points[:n], 0), np.sort(of_source, 0))
     assert ragged.real_sets(dataset, KEY, 5, 4).shape == (5, 4, 3)
-    assert not ragged.is_ragged(ragged.real_sets(dataset, KEY, 5, 4))  # 4 points all sets have
+    # every set has at least 4 points
+    assert not ragged.is_ragged(ragged.real_sets(dataset, KEY, 5, 4))
 
 
 def test_one_size_is_the_set_repeated_as_evenly_as_can_be():
@@ -71,7 +72,8 @@ def test_one_size_is_the_set_repeated_as_evenly_as_can_be():
         found, count = np.unique(one, axis=0, return_counts=True)
         assert set(count) <= {size // 7, -(-size // 7)} and count.sum() == size
         assert {tuple(p) for p in found} <= {tuple(p) for p in points}
-        again = ragged.to_one_size(points[None, ::-1], size)[0]  # whatever their order
+        # the result does not depend on the order of the points
+        again = ragged.to_one_size(points[None, ::-1], size)[0]
         np.testing.assert_array_equal(np.sort(again, 0), np.sort(one, 0))
 
 
@@ -104,7 +106,7 @@ def test_chamfer_of_padded_sets_equals_loops():
 
 
 def test_emd_of_two_sizes_is_that_of_their_measures():
-    """Exact where one size divides the other: here against all permutations of the repeated set."""
+    """The EMD is exact if one size divides the other: compare with all permutations."""
     rng = np.random.default_rng(6)
     x, y = rng.normal(size=(1, 6, 3)), rng.normal(size=(1, 3, 3))
     twice = np.repeat(y[0], 2, 0)
@@ -122,7 +124,7 @@ def test_emd_of_sizes_that_do_not_divide_is_off_by_little():
     np.testing.assert_allclose(set_metrics.emd(fewer, fewer + [0.5, 0, 0]), 0.5, rtol=1e-9)
     sized = ragged.to_one_size(fewer, 20)
     off = set_metrics.emd(np.repeat(sized, 3, 1), np.repeat(x, 5, 1))[0, 0]
-    # 8 * 4 / (12 * 20) of the mass is elsewhere, but not far: a random place is 0.66 away
+    # 8 * 4 / (12 * 20) of the mass is misplaced, but not far: a random position is 0.66 away
     assert 0 < off < 0.6 * 8 * 4 / (12 * 20) * 0.66
 
 
@@ -160,7 +162,7 @@ def test_labels_of_sets_in_space_are_told(dataset):
 
 
 def copied(dataset, count, how):
-    """Sets of `count` different training sets, each after `how(points)`."""
+    """Sets of `count` different training sets, each changed by `how(points)`."""
     rng = np.random.default_rng(12)
     index = rng.permutation(dataset.num_sources)[:count]
     drawn = ragged.real_sets(dataset, KEY, index)

@@ -1,4 +1,4 @@
-"""Which member each set comes from: real, mixed and spoiled sets of shapes that are known."""
+"""Check which member each set is assigned to: real, mixed and spoiled sets of known shapes."""
 
 import json
 from types import SimpleNamespace
@@ -17,11 +17,11 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.evaluate import clouds as metrics
 from tiny_diffusion_jax.evaluate import embedding, separation
 
-N = 128  # points a set
+N = 128  # points per set
 
 
 def aligned(name):
-    """A shape at mean 0 and mean variance 1: what tells the members apart is then their strokes."""
+    """A shape with mean 0 and mean variance 1, so that members differ only in their strokes."""
     shape = make_dataset(single_density(SHAPES[name].sample))
     sample = Partial(lambda shape, key, num: shape.normalize(shape.draw(key, 1, num).points[0]))
     return make_dataset(single_density(Partial(sample, shape)), normalize=False)
@@ -71,7 +71,7 @@ def test_discrepancy_equals_its_definition_in_float64():
 
 
 def test_points_far_away_count_at_the_border():
-    """21 bandwidths from the centre: nothing overflows, and the kernel with the member is 0."""
+    """21 bandwidths from the centre nothing overflows, and the kernel with the member is 0."""
     near, far = np.zeros((50, 2), np.float32), np.full((50, 2), 1e6, np.float32)
     origin, one = np.zeros(2, np.float32), np.float32(1)
     of_near, of_far, of_border = (
@@ -89,7 +89,7 @@ def test_calibration_holds_independent_draws_of_each_member(two, calibration):
     to_fresh = embedding.discrepancy(*calibration[:4], fresh)
     for k in range(2):
         reference = calibration.stray_reference[k]
-        assert len(np.unique(reference, axis=0)) > 0.999 * len(reference)  # no point serves twice
+        assert len(np.unique(reference, axis=0)) > 0.999 * len(reference)  # no point is used twice
         ruler = metrics.median_distance(fresh[k]) / 8
         assert calibration.bandwidth[k] == pytest.approx(ruler, rel=0.05)
         assert abs(to_fresh[k, k]) < 0.2 * calibration.threshold[k]
@@ -112,17 +112,18 @@ def test_calibration_is_computed_once_for_one_kind_of_sets(two, tmp_path, monkey
     assert len(computed) == 1 and again.num_points == 16
     for name, one, other in zip(first._fields, first, again, strict=True):
         np.testing.assert_array_equal(one, other, err_msg=name)
-    calibrate(mixture("moons", "line"))  # other data, set sizes or counts: another entry
+    calibrate(mixture("moons", "line"))  # other data, set sizes or counts need another cache entry
     calibrate(num_points=17)
     calibrate(num_real=101)
     assert len(computed) == 4 and len(list((tmp_path / "new").iterdir())) == 4
 
-    for file in (tmp_path / "new").iterdir():  # damaged: only slower, and mended
+    for file in (tmp_path / "new").iterdir():  # a damaged file is computed and written again
         file.write_bytes(file.read_bytes()[:1000])
     np.testing.assert_array_equal(calibrate().threshold, first.threshold)
     calibrate()
     assert len(computed) == 5
-    (tmp_path / "file").write_text("", encoding="utf-8")  # not a folder: only slower
+    # a path that is not a folder disables the cache
+    (tmp_path / "file").write_text("", encoding="utf-8")
     np.testing.assert_array_equal(calibrate(folder=tmp_path / "file").threshold, first.threshold)
 
 
@@ -130,7 +131,7 @@ def test_the_work_of_calibrating_goes_with_the_number_of_sets():
     assert [separation.enough_real(n) for n in (1, 3, 500, 10_000)] == [200, 200, 1_000, 2_000]
 
 
-# ---------------------------------------------------------------- real sets, and others
+# ---------------------------------------------------------------- real sets and spoiled sets
 
 
 def test_real_sets_score_99_per_cent_and_know_their_member(two, calibration):
@@ -165,7 +166,10 @@ def test_a_few_points_of_elsewhere_are_stray_though_the_test_accepts(two, calibr
 
 
 def test_statistic_is_one_at_the_border():
-    """Sets and members of one repeated point: MMD^2 = 2 - 2 exp(-d^2 / (2 b^2)), d apart."""
+    """Sets and members of one repeated point have MMD^2 = 2 - 2 exp(-d^2 / (2 b^2)).
+
+    d is the distance between the two points.
+    """
     place, bandwidth = np.array([[0.0, 0.0], [10.0, 0.0]]), np.array([1.0, 2.0])
     at_one_bandwidth = 2 - 2 * np.exp(-0.5)
     references = np.float32(np.broadcast_to(place[:, None], (2, 50, 2)))
@@ -185,7 +189,7 @@ def test_statistic_is_one_at_the_border():
 
 
 def test_thresholds_are_the_quantiles_of_the_real_sets(two, calibration):
-    """The 99 % quantile of 1,000 real sets has 990 of them at or below it."""
+    """Exactly 990 of 1,000 real sets lie at or below their 99 % quantile."""
     for k, member in enumerate(two.members):
         num_sets = 1_000 + -(-(4_096 + 16_384) // N)
         real = draw_points(member, jax.random.fold_in(jax.random.key(0), k), num_sets, N)[:1_000]
@@ -194,7 +198,7 @@ def test_thresholds_are_the_quantiles_of_the_real_sets(two, calibration):
 
 
 def test_evenly_spaced_points_look_better_than_real_ones(calibration):
-    """Why nothing here is calibrated on scikit-learn's moons, whose points are not independent."""
+    """Show why the calibration avoids scikit-learn's moons: their points are not independent."""
     from sklearn.datasets import make_moons
 
     moons = [make_moons(N, noise=0.03, random_state=i)[0] for i in range(100)]
@@ -238,10 +242,11 @@ ROWS = normal_rows(0, 3_000)
 
 @pytest.mark.parametrize("rows, std", [
     (ROWS, 0.0), (ROWS, 0.02), (ROWS[:80], 0.02),
-    (np.repeat(ROWS, np.arange(3_000) % 4, axis=0), 0.0),  # each of 2,250 rows up to three times
+    # each of 2,250 rows occurs up to three times
+    (np.repeat(ROWS, np.arange(3_000) % 4, axis=0), 0.0),
 ], ids=["rows", "jitter", "few with jitter", "duplicates"])  # fmt: skip
 def test_real_points_of_a_table_are_stray_as_often_as_any(rows, std):
-    """The rows are drawn again: a threshold from their distance 0 would call every other stray."""
+    """Rows are drawn repeatedly, so a threshold from distances 0 would flag all other points."""
     member = table(rows, std)
     calibration = separation.calibrate(member, jax.random.key(0), N, num_real=500)
     share = lambda sets: separation.separate(calibration, sets).stray.mean()
@@ -255,7 +260,7 @@ def test_real_points_of_a_table_are_stray_as_often_as_any(rows, std):
 
 
 def test_a_member_of_few_rows_has_no_stray_points():
-    """No 99.9 % quantile of 80 or of 5 distances; other members keep their number."""
+    """80 or 5 distances have no 99.9 % quantile; other members keep their share of stray points."""
     members = table(ROWS[:5]), table(3 + ROWS[:80]), aligned("moons")
     whole = Dataset(draw=None, shift=jnp.zeros(2), scale=jnp.ones(()), members=members)
     few = whole.replace(members=members[:2]).reweighted(jnp.array([0.5, 0.5]))
@@ -277,7 +282,7 @@ def test_a_member_of_few_rows_has_no_stray_points():
     assert summary["stray"] == pytest.approx(found.stray[found.member == 2].mean())
 
 
-# ---------------------------------------------------------------- in numbers
+# ---------------------------------------------------------------- metrics
 
 
 def test_summary_of_known_sets():
@@ -328,7 +333,7 @@ def test_pooled_distances_see_a_member_that_is_spoilt_or_missing(two):
     assert right["ratio"] == pytest.approx(1, abs=0.3) and wrong["ratio"] > 3
     assert (right["num_sets"], right["num_points"]) == (100 * N // size, size)
     few, enough = separation.pooled_distances(two, jax.random.key(19), sets[69:], member[69:])
-    assert few is None and enough["ratio"] > 3  # 31 sets of 128 points are fewer than 4,000
+    assert few is None and enough["ratio"] > 3  # 31 sets of 128 points are fewer than 4,000 points
 
 
 def test_compare_leaves_out_what_has_too_few_points(two):

@@ -1,4 +1,4 @@
-"""Distances between sets and the numbers made of them, against loops written out in full."""
+"""Compare distances between sets, and the metrics computed from them, with explicit loops."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ def normal(seed, *shape):
 
 
 def blobs(seed, num_sets, num_points=16, spread=3.0):
-    """Sets that differ: each a Gaussian about its own centre."""
+    """Sets that differ: each is a Gaussian around a different centre."""
     return normal(seed, num_sets, num_points) + spread * normal(seed + 1_000, num_sets, 1)
 
 
@@ -82,7 +82,7 @@ def test_nearest_only_keeps_the_least_of_every_row_and_column(num_x, num_y):
     x, y = blobs(7, num_x), blobs(8, num_y)
     full, pruned = set_metrics.emd(x, y), set_metrics.emd(x, y, nearest_only=True)
     known = np.isfinite(pruned)
-    assert 0.05 < known.mean() < 0.4  # it does save work here
+    assert 0.05 < known.mean() < 0.4  # pruning saves work here
     np.testing.assert_array_equal(pruned[known], full[known])
     for axis in (0, 1):
         np.testing.assert_array_equal(pruned.min(axis), full.min(axis))
@@ -91,7 +91,8 @@ def test_nearest_only_keeps_the_least_of_every_row_and_column(num_x, num_y):
 
 def test_nearest_only_trusts_its_bound_alone_even_when_that_is_loose(monkeypatch):
     monkeypatch.setattr(set_metrics, "DIRECTIONS", 1)
-    monkeypatch.setattr(set_metrics, "ROUNDS", (1,))  # first candidates are seldom the nearest
+    # so that the first candidates are seldom the nearest sets
+    monkeypatch.setattr(set_metrics, "ROUNDS", (1,))
     x, y = blobs(27, 40), blobs(28, 50)
     full, pruned = set_metrics.emd(x, y), set_metrics.emd(x, y, nearest_only=True)
     for axis in (0, 1):
@@ -108,7 +109,7 @@ def test_nearest_only_looks_past_the_set_itself():
 
 
 def test_nearest_only_does_not_miss_ties():
-    x = np.repeat(blobs(10, 5), 9, 0)  # each set nine times: more than the first candidates
+    x = np.repeat(blobs(10, 5), 9, 0)  # nine copies per set, more than the first candidates
     pruned = set_metrics.emd(x, x.copy(), nearest_only=True)
     assert (np.isfinite(pruned).sum(1) >= 9).all() and (pruned.min(1) == 0).all()
 
@@ -136,13 +137,14 @@ def test_mmd_cov_nna_equal_loops():
     generated, real = blobs(11, 9, 5, spread=1.0), blobs(12, 7, 5, spread=1.5)
     result = set_metrics.mmd_cov_nna(*matrices(generated, real))
     assert result == pytest.approx(numbers_by_loops(generated, real, chamfer_by_loops), rel=1e-5)
-    assert 0 < result["cov"] < 1 and 0.3 < result["nna"] < 0.95  # neither end tests nothing
+    # values at the ends of the ranges would test nothing
+    assert 0 < result["cov"] < 1 and 0.3 < result["nna"] < 0.95
 
 
 def test_nna_is_a_half_for_one_distribution_and_one_for_two_far_apart():
     generated, real = blobs(13, 300), blobs(14, 300)
     same = set_metrics.mmd_cov_nna(*matrices(generated, real))
-    assert same["nna"] == pytest.approx(0.5, abs=0.07)  # its standard error is 0.02
+    assert same["nna"] == pytest.approx(0.5, abs=0.07)  # the standard error is 0.02
     assert 0.5 < same["cov"] < 0.75
     assert set_metrics.mmd_cov_nna(*matrices(generated + 100, real))["nna"] == 1
 
@@ -153,7 +155,7 @@ def test_one_set_repeated_covers_one_real_set_and_wins_nothing_by_ties():
     result = set_metrics.mmd_cov_nna(*matrices(repeated, real))
     assert result["cov"] == 1 / 10 and result["nna"] > 0.9
     copied = set_metrics.mmd_cov_nna(*matrices(np.repeat(real[:1], 10, 0), np.repeat(real, 2, 0)))
-    assert copied["cov"] == 1 / 20  # two real sets are equally near: one is covered
+    assert copied["cov"] == 1 / 20  # two real sets are equally near, and only one counts as covered
 
 
 def test_a_set_as_near_to_its_own_kind_as_to_the_other_is_half_right():
@@ -170,7 +172,7 @@ def test_mmd_cov_nna_leave_their_input_alone():
     assert (given == 0).all()
 
 
-# ---------------------------------------------------------------- beside the floor
+# ---------------------------------------------------------------- comparison with the floor
 
 
 def test_compare_sets_is_made_of_its_parts():
@@ -203,25 +205,26 @@ def test_compare_sets_has_intervals_and_says_when_sets_are_too_few():
             assert entry.get("note", "") == ("" if count == 32 else intervals.TOO_FEW)
     exact = matrices(samples[:12], real_a[:12], set_metrics.emd)
     values = {name: result[f"{name}_emd"]["value"] for name in intervals.NAMES}
-    for name, ends in intervals.bootstrap(*exact, values).items():  # the bound stands for the EMD
+    # intervals from the bound are about as wide as intervals from the exact EMD
+    for name, ends in intervals.bootstrap(*exact, values).items():
         assert np.ptp(result[f"{name}_emd"]["interval"]) == pytest.approx(np.ptp(ends), rel=0.3)
 
 
 def test_large_sets_are_compared_by_their_first_points(monkeypatch):
     sets = 1.3 * blobs(18, 20), blobs(19, 20), blobs(20, 20)
     first = set_metrics.compare_sets(*(each[:, :16] for each in sets))
-    more = [np.concatenate([each, each + 9], axis=1) for each in sets]  # of 32 points
+    more = [np.concatenate([each, each + 9], axis=1) for each in sets]  # sets of 32 points
     monkeypatch.setattr(set_metrics, "MOST_POINTS", 16)
     assert set_metrics.compare_sets(*more) == first
 
 
 def spots(count):
-    """Images u8[count, 6, 6], each a pixel of its own."""
+    """Images u8[count, 6, 6] with one lit pixel each; all pixels differ."""
     return np.eye(36, dtype=np.uint8)[:count].reshape(count, 6, 6)
 
 
 def test_real_sets_are_of_different_images():
-    """Drawn with replacement, most images of a small test split would serve twice."""
+    """Real sets use different images; with replacement, most of a small test split would repeat."""
     dataset = from_images(spots(21), np.arange(21), 0.0, True, normalize=False)
     for at_most, count in ((4, 4), (500, 10)):
         groups = set_metrics.different_real_sets(dataset, jax.random.key(0), at_most, 5)
@@ -244,7 +247,7 @@ def test_a_generator_that_is_shifted_or_superposes_shows_in_nna():
 
 
 def test_matching_in_parts_is_the_same_and_small(monkeypatch):
-    """All matrices of a row at once would take 4 GB a thread at 1,000 points and 500 sets."""
+    """All matrices of a row at once would take 4 GB per thread at 1,000 points and 500 sets."""
     x, y = blobs(29, 5, 12), blobs(30, 9, 12)
     whole, sizes, real = set_metrics.emd(x, y), [], scipy.spatial.distance.cdist
 

@@ -1,4 +1,4 @@
-"""What a denoiser looks at: one scale, a panel and a cross for each query."""
+"""Check the figure of attention weights: one scale, and a panel and a cross for each query."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ def texts(figure):
 
 
 def all_inside(figure):
-    """Whether everything drawn is on the page, with a margin."""
+    """Whether all artists lie on the page, with a margin."""
     figure.canvas.draw()
     page = figure.bbox
     boxes = [t.get_window_extent() for t in figure.texts if t.get_text()]
@@ -55,7 +55,8 @@ def test_the_panels_share_one_scale_and_say_how_many_points_count():
     assert {"looks at 1.0 of 20 points", "looks at 20 of 20 points"} <= set(texts(figure))
     sharp, flat = [ax.collections[0] for ax in figure.axes if ax.lines]
     assert sharp.get_sizes().max() > 3 * flat.get_sizes().max()
-    half = attention_figure(points, w / 2, points[:2], "t")  # the rest went elsewhere
+    # the other half of the attention goes to other tokens
+    half = attention_figure(points, w / 2, points[:2], "t")
     assert "looks at 20 of 20 points" in texts(half)
 
 

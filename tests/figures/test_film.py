@@ -1,4 +1,4 @@
-"""Films: their frames, sizes and colours; dots land where the points are."""
+"""Check films: frames, sizes and colours, and that dots are drawn at the points."""
 
 import sys
 
@@ -45,7 +45,8 @@ def test_gif_repeats_and_its_caption_changes_with_the_label(tmp_path):
 
 
 def test_gif_shows_points_where_they_are_in_the_colours_asked_for(tmp_path):
-    corner = np.array([[0.0, 0.0]] * 40 + [[1.0, 1.0]] * 2)  # dense low left, sparse high right
+    # dense at the lower left, sparse at the upper right
+    corner = np.array([[0.0, 0.0]] * 40 + [[1.0, 1.0]] * 2)
     save_film(
         tmp_path / "a.gif", corner[None], [""], "", ramp=COOL, size=100
     )
@@ -53,7 +54,7 @@ def test_gif_shows_points_where_they_are_in_the_colours_asked_for(tmp_path):
     ink = (255 - image).sum(-1)
     low_left, high_right = ink[50:, :50], ink[:50, 50:]
     assert low_left.max() > high_right.max() > 100
-    assert ink[:50, :50].max() < 30 and ink[50:, 50:].max() < 30  # paper
+    assert ink[:50, :50].max() < 30 and ink[50:, 50:].max() < 30  # background
     red, _, blue = image[np.unravel_index(ink.argmax(), ink.shape)]
     assert blue > red
 
@@ -61,11 +62,11 @@ def test_gif_shows_points_where_they_are_in_the_colours_asked_for(tmp_path):
 def test_splat_keeps_the_ink_and_the_place_of_every_dot():
     dots = np.array([[20.3, 40.8], [60.0, 10.5]])
     drawn = -4 * np.log1p(-ink.splat(dots, 80, 40).astype(float))  # undo the tone curve
-    assert drawn.sum() == pytest.approx(2 * 16, rel=1e-4)  # the blur has weight 4 x 4
+    assert drawn.sum() == pytest.approx(2 * 16, rel=1e-4)  # the blur kernel has weight 4 x 4
     y, x = np.mgrid[:80, :80] + 0.5
     assert (drawn * x).sum() / drawn.sum() == pytest.approx(dots[:, 0].mean(), abs=1e-3)
     assert (drawn * y).sum() / drawn.sum() == pytest.approx(dots[:, 1].mean(), abs=1e-3)
-    assert ink.splat(np.array([[-5.0, 3], [3, 500]]), 80).max() == 0  # outside: nothing
+    assert ink.splat(np.array([[-5.0, 3], [3, 500]]), 80).max() == 0  # points outside are not drawn
 
 
 def test_camera_holds_the_points_of_every_frame_even_as_they_shrink():
@@ -74,7 +75,7 @@ def test_camera_holds_the_points_of_every_frame_even_as_they_shrink():
     inside = (np.abs(shrinking - centre[:, None]) < half[:, None, None]).all(-1).mean(-1)
     assert inside.min() > 0.97
     ratio = half / np.abs(shrinking).max((1, 2))
-    assert ratio.min() > 0.7 and ratio.max() < 1.3  # and not from far away
+    assert ratio.min() > 0.7 and ratio.max() < 1.3  # the view is not much larger than the points
 
 
 def test_select_frames_gives_most_to_the_levels_where_shapes_come_out():
@@ -83,7 +84,7 @@ def test_select_frames_gives_most_to_the_levels_where_shapes_come_out():
     chosen = select_frames(log_snr, 40)
     assert chosen[0] == 0 and chosen[-1] == 999 and 30 < len(chosen) <= 40
     share = np.sqrt(1 - alpha_bar[chosen])
-    assert 0.35 < np.mean(share < 0.25) < 0.65  # a tenth of the levels, half of the frames
+    assert 0.35 < np.mean(share < 0.25) < 0.65  # a tenth of the levels has half of the frames
     assert np.mean(np.sqrt(1 - alpha_bar) < 0.25) < 0.12
     np.testing.assert_array_equal(select_frames(log_snr[::-1], 40), 999 - chosen[::-1])
     infinite = select_frames([np.inf, 9, 8.9, -9, -np.inf], 3)
@@ -104,7 +105,7 @@ def test_a_long_animation_is_small(tmp_path):
 
 
 def read_gif(path):
-    """Its frames u8[F, h, w, 3] and their durations in milliseconds."""
+    """(frames u8[F, h, w, 3], their durations in milliseconds)."""
     with Image.open(path) as gif:
         pages, durations = [], []
         for i in range(gif.n_frames):
@@ -115,7 +116,7 @@ def read_gif(path):
 
 
 def closest(pixels, colors):
-    """Which of `colors` the darkest of pixels u8[..., 3] is nearest to."""
+    """Index of the colour in `colors` that is nearest to the darkest pixel of u8[..., 3]."""
     flat = pixels.reshape(-1, 3).astype(int)
     darkest = flat[flat.sum(-1).argmin()]
     return int(((np.array([ImageColor.getrgb(c) for c in colors]) - darkest) ** 2).sum(-1).argmin())
@@ -182,7 +183,7 @@ def test_grow_shows_block_after_block():
 def test_grids_show_each_set_in_its_panel_in_the_colour_of_its_member(tmp_path):
     count, member = 6, np.array([3, 0, 2, 1, 3, 11])
     ways = np.broadcast_to(FORWARD[::-1, None, :100], (12, count, 100, 2)).copy()
-    ways[:, 4] = np.nan  # a set whose points are not there yet
+    ways[:, 4] = np.nan  # in this frame the set has no points yet
     for name in ("a.gif", "b.gif"):
         save_grid_film(tmp_path / name, ways, LABELS, "t", member, size=400)
     assert (tmp_path / "a.gif").read_bytes() == (tmp_path / "b.gif").read_bytes()

@@ -1,4 +1,4 @@
-"""The figure of a training: the rows of metrics.jsonl land where they belong."""
+"""Check the figure of a training run: rows of metrics.jsonl are drawn at their steps."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def rows(count=60):
 
 
 def texts(figure):
-    """Everything written on a figure, except the numbers of its axes."""
+    """All texts of a figure, except the numbers of its axes."""
     titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "right")]
     return " | ".join([*(t.get_text() for t in figure.texts), *titles])
 
@@ -35,7 +35,7 @@ def test_loss_figure_draws_the_rows(tmp_path):
     np.testing.assert_allclose(grad.lines[0].get_ydata(), 1 / np.arange(1, 61))
     assert {ax.get_yscale() for ax in figure.axes} == {"log"}
     assert "3,000 steps" in texts(figure) and "1,234 steps/s" in texts(figure)
-    assert len(by_time.lines) == 4  # from early to late quarter
+    assert len(by_time.lines) == 4  # one line per quarter of the training, from early to late
     latest = by_time.lines[-1].get_ydata()
     np.testing.assert_allclose(latest, [np.mean(4 / np.arange(46, 61)), 2, 1])
     save_figure(figure, tmp_path / "loss.png")
@@ -68,7 +68,7 @@ def test_the_loss_of_held_out_sets_is_drawn_beside_that_of_the_training():
 def testsmoothing_keeps_a_constant_and_a_power_law():
     assert smooth(np.full(200, 3.0)) == pytest.approx(3.0)
     falling = np.exp(-0.01 * np.arange(200))
-    inner = slice(0, 195)  # five rows at the end look back only
+    inner = slice(0, 195)  # the last five rows are smoothed over past rows only
     assert smooth(falling)[inner] == pytest.approx(falling[inner])
     noisy = np.exp(np.random.default_rng(0).normal(size=200))
     assert np.log(smooth(noisy)).std() < 0.5 * np.log(noisy).std()

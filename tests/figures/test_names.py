@@ -1,4 +1,4 @@
-"""Names that users choose are drawn as written, on one line, and never end a run."""
+"""Names of users are drawn as written, on one line, and never stop a run."""
 
 import warnings
 
@@ -35,7 +35,7 @@ NAMES = {
 SPACE = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
 PLANE, MEMBER = SPACE[..., :2], np.arange(2)
 DENSITY = np.zeros((4, 4))
-FIGURES = {  # every kind of figure, with the name wherever one is drawn
+FIGURES = {  # every kind of figure, with the name in every text that can contain it
     "samples": lambda name: samples_figure(PLANE[0], PLANE[1], name, name, DENSITY),
     "samples in space": lambda name: samples_figure(SPACE[0], SPACE[1], name, name),
     "sets": lambda name: sets_figure(
@@ -50,7 +50,7 @@ FIGURES = {  # every kind of figure, with the name wherever one is drawn
 
 
 def outside(figure) -> list[str]:
-    """Texts that reach over the edge of the page."""
+    """Texts that extend beyond the edge of the page."""
     page = figure.bbox
     boxes = [(t.get_text(), t.get_window_extent()) for t in figure.texts if t.get_text()]
     return [
@@ -94,7 +94,7 @@ def test_every_film_has_a_caption_of_every_name(name, tmp_path):
 
 
 def test_a_formula_is_drawn_as_the_characters_of_its_name():
-    """Mathematics would be narrower: without dollars, and the 2 raised."""
+    """A formula would be narrower: without dollar signs, and with a raised 2."""
     def drawn(text):
         page = Page(6, text)
         figure = page.finish()
@@ -107,7 +107,7 @@ def test_a_formula_is_drawn_as_the_characters_of_its_name():
 
 
 def test_names_on_any_part_of_a_page_are_no_formulas():
-    """Figures that are written later are covered, too: whatever stands on their axes."""
+    """All texts on axes are covered, so figures added later are covered, too."""
     page = Page(6, "title")
     [ax] = page.row(1, 3, 0.5, 0.3)
     ax.set(xlabel="$x_$", ylabel="$y_$", title="$t_$")
@@ -122,7 +122,7 @@ def test_names_on_any_part_of_a_page_are_no_formulas():
 
 
 def test_numbers_of_a_logarithmic_axis_are_still_formulas():
-    """A tick of a logarithmic axis is matplotlib's own text, with an exponent."""
+    """Ticks of a logarithmic axis are written by matplotlib, with an exponent."""
     page = Page(6, "title")
     [ax] = page.row(1, 3, 0.5, 0.3)
     ax.loglog([1, 1e6], [1, 1e6])

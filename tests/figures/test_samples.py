@@ -1,4 +1,4 @@
-"""Data beside samples: their sizes, their axes, what they say; dots land where the points are."""
+"""Check the figure of data and samples: sizes, axes, texts, and dots at the points."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ DATA = make_moons(300, noise=0.03, random_state=0)[0].astype(np.float32)
 
 
 def texts(figure):
-    """Everything written on a figure, except the numbers of its axes."""
+    """All texts of a figure, except the numbers of its axes."""
     titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "right")]
     return " | ".join([*(t.get_text() for t in figure.texts), *titles])
 

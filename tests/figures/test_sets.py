@@ -1,4 +1,4 @@
-"""Sets: every one in its place, in its member's colour; what is written is counted."""
+"""Check figures of sets: each set in its panel and its member's colour, with correct counts."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def texts(figure):
 
 
 def box(ax):
-    """Its lower left corner and width, in inches."""
+    """(left, bottom, width) of an axes in inches."""
     place = ax.get_position()
     width, height = ax.figure.get_size_inches()
     return place.x0 * width, place.y0 * height, place.width * width
@@ -44,7 +44,7 @@ def red(ax):
 
 
 def all_inside(figure):
-    """Whether everything drawn is on the page, with a margin."""
+    """Whether all artists lie on the page, with a margin."""
     figure.canvas.draw()
     page = figure.bbox
     boxes = [t.get_window_extent() for t in figure.texts if t.get_text()]
@@ -66,7 +66,7 @@ def test_every_set_has_its_panel_and_all_have_the_same_square_axes(count, column
     boxes = np.array([box(ax) for ax in figure.axes]).round(4)
     assert len(np.unique(boxes[:, 0])) == columns
     assert len(np.unique(boxes[:, 1])) == -(-count // columns)
-    order = np.lexsort((boxes[:, 0], -boxes[:, 1]))  # as one reads
+    order = np.lexsort((boxes[:, 0], -boxes[:, 1]))  # in reading order
     np.testing.assert_array_equal(order, np.arange(count))
     for points, ax in zip(SETS, figure.axes, strict=False):
         np.testing.assert_allclose(ax.collections[0].get_offsets(), points)
@@ -198,7 +198,7 @@ def test_member_colours_are_ten_and_different_even_in_grey_for_the_first_four():
     assert len(set(MEMBERS)) == 10 and MEMBERS[:2] == (SAMPLES, DATA)
     rgb = np.array([to_rgba(c)[:3] for c in MEMBERS])
     grey = np.sort(rgb[:4] @ [0.299, 0.587, 0.114])
-    assert np.diff(grey).min() > 0.03 and grey.max() < 0.8  # and all visible on white
+    assert np.diff(grey).min() > 0.03 and grey.max() < 0.8  # all colours are visible on white
 
 
 # ---------------------------------------------------------------- the page
@@ -236,7 +236,8 @@ def test_a_set_in_space_is_three_named_projections():
     assert "30 sets of 20 points, 15 shown" in " ".join(texts(figure))
     named = texts(sets_figure(SPACE[:1], "t", axes=("left", "up", "z")))
     assert {"left, up", "left, z", "up, z"} <= set(named)
-    many = sets_figure(SPACE, "t", member=np.arange(30) % 5, by_member=True)  # too many members
+    # too many members for one panel per plane
+    many = sets_figure(SPACE, "t", member=np.arange(30) % 5, by_member=True)
     assert texts(many).count("xy") == 5 and "xz" not in texts(many)
 
 

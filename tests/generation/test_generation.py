@@ -1,6 +1,6 @@
-"""From a denoiser to sets: with networks so simple that every point is known, and with real ones.
+"""Check the generation of sets with networks whose points are known exactly, and with real ones.
 
-The simple networks predict x_0, so a deterministic sampler ends in what they say of the last level.
+The simple networks predict x_0, so a deterministic sampler ends in their output at the last level.
 """
 
 import functools
@@ -28,7 +28,7 @@ from tiny_diffusion_jax.run.flags import load_config
 TINY = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
     "model.time_frequencies": 4, "model.num_heads": 2, "model.num_inducing": 2,
-    "model.scale": 1.0, "model.max_period": 1.0,  # smooth: rounding stays as small as it is
+    "model.scale": 1.0, "model.max_period": 1.0,  # smooth features keep rounding errors small
     "model.latent_dim": 4, "train.num_points": 4, "train.num_sets": 4,
     "model.context_dim": 8, "train.min_history": 1, "train.max_history": 64,
     "sample.num_steps": 4, "sample.num_sets": 3,
@@ -48,7 +48,7 @@ def config_of(model, **changes):
 
 @functools.cache
 def untrained(way, **changes):
-    """(experiment, random weights: also where training starts from zeros)."""
+    """(experiment, random weights), without zeros where training starts from zeros."""
     setup = experiment.build(config_of(WAYS[way], **changes))
     leaves, tree = jax.tree.flatten(experiment.init(setup).params)
     noise = np.random.default_rng(0)
@@ -67,7 +67,7 @@ def sample(way, given=None, labels=None, keep_trajectory=False, **changes):
 
 
 class Fake(NamedTuple):
-    """A network whose answer for every point is `answer(x, history, label)`, broadcast."""
+    """A network with the output `answer(x, history, label)` for every point, broadcast."""
 
     answer: Callable
     shown: str = ""
@@ -84,7 +84,7 @@ class Fake(NamedTuple):
 
 
 def fake(answer, shown="", num_labels=0, max_history=64, **changes):
-    """What a fake network draws, f32[num_sets, num_points, 2]: a mixture of two is its data."""
+    """Sets f32[num_sets, num_points, 2] of a fake network; the data are a mixture of two."""
     setup, _ = untrained("chain")
     setup = setup._replace(
         config=setup.config.copy_and_resolve_references(), model=Fake(answer, shown, num_labels),
@@ -100,7 +100,7 @@ def fake(answer, shown="", num_labels=0, max_history=64, **changes):
 
 
 def with_labels(dataset, num_labels):
-    """`dataset` with labels called 0, 1, ..., of which every draw has the first or the second."""
+    """`dataset` with labels 0, 1, ...; almost all draws have the first or the second label."""
     weights = np.array([0.3, 0.7] + [1e-9] * (num_labels - 2), np.float32)
     return dataset.replace(
         weights=weights, num_labels=len(weights), label_names=tuple(map(str, range(len(weights)))),
@@ -108,7 +108,7 @@ def with_labels(dataset, num_labels):
 
 
 def sum_of_history(x, history, label):
-    """1 + the sum of the points shown; nothing else, and no noise."""
+    """1 + the sum of the points of the history, independent of x."""
     points, there = history
     return 1 + jnp.where(there[..., None], points, 0).sum(1, keepdims=True)
 
@@ -129,7 +129,7 @@ chain = functools.partial(fake, sum_of_history, "same_set")
 
 
 def columns(x):
-    """The one number of each point of each set: both coordinates of these networks are alike."""
+    """First coordinate of each point f[B, N]; both coordinates of these networks are equal."""
     np.testing.assert_allclose(x[..., 0], x[..., 1], rtol=1e-6)
     return x[..., 0]
 
@@ -155,17 +155,17 @@ def test_blocks_grow_and_fill_the_set(num_points, filled, first, growth, expecte
     assert burned == [] and sizes == expected and filled + sum(sizes) == num_points
 
 
-# ---------------------------------------------------------------- the chain
+# ---------------------------------------------------------------- autoregressive generation
 
 
 def test_each_point_of_a_chain_is_shown_those_before_it():
-    """1, 1 + 1, 1 + 1 + 2, ...: only if all of them are shown, once, and nothing else."""
+    """The sums 1, 1 + 1, 1 + 1 + 2, ... need every earlier point exactly once in the history."""
     expected = np.tile([1.0, 2, 4, 8, 16, 32], (3, 1))
     np.testing.assert_allclose(columns(chain()), expected, rtol=1e-5)
 
 
 def test_a_block_is_shown_the_blocks_before_it():
-    """Blocks of 1, 1, 2 and 2 points."""
+    """Generate blocks of 1, 1, 2 and 2 points."""
     expected = np.tile([1.0, 2, 4, 4, 12, 12], (3, 1))
     np.testing.assert_allclose(columns(chain(growth=2.0)), expected, rtol=1e-5)
 
@@ -183,10 +183,11 @@ def test_a_chain_goes_on_from_points_given():
 
 
 def test_a_chain_by_hand():
-    """The reverse process run block by block, with the noise of each set and block."""
+    """Run the reverse process block by block, with the noise of each set and block."""
     def answer(x, history, label):
         points, there = history
-        count = jnp.maximum(there.sum(1), 1)[:, None, None]  # a place too many would show
+        # an extra point in the history would change this count
+        count = jnp.maximum(there.sum(1), 1)[:, None, None]
         mean = jnp.where(there[..., None], points, 0).sum(1, keepdims=True) / count
         return jnp.tanh(3 * x) + mean
 
@@ -196,7 +197,8 @@ def test_a_chain_by_hand():
     grid = jnp.asarray(samplers.time_grid(process.schedule, 5))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(3))
     points = np.zeros((3, 0, 2), np.float32)
-    for number, size in enumerate([5, 5, 3]):  # which are drawn as 8, 8 and 4: no one may notice
+    # the blocks are padded to 8, 8 and 4 points, which must not change the points
+    for number, size in enumerate([5, 5, 3]):
         shown = PointSets(points)
         denoise = lambda x, level, shown=shown: answer(x, read_history(shown, 3, 2), None)
         draw = jax.jit(lambda keys, denoise=denoise, size=size: samplers.sample(
@@ -208,7 +210,7 @@ def test_a_chain_by_hand():
 
 
 class FakeLatent(NamedTuple):
-    """A prior that predicts x_t itself, a code that is the mean, and points that are the latent."""
+    """A prior that predicts x_t, an encoder that returns the mean, points equal to the latent."""
 
     num_labels: int = 0
     counts: bool = False
@@ -221,7 +223,7 @@ class FakeLatent(NamedTuple):
 
 
 def test_latents_start_from_noise_of_their_own_units():
-    """Latents have mean 0 and variance 1, whatever the data; one step of this prior keeps x_T."""
+    """Latents have mean 0 and variance 1 for any data; one step of this prior keeps x_T."""
     setup, _ = untrained("chain")
     schedule = setup.process.schedule
     process = diffusion.make_process(schedule, "x0", sigma_data=3.0,
@@ -251,7 +253,7 @@ def test_a_completed_set_has_the_latent_of_all_points_given():
 
 
 def test_guidance_by_the_history():
-    """F = 1 + g (sum of the history), for without a history it is 1."""
+    """F = 1 + g (sum of the history), because F = 1 without a history."""
     def expected(g):
         points = []
         for _ in range(6):
@@ -272,7 +274,7 @@ def test_guidance_by_the_label():
 
 
 def test_with_a_label_the_history_is_not_what_is_guided():
-    """The history is shown on both sides: F = 1 + sum + g label."""
+    """Both sides of the guidance have the history, so F = 1 + sum + g label."""
     drawn = columns(fake(both, "same_set", 3, label=2, guidance_scale=5.0, num_points=3))
     np.testing.assert_allclose(drawn, [[11, 22, 44]] * 3, rtol=1e-5)
 
@@ -296,7 +298,7 @@ def test_random_labels_come_as_often_as_in_the_data():
 
 
 def test_a_completed_set_is_given_no_random_label():
-    """It may not go with the points; one that is asked for is given."""
+    """A random label may not fit the given points; a requested label is used."""
     given = np.zeros((2, 2))
     np.testing.assert_allclose(
         fake(label_or_minus_one, num_labels=2, given=given)[:, 2:], -1, atol=1e-5)
@@ -304,7 +306,7 @@ def test_a_completed_set_is_given_no_random_label():
         fake(label_alone, num_labels=2, given=given, label=1)[:, 2:], 1.0, atol=1e-5)
 
 
-# ---------------------------------------------------------------- real networks, in all three ways
+# ---------------------------------------------------------------- real networks, all strategies
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -315,7 +317,7 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
     np.testing.assert_allclose(many[:3], few, atol=1e-4)
     assert np.abs(many[:3] - many[4:]).max(axis=(1, 2)).min() > 0.1
     assert np.abs(sample(way, seed=2) - few).max() > 0.1
-    # a megabyte is room for two sets, and seven are not a whole number of twos
+    # one megabyte holds two sets, and seven sets do not divide into chunks of two
     setup, _ = untrained(way)
     traits = setup.model.traits._replace(floats_per_point=2**17 // 40)
     monkeypatch.setattr(type(setup.model), "traits", traits)
@@ -323,7 +325,8 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
     config.update(num_sets=7, memory_mb=1)
     request = Request(setup.model, None, None, config, setup.config.train.max_history)
     rows = generation.WAYS[setup.model.traits.generation].rows(request)
-    for cores, size in ((1, 2), (3, 1)):  # of one core after the other, and several at once
+    # chunks one after another on one core, and several at once on three cores
+    for cores, size in ((1, 2), (3, 1)):
         monkeypatch.setattr(devices, "num_cores", lambda cores=cores: cores)
         assert chunk_size(request, rows, devices.make_mesh()) == size
         np.testing.assert_allclose(sample(way, num_sets=7, memory_mb=1), many, atol=1e-4)
@@ -331,7 +334,7 @@ def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
 
 def test_a_head_is_shown_all_of_the_cache_that_is_filled(monkeypatch):
     whole = sample("causal")
-    monkeypatch.setattr(causal, "PLACES", 4)  # of sets of 16 points
+    monkeypatch.setattr(causal, "PLACES", 4)  # a small block of the cache, for sets of 16 points
     np.testing.assert_allclose(sample("causal"), whole, atol=1e-4)
 
 
@@ -343,7 +346,7 @@ def test_points_given_stand_at_the_front(way):
     np.testing.assert_allclose(drawn[:, :3], np.stack([given] * 3), atol=1e-6)
     rest = drawn[:, 3:]
     assert min(np.abs(rest[i] - rest[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.05
-    # what is given matters to the rest
+    # the given points change the generated points
     assert np.abs(sample(way, given=given + 1)[:, 3:] - rest).max() > 1e-3
     path = sample(way, given=given, keep_trajectory=True)
     assert path.shape == (5, 3, 16, 2)
@@ -361,12 +364,12 @@ def test_the_way_runs_from_noise_to_the_samples(way):
     noise = np.asarray(setup.dataset.normalize(path[0])) / prior_std
     assert noise.mean() == pytest.approx(0, abs=0.12)  # 4 standard errors
     assert noise.std() == pytest.approx(1, abs=0.08)
-    # every point starts from a noise of its own, in whatever block it is
+    # every point starts from different noise, in every block
     assert len(np.unique(noise)) == noise.size
 
 
 def test_units_are_the_datas_own():
-    """A chain in a shifted world: what it is shown is normalised, what it gives is not."""
+    """Shift and scale the data: the history is normalised, generated points are in own units."""
     setup, params = untrained("chain")
     moved = setup.dataset.replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
     far = experiment.sample(setup._replace(dataset=moved), params)
@@ -384,7 +387,7 @@ def test_points_that_do_not_see_each_other_are_drawn_in_parts(monkeypatch):
     parts = sample("latent", num_points=21)
     assert parts.shape == (3, 21, 2)
     np.testing.assert_allclose(parts[:, :8], whole, atol=1e-4)
-    assert len(np.unique(parts[..., 0])) == 63  # each part from noise of its own
+    assert len(np.unique(parts[..., 0])) == 63  # each part has different noise
     given = np.ones((5, 2))
     done = sample("latent", num_points=21, given=given)
     assert done.shape == (3, 21, 2) and (done[:, :5] == 1).all()

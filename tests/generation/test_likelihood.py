@@ -1,4 +1,4 @@
-"""The likelihood of whole sets against closed forms, with networks that know the answer."""
+"""Compare the likelihood of whole sets with closed forms, using exact denoisers as networks."""
 
 import dataclasses
 from functools import partial
@@ -27,7 +27,7 @@ TAU, STEPS, N = 0.8, 40, 5
 SETS = np.random.default_rng(0).normal(size=(6, N, 2)) + np.random.default_rng(1).normal(
     size=(6, 1, 2)
 ) * TAU
-# To a noise beside which no mean of a conditional counts: log p ends in N(0, sigma_max^2).
+# The largest noise exceeds every conditional mean, so log p ends in N(0, sigma_max^2).
 PROCESS = make_process(
     make_schedule("karras", 400, sigma_min=0.002, sigma_max=1000.0), prediction="x0"
 )
@@ -40,10 +40,11 @@ def dataset():
 
 
 class Oracle(NamedTuple):
-    """E[x_0 | x_t, the points before] of sets x_i = m + e_i, m ~ N(0, TAU^2), e ~ N(0, 1).
+    """Exact E[x_0 | x_t, previous points] of sets x_i = m + e_i, m ~ N(0, TAU^2), e ~ N(0, 1).
 
-    Given k points of mean c the next is N(k TAU^2 c / (k TAU^2 + 1), 1 + TAU^2 / (k TAU^2 + 1)).
-    With `members`: sets of N((3, 0), 1) or of N((-3, 0), 1), half and half.
+    Given k points with mean c, the next point has the density
+    N(k TAU^2 c / (k TAU^2 + 1), 1 + TAU^2 / (k TAU^2 + 1)).
+    With `members`, half of the sets come from N((3, 0), 1) and half from N((-3, 0), 1).
     """
 
     way: str
@@ -64,7 +65,7 @@ class Oracle(NamedTuple):
         return self.denoise(x, *args, **given)
 
     def summary(self, points, mask):
-        """(sum of the points there, their number) f32[..., 3]."""
+        """(sum of the real points, their number) f32[..., 3]."""
         mask = jnp.broadcast_to(mask, points.shape[:-1])
         total = jnp.where(mask[..., None], points, 0).sum(-2)
         return jnp.concatenate([total, mask.sum(-1)[..., None].astype(jnp.float32)], axis=-1)
@@ -83,7 +84,7 @@ class Oracle(NamedTuple):
             variance = 1 + TAU**2 / (k * TAU**2 + 1)
             return mean + variance * alpha / (variance * alpha**2 + sigma**2) * (x - alpha * mean)
         centre = jnp.array([3.0, 0.0])
-        # log odds of the members, by the points before and by x_t itself
+        # log odds of the members, given the previous points and x_t
         odds = 2 * (total @ centre + (x @ centre) * alpha[..., 0] / (alpha**2 + sigma**2)[..., 0])
         shrink = alpha / (alpha**2 + sigma**2)
         sides = [s * centre + shrink * (x - alpha * s * centre) for s in (1, -1)]
@@ -92,12 +93,12 @@ class Oracle(NamedTuple):
 
 
 def log_normal(x, mean, variance):
-    """f64[...] of x f64[..., 2]."""
+    """Log density f64[...] of x f64[..., 2]."""
     return -((x - mean) ** 2).sum(-1) / (2 * variance) - np.log(2 * np.pi * variance)
 
 
 def exchangeable(sets):
-    """log p(X) / N: each coordinate of a set is N(0, I + TAU^2 11^T)."""
+    """log p(X) / N if each coordinate of a set is N(0, I + TAU^2 11^T)."""
     n = sets.shape[1]
     covariance = np.eye(n) + TAU**2
     quadratic = np.einsum("snd,nm,smd->s", sets, np.linalg.inv(covariance), sets)
@@ -128,7 +129,7 @@ def test_points_that_are_missing_count_for_nothing():
 
 
 def test_the_density_of_all_orders_is_a_mean():
-    """Of a law without order each order has the same, so their mean is that, with no spread."""
+    """All orders of an exchangeable set have the same density, so their mean has no spread."""
     setup = Experiment(td.default_config("causal"), dataset(), PROCESS, Oracle("causal"))
     short = np.concatenate([SETS[:, :3], np.full((6, 2, 2), np.nan)], axis=1)
     found = likelihood.estimate(setup, None, short, STEPS, draws=3)
@@ -137,9 +138,9 @@ def test_the_density_of_all_orders_is_a_mean():
 
 
 class Rows(Oracle):
-    """Sets of one point of N((0, 3), 0.2^2) and one of N((0, -3), 0.2^2), the upper one first.
+    """Sets of one point of N((0, 3), 0.2^2) and one of N((0, -3), 0.2^2), the upper point first.
 
-    The law of such a set without an order has half of the density of this one.
+    Without an order, such a set has half of this density.
     """
 
     @property
@@ -169,7 +170,7 @@ def test_of_points_in_rows_every_order_is_the_same(draws):
 
 
 class AnyOrder(Rows):
-    """Two independent points of N(0, 1), drawn in any order: half of the draws are out of order."""
+    """Two independent points of N(0, 1) in any order: half of the draws are out of order."""
 
     def denoise(self, x, time, *, latent, **_):
         index = time * PROCESS.schedule.num_levels
@@ -179,9 +180,9 @@ class AnyOrder(Rows):
 
 
 def test_in_rows_the_likelihood_lacks_the_mass_that_is_out_of_order():
-    """The drawn sets have the density prod_i N(x_i); log p is log(Z) / N lower, Z = 1 / 2."""
+    """Drawn sets have the density prod_i N(x_i); log p is lower by log(Z) / N, with Z = 1 / 2."""
     data = dataset().replace(shift=jnp.zeros(2), scale=jnp.float32(1.0))
-    # Another tuple than that of `Rows`: equal ones would share a program.
+    # The tuple differs from the tuple of `Rows`: equal tuples would share a compiled program.
     setup = Experiment(td.default_config("causal"), data, PROCESS, AnyOrder("causal", members=True))
     sets = np.random.default_rng(3).normal(size=(4, 2, 2))
     drawn = np.random.default_rng(4).normal(size=(4_000, 2, 2))
@@ -197,11 +198,12 @@ def test_orders_that_differ_are_averaged():
     every = np.log(np.array([[0.1, 0.5], [0.3, 0.5]]))
     mean, spread = likelihood._log_mean(every)
     np.testing.assert_allclose(np.exp(mean), [0.2, 0.5])
-    np.testing.assert_allclose(spread, [0.1 / 0.2, 0])  # sd of 0.1, 0.3 is 0.1414, over sqrt 2
+    # the sd of 0.1, 0.3 is 0.1414, divided by sqrt 2
+    np.testing.assert_allclose(spread, [0.1 / 0.2, 0])
 
 
 class Joint(Oracle):
-    """The same law, all points denoised together: E[x_0 | x_t] = C (C + nu^2 I)^-1 x_t / alpha."""
+    """The same density, denoised jointly: E[x_0 | x_t] = C (C + nu^2 I)^-1 x_t / alpha."""
 
     def apply(self, params, x, time, *, mask=None, **_):
         index = time * PROCESS.schedule.num_levels
@@ -230,11 +232,11 @@ def test_a_joint_model_by_estimates(monkeypatch):
     found = likelihood.estimate(setup, None, 2 * SETS + np.array([0.5, -1.0]), STEPS, draws=8)
     z = (found.log_p - exchangeable(SETS) + 2 * np.log(2)) / found.spread
     assert (0.01 < found.spread).all() and (found.spread < 0.5).all()
-    assert np.abs(z).max() < 4 and np.abs(z).mean() > 0.1  # of 6 sets
+    assert np.abs(z).max() < 4 and np.abs(z).mean() > 0.1  # 6 sets
 
 
 class Latent(Oracle):
-    """z = m, the mean of the set, known to the encoder with the blur that its posterior has."""
+    """z = m, the mean of the set; the encoder adds noise with the width of the posterior."""
 
     @property
     def traits(self):
@@ -250,7 +252,7 @@ class Latent(Oracle):
         table = jnp.arange(PROCESS.schedule.num_levels + 1.0)
         nu = jnp.exp(jnp.interp(index, table, -0.5 * PROCESS.schedule.log_snr.at[0].set(20.0)))
         nu2 = nu[:, None, None] ** 2
-        if method == "prior":  # blurred by the noise, z has variance TAU^2
+        if method == "prior":  # z plus the noise of the encoder has variance TAU^2
             variance = TAU**2 - self.traits.latent_noise**2
             return x * variance / (variance + nu2)
         return latent + (x - latent) / (1 + nu2)
@@ -265,7 +267,7 @@ def test_a_latent_model_whose_code_is_the_posterior_has_no_spread():
 
 def test_a_latent_model_with_another_code_is_bounded_from_below():
     model = Latent("latent")
-    # Another tuple, too: equal ones would share a program in older versions of jax.
+    # This tuple differs, too: equal tuples would share a program in older versions of jax.
     wide = type("Wide", (Latent,), {"width": 1.8})("latent", members=True)
     setup = Experiment(td.default_config("set_latent"), dataset(), PROCESS, wide)
     true = exchangeable(SETS) - 2 * np.log(2)
@@ -278,7 +280,7 @@ def test_a_latent_model_with_another_code_is_bounded_from_below():
 
 
 def drawn_covariance(given=None) -> tuple[float, float]:
-    """Covariance of the last two points of 8,000 drawn sets, and the variance of the blur."""
+    """(covariance of the last two points of 8,000 drawn sets, variance of the latent noise)."""
     model = type("Blurred", (Latent,), {"width": 1.5})("latent", num_labels=0, counts=False)
     config = td.default_config("set_latent")
     config.sample.update(num_sets=8_000, num_points=N, num_steps=60, spacing="log_snr",
@@ -289,7 +291,7 @@ def drawn_covariance(given=None) -> tuple[float, float]:
 
 
 def test_a_latent_model_draws_with_the_blur_of_its_likelihood():
-    """The covariance of two points is the variance of z, TAU^2, of which the blur is a part."""
+    """The covariance of two points is TAU^2, the variance of z including the latent noise."""
     covariance, blur = drawn_covariance()
     assert covariance == pytest.approx(TAU**2, abs=0.05) and blur > 0.3
 
@@ -311,7 +313,7 @@ def test_points_alone():
 
 
 def centre(size, label):
-    """The centre f[B, 2] of sets of these sizes and labels; a wrong size or label is far away."""
+    """Centre f[B, 2] of sets with these sizes and labels; a wrong size or label is far away."""
     known = [2 * jnp.log(size)[:, None] * jnp.array([1.0, 0.0])] if size is not None else []
     if label is not None:
         known.append(6.0 * label[:, None] * jnp.array([0.0, 1.0]) - jnp.array([0.0, 3.0]))
@@ -320,7 +322,7 @@ def centre(size, label):
 
 @dataclasses.dataclass(frozen=True)
 class Conditioned:
-    """The law of another oracle, moved to `centre`; alpha is 1 at every level of PROCESS."""
+    """The density of another oracle, moved to `centre`; alpha is 1 at every level of PROCESS."""
 
     of: Oracle
     counts: bool = True
@@ -334,7 +336,7 @@ class Conditioned:
               label=None, count=None):  # fmt: skip
         if method == "encode":
             return self.of.apply(params, x, method=method)
-        if latent is not None:  # made below, with its centre
+        if latent is not None:  # the latent is computed below, together with its centre
             move, latent = latent[..., -2:], latent[..., :-2]
         else:
             assert (count is not None) == self.counts
@@ -361,7 +363,7 @@ def own_units(z):
 
 
 def truth(way, z):
-    """log p(X) / n of sets about 0, in own units."""
+    """log p(X) / n of sets around 0, in own units."""
     each = log_normal(z, 0.0, 1 + TAU**2).mean(1) if way == "alone" else exchangeable(z)
     return each - 2 * np.log(2)
 
@@ -375,7 +377,7 @@ def test_a_part_of_a_set_is_conditioned_on_the_size_of_the_whole_set(way):
     move = np.asarray(centre(SIZES, None))[:, None]
     found = td.log_prob(setup, None, own_units(SETS + move), STEPS, sizes=SIZES)
     np.testing.assert_allclose(found, truth(way, SETS), atol=2e-2)
-    # Without `sizes` the sets are whole, here of 3 points, and padded.
+    # Sets without `sizes` are complete: here they have 3 points and padding.
     z = SETS[:, :3]
     whole = own_units(z + np.asarray(centre(np.full(6, 3), None))[:, None])
     whole = np.concatenate([whole, np.full((6, 2, 2), np.nan)], axis=1)
@@ -391,7 +393,7 @@ def test_single_points_are_conditioned_on_label_and_size():
 
 
 class SizedLatent(Conditioned):
-    """z = m, the mean of the set, about a centre that only the prior is conditioned on."""
+    """z = m, the mean of the set, around a centre that conditions only the prior."""
 
     def apply(self, params, x, time=None, *, method=None, latent=None, count=None, **_):
         if method != "prior":
@@ -409,7 +411,10 @@ def test_the_prior_of_a_latent_is_conditioned_on_the_size_of_the_whole_set():
 
 
 def observed(sizes, labels=None):
-    """Sets of `Conditioned(Oracle("alone"))`, 10 for each pair, in the units of PROCESS."""
+    """Sets of `Conditioned(Oracle("alone"))` in the units of PROCESS.
+
+    There are 10 sets for each pair of size and label.
+    """
     rng, sizes = np.random.default_rng(4), np.repeat(sizes, 10)
     labels = None if labels is None else np.repeat(labels, 10)
     where = np.asarray(centre(sizes, labels))
@@ -424,7 +429,7 @@ ENTROPY = 1 + np.log(2 * np.pi * (1 + TAU**2))
 
 
 def test_the_report_conditions_a_set_on_its_whole_size():
-    """Sets of 400 points are cut to 64 for it."""
+    """Sets of 400 points are cut to 64 points for the likelihood."""
     sets = observed([40, 400])
     setup = conditioned("alone")._replace(dataset=sets.replace(heldout=sets))
     setup.config.evaluate.likelihood_steps = STEPS
@@ -441,12 +446,13 @@ def test_the_report_gives_labels_to_a_model_that_saw_no_set_without():
     setup.config.evaluate.likelihood_steps = STEPS
     evidence = Evidence(setup, None, np.zeros((2, 9, 2), np.float32))
     found = set_likelihood_numbers(evidence)["set_log_likelihood"]
-    assert found["value"] == pytest.approx(-ENTROPY, abs=0.25)  # of 140 points
+    # the value is a mean over 140 points
+    assert found["value"] == pytest.approx(-ENTROPY, abs=0.25)
     assert found["given_labels"]
 
 
 def test_joint_sets_are_cut_as_in_training():
-    """A joint density of 16 of 30 points is learned from batches of 16 points only."""
+    """Training batches of 16 points give the joint density of 16 of 30 points, so 16 are scored."""
     sets = observed([5, 30])
     setup = conditioned("joint")._replace(dataset=sets)
     setup.config.train.num_points = 16

@@ -1,4 +1,4 @@
-"""Compiled programs are kept: a second call costs only its computation, and chunks are even."""
+"""Check that compiled programs are reused and that chunks have nearly equal sizes."""
 
 from types import SimpleNamespace
 
@@ -32,7 +32,7 @@ def small(model: str, **changes):
 
 
 class Compilations:
-    """How many programs have been compiled since the last look."""
+    """Count the programs compiled since the last call of `since`."""
 
     def __init__(self):
         self.count = 0
@@ -51,14 +51,14 @@ compilations = Compilations()
 
 @pytest.mark.parametrize("model", ["set_transformer", "history", "set_latent"])
 def test_a_second_sample_compiles_nothing(model):
-    """Whatever does not change shapes may change: seed, weights, label, guidance by another w."""
+    """Arguments that keep shapes may change: seed, weights, label, guidance scale."""
     config = small(model, model__labels=True, sample__guidance_scale=2.0)
     experiment = td.build(config)
     params = experiments.init(experiment).params
     given = np.ones((2, 2), np.float32)
     td.sample(experiment, params)
     assert compilations.since() > 0
-    again = td.build(config)  # another one, of the same parts
+    again = td.build(config)  # a new experiment with the same parts
     others = jax.tree.map(lambda p: np.asarray(p) + 1, params)
     config.sample.update(seed=5, guidance_scale=3.0)
     compilations.since()
@@ -101,27 +101,28 @@ def size_of_chunks(request, rows, monkeypatch, cores=1):
 
 @pytest.mark.parametrize("num_sets, chunks", [(512, 1), (513, 2), (1024, 2), (1025, 3), (7, 1)])
 def test_chunks_are_of_nearly_equal_size(num_sets, chunks, monkeypatch):
-    """One set too many for a chunk costs one set, not a chunk of which the rest is thrown away."""
-    floats = 2**20 // (512 * 2 * 4 * 8)  # so that 512 sets of 8 points fit into 1 MB
+    """One set more than a chunk adds about one set of work, not a nearly empty chunk."""
+    floats = 2**20 // (512 * 2 * 4 * 8)  # chosen so that 512 sets of 8 points fit into 1 MB
     size = size_of_chunks(request(num_sets, floats_per_point=floats), 8, monkeypatch)
     assert size == -(-num_sets // chunks)
     assert chunks * size - num_sets < chunks
 
 
 def test_the_cores_of_a_cpu_have_as_many_chunks_each(monkeypatch):
-    """A core has its share of the memory, and no more than the caches hold."""
-    floats = 2**20 // (512 * 2 * 4 * 8)  # so that 512 sets of 8 points fit into 1 MB
+    """Each core has an equal share of the memory, at most as much as the caches hold."""
+    floats = 2**20 // (512 * 2 * 4 * 8)  # chosen so that 512 sets of 8 points fit into 1 MB
     sizes = [size_of_chunks(request(num_sets, memory_mb=memory, floats_per_point=floats), 8,
                             monkeypatch, cores=4)
              for num_sets, memory in ((128, 1), (129, 1), (1025, 4), (10**6, 10**6))]  # fmt: skip
-    assert sizes == [128, 33, 257, -(-(10**6) // 32)]  # the last: 31 chunks of 64 MB, and one more
+    # the last size: 31 chunks of 64 MB, and one more chunk
+    assert sizes == [128, 33, 257, -(-(10**6) // 32)]
     monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)
     large = request(10**6, memory_mb=10**6, floats_per_point=floats)
     assert size_of_chunks(large, 8, monkeypatch, cores=4) == 10**6
 
 
 def test_memory_counts_the_points_that_are_shown(monkeypatch):
-    """A history of 1,000 points takes more room than one of 10, but no more than the set has."""
+    """A history of 1,000 points needs more memory than 10 points, up to the size of the set."""
     monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)
     sizes = [size_of_chunks(request(10**6, 2_000, 10_000, shown, floats_per_shown=8), 2_000,
                             monkeypatch)
@@ -132,7 +133,7 @@ def test_memory_counts_the_points_that_are_shown(monkeypatch):
 def test_blocks_with_a_burn_in():
     config = SimpleNamespace(num_points=256, first_block=250, growth=1.0, burn_in=250)
     assert block_sizes(config) == ([250], [250, 6])
-    assert block_sizes(config, num_given=6) == ([], [250])  # points given are a history
+    assert block_sizes(config, num_given=6) == ([], [250])  # given points are a history
     config.update = None
     config = SimpleNamespace(num_points=10, first_block=1, growth=2.0, burn_in=0)
     assert block_sizes(config) == ([], [1, 1, 2, 4, 2])
@@ -141,17 +142,18 @@ def test_blocks_with_a_burn_in():
 
 
 def test_every_point_of_the_attention_models_is_shown_a_history():
-    """Unlike [250, 6] without a burn-in, of which 250 points were shown nothing."""
+    """Blocks without a burn-in are [250, 6], and 250 points have no history."""
     for model in ("attention_v1", "attention_v2"):
         config = td.default_config(model)
         config.sample.update(num_points=256, first_block=250, growth=1.0, burn_in=250)
         burned, kept = block_sizes(config.sample)
         assert sum(burned) >= config.sample.first_block and sum(kept) == 256
-        assert config.train.history_drop > 0  # the first batch has been trained for
+        # training includes the first block, which has no history
+        assert config.train.history_drop > 0
 
 
 def test_latents_are_of_whole_sets_whatever_the_config_says():
-    """The prior would else learn latents of empty and of one-point sets."""
+    """Otherwise the prior would learn latents of empty sets and of one-point sets."""
     for drop, fewest in ((0.15, 1), (0.0, 64)):
         config = small("set_latent", train__history_drop=drop, train__min_history=fewest,
                        train__max_history=64)  # fmt: skip

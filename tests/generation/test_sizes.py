@@ -1,4 +1,4 @@
-"""Sets of different sizes: their law, and that a set is the same whatever is drawn with it."""
+"""Check sets of different sizes: the distribution of sizes, and independence of other sets."""
 
 import functools
 
@@ -30,7 +30,7 @@ def observed():
 
 @functools.cache
 def setup(way):
-    """(experiment, random weights: also where training starts from zeros)."""
+    """(experiment, random weights), without zeros where training starts from zeros."""
     models = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
     config = td.default_config(models.get(way, way))
     config.update_from_flattened_dict({
@@ -62,8 +62,9 @@ def draw(way, num_sets, num_points=0, **arguments):
     ({}, None, (8, 8)),
     ({"min_points": 3}, None, (3, 8)),
     ({"max_points": 128}, None, (8, 128)),
-    ({"max_points": 128, "min_points": 1, "steps": 400}, None, (1, 32)),  # two blocks
-    ({"min_points": 3}, SIZES, (3, 7)),  # of the whole set
+    # two blocks with different numbers of points
+    ({"max_points": 128, "min_points": 1, "steps": 400}, None, (1, 32)),
+    ({"min_points": 3}, SIZES, (3, 7)),  # sizes of complete sets
     ({"max_points": 128}, SIZES + 1, (4, 8)),
 ])  # fmt: skip
 def test_the_range_of_counts_in_training(fields, observed_sizes, expected):
@@ -71,7 +72,7 @@ def test_the_range_of_counts_in_training(fields, observed_sizes, expected):
     config.update({"num_points": 8, "steps": 600, "block": 200} | fields)
     dataset = observed().replace(sizes=observed_sizes)
     assert count_range(config, dataset) == expected
-    if observed_sizes is None:  # what the blocks do draw
+    if observed_sizes is None:  # the sizes that the blocks draw
         draw, model = jax.jit(draw_batches, static_argnums=(2, 3, 4)), setup("joint")[0].model
         plain = dataset.replace(draw=Partial(lambda key, b, n: PointSets(jnp.zeros((b, n, 2)))))
         blocks = [make_plan(config, model, block) for block in range(config.steps // 200)]
@@ -130,7 +131,7 @@ def test_widths_are_powers_of_two():
 
 def test_ragged_undoes_the_padding():
     sets = np.arange(24.0).reshape(3, 4, 2)
-    sets[1, 1] = np.nan  # a point that came out as no number is not a place without one
+    sets[1, 1] = np.nan  # a generated NaN is not padding
     cut = padded(sets, [4, 2, 1])
     assert [len(points) for points in ragged(cut)] == [4, 2, 1]
     assert list(lengths(cut)) == [4, 2, 1] and np.isinf(cut[1, 1]).all()
@@ -151,7 +152,8 @@ def test_a_set_depends_on_its_number_only(way):
     for a, b in zip(ragged(few), ragged(many)[:2], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     assert np.isfinite(np.concatenate(ragged(many))).all()
-    assert not np.isnan(draw(way, 2, num_points=5)).any()  # as many as are asked for
+    # a requested number of points applies to all sets
+    assert not np.isnan(draw(way, 2, num_points=5)).any()
 
 
 def test_a_way_from_noise_has_its_places_too():
@@ -161,7 +163,7 @@ def test_a_way_from_noise_has_its_places_too():
 
 
 def test_a_joint_set_in_more_places_is_the_same_set():
-    """Its noise apart: points that are not there are never looked at."""
+    """Apart from the noise, padding does not change the output for the real points."""
     built, params = setup("joint")
     x = jax.random.normal(jax.random.key(1), (1, 8, 2))
     mask, count = jnp.arange(8)[None] < 3, jnp.array([3])
@@ -184,7 +186,7 @@ def test_completed_sets_begin_with_the_points_given(way):
 
 
 def test_the_prior_of_latents_is_conditioned_on_the_count():
-    """Given to a linear prior as sines and cosines of 28 * 128^(-i / 15) log n."""
+    """A linear prior receives sines and cosines of 28 * 128^(-i / 15) log n."""
     built, params = setup("latent")
     zero = jax.tree.map(np.zeros_like, params["params"])
     ones = lambda layer: {"kernel": np.ones_like(layer["kernel"]), "bias": layer["bias"]}
@@ -197,7 +199,8 @@ def test_the_prior_of_latents_is_conditioned_on_the_count():
     ))(counts)  # fmt: skip
     angle = 28 * 128.0 ** (-np.arange(16) / 15) * np.log(counts)[:, None]
     waves = np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
-    expected = 16 * (waves @ weights).sum(1)  # summed by the 8 x 16 and the 16 x 4 of ones
+    # the layers of ones, 8 x 16 and 16 x 4, sum the features
+    expected = 16 * (waves @ weights).sum(1)
     np.testing.assert_allclose(prior[:, 0], np.repeat(expected[:, None], 4, axis=1), rtol=1e-3)
 
 

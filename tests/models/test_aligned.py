@@ -1,4 +1,4 @@
-"""The LSTM that is asked about the point it answers for, against loops in numpy; what it sees."""
+"""Compare the LSTM that receives its query point with loops in numpy, and check its inputs."""
 
 import functools
 
@@ -61,7 +61,7 @@ def lstm64(weights, rows, known, carry):
 
 
 def aligned64(weights, encoder, x, time, label):
-    """Of one set without masked points."""
+    """Output for one set without masked points."""
     vector = np.float64(weights["label"]["table"]["embedding"][label])
     known, rows = np.concatenate([time_features(time), vector]), [place(point) for point in x]
     empty = np.zeros(CELLS), np.zeros(CELLS)
@@ -80,14 +80,17 @@ def test_it_is_the_loop_over_points_and_masked_ones_pass_by(encoder):
     out = np.asarray(apply(params, np.where(MASK[..., None], X, np.nan), TIME, mask=MASK,
                            label=LABEL))  # fmt: skip
     assert (model.traits.generation, model.traits.shown) == ("joint", "")
-    for b, row in enumerate([1, 2, 0]):  # -1 is the last row of the table
+    for b, row in enumerate([1, 2, 0]):  # label -1 is the last row of the table
         alone = aligned64(params["params"], encoder, X[b, MASK[b]], TIME[b], row)
         allclose(out[b, MASK[b]], alone)
 
 
 @pytest.mark.parametrize("encoder", ["forward", "both"])
 def test_every_answer_knows_of_every_point_and_most_of_its_own(encoder):
-    """The seed's LSTM is never shown the point it answers for; here each is, and all the others."""
+    """Each output depends on all points, and most on its own point.
+
+    The LSTM of the student project does not receive the point that it predicts.
+    """
     _, params, apply = network(encoder)
     answer = lambda x: apply(params, x[None], TIME[:1], mask=MASK[:1], label=LABEL[:1])[0]
     slopes = np.abs(jax.jit(jax.jacobian(answer))(X[0])).max((1, 3))  # [answer, point]

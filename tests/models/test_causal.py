@@ -1,4 +1,4 @@
-"""The causal transformer: what a context depends on, and its cache."""
+"""Check the causal transformer: its cache, and the inputs that a context depends on."""
 
 import functools
 import itertools
@@ -41,7 +41,7 @@ def contexts(points=POINTS, label=LABEL):
 
 
 def heads(context, x, time):
-    """What the head makes of x f32[B, N, 2] with a context, or one for each of several points."""
+    """Output of the head for x f32[B, N, 2] with one context, or with one context per point."""
     _, params, apply = network()
     return np.asarray(apply(params, x, time, latent=context))
 
@@ -78,12 +78,13 @@ def test_the_head_looks_at_the_points_so_far_and_at_no_other():
     x = POINTS[:, ::-1] / 2
     drawn = heads(context, x, time)
     for name in ("keys", "values"):
-        for j in (0, 3, N - 1):  # token j is there from point j on
+        for j in (0, 3, N - 1):  # contexts from point j on contain token j
             moved = getattr(context, name).copy()
             moved[:, j] += 1
             change = np.abs(heads(context._replace(**{name: moved}), x, time) - drawn)
             np.testing.assert_allclose(change[:, :j], 0, atol=1e-6)
-            later = change[:, max(j, 1) :] if name == "keys" else change[:, j:]  # one has no choice
+            # attention to a single key does not depend on the key
+            later = change[:, max(j, 1) :] if name == "keys" else change[:, j:]
             assert (later.max(-1) > 1e-6).all()
 
 
@@ -139,7 +140,7 @@ def test_a_history_is_read_as_the_points_so_far():
 
 def test_each_point_is_denoised_with_its_own_context_and_level():
     time = np.random.default_rng(2).random((B, N, 2)).astype(np.float32)
-    x = np.stack([POINTS, POINTS[:, ::-1]], axis=2)  # two noisy points for each context
+    x = np.stack([POINTS, POINTS[:, ::-1]], axis=2)  # two noisy points per context
     every = heads(contexts(), x.reshape(B, 2 * N, 2), time.reshape(B, 2 * N)).reshape(x.shape)
     for i in range(N):
         one = Context(*contexts()).at(jnp.full(B, i))

@@ -1,4 +1,4 @@
-"""Networks that are conditioned on the number of points of a set."""
+"""Check networks that are conditioned on the number of points of a set."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,10 @@ from tiny_diffusion_jax.models import make_model
     "fourier_mlp", "history", "causal", "set_transformer", "seq2seq", "attention_v2",
 ])  # fmt: skip
 def test_a_count_acts_as_the_map_of_its_sines(name):
-    """A bias W waves(n) in place of W gives the same; waves(n): angles 28 * 128^(-i / 15) log n."""
+    """Replacing W by a bias W waves(n) gives the same output.
+
+    waves(n) has the angles 28 * 128^(-i / 15) log n.
+    """
     config = default_config().model
     config.update(name=name, count=True, hidden_dim=8, num_blocks=1, num_frequencies=2,
                   time_frequencies=2, num_heads=2, num_inducing=2, context_dim=8,

@@ -1,4 +1,4 @@
-"""Features against numpy in float64, and the symmetries a per-point network must have."""
+"""Compare features with numpy in float64, and check the symmetries of per-point networks."""
 
 import jax
 import jax.numpy as jnp
@@ -29,17 +29,17 @@ def normal(seed, *shape):
 def test_sin_turns_is_the_sine():
     turns = np.concatenate([
         np.linspace(-3, 3, 60_001),
-        np.arange(-8, 9) / 4,  # where it folds
+        np.arange(-8, 9) / 4,  # points where the argument is folded
         np.array([1e-8, 100.1, -100.1, 0.0]),
     ]).astype(np.float32)
     exact = np.sin(2 * np.pi * np.float64(turns))
     assert np.abs(jax.jit(sin_turns)(turns) - exact).max() < 2e-6
-    # small angles keep their digits
+    # small angles keep their relative precision
     np.testing.assert_allclose(sin_turns(jnp.float32(1e-6)), 2e-6 * np.pi, rtol=1e-5)
 
 
 def test_sin_turns_has_the_derivative_of_the_sine():
-    """The network trains through it, and so does the likelihood's divergence."""
+    """Training differentiates this function, and so does the divergence of the likelihood."""
     turns = jnp.linspace(-1.3, 1.3, 1001)
     slope = jax.jit(jax.vmap(jax.grad(sin_turns)))(turns)
     exact = 2 * np.pi * np.cos(2 * np.pi * np.float64(turns))
@@ -117,7 +117,7 @@ X = normal(0, 3, 5, 2)
 
 @pytest.fixture(params=[("fourier_mlp", e) for e in EMBEDDINGS], ids="-".join, scope="module")
 def network(request):
-    """(model, its jitted function with weights, as numpy)."""
+    """(model, jitted function of the model with weights), with outputs in numpy."""
     name, embedding = request.param
     model = make_model(model_config(name=name, embedding=embedding))
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros(1))
@@ -160,7 +160,7 @@ def test_time_and_place_both_matter(network):
 
 
 def test_features_fade_as_their_strength_says():
-    """2 sigmoid(0) = 1 leaves them as they are; a bias that falls with t takes them away."""
+    """The strength 2 sigmoid(0) = 1 keeps features; a very negative bias removes them."""
     x, time = normal(1, 3, 5, 2), jnp.array([0.0, 0.4, 0.9])
     plain, fading = (make_model(model_config(fade=fade), 0) for fade in (False, True))
     params = fading.init(jax.random.key(0), x, time)["params"]
@@ -176,8 +176,8 @@ def test_features_fade_as_their_strength_says():
         fading.apply(with_strength(0.0, 0.0), x, time), plain.apply(same, x, time), atol=1e-6)
     gone = fading.apply(with_strength(0.0, -40.0), x, time)
     np.testing.assert_allclose(gone, jnp.broadcast_to(gone[:, :1], gone.shape), atol=1e-6)
-    assert np.ptp(gone[:, 0], axis=0).min() > 1e-3  # the time is still seen
-    # The strength follows from the time: the sets differ in what is left of the same points.
+    assert np.ptp(gone[:, 0], axis=0).min() > 1e-3  # the output still depends on the time
+    # The strength depends on the time, so equal points of different sets have different outputs.
     same_points = jnp.broadcast_to(x[:1], x.shape)
     by_time = fading.apply(with_strength(-1.0, 0.0), same_points, time)
     assert np.ptp(by_time - gone, axis=0).max() > 1e-3
@@ -185,9 +185,9 @@ def test_features_fade_as_their_strength_says():
 
 @pytest.mark.parametrize("name", ["history", "set_transformer", "causal", "set_latent"])
 def test_noisy_points_fade_wherever_a_network_reads_them(name):
-    """With no strength left the answer is that of any other points: nothing reads them as they are.
+    """Outputs at strength 0 do not depend on the noisy points.
 
-    The clean points that some are shown do not fade.
+    The clean points of a history do not fade.
     """
     model = make_model(model_config(name=name, fade=True, num_heads=2, num_inducing=2), 0)
     shown, time = PointSets(normal(2, 3, 4, 2)), jnp.array([0.0, 0.4, 0.9])

@@ -1,4 +1,4 @@
-"""The settings of the student project, as its own description gives them."""
+"""Check the settings of the student project against its description."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from tiny_diffusion_jax.models.recipes import SEED_RECIPES, seed_config
 
 @pytest.mark.parametrize("model", SEED_RECIPES)
 def test_the_student_project_predicts_eps_over_250_levels_of_linear_betas(model):
-    """alpha_bar_T = prod (1 - beta) is 0.080: x_T is not all noise, and samples are fuzzy."""
+    """alpha_bar_T = prod (1 - beta) is 0.080, so x_T keeps signal and samples are blurred."""
     config = seed_config("test", model)
     config.data.name = "moons"
     process = td.build(config).process

@@ -1,4 +1,4 @@
-"""The LSTM and the two attentions against loops in numpy; their histories are arguments."""
+"""Compare the LSTM and the two attention models with loops; their histories are arguments."""
 
 import functools
 
@@ -45,11 +45,11 @@ def network(name, num_labels=0, share=0.5):
     return model, params, jax.jit(model.apply)
 
 
-# ---------------------------------------------------------------- float64, one number at a time
+# ---------------------------------------------------------------- loops in float64
 
 
 def seq2seq64(weights, x, time, label=None, target=None):
-    """Of one set; `target` only if it is forced."""
+    """Output for one set; `target` is given only with teacher forcing."""
     known = [] if label is None else [weights["label"]["table"]["embedding"][label]]
     carry = np.zeros(SIZE), np.zeros(SIZE)
     for point in x:
@@ -65,7 +65,7 @@ def seq2seq64(weights, x, time, label=None, target=None):
 
 
 def attention64(weights, version, x, time, history, label=None):
-    """Of one set; `history` holds only the points that are there."""
+    """Output for one set; `history` contains real points only."""
     known = None if label is None else weights["label"]["table"]["embedding"][label]
     own, outputs = weights["context"], []
     for i, point in enumerate(x):
@@ -112,12 +112,12 @@ def test_forced_sets_are_told_the_answers_so_far(share, forced):
 
 
 def test_the_lstm_passes_masked_points_by():
-    """Encoder, decoder and the answers it is given: as if the masked points had never been."""
+    """The encoder, the decoder and the targets skip masked points."""
     model, params, apply = network("seq2seq", num_labels=3)
     x, target = (np.where(MASK[..., None], a, np.nan) for a in (X, TARGET))
     label = np.array([2, -1, 0, 1])
     out = np.asarray(apply(params, x, TIME, target=target, mask=MASK, label=label))
-    for b, row in enumerate([2, 3, 0, 1]):  # -1 is the last row of the table
+    for b, row in enumerate([2, 3, 0, 1]):  # label -1 is the last row of the table
         there = MASK[b]
         known = TARGET[b, there] if b in [0, 2] else None
         alone = seq2seq64(params["params"], X[b, there], TIME[b], label=row, target=known)
@@ -125,7 +125,7 @@ def test_the_lstm_passes_masked_points_by():
 
 
 def test_masked_points_leave_no_trace_in_the_gradient():
-    """Not even NaN: 0 times NaN would be NaN."""
+    """Check for NaN as well, because 0 times NaN is NaN."""
     model, params, _ = network("seq2seq")
 
     @jax.jit
@@ -145,7 +145,7 @@ def test_the_decoder_is_told_no_answer_ahead():
     out = apply(params, X, TIME, target=TARGET)
     other = TARGET + 9.0 * (np.arange(5) == 2)[:, None]
     changed = np.abs(apply(params, X, TIME, target=other) - out)
-    assert changed[:, :3].max() == 0  # the target at 2 is given at 3
+    assert changed[:, :3].max() == 0  # the target of step 2 is an input of step 3
     assert changed[[0, 2], 3:].min(axis=(1, 2)).min() > 1e-4
     assert changed[[1, 3]].max() == 0
 
@@ -164,7 +164,7 @@ def test_forced_sets_are_spread_evenly(share):
 
 
 HISTORY = normal(3, 4, 3, 2)
-# all, two with a gap, one, none
+# all points, two points with a gap, one point, no point
 THERE = np.array([[1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0]], bool)
 VERSIONS = pytest.mark.parametrize("version", [1, 2])
 
@@ -204,7 +204,7 @@ def test_attention_weights_are_shown(version):
     allclose(weights.sum(-1)[:3], 1.0)
     assert not weights[3].any()  # an empty history
     assert not weights[~np.broadcast_to(THERE[:, None, None], weights.shape)].any()
-    if version == 1:  # asked by the history's points in turn, which point asks or not
+    if version == 1:  # the queries are the history's points in turn, whatever the point that asks
         np.testing.assert_array_equal(weights[0, 0, 3:], weights[0, 0, :2])
         assert np.abs(weights[0, 0, 0] - weights[0, 0, 1]).max() > 1e-3
 
@@ -223,7 +223,7 @@ def test_points_are_taken_in_turn():
 @pytest.mark.parametrize("name", ["seq2seq", "attention_v1", "attention_v2"])
 def test_nothing_is_remembered_between_calls(name):
     model, params, apply = network(name)
-    assert set(params) == {"params"}  # no other collection: no state to carry
+    assert set(params) == {"params"}  # no other collection, so no state to carry
     before = jax.tree.map(np.copy, params)
     first = np.asarray(apply(params, X, TIME, history=PointSets(HISTORY)))
     apply(params, -X, TIME, history=PointSets(5 * HISTORY))

@@ -1,4 +1,4 @@
-"""What every denoiser owes its callers: order, masks, batches, histories, labels, latents."""
+"""Check the interface of all denoisers: order, masks, batches, histories, labels, latents."""
 
 import functools
 
@@ -15,7 +15,7 @@ VARIANTS = {name: {} for name in MODELS} | {
     "set_transformer": dict(num_inducing=3),
     "set_transformer, full attention": dict(name="set_transformer", num_inducing=0),
 }
-# models that another order of the points changes
+# models whose output depends on the order of the points
 ORDERED = {"seq2seq", "seq2seq_aligned", "attention_v1", "attention_v1_own"}
 READERS = {"history", "causal", "set_latent", "attention_v1", "attention_v2", "attention_v1_own",
            "attention_v2_own"}  # models with a history
@@ -46,7 +46,7 @@ def init_shapes(model, num_points=2):
 
 @functools.cache
 def network(variant, num_labels=NUM_LABELS):
-    """(model, weights, jitted apply). All weights are random: none hides behind a zero at init."""
+    """(model, weights, jitted apply) with random weights, because zeros would hide errors."""
     model = make_model(variant_config(variant, labels=num_labels > 0), num_labels)
     rng = np.random.default_rng(0)
     weight = lambda a: np.float32(rng.normal(size=a.shape) * max(a.shape[0], 4) ** -0.5)
@@ -58,8 +58,8 @@ def normal(seed, *shape):
     return np.float32(np.random.default_rng(seed).normal(size=shape))
 
 
-# Three sets of five points among two masked ones, with a history of four among two: all tests
-# call a model with these shapes, so that it is compiled once.
+# Three sets of five points and two masked points, with a history of four points and two masked
+# points. All tests use these shapes, so that each model is compiled once.
 B, N, M = 3, 5, 4
 MASK = np.array([[1, 1, 1, 1, 1, 0, 0], [0, 1, 1, 0, 1, 1, 1], [1, 0, 1, 1, 1, 0, 1]], bool)
 SEEN = np.array([[1, 1, 1, 1, 0, 0], [0, 1, 1, 1, 0, 1], [1, 0, 1, 1, 1, 0]], bool)
@@ -74,7 +74,7 @@ def pad(points, mask, fill):
 
 
 def call(variant, x=X, history=HISTORY, seen=SEEN, label=LABEL, fill=0.0, time=TIME):
-    """The output at the points that are there, f32[B, N, 2]; `fill` stands at all others."""
+    """Output f32[B, N, 2] at the real points; all other points are set to `fill`."""
     model, params, apply = network(variant)
     shown = PointSets(pad(history, SEEN, fill), seen)
     out = apply(params, pad(x, MASK, fill), time, mask=MASK, history=shown, label=label)
@@ -83,7 +83,7 @@ def call(variant, x=X, history=HISTORY, seen=SEEN, label=LABEL, fill=0.0, time=T
 
 
 def call_bare(variant):
-    """As `call`, with neither history nor label."""
+    """Output of the network in `call`, but without history and label."""
     model, params, apply = network(variant)
     return np.asarray(apply(params, pad(X, MASK, 0), TIME, mask=MASK))[MASK].reshape(B, N, 2)
 
@@ -93,7 +93,7 @@ def same(a, b):
 
 
 def distance(a, b):
-    """The largest difference in each set, f32[B]."""
+    """Largest difference in each set, f32[B]."""
     return np.abs(a - b).max(axis=(1, 2))
 
 
@@ -123,7 +123,7 @@ def test_what_stands_at_masked_places_changes_nothing(variant, fill):
 
 @EVERY
 def test_a_set_alone_and_unpadded_is_as_in_the_batch(variant):
-    """Batched = looped, and padded = unpadded, of points and of history."""
+    """Batches equal single sets, and padded inputs equal unpadded ones (points and history)."""
     model, params, apply = network(variant)
     out = call(variant, fill=np.nan)
     for b in range(B):
@@ -143,13 +143,14 @@ def test_a_set_does_not_see_its_neighbours(variant):
 
 @EVERY
 def test_points_see_each_other_where_a_model_says_so(variant):
-    """A set model whose points ignored each other could not keep a set together."""
+    """A joint model must let points interact, otherwise its sets would be incoherent."""
     model, _, _ = network(variant)
     others = np.arange(N) != 1
     moved = np.where(others[:, None], X, X + 1)
     change = distance(call(variant, moved)[:, others], call(variant)[:, others])
     if model.traits.generation != "joint":
-        assert change.max() < 1e-5  # they meet in the history or the latent only, if at all
+        # points interact only through the history or the latent, if at all
+        assert change.max() < 1e-5
     else:
         assert change.min() > 1e-4
 
@@ -166,7 +167,8 @@ def test_time_matters(variant):
 
 @EVERY
 def test_only_models_with_a_history_read_it(variant):
-    traits = network(variant)[0].traits  # a causal one learns from whole sets: none is shown apart
+    # a causal model is trained on whole sets, so it has no separate history
+    traits = network(variant)[0].traits
     assert (bool(traits.shown) or traits.generation == "causal") == (variant in READERS)
     change = distance(call(variant, history=HISTORY + 1), call(variant))
     assert change.min() > 1e-3 if variant in READERS else change.max() == 0
@@ -175,7 +177,7 @@ def test_only_models_with_a_history_read_it(variant):
 @READING
 def test_a_history_has_no_order(variant):
     moved = call(variant, history=HISTORY[:, [2, 0, 3, 1]])
-    if variant in ORDERED | {"causal"}:  # which read it in turn
+    if variant in ORDERED | {"causal"}:  # these models read the history in sequence
         assert distance(moved, call(variant)).min() > 1e-3
     else:
         same(moved, call(variant))
@@ -190,7 +192,7 @@ def test_a_masked_history_is_none(variant):
     no_points = PointSets(np.zeros((B, 0, 2), np.float32))
     none = apply(params, pad(X, MASK, 0), TIME, mask=MASK, history=no_points)
     same(np.asarray(none)[MASK].reshape(X.shape), nothing)
-    # and each set has its own: one may have none beside others that have some
+    # each set has a separate history: an empty history does not affect other sets
     out = call(variant, label=unnamed)
     beside = call(variant, seen=SEEN * (np.arange(B) != 1)[:, None], label=unnamed)
     same(beside, np.where((np.arange(B) == 1)[:, None, None], nothing, out))
@@ -202,7 +204,7 @@ def test_a_masked_history_is_none(variant):
     ("set_transformer", (2, 3, 7)), ("set_transformer, full attention", (2, 7, 7)),
 ])  # fmt: skip
 def test_attention_is_there_to_be_drawn(variant, size):
-    """Weights [B, heads, asking, asked] that sum to 1, with nothing for what is masked."""
+    """Weights [B, heads, queries, keys] that sum to 1 and are 0 for masked points."""
     model, params, _ = network(variant)
     shown = PointSets(pad(HISTORY, SEEN, 0), SEEN)
     apply = jax.jit(lambda params: model.apply(
@@ -211,7 +213,7 @@ def test_attention_is_there_to_be_drawn(variant, size):
     layers = jax.tree.leaves(apply(params))
     assert len(layers) == (2 if "transformer" in variant else 1)
     asked = {7: MASK, 6: SEEN}[size[-1]]
-    if variant == "history":  # a token that is always there stands first
+    if variant == "history":  # the first token is always present
         asked = np.pad(SEEN, ((0, 0), (1, 0)), constant_values=True)
     for weights in layers:
         assert weights.shape == (B, *size)
@@ -224,7 +226,7 @@ def test_attention_is_there_to_be_drawn(variant, size):
 
 
 def named_part(variant):
-    """What a label is told to: the prior of latents where there is one, else the denoiser."""
+    """Function of the label: the prior of a latent model, otherwise the denoiser."""
     model, params, apply = network(variant)
     if model.traits.latent_dim:
         z = normal(5, B, 1, model.traits.latent_dim)
@@ -241,7 +243,7 @@ def test_a_label_is_heard_and_minus_one_is_none(variant):
     for i, answer in enumerate(answers):
         for other in answers[:i]:
             assert distance(answer, other).min() > 1e-3
-    # each set its own
+    # each set has a separate label
     mixed = part(np.array([-1, 2, 0]))
     same(mixed, np.stack([answers[0][0], answers[3][1], answers[1][2]]))
 
@@ -258,7 +260,7 @@ def test_without_labels_none_is_looked_at(variant):
 
 @pytest.mark.parametrize("variant", ["fourier_mlp", "seq2seq", "set_latent"])
 def test_the_table_of_labels_is_trained(variant):
-    """Rows that were used get a gradient, "unnamed" among them, and the others none."""
+    """Rows in use have a gradient, including "unnamed"; all other rows have none."""
     model, params, _ = network(variant)
     method, x = ("prior", normal(5, B, 1, 6)) if model.traits.latent_dim else (None, X)
 
@@ -287,7 +289,7 @@ def test_a_latent_is_of_the_set_and_not_of_its_order():
     np.testing.assert_allclose(z.mean(-1), 0, atol=1e-6)
     np.testing.assert_allclose(z.var(-1), 1, atol=1e-3)
     assert distance(encode(HISTORY + 0.5), z).min() > 1e-2
-    # a set repeated is the same density: only the mean over points counts
+    # repeating all points keeps the density, so only the mean over points may count
     same(encode(np.concatenate([HISTORY, HISTORY], axis=1)), z)
 
 
@@ -314,7 +316,7 @@ def test_the_prior_denoises_latents_of_each_set_alone():
 
 
 def array_sizes(jaxpr):
-    """Sizes of all arrays that a program makes, its inner programs included."""
+    """Sizes of all arrays that a program computes, including its inner programs."""
     for equation in jaxpr.eqns:
         yield from (int(np.prod(v.aval.shape)) for v in equation.outvars)
         is_program = lambda value: hasattr(value, "eqns")
@@ -332,7 +334,7 @@ def program_sizes(variant, num_points):
 
 
 def test_inducing_points_make_the_cost_linear():
-    """4,096 points: no array of pairs, and twice the numbers of 2,048."""
+    """4,096 points need no array of pairs, and twice the array elements of 2,048 points."""
     large, half = (program_sizes("set_transformer", n) for n in (4096, 2048))
     assert max(large) < 4096 * 200
     assert sum(large) < 2.001 * sum(half)

@@ -1,7 +1,7 @@
-"""Why sets come out superposed, without a network: the exact scores of a mixture of members.
+"""Show without a network why sets are superposed, using exact scores of a mixture of members.
 
-With the joint score each set is of one member, whatever the sampler; with the score of each point
-alone, the best a per-point network can learn, each set is a draw from all members at once.
+With the joint score each set has one member, whatever the sampler. The score of single points is
+the best that a per-point network can learn; it draws each set from all members at once.
 """
 
 import functools
@@ -18,27 +18,27 @@ from tiny_diffusion_jax.diffusion.schedules import make_schedule
 
 NUM_SETS, NUM_POINTS = 1000, 16
 WEIGHT = np.array([0.5, 0.3, 0.2])
-STEPS = {"ancestral": 150, "ddim": 60, "sde-dpm++2m": 60}  # others take 30
+STEPS = {"ancestral": 150, "ddim": 60, "sde-dpm++2m": 60}  # all other samplers take 30 steps
 
 
 def members(mixture):
-    """Each as a mixture of its own, in numpy."""
+    """Members of a mixture, each as a mixture of Gaussians in numpy."""
     return [jax.tree.map(lambda a, k=k: np.asarray(a)[k], mixture.members) for k in range(3)]
 
 
 def one_member(owner):
-    """Share of sets all of whose points most likely come from the same member."""
+    """Share of sets whose points most likely all come from one member."""
     return (owner == owner[:, :1]).all(1).mean()
 
 
 def fractions(owner):
-    """Of each set's points, how many are of each member, [B, K]."""
+    """Share of the points of each set that come from each member, [B, K]."""
     return np.stack([(owner == k).mean(1) for k in range(3)], axis=1)
 
 
 @functools.cache
 def real():
-    """Sets of many draws and their members; the points' owners; log p(X) of each."""
+    """(sets, their labels, members of the points, log p(X)) of many draws."""
     mixture = three_members()
     sets = jax.jit(mixture.draw, static_argnums=(1, 2))(jax.random.key(1), 4000, NUM_POINTS)
     owner, log_prob = jax.jit(lambda x: (mixture.owner(x), mixture.log_prob(x)))(sets.points)
@@ -47,7 +47,7 @@ def real():
 
 @functools.cache
 def generated(sampler, score):
-    """The owners of the points of generated sets, and log p(X) of each set."""
+    """(members of the points of generated sets, log p(X) of each set)."""
     mixture = three_members()
     process = make_process(make_schedule("karras", 1000))
     grid = time_grid(process.schedule, STEPS.get(sampler, 30))
@@ -78,7 +78,7 @@ def test_real_sets_are_of_one_member_each():
 
 
 def test_the_joint_density_is_the_sum_over_members():
-    """In float64, one number at a time."""
+    """Evaluate the density in float64, one number at a time."""
     mixture, level = three_members(), Level(jnp.float32(0.5), jnp.float32(0.8), jnp.float32(0.4))
     x = np.random.default_rng(0).normal(size=(2, 3, 2))
     total = np.zeros(2)
@@ -103,12 +103,13 @@ def test_the_joint_density_is_the_sum_over_members():
 
 @pytest.mark.parametrize("score", ["denoise", "point_denoise"])
 def test_the_denoiser_is_the_gradient_of_its_density(score):
-    """Tweedie: E[x_0 | x_t] = (x_t + sigma^2 grad log p_t(x_t)) / alpha: set or point."""
+    """Tweedie: E[x_0 | x_t] = (x_t + sigma^2 grad log p_t(x_t)) / alpha, for sets and points."""
     mixture, level = three_members(), Level(jnp.float32(0.5), jnp.float32(0.9), jnp.float32(0.3))
     x_t = 0.7 * jax.random.normal(jax.random.key(3), (4, 5, 2))
 
     def log_prob(x):
-        x = x if score == "denoise" else x.reshape(-1, 1, 2)  # each point a set of its own
+        # each point becomes a set of one point
+        x = x if score == "denoise" else x.reshape(-1, 1, 2)
         return mixture.log_prob(x, level).sum()
 
     slope = jax.jit(jax.grad(log_prob))(x_t)
@@ -137,7 +138,7 @@ def test_with_the_joint_score_each_set_is_of_one_member(sampler):
     share, real_share = fractions(owner), fractions(real_owner)
     np.testing.assert_allclose(share.mean(0), real_share.mean(0), atol=0.06)
     np.testing.assert_allclose(share.var(0), real_share.var(0), atol=0.035)
-    # the whole set is as likely as real ones, not its owners alone
+    # the sets are as likely as real sets, not only their members
     assert log_prob.mean() == pytest.approx(real_log_prob.mean(), abs=0.1 * NUM_POINTS)
 
 
@@ -146,7 +147,7 @@ def test_with_the_score_of_a_point_each_set_is_a_superposition(sampler):
     _, _, real_owner, real_log_prob = real()
     owner, log_prob = generated(sampler, "point_denoise")
     assert one_member(owner) < 0.01 < 0.5 < one_member(real_owner)
-    # each point is of member k with probability w_k, whatever the others are
+    # each point is of member k with probability w_k, independent of all other points
     share, w = fractions(owner), fractions(real_owner).mean(0)
     np.testing.assert_allclose(share.mean(0), w, atol=0.02)
     np.testing.assert_allclose(share.var(0), w * (1 - w) / NUM_POINTS, rtol=0.2)

@@ -1,4 +1,4 @@
-"""One browser for all tests of pages, and pages opened in it that must not complain."""
+"""Share one browser between all tests of pages, and check that pages report no errors."""
 
 import shutil
 import time
@@ -13,7 +13,7 @@ SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
 
 @pytest.fixture(scope="session")
 def browser():
-    """Headless Chromium; tests that use it are skipped if Chromium or playwright is missing."""
+    """Headless Chromium; its tests are skipped if Chromium or playwright is missing."""
     try:
         from playwright.sync_api import sync_playwright
     except ImportError:
@@ -29,9 +29,10 @@ def browser():
 
 @pytest.fixture(scope="session")
 def scripts(request):
-    """`scripts(*names)` has run static/`names` and has `evaluate(function, argument)`.
+    """Function `scripts(*names)` that runs static/`names` and returns an evaluator.
 
-    It is a node process, or a tab of the browser if there is no node.
+    The evaluator has `evaluate(function, argument)`. The scripts run in node, or in a tab of the
+    browser if there is no node.
     """
     node, started = find_node(), []
     browser = None if node else request.getfixturevalue("browser")
@@ -46,7 +47,7 @@ def scripts(request):
 
 
 class Opened:
-    """A page in a tab of its own; what it writes to the console and asks of a network is kept."""
+    """A page in a new tab; its console messages and network requests are recorded."""
 
     def __init__(self, browser, path, size="desktop", scheme="light"):
         width, height = SIZES[size]
@@ -63,11 +64,11 @@ class Opened:
             self.complaints.append(f"asks for {request.url}")
 
     def pixels(self, selector=".stage canvas") -> str:
-        """The picture on a canvas."""
+        """Image of a canvas as a data URL."""
         return self.page.eval_on_selector(selector, "canvas => canvas.toDataURL()")
 
     def wait(self, condition: str, seconds: float = 5) -> None:
-        """Until a condition in JavaScript holds; the page itself may evaluate no text."""
+        """Wait until a condition in JavaScript holds; the page itself may not evaluate text."""
         end = time.monotonic() + seconds
         while not self.page.evaluate(condition):
             assert time.monotonic() < end, condition
@@ -79,7 +80,7 @@ class Opened:
 
 @pytest.fixture
 def opened(browser):
-    """Opens pages, and afterwards sees that none complained."""
+    """Function that opens pages; after the test, check that no page reported an error."""
     tabs = []
 
     def open_page(path, **how) -> Opened:
@@ -94,5 +95,5 @@ def opened(browser):
 
 @pytest.fixture(scope="session")
 def moons(finished):
-    """The folder of a run of one density."""
+    """Run folder of a density of points."""
     return finished[0]

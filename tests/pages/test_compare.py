@@ -1,4 +1,4 @@
-"""--mode=compare: two runs on one page, with one slider and one table."""
+"""Check --mode=compare: two runs on one page, with one slider and one table."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from tiny_diffusion_jax.run import workdir
 
 @pytest.fixture(scope="module")
 def compared(finished, tmp_path_factory):
-    """(folder with compare.html, the run) of a run and a copy of it that was never measured."""
+    """(folder with compare.html, the run), comparing a run with a copy without metrics."""
     folder = tmp_path_factory.mktemp("compare")
     other = shutil.copytree(finished[0], folder / "other")
     (other / "metrics.json").unlink()
@@ -31,7 +31,7 @@ def test_all_numbers_stand_in_one_table(compared):
     assert len(text) < 5e6 and "default-src 'none'" in text
     for metric in json.loads((of / "metrics.json").read_text("utf-8"))["metrics"].values():
         assert f"{metric['value']:.3g}" in text
-    assert text.count("not measured") == 5  # each of the numbers of the first
+    assert text.count("not measured") == 5  # one for each metric of the first run
 
 
 @pytest.mark.parametrize("text", ['{"metrics": {', "{}", "[]"])
@@ -55,7 +55,7 @@ def test_one_slider_moves_both_from_the_same_noise(opened, compared, size):
     page.fill("[data-do=time]", "300")
     moved = pictures()
     assert canvases.count() == 2 and all(a != b for a, b in zip(at_data, moved, strict=True))
-    assert moved[0] == moved[1]  # the same weights
+    assert moved[0] == moved[1]  # both runs have the same weights
     page.click("[data-do=play]")
     tab.wait("playback.time > 0.32")
 

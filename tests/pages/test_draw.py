@@ -1,4 +1,4 @@
-"""--mode=draw: what is drawn is a table that the command beside it learns from."""
+"""Check --mode=draw: the drawing is saved as a table for the command on the page."""
 
 import shlex
 from pathlib import Path
@@ -22,7 +22,7 @@ def pad(tmp_path_factory):
 
 
 def stroke(page, *ends):
-    """With the mouse, between places in [0, 1] of the pad."""
+    """Draw with the mouse between positions in [0, 1] of the pad."""
     box = page.locator("#pad").bounding_box()
     places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in ends]
     page.mouse.move(*places[0])
@@ -41,7 +41,7 @@ def saved(page, folder: Path) -> Path:
 
 
 def config_of(page):
-    """That of the command on the page, as a shell would read it."""
+    """Config of the command on the page, split in the same way as by a shell."""
     words = shlex.split(page.inner_text("#command"))
     return parse(words[1:]).config
 
@@ -54,8 +54,8 @@ def test_one_shape_is_a_table_of_points(opened, pad, tmp_path, monkeypatch):
     file = saved(page, tmp_path)
     points = load_points(str(file))
     assert file.name == "drawing.csv" and points.shape == (drawn, 2) and drawn >= 50
-    assert points[:, 0].min() < -0.4 and points[:, 0].max() > 0.4  # left to right
-    assert abs(np.median(points[:, 1]) - 0.5) < 0.05  # in the upper half: y points up
+    assert points[:, 0].min() < -0.4 and points[:, 0].max() > 0.4  # drawn from left to right
+    assert abs(np.median(points[:, 1]) - 0.5) < 0.05  # drawn in the upper half: y points up
     monkeypatch.chdir(Path(__file__).parents[2])
     config = config_of(page)
     assert config.data.name == "points" and config.data.path == "drawing.csv"
@@ -72,7 +72,7 @@ def test_several_shapes_are_members_of_a_mixture(opened, pad, tmp_path, monkeypa
     page.fill("#name", 'a "loop", <b>')
     page.click("#add")
     page.focus("#pad")
-    for key in ("ArrowUp", "ArrowRight", "Space", "Space"):  # no mouse is needed
+    for key in ("ArrowUp", "ArrowRight", "Space", "Space"):  # the keyboard draws without a mouse
         page.keyboard.press(key)
     assert "2 shapes" in page.inner_text("#count")
     file = saved(page, tmp_path)

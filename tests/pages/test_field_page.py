@@ -1,4 +1,4 @@
-"""The model's field beside that of the data: it follows the player, and the player follows it."""
+"""Check the score fields of model and data: the panel follows the player, and the reverse."""
 
 import json
 import re
@@ -17,7 +17,7 @@ from tiny_diffusion_jax.run.evidence import Evidence
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The page of a network that was not trained; its density stands for one."""
+    """Page of an untrained network, with a simple function in place of its density."""
     config = default_config()
     config.update_from_flattened_dict({
         "model.hidden_dim": 8, "model.num_blocks": 1, "sample.num_points": 100,
@@ -43,7 +43,7 @@ def test_it_stands_after_the_player(folder, scripts):
     count = len(data["nu"])
     assert 4 <= count <= 8 and data["model"]["shape"] == data["data"]["shape"] == [count, 64, 64, 2]
     assert data["density"]["shape"] == [16, 16, 2] and "about 33,000 real points" in text
-    # The error is the mean squared distance of the fields over the noised data, a coordinate.
+    # The error is the mean squared distance per coordinate between the fields at the noised data.
     unpacked = scripts("arrays.js").evaluate(
         "field => ['model', 'data', 'p'].map((name) => [...unpack(field[name]).values])", data)
     model, real, p = (np.array(values, float) for values in unpacked)
@@ -62,7 +62,7 @@ def test_it_follows_the_noise_of_the_player(opened, folder, size):
     assert "total variation" in page.inner_text("#field [role=status]") and not tab.too_wide()
     page.fill("[data-do=time]", "300")
     fields = pictures()
-    assert len(set(density + fields)) == 6  # all differ, model and data too
+    assert len(set(density + fields)) == 6  # all images differ, also between model and data
     assert "guess of the noise is off by" in page.inner_text("#field [role=status]")
     page.select_option("#field select", "1")
     sigma = float(page.inner_text("[data-show=sigma]"))

@@ -1,4 +1,4 @@
-"""The JavaScript of live pages is the network: its numbers are those of JAX, over whole paths."""
+"""Compare the JavaScript networks of live pages with JAX, along whole trajectories."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from tiny_diffusion_jax.generation.sizes import width
 from tiny_diffusion_jax.pages.live import WORKER
 from tiny_diffusion_jax.pages.weights import NETWORKS, level_table, live_model
 
-# The whole set of a way, with all noise handed over in the order in which it is asked for.
+# Generate a whole set by one strategy. All noise is passed in, in the order in which it is used.
 WAY = """([noise, asked]) => {
   const normal = (n) => {
     const next = Float32Array.from(noise.shift());
@@ -56,12 +56,12 @@ REVERSE = """([table, grid, name, noise]) => {
 
 @pytest.fixture(scope="module")
 def script(scripts):
-    """All that the worker of a live page runs, without a page."""
+    """All scripts that the worker of a live page runs, without a page."""
     return scripts(*WORKER)
 
 
 def tiny(name: str, **options):
-    """A small model with labels and counts, and random weights, none of them 0."""
+    """A small model with labels and counts; all weights are random and nonzero."""
     config = td.default_config(name)
     config.data.update(name="mixture", members="moons+circle")
     config.model.update(
@@ -79,7 +79,8 @@ def tiny(name: str, **options):
     def random(leaf):
         values = rng.normal(size=leaf.shape) * (0.7 if leaf.ndim > 1 else 0.1)
         values = np.asarray(values / max(leaf.shape[0], 1) ** 0.5, np.float32)
-        return (values.view(np.uint32) & 0xFFFFFF00).view(np.float32)  # exact in 3 bytes
+        # these floats are exact in 3 bytes
+        return (values.view(np.uint32) & 0xFFFFFF00).view(np.float32)
 
     like = jax.eval_shape(lambda: init(experiment)).params
     return experiment, jax.tree.map(random, like)
@@ -121,7 +122,7 @@ def test_networks_agree(name, script):
 
 @pytest.mark.parametrize("schedule, names", [("cosine", SAMPLERS), ("flow", ["sde-dpm++2m"])])
 def test_samplers_agree(schedule, names, script):
-    """Also from alpha_T = 0, and with the fresh noise of stochastic ones."""
+    """Samplers agree also from alpha_T = 0, and with the fresh noise of stochastic samplers."""
     process = make_process(make_schedule(schedule, 20))
     grid, keys = np.array([20, 14, 9, 4, 1, 0]), jax.random.split(jax.random.key(0), 1)
     denoise = lambda x, level: level.alpha * x / (level.alpha**2 + level.sigma**2) - 1
@@ -139,7 +140,7 @@ def test_samplers_agree(schedule, names, script):
 
 
 def noise_of(experiment, sample, num_given: int) -> list:
-    """What td.sample draws for its first set, in the order in which the page asks for it."""
+    """Noise that td.sample draws for its first set, in the order in which the page uses it."""
     key = jax.random.fold_in(jax.random.key(sample.seed), 0)
     num_points, way = sample.num_points, experiment.model.traits.generation
 
@@ -162,7 +163,7 @@ def noise_of(experiment, sample, num_given: int) -> list:
 
 
 def largest_error(script, experiment, params, given=None) -> float:
-    """Of a whole set of the page, from that of td.sample, in the network's units."""
+    """Largest difference between a set of the page and of td.sample, in the network's units."""
     config, dataset = experiment.config.sample, experiment.dataset
     expected = dataset.normalize(td.sample(experiment, params, config, given=given)[0])
     load(script, experiment, params)
@@ -180,7 +181,7 @@ def largest_error(script, experiment, params, given=None) -> float:
 
 @pytest.mark.parametrize("name, num_given, options", [
     ("fourier_mlp", 0, {"label": 1, "guidance_scale": 2.0, "spacing": "log_snr"}),
-    # With no label there is the history to guide to.
+    # without a label, guidance uses the history
     ("history", 0, {"label": -2, "guidance_scale": 1.5, "burn_in": 4, "first_block": 4}),
     ("causal", 3, {"label": 1, "guidance_scale": 2.0, "num_points": 7}),
     ("set_latent", 0, {"label": 1, "guidance_scale": 1.5}),

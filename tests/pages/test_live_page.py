@@ -1,4 +1,4 @@
-"""The live page of the released models: the committed one is what the command writes, and works."""
+"""Check the live page of the released models: the committed file is up to date and works."""
 
 import base64
 import copy
@@ -74,7 +74,10 @@ def number(tab, name: str) -> int:
 
 
 def test_points_are_placed_and_completed(opened):
-    """Also as the page draws its first set. `opened` sees that nothing is asked of a network."""
+    """Points are placed and completed while the page draws its first set, too.
+
+    `opened` checks that the page sends no network requests.
+    """
     tab = opened(PAGE)
     page, box = tab.page, tab.page.locator("#board").bounding_box()
     set_range(page, "steps", 0)
@@ -113,7 +116,7 @@ def test_on_a_dark_phone_another_model(opened):
 
 
 def test_a_point_of_noise_is_dragged(opened, tmp_path):
-    """Of a single density: the way of one point follows its start."""
+    """The trajectory of a single point follows its start."""
     model = models(PAGE.read_text("utf-8"))[1]
     weights = {"trunk": model["weights"]["trunk"], "label": {}}
     alone = model | {"network": "fourier_mlp", "way": "alone", "weights": weights}

@@ -1,4 +1,4 @@
-"""Arrays come out of a page as they went in, to half a step."""
+"""Check that arrays read from a page equal the packed arrays, up to half a step."""
 
 import base64
 
@@ -9,7 +9,7 @@ from tiny_diffusion_jax.pages.packing import NONE, pack, pack_weights
 
 
 def unpack(packed: dict) -> np.ndarray:
-    """As static/arrays.js does."""
+    """Unpack an array in the same way as static/arrays.js."""
     steps = np.frombuffer(base64.b64decode(packed["data"]), "<u2").astype(float)
     steps = np.where(steps == NONE, np.nan, steps).reshape(packed["shape"])
     return np.array(packed["offset"]) + np.array(packed["scale"]) * steps
@@ -43,7 +43,7 @@ def test_weights_are_exact():
 
 def test_weights_of_three_bytes_are_near():
     array = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
-    array[0, :2] = 0.0, 1.9999999  # that rounds up into the exponent
+    array[0, :2] = 0.0, 1.9999999  # 1.9999999 rounds up into the exponent
     packed = pack_weights(array, 3)
     short = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(-1, 3)
     back = np.pad(short, ((0, 0), (1, 0))).reshape(-1).view("<f4").reshape(packed["shape"])

@@ -1,4 +1,4 @@
-"""report.html in a browser: it plays, obeys keys, fits a phone, and saves what was drawn."""
+"""Check report.html in a browser: player, keys, phone layout, and saved samples."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ def rgb(text: str) -> np.ndarray:
 
 
 def contrast(a: str, b: str) -> float:
-    """That of WCAG 2: (L1 + 0.05) / (L2 + 0.05) of relative luminances."""
+    """Contrast ratio of WCAG 2: (L1 + 0.05) / (L2 + 0.05) of relative luminances."""
     def luminance(text):
         c = rgb(text)
         linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
@@ -135,7 +135,7 @@ def test_samples_are_saved_as_they_are(opened, moons):
 
 
 def test_the_table_of_a_page_has_all_digits_of_float32(opened, moons):
-    """Coordinates of a map: large, and in a small range, so that packing them loses nothing."""
+    """Map coordinates are large and have a small range, so packing must not lose digits."""
     points = (123456 + np.random.default_rng(0).random((1, 500, 2))).astype(np.float32)
     names = ['</script>"', "a\rb"]
     text = opened(moons / "report.html").page.evaluate("samples => csvOf(samples)", {
@@ -163,7 +163,7 @@ def test_it_fits_the_screen(opened, moons, size):
 
 
 def test_the_model_is_sampled_inside_of_the_page(opened, moons):
-    """A ring is moved and its way to the data is another one."""
+    """Moving a ring of noise changes its trajectory."""
     tab = opened(moons / "report.html")
     assert tab.page.locator(".live-frame").count() == 0
     tab.page.click("#live-start")
@@ -185,7 +185,8 @@ def test_the_frame_follows_the_theme_and_has_no_bar_on_a_phone(opened, moons):
     frame.locator("#status").filter(has_text="points in").wait_for(timeout=10_000)
     root = frame.locator("html")
     assert root.get_attribute("data-theme") == "dark"
-    assert page.evaluate("document.activeElement.className") == "live-frame"  # Start is gone
+    # the focus moves, because the Start button is removed
+    assert page.evaluate("document.activeElement.className") == "live-frame"
     page.click("[data-theme-button]")
     assert root.get_attribute("data-theme") == "light"
     assert root.evaluate("html => html.scrollHeight <= innerHeight")

@@ -1,4 +1,4 @@
-"""report.html without a browser: one file, nothing of the user's is markup, parts fit the data."""
+"""Check report.html without a browser: one file, escaped names, panels that fit the data."""
 
 import json
 import re
@@ -24,7 +24,7 @@ EVIL = "</script><script>alert(1)</script>"
 
 
 def data_of(text: str) -> dict:
-    """What the page has for its scripts."""
+    """Data of the page for its scripts."""
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
@@ -33,7 +33,7 @@ def titles(text: str) -> list[str]:
 
 
 def is_self_contained(text: str) -> bool:
-    """No link leads out of the file, and no script can ask for anything."""
+    """Whether the file has no external links and its scripts send no requests."""
     markup = re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
     outside = re.findall(r"<link|<iframe|\b(?:src|href)\s*=", markup) + re.findall(
         r"<script[^>]*src", text)  # fmt: skip
@@ -47,9 +47,10 @@ def test_the_page_of_a_density(moons):
     assert is_self_contained(text) and len(text) < 5e6
     assert titles(text)[:3] == ["player", "numbers", "loss"] and "files" in titles(text)
     stored = json.loads((moons / "metrics.json").read_text("utf-8"))
-    for metric in stored["metrics"].values():  # the same numbers
+    for metric in stored["metrics"].values():  # the page shows the numbers of metrics.json
         assert f'data-name="samples">{metric["value"]:.3g}<' in text
-    assert f"--workdir={moons}" in text and "&#34;train&#34;: {" in text  # command and config
+    # command and config of the run
+    assert f"--workdir={moons}" in text and "&#34;train&#34;: {" in text
     data = data_of(text)
     rows = [json.loads(line) for line in (moons / "metrics.jsonl").read_text("utf-8").splitlines()]
     assert data["loss"]["loss"] == [row["loss"] for row in rows]
@@ -76,17 +77,18 @@ def test_what_a_user_named_is_text(tmp_path):
     text = (tmp_path / "a.html").read_text("utf-8")
     assert EVIL not in text and "<script>alert" not in text
     assert data_of(text) == data and text.count("&lt;/script&gt;") >= 8
-    with pytest.raises(Exception, match="undefined"):  # a forgotten value is no empty place
+    # a missing value is an error, not an empty text
+    with pytest.raises(Exception, match="undefined"):
         render("report.html", title="")
 
 
 def test_a_name_of_bytes_that_are_no_text_is_written(tmp_path):
-    """As a file system gives them: Python holds such bytes as lone surrogates."""
+    """Python represents undecodable bytes of file names as lone surrogates."""
     write_page(tmp_path / "a.html", "draw.html", title="caf\udce9 \u05e9", version="0")
     assert "<title>caf\\udce9 \u05e9</title>" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
-# -- what is packed -----------------------------------------------------------------------------
+# -- packed data --------------------------------------------------------------------------------
 
 
 def test_trajectories_keep_their_ends_and_their_marks():
@@ -94,7 +96,7 @@ def test_trajectories_keep_their_ends_and_their_marks():
     ways = np.random.default_rng(0).normal(size=(101, 3, 5, 3)).astype(np.float32)
     ways[:, 1, 2:] = np.nan  # the second set has two points
     is_stray = np.zeros((9, 5), bool)
-    is_stray[1, [1, 4]] = True  # the fifth is no point
+    is_stray[1, [1, 4]] = True  # the fifth point is padding
     rejected = np.arange(9) == 2
     marks = Marks(["a", "b", "c", "d"], np.arange(9), ["x"], "label", rejected, is_stray, 2)
     packed = pack_trajectories(ways, grid, schedule, marks)
@@ -170,7 +172,7 @@ def test_shares_are_per_cent_and_members_have_names():
 
 
 def test_the_worst_measure_makes_the_headline_with_one_ratio_everywhere():
-    """A value of 119 floors was 13 spreads above the floor, below a headline of another metric."""
+    """A value of 119 floors was 13 spreads above the floor, below another metric's headline."""
     good = {"value": 0.06, "floor": 0.05, "floor_std": 0.01, "ratio": 1.2, "ratio_se": 0.1,
             "num_sets": 32}  # fmt: skip
     energy = {"value": 0.0119, "floor": 0.0001, "floor_std": 0.0009, "ratio": None, "num_sets": 8}

@@ -1,4 +1,4 @@
-"""Pages of many sets: of a mixture, of sets of different sizes in space, and of completed ones."""
+"""Check pages of sets: mixtures, sets of different sizes in space, and completed sets."""
 
 import json
 import re
@@ -30,14 +30,14 @@ def options(**fields):
 
 
 def ways_to(sets: np.ndarray, steps: int = 4) -> np.ndarray:
-    """Straight ways from noise to `sets`."""
+    """Straight trajectories from noise to `sets`."""
     noise = np.random.default_rng(0).normal(size=sets.shape) * 12
     share = np.linspace(0, 1, steps + 1)[:, None, None, None]
     return ((1 - share) * noise + share * sets).astype(np.float32)
 
 
 def write(folder, setup, sets: np.ndarray, given=None, title="") -> Evidence:
-    """The page of `sets`, in place of what a network would draw."""
+    """Write the page of `sets`, which replace the output of a network."""
     def draw(setup, params, config, keep_trajectory=False, given=None):
         ways = ways_to(sets[: config.num_sets])
         return ways if keep_trajectory else ways[-1]
@@ -55,24 +55,25 @@ SIZES = np.array([8, 12, 10])
 
 
 def jets(points: np.ndarray, **fields) -> Experiment:
-    """An experiment on three observed sets."""
+    """Experiment on three observed sets."""
     dataset = from_observed(
         points, np.cumsum(SIZES) - SIZES, SIZES, np.zeros(3, int), num_labels=0, label_names=(),
         title="<b>jets</b>", columns=("eta", "phi", "pt")[: points.shape[1]], set_column="jet",
     )  # fmt: skip
-    setup = td.build(options(**fields | {"sample.num_points": 16}))  # of moons
+    # built on moons; the dataset is replaced below
+    setup = td.build(options(**fields | {"sample.num_points": 16}))
     return setup._replace(config=options(**fields), dataset=dataset)
 
 
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory):
-    """(folder, evidence) of real sets of moons and circle, the last of which is half and half."""
+    """(folder, evidence) of real sets of moons and circle; the last set is half of each."""
     folder = tmp_path_factory.mktemp("mixture")
     setup = td.build(options(**{"data.name": "mixture", "data.members": "moons+circle",
                                 "data.cache_dir": str(folder)}))  # fmt: skip
     moons, circle = (np.array(draw_points(member, jax.random.key(k), 3, 200))
                      for k, member in enumerate(setup.dataset.members))  # fmt: skip
-    moons[0, 7] = 1.5, 1.5  # where there is no moon
+    moons[0, 7] = 1.5, 1.5  # a point where moons have no density
     half = np.concatenate([moons[2, :100], circle[2, :100]])[None]
     return folder, write(folder, setup, np.concatenate([moons[:2], circle[:2], half]))
 
@@ -131,7 +132,7 @@ def test_members_have_colours_and_strays_have_marks(opened, mixture):
 
 
 def test_sets_of_different_sizes_in_space(opened, tmp_path):
-    """Two of three coordinates are shown; a table has all of them."""
+    """The page shows two of three coordinates; the table has all three."""
     points = np.random.default_rng(1).normal(size=(30, 3))
     sets = np.full((3, 12, 3), np.nan, np.float32)
     for k, size in enumerate(SIZES):

@@ -1,4 +1,4 @@
-"""The scripts of the player against closed forms: positions, noise levels, texts."""
+"""Compare the scripts of the player with closed forms: positions, noise levels, texts."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tiny_diffusion_jax.pages.trajectories import Marks, pack_noising, pack_traj
 
 GRID = np.array([4, 3, 2, 1, 0])
 SCHEDULE = make_schedule("cosine", 4)
-WAYS = np.random.default_rng(0).normal(size=(5, 2, 3, 3)).astype(np.float32)  # in space
+WAYS = np.random.default_rng(0).normal(size=(5, 2, 3, 3)).astype(np.float32)  # three coordinates
 WAYS[:, 1, 2] = np.nan  # the second set has two points
 POSITIONS = """([packed, set, time]) => {
   const process = new Reverse(packed), xy = new Float32Array(6).fill(NaN);
@@ -23,7 +23,7 @@ def script(scripts):
 
 
 def numbers(values) -> np.ndarray:
-    """None is how JSON writes NaN."""
+    """Array of numbers; JSON writes NaN as null, which is None here."""
     return np.array(values, float)
 
 
@@ -38,7 +38,7 @@ def test_the_first_two_coordinates_move_straight_from_frame_to_frame(script, num
 
 
 def test_blocks_move_one_after_the_other(script):
-    """After 1 given point there are 2 blocks of 1 point: each block has half of the time."""
+    """After 1 given point there are 2 blocks of 1 point, and each block takes half of the time."""
     packed = pack_trajectories(WAYS[:, :1], GRID, SCHEDULE, Marks(num_given=1), [[1, 1]])
     at = lambda time: numbers(script.evaluate(POSITIONS, [packed, 0, time])).reshape(3, 2)
     frames = WAYS[:, 0, :, :2]
@@ -49,7 +49,7 @@ def test_blocks_move_one_after_the_other(script):
 
 
 def test_noise_levels_between_frames(script):
-    """t and alpha are means of their neighbours, sigma is the geometric mean."""
+    """t and alpha are arithmetic means of their neighbours; sigma is the geometric mean."""
     packed = pack_trajectories(WAYS, GRID, SCHEDULE)
     level = script.evaluate("packed => new Reverse(packed).level(0.375)", packed)
     alpha, sigma = (np.asarray(a, float) for a in (SCHEDULE.alpha, SCHEDULE.sigma))
@@ -85,16 +85,17 @@ def test_noise_is_read_out(script, log_snr, text):
 
 
 def test_the_darkest_tone_ignores_a_peak_with_two_per_cent_of_the_mass(script):
-    """The tone of the largest density at or above which more than 2 % of the mass lies."""
-    broad = [0.001, *[0.05] * 10, *[0.1] * 3, 0.199]  # the largest alone has 19.9 %
+    """The darkest tone is the largest density at or above which more than 2 % of the mass lies."""
+    # the largest density alone has 19.9 % of the mass
+    broad = [0.001, *[0.05] * 10, *[0.1] * 3, 0.199]
     assert script.evaluate("(values) => dense(values)", broad) == 0.199
-    sharp = [0.015, *[0.01] * 98, 0.005]  # the peak has 1.5 %
+    sharp = [0.015, *[0.01] * 98, 0.005]  # the peak has 1.5 % of the mass
     assert script.evaluate("(values) => dense(values)", sharp) == 0.01
 
 
 @pytest.mark.parametrize("place", [(10.1, 20.9), (20.0, 8.4)])
 def test_a_dot_is_a_disc_about_its_place(script, place):
-    """Mass pi r^2, and the centre of mass within an eighth of a pixel of the place."""
+    """A dot has mass pi r^2, and its centre of mass is exact to an eighth of a pixel."""
     light = numbers(script.evaluate("""(place) => {
       globalThis.devicePixelRatio = 1;
       const image = (size) => ({ data: new Uint8ClampedArray(4 * size * size) });

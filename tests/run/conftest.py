@@ -1,4 +1,4 @@
-"""What tests of runs share, beside the finished run of tests/conftest.py."""
+"""Fixtures of the tests of runs; the fixture with a finished run is in tests/conftest.py."""
 
 import shutil
 
@@ -9,7 +9,7 @@ from tiny_diffusion_jax.run import modes
 
 @pytest.fixture
 def only_training(monkeypatch):
-    """Runs end after training: the rest is not what the test is about."""
+    """End runs after training, because the evaluation is not under test."""
     monkeypatch.setattr(modes, "finish", lambda *_: None)
 
 

@@ -1,4 +1,4 @@
-"""An error in a picture or in a page leaves metrics.json and every other file."""
+"""An error in a figure or page keeps metrics.json and all other files."""
 
 import csv
 import json
@@ -19,7 +19,7 @@ def fail(*_, **__):
 
 
 def again(copy, mode="evaluate"):
-    """The result of a call that draws other samples, and what the folder holds afterwards."""
+    """(result of a command that draws other samples, files that the command wrote)."""
     for file in copy.iterdir():
         if file.is_file():
             os.utime(file, (0, 0))
@@ -41,7 +41,8 @@ def test_pictures_that_fail_are_named_and_all_others_written(where, failed, copy
     result, written = again(copy)
     assert result.code == 1 and "Traceback" not in result.err
     assert written == WRITTEN - set(failed)
-    assert not any((copy / name).exists() for name in failed)  # they showed other samples
+    # old files would show other samples, so they are removed
+    assert not any((copy / name).exists() for name in failed)
     stored = json.loads((copy / "metrics.json").read_text())
     assert stored["sample"]["seed"] == 7 and "sliced_wasserstein2" in stored["metrics"]
     warned = [line for line in result.err.splitlines() if line.startswith("warning: ")]
@@ -70,7 +71,7 @@ def test_samples_alone_are_left_as_well(copy, monkeypatch):
 
 
 def test_metrics_are_written_before_the_first_picture(copy, monkeypatch):
-    """Even the end of the process while pictures are drawn leaves them."""
+    """The metrics remain even if the process ends while figures are drawn."""
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -99,7 +100,7 @@ NAMES = ["$x_$", "a_$%_", "back\\slash\\", "\u05e9\u05dc\u05d5\u05dd e\u0301", "
 
 
 def test_a_run_of_a_table_with_names_of_any_kind(tmp_path, monkeypatch):
-    """Names of the file, of the columns and of two labels, from training to the page."""
+    """Names of the file, of the columns and of two labels are kept from training to the page."""
     numbers = {"nna_cd": {"value": 0.5, "floor": 0.5}}
     monkeypatch.setattr(results.report, "evaluate", lambda _: numbers)
     a, b, c, d, e, f = NAMES

@@ -1,8 +1,8 @@
-"""Every mistake on the command line: one line, exit code 2, and nothing on disk has changed.
+"""Every mistake on the command line prints one line, exits with code 2 and changes no file.
 
-The tables below are the contract: (what is typed, what the one line must say). Here {files} is a
-folder of damaged files; in the last part `run` is a trained run, copied afresh for each line.
-Options out of their range are in tests/test_checks.py.
+The tables below are the contract: (arguments, text that the line must contain). {files} is a folder
+of damaged files. In the last part `run` is a trained run, copied for each line. Options out of
+range are in tests/test_checks.py.
 """
 
 import importlib.util
@@ -168,7 +168,7 @@ DATA |= {  # more in tests/data/test_sets.py
     "a set of one point": ([SETS + "good.csv"], "set 'b' has 1 point: must be at least 2"),
 }  # fmt: skip
 
-OPTIONS = {  # some of tests/test_checks.py: what `check` finds reaches the user as it is
+OPTIONS = {  # some errors of tests/test_checks.py, to check that the user sees them unchanged
     "steps negative": ([MOONS, "--config.train.steps=-5"], "config.train.steps = -5: must be at "),
     "measured after training only": (
         [MOONS, "--config.evaluate.exact_points=3000"],
@@ -226,7 +226,7 @@ FOLDERS = {
 
 
 def cut(*names):
-    """Halves every file of the run that lies in one of the folders named, or is one of them."""
+    """Function that halves each file of a run with one of these names or in such a folder."""
     def damage(run: Path):
         for file in [f for name in names for f in (run / name, *(run / name).rglob("*"))]:
             if file.is_file():
@@ -243,7 +243,7 @@ def delete(name):
 
 
 def rewritten(change):
-    """`change` of the dictionary in config.json."""
+    """Function that applies `change` to the dictionary in config.json."""
     def damage(run: Path):
         stored = json.loads((run / "config.json").read_text("utf-8"))
         change(stored)
@@ -259,7 +259,7 @@ lacking = rewritten(lambda stored: stored["data"].pop("heldout"))
 
 
 def other_model(run: Path):
-    """The last checkpoint holds another network, as if copied from another run."""
+    """Replace the last checkpoint by a different network, as if copied from another run."""
     state = training.TrainState(jnp.int32(50), {"w": jnp.ones(3)}, {"w": jnp.ones(3)}, ())
     checkpoints.save(checkpoints.open_checkpoints(run / "checkpoints", keep=2), state)
 
@@ -269,7 +269,7 @@ def checkpoints_file(run: Path):
     write("checkpoints", "")(run)
 
 
-RUNS = {  # what is typed, the line, and what has happened to the folder `run` before
+RUNS = {  # arguments, the line, and the damage to the folder `run` before the command
     "another config": (
         [*RUN, "--config.train.steps=50", "--config.model.scale=9"],
         "--workdir = 'run': holds a run of another config or other data; use another --workdir. "
@@ -343,7 +343,7 @@ RUNS = {  # what is typed, the line, and what has happened to the folder `run` b
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Configs, pictures and tables with something wrong in each."""
+    """Folder of configs, pictures and tables, each with an error."""
     folder = tmp_path_factory.mktemp("files")
     texts = {
         "syntax.py": "def get_config(:\n", "empty.py": "x = 1\n",
@@ -371,7 +371,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with a trained `run`, and `points` of a table that has changed since."""
+    """Folder with a trained `run`, and with `points`, a run whose table has changed since."""
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -389,10 +389,10 @@ def contents(*folders) -> dict:
 
 
 def refuses(arguments, line, *folders) -> None:
-    """Runs the command; all that is there was there before, and what is said is one line."""
+    """Run the command, and check that it prints one line and changes no file."""
     before = contents(*folders)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr("tiny_diffusion_jax.run.training.train")  # a mistake would be seen
+        patch.delattr("tiny_diffusion_jax.run.training.train")  # training would fail here
         result = run(*arguments)
     assert result.code == 2, result
     assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err

@@ -1,4 +1,4 @@
-"""Checkpoints: damage is noticed and survived; a write that fails or is cut short costs nothing."""
+"""Check that damaged checkpoints are detected and that failed writes lose no checkpoint."""
 
 import contextlib
 import errno
@@ -50,7 +50,7 @@ def files(folder: Path) -> list[Path]:
 
 def test_what_is_saved_is_restored_and_the_last_are_kept(two):
     saved = checkpoints.open_checkpoints(two, keep=2)
-    checkpoints.save(saved, state_of(3))  # a second time: no error, nothing new
+    checkpoints.save(saved, state_of(3))  # saving a step again is no error and changes nothing
     assert saved.steps() == [2, 3] and {p.name for p in two.iterdir()} == {"2", "3"}
     state = restored(two)
     assert state.step == 3
@@ -87,7 +87,7 @@ def test_a_file_that_does_not_belong_is_noticed_and_hidden_ones_are_not(two):
 
 
 def test_a_damaged_one_is_set_aside_where_its_step_is_written_again(two, caplog):
-    for _ in range(2):  # the second time one is there already
+    for _ in range(2):  # the second time, a damaged checkpoint has been set aside already
         (two / "3" / "arrays.npz").write_text("", "utf-8")
         saved = checkpoints.open_checkpoints(two, keep=2)
         assert checkpoints.restore_latest(saved, state_of(1)).step == 2
@@ -106,12 +106,13 @@ def test_if_none_is_whole_all_are_named(two):
             restored(two, keep)
         assert f"checkpoint {two / '3'}, {two / '2'}: damaged, or of another version" in str(
             error.value)
-    assert {p.name for p in two.iterdir()} == {"2", "3"}  # theirs, to put right
+    # nothing is renamed, so that the user can repair the files
+    assert {p.name for p in two.iterdir()} == {"2", "3"}
     assert restored(two.parent / "none") is None
 
 
 def test_a_reader_during_a_save_finds_the_new_checkpoint(two, monkeypatch, caplog):
-    """Another process saves with keep = 1, and removes what the reader has just listed."""
+    """Another process saves with keep = 1 and removes the checkpoint that the reader has listed."""
     saved, load = checkpoints.open_checkpoints(two, keep=1), checkpoints.Checkpoints.load
     steps = iter([4, 5])
 
@@ -135,7 +136,7 @@ def full(*_, **__):
     (Path, "write_bytes"), (Path, "replace"), (np, "savez"), (os, "fsync")],
     ids=["the list", "the name", "the arrays", "the sync"])  # fmt: skip
 def test_no_space_left(place, name, two, monkeypatch):
-    """The earlier checkpoints stay, whichever operation the disk refuses."""
+    """The earlier checkpoints remain, whichever operation the disk refuses."""
     saved = checkpoints.open_checkpoints(two, keep=2)
     with monkeypatch.context() as patch, pytest.raises(checkpoints.SaveFailed, match="disk full"):
         patch.setattr(place, name, full)
@@ -167,7 +168,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(finished, tmp_path, onl
             while file.write(bytes(4096)):
                 pass
         with (disk / "others").open("r+b") as file:
-            file.truncate(file.seek(0, os.SEEK_END) - 3 * 4096)  # some room, not enough
+            file.truncate(file.seek(0, os.SEEK_END) - 3 * 4096)  # some space, but not enough
         result = run(*MOONS, f"--workdir={here}")
         assert result.code == 1, result.err
         assert result.err.splitlines()[-1].startswith("error: the checkpoint of step 40 cannot be")
@@ -179,7 +180,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(finished, tmp_path, onl
         assert losses(here) == losses(finished[0])
 
 
-# ---------------------------------------------------------------- kills inside of a write
+# ---------------------------------------------------------------- kills during a write
 
 KILLED = """
 import os, signal, sys, time
@@ -209,7 +210,7 @@ for folder in map(Path, sys.argv[1:]):
 
 
 def test_killed_at_any_moment_of_a_write(two, tmp_path):
-    """Before the first file is made, before the second, ... and in the removal of older ones."""
+    """Kill before each file is created, and during the removal of older checkpoints."""
     shutil.rmtree(two / "2")
     moments = [1, 2, 3, 4, 5, 6, 7, 8, 1000]
     folders = [shutil.copytree(two, tmp_path / str(moment)) for moment in moments]
@@ -222,7 +223,7 @@ def test_killed_at_any_moment_of_a_write(two, tmp_path):
     assert left[0] == ["3"] and [".part-3", "4"] in left and left[-1] == ["4"]
     assert any(name.startswith(".part-4") for name in left[1])
     for folder in folders:
-        state = restored(folder)  # for reading, it leaves alone what may be at work
+        state = restored(folder)  # a reader does not remove files that a writer may be using
         assert state.step == (4 if (folder / "4").exists() else 3)
         saved = checkpoints.open_checkpoints(folder, keep=1)
         assert {path.name for path in folder.iterdir()} == set(map(str, saved.steps()))

@@ -1,4 +1,4 @@
-"""The command line apart from mistakes: the list, the help, the configs, ends of all kinds."""
+"""Check the command line without mistakes: list, help, configs, and all kinds of endings."""
 
 import errno
 import gc
@@ -90,7 +90,7 @@ def test_a_mistake_of_ours_is_not_hidden(monkeypatch):
 
 
 def test_a_full_disk_does_no_harm(tmp_path):
-    """A limit on the size of files stands for the end of the disk: writing fails half-way."""
+    """A limit on file sizes simulates a full disk: writing fails half-way."""
     weights = {"w": jax.random.normal(jax.random.key(0), (100, 100))}
     state = TrainState(jax.numpy.int32(1), weights, weights, ())
     later = state.replace(step=jax.numpy.int32(2))
@@ -104,7 +104,7 @@ def test_a_full_disk_does_no_harm(tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
-    for step in (1, 2):  # what was there is there, and with room again all is well
+    for step in (1, 2):  # the first checkpoint remains, and with free space the second is saved
         restored = checkpoints.restore_latest(saved, state)
         assert restored.step == step and (restored.params["w"] == weights["w"]).all()
         checkpoints.save(saved, later)
@@ -121,11 +121,11 @@ def test_messages_stand_above_the_bar(capsys):
 
 
 class Dying:
-    """Calls a signal handler from `__del__`, where Python can only print what is raised."""
+    """Call a signal handler from `__del__`, where Python only prints exceptions."""
 
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.01)  # the handler runs here
+        time.sleep(0.01)  # time for the handler to run
 
 
 def test_a_signal_that_struck_in_a_destructor_is_not_lost(monkeypatch):
@@ -141,7 +141,7 @@ def test_a_signal_that_struck_in_a_destructor_is_not_lost(monkeypatch):
 
 
 def test_the_list_and_the_help_need_no_jax():
-    """A real process, from any folder, with jax out of reach."""
+    """Start a process in any folder, without access to jax."""
     code = "import sys; sys.modules['jax'] = None; import main; main.main(['', '{}'], main.__doc__)"
     for flag in ("--mode=list", "--help"):
         result = subprocess.run([sys.executable, "-c", code.format(flag)], cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The command line in the environments of notebooks, of 64-bit projects and of bare containers."""
+"""Check the command line in notebooks, in 64-bit projects and in minimal containers."""
 
 import os
 import subprocess

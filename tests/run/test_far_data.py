@@ -1,4 +1,4 @@
-"""Whole runs on data far from 0: samples are compared with the table as numbers."""
+"""Check complete runs on data far from 0: samples are compared with the numbers of the table."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ UTM = np.array([388098.25, 5603948.7])
 
 @pytest.fixture(scope="module")
 def utm(tmp_path_factory):
-    """(points of the table, the folder of the run)."""
+    """(points of the table, run folder)."""
     folder = tmp_path_factory.mktemp("utm")
     rng = np.random.default_rng(0)
     angle = np.pi * rng.uniform(size=(150, 1))
@@ -36,7 +36,7 @@ def test_samples_at_an_offset_have_the_distribution_of_the_table(utm):
     assert samples.dtype == np.float64 and samples.shape == (2, 400, 2)
     flat = samples.reshape(-1, 2)
     for axis in (0, 1):
-        assert len(np.unique(flat[:, axis])) > 790  # float32 has steps of 0.5 m here
+        assert len(np.unique(flat[:, axis])) > 790  # float32 has steps of 0.5 m at this offset
         assert ks_2samp(flat[:, axis], points[:, axis]).statistic < 0.15
     np.testing.assert_allclose(flat.mean(0), points.mean(0), rtol=0, atol=0.25)
     np.testing.assert_allclose(flat.std(0), points.std(0), rtol=0.15)

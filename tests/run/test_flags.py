@@ -1,4 +1,4 @@
-"""What is typed, in every spelling, becomes one config; and every config file gives a good one."""
+"""Check that all spellings of options give one config, and that all config files are valid."""
 
 import re
 from pathlib import Path
@@ -16,7 +16,7 @@ from tiny_diffusion_jax.run.flags import config_files, find_config, load_config,
 from tiny_diffusion_jax.training.batches import make_plan
 
 CONFIGS = config_files()
-# Those that take a model, and which.
+# Recipes that each config file accepts.
 TAKEN = {name: SEED_RECIPES if "/seed/" in name else RECIPES for name in CONFIGS}
 
 
@@ -31,7 +31,7 @@ def command(*arguments):
 @pytest.mark.parametrize("join", ["=", " "])
 @pytest.mark.parametrize("first", [True, False])
 def test_every_spelling_of_an_option_means_the_same(dash, join, first):
-    """It chooses the recipe, is checked, and sets its field: before the config or after it."""
+    """An option before or after the config selects the recipe, is checked, and sets its field."""
     typed = [f"{dash}config.model.name{join}history", f"{dash}config.sample.seed{join}7",
              f"{dash}config.train.learning_rate{join}1e-4"]  # fmt: skip
     options = [word for option in typed for word in option.split(" ")]
@@ -85,7 +85,7 @@ def test_the_folder_has_the_configs_name_or_that_of_workdir():
 
 
 def test_commands_of_the_help_and_the_headers_are_real():
-    """Every `python main.py` line that users are shown parses: its config, its options."""
+    """Every `python main.py` line in the help and headers parses, with its config and options."""
     shown = [main.__doc__, *(file.read_text("utf-8") for file in CONFIGS.values())]
     commands = [c for text in shown for c in re.findall(r"python main\.py ((?:\\\n|.)+)", text)]
     assert len(commands) >= 10
@@ -100,7 +100,7 @@ def test_configs_are_found_from_any_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config("configs/moons.py:dino").data.name == "dino"
     assert load_config("./configs/seed/digit.py").name == load_config("configs/seed/digit.py").name
-    Path("configs").mkdir()  # a config of the user's own comes first
+    Path("configs").mkdir()  # a config in the user's folder has precedence
     Path("configs/moons.py").write_text((ROOT / "configs" / "image.py").read_text("utf-8"), "utf-8")
     assert load_config("configs/moons.py:dino.png").data.name == "image"
     with pytest.raises(UserError, match=r"--config = 'configs/none.py': must be a config file; "):
@@ -129,7 +129,8 @@ def loaded(name, model=""):
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # where some.csv is: sets are read to see what they are
+    # some.csv is here; configs read it to determine the shape of the sets
+    monkeypatch.chdir(tmp_path)
     rows = [f"{number},{x},{number + x}" for number in range(8) for x in range(3)]
     Path("some.csv").write_text("\n".join(["set,x,y", *rows]), "utf-8")
     defaults, names = flatten(default_config()), set()
@@ -142,8 +143,8 @@ def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monk
         names.add(used.name)
         plan = make_plan(used.train, make_model(used.model, 2))
         assert plan.num_sets * plan.num_points <= 8192
-    assert len(names) == len(TAKEN[name])  # each model has a folder of its own
-    # `rows` is a way to train `causal`, with a folder of its own.
+    assert len(names) == len(TAKEN[name])  # each model has a separate run folder
+    # `rows` is a strategy to train `causal`, with a separate run folder
     default = {"configs/spatial_mnist.py": {"spatial_mnist_rows"}}.get(name, names)
     assert loaded(name).name in default
 
@@ -153,7 +154,7 @@ def test_every_model_has_a_recipe():
 
 
 def changed(fields: dict) -> dict:
-    """What of `fields` is not as config.py has it."""
+    """Fields that differ from the default config."""
     return {k: v for k, v in fields.items() if v != flatten(default_config())[k]}
 
 
@@ -171,7 +172,7 @@ def test_digits_with_latents_have_the_settings_of_latents():
     assert used.train.steps == RECIPES["set_latent"]["train.steps"] and used.model.labels
 
 
-# What the figures and numbers of README.md and docs/ were made with.
+# Values used for the figures and numbers of README.md and docs/.
 PUBLISHED = {
     ("mnist_sets", "set_transformer"): {
         "model.hidden_dim": 64, "model.num_blocks": 4, "model.num_inducing": 0,

@@ -1,4 +1,4 @@
-"""A run can start from another's weights, and learn other data beside what that run drew."""
+"""A run can start from the weights of another run, and train on its generated sets."""
 
 import shutil
 
@@ -23,7 +23,7 @@ def train(members, folder, *options):
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory):
-    """A run that learned circles, and sets it might have drawn."""
+    """A run trained on circles, and sets that it could have generated."""
     folder = tmp_path_factory.mktemp("first") / "circles"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(modes, "finish", lambda *_: None)
@@ -53,7 +53,7 @@ def test_it_starts_with_the_averaged_weights_and_resumes_bit_for_bit(first, tmp_
     assert "going on from step 10" in train(f"{first}+moons", folder, init).err
     assert same(arrays(folder, 20), whole) and losses(folder) == rows
 
-    # Another run in the same place, or other samples of it, are another run.
+    # Different weights or samples at the same path count as a different run.
     moved = shutil.copytree(first, tmp_path / "kept")
     try:
         np.save(first / "samples.npy", np.load(first / "samples.npy")[:4])
@@ -62,7 +62,7 @@ def test_it_starts_with_the_averaged_weights_and_resumes_bit_for_bit(first, tmp_
         shutil.rmtree(first / "checkpoints" / "20")
         line = train(f"{first}+moons", folder, init).err.splitlines()[-1]
         assert "It differs in dataset.init_from: 'step 20, " in line and "-> 'step 10, " in line
-        td.load(folder)  # what is trained can be drawn from, whatever became of the other run
+        td.load(folder)  # a trained run can be sampled, whatever happened to the other run
     finally:
         shutil.rmtree(first)
         moved.rename(first)

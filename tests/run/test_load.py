@@ -1,4 +1,4 @@
-"""A trained run is whole in its folder: its config, its data's units, its weights."""
+"""Check that a run folder is complete: config, units of the data, weights."""
 
 import json
 
@@ -52,9 +52,10 @@ def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
     given = ["--config.sample.num_points", "1", "--config.evaluate.frames=0",
              "--config.data.cache_dir=elsewhere", "--config.compilation_cache="]  # fmt: skip
     assert run(f"--workdir={copy}", "--mode=sample", *given).code == 0
-    assert np.load(copy / "samples.npy").shape == (2, 1, 2)  # one point is drawn, not measured
+    # a single point is drawn, but not evaluated
+    assert np.load(copy / "samples.npy").shape == (2, 1, 2)
     stored = json.loads((copy / "config.json").read_text("utf-8"))
-    assert stored["sample"]["num_points"] == 64  # what the run was is not written over
+    assert stored["sample"]["num_points"] == 64  # the config of the run is not overwritten
 
 
 def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
@@ -92,7 +93,7 @@ def test_a_config_of_another_version_is_named_and_not_guessed(change, words, cop
 
 
 def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, monkeypatch):
-    """What the model depends on is as it was; how sets are drawn is said anew."""
+    """The config of the model must match; the options of sampling come from the command."""
     monkeypatch.setattr(report, "pictures", lambda *_: None)
     stored = json.loads((copy / "config.json").read_text("utf-8"))
     stored["sample"]["redraw"] = stored["sample"].pop("burn_in")
@@ -102,7 +103,7 @@ def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, mo
 
 
 def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
-    """One from before sets: it is read, drawn from and gone on with."""
+    """Read, sample and resume a run that was written before sets existed."""
     drawn = np.load(copy / "samples.npy")
     stored = json.loads((copy / "config.json").read_text("utf-8"))
     older = {part: {name: value for name, value in fields.items()
@@ -116,7 +117,8 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     result = run(*MOONS, "--config.data.heldout=0", f"--workdir={copy}")
     assert result.code == 0 and "trained already, to step 40" in result.err
 
-    del older["model"]["fade"]  # its waves did not fade, whatever they do now
+    # features of this older model did not fade, whatever the default is now
+    del older["model"]["fade"]
     (copy / "config.json").write_text(json.dumps(older), "utf-8")
     assert workdir.read_config(str(copy)).model.fade is False
     assert "It differs in model.fade: False -> True" in run(
@@ -134,7 +136,7 @@ def test_every_option_that_was_added_is_one():
 
 @pytest.mark.parametrize("keep_best", [True, False])
 def test_older_runs_chose_their_weights_on_all_held_out_sets(keep_best):
-    """Runs that chose no weights are runs of this version in that respect."""
+    """Runs without chosen weights equal runs of this version in this respect."""
     train = brought_up({"train": {"keep_best": keep_best}})["train"]
     assert train["split_heldout"] is not keep_best
     assert brought_up({"train": train})["train"] == train

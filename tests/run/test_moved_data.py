@@ -1,4 +1,4 @@
-"""A trained run needs its data no more, and measures only the data that it was trained on."""
+"""A trained run can be sampled without its data, and is evaluated only on its training data."""
 
 import json
 import shutil
@@ -14,7 +14,8 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import modes, workdir
 
 ROWS = np.random.default_rng(0).normal(size=(80, 2)) * [3, 1] + [50, -20]
-LABELS = {"1": (-30, 3), "2": (0, 6), "3": (30, 9)}  # x, fewest points of a set
+# label: (x, smallest number of points of a set)
+LABELS = {"1": (-30, 3), "2": (0, 6), "3": (30, 9)}
 
 
 def write_points(file, rows=ROWS):
@@ -22,7 +23,7 @@ def write_points(file, rows=ROWS):
 
 
 def write_sets(file):
-    """30 sets, ten of each label; each label has two sizes and lies around one x."""
+    """Write 30 sets, ten per label; each label has two sizes and lies around one x."""
     lines, noise = ["plot,x,y,label"], np.random.default_rng(0)
     for number in range(30):
         label = str(number % 3 + 1)
@@ -34,7 +35,7 @@ def write_sets(file):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder with tables and the runs that were trained on them, from within the folder."""
+    """Folder with tables and the runs that were trained on them with relative paths."""
     home = tmp_path_factory.mktemp("trained")
     write_points(home / "t.csv")
     write_sets(home / "s.csv")
@@ -50,7 +51,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def moved(trained, tmp_path, monkeypatch):
-    """The runs alone, in another folder; the tables are out of reach."""
+    """Copies of the runs in another folder, without access to the tables."""
     for name in ("points", "sets"):
         shutil.copytree(trained / name, tmp_path / name)
         file = tmp_path / name / "config.json"
@@ -92,7 +93,7 @@ def test_the_command_line_samples_completes_and_compares_without_the_data(moved)
 
 
 def test_a_label_is_drawn_by_its_name(moved):
-    """The sizes of the sets tell the labels apart, even if little was learned."""
+    """The sizes of the sets identify the labels, even after little training."""
     here = [f"--workdir={moved / 'sets'}", "--mode=sample", "--config.sample.num_sets=2"]
     for label, (_, fewest) in LABELS.items():
         result = run(*here, f"--config.sample.label={label}")

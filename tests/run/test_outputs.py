@@ -1,4 +1,4 @@
-"""Sets in files: what is written can be read as what it was read from."""
+"""Check that sets written to files can be read with the same values."""
 
 import csv
 
@@ -49,7 +49,7 @@ def test_a_table_is_as_the_one_that_was_read(fields, header, tmp_path):
 
 
 def random_bits(dtype, count=6_000):
-    """Finite numbers of every size, and some that need many digits: f[count / 2, 2]."""
+    """Finite numbers of all magnitudes, some of them with many digits: f[count / 2, 2]."""
     unsigned = {np.float32: np.uint32, np.float64: np.uint64}[dtype]
     rng = np.random.default_rng(0)
     numbers = rng.integers(0, np.iinfo(unsigned).max, count, unsigned).view(dtype)
@@ -92,7 +92,7 @@ def test_coordinates_have_names():
     assert outputs.coordinates(many.replace(shift=np.zeros(3), columns=())) == ["x", "y", "z"]
 
 
-# ---------------------------------------------------------------- what held-out loss says
+# ---------------------------------------------------------------- messages about held-out loss
 
 
 def curve(*losses):

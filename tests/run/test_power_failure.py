@@ -1,4 +1,4 @@
-"""After a power failure or a kill at any moment, the files of a run are complete: old or new."""
+"""Check that power failures and kills leave complete files of a run, either old or new."""
 
 import contextlib
 import json
@@ -24,23 +24,24 @@ FAILURES = ("power", "power, names kept", "kill")
 
 
 class Disk:
-    """A folder whose files stay in memory until `os.fsync`; `images` is what failures leave.
+    """A folder whose files stay in memory until `os.fsync`; `images` are the results of failures.
 
-    Before each change of a file system, and at the end, an image is taken for each of FAILURES:
-    "power" loses all that was not synced, "power, names kept" loses the contents alone, "kill"
+    An image is taken before each change of the file system, and at the end, for each of FAILURES.
+    "power" loses all that was not synced, "power, names kept" loses the contents only, and "kill"
     loses nothing. An image is {name: contents or image}.
     """
 
     def __init__(self, folder: Path):
         self.folder, self.contents, self.names, self.handles = folder, {}, {}, []
         self.images = []
-        for path in (folder, *folder.rglob("*")):  # all of this is on the disk
+        for path in (folder, *folder.rglob("*")):  # all of these files are on the disk
             handle = os.open(path, os.O_RDONLY)
             self.sync(handle)
             os.close(handle)
 
     def sync(self, handle: int) -> None:
-        self.handles.append(os.dup(handle))  # so that no other file gets the same number
+        # a duplicate handle, so that no other file gets the same inode number
+        self.handles.append(os.dup(handle))
         number = os.fstat(handle).st_ino
         if stat.S_ISDIR(os.fstat(handle).st_mode):
             self.names[number] = {
@@ -56,13 +57,13 @@ class Disk:
         })  # fmt: skip
 
     def synced(self, of):
-        """The image of a file or folder, described by an `os.stat_result`."""
+        """Image of a file or folder, described by an `os.stat_result`."""
         if stat.S_ISDIR(of.st_mode):
             return {name: self.synced(of) for name, of in self.names.get(of.st_ino, {}).items()}
         return self.contents.get(of.st_ino, b"")
 
     def present(self, path: Path, contents: dict | None):
-        """The image of a path with its present names; contents None: with its present contents."""
+        """Image of a path with its present names; contents None: with its present contents."""
         if path.is_dir():
             return {each.name: self.present(each, contents) for each in path.iterdir()}
         return path.read_bytes() if contents is None else contents.get(path.stat().st_ino, b"")
@@ -102,8 +103,8 @@ def write_image(image: dict, folder: Path) -> Path:
 class Failures(RuleBasedStateMachine):
     """A run that saves with keep = 1, an evaluation in its folder, readers, kills, power failures.
 
-    `step` and `value` are what the last complete write left; an operation that failed may have
-    left the value before.
+    `step` and `value` are the results of the last complete write. An operation that failed may have
+    left the previous value.
     """
 
     @initialize()
@@ -186,7 +187,7 @@ class Failures(RuleBasedStateMachine):
 
 
 def found(folder: Path) -> tuple:
-    """Step of the newest checkpoint, 0 without one, and what metrics.json holds."""
+    """(step of the newest checkpoint or 0, contents of metrics.json)."""
     state, file = restored(folder / "checkpoints"), folder / "metrics.json"
     metrics = json.loads(file.read_text("utf-8")) if file.exists() else None
     return int(state.step) if state else 0, metrics
@@ -215,7 +216,8 @@ def test_a_failure_at_any_moment_of_a_save_leaves_the_old_or_the_new_checkpoint(
             steps[failure].append(found(copy)[0])
     for each in steps.values():
         assert each == sorted(each) and each[0] == 3 and each[-1] == 4
-    assert steps["power"].index(4) > steps["kill"].index(4)  # the new name is not synced at once
+    # after a power failure, a new name appears only after it is synced
+    assert steps["power"].index(4) > steps["kill"].index(4)
 
 
 def test_a_failure_at_any_moment_of_a_write_leaves_the_old_or_the_new_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Two processes of two devices each train what one does, and stop and fail together. Slow."""
+"""Two processes of two devices train the same as one process, and stop and fail together. Slow."""
 
 import os
 import re
@@ -24,7 +24,7 @@ MAIN = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from tiny_diffusion_jax.run.cli import main; main(sys.argv, leave=os._exit)")  # fmt: skip
 ONLY_TRAINING = "modes.finish = lambda *_: None"
 RAISE = "def broken(*_): raise OSError(28, 'the disk is full')"
-# The process fails between two blocks, while the other process is inside the next block.
+# One process fails between two blocks, while the other process is inside the next block.
 WHILE_TRAINING = f"""
 send = loop._send
 {RAISE}
@@ -37,7 +37,7 @@ report.evaluate = broken
 
 
 def start(*flags: str, change: tuple[str, str] = (ONLY_TRAINING, "")) -> list[subprocess.Popen]:
-    """Start two processes; `change` is the code that each runs before the program."""
+    """Start two processes; each runs its `change`, a piece of code, before the program."""
     with socket.socket() as found:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
@@ -51,7 +51,7 @@ def start(*flags: str, change: tuple[str, str] = (ONLY_TRAINING, "")) -> list[su
 
 
 def ends(started) -> list[tuple[int, str]]:
-    """(exit code, last line) of each process; a process that hangs is killed after a while."""
+    """(exit code, last line) of each process; hanging processes are killed after 150 s."""
     try:
         texts = [process.communicate(timeout=150)[1] for process in started]
     finally:
@@ -68,7 +68,7 @@ def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypat
     monkeypatch.setattr(modes, "finish", lambda *_: None)
     assert run(*LONG, f"--workdir={tmp_path / 'one'}").code == 0
 
-    # SIGTERM to the second alone stops both, and the first saves.
+    # SIGTERM to the second process stops both, and the first process saves.
     folder = tmp_path / "two"
     started = start(*LONG, f"--workdir={folder}")
     deadline = time.time() + 60
@@ -82,7 +82,7 @@ def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypat
     stopped = int(re.search(r"step (\d+) of 400 is saved", line)[1])
     assert 0 < stopped < 400 and first != 0 and second != 2
 
-    # One process takes it a little further, and two of them to its end.
+    # One process resumes this run to its end, and two processes train a new run to its end.
     assert run(*LONG, f"--workdir={folder}", "--config.train.steps=400").code == 0
     np.testing.assert_allclose([row[1] for row in losses(folder)],
                                [row[1] for row in losses(tmp_path / "one")], rtol=1e-3)  # fmt: skip
@@ -107,7 +107,7 @@ def test_both_stop_when_training_diverges_and_the_step_is_written(tmp_path):
     flags = [*LONG, "--config.train.learning_rate=1e30", f"--workdir={tmp_path}"]
     (code, line), (other, said) = ends(start(*flags))
     step = int(re.match(r"error: loss = nan at step (\d+): training stopped", line)[1])
-    assert step % 10 > 1  # the first process redoes steps of a block, see training/diverged.py
+    assert step % 10 > 1  # the first process repeats steps of a block, see training/diverged.py
     assert said.startswith(f"error: another process has ended: loss = nan at step {step}: ")
     assert code == other == 1
     with np.load(tmp_path / "diverged.npz") as file:

@@ -1,4 +1,4 @@
-"""A run of observed sets of different sizes, from training to files, pictures and completion."""
+"""Check a run of observed sets of different sizes: training, files, pictures and completion."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.run import report
 from tiny_diffusion_jax.run.evidence import Evidence
 
-SIZES = np.tile([9, 11, 14], 8)  # all drawn in 16 places: few programs
+SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
 RAGGED = [config("mnist_sets"), *TINY, *(f"--config.{option}" for option in (
     "sample.num_points=0", "sample.num_sets=5", "train.num_points=8", "train.keep_best=True",
     "model.count=True", "model.num_heads=2", "data.augment_rotate=True", "data.source=digits",
@@ -33,7 +33,7 @@ def observed(seed=0):
 
 @pytest.fixture
 def observed_data(monkeypatch):
-    """In place of the images: how files of sets are read is tested elsewhere."""
+    """Replace the images by observed sets; other tests check how files of sets are read."""
     data = observed()
     data = data.replace(heldout=observed(1).replace(shift=data.shift, scale=data.scale))
     monkeypatch.setattr(experiment.data, "build", lambda config: data)
@@ -72,7 +72,7 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
     result = run(f"--workdir={folder}", "--mode=complete", f"--points={tmp_path / 'given.csv'}")
     assert result.code == 0, result.err
     with np.load(folder / "completed.npz") as arrays:
-        assert set(arrays["sizes"]) <= {11, 14}  # those of more points than are given
+        assert set(arrays["sizes"]) <= {11, 14}  # sizes above the number of given points
     assert (folder / "completed.png").exists() and (folder / "completed.csv").exists()
 
 
@@ -95,4 +95,4 @@ def test_a_chain_of_a_set_that_is_cut_has_its_blocks_cut():
     samples[0, :10] = 0
     setup = experiment.Experiment(options, observed(), None, None)
     blocks = Evidence(setup, None, samples).blocks(0)
-    assert blocks == [3, 3, 4]  # of 3, 3, 6, 4, which are 16 places
+    assert blocks == [3, 3, 4]  # blocks of 3, 3, 6, 4 fill 16 points; the set has 10

@@ -1,4 +1,4 @@
-"""Released models: drawn from without data and checkpoints, measured with the data alone."""
+"""Released models are sampled without data and checkpoints, and evaluated with the data only."""
 
 import json
 import re
@@ -21,7 +21,7 @@ REAL = released.names()
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    """(folder of released models, that of the run one was made of)."""
+    """(folder of released models, run folder of one of them)."""
     home = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tiny_diffusion_jax.run.modes.finish", lambda *_: None)
@@ -105,7 +105,7 @@ def test_labels_come_as_often_as_in_the_data(digits):
     drawn = experiment.dataset.draw(jax.random.key(0), 5_000, 1)
     counts = np.bincount(drawn.label, minlength=10) / 5_000
     np.testing.assert_allclose(counts, list(shares.values()), atol=0.02)
-    assert np.isnan(drawn.points).all()  # nothing that is drawn here passes for data
+    assert np.isnan(drawn.points).all()  # NaN marks that these points are not data
 
 
 def test_it_is_measured_on_its_own_data(tmp_path, monkeypatch):
@@ -161,7 +161,8 @@ def test_what_comes_with_the_package_draws(name, monkeypatch):
     assert (released.FOLDER / f"{name}.npz").stat().st_size < 4e6
     assert not workdir.strange_fields(description["config"])
     for option in re.findall(r"--config\.([\w.]+)=", description["command"]):
-        assert option in flatten(td.default_config()), option  # the log shows it, to be run again
+        # the log prints this command, so that the user can repeat it
+        assert option in flatten(td.default_config()), option
     experiment, params = td.load(name)
     few = experiment.config.sample.copy_and_resolve_references()
     few.update(num_sets=2, num_points=6, num_steps=3)

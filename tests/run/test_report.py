@@ -1,4 +1,4 @@
-"""Which sections a report has, and that what they share is computed once."""
+"""Check which sections a report has, and that shared results are computed once."""
 
 import json
 
@@ -37,7 +37,7 @@ def build(**fields):
 
 @pytest.fixture(autouse=True)
 def model(monkeypatch):
-    """A model that draws noise: what is tested here is the report. Returns the labels asked for."""
+    """Replace sampling by noise, because only the report is tested; returns requested labels."""
     asked = []
 
     def sample(experiment, params, config=None, keep_trajectory=False, labels=None):
@@ -92,7 +92,8 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     assert files == {"training": [], "samples": ["samples.png"], "likelihood": [], "density": [],
                      "trajectory": ["trajectory.npy", "reverse.gif", "forward.gif"]}  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), []))
-    np.testing.assert_array_equal(shown[0][0], draws[0][1][0])  # the same real points
+    # both figures use the same real points
+    np.testing.assert_array_equal(shown[0][0], draws[0][1][0])
 
 
 def test_a_page_can_give_way_for_animations(tmp_path):
@@ -120,9 +121,9 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
     monkeypatch.setattr(separation, "calibrate", calibrate)
     monkeypatch.setattr(sections.set_figures, "sets_figure", sets_figure)
     numbers, files = report.evaluate(evidence), pictures(evidence, tmp_path)
-    assert len(calls) == 1 and calls[0]["num_real"] == 200  # as many as 6 sets need
+    assert len(calls) == 1 and calls[0]["num_real"] == 200  # as many real sets as 6 samples need
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    rejected = shown[0]["bad"]  # what the picture says is what the numbers say
+    rejected = shown[0]["bad"]  # the figure agrees with the metric
     assert numbers["separation"]["value"] == pytest.approx(1 - rejected.mean())
     share = np.bincount(shown[0]["member"], minlength=2) / 6
     np.testing.assert_allclose(numbers["frequency_error"]["members"], share)
@@ -145,7 +146,7 @@ def test_members_of_few_rows_are_named_and_have_no_stray_points(tmp_path, caplog
 
 
 def test_a_causal_point_looks_at_those_up_to_itself():
-    """Rows are points; the first token, which is no point, is left out."""
+    """Rows and columns are points; the first token is not a point and is omitted."""
     built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
                                "model.context_blocks": 2})  # fmt: skip
     weights = gather(built).attention(np.random.default_rng(0).normal(size=(5, 2)), 5)
@@ -170,7 +171,7 @@ def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch
 def test_attention_is_conditioned_on_the_label_and_the_whole_size_of_the_sample(
     monkeypatch, tmp_path
 ):
-    """A history holds 4 of the 16 points of a set."""
+    """A history contains 4 of the 16 points of a set."""
     built = build(**MIXTURE | {
         "model.name": "history", "model.labels": True, "model.count": True, "train.max_history": 4,
         "sample.label": 1,
@@ -198,10 +199,10 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     assert numbers["nna_cd"]["num_sets"] == 5 and numbers["copies"]["num_heldout"] == 40
     assert numbers["label_accuracy"]["guidance_scale"] == 2.0
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
-    # drawn once, for the number and for the picture
+    # drawn once, for the metric and for the figure
     [labels] = [labels for labels in model if labels is not None]
     assert len(labels) == 5
-    # the picture has the first four, those with the lower labels first
+    # the figure has the first four sets, sorted by label
     order = sorted(range(4), key=lambda i: labels[i])
     assert order != [0, 1, 2, 3]
     np.testing.assert_array_equal(shown[-1][0], evidence.labelled(4)[0][order])
@@ -264,12 +265,12 @@ def test_metrics_say_whether_other_sets_chose_the_weights(monkeypatch, split, wo
 
 @pytest.mark.parametrize("count, source", [(3, "images"), (5, "tables")])
 def test_no_real_set_is_pictured_twice(count, source, tmp_path):
-    """Nearly all of 200 draws from 3 images, or from 5 observed sets, would be repetitions."""
+    """Nearly all of 200 draws from 3 images, or from 5 observed sets, would be repeated."""
     if source == "images":
         built = build(**IMAGES, **{"data.max_images": count})
     else:
         rows = np.random.default_rng(0).normal(size=(count, 16, 2))
-        rows = np.concatenate([rows, rows[:2, ::-1]])  # two sets again, in another order
+        rows = np.concatenate([rows, rows[:2, ::-1]])  # two sets appear twice, in different orders
         split = ["train"] * len(rows) + ["test"] * 4
         rows = np.concatenate([rows, rows[:4] + 1])
         lines = [f"{s},{x},{y},{split[s]}" for s, points in enumerate(rows) for x, y in points]
@@ -305,7 +306,7 @@ def test_evidence_that_nobody_asks_for_is_not_computed(monkeypatch):
 
 
 def test_ways_that_were_kept_are_not_drawn_again(monkeypatch):
-    """The first sets' are shown, as they came with the samples."""
+    """The page shows the trajectories of the first sets, which were kept with the samples."""
     built = build(**MIXTURE, **{"sample.num_sets": 30})
     ways = np.random.default_rng(1).normal(size=(4, 30, 16, 2)).astype(np.float32)
     monkeypatch.setattr(experiment, "sample", lambda *_, **__: pytest.fail("drawn again"))

@@ -1,4 +1,4 @@
-"""How runs stop and go on: signals, kills, crashes and damage leave nothing to regret."""
+"""Check how runs stop and resume: signals, kills, crashes and damage lose no results."""
 
 import functools
 import os
@@ -22,7 +22,7 @@ from tiny_diffusion_jax.run import checkpoints, modes, report, training, workdir
 from tiny_diffusion_jax.run.signals import Abandoned, Signals
 from tiny_diffusion_jax.training import loop
 
-# Some seconds, for there is time for a signal; a save takes as long as a thousand steps.
+# Training takes some seconds, to leave time for a signal. A save takes as long as 1,000 steps.
 LONG = [*MOONS, "--config.train.steps=6000", "--config.train.checkpoint_every=1000"]
 
 
@@ -32,7 +32,7 @@ def start(*arguments, **options) -> subprocess.Popen:
 
 
 def wait_for_rows(folder: Path, more_than: int, process) -> None:
-    """Until training has gone on by some blocks."""
+    """Wait until training has finished several more blocks."""
     deadline = time.time() + 60
     while len(workdir.read_rows(folder / "metrics.jsonl")) < more_than + 5:
         assert process.poll() is None, process.stderr and process.stderr.read()
@@ -41,7 +41,7 @@ def wait_for_rows(folder: Path, more_than: int, process) -> None:
 
 
 def screen(written: str) -> list[str]:
-    """The lines that a terminal shows in the end: \\r goes back to the start of a line."""
+    """Lines that a terminal finally shows; \\r moves to the start of a line."""
     return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in written.split("\n")]
 
 
@@ -57,7 +57,7 @@ def uninterrupted(tmp_path_factory):
 def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_path, only_training):
     folder, here = tmp_path / "run", [*LONG, f"--workdir={tmp_path / 'run'}"]
 
-    # Ctrl-C, at a terminal: a bar on one line, messages above it.
+    # Ctrl-C at a terminal: a progress bar on one line, with messages above the bar.
     ours, theirs = os.openpty()
     termios.tcsetwinsize(theirs, (24, 100))
     process = start(*here, stderr=theirs)
@@ -79,7 +79,7 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
         "command goes on from there", lines[-1])[1])  # fmt: skip
     assert stopped % 10 == 0 and (folder / "checkpoints" / str(stopped)).exists()
 
-    # Killed, with no time to save: the steps since the last checkpoint are done again.
+    # Kill without time to save: the run repeats the steps since the last checkpoint.
     process = start(*here)
     wait_for_rows(folder, stopped // 10, process)
     refused = run(*here)
@@ -88,7 +88,7 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
     assert process.wait(60) == -signal.SIGKILL
     assert "Traceback" not in process.stderr.read()
 
-    # SIGTERM, as from a scheduler.
+    # SIGTERM, as sent by a scheduler.
     train, calls = training.train, []
 
     def terminated(experiment, state, on_block, progress):
@@ -117,14 +117,14 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
 def read(handle: int) -> bytes:
     try:
         return os.read(handle, 4096)
-    except OSError:  # Linux: the other end is closed
+    except OSError:  # on Linux: the other end is closed
         return b""
 
 
 def test_a_signal_while_sampling(copy):
     process = start("--mode=sample", f"--workdir={copy}")
     for line in process.stderr:
-        if line.startswith("schedule: "):  # the last line before it draws
+        if line.startswith("schedule: "):  # the last line before sampling starts
             break
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read()
@@ -148,15 +148,15 @@ def test_a_second_signal_does_not_wait():
 
 
 def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monkeypatch):
-    """A signal in the third block, which takes a minute: that of the second is saved."""
+    """A signal in the third block, which takes a minute, saves the state after the second block."""
     blocks, soon = [], loop.soon
 
     def slowly(work):
-        if isinstance(work, functools.partial):  # the wait for a block, not for the compiler
+        if isinstance(work, functools.partial):  # delays blocks only, not the compiler
             blocks.append(work)
             if len(blocks) == 3:
                 return soon(lambda: time.sleep(60))
-            if len(blocks) == 4:  # sent off while the third is awaited
+            if len(blocks) == 4:  # this block is sent while the third block is awaited
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
         return soon(work)
 
@@ -173,10 +173,10 @@ def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monke
 
 
 def test_a_signal_before_the_first_block_is_done(tmp_path):
-    """In a process of its own, which does not wait for compiler or device to leave."""
+    """A separate process exits without waiting for the compiler or the device."""
     process = start(*MOONS, "--config.train.steps=2000000", "--config.train.block=1000000",
                     f"--workdir={tmp_path}")  # fmt: skip
-    while not (tmp_path / "metrics.jsonl").exists():  # made when training begins
+    while not (tmp_path / "metrics.jsonl").exists():  # created when training begins
         assert process.poll() is None
         time.sleep(0.01)
     time.sleep(1)
@@ -216,7 +216,7 @@ def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
 
 
 def half_written(run: Path):
-    """As a kill during the save of step 40 leaves it: under its temporary name, incomplete."""
+    """State after a kill during the save of step 40: an incomplete folder with a temporary name."""
     final = run / "checkpoints" / "40"
     (final / "files.txt").unlink()
     final.rename(final.with_name(f"{PART}40"))

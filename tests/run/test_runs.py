@@ -1,4 +1,4 @@
-"""Runs: what they leave, of one density and of sets, and what a divergence leads to."""
+"""Check runs of one density and of sets: their files, and errors after a divergence."""
 
 import json
 import re
@@ -108,10 +108,10 @@ def test_samples_come_in_the_units_of_the_table(tmp_path, monkeypatch):
 
 
 def test_a_loss_that_is_not_finite_ends_training(tmp_path):
-    # Weight decay times rate is 5: the weights grow by -4 at each step.
+    # Weight decay times learning rate is 5, so the weights are multiplied by -4 at each step.
     options = ["--config.train.learning_rate=5", "--config.train.weight_decay=1",
                "--config.train.warmup=0", "--config.train.checkpoint_every=10"]  # fmt: skip
-    for _ in range(2):  # the second goes on from the checkpoint, and ends as the first
+    for _ in range(2):  # the second run resumes from the checkpoint and ends in the same way
         result = run(*MOONS, *options, f"--workdir={tmp_path}")
         assert result.code == 1
         last = result.err.splitlines()[-1]
@@ -124,7 +124,7 @@ def test_a_loss_that_is_not_finite_ends_training(tmp_path):
         assert "Traceback" not in result.err
     assert [row[0] for row in losses(tmp_path)] == [10]
 
-    # Done again from its file, the step gives what was said, by the command that was named.
+    # The command in the message repeats the step from its file, with the same loss.
     again = run(f"--workdir={tmp_path}", "--mode=replay")
     first, *found = again.out.splitlines()
     said = re.match(r"error: loss = (\w+) at (step 1\d):", last)
@@ -149,7 +149,7 @@ def test_weights_that_are_not_finite_are_not_saved(tmp_path):
 
 
 def test_a_number_that_is_not_finite_is_not_written(copy, monkeypatch):
-    """The rest of the run stays; metrics.json is what it was."""
+    """The files of the run remain, and metrics.json is unchanged."""
     before = (copy / "metrics.json").read_bytes()
     numbers = {"good": {"value": 1.0, "floor": None}, "mmd_rbf": {"value": [float("nan")]}}
     monkeypatch.setattr(report, "evaluate", lambda _: numbers)
@@ -185,7 +185,7 @@ def is_picture(file: Path, frames: int = 1) -> bool:
 
 @pytest.fixture
 def few_real_sets(monkeypatch):
-    """The separation test is calibrated on fewer sets than it takes to be good."""
+    """The separation test is calibrated on fewer sets than a reliable test needs."""
     calibrate = partial(separation.calibrate, num_reference=128, num_stray=128)
     monkeypatch.setattr(separation, "calibrate", calibrate)
 
@@ -205,7 +205,7 @@ def test_a_run_of_a_mixture(tmp_path, monkeypatch, few_real_sets):
     samples = np.load(folder / "samples.npy")
     assert samples.shape == (6, 16, 2) and samples.dtype == np.float32
     assert all(is_picture(folder / name) for name in ("sets.png", "attention.png"))
-    # the blocks of a chain take turns in its animation
+    # the animation shows the blocks one after another
     with Image.open(folder / "birth.gif") as image:
         assert image.n_frames >= 2
 
@@ -226,7 +226,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
     np.testing.assert_allclose(sets[:, :2], [[[0.5, 0.25], [-1, 0]]] * 6, atol=1e-5)
     assert is_picture(Path(folder, "completed.png")) and not Path(folder, "samples.npy").exists()
 
-    # a mistake in what is given leaves what was completed before
+    # an error in the given points keeps the previous completion
     Path("partial.csv").write_text("x,y\n0.5,0.25\n-1,nan\n", "utf-8")
     wrong = run(*here)
     assert wrong.code == 2 and wrong.err == (
@@ -234,7 +234,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
     )
     assert (np.load(f"{folder}/completed.npy") == sets).all()
 
-    # an error in the picture leaves the sets and the page
+    # an error in the picture keeps the sets and the page
     Path("partial.csv").write_text("x,y\n0.5,0.25\n", encoding="utf-8")
     monkeypatch.setattr("tiny_diffusion_jax.run.results.sets_figure", None)
     failed = run(*here)
@@ -244,7 +244,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
 
 
 def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
-    """Metrics and pictures: see test_report.py, but for those of guided sets."""
+    """Check guided sets here; test_report.py checks all other metrics and pictures."""
     monkeypatch.setattr("tiny_diffusion_jax.evaluate.classifier.TRAIN_SETS", 400)
     sections = [s for s in report.SECTIONS if s.name in ("training", "labels")]
     monkeypatch.setattr(report, "SECTIONS", sections)
@@ -273,7 +273,7 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     assert differences.min() > 1e-4
 
 
-# -- what is said -------------------------------------------------------------------------------
+# -- messages ---------------------------------------------------------------------------------
 
 
 def test_a_schedule_that_does_not_reach_noise_is_told(tmp_path, only_training):

@@ -1,4 +1,4 @@
-"""The same command with more steps continues a run, and leaves the numbers of the old length."""
+"""More steps in the same command resume a run, and keep the numbers of the old length."""
 
 import json
 
@@ -28,7 +28,7 @@ def test_more_steps_continue_the_run_with_the_schedule_of_the_new_length(copy, o
     assert [row[0] for row in losses(copy)] == [10, 20, 30, 40, 50, 60]
     assert json.loads((copy / "config.json").read_text("utf-8"))["train"]["steps"] == 60
 
-    # The library's training from the same state, with the schedule of 60 steps.
+    # Train with the library from the same state, with the schedule of 60 steps.
     experiment = build(parse(["main.py", *LONGER]).config)
     saved = checkpoints.open_checkpoints(copy / "checkpoints")
     first = restored(saved, 40, jax.eval_shape(lambda: init(experiment)))
@@ -36,7 +36,7 @@ def test_more_steps_continue_the_run_with_the_schedule_of_the_new_length(copy, o
     expected = {name: np.asarray(a) for name, a in checkpoints.by_place(state).items()}
     assert same(arrays(copy, 60), expected)
 
-    # Interrupted and resumed, the longer run ends the same.
+    # After an interruption, the longer run ends in the same state.
     before = arrays(copy, 60)
     (copy / "checkpoints" / "60").rename(copy / "60")
     again = run(*LONGER, f"--workdir={copy}")

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and a run's folder belongs to one run and one process."""
+"""Check that files are written atomically, and that a run folder has one run and one writer."""
 
 import json
 import multiprocessing
@@ -40,7 +40,7 @@ def test_each_coordinate_may_have_a_scale_of_its_own(tmp_path):
 
 
 def changed(**fields):
-    """The default config with train.steps=5 and the like, given as train_steps=5."""
+    """The default config with changed fields; train_steps=5 sets train.steps=5."""
     config = default_config()
     for field, value in fields.items():
         part, _, name = field.partition("_")
@@ -58,7 +58,7 @@ def test_a_file_appears_whole(tmp_path):
     assert json.loads(path.read_text("utf-8")) == {"old": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
     with atomic(path) as temporary:
-        assert temporary.suffix == ".json"  # writers look at it to choose a format
+        assert temporary.suffix == ".json"  # writers choose a format by this suffix
         temporary.write_text("new", "utf-8")
     assert path.read_text("utf-8") == "new" and path.stat().st_mode & 0o777 == 0o644
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
@@ -139,7 +139,7 @@ def test_files_of_an_unknown_run_are_not_written_over(tmp_path):
     assert "holds samples.npy but no config.json" in refused(tmp_path)
     (tmp_path / "samples.npy").unlink()
     with open_new(tmp_path):
-        pass  # a folder with files that a run has no use for is as good as an empty one
+        pass  # a folder with unrelated files counts as empty
     assert (tmp_path / "notes.txt").read_text("utf-8") == "mine"
 
 
@@ -148,7 +148,7 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path):
         pass
     (tmp_path / f"{PART}x.png").write_text("half", "utf-8")
     assert workdir.open_to_read(str(tmp_path), default_config(), DATA)
-    assert (tmp_path / f"{PART}x.png").exists()  # only training removes it
+    assert (tmp_path / f"{PART}x.png").exists()  # only training removes temporary files
     with open_new(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
 
@@ -196,7 +196,7 @@ def test_one_process_trains_at_a_time(tmp_path):
     with pytest.raises(ZeroDivisionError), open_new(tmp_path):
         1 / 0  # noqa: B018
     with open_new(tmp_path):
-        pass  # free again, after an error too
+        pass  # the lock is released, also after an error
 
 
 def test_a_killed_process_holds_no_lock(tmp_path):

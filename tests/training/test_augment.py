@@ -1,4 +1,4 @@
-"""Sets that are moved while training: distances that stay, and the law of what does not."""
+"""Check augmented sets: distances are kept, and transformations have the right distribution."""
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ apply = jax.jit(augment.apply, static_argnums=0)
 
 
 def moved(dim=2, num_sets=400, **options):
-    """(sets, the same ones moved), f64[num_sets, 5, dim]; they are not centred."""
+    """(sets, the same sets moved), f64[num_sets, 5, dim]; the sets are not centred."""
     sets = 1 + jax.random.normal(jax.random.key(1), (num_sets, 5, dim))
     after = apply(Augment(**options), KEY, sets)
     return np.float64(sets), np.float64(after)
@@ -27,7 +27,7 @@ def distances(sets):
 
 
 def solve(before, after):
-    """The matrices f64[S, D, D] that take the sets, about the origin, to the moved ones."""
+    """Matrices f64[S, D, D] that map the sets to the moved sets, around the origin."""
     return np.stack([np.linalg.lstsq(a, b, rcond=None)[0].T
                      for a, b in zip(before, after, strict=True)])  # fmt: skip
 
@@ -41,7 +41,7 @@ def test_rotations_are_proper_and_of_any_direction(dim):
     )
     matrices = solve(before, after)
     np.testing.assert_allclose(np.linalg.det(matrices), 1, atol=1e-4)
-    if dim > 1:  # E R = 0 and E R_ij^2 = 1 / D for uniform ones
+    if dim > 1:  # uniform rotations have E R = 0 and E R_ij^2 = 1 / D
         np.testing.assert_allclose(matrices.mean(0), 0, atol=0.15)
         np.testing.assert_allclose((matrices**2).mean(0), 1 / dim, atol=0.08)
 

@@ -1,4 +1,4 @@
-"""The loss of a causal model: each noised point is compared with its clean point."""
+"""Check the loss of a causal model: each noised point is compared with its clean point."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Training on sets as they were observed: what is shown and what is denoised, and held-out loss."""
+"""Check training on observed sets: history points, denoised points, and held-out loss."""
 
 import functools
 
@@ -25,7 +25,7 @@ SIZES = np.array([2, 5, 9, 30])
 
 
 def observed(sizes=SIZES, **fields):
-    """Point k of set s is (s, k): every point says which one it is."""
+    """Point k of set s is (s, k), so that values identify set and point."""
     points = np.concatenate([np.stack([np.full(n, s), np.arange(n)], 1)
                              for s, n in enumerate(sizes)])  # fmt: skip
     offsets = np.cumsum(sizes) - sizes
@@ -36,7 +36,7 @@ draw_batches = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
 
 
 def draw(**plan):
-    """A batch of 30 x 32 sets, in NumPy."""
+    """A batch of 30 x 32 sets, in numpy."""
     plan = batches.Plan(32, 4, counts=True, **plan)
     return jax.tree.map(np.asarray, draw_batches(KEY, observed(), 100, 30, plan))
 
@@ -45,12 +45,13 @@ def test_sets_are_masked_and_counted():
     batch = draw()
     np.testing.assert_array_equal(batch.count, SIZES[batch.label])
     np.testing.assert_array_equal(batch.mask.sum(-1), np.minimum(batch.count, 4))
-    assert (batch.x_0[~batch.mask] == 0).all()  # and no number of chance
+    assert (batch.x_0[~batch.mask] == 0).all()  # padding is 0, not random
     assert (batch.x_0[..., 0] == batch.label[..., None])[batch.mask].all()
     assert batch.history is None
     few = draw(min_points=1)
     assert set(few.mask.sum(-1).ravel()) == {1, 2, 3, 4} and few.mask[..., 0].all()
-    np.testing.assert_array_equal(few.count, SIZES[few.label])  # of the whole set
+    # the count is the size of the complete set
+    np.testing.assert_array_equal(few.count, SIZES[few.label])
 
 
 def test_no_point_is_shown_and_denoised():
@@ -61,7 +62,7 @@ def test_no_point_is_shown_and_denoised():
     most = np.minimum(8, batch.count - 1)
     assert (h <= most).all() and np.mean(h == 0) == pytest.approx(0.25, abs=0.05)
     assert (h[h > 0] >= np.minimum(2, most)[h > 0]).all()
-    # log-uniform on 2..8 for the largest set
+    # the history of the largest set has a log-uniform size on 2..8
     sizes = h[(batch.label == 3) & (h > 0)]
     k = np.arange(2, 9)
     share = [np.mean(sizes == i) for i in k]
@@ -79,7 +80,7 @@ def test_a_latent_is_of_the_whole_set():
     batch = draw(shown="same_set", min_history=8, max_history=8, latent_dim=3)
     np.testing.assert_array_equal(batch.history.mask.sum(-1), np.minimum(batch.count, 8))
     np.testing.assert_array_equal(batch.mask.sum(-1), np.minimum(batch.count, 4))
-    large = batch.label == 3  # none shown twice where there are enough of them
+    large = batch.label == 3  # no point appears twice if the set is large enough
     both = np.concatenate([batch.x_0[large], batch.history.points[large]], axis=1)
     assert all(len(np.unique(points, axis=0)) == 12 for points in both)
     [small] = batch.history.points[0, batch.label[0] == 0][:1]
@@ -87,7 +88,7 @@ def test_a_latent_is_of_the_whole_set():
 
 
 def test_a_whole_set_is_moved_with_its_history():
-    """Points of a set lie on a line x = s, which a shift keeps one."""
+    """Points of a set lie on a line x = s, and a shift moves the whole line."""
     move = Augment(shift=10.0)
     batch = draw(shown="same_set", min_history=2, max_history=8, augment=move)
     there = batch.history.mask
@@ -129,7 +130,7 @@ def setup(keep_best):
 
 
 def run(keep_best, state=None, stop=None):
-    """(final state in NumPy, states after each block, rows)."""
+    """(final state in numpy, states after each block, rows)."""
     kept, rows = [], []
 
     def on_block(state, row):

@@ -1,4 +1,4 @@
-"""The loss of a batch of sets of extreme sizes does not depend on slices and devices."""
+"""Check that the loss of sets with extreme sizes does not depend on slices and devices."""
 
 import functools
 import subprocess
@@ -14,7 +14,7 @@ from masked_batches import PROCESS, masked_batch
 from tiny_diffusion_jax.models import MODELS
 from tiny_diffusion_jax.training import step as training
 
-# Loss and gradient of each model, the sets of the batch shared by all devices.
+# Loss and gradient of each model; all devices share the sets of the batch.
 ON_DEVICES = """
 import sys
 from functools import partial
@@ -62,7 +62,7 @@ def test_slices_do_not_change_the_loss_of_sets_of_extreme_sizes(name):
 
 @pytest.mark.parametrize("slices", [1, 2, 3])
 def test_the_causal_loss_is_the_mean_over_all_points_that_exist(slices):
-    """Also of slices with few points."""
+    """The loss is the mean over real points, also if some slices have few points."""
     model, params, batch = masked_batch("causal")
     full = batch._replace(weight=None)
 
@@ -80,7 +80,7 @@ def test_the_causal_loss_is_the_mean_over_all_points_that_exist(slices):
 
 
 def test_a_batch_without_padding_has_no_weights():
-    """The program of such a batch, and so the rounding of its results, has no weights either."""
+    """The program of such a batch has no weights either, so its rounding is unchanged."""
     model, params, batch = masked_batch("causal")
     assert batch.weight is not None and batch.weight.mean() == pytest.approx(1.0, rel=1e-5)
     assert masked_batch("set_transformer")[2].weight is None

@@ -1,4 +1,4 @@
-"""The train step against sums done by hand; blocks against single steps; and that it learns."""
+"""Compare the train step with sums by hand and blocks with single steps, and check learning."""
 
 import functools
 import time
@@ -24,7 +24,7 @@ KEY = jax.random.key(5)
 
 
 def train_config(**changes):
-    """Every part of the optimizer is at work: decay, clipping of every gradient, two slices."""
+    """Config of training with decay, clipping of every gradient, and two slices."""
     config = default_config().train
     config.update(dict(steps=40, num_sets=8, num_points=3, warmup=0, block=5,
                        learning_rate=0.01, weight_decay=0.3, clip_norm=1e-3))
@@ -40,7 +40,7 @@ def small_model(embedding="gaussian"):
 
 
 def masked_draw(mixture, key, num_sets, num_points):
-    """Sets of different sizes, each with a name."""
+    """Sets of different sizes, each with a label."""
     sets = mixture.draw(key, num_sets, num_points)
     size = jax.random.randint(key, (num_sets, 1), 1, num_points + 1)
     return PointSets(sets.points, jnp.arange(num_points) < size, size[:, 0])
@@ -60,12 +60,12 @@ def programs():
     config, model = train_config(), small_model()
     state = training.init_state(jax.random.key(0), model, config)
     step = jax.jit(training.make_train_step(PROCESS, model, config, 2))
-    # a block consumes its state
+    # a block donates its state, so copy the state
     return lambda: jax.tree.map(jnp.copy, state), step, train_block(model, config)
 
 
 def train_block(model, config, process=PROCESS):
-    """(state, dataset, key, steps, plan) -> (state, metrics)."""
+    """Function (state, dataset, key, steps, plan) -> (state, metrics)."""
     block = training.make_train_block(model, config, devices.make_mesh(), 2)
     return lambda state, dataset, key, steps, plan: block(
         state, dataset, process, key, steps=steps, plan=plan
@@ -93,7 +93,7 @@ def loss_and_grad(params, batch, slices):
     return training.loss_and_grad(PROCESS, small_model().apply, params, batch, slices)
 
 
-# ---------------------------------------------------------------- what a batch is
+# ---------------------------------------------------------------- contents of a batch
 
 
 def test_batches_are_normalised_data_and_standard_noise():
@@ -138,8 +138,11 @@ def test_slices_do_not_change_loss_or_gradient():
 
 
 def test_one_step_is_adamw_by_hand():
-    """The first Adam step moves each weight by the rate against its gradient's sign, whatever its
-    size; decay is added to matrices only; the average takes (1 + 0) / (10 + 0) of the old."""
+    """The first Adam step moves each weight by the learning rate against the gradient's sign.
+
+    The size of the gradient does not matter. Decay applies to matrices only.
+    The EMA keeps (1 + 0) / (10 + 0) of the old weights.
+    """
     fresh, step, _ = programs()
     state, config = fresh(), train_config()
     state = state.replace(ema=jax.tree.map(lambda p: p - 1, state.params))
@@ -148,7 +151,7 @@ def test_one_step_is_adamw_by_hand():
     plain, grads = loss_and_grad(state.params, batch, 1)
     np.testing.assert_allclose(losses, plain, rtol=1e-5)
     length = np.sqrt(sum(np.sum(np.float64(g) ** 2) for g in jax.tree.leaves(grads)))
-    assert norm == pytest.approx(length, rel=1e-5)  # as it was before clipping
+    assert norm == pytest.approx(length, rel=1e-5)  # the norm is measured before clipping
     assert length > config.clip_norm
 
     def expected(path, p, g):
@@ -169,10 +172,10 @@ def test_one_step_is_adamw_by_hand():
 
 
 def test_one_step_of_muon_by_hand():
-    """A matrix moves along U V^T of its gradient U S V^T by 0.2 sqrt(larger side) of the rate.
+    """A gradient U S V^T moves a matrix along U V^T by 0.2 sqrt(larger side) of the rate.
 
-    Newton-Schulz leaves singular values between 0.5 and 1.3, of those that are not near 0; a vector
-    moves as by Adam with Nesterov's momentum.
+    Newton-Schulz gives singular values between 0.5 and 1.3, except for values near 0. A vector
+    moves by Adam with Nesterov's momentum.
     """
     rng = np.random.default_rng(0)
     config = train_config(steps=9, learning_rate=0.1, weight_decay=0.0, clip_norm=1e9,
@@ -208,7 +211,7 @@ def test_the_average_has_a_short_memory_first(step, decay, expected):
 
 
 def test_learning_rate_warms_up_then_falls_to_zero():
-    """Read off the updates: without decay, Adam's step on a constant gradient is the rate."""
+    """The rate is read from the updates: Adam's step on a constant gradient, without decay."""
     config = train_config(steps=40, warmup=4, learning_rate=0.1, weight_decay=0.0, clip_norm=1e9)
     optimizer = training.make_optimizer(config)
     params = {"w": jnp.ones((2, 2))}
@@ -246,7 +249,7 @@ def test_a_block_is_its_steps_one_by_one():
 def test_slices_of_time_without_a_loss_are_nan():
     fresh, _, block = programs()
     _, metrics = block(fresh(), dataset(), KEY, 1, PLAN)
-    # eight sets, a stratum of T / 8 each: no two in one slice of T / 10 but by wrapping around
+    # Eight sets with a stratum of T / 8 each: two sets share a slice of T / 10 only by wrap-around.
     assert 7 <= np.isfinite(metrics.loss_by_time).sum() <= 8
 
 
@@ -259,10 +262,10 @@ def run_blocks(state, total):
 
 @pytest.mark.parametrize("total", [20, 16])
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(total):
-    """Also with a last block of a single step."""
+    """Resume also before a last block of a single step."""
     fresh, _, _ = programs()
     whole = jax.tree.map(np.asarray, run_blocks(fresh(), total))
-    half = jax.tree.map(np.array, run_blocks(fresh(), 10))  # all that is saved
+    half = jax.tree.map(np.array, run_blocks(fresh(), 10))  # the state that is saved
     resumed = run_blocks(jax.tree.map(jnp.asarray, half), total)
     assert resumed.step == total
     assert_trees_equal(whole, resumed)
@@ -271,14 +274,14 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(total):
 
 
 def test_blocks_draw_fresh_numbers():
-    """Two blocks from one state at different steps must not repeat their batches."""
+    """Two blocks from one state at different steps must have different batches."""
     fresh, _, block = programs()
     _, first = block(fresh(), dataset(), KEY, 5, PLAN)
     _, later = block(fresh().replace(step=jnp.int32(5)), dataset(), KEY, 5, PLAN)
     _, again = block(fresh(), dataset(), KEY, 5, PLAN)
     _, other = block(fresh(), dataset(), jax.random.key(6), 5, PLAN)
     np.testing.assert_array_equal(first.loss, again.loss)
-    # a last block takes the first of its numbers
+    # a short last block uses the first draws of a full block
     _, short = block(fresh(), dataset(), KEY, 1, PLAN)
     np.testing.assert_allclose(short.loss, first.loss[:1], rtol=1e-5)
     losses = [np.asarray(m.loss)[0] for m in (first, later, other)]
@@ -291,12 +294,12 @@ def test_the_start_is_the_same_in_weights_and_average():
     assert state.step == 0 and state.step.dtype == jnp.int32
 
 
-# ---------------------------------------------------------------- batches of sets that are shown
+# ---------------------------------------------------------------- batches with histories
 
 
 @functools.cache
 def far_apart(num=2):
-    """Members at 100, 200, ... with a spread of 1; labels 0, 1, ..."""
+    """Members at 100, 200, ... with a standard deviation of 1; labels 0, 1, ..."""
     def sample(center, key, n):
         return center + jax.random.normal(key, (n, 2))
 
@@ -309,7 +312,7 @@ def far_apart(num=2):
 
 
 def member_of(points):
-    """Of far_apart's, by coordinates."""
+    """Member of `far_apart` for each set, computed from the coordinates."""
     return np.round(np.asarray(points).mean(-1) / 100).astype(int) - 1
 
 
@@ -329,15 +332,16 @@ def test_a_history_of_the_same_set_is_of_its_member_and_of_other_points():
     np.testing.assert_array_equal(member_of(batch.history.points), np.stack([label] * 12, -1))
     both = np.concatenate([batch.x_0, batch.history.points], axis=2)
     points = both.reshape(-1, 2)
-    assert len(np.unique(points, axis=0)) > 0.999 * len(points)  # no point twice, but by rounding
-    # the first points are shown: none in a quarter of the sets, else floor(exp(uniform))
+    # equal points come from rounding only
+    assert len(np.unique(points, axis=0)) > 0.999 * len(points)
+    # the history is empty in a quarter of the sets, else its size is floor(exp(uniform))
     mask = np.asarray(batch.history.mask)
     sizes = mask.sum(-1)
     assert (mask == (np.arange(12) < sizes[..., None])).all()
     n = np.arange(1, 13)
     expected = [0.25, *(0.75 * np.log((n + 1) / n) / np.log(13))]
     np.testing.assert_allclose(shares(sizes, 12), expected, atol=0.03)
-    # a set's noise level, its member and how much it is shown have nothing to do with each other
+    # noise level, member and size of the history are independent
     for a, b in ((sizes, label), (sizes, np.asarray(batch.t)), (label, np.asarray(batch.t))):
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.06
 
@@ -351,7 +355,7 @@ def test_a_history_has_at_least_its_fewest_points(drop, smallest):
 
 
 def test_a_history_has_no_points_that_its_set_has_not():
-    """Of a set of 5 points all in all, at most 4 are shown, and the others denoised."""
+    """A set has 5 points: at most 4 are in the history, and the others are denoised."""
     def draw(key, num_sets, num_points):
         points = jax.random.normal(key, (num_sets, num_points, 2))
         return PointSets(points, jnp.broadcast_to(jnp.arange(num_points) < 5, points.shape[:2]))
@@ -373,7 +377,8 @@ def test_the_previous_batch_is_the_history_of_the_next():
         before = np.asarray(batch.x_0[step - 1]).reshape(20, 2)
         np.testing.assert_array_equal(batch.history.points[step], np.stack([before] * 4))
     np.testing.assert_array_equal(member_of(batch.x_0), np.stack([batch.label] * 5, -1))
-    assert len(np.unique(batch.history.points[0, 0], axis=0)) == 20  # the first has one, too
+    # the first set has a history, too
+    assert len(np.unique(batch.history.points[0, 0], axis=0)) == 20
     assert np.asarray(batch.history.mask).all()
     last = draw_batches(KEY, far_apart(), 100, 6, plan._replace(max_history=7))
     np.testing.assert_array_equal(last.history.points, batch.history.points[:, :, -7:])
@@ -395,7 +400,7 @@ def test_set_sizes_are_log_uniform():
     n = np.arange(2, 9)
     expected = [0, 0, *(np.log((n + 1) / n) / np.log(9 / 2))]
     np.testing.assert_allclose(shares(sizes, 8), expected, atol=0.03)
-    # and never more than the data have
+    # the history is never larger than the set allows
     both = draw_batches(KEY, dataset(masked_draw), 100, 60, plan)
     there = np.asarray(both.mask)
     assert (there.sum(-1) <= np.asarray(both.label)).all()
@@ -457,7 +462,7 @@ def test_a_plan_asks_for_what_the_model_uses():
     assert latent == batches.Plan(8, 3, 1, "same_set", 9, 9, 0.0, 0.4, 5, 0.2)
 
 
-# ---------------------------------------------------------------- a latent's loss
+# ---------------------------------------------------------------- the loss of a latent model
 
 
 def latent_model():
@@ -481,7 +486,7 @@ def test_the_loss_with_a_latent_is_the_points_and_the_latents():
     losses = jax.jit(lambda *a: training.loss_of_batch(PROCESS, model.apply, *a))(params, batch)
     z = jax.jit(lambda *a: model.apply(*a, method="encode"))(params, batch.history)
     level = PROCESS.level(batch.t).expand()
-    alpha, sigma = (np.asarray(a) for a in level[1:])  # alpha^2 + sigma^2 = 1: F is -v
+    alpha, sigma = (np.asarray(a) for a in level[1:])  # alpha^2 + sigma^2 = 1, so F is -v
     expected, time = np.zeros(6), batch.t / 100
     for clean, eps, answer in [
         (z, batch.latent_eps,
@@ -496,7 +501,7 @@ def test_the_loss_with_a_latent_is_the_points_and_the_latents():
 
 
 def test_the_prior_does_not_pull_at_the_encoder():
-    """Weights of the prior grow a thousandfold: the encoder's gradient stays as it is."""
+    """Multiplying the weights of the prior by 1,000 keeps the gradient of the encoder."""
     model, params, batch = latent_batch()
 
     @jax.jit
@@ -523,7 +528,7 @@ def test_the_prior_does_not_pull_at_the_encoder():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_resumes_bit_for_bit(name):
-    """Two blocks in one go and with a stop between them; of one model with sets of two sizes."""
+    """Two blocks without and with a stop in between; one model has sets of two sizes."""
     config = default_config()
     config.update_from_flattened_dict({
         "model.name": name, "model.hidden_dim": 8, "model.num_blocks": 1,
@@ -552,7 +557,7 @@ def test_every_model_resumes_bit_for_bit(name):
 
 
 def test_members_in_sequence_are_seen_one_after_the_other():
-    """A network that always answers 0 has the mean square of the data as its loss."""
+    """A network with output 0 has the mean square of the data as its loss."""
     class Silent:
         def apply(self, params, x, time, **condition):
             return jnp.zeros_like(x) * params["w"]
@@ -575,7 +580,7 @@ def test_members_in_sequence_are_seen_one_after_the_other():
 
 
 def test_a_small_model_comes_near_the_ideal_denoiser():
-    """Its loss on fresh data, beside that of E[x_0 | x_t], which nothing can beat."""
+    """Compare the loss on fresh data with the loss of E[x_0 | x_t], which is the minimum."""
     config = train_config(steps=800, num_sets=256, num_points=1, warmup=40, block=400,
                           learning_rate=5e-3, weight_decay=1e-4, clip_norm=1.0)
     model = FourierMLP(FourierTrunk(
@@ -614,20 +619,21 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
 
 @pytest.mark.parametrize("steps, warmup, expected", [(100, 200, 10), (4000, 200, 200), (5, 3, 0)])
 def test_the_warm_up_is_at_most_a_tenth_of_all_steps(steps, warmup, expected):
-    """So that train.steps=150 alone is a run, with the default warm-up of 200."""
+    """A run with train.steps=150 is valid with the default warm-up of 200."""
     config = train_config(steps=steps, warmup=warmup, clip_norm=1e9, weight_decay=0.0)
     optimizer, params = training.make_optimizer(config), {"w": jnp.ones((2, 2))}
     state, rates = optimizer.init(params), []
     update = jax.jit(optimizer.update)
     for _ in range(min(steps, expected + 2)):
         updates, state = update({"w": jnp.ones((2, 2))}, state, params)
-        rates.append(-float(updates["w"][0, 0]))  # of a constant gradient: the rate itself
+        # for a constant gradient, the update equals the rate
+        rates.append(-float(updates["w"][0, 0]))
     assert int(np.argmax(rates)) == expected
     np.testing.assert_allclose(max(rates), config.learning_rate, rtol=1e-3)
 
 
 def test_a_second_training_compiles_nothing():
-    """The program of a block is kept, for runs that differ in seed and data alone."""
+    """The program of a block is reused by runs that differ only in seed and data."""
     from tiny_diffusion_jax.training import loop
 
     config = default_config()
@@ -644,7 +650,7 @@ def test_a_second_training_compiles_nothing():
 
 
 def test_each_block_is_trained_with_its_own_plan(monkeypatch):
-    """Blocks take turns at sets of 8 and 32 points; the last block has the step that is left."""
+    """Blocks alternate between sets of 8 and 32 points; the last block has the remaining step."""
     from tiny_diffusion_jax.training import loop
     from tiny_diffusion_jax.training.step import BlockMetrics
 
@@ -674,7 +680,7 @@ def test_the_end_of_a_block_is_when_its_numbers_have_arrived():
 
 
 def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(monkeypatch):
-    """As two threads may do that wait for blocks of a moment."""
+    """Threads that wait for short blocks may return in a different order."""
     from tiny_diffusion_jax.training import loop
 
     config, rows, times = default_config(), [], iter([3e9, 2e9, 4e9])
@@ -688,7 +694,7 @@ def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(m
 
 
 def test_a_block_runs_while_the_one_before_it_is_looked_at(monkeypatch):
-    """What a block gives is handed over after the next was sent off, and is that block's own."""
+    """Each block's results and state are passed on after the next block was sent."""
     from tiny_diffusion_jax.training import loop
 
     config, events = default_config(), []
