@@ -54,7 +54,8 @@ def find_outliers(points: np.ndarray) -> Outliers:
 
     d(x) = max over coordinates of |x - median| / (interquartile range)
 
-    Outliers change the mean and the variance, but not the median and the interquartile range.
+    Outliers strongly change the mean and the variance. They hardly change the median and the
+    interquartile range.
     """
     distance = (np.abs(points - np.median(points, axis=0)) / _robust_spread(points)).max(1)
     near = distance <= FAR

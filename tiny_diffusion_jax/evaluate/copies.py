@@ -121,7 +121,7 @@ def _observed_scores(dataset: Dataset, key, sets: np.ndarray, num_heldout: int):
 def scores(images: jax.Array, sets: np.ndarray) -> np.ndarray:
     """Scores f32[B] in nats per point: how closely each set f32[B, N, 2] follows one image.
 
-    images: u8[S, H, W], none wholly dark; points in pixels with y up. With fewer than 6 images
+    images: u8[S, H, W], each with a lit pixel; points in pixels with y up. With fewer than 6 images
     the lead counts as 0, because every set has a large lead over a few unlike images.
     """
     count = pixel_counts(sets, *images.shape[1:])

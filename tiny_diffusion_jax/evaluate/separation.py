@@ -8,10 +8,11 @@ with a few per cent of points from elsewhere. These **stray** points are counted
 The kernel is narrow for a reason. The energy distance is the usual choice without a parameter, but
 coarse differences dominate it. Members with one common mean and variance have almost no coarse
 differences. At 256 points the energy distance accepts 10 % of the superpositions of dino and moons,
-and 87 % of the superpositions of MNIST 0 and 1 (300 sets each). The narrow kernel accepts none. It
-needs enough points: at 64 points it accepts half of the superpositions. The calibration uses
-independent draws, because scikit-learn's evenly spaced `make_moons` would make real sets look too
-good. A calibration is stored on disk under a hash of the drawn points.
+and 87 % of the superpositions of MNIST 0 and 1 (300 sets each). The narrow kernel accepts none, but
+at 64 points it accepts half of the superpositions.
+
+The calibration uses independent draws, because scikit-learn's evenly spaced `make_moons` would make
+real sets look too good. A calibration is stored on disk under a hash of the drawn points.
 
 Some members draw the same points repeatedly, for example the rows of a table without jitter. The
 distance of a real point to the nearest reference point would then be 0, and the stray threshold
