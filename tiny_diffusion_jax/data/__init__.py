@@ -1,6 +1,6 @@
-"""Data sets by name: analytic shapes, pictures, tables of points, MNIST digits; sets of them.
+"""Datasets by name: analytic shapes, pictures, tables of points, MNIST digits, and sets of points.
 
-Everything a caller must know before the data are built is in `about`.
+`about` gives the facts that are needed before a dataset is built.
 """
 
 import logging
@@ -57,10 +57,10 @@ BUILDERS = {
 
 
 def build(config) -> Dataset:
-    """The data set that `config`, the `data` part of a config, asks for by `config.name`.
+    """Build the dataset `config.name` from `config`, the `data` part of a config.
 
-    Logs a warning where other data had to stand in. Raises `UserError` for an unknown name, and
-    where a file or its content is not what `config` says; ranges are checked in checks.py.
+    Logs a warning if other data replace the chosen data. Raises `UserError` for an unknown name,
+    and if a file or its content does not agree with `config`. checks.py checks ranges.
     """
     require_choice("config.data.name", config.name, BUILDERS)
     dataset = BUILDERS[config.name](config)
@@ -74,20 +74,20 @@ JITTERS_OF_IMAGES = ("uniform", "none")
 
 
 class About(NamedTuple):
-    """What is known of some data before they are built."""
+    """Facts about a dataset that are known before the dataset is built."""
 
     labels: Labels = Labels()
     dim: int = 2  # coordinates of a point
-    many_sources: bool = False  # every set comes from one of many images or observed sets
+    many_sources: bool = False  # each set comes from one of many images or observed sets
     columns: tuple[str, ...] = ()  # names of the coordinates in a table, if they are known
-    largest: int = 0  # points of the largest observed set; 0: sets have no size of their own
-    jitters: tuple[str, ...] = ALL_JITTERS  # how a drawn point may be spread
+    largest: int = 0  # points of the largest observed set; 0 without observed sets
+    jitters: tuple[str, ...] = ALL_JITTERS  # allowed jitters of a drawn point
 
 
 def about(config) -> About:
-    """What the data of `config`, the `data` part of a config, are.
+    """Return the facts about the dataset of `config`, the `data` part of a config.
 
-    Reads the file where the data are sets (once: see sets.py); raises `UserError` as it does.
+    For sets from a file, this reads the file (only once, see sets.py) and may raise `UserError`.
     """
     if config.name == "mixture":
         names = mixture.member_names(config.members)
@@ -114,7 +114,7 @@ def _about_sets(read) -> About:
 
 
 def about_built(dataset: Dataset) -> About:
-    """The same facts about a dataset that was built, or that a run describes."""
+    """Return the facts about a dataset that was built or restored from a run."""
     numbers = tuple(map(str, range(dataset.num_labels)))
     names = dataset.label_options or dataset.label_names or numbers
     present = np.flatnonzero(dataset.label_shares).tolist() if names else ()
@@ -124,5 +124,5 @@ def about_built(dataset: Dataset) -> About:
 
 
 def labels(config) -> Labels:
-    """The labels of the data of `config`, the `data` part of a config."""
+    """Return the labels of the dataset of `config`, the `data` part of a config."""
     return about(config).labels

@@ -9,14 +9,14 @@ from tiny_diffusion_jax.data.columns import NO_COLUMN, find_column
 from tiny_diffusion_jax.data.table import ARRAYS, RowNames, columns_of, load_arrays
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 
-ZERO_SETS = 0.05  # share of sets that end in a row of zeros, from which this is mentioned
+ZERO_SETS = 0.05  # smallest share of sets with a zero row at the end for a notice
 
 
 def is_table(config) -> bool:
-    """Whether a numpy file holds a row for each point and a column for the set, as a table does.
+    """Return whether a numpy file is a table, with a row for each point and a column for the set.
 
-    Its form is structured rows; one array for each column; or, if `config.set_column` is the
-    number of a column, an array [P, C].
+    The table has structured rows, or one array for each column. If `config.set_column` is the
+    number of a column, the table is an array [P, C].
     """
     path = Path(config.path).expanduser()
     if path.suffix.lower() not in ARRAYS:
@@ -29,15 +29,17 @@ def is_table(config) -> bool:
 
 
 def read(config) -> Collection:
-    """The sets of the file at `config.path`.
+    """Read the sets in the file `config.path`.
 
-    .npy: points[S, N, D]. .npz: the array `config.array`, '' for the one called points or else the
-    only one, as points[S, N, D], of which mask[S, N] says which exist (without a mask: all but the
-    rows of NaN at the end of a set), or as points[P, D], where sizes[S] counts the points of each
-    set or set[P] names the set of each. label[S], split[S]: of each set, of set[P] in the order of
-    its sorted values. `config.set_column`, `config.label_column`, `config.split_column` name other
-    arrays than set, label and split; `config.columns` chooses some of the D coordinates.
-    Raises `UserError` that names the array and the entry at fault.
+    A .npy file holds points[S, N, D]. In an .npz file the points are the array `config.array`, or
+    for '' the array named points, or else the only array. This array has one of two shapes.
+    points[S, N, D]: mask[S, N] is True for points that exist. Without a mask the rows of NaN at the
+    end of a set are padding.
+    points[P, D]: sizes[S] counts the points of each set, or set[P] names the set of each point.
+    label[S] and split[S] have one entry for each set. With set[P] these entries are in the order of
+    the sorted values of set. `config.set_column`, `config.label_column` and `config.split_column`
+    replace the array names set, label and split. `config.columns` selects coordinates.
+    Raises `UserError` with the name of the array and the invalid entry.
     """
     place = _place(config)
     require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
@@ -65,12 +67,12 @@ def _place(config) -> str:
 
 
 def _name(config, role: str) -> str:
-    """The name of the array of a role: set, label or split."""
+    """Return the name of the array of a role: set, label or split."""
     return config[f"{role}_column"].strip() or role
 
 
 def _named(config, place: str) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The arrays by role (points, mask, sizes, set, label, split), and the names of the others."""
+    """Return arrays by role (points, mask, sizes, set, label, split), and names of other arrays."""
     arrays = load_arrays(Path(config.path).expanduser(), place)
     if config.array:
         require_choice("config.data.array", config.array, [name for name in arrays if name])
@@ -92,7 +94,7 @@ def _named(config, place: str) -> tuple[dict[str, np.ndarray], list[str]]:
 
 
 def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, list[str]]:
-    """The coordinates that `config.columns` chooses, and the names of these."""
+    """Return the coordinates that `config.columns` selects, and their names."""
     if points.ndim not in (2, 3):
         raise UserError(f"{place}: points have shape {points.shape}: must be [S, N, D], or [P, D] "
                         "with set[P] or sizes[S]")  # fmt: skip
@@ -124,12 +126,12 @@ def _padded(points: np.ndarray, mask: np.ndarray | None, place: str):
 
 
 def _trailing(is_empty: np.ndarray) -> np.ndarray:
-    """bool[S, N], True for entries of bool[S, N] after which all are True."""
+    """Trailing True entries bool[S, N] of each row of bool[S, N]."""
     return np.logical_and.accumulate(is_empty[:, ::-1], axis=1)[:, ::-1]
 
 
 def _padding_notices(points: np.ndarray) -> list[str]:
-    """Notices of what looks like padding in points[S, N, D] without a mask."""
+    """Notices about rows of points[S, N, D] that look like padding, although there is no mask."""
     notices = []
     num_zeros = _trailing((points == 0).all(-1)).sum(1)
     if (num_zeros > 1).any() or (num_zeros > 0).mean() > ZERO_SETS:
@@ -170,9 +172,10 @@ def _ragged(num: int, arrays: dict, config, place: str):
 
 
 def _finite(rows, codes, ids, config, is_masked: bool, notices: list[str]):
-    """The rows that are finite numbers, and their codes.
+    """Return the rows of finite numbers, and their codes.
 
-    Rows with NaN are left out with `config.skip_incomplete`. Raises UserError for other numbers.
+    With `config.skip_incomplete` rows with NaN are left out. Raises UserError for other non-finite
+    numbers.
     """
     missing = np.isnan(rows).any(1) if rows.dtype.kind == "f" else np.zeros(len(rows), bool)
     if config.skip_incomplete and missing.any():
@@ -192,7 +195,7 @@ def _finite(rows, codes, ids, config, is_masked: bool, notices: list[str]):
 
 
 def _of_sets(arrays: dict, role: str, codes: np.ndarray, ids, config) -> np.ndarray | None:
-    """The texts [S] of the array of a role, which has one for each set, or one for each point."""
+    """Texts [S] of the array of a role; the array has an entry for each set or each point."""
     if role not in arrays:
         return None
     name, values, num = _name(config, role), _flat(arrays[role]), len(ids)
@@ -206,5 +209,5 @@ def _of_sets(arrays: dict, role: str, codes: np.ndarray, ids, config) -> np.ndar
 
 
 def _flat(values: np.ndarray) -> np.ndarray:
-    """Values [S] of an array [S] or [S, 1]."""
+    """Flatten an array [S] or [S, 1] to values [S]."""
     return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -1,4 +1,4 @@
-"""What a data set is: a pure function that draws point sets, and the units it draws them in."""
+"""Datasets: a pure function that draws point sets, and the units of these points."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,16 +12,17 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.errors import UserError
 
-COMPARED = 4096  # entries of a table with all of which values are compared, where that is fast
+COMPARED = 4096  # largest table that is compared entry by entry, on devices where this is fast
 
 
 class PointSets(NamedTuple):
-    """B sets of N points, of D = 2 coordinates or any other number."""
+    """B sets of N points with D coordinates each."""
 
     points: jax.Array  # f32[B, N, D]
     mask: jax.Array | None = None  # bool[B, N], True where a point exists; None: all exist
-    label: jax.Array | None = None  # i32[B], the member each set comes from; None: unnamed
-    # i32[B], points of the set as it was observed, of which N at most are here; None: no such size
+    label: jax.Array | None = None  # i32[B], the member of each set; None: no labels
+    # i32[B], number of points of the complete observed set (at most N of these points are drawn).
+    # None: sets are not observed sets.
     count: jax.Array | None = None
 
 
@@ -29,51 +30,51 @@ class PointSets(NamedTuple):
 class Dataset:
     """A distribution over point sets: one density, a mixture of them, or sets from many sources.
 
-    The arrays that `draw` needs are leaves of this pytree (`jax.tree_util.Partial`), so a data
-    set passes through `jit` as an argument and its images are never baked into a program.
-    Every array here is in centred units: own units minus `origin`, see units.py.
+    The arrays that `draw` needs are leaves of this pytree (`jax.tree_util.Partial`). A dataset is
+    therefore an argument of `jit`, and its images are not constants of a compiled program.
+    All arrays are in centred units: own units minus `origin`, see units.py.
     """
 
     draw: Callable[[jax.Array, int, int], PointSets]  # (key, num_sets, num_points), centred units
     shift: jax.Array  # f32[D], the mean in centred units
-    scale: jax.Array  # f32[], one number for all axes: shapes keep their proportions; or f32[D]
-    log_prob: Callable[[jax.Array], jax.Array] | None = None  # exact, of points in centred units
-    members: tuple["Dataset", ...] = ()  # of a mixture: each alone, in the mixture's units
-    weights: jax.Array | None = None  # f32[K], the probabilities of K members, or of K labels
-    heldout: "Dataset | None" = None  # the same distribution from data never trained on
-    # Other held-out data, which weights are chosen on; None: weights are chosen on `heldout`.
+    scale: jax.Array  # f32[] for all axes, which keeps the proportions of shapes; or f32[D].
+    log_prob: Callable[[jax.Array], jax.Array] | None = None  # exact; centred units.
+    members: tuple["Dataset", ...] = ()  # members of a mixture, in the mixture's units.
+    weights: jax.Array | None = None  # f32[K], the probabilities of K members or labels.
+    heldout: "Dataset | None" = None  # the same distribution, from held-out data.
+    # Other held-out data, which select the network weights; None: `heldout` selects the weights.
     validation: "Dataset | None" = None
-    # All points of a table without jitter, f32[R, D], centred units.
+    # All points f32[R, D] of a table without jitter, in centred units.
     rows: jax.Array | None = None
-    # Of data whose every set comes from one of S sources, images or sets as they were observed:
-    # (key, index i32[B], num_points) -> a set from each of B sources, and their labels i32[S].
+    # For data with S sources (images or observed sets), where each set comes from one source:
+    # (key, index i32[B], num_points) -> a set from each of B sources. `source_labels` is i32[S].
     draw_from: Callable[[jax.Array, jax.Array, int], PointSets] | None = None
     source_labels: jax.Array | None = None
-    images: jax.Array | None = None  # u8[S, H, W], none of them wholly dark
-    # Observed sets: all points f32[P, D], set after set in centred units. Set s begins at
+    images: jax.Array | None = None  # u8[S, H, W], each with a lit pixel
+    # Observed sets: all points f32[P, D], set after set in centred units. Set s starts at
     # offsets[s], i32[S], and has sizes[s] points, i32[S].
     points: jax.Array | None = None
     offsets: jax.Array | None = None
     sizes: jax.Array | None = None
-    # D float64 numbers of own units; (): centred units are own units.
+    # D float64 numbers in own units; (): centred units equal own units.
     origin: tuple[float, ...] = flax.struct.field(pytree_node=False, default=())
     title: str = flax.struct.field(pytree_node=False, default="")  # for figures: "MNIST 3"
     source: str = flax.struct.field(pytree_node=False, default="analytic")
-    notice: str = flax.struct.field(pytree_node=False, default="")  # loud: "fell back to ..."
-    details: str = flax.struct.field(pytree_node=False, default="")  # of a file: what was read
-    num_labels: int = flax.struct.field(pytree_node=False, default=0)  # 0: draws are unnamed
+    notice: str = flax.struct.field(pytree_node=False, default="")  # logged: "fell back to ..."
+    details: str = flax.struct.field(pytree_node=False, default="")  # contents of a file, in words
+    num_labels: int = flax.struct.field(pytree_node=False, default=0)  # 0: sets have no labels
     label_names: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
-    # The names of the labels in options: the members of a mixture as they were written.
+    # The names of the labels in options: the members of a mixture as written in the config.
     label_options: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
-    # What a table calls its columns: the coordinates, the set and, if there is one, the label.
+    # Names of the columns of a table: the coordinates, the set and, if there is one, the label.
     columns: tuple[str, ...] = flax.struct.field(pytree_node=False, default=())
     set_column: str = flax.struct.field(pytree_node=False, default="")
     label_column: str = flax.struct.field(pytree_node=False, default="")
-    # A mixture whose members are shown one after the other in training, see `at`.
+    # Train on the members of a mixture one after the other, see `at`.
     sequential: bool = flax.struct.field(pytree_node=False, default=False)
-    has_points: bool = flax.struct.field(pytree_node=False, default=True)  # False: labels alone
-    # Without points: how many images or observed sets the data have, and, where the network sees
-    # their own units, mean f32[D] and standard deviation of a drawn point.
+    has_points: bool = flax.struct.field(pytree_node=False, default=True)  # False: only labels
+    # Without points: the number of images or observed sets, and the mean f32[D] and standard
+    # deviation of a drawn point if the network input is in own units.
     hidden_sources: int = flax.struct.field(pytree_node=False, default=0)
     moments: tuple[jax.Array, float] | None = None
 
@@ -84,13 +85,13 @@ class Dataset:
 
     @property
     def num_sources(self) -> int:
-        """How many images or observed sets `draw_from` takes the index of; 0 without any."""
+        """Number of images or observed sets for the index of `draw_from`; 0 if there are none."""
         sources = self.images if self.sizes is None else self.sizes
         return self.hidden_sources if sources is None else len(sources)
 
     @property
     def label_shares(self) -> np.ndarray:
-        """How often each label comes, f64[num_labels]; for data with labels."""
+        """Probability of each label, f64[num_labels]; only for data with labels."""
         if self.weights is not None:
             shares = np.asarray(self.weights, np.float64)
         else:
@@ -98,13 +99,14 @@ class Dataset:
         return shares / shares.sum()
 
     def draw_sizes(self, key: jax.Array, label: jax.Array | None, num_sets: int) -> jax.Array:
-        """i32[num_sets] numbers of points, each that of an observed set drawn at random.
+        """Draw numbers of points i32[num_sets], the sizes of random observed sets.
 
-        label: i32[num_sets], of which label the observed set must be; any where it is negative, or
-        where no set has it. None: any throughout. Only for data with `sizes`.
+        label: i32[num_sets], the label of the observed set. If a label is negative, or if no set
+        has this label, the observed set may have any label. None: any label for all sets. Only for
+        data with `sizes`.
         """
         u = jax.random.uniform(key, (num_sets,))
-        # In order, so that a size follows from how many sets have it, which a run keeps.
+        # Sort the sizes, because a run stores only the number of sets of each size.
         sizes, first, count = jnp.sort(self.sizes), 0, self.num_sources
         if label is not None and self.source_labels is not None:
             order = jnp.lexsort((self.sizes, self.source_labels))
@@ -113,7 +115,7 @@ class Dataset:
             given = (label >= 0) & (high > low)
             first = jnp.where(given, low, first)
             count = jnp.where(given, high - low, count)
-        # A product that rounds up to `count` would be one too many.
+        # The product may round up to `count`, which is not a valid index.
         return sizes[first + jnp.minimum((u * count).astype(jnp.int32), count - 1)]
 
     def normalize(self, points: jax.Array) -> jax.Array:
@@ -125,19 +127,20 @@ class Dataset:
         return points * self.scale + self.shift
 
     def at(self, progress: jax.Array) -> "Dataset":
-        """What training sees after the share `progress` of its steps, f32[] in [0, 1).
+        """Return the training data after the share `progress` of the steps, f32[] in [0, 1).
 
-        Itself; of a `sequential` mixture of K, member floor(progress K) alone, labels as ever.
+        The result is the dataset unless the dataset is a `sequential` mixture of K members. For a
+        `sequential` mixture only member floor(progress K) is drawn, with unchanged labels.
         """
         if not self.sequential:
             return self
         num = len(self.members)
-        # A hair more, for progress * num may come out of float32 just below the whole number.
+        # Add 1e-6, because progress * num in float32 may be just below the whole number.
         index = jnp.clip(jnp.floor(progress * num + 1e-6).astype(int), 0, num - 1)
         return self.reweighted(jax.nn.one_hot(index, num))
 
     def reweighted(self, weights: jax.Array) -> "Dataset":
-        """The same mixture with other probabilities of its members: f32[K] of sum 1."""
+        """Return the mixture with other probabilities of its members, f32[K] with sum 1."""
         known = all(member.log_prob is not None for member in self.members)
         return self.replace(
             draw=Partial(_draw_members, tuple(member.draw for member in self.members), weights),
@@ -150,7 +153,7 @@ class Dataset:
 
 @partial(jax.jit, static_argnames=("num_sets", "num_points"))
 def draw_points(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> jax.Array:
-    """The points alone of sets of `dataset`, f32[num_sets, num_points, D] in centred units."""
+    """Draw sets of `dataset`; return only points f32[num_sets, num_points, D] in centred units."""
     return dataset.draw(key, num_sets, num_points).points
 
 
@@ -164,13 +167,13 @@ def moments_of_draws(dataset: Dataset) -> tuple[jax.Array, float]:
 
 @partial(jax.jit, static_argnames=("num_sets", "num_points"))
 def draw_sets(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) -> PointSets:
-    """`dataset.draw` as one program; outside `jit` it is dozens, each compiled for itself."""
+    """Call `dataset.draw` as one program; without `jit` dozens of programs would be compiled."""
     return dataset.draw(key, num_sets, num_points)
 
 
 @partial(jax.jit, static_argnames="num_points")
 def draw_sets_from(dataset: Dataset, key: jax.Array, index: jax.Array, num_points: int):
-    """The points of a set from each image of `index` i32[B], f32[B, num_points, D]."""
+    """Draw the points f32[B, num_points, D] of a set from each source of `index` i32[B]."""
     return dataset.draw_from(key, index, num_points).points
 
 
@@ -183,14 +186,15 @@ def make_dataset(
     num_points: int = 65_536,
     **fields: Any,
 ) -> Dataset:
-    """Wraps `draw` with its units: shift = mean, scale = sqrt of the mean variance.
+    """Make a dataset from `draw` and its units: shift = mean, scale = sqrt of the mean variance.
 
-    With `per_axis` each coordinate has a scale of its own, the root of its variance.
-    `moments` is the pair (mean[D], variance[D]) where it is known exactly; otherwise `num_points`
-    points are drawn with a key of their own, so the measure is the same in every run.
-    With `normalize=False` the units stay as drawn (shift 0, scale 1), as in the seed's figures.
-    Raises `UserError` when all points coincide, for then there is no scale, and with `per_axis`
-    when one coordinate is the same in all.
+    With `per_axis` each coordinate has a separate scale, the root of its variance.
+    `moments` is the pair (mean[D], variance[D]) if the moments are known exactly. Otherwise the
+    moments are estimated from `num_points` points. Their key is fixed, so the moments are the same
+    in every run. With `normalize=False` the units are unchanged (shift 0, scale 1), as in the
+    figures of the student project.
+    Raises `UserError` if all points coincide, because the scale would be 0. With `per_axis` this
+    holds for each coordinate.
     """
     if not normalize:
         dim = jax.eval_shape(lambda key: draw(key, 1, 1), jax.random.key(0)).points.shape[-1]
@@ -216,9 +220,9 @@ def _draw_in_jit(draw, key: jax.Array, num_sets: int) -> PointSets:
 
 
 def single_density(sample: Callable[[jax.Array, int], jax.Array]) -> Partial:
-    """The `draw` of a data set with one member: every point of every set comes from `sample`.
+    """Make the `draw` of a dataset with one member: `sample` draws all points of all sets.
 
-    `sample(key, n) -> f32[n, D]` draws n independent points; its arrays, if any, are leaves of a
+    `sample(key, n) -> f32[n, D]` draws n independent points. Arrays of `sample` must be leaves of a
     `Partial`.
     """
     return Partial(_draw_sets, sample if isinstance(sample, Partial) else Partial(sample))
@@ -230,10 +234,10 @@ def _draw_sets(sample, key, num_sets: int, num_points: int) -> PointSets:
 
 
 def _draw_members(draws, weights, key, num_sets: int, num_points: int) -> PointSets:
-    """One member per set; label: which. Every member is drawn and all but one thrown away.
+    """Draw each set from one member, which is its label: draw all members, and keep one of them.
 
-    With four members this takes 1.5 times as long as drawing the chosen one, set after set, on a
-    CPU; on a GPU, where sets must be drawn side by side, there is no better way.
+    With four members on a CPU, this takes 1.5 times as long as drawing only the selected member of
+    each set in turn. A GPU must draw all sets in parallel, so there is no faster alternative.
     """
     label_key, *keys = jax.random.split(key, len(draws) + 1)
     label = jax.random.categorical(label_key, jnp.log(weights), shape=(num_sets,))
@@ -243,7 +247,7 @@ def _draw_members(draws, weights, key, num_sets: int, num_points: int) -> PointS
 
 
 def _superposed_log_prob(log_probs, weights, points: jax.Array) -> jax.Array:
-    """log sum_k w_k p_k(x) of one point: what remains of a mixture if sets are not looked at."""
+    """log sum_k w_k p_k(x) of one point: the density of a mixture for independent points."""
     each = jnp.stack([log_prob(points) for log_prob in log_probs], axis=-1)
     return jax.nn.logsumexp(each + jnp.log(weights), axis=-1)
 
@@ -251,24 +255,26 @@ def _superposed_log_prob(log_probs, weights, points: jax.Array) -> jax.Array:
 def inverse_cdf_table(weights: np.ndarray) -> np.ndarray:
     """Cumulative probabilities of n weights as integers: table[i] = 2^32 P(index <= i), i < n - 1.
 
-    weights: n positive numbers, of any sum. Integers keep 2^-32 everywhere, where float32 would
-    keep 2^-24 near 1, which shifts the last of 65,536 equal pixels by up to 0.4 %.
+    weights: n positive numbers with any sum. Integers have a resolution of 2^-32 everywhere.
+    float32 has a resolution of only 2^-24 near 1, which would shift the probability of the last of
+    65,536 equal pixels by up to 0.4 %.
     """
     cumulative = np.cumsum(weights, dtype=np.float64)[:-1] / np.sum(weights, dtype=np.float64)
     return np.minimum(np.round(cumulative * 2.0**32), 2.0**32 - 1).astype(np.uint32)
 
 
 def draw_index(key: jax.Array, table: jax.Array, num: int) -> jax.Array:
-    """i32[num] independent indices, each in proportion to its weight (see `inverse_cdf_table`)."""
+    """Draw independent indices i32[num] in proportion to their weights (`inverse_cdf_table`)."""
     return find_index(table, jax.random.bits(key, (num,), jnp.uint32))
 
 
 def find_index(table: jax.Array, values: jax.Array) -> jax.Array:
-    """i32[num]: how many of a sorted `table` are at most each of `values`, by what is fast where.
+    """Count entries of a sorted `table` that are at most each of `values`, i32[num].
 
-    On CPU comparing with every entry, or sorting, takes 18 to 100 times as long as a search of
-    unrolled steps; an alias table gains nothing below 10^5 entries. Elsewhere steps that wait for
-    each other and read from anywhere are slow, and comparisons many at a time.
+    The algorithm depends on the device. On a CPU, a comparison with every entry, or sorting, takes
+    18 to 100 times as long as a binary search with unrolled steps. An alias table has no advantage
+    below 10^5 entries. On other devices sequential steps with random memory access are slow, and
+    many comparisons in parallel are fast.
     """
     by = lambda method: partial(jnp.searchsorted, side="right", method=method)
     elsewhere = by("compare_all" if len(table) <= COMPARED else "sort")
@@ -279,8 +285,8 @@ def find_index(table: jax.Array, values: jax.Array) -> jax.Array:
 def mixture_log_prob(centers, std, log_weights, points: jax.Array) -> jax.Array:
     """log sum_k w_k N(points; center_k, diag(std^2)), f32[...] for points f32[..., D].
 
-    centers: [K, D]; std: one number or [D]; log_weights: [K] or 0-d, log of weights of sum 1.
-    Points go in blocks, so that memory stays within a few tens of MB for any number of points.
+    centers: [K, D]; std: one number or [D]; log_weights: [K] or 0-d, log of weights with sum 1.
+    Points are processed in blocks, so any number of points needs at most a few tens of MB.
     """
     centers = jnp.asarray(centers, jnp.float32)
     dim = centers.shape[-1]
@@ -295,7 +301,7 @@ def mixture_log_prob(centers, std, log_weights, points: jax.Array) -> jax.Array:
 
 
 def map_points(function: Callable, points: jax.Array, cost: int) -> jax.Array:
-    """`function`: f32[D] -> f32[] of every point, in blocks of about 2^22 / cost points."""
+    """Map `function`: f32[D] -> f32[] over all points, in blocks of about 2^22 / cost points."""
     flat = points.reshape(-1, points.shape[-1])
     block = max(1, min(len(flat), 2**22 // cost))
     return jax.lax.map(function, flat, batch_size=block).reshape(points.shape[:-1])

@@ -1,6 +1,7 @@
 """Cells of a table: a number, a missing value, text, or text that was meant as a number.
 
-The last kind, as 1,234.5 or 5 mm, is an error in a coordinate: to read it needs a guess.
+The last kind, for example 1,234.5 or 5 mm, is an error in a coordinate, because its meaning would
+have to be guessed.
 """
 
 import math
@@ -24,11 +25,11 @@ NUMBER_LIKE = re.compile(
 )
 DECIMAL_COMMA = re.compile(rf"[+-]?\d*,\d+{EXPONENT}")
 MAYBE_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
-EXACT = 2.0**53  # from here on float64 has no room for all whole numbers
+EXACT = 2.0**53  # above this number float64 cannot represent all whole numbers
 
 
 def to_float(text: str, decimal: str = ".") -> float | None:
-    """The number that `text` is, NaN and infinities included, or None."""
+    """Convert `text` to a number, NaN and infinities included, or None."""
     if decimal == ",":
         if "." in text:
             return None
@@ -42,7 +43,7 @@ def to_float(text: str, decimal: str = ".") -> float | None:
 
 
 def kind_of(text: str, decimal: str = ".") -> int:
-    """NUMBER, MISSING, MALFORMED (meant as a number) or TEXT."""
+    """Classify `text` as NUMBER, MISSING, MALFORMED (meant as a number) or TEXT."""
     text = text.strip()
     if text.lower() in MISSING_WORDS:
         return MISSING
@@ -54,7 +55,7 @@ def kind_of(text: str, decimal: str = ".") -> int:
 
 
 def parse_column(column: np.ndarray, decimal: str = ".") -> tuple[np.ndarray, np.ndarray]:
-    """Values f64[R] of a column and the kind of each cell, i8[R]. Values of text are NaN."""
+    """Return values f64[R] of a column and kinds i8[R] of its cells. Values of text are NaN."""
     if column.dtype.kind in "iuf":
         values = column.astype(np.float64)
         kinds = np.where(np.isnan(values), MISSING, np.where(np.isinf(values), MALFORMED, NUMBER))
@@ -81,7 +82,7 @@ def parse_column(column: np.ndarray, decimal: str = ".") -> tuple[np.ndarray, np
 
 
 def texts_of(column: np.ndarray) -> np.ndarray:
-    """The cells as text without blanks around, object[R]; None and NaN are empty."""
+    """Convert cells to text object[R] without surrounding blanks; None and NaN become empty."""
     if column.dtype.kind == "O":
         cells = ["" if c is None or c != c else str(c).strip() for c in column]
     elif column.dtype.kind == "f":
@@ -94,7 +95,7 @@ def texts_of(column: np.ndarray) -> np.ndarray:
 
 
 def _advice(text: str, decimal: str) -> str:
-    """Advice on a cell that is no finite number, "" if none is needed."""
+    """Advice on a cell that is not a finite number, or "" without advice."""
     if text.lower() in MISSING_WORDS:
         return "config.data.skip_incomplete=True leaves out rows with missing values"
     if to_float(text, decimal) is not None or kind_of(text, decimal) != MALFORMED:
@@ -112,7 +113,7 @@ def _advice(text: str, decimal: str) -> str:
 
 
 def check_finite(values, kinds, column, name: str, rows, place: str, decimal: str = ".") -> None:
-    """Raises UserError that names the first cell that is no finite number in float32."""
+    """Raise UserError with the first cell that is not a finite number in float32."""
     with np.errstate(over="ignore"):
         bad = (kinds != NUMBER) | ~np.isfinite(values.astype(np.float32))
     if not bad.any():
@@ -132,9 +133,9 @@ def check_finite(values, kinds, column, name: str, rows, place: str, decimal: st
 
 
 def leading_text(kinds: np.ndarray) -> int:
-    """How many cells of text, at most three, stand above a column that is otherwise numbers.
+    """Count the cells of text, at most three, at the top of a column of numbers.
 
-    They are units or more names; 0 if there is text further down, too.
+    These cells are units or additional names. The count is 0 if there is also text further down.
     """
     is_text = kinds == TEXT
     num = int(np.argmin(is_text)) if not is_text.all() else 0
@@ -142,9 +143,9 @@ def leading_text(kinds: np.ndarray) -> int:
 
 
 def encode(values) -> tuple[np.ndarray, list[str]]:
-    """(numbers i64[P], names): each different text of [P] numbered in order of appearance.
+    """Number the different texts of [P] in order of appearance; return (numbers i64[P], names).
 
-    Text is without blanks around; None and NaN are empty text.
+    Surrounding blanks are ignored. None and NaN are empty text.
     """
     values = values.tolist() if isinstance(values, np.ndarray) else list(values)
     seen = {value: i for i, value in enumerate(dict.fromkeys(values))}

@@ -1,4 +1,4 @@
-"""What every file of observed sets comes down to, whatever its form: points, sizes, labels."""
+"""Common form of all files of observed sets: points, sizes, labels."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from tiny_diffusion_jax.errors import UserError, require
 
 HELDOUT_WORDS = ("test", "heldout", "held_out", "held-out", "valid", "validation", "val", "dev")
 TRAIN_WORDS = ("train", "training")
-MIN_HELDOUT = 4  # sets: metrics compare half of them with the other half, and need two of each
+MIN_HELDOUT = 4  # sets; metrics compare two halves, and each half needs two sets
 MIN_TRAIN = 2
 SHOWN = 8  # names in a message
 
@@ -23,9 +23,9 @@ class Collection(NamedTuple):
     labels: np.ndarray | None  # i64[S]: label k is names[k]
     names: tuple[str, ...]
     heldout: np.ndarray  # bool[S]
-    columns: tuple[str, ...]  # what the file calls the coordinates,
-    set_column: str = "set"  # the set
-    label_column: str = ""  # and the label; "": there is none
+    columns: tuple[str, ...]  # names in the file: of the coordinates,
+    set_column: str = "set"  # of the set,
+    label_column: str = ""  # and of the label; "": no label
     not_read: str = ""  # columns that are not used, in words
     notice: str = ""  # decisions that the user may want to change
     clipped: str = ""  # outliers that were left out, in words
@@ -36,14 +36,14 @@ def collect(
     label: np.ndarray | None = None, split: np.ndarray | None = None, columns: Sequence[str],
     set_column: str = "set", label_column: str = "", others: Sequence[str] = (), notice: str = "",
 ) -> Collection:  # fmt: skip
-    """The sets ids[k] = points[codes == k], points in their order.
+    """Collect the sets ids[k] = points[codes == k]; points keep their order.
 
-    points: f64[P, D], finite; codes: int[P]; label, split: text [S] or None, of each set; others:
-    columns that could name the set instead. With `config.skip_small` sets of 0 or 1 points are left
+    points: f64[P, D], finite; codes: int[P]; label, split: text [S] of each set, or None; others:
+    other columns that could name the set. With `config.skip_small` sets of 0 or 1 points are left
     out, and `notice` counts them.
-    Without `split` the share `config.heldout` of the sets is held out, the same in every run.
-    Raises `UserError` for a single set, one of a single point, an unknown word in `split`, and
-    where too few sets remain to train on or to compare with.
+    Without `split` the share `config.heldout` of the sets is held out, the same sets in every run.
+    Raises `UserError` for a single set, for a set of a single point, for an unknown word in
+    `split`, and if too few sets remain for training or for metrics.
     """
     place = f"config.data.path = {config.path!r}"
     sizes = np.bincount(codes, minlength=len(ids))
@@ -74,7 +74,7 @@ def _join(*notices: str) -> str:
 
 
 def _check_small(sizes, ids, config, set_column: str, others: Sequence[str]) -> str:
-    """A notice of sets with 0 or 1 points. Raises UserError unless these may be left out."""
+    """Notice about sets of 0 or 1 points. Raises UserError unless these sets may be left out."""
     small = np.flatnonzero(sizes < 2)
     if config.skip_small and len(small) < len(sizes):
         return (f"left out: {len(small):,} of {len(sizes):,} sets with fewer than 2 points (the "
@@ -91,13 +91,13 @@ def _check_small(sizes, ids, config, set_column: str, others: Sequence[str]) -> 
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names with commas between, at most 8 of them; a name that holds a comma is quoted."""
+    """Join at most 8 names with commas; a name that contains a comma is quoted."""
     quoted = [f'"{name}"' if "," in name else name for name in names[:SHOWN]]
     return ", ".join(quoted) + (", ..." if len(names) > SHOWN else "")
 
 
 def number_labels(label: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """(labels i64[S], names): the names in order, of numbers if all of them are."""
+    """(labels i64[S], names) with sorted names; names are sorted as numbers if all are numbers."""
     names, labels = np.unique(np.asarray(label, str), return_inverse=True)
     order = np.arange(len(names))
     if all(name.isdecimal() for name in names):
@@ -106,7 +106,7 @@ def number_labels(label: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
 
 
 def held_out(config, ids: Sequence[str], split: np.ndarray | None, what: str = "sets"):
-    """bool[S]: which of the sets `ids` are never trained on; see `collect`."""
+    """Return bool[S], True for the held-out sets among `ids`; see `collect`."""
     place, num = f"config.data.path = {config.path!r}", len(ids)
     if split is None:
         require(config.heldout > 0, "config.data.heldout", config.heldout,
@@ -138,9 +138,9 @@ def one_each(
     values: Sequence[str], codes: np.ndarray, ids: Sequence[str], field: str, column: str,
     row_name: Callable[[int], str],
 ) -> np.ndarray:  # fmt: skip
-    """The value of each set, text [S], of a column that has it in each row, [P].
+    """Return the value of each set, text [S], from a column that repeats the value in each row [P].
 
-    Raises `UserError` where a cell is empty or two rows of a set differ.
+    Raises `UserError` if a cell is empty or two rows of a set differ.
     """
     number, names = encode(values)
     if "" in names:

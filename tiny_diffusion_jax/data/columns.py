@@ -1,10 +1,10 @@
 """Choice of columns: the coordinates, the set, the label and the split of each point of a table.
 
-Options name columns, by name or by number. Without options the names of the columns decide:
+Options select columns by name or by number. Without options the names of the columns decide:
 
     coordinates   x, y and z; else longitude, latitude; else easting, northing; else pos_x, pos_y
-                  and the like; else the first two that hold numbers in all rows and that are no
-                  index or identifier
+                  and the like; else the first two columns with numbers in all rows that are not
+                  an index or identifier
     set           set, set_id, id or group
     label, split  label; split
 """
@@ -33,9 +33,9 @@ from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.table import RowNames, Source, Table, open_table
 from tiny_diffusion_jax.errors import UserError, require
 
-SET_NAMES = ("set", "set_id", "id", "group")  # the first of them that exists
-NO_COLUMN = "none"  # chooses no label or split, even if a column of that name exists
-# Words for the first and the second coordinate of a plane, whatever their order in the file.
+SET_NAMES = ("set", "set_id", "id", "group")  # the first existing name is used
+NO_COLUMN = "none"  # option for no label or split, even if a column has this name
+# Names of the first and the second coordinate of a plane, in any order in the file.
 PLANES = (
     (("x",), ("y",)),
     (("lon", "lng", "long", "longitude", "decimallongitude", "locationlong"),
@@ -44,7 +44,7 @@ PLANES = (
 )  # fmt: skip
 UNIT_WORDS = {"um", "\u00b5m", "\u03bcm", "nm", "mm", "cm", "m", "km", "px", "pixel", "pixels",
               "deg", "micron", "microns"}  # fmt: skip
-# Names of identifiers, and of what says to which set or label a point belongs.
+# Names of identifiers, sets and labels, which are not coordinates.
 IDENTIFIERS = {
     "", "id", "ids", "index", "idx", "ind", "no", "nr", "num", "number", "row", "rows", "rownames",
     "frame", "frames", "slice", "fid", "gid", "oid", "uid", "guid", "uuid", "pk", "key", "rank",
@@ -60,7 +60,7 @@ IDENTIFIER = re.compile(
 
 
 class Options(NamedTuple):
-    """How to read a table: the options of config.data that concern it."""
+    """Options of config.data for reading a table."""
 
     path: str
     header: str = "auto"
@@ -78,7 +78,7 @@ class Options(NamedTuple):
 
 
 class Points(NamedTuple):
-    """Rows of a table as points, and the columns [P] of set, label and split, or None."""
+    """Points of a table, and the columns [P] of set, label and split, or None."""
 
     points: np.ndarray  # f64[P, D], finite
     columns: tuple[str, ...]  # names of the coordinates
@@ -86,24 +86,24 @@ class Points(NamedTuple):
     set: np.ndarray | None
     label: np.ndarray | None
     split: np.ndarray | None
-    set_column: str  # name, "" if there is none
+    set_column: str  # name, "" without such a column
     label_column: str
     split_column: str
     others: tuple[str, ...]  # names of the columns that are not read
     notice: str  # decisions that the user may want to change
 
     def describe(self) -> str:
-        """The choice in words: "4,162 points, coordinates x, y"."""
+        """Describe the selection: "4,162 points, coordinates x, y"."""
         num = len(self.points)
         return f"{num:,} point{'s' * (num != 1)}, coordinates {listed(self.columns)}"
 
     def not_read(self) -> str:
-        """The columns that are not read, in words to append; "" if all are."""
+        """Text about the columns that are not read, to append; "" if all are read."""
         return f"; not read: {listed(self.others)}" if self.others else ""
 
 
 class _Roles(NamedTuple):
-    """Numbers of the columns that are no coordinates."""
+    """Indices of the columns that are not coordinates."""
 
     set: int | None
     label: int | None
@@ -115,7 +115,7 @@ class _Roles(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    """Numbers of the coordinates, and why these."""
+    """Indices of the coordinates, and notes on the reasons."""
 
     columns: list[int]
     notes: list[str]
@@ -124,11 +124,11 @@ class _Choice(NamedTuple):
 def read_points(
     options: Options, *, with_sets: bool = False, dim: int | None = None, usual: Sequence[str] = ()
 ) -> Points:
-    """The points in the table `options.path`.
+    """Read the points in the table `options.path`.
 
     with_sets: whether a column must name the set of each point; dim: number of coordinates, None
-    for 2, or 3 if there is a z; usual: names of the coordinates if a column has each of them.
-    Raises UserError that names the line, the column and the text at fault.
+    for 2, or 3 if there is a z; usual: names of the coordinates, if all of them exist.
+    Raises UserError with the line, the column and the invalid text.
     """
     source = open_table(options.path, options.header, options.array)
     names = source.head.names
@@ -144,14 +144,14 @@ def read_points(
 
 
 def read_column(path: str, column: str) -> list[str]:
-    """The different texts of a column, in order of appearance."""
+    """Read the different texts of a column, in order of appearance."""
     source = open_table(path)
     index = find_column(source.head.names, column, "column", column)
     return encode(source.read(set(), {index}).columns[index])[1]
 
 
 def column_names(path: str) -> list[str]:
-    """The names of the columns of a table."""
+    """Read the names of the columns of a table."""
     return open_table(path, "yes").head.names
 
 
@@ -159,7 +159,7 @@ def column_names(path: str) -> list[str]:
 
 
 def find_column(names: Sequence[str], name: str, field: str, value: str) -> int:
-    """The number of the column `name`: that name in any case, or a number from 0."""
+    """Find the index of the column `name`, which is a name in any case or an index from 0."""
     for same in (lambda other: other == name, lambda other: other.lower() == name.lower()):
         indices = [i for i, other in enumerate(names) if same(other)]
         if len(indices) > 1:
@@ -210,7 +210,7 @@ def _by_option(names: Sequence[str], options: Options, usual: Sequence[str]) -> 
 
 
 def _select(table: Table, index: int | None, where: str) -> Table:
-    """The rows that hold the value of `where`, "column=value"; numbers are equal as numbers."""
+    """Select the rows with the value in `where`, "column=value"; numbers compare as numbers."""
     if index is None:
         return table
     value = where.partition("=")[2].strip()
@@ -227,25 +227,25 @@ def _select(table: Table, index: int | None, where: str) -> Table:
 
 
 def _words(name: str) -> str:
-    """The words of a name in small letters: "cell id" of cellID, cell_id and "Cell ID"."""
+    """Split a name into words in lower case: "cell id" for cellID, cell_id and "Cell ID"."""
     parted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name.strip())
     return " ".join(re.sub(r"[\W_]+", " ", parted).lower().split())
 
 
 def _plain(name: str) -> str:
-    """The words of a name without a unit: "x" of "X (px)" and x_um."""
+    """Split a name into words without its unit: "x" for "X (px)" and x_um."""
     words = _words(re.sub(r"\s*[(\[{].*[)\]}]\s*$", "", name)).split()
     return "".join(words[:-1] if len(words) > 1 and words[-1] in UNIT_WORDS else words)
 
 
 def is_identifier(name: str) -> bool:
-    """Whether a column of this name holds an index, an identifier, a set or a label."""
+    """Return whether a column of this name holds an index, an identifier, a set or a label."""
     words = _words(name)
     return words in IDENTIFIERS or IDENTIFIER.fullmatch(words) is not None
 
 
 def _named(names: Sequence[str], words: Sequence[str], place: str) -> int | None:
-    """The number of the column whose name is one of `words`, in any case, perhaps with a unit."""
+    """Find the index of the column with a name in `words`, in any case, perhaps with a unit."""
     for plain in (lambda name: name.strip().lower(), _plain):
         indices = [i for i, name in enumerate(names) if plain(name) in words]
         if len(indices) > 1:
@@ -287,7 +287,7 @@ def _by_name(source: Source, place: str, dim: int | None) -> _Choice | None:
 
 
 def _why_flat(head: Table, height: int, is_space: bool, dim: int | None) -> str:
-    """Why a column named z is no coordinate, in words; "" if it is one."""
+    """Reason why a column named z is not a coordinate, in words; "" if z is a coordinate."""
     if dim == 2:
         return "points are in the plane"
     if not is_space:
@@ -297,7 +297,7 @@ def _why_flat(head: Table, height: int, is_space: bool, dim: int | None) -> str:
 
 
 def _named_alike(names: Sequence[str]) -> tuple[list[int], int | None]:
-    """The only two columns whose names differ in the word x or y, as pos_x and pos_y, and z."""
+    """Find the only two columns that differ in the word x or y, as pos_x and pos_y, and their z."""
     words = [_words(name).split() for name in names]
     partner = lambda parts, axis: [axis if word == "x" else word for word in parts]
     pairs = [
@@ -314,14 +314,15 @@ def _named_alike(names: Sequence[str]) -> tuple[list[int], int | None]:
 
 
 def _enough(dim: int | None) -> int:
-    """How many columns of numbers decide: two may count rows, or be the column of `where`."""
+    """Number of numeric columns to read; two may be row numbers or the column of `where`."""
     return (dim or 2) + 2
 
 
 def _guess(table: Table, roles: _Roles, dim: int | None) -> list[int]:
-    """Columns that may be coordinates: meant as numbers in all rows, and no identifiers.
+    """Columns that may be coordinates: meant as numbers in all rows, and not identifiers.
 
-    A missing value does not disqualify a column: otherwise one cell would decide what is learned.
+    A column with a missing value stays a candidate, because one cell must not decide which
+    coordinates are learned.
     """
     columns = []
     for i, column in enumerate(table.columns):
@@ -337,7 +338,7 @@ def _guess(table: Table, roles: _Roles, dim: int | None) -> list[int]:
 
 
 def _counts_rows(table: Table, index: int) -> bool:
-    """Whether a column holds 0, 1, 2, ... or 1, 2, 3, ..."""
+    """Return whether a column holds 0, 1, 2, ... or 1, 2, 3, ..."""
     values, kinds = parse_column(table.columns[index], table.decimal)
     is_number = (kinds == NUMBER).all() and len(values) > 2 and values[0] in (0, 1)
     return bool(is_number and (np.diff(values) == 1).all())
@@ -361,7 +362,7 @@ def _guessed(table: Table, head: Table, roles: _Roles, place: str, dim: int | No
 
 
 def _passed_over(head: Table, last: int, roles: _Roles, columns: list[int]) -> list[str]:
-    """Notices of columns before the last chosen one that hold both numbers and text."""
+    """Notices about columns with both numbers and text, before the last selected column."""
     notes = []
     for i in range(last):
         if i in columns or i in roles.all() or is_identifier(head.names[i]):
@@ -406,7 +407,7 @@ def _extract(table: Table, choice: _Choice, roles: _Roles, options: Options) -> 
 
 
 def _without_set(table: Table, index: int, name: str, options: Options) -> np.ndarray:
-    """bool[R], True for rows that name no set. Raises UserError unless these may be left out."""
+    """Rows without a set, bool[R]. Raises UserError unless these rows may be left out."""
     codes, texts = encode(table.columns[index])
     missing = np.array([text.lower() in NO_VALUE for text in texts])[codes]
     if missing.any() and not options.skip_incomplete:
@@ -421,7 +422,7 @@ def _without_set(table: Table, index: int, name: str, options: Options) -> np.nd
 
 
 def _rounded(table: Table, index: int, values: np.ndarray, name: str) -> list[str]:
-    """A notice of whole numbers that float64 cannot hold, from 2^53 on."""
+    """Notice about whole numbers of 2^53 or more, which float64 cannot represent exactly."""
     for row in np.flatnonzero(np.abs(values) >= EXACT)[:1_000]:
         cell = str(table.columns[index][row]).strip()
         if cell.lstrip("+-").isdecimal() and int(cell) != int(values[row]):

@@ -1,7 +1,7 @@
-"""The facts about a dataset that a run keeps, because samples need them and no points.
+"""Facts about a dataset that a run stores, so that samples can be drawn without the data.
 
-`describe` gives the facts as JSON, under "dataset" in a run's config.json. `restore` makes a
-dataset without points of these facts, with the units, labels, sizes of sets and column names of
+`describe` returns the facts as JSON, for "dataset" in a run's config.json. `restore` makes a
+dataset without points from these facts, with the units, labels, sizes of sets and column names of
 the data.
 """
 
@@ -18,13 +18,13 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, PointSets, moments_of_draws
 
 TEXTS = ("columns", "set_column", "label_column")
-FILES = ("image", "points", "sets")  # data in one file or folder, config.path
+FILES = ("image", "points", "sets")  # datasets from one file or folder, config.path
 
 
 def describe(dataset: Dataset, config=None) -> dict:
-    """Facts about `dataset`, built from `config`, the `data` part of a config.
+    """Facts about `dataset`, which was built from `config`, the `data` part of a config.
 
-    Normalised points are (points - shift) / scale. An origin is kept if there is one (units.py).
+    Normalised points are (points - shift) / scale. The origin is stored if it exists (units.py).
     """
     scale, shift = dataset.scale, np.asarray(dataset.shift)
     facts = {
@@ -54,12 +54,12 @@ def describe(dataset: Dataset, config=None) -> dict:
 
 
 def is_complete(facts) -> bool:
-    """Whether a dataset can be restored; older versions kept title, source, shift and scale."""
+    """Return whether facts are complete; older versions stored title, source, shift and scale."""
     return isinstance(facts, dict) and "num_sources" in facts
 
 
 def restore(facts: dict) -> Dataset:
-    """A dataset without points: `draw` gives labels, and points that are NaN."""
+    """Make a dataset without points: `draw` returns labels and NaN points."""
     origin = tuple(facts.get("origin", ()))
     shift = jnp.asarray(units.to_centred(origin, facts["shift"]), jnp.float32)
     scale = jnp.asarray(facts["scale"], jnp.float32)
@@ -74,7 +74,7 @@ def restore(facts: dict) -> Dataset:
     if "moments" in facts:
         moments = facts["moments"]
         fields["moments"] = jnp.asarray(moments["mean"], jnp.float32), moments["std"]
-    with np.errstate(divide="ignore"):  # labels that no set has
+    with np.errstate(divide="ignore"):  # log 0 for labels without sets
         log_shares = np.log(shares).astype(np.float32)
     return Dataset(
         draw=Partial(partial(_draw_labels, len(shift)), log_shares), shift=shift, scale=scale,
@@ -86,7 +86,7 @@ def restore(facts: dict) -> Dataset:
 
 
 def hash_of(path: Path) -> str:
-    """The SHA-256 of a file, or of the names and contents of all files in a folder."""
+    """SHA-256 of a file, or of the names and contents of all files in a folder."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -97,11 +97,11 @@ def hash_of(path: Path) -> str:
 
 
 def _rounded(x) -> float:
-    return float(f"{x:.9g}")  # all that a float32 holds
+    return float(f"{x:.9g}")  # all digits of a float32
 
 
 def _count_sizes(dataset: Dataset) -> list[list[int]]:
-    """[label, size, number of sets] in order, with label 0 for sets without labels."""
+    """Sorted list of [label, size, number of sets], with label 0 for sets without labels."""
     sizes = np.asarray(dataset.sizes)
     labels = np.zeros_like(sizes) if dataset.source_labels is None else dataset.source_labels
     rows, counts = np.unique(np.stack([labels, sizes], 1), axis=0, return_counts=True)
@@ -109,7 +109,7 @@ def _count_sizes(dataset: Dataset) -> list[list[int]]:
 
 
 def _list_sizes(counts: list[list[int]]) -> tuple[jax.Array, jax.Array]:
-    """The sizes i32[S] and labels i32[S] of all sets, in order."""
+    """Sizes i32[S] and labels i32[S] of all sets, in order."""
     labels, sizes, number = np.array(counts, np.int32).T
     return jnp.asarray(np.repeat(sizes, number)), jnp.asarray(np.repeat(labels, number))
 

@@ -1,7 +1,7 @@
-"""A friendly dinosaur, drawn for this project: strokes, and points uniform along them.
+"""Drawing of a dinosaur for this project: strokes, and points that are uniform along the strokes.
 
-The drawing is a list of polylines in [-4, 4]^2: smooth curves through points placed by hand,
-ellipses (eye, nostril, spots) and plates that stand on the curve of the back.
+The drawing is a list of polylines in [-4, 4]^2. It consists of smooth curves through points placed
+by hand, ellipses (eye, nostril, spots), and plates on the curve of the back.
 """
 
 from functools import cache
@@ -12,9 +12,9 @@ import numpy as np
 
 from tiny_diffusion_jax.data.base import draw_index, inverse_cdf_table, map_points
 
-JITTER = 0.02  # standard deviation of a point about its stroke: the width of the pen
+JITTER = 0.02  # standard deviation of a point about its stroke
 
-# From the snout over the head, down the neck and along the back to the tip of the tail.
+# The curve runs from the snout over the head, neck and back to the tip of the tail.
 BACK = (
     (3.86, 2.34), (3.80, 2.72), (3.46, 2.94), (3.14, 3.30), (2.62, 3.62), (2.04, 3.50),
     (1.68, 3.02), (1.56, 2.40), (1.40, 1.74), (1.04, 1.18), (0.45, 0.90), (-0.35, 0.90),
@@ -61,7 +61,7 @@ ELLIPSES = {
         (0.28, -0.05, 0.26, 0.22), (0.98, -0.42, 0.17, 0.16), (0.35, -0.85, 0.15, 0.14),
         (1.68, 0.42, 0.18, 0.16), (-0.32, 0.32, 0.13, 0.11),
     ),
-    # Rings at equal distances fill the pupil evenly, for a ring's ink grows with its radius.
+    # The length of a ring grows with its radius, so rings at equal distances fill the pupil evenly.
     "pupil": tuple((2.78, 2.85, r, 1.2 * r) for r in (0.150, 0.124, 0.098, 0.072, 0.046, 0.020)),
 }  # fmt: skip
 
@@ -74,13 +74,13 @@ PLATES = (
 
 
 def spline(points, pieces: int = 10) -> np.ndarray:
-    """A smooth curve through n points: the centripetal Catmull-Rom spline, f64[., 2].
+    """Smooth curve through n points: the centripetal Catmull-Rom spline, f64[., 2].
 
     Centripetal knots (distance^1/2) allow neither cusps nor loops between two points.
     Barry & Goldman 1988; Yuksel et al. 2011, "Parameterization and applications of Catmull-Rom".
     """
     points = np.asarray(points, np.float64)
-    ends = 2 * points[[0, -1]] - points[[1, -2]]  # the curve runs straight on past its ends
+    ends = 2 * points[[0, -1]] - points[[1, -2]]  # extends the curve straight beyond its ends
     padded = np.concatenate([ends[:1], points, ends[1:]])
     knots = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(padded, axis=0), axis=1) ** 0.5)])
 
@@ -97,13 +97,13 @@ def spline(points, pieces: int = 10) -> np.ndarray:
 
 
 def ellipse(x: float, y: float, half_width: float, half_height: float) -> np.ndarray:
-    """A closed ellipse as 48 chords, f64[49, 2]."""
+    """Closed ellipse as 48 chords, f64[49, 2]."""
     angle = np.linspace(0, 2 * np.pi, 49)
     return np.stack([x + half_width * np.cos(angle), y + half_height * np.sin(angle)], axis=1)
 
 
 def plate(curve: np.ndarray, middle: float, width: float, height: float) -> np.ndarray:
-    """A pointed plate that stands on `curve` at arc length `middle`, to its right, f64[., 2]."""
+    """Pointed plate on the right side of `curve` at arc length `middle`, f64[., 2]."""
     length = np.concatenate([[0], np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
     at = np.array([middle - width / 2, middle + width / 2])
     start, end = np.stack([np.interp(at, length, axis) for axis in curve.T], axis=1)
@@ -117,7 +117,7 @@ def plate(curve: np.ndarray, middle: float, width: float, height: float) -> np.n
 
 @cache
 def segments() -> tuple[np.ndarray, np.ndarray]:
-    """The whole drawing as straight pieces: starts f32[S, 2] and steps f32[S, 2] to their ends."""
+    """Straight pieces of the drawing: starts f32[S, 2] and steps f32[S, 2] to the ends."""
     back = spline(BACK)
     lines = [spline(stroke) for stroke in STROKES.values()]
     lines += [spline(np.array(TOE) + toe) for toe in TOES]
@@ -134,7 +134,7 @@ def _table() -> np.ndarray:
 
 
 def dino(key: jax.Array, num: int) -> jax.Array:
-    """f32[num, 2] points, uniform along the strokes, plus N(0, 0.02^2) in x and y."""
+    """Draw points f32[num, 2], uniform along the strokes, plus N(0, 0.02^2) in x and y."""
     starts, steps = map(jnp.asarray, segments())
     index_key, along_key, jitter_key = jax.random.split(key, 3)
     index = draw_index(index_key, jnp.asarray(_table()), num)
@@ -146,8 +146,9 @@ def dino(key: jax.Array, num: int) -> jax.Array:
 def dino_log_prob(points: jax.Array) -> jax.Array:
     """Exact log density of `dino`, f32[...] for points f32[..., 2].
 
-    Of a segment with length l, along it at a and across it at d from its start:
-    p = N(d; 0, s^2) (Phi(a / s) - Phi((a - l) / s)) / l, weighted by l over the whole length.
+    A segment of length l has the density p = N(d; 0, s^2) (Phi(a / s) - Phi((a - l) / s)) / l.
+    Here a is the position of the point along the segment and d across the segment, both from its
+    start. The weight of a segment is l over the length of the drawing.
     """
     starts, steps = map(jnp.asarray, segments())
     lengths = jnp.linalg.norm(steps, axis=1)
@@ -158,7 +159,7 @@ def dino_log_prob(points: jax.Array) -> jax.Array:
         a = (offset * along).sum(-1)
         d = offset[:, 0] * along[:, 1] - offset[:, 1] * along[:, 0]
         low, high = a - lengths / JITTER, a
-        # Phi(high) - Phi(low) is a difference of tails: taken in the tail where both are small.
+        # Take Phi(high) - Phi(low) in the tail where both are small, to avoid cancellation.
         right = low + high > 0
         low, high = jnp.where(right, -high, low), jnp.where(right, -low, high)
         log_high, log_low = jax.scipy.special.log_ndtr(high), jax.scipy.special.log_ndtr(low)

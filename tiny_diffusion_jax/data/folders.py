@@ -1,4 +1,4 @@
-"""A folder of pictures as a collection of images: one subfolder a label, or all in one place."""
+"""Folders of pictures as collections of images: one subfolder for each label, or no labels."""
 
 import os
 from collections.abc import Sequence
@@ -19,18 +19,18 @@ from tiny_diffusion_jax.errors import UserError
 
 
 class Pictures(NamedTuple):
-    """S pictures in the middle of images of one size."""
+    """S pictures, centred in images of one size."""
 
     images: np.ndarray  # u8[S, H, W], none of them blank
     labels: np.ndarray | None  # i64[S]: label k is names[k]
     names: tuple[str, ...]
     heldout: np.ndarray  # bool[S]
-    details: str  # what was taken as background
-    notice: str  # what was left out
+    details: str  # the background, in words
+    notice: str  # pictures that were left out, in words
 
 
 class Found(NamedTuple):
-    """A file of the folder, and what its place says."""
+    """A file of the folder, with the label and split from its path."""
 
     file: Path
     label: str
@@ -38,12 +38,13 @@ class Found(NamedTuple):
 
 
 def read(config) -> Pictures:
-    """The pictures of the folder `config.path`, its subfolders' names their labels.
+    """Read the pictures of the folder `config.path`; the names of subfolders are the labels.
 
-    Folders train and test (or valid) above those, if they are all there is, say what is held out;
-    else the seeded share `config.heldout` is. A picture that cannot be read or has no ink stops the
-    reading unless `config.skip_unreadable`. Larger ones are reduced to `config.max_side`.
-    Raises `UserError`, also for a folder without pictures.
+    If the top level has only folders train and test (or valid), these folders define the held-out
+    pictures. Otherwise the share `config.heldout` is held out with a fixed seed. Pictures larger
+    than `config.max_side` are reduced. Raises `UserError` for a folder without pictures, and for a
+    picture that cannot be read or has no ink. With `config.skip_unreadable` such pictures are left
+    out.
     """
     place = f"config.data.path = {config.path!r}"
     found = find(Path(config.path).expanduser(), place)
@@ -67,7 +68,7 @@ def read(config) -> Pictures:
 
 
 def find(folder: Path, place: str) -> list[Found]:
-    """The pictures below `folder`, by their names' endings, in order of their paths."""
+    """Find the pictures below `folder` by the endings of their names, sorted by path."""
     from PIL import Image
 
     endings = {end for end, kind in Image.registered_extensions().items() if kind in Image.OPEN}
@@ -92,7 +93,7 @@ def find(folder: Path, place: str) -> list[Found]:
 
 
 def _read(path: str, config) -> images.Ink | str:
-    """The ink of one picture with at least one pixel of it, or in words why there is none."""
+    """Read the ink of a picture; return the reason in words if the picture has no ink."""
     try:
         ink = images.read_ink(path, config.invert, config.max_side)
     except UserError as error:
@@ -104,7 +105,7 @@ def _read(path: str, config) -> images.Ink | str:
 
 
 def _left_out(bad: list[tuple[Path, str]], num: int, config, place: str) -> str:
-    """What to say of pictures that cannot be used; `UserError` unless they may be left out."""
+    """Notice about unusable pictures; raises `UserError` unless these may be left out."""
     names = ", ".join(file.name for file, _ in bad[:5]) + (", ..." if len(bad) > 5 else "")
     text = f"{len(bad)} of {num} pictures cannot be used: {names} ({bad[0][0].name}: {bad[0][1]})"
     if not config.skip_unreadable:
@@ -113,7 +114,7 @@ def _left_out(bad: list[tuple[Path, str]], num: int, config, place: str) -> str:
 
 
 def _centred(inks: list[np.ndarray]) -> np.ndarray:
-    """u8[S, H, W]: each picture in the middle of an image as large as the largest."""
+    """Centre each picture in an image u8[S, H, W] with the height and width of the largest."""
     height, width = (max(ink.shape[axis] for ink in inks) for axis in (0, 1))
     result = np.zeros((len(inks), height, width), np.uint8)
     for image, ink in zip(result, inks, strict=True):
@@ -123,7 +124,7 @@ def _centred(inks: list[np.ndarray]) -> np.ndarray:
 
 
 def _backgrounds(inks: Sequence[images.Ink]) -> str:
-    """In words what was taken as empty, of most pictures and of how many others."""
+    """Describe the most frequent background, and count the pictures with other backgrounds."""
     words = [ink.background for ink in inks]
     most = max(set(words), key=words.count)
     others = len(words) - words.count(most)

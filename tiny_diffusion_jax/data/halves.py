@@ -1,7 +1,7 @@
-"""Halves of the held-out sets: weights are chosen on one and measured on the other.
+"""Halves of the held-out sets: one half selects the weights, the other half measures them.
 
-The least of many held-out losses is partly low by chance, so the sets that chose the weights
-flatter them.
+The least of many held-out losses is partly low by chance, so the sets that select the weights give
+a loss that is too low.
 """
 
 import jax
@@ -11,14 +11,14 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets, single_density
 
-LEAST = 16  # held-out sets, or rows of a table, that are split: metrics of fewer than 8 say little
-SEED = 1  # of the split, which is the same in every run
+LEAST = 16  # least held-out sets or rows to split; metrics need about 8 in each half
+SEED = 1  # makes the split the same in every run
 
 
 def with_validation(dataset: Dataset) -> Dataset:
-    """`dataset` with half of its held-out sets as `validation` and the other half as `heldout`.
+    """Split the held-out sets of `dataset` into halves `validation` and `heldout`.
 
-    Unchanged if fewer than `LEAST` are held out.
+    The dataset is unchanged if fewer than `LEAST` sets are held out.
     """
     heldout = dataset.heldout
     if heldout is None or size(heldout) < LEAST:
@@ -34,7 +34,7 @@ def size(heldout: Dataset) -> int:
 
 
 def part(heldout: Dataset, index: np.ndarray) -> Dataset:
-    """The same distribution from the images, observed sets or rows of these numbers alone."""
+    """Restrict a dataset to the images, observed sets or rows with the indices `index`."""
     if not heldout.num_sources:
         rows = heldout.rows[index]
         return heldout.replace(rows=rows, draw=single_density(Partial(_draw_rows, rows)))

@@ -1,7 +1,7 @@
-"""Collections of images as sets: every set is drawn from one image, a point for each draw.
+"""Collections of images as sets: each set has points that are drawn from one image.
 
-The images stay on the device as bytes and sets are drawn inside `jit`, so no set is ever stored.
-Units are pixels with y up.
+The images are stored as bytes on the device, and sets are drawn inside `jit`, so sets are never
+stored. Units are pixels with y up.
 """
 
 import jax
@@ -11,18 +11,18 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.base import Dataset, PointSets, find_index, make_dataset
 
-ORDER_KEY = 2  # apart from the keys of the two ways to draw
-MAX_PIXELS = 2**27  # of all sets drawn at once: 0.5 GB of sums, ten times what MNIST's need
+ORDER_KEY = 2  # differs from the keys of both drawing functions
+MAX_PIXELS = 2**27  # of all sets drawn at once: 0.5 GB of sums, ten times the need of MNIST
 
 
 def from_splits(train: tuple, heldout: tuple | None, config, **fields) -> Dataset:
-    """The sets of the images `train`, with those of other images as `heldout` in the same units.
+    """Make sets of the images `train`, and sets of other images as `heldout` in the same units.
 
-    train, heldout: pairs (images u8[n, h, w], none wholly dark; labels [n] or None).
-    p({x_1..x_N}) = mean over images of prod_n p_image(x_n): an image is chosen once per set, and
-    each of its pixels in proportion to its intensity.
-    `config.jitter`: 'uniform' within the pixel or 'none', its centre. `config.replace`: see
-    `pixels_without_replacement`; fields: see `Dataset`.
+    train, heldout: pairs (images u8[n, h, w], each with a lit pixel; labels [n] or None).
+    p({x_1..x_N}) = mean over images of prod_n p_image(x_n): each set has one image, and each point
+    has a pixel of this image, drawn in proportion to its intensity.
+    `config.jitter`: 'uniform' within the pixel, or 'none' for the centre of the pixel.
+    `config.replace`: see `pixels_without_replacement`; fields: see `Dataset`.
     """
     jitter = 1.0 if config.jitter == "uniform" else 0.0
     make = lambda pair, normalize: from_images(
@@ -39,9 +39,9 @@ def from_images(
     images: np.ndarray, labels: np.ndarray | None, jitter: float, replace: bool, normalize: bool,
     **fields,
 ) -> Dataset:  # fmt: skip
-    """Sets of points of the images u8[n, h, w], none wholly dark, with labels [n] or without.
+    """Make sets of points of images u8[n, h, w], each with a lit pixel; labels are [n] or None.
 
-    jitter: side of the square about a pixel's centre in which a point falls, 0 or 1 pixel;
+    jitter: side of the square around a pixel's centre for a uniform point, 0 or 1 pixel;
     replace: see `pixels_without_replacement`; fields: see `Dataset`.
     """
     choose = Partial(pixels_with_replacement if replace else pixels_without_replacement)
@@ -56,13 +56,13 @@ def from_images(
 
 
 def moments(images: np.ndarray, jitter: float) -> tuple[np.ndarray, np.ndarray]:
-    """(mean[2], variance[2]) of a point of a set, every image of u8[n, h, w] counting the same.
+    """(mean[2], variance[2]) of a point of a set; all images u8[n, h, w] have equal weight.
 
-    Exact for pixels drawn with replacement: those of the mean of the normalised images.
+    The moments of the mean of the normalised images are exact for pixels drawn with replacement.
     """
     n, height, width = images.shape
     flat = images.reshape(n, -1)
-    mass = sum(  # in parts, for all of MNIST in float64 would take 400 MB
+    mass = sum(  # in chunks, because MNIST in float64 takes 400 MB
         (part / part.sum(1, keepdims=True, dtype=np.float64)).sum(0)
         for part in np.array_split(flat, 1 + n // 4096)
     )
@@ -83,11 +83,11 @@ def _draw_sets_from(choose, images, labels, jitter, key, index, num_points: int)
 
 
 def _draw_points(choose, images, labels, jitter, keys, image, num_points: int) -> PointSets:
-    """A set of each of the images numbered `image` i32[B]."""
+    """Draw a set from each of the images with indices `image` i32[B]."""
     pixel_key, place_key = keys
     height, width = images.shape[1:]
     at_once = MAX_PIXELS // (height * width)
-    if len(image) > max(1, at_once):  # image by image, for all would not fit into memory
+    if len(image) > max(1, at_once):  # in batches, to bound memory
         one = lambda given: jax.tree.map(lambda leaf: leaf[0], _draw_points(
             choose, images, labels, jitter, jax.random.split(given[0]), given[1][None], num_points
         ))  # fmt: skip
@@ -102,9 +102,10 @@ def _draw_points(choose, images, labels, jitter, keys, image, num_points: int) -
 
 
 def pixels_with_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.Array:
-    """i32[B, num] pixels of images u8[B, P], each in proportion to its intensity.
+    """Draw pixels i32[B, num] of images u8[B, P], in proportion to their intensities.
 
-    The inverse CDF in whole numbers, so that the proportions are exact and dark pixels never come.
+    The inverse CDF is in whole numbers, so the proportions are exact and dark pixels are never
+    drawn.
     """
     cumulative = jnp.cumsum(images.astype(jnp.int32), axis=1)
     total = cumulative[:, -1:]
@@ -113,18 +114,18 @@ def pixels_with_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.
 
 
 def pixels_without_replacement(key: jax.Array, images: jax.Array, num: int) -> jax.Array:
-    """i32[B, num] different pixels of images u8[B, P], drawn one after the other in proportion.
+    """Draw different pixels i32[B, num] of images u8[B, P], in proportion to their intensities.
 
-    The largest of log intensity + Gumbel noise (Kool et al. 2019, "Stochastic Beams and Where to
-    Find Them"), then in a random order: bright pixels come first, and a set has no order. An image
-    with fewer than `num` lit pixels is drawn from with replacement.
+    The drawn pixels have the largest log intensity + Gumbel noise (Kool et al. 2019, "Stochastic
+    Beams and Where to Find Them"). Bright pixels come first in this order, so the pixels are
+    shuffled. Images with fewer than `num` lit pixels are drawn with replacement.
     """
     with_key, without_key = jax.random.split(key)
     repeated = pixels_with_replacement(with_key, images, num)
     if num > images.shape[1]:
         return repeated
     noise = jax.random.gumbel(without_key, images.shape)
-    score = jnp.log(images.astype(jnp.float32)) + noise  # dark pixels: -inf, never chosen
+    score = jnp.log(images.astype(jnp.float32)) + noise  # -inf for dark pixels, never drawn
     different = jax.lax.top_k(score, num)[1]
     order = jax.random.uniform(jax.random.fold_in(key, ORDER_KEY), different.shape).argsort(axis=1)
     different = jnp.take_along_axis(different, order, axis=1)

@@ -1,15 +1,16 @@
-"""A picture as a density: a pixel in proportion to its ink, a place within the pixel.
+"""A picture as a density: the mass of a pixel is proportional to its ink.
 
-The border shows the paper, whatever its colour: ink is the distance of a pixel from its tone,
+The border shows the colour of the paper. Ink is the distance of a pixel from this colour,
 
     ink = max(0, d - noise) / (1 - noise),    d = |c - paper| / max over all colours of |. - paper|
     noise = 6 median of d on the border,      at most 0.25; of lossy files at least 0.1
 
-so that grain, soft shadows and a vignette, which show on the border, and the ripples of JPEG beside
-sharp edges, which do not, count as nothing. 6 medians are 5 standard deviations of Gaussian noise,
-and take in the middle of a page that darkens with the square of the distance from it.
+so grain, soft shadows and a vignette do not count as ink, because they also change the border. JPEG
+ripples near sharp edges do not change the border, so lossy files have a higher minimum of noise.
+6 medians are 5 standard deviations of Gaussian noise. They also cover the middle of a page that
+darkens with the square of the distance from the middle.
 
-Coordinates are pixels with y up: of an H x W picture, the pixel in row r and column c covers
+Coordinates are pixels with y up. In an H x W picture, the pixel in row r and column c covers
 x in [c, c + 1] and y in [H - 1 - r, H - r].
 """
 
@@ -32,15 +33,15 @@ from tiny_diffusion_jax.data.base import (
 )
 from tiny_diffusion_jax.errors import UserError, reason_of, require
 
-NOISE = 6.0  # medians of the border's distance from its own tone
-MOST_NOISE = 0.25  # where the border shows no one tone
-LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")  # as Pillow calls the formats
+NOISE = 6.0  # medians of the distance of the border from its median colour
+MOST_NOISE = 0.25  # limit for a border without a common colour
+LOSSY = ("JPEG", "MPO", "WEBP", "AVIF", "JPEG2000")  # format names in Pillow
 LOSSY_NOISE = 0.1
-MAX_MIXTURE = 4096  # components of a Gaussian mixture above which its log density is not offered
+MAX_MIXTURE = 4096  # largest number of Gaussian components with a log density
 
 
 def build(config) -> Dataset:
-    """The density of the picture at `config.path`; `UserError` where it cannot be one."""
+    """Build the density of the picture `config.path`; raises `UserError` if this is impossible."""
     intensity, background = read_ink(config.path, config.invert, config.max_side)
     place = f"config.data.path = {config.path!r}"
     fields = {"title": Path(config.path).stem, "source": "image", "details": background}
@@ -50,12 +51,12 @@ def build(config) -> Dataset:
 def from_intensity(
     intensity: np.ndarray, threshold: float, config, place: str, **fields
 ) -> Dataset:
-    """The density p(x, y) = intensity of the pixel / sum of intensities, blurred by the jitter.
+    """Make the density p(x, y) = intensity of the pixel / sum of intensities, with jitter.
 
     intensity: [H, W] in [0, 1]; pixels below `threshold` count as 0.
-    `config.jitter`: 'uniform' within the pixel, 'gaussian' about its centre with standard
-    deviation `config.jitter_std` pixels, or 'none', the centre itself.
-    place: what to blame in the `UserError` for a blank picture; fields: see `Dataset`.
+    `config.jitter`: 'uniform' within the pixel, 'gaussian' around its centre with standard
+    deviation `config.jitter_std` pixels, or 'none' for the centre.
+    place: name of the option for the `UserError` of a blank picture; fields: see `Dataset`.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
     brightest = intensity.max()
@@ -95,7 +96,7 @@ def from_intensity(
 def _sample_uniform(table, corner, key: jax.Array, num: int) -> jax.Array:
     index_key, place_key = jax.random.split(key)
     low = corner[draw_index(index_key, table, num)]
-    # low + u rounds up to low + 1 once in 10^5 draws: out of the pixel, perhaps to density 0.
+    # low + u rounds up to low + 1 once in 10^5 draws, which is in another pixel.
     below = jnp.nextafter(low + 1, low)
     return jnp.minimum(low + jax.random.uniform(place_key, (num, 2)), below)
 
@@ -107,7 +108,7 @@ def _sample_gaussian(table, center, std, key: jax.Array, num: int) -> jax.Array:
 
 
 def _pixel_log_prob(log_mass: jax.Array, points: jax.Array) -> jax.Array:
-    """log density per unit area, f32[...]: the pixel's log mass, -inf outside the picture."""
+    """Log density per unit area, f32[...]: log mass of the pixel, or -inf outside the picture."""
     height, width = log_mass.shape
     column, row = jnp.floor(points[..., 0]), height - 1 - jnp.floor(points[..., 1])
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -116,28 +117,28 @@ def _pixel_log_prob(log_mass: jax.Array, points: jax.Array) -> jax.Array:
 
 
 class Ink(NamedTuple):
-    """A picture's ink, and what was taken as its background."""
+    """Ink of a picture, and its background."""
 
     intensity: np.ndarray  # f64[H, W] in [0, 1]
     background: str  # in words
 
 
 def load_intensity(path: str, invert: str, max_side: int) -> np.ndarray:
-    """The intensity of `read_ink` alone."""
+    """Read the intensity of `read_ink`, without the background."""
     return read_ink(path, invert, max_side).intensity
 
 
 def read_ink(path: str, invert: str, max_side: int) -> Ink:
-    """How much ink each pixel of a picture holds, longer side <= max_side.
+    """Read the ink of each pixel of a picture, reduced to a longer side <= max_side.
 
-    invert: 'yes' takes dark as ink, 'no' takes light as ink, 'auto' what differs from the border.
-    Transparent pixels hold no ink; where all visible ones have one colour, the shape lies in the
-    transparency and 'auto' takes that alone.
+    invert: ink is dark for 'yes', light for 'no', and different from the border for 'auto'.
+    Transparent pixels have no ink. If all visible pixels have one colour, the transparency shows
+    the shape, and 'auto' uses only the transparency.
     Raises `UserError` unless Pillow can read the file.
     """
     colour, alpha, is_lossy = _read_picture(path, max_side)
     if invert != "auto":
-        # Rec. 601 luma, as Pillow's 'L'; the sum is of whole numbers, so that white is exactly 1.
+        # Rec. 601 luma, as Pillow's 'L'; a sum of whole numbers, so that white is exactly 1.
         light = colour @ np.array([299.0, 587.0, 114.0]) / 255_000
         dark_is_ink = invert == "yes"
         return Ink((1 - light if dark_is_ink else light) * alpha,
@@ -155,35 +156,35 @@ def read_ink(path: str, invert: str, max_side: int) -> Ink:
 
 
 def _paper(colour: np.ndarray, alpha: np.ndarray) -> tuple[np.ndarray, float]:
-    """(tone f64[3], noise) of the border."""
+    """Return (tone f64[3], noise) of the border."""
     border = np.ones(alpha.shape, bool)
     border[1:-1, 1:-1] = False
     opaque = alpha[border] > 0.5
     if opaque.mean() < 0.5:
-        return np.full(3, 255.0), 0.0  # no paper of its own: shown on a white page
+        return np.full(3, 255.0), 0.0  # transparent border: a white page
     seen = colour[border][opaque]
-    # A colour of the border, not one between two: half of it may be of another tone.
+    # "lower" gives a colour of the border: a mean of two colours may not exist in the border.
     tone = np.quantile(seen, 0.5, axis=0, method="lower")
     return tone, min(NOISE * float(np.median(_distance(seen, tone))), MOST_NOISE)
 
 
 def _distance(colour: np.ndarray, tone: np.ndarray) -> np.ndarray:
-    """|colour - tone| in units of the largest there can be, f64[...] of f64[..., 3]."""
+    """|colour - tone| over its largest possible value, f64[...] for colours f64[..., 3]."""
     largest = np.linalg.norm(np.maximum(tone, 255 - tone))
     return np.linalg.norm(colour - tone, axis=-1) / largest
 
 
 def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Colour f64[H, W, 3] in 0..255, opacity f64[H, W] in [0, 1], whether the file is lossy.
+    """Return colour f64[H, W, 3] in 0..255, opacity f64[H, W] in [0, 1], and if the file is lossy.
 
-    Upright, and reduced to `max_side`.
+    The picture is upright, and reduced to `max_side`.
     """
     from PIL import Image, ImageOps
 
     file = Path(path).expanduser()
     require(file.is_file(), "config.data.path", path, "an existing picture file")
     try:
-        # Of twice as many pixels Pillow makes an error, which ends in a line like any other.
+        # Ignore only the warning: Pillow raises an error for twice as many pixels.
         large = {"action": "ignore", "category": Image.DecompressionBombWarning}
         with warnings.catch_warnings(**large), Image.open(file) as opened:
             is_lossy = opened.format in LOSSY
@@ -196,9 +197,9 @@ def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray, boo
                 image = image.convert("RGB")
             if max(image.size) > max_side:
                 size = [max(1, round(side * max_side / max(image.size))) for side in image.size]
-                # The mean over each new pixel's area: the only filter that keeps mass where it is.
+                # BOX takes the mean over each new pixel: the only filter that moves no mass.
                 image = image.resize(size, Image.Resampling.BOX)
-    except Exception as error:  # each of Pillow's 40 readers has errors of its own
+    except Exception as error:  # each of Pillow's 40 readers has different errors
         raise UserError(
             f"config.data.path = {path!r}: must be a picture that Pillow can read "
             f"({reason_of(error)})"
@@ -211,7 +212,7 @@ def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray, boo
 
 
 def _unit_float(image):
-    """A 16- or 32-bit integer or float picture as floats in [0, 1]; what is not a number is 0."""
+    """Convert a 16- or 32-bit integer or float picture to floats in [0, 1]; NaN becomes 0."""
     from PIL import Image
 
     values = np.nan_to_num(np.asarray(image, np.float64), nan=0.0, posinf=0.0, neginf=0.0).clip(0)

@@ -1,4 +1,4 @@
-"""The option sample.label: a label by its own name, random labels, or no label."""
+"""The option sample.label: the name of a label, random labels, or no label."""
 
 import difflib
 from typing import NamedTuple
@@ -11,19 +11,19 @@ MOST_LISTED = 20  # labels in a message
 
 
 class Labels(NamedTuple):
-    """The labels of a dataset; none where sets are draws of one density."""
+    """Labels of a dataset; empty if all sets are draws of one density."""
 
     names: tuple[str, ...] = ()  # label k is names[k]
-    present: tuple[int, ...] = ()  # the labels that sets do have
-    titles: tuple[str, ...] = ()  # label k on pictures and pages, if it differs from names[k]
+    present: tuple[int, ...] = ()  # the labels that sets have
+    titles: tuple[str, ...] = ()  # titles of label k in figures, if different from names[k]
 
 
 def resolve_label(option: str | int, labels: Labels) -> int:
     """The index of the label that sample.label names, RANDOM, or NO_LABEL.
 
-    A label that is called -1 or -2 comes before the words of that name. The index of a label is
-    accepted as well, unless a label has a number as its name. Raises UserError that lists the
-    labels.
+    A label with the name -1 or -2 has priority over the words for these values. The index of a
+    label is valid as well, unless the name of a label is a number. Raises UserError with a list of
+    the labels.
     """
     text = str(option).strip()
     for names in (labels.names, labels.titles):
@@ -40,7 +40,7 @@ def resolve_label(option: str | int, labels: Labels) -> int:
 
 
 def in_words(labels: Labels) -> str:
-    """The names of the labels, for a message."""
+    """List the names of the labels, for a message."""
     names = [labels.names[index] for index in labels.present]
     more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
     return f"one of {', '.join(names[:MOST_LISTED])}{more}"

@@ -1,8 +1,8 @@
-"""A mixture: every set comes whole from one of several densities, and nobody says from which.
+"""Mixtures: each set comes from one of several densities.
 
-The members are named in one text: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv+runs/dino". After
-a table may stand which of its rows are meant: "table.csv?dataset=dino", or "table.csv?dataset" for
-a member of each value of that column.
+One text names the members: "dino+moons+mnist:3+mnist:3:7+cat.png+table.csv+runs/dino". The name of
+a table may select rows: "table.csv?dataset=dino". With "table.csv?dataset" each value of this
+column is a member.
 """
 
 import math
@@ -22,17 +22,17 @@ from tiny_diffusion_jax.errors import UserError, require
 
 
 def build(config, builders: dict[str, Callable]) -> Dataset:
-    """The mixture of `config.members` with probabilities `config.weights`, "" for equal ones.
+    """Build the mixture of `config.members` with probabilities `config.weights` ("": equal).
 
-    p({x_1..x_N}) = sum_k w_k prod_n p_k(x_n): the member is drawn once per set and is its label.
-    `config.align`: each member is brought to mean 0 and mean variance 1, else it keeps its units.
-    builders: of the single densities, by name; jitter is uniform within a pixel for pictures and
-    Gaussian of `config.jitter_std` for tables.
-    Raises `UserError` for an unknown member and weights that are no probabilities.
+    p({x_1..x_N}) = sum_k w_k prod_n p_k(x_n): one member is drawn for each set and is its label.
+    `config.align`: each member is normalised to mean 0 and mean variance 1, else it keeps its
+    units. builders: functions that build single densities, by name. Jitter is uniform within a
+    pixel for pictures, and Gaussian with `config.jitter_std` for tables.
+    Raises `UserError` for an unknown member, and for weights that are not probabilities.
     """
     names = member_names(config.members)
     weights = parse_weights(config.weights, names)
-    # Without `align`, the members' own moments are needed only for those of the mixture.
+    # If `align` is False, only the moments of the mixture need the moments of the members.
     measured = config.align or config.normalize
     alone = [_build_member(config, name, measured, builders) for name in names]
     origin = () if config.align else _common_origin(alone)
@@ -52,13 +52,13 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
         sequential=config.order == "sequential",
         origin=origin,
     )  # fmt: skip
-    return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # which gives it its draw
+    return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # sets `draw` and `log_prob`
 
 
 def member_names(members: str) -> tuple[str, ...]:
-    """("dino", "moons") of "dino+moons"; a table with a column alone becomes all its values.
+    """Names ("dino", "moons") of "dino+moons"; "table?column" gives a name for each value.
 
-    Reads that table, and raises `UserError` where it cannot.
+    Reads the table for these values, and raises `UserError` if the table is not readable.
     """
     names = []
     for name in members.split("+"):
@@ -76,7 +76,7 @@ def member_names(members: str) -> tuple[str, ...]:
 
 
 def member_title(name: str) -> str:
-    """The title of one member, as its dataset will have it, but for what only its file knows."""
+    """Title of one member before its dataset is built, without details from its file."""
     if name in SHAPES:
         return name.replace("_", " ")
     head, *numbers = name.split(":")
@@ -87,7 +87,7 @@ def member_title(name: str) -> str:
 
 
 def parse(config) -> None:
-    """Reads the members and weights of `config`; raises `UserError` as `build`, reads no data."""
+    """Check the members and weights of `config` without data; raises `UserError` as in `build`."""
     names = member_names(config.members)
     for name in names:
         parse_member(name, config.members)
@@ -95,7 +95,7 @@ def parse(config) -> None:
 
 
 def parse_weights(text: str, names: Sequence[str]) -> np.ndarray:
-    """f64[K] probabilities of K members from "0.3+0.7", or equal ones from ""."""
+    """Convert "0.3+0.7" to probabilities f64[K] of K members; "" gives equal probabilities."""
     if not text.strip():
         return np.full(len(names), 1 / len(names))
 
@@ -118,7 +118,7 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
     member.update(normalize=normalize, **fields)
     try:
         dataset = builders[fields["name"]](member)
-    except UserError as error:  # it names the field that is at fault, but not the member
+    except UserError as error:  # names the invalid field, but not the member
         raise UserError(f"config.data.members = {config.members!r}: {name!r}: {error}") from error
     if dataset.source == "points" and dataset.notice:
         told = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
@@ -129,7 +129,7 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
 
 
 def parse_member(name: str, members: str) -> dict:
-    """The fields of `config.data` that ask for one member by the name it has in `members`."""
+    """Convert the name of a member in `members` to fields of `config.data`."""
     if name in SHAPES:
         return {"name": name}
     head, *numbers = name.split(":")
@@ -166,14 +166,14 @@ def _pooled_moments(members: list[Dataset], weights: np.ndarray):
 
 
 def _common_origin(members: list[Dataset]) -> tuple[float, ...]:
-    """Origin of the first member that needs one, in each coordinate; () if no member does."""
+    """Origin of the first member with an origin, in each coordinate; () without such members."""
     origins = np.array([member.origin or (0.0, 0.0) for member in members])
     first = origins[np.argmax(origins != 0, axis=0), (0, 1)]
     return tuple(first.tolist()) if first.any() else ()
 
 
 def _recentred(member: Dataset, origin: tuple[float, ...]) -> Dataset:
-    """`member` in the centred units of another `origin`."""
+    """Convert `member` to the centred units of another `origin`."""
     if member.origin == origin:
         return member
     move = np.subtract(member.origin or (0.0, 0.0), origin or (0.0, 0.0))
@@ -195,7 +195,7 @@ def _moved_log_prob(log_prob, move, points):
 
 
 def _aligned(member: Dataset) -> Dataset:
-    """`member`, drawn at mean 0 and mean variance 1: its own normalised units."""
+    """Convert `member` to its normalised units, with mean 0 and mean variance 1."""
     shift, scale = member.shift, member.scale
     log_prob = member.log_prob
     return member.replace(
@@ -210,7 +210,7 @@ def _draw_aligned(draw, shift, scale, key, num_sets: int, num_points: int) -> Po
 
 
 def _aligned_log_prob(log_prob, shift, scale, z):
-    """log p(z) = log p(x) + sum of log scale over the axes, at x = z scale + shift."""
+    """Return log p(z) = log p(x) + sum of log scale over the axes, at x = z scale + shift."""
     return log_prob(z * scale + shift) + jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
 
 

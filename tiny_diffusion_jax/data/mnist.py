@@ -1,7 +1,8 @@
-"""MNIST, from whichever place has it: a prepared TFDS copy, OpenML, or scikit-learn's 8x8 digits.
+"""MNIST from one of three sources: a prepared TFDS copy, OpenML, or scikit-learn's 8x8 digits.
 
-Each place either answers or raises `Unavailable` with a reason of one line. A place that is asked
-for by name answers or fails; 'auto' asks them in order and says loudly when it had to move on.
+Each source returns images or raises `Unavailable` with a reason of one line. A source that is
+selected by name must return images. 'auto' tries all sources in order and logs a warning if the
+first source is unavailable.
 """
 
 import contextlib
@@ -26,25 +27,25 @@ from tiny_diffusion_jax.errors import UserError, require
 log = logging.getLogger("tiny_diffusion_jax")
 
 SOURCES = ("auto", "tfds", "openml", "digits")
-# The digits in a TFDS copy are shuffled: "the first 3" differs between sources.
+# A TFDS copy is shuffled, so "the first 3" differs between sources.
 NOTICES = {
     "tfds": "",
     "openml": "no prepared TFDS copy of MNIST: using OpenML's, in another order",
     "digits": "MNIST not found: using scikit-learn's bundled 8x8 digits",
 }
-# A pixel of the 8x8 digits counts the ink of 4 x 4 finer ones: MNIST's own threshold of 250/255
-# would leave a few dots of some digits and nothing of others.
+# A pixel of the 8x8 digits is the sum of 4 x 4 finer pixels. The threshold of MNIST, 250/255, would
+# leave only a few pixels of some digits and no pixel of others.
 DIGITS_THRESHOLD = 0.5
 PROBE_SECONDS = 1.5  # per host; two hosts at most, so 3 s in all
 TFDS_HOST, OPENML_HOST = "https://storage.googleapis.com/", "https://www.openml.org/"
 
 
 class Unavailable(Exception):
-    """Why a source cannot answer, in one line."""
+    """Reason why a source is unavailable, in one line."""
 
 
 def build(config) -> Dataset:
-    """One image of one digit as a density, in pixels with y up (see `images.from_intensity`)."""
+    """Build the density of one image of a digit, in pixels with y up (`images.from_intensity`)."""
     image, source, notice = load_digit(
         config.source, config.data_dir, config.cache_dir, config.digit, config.index
     )
@@ -56,7 +57,7 @@ def build(config) -> Dataset:
 
 
 def fit_threshold(threshold: float, source: str, notice: str) -> tuple[float, str]:
-    """(threshold, notice), the one lowered and the other telling so where the source asks it."""
+    """(threshold, notice); lowers the threshold with a notice if the source needs this."""
     if source == "digits" and DIGITS_THRESHOLD < threshold <= 1:
         lowered = f"threshold lowered from {threshold:.3g} to {DIGITS_THRESHOLD}: their ink is grey"
         return DIGITS_THRESHOLD, f"{notice or '8x8 digits'}, {lowered}"
@@ -68,8 +69,8 @@ def load_digit(
 ) -> tuple[np.ndarray, str, str]:
     """(image u8[h, w], source used, notice): image number `index` of class `digit`.
 
-    A TFDS copy is read only as far as that image, for decoding it whole takes seconds.
-    Raises `UserError` as `load_images` does, and when the class has no such image.
+    A TFDS copy is read only up to this image, because decoding all images takes seconds.
+    Raises `UserError` as in `load_images`, and if the class has no such image.
     """
 
     def pick(pairs):
@@ -91,11 +92,11 @@ def load_images(
 ) -> tuple[np.ndarray, np.ndarray, str, str]:
     """(images u8[n, h, w], labels i64[n], source used, notice) of the 'train' or 'test' split.
 
-    source: 'tfds', 'openml', 'digits', or 'auto' for the first of them that answers.
-    data_dir: of prepared TFDS copies, '' = $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-    cache_dir: for decoded arrays, '' = ~/.cache/tiny_diffusion_jax.
-    notice: '' or what the user should be told, when 'auto' had to move on.
-    Raises `UserError` when the source named, or the last of 'auto', cannot answer.
+    source: 'tfds', 'openml', 'digits', or 'auto' for the first available source.
+    data_dir: folder of prepared TFDS copies, '' = $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+    cache_dir: folder for decoded arrays, '' = ~/.cache/tiny_diffusion_jax.
+    notice: '', or a message for the user if 'auto' skipped a source.
+    Raises `UserError` if the named source, or every source of 'auto', is unavailable.
     """
     (pictures, labels), source, notice = _ask(source, {
         "tfds": lambda: _tfds_images(data_dir, cache_dir, split),
@@ -106,7 +107,7 @@ def load_images(
 
 
 def _ask(source: str, readers: dict[str, Callable]) -> tuple:
-    """(answer, source used, notice) of the source named, or of the first that answers."""
+    """(result, source used, notice) of the named source, or of the first available source."""
     reasons = []
     for name in readers if source == "auto" else [source]:
         try:
@@ -123,7 +124,7 @@ def _ask(source: str, readers: dict[str, Callable]) -> tuple:
 
 
 def _nth(pictures, labels, digit: int, index: int) -> tuple[np.ndarray | None, int]:
-    """Image number `index` of class `digit` (None if there is none) and the size of the class."""
+    """Image number `index` of class `digit` (None if it does not exist) and size of the class."""
     members = np.flatnonzero(labels == digit)
     return (pictures[members[index]] if 0 <= index < len(members) else None), len(members)
 
@@ -137,7 +138,7 @@ def _tfds_home(data_dir: str) -> Path:
 
 
 def _open_tfds(data_dir: str, split: str):
-    """(records, folder): the records of a prepared copy, images still as PNG bytes."""
+    """(records, folder): the records of a prepared copy, with images as PNG bytes."""
     home = _tfds_home(data_dir)
     found = sorted(home.glob("mnist/*/dataset_info.json"))
     if not found:
@@ -169,7 +170,7 @@ def _prepare_tfds(home: Path) -> Path:
 
 @contextlib.contextmanager
 def _reading(folder: Path):
-    """Turns every failure of TFDS and its readers into one line, and hushes their warnings."""
+    """Convert every error of TFDS and its readers to one line, and hide their warnings."""
     from absl import logging as absl_logging
 
     verbosity = absl_logging.get_verbosity()
@@ -206,7 +207,7 @@ def _tfds_digit(data_dir: str, split: str, digit: int, index: int):
 
 def _tfds_images(data_dir: str, cache_dir: str, split: str):
     records, folder = _open_tfds(data_dir, split)
-    # The name holds the copy's path and sizes, so that one copy never answers for another.
+    # The cache name contains the path and sizes of the copy, so that two copies never mix.
     sizes = sorted((file.name, file.stat().st_size) for file in folder.iterdir())
     name = hashlib.sha256(repr((str(folder.resolve()), sizes)).encode()).hexdigest()[:12]
     file = cache.home(cache_dir) / f"mnist-tfds-{name}-{split}.npz"
@@ -224,7 +225,7 @@ def _tfds_images(data_dir: str, cache_dir: str, split: str):
 
 
 def _openml(cache_dir: str, split: str):
-    """The first 60,000 of mnist_784 are the training images, the last 10,000 the test images."""
+    """Load mnist_784: the first 60,000 images for training, the last 10,000 for test."""
     home = cache.home(cache_dir)
     file = home / "mnist-openml.npz"
     cached = cache.read(file, ("images", "labels"))
@@ -245,7 +246,7 @@ def _fetch_openml(home: Path):
     from sklearn.datasets import fetch_openml
 
     patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(30)  # a connection that stalls would hold the run for ever
+    socket.setdefaulttimeout(30)  # a stalled connection would block the run forever
     try:
         table = fetch_openml(
             "mnist_784", version=1, as_frame=False, parser="liac-arff",
@@ -253,14 +254,14 @@ def _fetch_openml(home: Path):
         )  # fmt: skip
         pictures = np.asarray(table.data, np.uint8).reshape(-1, 28, 28)
         return pictures, np.asarray(table.target, np.int64)
-    except Exception as error:  # URLError, OSError, arff's and hashing's own
+    except Exception as error:  # URLError, OSError, errors of arff and of the hash
         raise Unavailable(f"mnist_784 cannot be fetched ({_one_line(error)})") from error
     finally:
         socket.setdefaulttimeout(patience)
 
 
 def _digits(split: str):
-    """1,500 training and 297 test images of 8 x 8 pixels, their 0..16 scaled to 0..255."""
+    """Load 1,500 training and 297 test images of 8 x 8 pixels, scaled from 0..16 to 0..255."""
     if find_spec("sklearn") is None:
         raise Unavailable("scikit-learn is not installed")
     from sklearn.datasets import load_digits
@@ -272,9 +273,9 @@ def _digits(split: str):
 
 
 def probe(url: str, seconds: float = PROBE_SECONDS) -> bool:
-    """Whether the host answers within `seconds`, even where name look-up hangs.
+    """Return whether the host answers within `seconds`, even if the DNS look-up hangs.
 
-    A request and not a bare connection, so that a proxy set in the environment is used.
+    This sends a request, because a bare connection would ignore a proxy from the environment.
     """
     answered = []
 
@@ -284,7 +285,7 @@ def probe(url: str, seconds: float = PROBE_SECONDS) -> bool:
             with urllib.request.urlopen(request, timeout=seconds):
                 answered.append(True)
 
-    thread = threading.Thread(target=ask, daemon=True)  # a daemon does not hold up the exit
+    thread = threading.Thread(target=ask, daemon=True)  # a daemon thread does not delay the exit
     thread.start()
     thread.join(seconds)
     return bool(answered)

@@ -1,4 +1,4 @@
-"""All of MNIST as sets of points, drawn from its images as `image_sets` does."""
+"""All of MNIST as sets of points, drawn from the images by `image_sets`."""
 
 import numpy as np
 
@@ -11,11 +11,11 @@ CLASSES = tuple("0123456789")
 
 
 def build(config) -> Dataset:
-    """Sets of the training images, and as `heldout` those of the test images, labelled by digit.
+    """Build sets of the training images, and of the test images as `heldout`, labelled by digit.
 
-    Intensities below `config.threshold` count as 0, and images that are dark then are left out.
-    `config.digits`: '017' for these classes only, '' for all. `config.max_images`: how many
-    images of the training split are looked at, from the first on; 0: all.
+    Intensities below `config.threshold` count as 0. Images without a lit pixel are left out.
+    `config.digits`: '017' for these classes only, '' for all. `config.max_images`: number of
+    images to read from the start of the training split; 0: all.
     Raises `UserError` if the threshold, or `max_images` with `digits`, leaves no image.
     """
 
@@ -36,7 +36,7 @@ def build(config) -> Dataset:
         return *_lit(images, labels, config.digits, threshold, split), source, notice
 
     images, labels, source, notice = load(config.source, "train")
-    test_images, test_labels, *_ = load(source, "test")  # of the same source, whatever it was
+    test_images, test_labels, *_ = load(source, "test")  # same source
     title = "8x8 digit sets" if source == "digits" else "MNIST sets"
     fields = {
         "title": f"{title} {config.digits}".strip(), "source": source, "notice": notice,
@@ -46,7 +46,7 @@ def build(config) -> Dataset:
 
 
 def _lit(images, labels, digits: str, threshold: float, split: str):
-    """(images, labels) of the classes `digits`, dim pixels and then dark images taken out."""
+    """(images, labels) of the classes `digits`, without dim pixels and dark images."""
     wanted = np.isin(labels, [int(digit) for digit in digits or CLASSES])
     levels = np.arange(256)
     kept = np.where(levels / 255 >= threshold, levels, 0).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Notices about points from a file: what will go wrong in learning, and which option changes it."""
+"""Notices about points from a file that hinder training, and the options that help."""
 
 import math
 from collections.abc import Sequence
@@ -10,39 +10,39 @@ import numpy as np
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.base import Dataset, draw_points
 
-# Ratio of two spreads: above, one scale makes the narrow coordinate vanish.
+# Ratio of two spreads. Above it, the narrow coordinate vanishes if there is one common scale.
 MAX_SPREAD_RATIO = 100.0
 
-# An outlier is so many times as far from the median as 99 % of the other rows.
+# Distance of an outlier from the median, over the distance of 99 % of the other rows.
 FAR = 20.0
 
-# Share of all rows: more far rows than this are a part of the distribution.
+# Share of all rows. If more rows are far, these rows are part of the distribution.
 MOST_OUTLIERS = 0.1
 
-# Steps of a grid in a standard deviation: a network cannot see a finer grid.
+# Grid steps per standard deviation. A network cannot resolve a finer grid.
 COARSE = 100.0
 
-FEWEST = 20  # rows: a grid of fewer may be chance
+FEWEST = 20  # rows; with fewer rows a grid may be chance
 
 MANY_REPEATS = 0.1  # of all rows
 
 NAMED = 3  # rows in a notice
 
-# Real points from which the box of the data follows, and their share beyond each side.
+# Real points that define the box of the data, and their share beyond each side.
 BOX_DRAWS, BOX_TAIL = 1_024, 0.005
 
 BOX_SCALES = 2.5  # half a side of the box of a model without data, in scales
 
 
 class Outliers(NamedTuple):
-    """Rows far from all others."""
+    """Rows that are far from all other rows."""
 
     rows: np.ndarray  # bool[P]
     times: float  # distance of the farthest, over the distance of 99 % of the other rows
 
 
 def join(*notices: str) -> str:
-    """Notices one below the other, without empty ones."""
+    """Join the notices that are not empty, with line breaks."""
     return "\n".join(filter(None, notices))
 
 
@@ -50,11 +50,12 @@ def join(*notices: str) -> str:
 
 
 def find_outliers(points: np.ndarray) -> Outliers:
-    """Rows of points f64[P, D] more than 20 times as far from the median as 99 % of the others.
+    """Find rows of f64[P, D] more than 20 times as far from the median as 99 % of the others.
 
     d(x) = max over coordinates of |x - median| / (interquartile range)
 
-    Median and range do not depend on the outliers themselves, as mean and variance do.
+    Outliers strongly change the mean and the variance. They hardly change the median and the
+    interquartile range.
     """
     distance = (np.abs(points - np.median(points, axis=0)) / _robust_spread(points)).max(1)
     near = distance <= FAR
@@ -66,7 +67,7 @@ def find_outliers(points: np.ndarray) -> Outliers:
 
 
 def _robust_spread(points: np.ndarray) -> np.ndarray:
-    """Interquartile range f64[D], or a wider range where most rows agree; infinite if all do."""
+    """Interquartile range f64[D], or a wider range if most rows agree; infinite if all agree."""
     spread = np.zeros(points.shape[1])
     for tail in (0.25, 0.1, 0.01):
         if (spread > 0).all():
@@ -77,7 +78,7 @@ def _robust_spread(points: np.ndarray) -> np.ndarray:
 
 
 def outliers(found: Outliers, names: Sequence[str]) -> str:
-    """Notice of outliers that were read; names: of all rows, "line 7"."""
+    """Notice about outliers that were read; names: names of all rows, as "line 7"."""
     if not found.rows.any():
         return ""
     is_, them = ("are up to", "them") if found.rows.sum() > 1 else ("is", "it")
@@ -90,13 +91,13 @@ def outliers(found: Outliers, names: Sequence[str]) -> str:
 
 
 def left_out(found: Outliers, names: Sequence[str]) -> str:
-    """Details of outliers that were left out."""
+    """Details about outliers that were left out."""
     count = int(found.rows.sum())
     return f"{count:,} outlier{'s' * (count > 1)} left out ({name_rows(found.rows, names)})"
 
 
 def name_rows(rows: np.ndarray, names: Sequence[str]) -> str:
-    """Words for the rows bool[P]: "line 2, line 7 and 5 more"."""
+    """Describe the rows bool[P] in words: "line 2, line 7 and 5 more"."""
     index = np.flatnonzero(rows)
     named = ", ".join(names[i] for i in index[:NAMED].tolist())
     more = len(index) - NAMED
@@ -107,7 +108,7 @@ def name_rows(rows: np.ndarray, names: Sequence[str]) -> str:
 
 
 def constant(std: np.ndarray, columns: Sequence[str]) -> str:
-    """Notice of coordinates whose standard deviation is 0, f64[D]."""
+    """Notice about coordinates with standard deviation f64[D] = 0."""
     flat = [name for name, s in zip(columns, std, strict=True) if s == 0]
     if not flat or len(flat) == len(columns):
         return ""
@@ -116,9 +117,9 @@ def constant(std: np.ndarray, columns: Sequence[str]) -> str:
 
 
 def uneven_spreads(std: np.ndarray, columns: Sequence[str]) -> str:
-    """Notice of coordinates with standard deviations f64[D] of very different sizes.
+    """Notice about coordinates with very different standard deviations f64[D].
 
-    One scale for all would show the network the narrow one as a constant.
+    With one common scale the narrow coordinate would be nearly constant for the network.
     """
     varying = np.where(std > 0, std, np.inf)
     wide, narrow = int(np.argmax(std)), int(np.argmin(varying))
@@ -132,7 +133,7 @@ def uneven_spreads(std: np.ndarray, columns: Sequence[str]) -> str:
 
 
 def grid(points: np.ndarray, columns: Sequence[str], can_jitter: bool) -> str:
-    """Notice of coordinates of points f64[P, D] that are multiples of a coarse step."""
+    """Notice about coordinates of points f64[P, D] that are multiples of a coarse step."""
     steps = [grid_step(x) for x in points.T]
     names = [name for name, step in zip(columns, steps, strict=True) if step]
     if not names:
@@ -145,7 +146,7 @@ def grid(points: np.ndarray, columns: Sequence[str], can_jitter: bool) -> str:
 
 
 def grid_step(x: np.ndarray) -> float:
-    """Largest power of ten of which all x f64[P] are multiples; 0.0 if none is coarse."""
+    """Largest power of ten that divides all x f64[P]; 0.0 if this step is not coarse."""
     std = float(x.std())
     if len(x) < FEWEST or np.ptp(x) == 0:
         return 0.0
@@ -163,7 +164,7 @@ def _are_multiples(x: np.ndarray, exponent: int) -> bool:
 
 
 def repeats(points: np.ndarray, sets: np.ndarray | None, can_jitter: bool) -> str:
-    """Notice of rows of points f64[P, D] that repeat an earlier row (of their set, i64[P])."""
+    """Notice about rows of f64[P, D] that repeat an earlier row (of the same set, i64[P])."""
     share = repeated(points if sets is None else np.column_stack([points, sets]))
     if share <= MANY_REPEATS:
         return ""
@@ -177,8 +178,8 @@ def repeats(points: np.ndarray, sets: np.ndarray | None, can_jitter: bool) -> st
 def repeated(rows: np.ndarray) -> float:
     """Share of rows f64[P, C] that are equal to an earlier row.
 
-    Rows are compared by one random combination of their cells, because sorting whole rows takes
-    ten times as long.
+    Rows are compared by one random linear combination of their cells, because sorting complete rows
+    takes ten times as long.
     """
     weights = np.random.default_rng(0).uniform(1, 2, rows.shape[1])
     key = sum(column * weight for column, weight in zip(rows.T, weights, strict=True))
@@ -194,10 +195,11 @@ def _coordinates(names: Sequence[str]) -> str:
 
 
 def far_from_data(dataset: Dataset, given: np.ndarray) -> str:
-    """Notice of points `given` f32[n, D] in centred units that lie far outside of the data.
+    """Notice about points `given` f32[n, D] in centred units that are far outside of the data.
 
     The box of the data holds 99 % of the data in each coordinate. Points are far if at least half
-    of them are outside of the box, or if one is farther from the box than the box is wide.
+    of them are outside of the box, or if the distance of one point from the box exceeds the width
+    of the box.
     """
     low, high = _box(dataset)
     beyond = np.maximum(low - given, given - high)
@@ -216,7 +218,7 @@ def far_from_data(dataset: Dataset, given: np.ndarray) -> str:
 
 
 def _box(dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """(low f64[D], high f64[D]) between which the data are."""
+    """Return the box (low f64[D], high f64[D]) of the data."""
     if not dataset.has_points:
         shift, half = np.asarray(dataset.shift), BOX_SCALES * np.asarray(dataset.scale)
         return shift - half, shift + half

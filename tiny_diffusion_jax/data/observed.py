@@ -1,12 +1,13 @@
-"""Sets as they were observed: each with a number of points of its own, never to be drawn afresh.
+"""Observed sets: fixed sets of different sizes.
 
-A set of size s gives n = min(s, N) different points, every one of them equally likely. It lies in
-memory in a random order; of this order, turned by a random number of places, each of n strata
+A draw from a set of size s has n = min(s, N) different points, and all s points are equally likely.
+The set is stored in a random order. A draw rotates this order by a random offset, and splits it
+into n strata:
 
     q = floor(s / n),  r = s - n q:    stratum i begins at  i q + min(i, r),  is q + (i < r) long
 
-gives one point. Without the turn the points of shorter strata would come more often. No sort of the
-whole set is needed, so a set of 10^5 points is as cheap as one of 10^2.
+Each stratum gives one point. Without the rotation, points of shorter strata would be more frequent.
+The draw needs no sort of the complete set, so sets of 10^5 and of 10^2 points cost the same.
 """
 
 import flax.struct
@@ -22,13 +23,13 @@ from tiny_diffusion_jax.errors import require
 
 @flax.struct.dataclass
 class Observed:
-    """Observed sets, flat: what a draw needs."""
+    """Arrays of all observed sets for a draw, set after set."""
 
     points: jax.Array  # f32[P, D], centred units, each set in a random order
     offsets: jax.Array  # i32[S]
     sizes: jax.Array  # i32[S]
     labels: jax.Array | None  # i32[S]
-    # Of the smallest set: where none has fewer than N points, no mask is needed.
+    # Size of the smallest set. No mask is needed if all sets have at least N points.
     smallest: int = flax.struct.field(pytree_node=False)
 
 
@@ -36,12 +37,12 @@ def from_observed(
     points: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, labels: np.ndarray | None = None,
     *, normalize: bool = True, per_axis: bool = False, origin: tuple[float, ...] = (), **fields,
 ) -> Dataset:  # fmt: skip
-    """Every set one of S observed ones, each as likely: sets s = points[offsets[s]:][:sizes[s]].
+    """Make a dataset of S equally likely observed sets: set s = points[offsets[s]:][:sizes[s]].
 
     points: f64[P, D] in own units; offsets, sizes: [S], the sizes above 0; labels: [S] or None;
-    origin: see units.py; fields: see `Dataset`. Normalised points have mean 0, and mean variance 1
-    over the D coordinates, or variance 1 in each with `per_axis`. Raises `UserError` if the spread
-    is 0.
+    origin: see units.py; fields: see `Dataset`. Normalised points have mean 0 and mean variance 1
+    over the D coordinates. With `per_axis` the variance is 1 in each coordinate. Raises `UserError`
+    if the spread is 0.
     """
     points = np.asarray(units.to_centred(origin, points), np.float32)
     columns = fields.setdefault("columns", tuple(map(str, range(points.shape[1]))))
@@ -75,24 +76,24 @@ def from_observed(
 
 
 def moments(points, offsets, sizes) -> tuple[np.ndarray, np.ndarray]:
-    """(mean[D], variance[D]) of a point of a set, every set counting the same."""
+    """(mean[D], variance[D]) of a point of a set; all sets have equal weight."""
     index, weight = flat_index(offsets, sizes), np.repeat(1 / (len(sizes) * sizes), sizes)
     points = points[index].astype(np.float64)
     mean = weight @ points
     variance = weight @ (points - mean) ** 2
-    # What never changes has none, whatever the rounding of its mean.
+    # The mean is rounded, so set the variance of constant coordinates to 0.
     return mean, np.where(np.ptp(points, axis=0) > 0, variance, 0.0)
 
 
 def flat_index(offsets, sizes) -> np.ndarray:
-    """The places of all points of the sets, set after set, i64[sum of sizes]."""
+    """Indices i64[sum of sizes] of all points of the sets, set after set."""
     offsets, sizes = np.asarray(offsets, np.int64), np.asarray(sizes, np.int64)
     before = np.cumsum(sizes) - sizes
     return np.arange(sizes.sum()) + np.repeat(offsets - before, sizes)
 
 
 def _shuffled(points, offsets, sizes) -> np.ndarray:
-    """`points` with each set in a random order, the same one in every run."""
+    """Shuffle the points of each set, with the same order in every run."""
     index = flat_index(offsets, sizes)
     of_set = np.repeat(np.arange(len(sizes)), sizes)
     random = np.random.default_rng(0).permutation(len(index))
@@ -109,10 +110,9 @@ def _draw(observed: Observed, key: jax.Array, num_sets: int, num_points: int) ->
 
 
 def _draw_from(observed: Observed, key, index: jax.Array, num_points: int) -> PointSets:
-    """A set of each of the sources `index` i32[B]; the points that exist first, in random order.
+    """Draw a set from each source of `index` i32[B]: points in random order, then padding.
 
-    Places beyond them hold points of the set once more, so that what does not look at the mask
-    sees nothing strange.
+    The padding repeats points of the set, so that functions that ignore the mask see valid points.
     """
     place_key, turn_key, order_key = jax.random.split(key, 3)
     B, N = len(index), num_points
@@ -131,10 +131,10 @@ def _draw_from(observed: Observed, key, index: jax.Array, num_points: int) -> Po
 
 
 def _random_order(key, n: jax.Array, num: int) -> jax.Array:
-    """i32[B, num]: in row b the numbers 0 .. n_b - 1 in random order, then n_b .. num - 1.
+    """Rows i32[B, num] with the numbers 0 .. n_b - 1 in random order, then n_b .. num - 1.
 
-    Random bits with the number itself in the last ones are sorted, n: i32[B, 1]: XLA sorts one
-    array on a CPU many times as fast as one by the order of another.
+    n: i32[B, 1]. The function sorts random bits that contain the number in their lowest bits. On a
+    CPU, XLA sorts one array many times as fast as it sorts an array by the keys of another array.
     """
     low = max(1, (num - 1).bit_length())
     number = jnp.arange(num, dtype=jnp.uint32)

@@ -14,21 +14,21 @@ from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.table import stem
 
-MIN_ROWS = 50  # of a table without jitter, for some of them to be held out
+MIN_ROWS = 50  # smallest table without jitter that has held-out rows
 
 
 def build(config, dim: int | None = None) -> Dataset:
-    """The rows of `config.path` as a density in the table's own units.
+    """Build a density from the rows of the table `config.path`, in the units of the table.
 
-    p(x) = mean over rows of N(x; row, jitter_std^2), or the bare rows with `config.jitter` 'none'.
-    With jitter fresh draws are new to a model that is trained on others. Without it they are not:
-    then the share `config.heldout` of the rows, the same ones in every run, is kept from training
-    and becomes `heldout`; nothing is held out of fewer than 50 rows.
-    A point has as many coordinates as `config.columns` names; without it, columns.py chooses them.
-    dim: how many coordinates it must have, None for any number.
+    p(x) = mean over rows of N(x; row, jitter_std^2), or the exact rows with `config.jitter` 'none'.
+    With jitter, fresh draws differ from all training points. Without jitter, fresh draws repeat
+    training points. Then the share `config.heldout` of the rows becomes `heldout`, with the same
+    rows in every run. No row is held out from tables with fewer than 50 rows.
+    `config.columns` names the coordinates of a point. Without names columns.py selects them.
+    dim: required number of coordinates, None for any number.
     `config.per_axis`: a scale for each coordinate, instead of one scale for all.
-    `config.clip_outliers`: rows far from all others are left out, see notices.py.
-    Raises `UserError` that names the row and column at fault.
+    `config.clip_outliers`: rows far from all other rows are left out, see notices.py.
+    Raises `UserError` with the invalid row and column.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
     read = read_points(_options(config), dim=dim)
@@ -56,7 +56,7 @@ def build(config, dim: int | None = None) -> Dataset:
         log_prob = Partial(mixture_log_prob, rows, jnp.float32(std), log_weight)
     value = config.where.partition("=")[2].strip()
     title = value or stem(config.path)
-    # A rounded mean gives numbers that are all the same a variance above 0.
+    # The mean is rounded, so the computed variance of constant coordinates may exceed 0.
     variance = np.where(np.ptp(points, axis=0) > 0, points.var(0), 0.0) + std**2
     one_scale = config.normalize and not config.per_axis
     if one_scale:
@@ -80,19 +80,19 @@ def _options(config) -> Options:
 
 
 def chosen_by_name(columns: str) -> tuple[str, ...]:
-    """The names of coordinates that the option `columns` gives, () if it gives numbers."""
+    """Return the names in the option `columns`, or () if the option has numbers."""
     names = tuple(name.strip() for name in columns.split(","))
     return () if any(not name or name.isdecimal() for name in names) else names
 
 
 def _details(read, config) -> str:
-    """The points and the chosen columns in words."""
+    """Describe the points and the selected columns in words."""
     where = f" where {config.where.strip()}" if config.where else ""
     return f"{Path(config.path).name}{where}: {read.describe()}{read.not_read()}"
 
 
 def _split(points: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows to train on and rows held out, each in the order of the table."""
+    """Split rows into training rows and held-out rows, each in the order of the table."""
     held = np.zeros(len(points), bool)
     chosen = np.random.default_rng(0).permutation(len(points))[: max(1, round(share * len(points)))]
     held[chosen] = True
@@ -113,5 +113,5 @@ def load_points(
     path: str, header="auto", columns="", where="", array="", dim: int | None = None,
     usual: Sequence[str] = (),
 ) -> np.ndarray:  # fmt: skip
-    """Points f64[rows, D] of a table; see `columns.read_points` for the options."""
+    """Read points f64[rows, D] of a table; see `columns.read_points` for the options."""
     return read_points(Options(path, header, columns, where, array), dim=dim, usual=usual).points

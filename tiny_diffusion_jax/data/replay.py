@@ -1,8 +1,8 @@
-"""Sets that a finished run drew, as data: what a model knows is kept by showing it its own samples.
+"""Samples of a finished run as data, for generative replay.
 
-A network that is trained on other data forgets the first. Replay of its own samples beside the new
-data keeps it from that, and needs nothing of the first data (arXiv 1705.08690). The sets are those
-of samples.npy, whole, so that the law over sets is kept: a set here is points of one set there.
+A network forgets its first data if it is trained on other data. Training on its samples together
+with the new data prevents this and does not need the first data (arXiv 1705.08690). Each drawn set
+has points of one set in samples.npy, so the distribution over sets is preserved.
 """
 
 import json
@@ -20,21 +20,22 @@ from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.table import load_arrays
 from tiny_diffusion_jax.errors import UserError, require
 
-# Files of a run, see run/workdir.py; the second one in place of the first for sets of many sizes.
+# Files of a run, see run/workdir.py. RAGGED replaces SAMPLES for sets of different sizes.
 SAMPLES, RAGGED, CONFIG = "samples.npy", "samples.npz", "config.json"
 
 
 def is_run(path: str) -> bool:
-    """Whether there is a folder of a run at `path`."""
+    """Return whether `path` is the folder of a run."""
     return bool(path) and (Path(path).expanduser() / CONFIG).is_file()
 
 
 def build(config) -> Dataset:
-    """The sets f32[S, n, D] that the run in the folder `config.path` drew, in its own units.
+    """Build a dataset from the samples f32[S, n, D] of the run in the folder `config.path`.
 
-    Its units are those of the data it was trained on, so that to align it is to align those data.
-    What it drew is told by a checksum in `source`: other samples are other data.
-    Raises `UserError` where the run has drawn nothing yet, and where its files are damaged.
+    The units are the units of the run's training data, so the alignment of the samples is the
+    alignment of the training data. `source` contains a checksum of the samples, because other
+    samples are other data.
+    Raises `UserError` if the run has no samples yet, or if its files are damaged.
     """
     folder = Path(config.path).expanduser()
     ragged = (folder / RAGGED).is_file()
@@ -60,7 +61,7 @@ def build(config) -> Dataset:
     origin = units.choose_origin(sets.reshape(-1, sets.shape[-1]))
     if origin:
         sets, moments = units.to_centred(origin, sets), (moments[0] - origin, moments[1])
-    # The order in which a chain drew its points is no part of the set.
+    # Shuffle the points, because the order of autoregressive sampling is not part of the set.
     draw = Partial(_draw, jnp.asarray(_shuffled(sets), jnp.float32), jnp.int32(one_density))
     return make_dataset(
         draw, normalize=config.normalize, moments=moments if normalized else None, title=title,
@@ -71,16 +72,17 @@ def build(config) -> Dataset:
 
 
 def _shuffled(sets: np.ndarray) -> np.ndarray:
-    """Each set in an order of its own, the same in every run."""
+    """Shuffle the points of each set, with the same order in every run."""
     order = np.random.default_rng(0).random(sets.shape[:2]).argsort(axis=1)
     return np.take_along_axis(sets, order[..., None], axis=1)
 
 
 def _draw(sets, one_density, key: jax.Array, num_sets: int, num_points: int) -> PointSets:
-    """For each set a stored one: `num_points` different points of it, a stretch of its order.
+    """Draw sets: `num_points` consecutive points of a random stored set, from a random start.
 
-    Where more are asked for than it has, they go on in the next stored sets if all are of one
-    density (`one_density` 1), and begin again if not (0): there are no others of its member.
+    If `num_points` exceeds the size of the stored set, further points come from the next stored
+    sets if all sets have one density (`one_density` 1). Otherwise (`one_density` 0) the points
+    repeat, because the next stored sets may come from other members.
     """
     size, n = sets.shape[:2]
     set_key, start_key = jax.random.split(key)

@@ -1,15 +1,16 @@
-"""Points of a set in the order in which one reads: row by row, and from left to right in a row.
+"""Reading order of the points of a set: row by row, and from left to right in a row.
 
-A law of sets without an order, p(X), and one of sets in rows, p(rows(X)), say the same:
-    p(X) = p(rows(X)) / N!    for each of the N! orders of N points that differ,
-and the second is easier to learn point after point: the next one is near, or a row further, and
-cannot be one that was drawn already (as pixels of an image are drawn one after the other, arXiv
-1601.06759; sets in the order of a coordinate: arXiv 1902.01967).
+The density p(X) of a set without order and the density p(rows(X)) of the ordered set are
+equivalent:
+    p(X) = p(rows(X)) / N!    for each of the N! orders of N different points.
+The ordered density is easier to learn point by point. The next point is near, or in the next row,
+and cannot repeat an earlier point. Autoregressive models of pixels use the same order
+(arXiv 1601.06759), and models of sets use the order of a coordinate (arXiv 1902.01967).
 
-A learned law q has some mass on sequences that are out of order, and only a mass Z < 1 on the
-others. So q(rows(X)) / N! integrates to Z over sets. It is a lower bound of the density of drawn
-sets, which is the mean of q over all N! orders, and of q(rows(X)) / (Z N!), the density of drawn
-sets when sets out of order are rejected.
+A learned density q has some mass on sequences that are out of order, and only a mass Z < 1 on
+ordered sequences. So q(rows(X)) / N! integrates to Z over sets. It is a lower bound of two other
+densities. The first is the density of drawn sets, the mean of q over all N! orders. The second is
+q(rows(X)) / (Z N!), the density of drawn sets if sets out of order are rejected.
 """
 
 import jax
@@ -21,10 +22,10 @@ def row_order(
     points: jax.Array, height: float, mask: jax.Array | None = None,
     origin: tuple[float, ...] = (),
 ) -> jax.Array:  # fmt: skip
-    """i32[..., N]: points f32[..., N, D] by floor(x_D / height), the highest first, then by x_1.
+    """Order i32[..., N] of points f32[..., N, D]: by falling floor(x_D / height), then by x_1.
 
-    Points that do not exist (mask False, bool[..., N]) come last. `origin`: of points in centred
-    units, see units.py.
+    Padding (mask False, bool[..., N]) comes last. `origin`: origin of points in centred units, see
+    units.py.
     """
     row = _row(points, height, origin)
     missing = jnp.zeros(row.shape, bool) if mask is None else ~mask
@@ -34,9 +35,9 @@ def row_order(
 def out_of_order(
     points: jax.Array, height: float, origin: tuple[float, ...] = ()
 ) -> jax.Array:
-    """bool[..., N - 1]: whether `row_order` exchanges point i + 1 and point i of f32[..., N, D].
+    """Pairs bool[..., N - 1] of points i and i + 1 of f32[..., N, D] that `row_order` exchanges.
 
-    A set is out of order if any such pair is. NaN, which pads smaller sets, never is.
+    A set is out of order if any pair is out of order. Pairs with NaN padding are always in order.
     """
     row, x = _row(points, height, origin), points[..., 0]
     same_row = row[..., 1:] == row[..., :-1]
@@ -44,9 +45,9 @@ def out_of_order(
 
 
 def _row(points: jax.Array, height: float, origin: tuple[float, ...] = ()) -> jax.Array:
-    """Number of the row f32[..., N] of each point, from the top down.
+    """Row number f32[..., N] of each point, from the top down.
 
-    The whole rows of `origin` do not change the order, so they are left out.
+    Complete rows of `origin` do not change the order, so these rows are not added.
     """
     y = points[..., -1]
     return -jnp.floor((y + origin[-1] % height if origin else y) / height)

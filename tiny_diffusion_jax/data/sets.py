@@ -1,7 +1,7 @@
-"""Your own sets: a table, an array or a folder of pictures, whichever `config.path` is.
+"""Sets from your files: `config.path` is a table, an array or a folder of pictures.
 
-A file is read once, whoever asks: for its labels, which the checks need before anything is built,
-and for its points. What was read stays in memory until the file or the options change.
+A file is read once for all callers: the checks need its labels before the dataset is built, and the
+dataset needs its points. The contents stay in memory until the file or the options change.
 """
 
 import functools
@@ -20,7 +20,7 @@ from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import require
 
-# Everything that what is read depends on, besides the file itself.
+# Options that change the result of `load`.
 OPTIONS = (
     "path", "set_column", "label_column", "split_column", "columns", "header", "where", "array",
     "heldout", "invert", "threshold", "max_side", "skip_unreadable", "skip_incomplete",
@@ -29,9 +29,9 @@ OPTIONS = (
 
 
 def build(config) -> Dataset:
-    """Every set one of the observed ones, or drawn from one of the pictures; `heldout` the others.
+    """Build a dataset of observed sets, or of sets drawn from pictures, with held-out sets.
 
-    Raises `UserError` that says what is wrong with the file, see tables, arrays and folders.
+    Raises `UserError` that describes the error in the file, see tables, arrays and folders.
     """
     read = load(config)
     fields = {
@@ -59,7 +59,7 @@ def build(config) -> Dataset:
 
 
 def _details(read: Collection, config) -> str:
-    """The points and the chosen columns in words."""
+    """Describe the points and the selected columns in words."""
     sizes, where = read.sizes, f" where {config.where.strip()}" if config.where else ""
     low, high = sizes.min(), sizes.max()
     each = f"{low} to {high} points a set (median {np.median(sizes):g})" if low < high else (
@@ -85,7 +85,7 @@ def _notice(read: Collection) -> str:
 
 
 def _set_of_each(read: Collection) -> np.ndarray:
-    """The set of each point, i64[P]."""
+    """Index i64[P] of the set of each point."""
     return np.repeat(np.arange(len(read.sizes)), read.sizes)
 
 
@@ -103,7 +103,7 @@ class PointNames(Sequence):
 
 
 def _clipped(read: Collection) -> Collection:
-    """`read` without outliers, and without sets of which fewer than 2 points are left."""
+    """Remove outliers, and then sets with fewer than 2 remaining points."""
     found = notices.find_outliers(read.points)
     if not found.rows.any():
         return read
@@ -127,7 +127,7 @@ def _part(labels: np.ndarray | None, which: np.ndarray) -> np.ndarray | None:
 
 
 def load(config) -> Collection | folders.Pictures:
-    """What the file or folder at `config.path` holds; `UserError` if it is none of the kinds."""
+    """Load the file or folder `config.path`; raises `UserError` for other kinds of files."""
     path = Path(config.path).expanduser()
     require(path.exists(), "config.data.path", config.path, "an existing file or folder")
     if not path.is_dir():
@@ -136,7 +136,7 @@ def load(config) -> Collection | folders.Pictures:
 
 
 def names_labels(path: str) -> bool:
-    """Whether a file or folder has labels by what it calls its parts, at a glance; see `load`."""
+    """Return whether names of columns, arrays or subfolders indicate labels; see `load`."""
     file = Path(path).expanduser()
     try:
         if file.is_dir():
@@ -144,12 +144,12 @@ def names_labels(path: str) -> bool:
         if file.suffix.lower() in table.ARRAYS:
             return "label" in table.load_arrays(file, "")
         return "label" in [name.lower() for name in column_names(path)]
-    except Exception:  # whatever it is, `load` will say it
+    except Exception:  # `load` reports every error
         return False
 
 
 def _stamp(path: Path) -> tuple:
-    """Changes with the file, or with any of the folder."""
+    """Return a key that changes with the file, or with any file of the folder."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     stats = ((str(file), file.stat()) for file in files if file.is_file())
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
@@ -168,12 +168,12 @@ def _reader(path: Path) -> Callable:
 
 
 def read_file(config) -> Collection:
-    """The sets of a table or of arrays."""
+    """Read the sets of a table or of arrays."""
     return read_table(config) if arrays.is_table(config) else arrays.read(config)
 
 
 def read_table(config) -> Collection:
-    """The sets of the table at `config.path`; see `columns.read_points` for the options."""
+    """Read the sets of the table `config.path`; see `columns.read_points` for the options."""
     options = Options(**{name: config[name] for name in Options._fields})
     read = read_points(options, with_sets=True)
     codes, ids = encode(read.set)

@@ -1,8 +1,9 @@
 """Analytic densities, roughly in [-4, 4]^2: `sample(key, n) -> f32[n, 2]` and exact log densities.
 
-A log density is exact in one of three ways: a closed form; a polyline's closed form (the
-dinosaur); or, for a curve blurred by a Gaussian, the integral over the curve by Gauss-Legendre
-quadrature, whose error lies below float32's when nodes are about one standard deviation apart.
+A log density is exact in one of three ways. It is a closed form, or the closed form of a polyline
+(the dinosaur), or an integral over a curve that is blurred by a Gaussian. The integral uses
+Gauss-Legendre quadrature. Its error is below the error of float32 if nodes are about one standard
+deviation apart.
 """
 
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from tiny_diffusion_jax.data.dinosaur import dino, dino_log_prob
 
 
 class Shape(NamedTuple):
-    """A density to draw from, and its log where that is known."""
+    """A sampler of a density, and the log density if it is known."""
 
     sample: Callable[[jax.Array, int], jax.Array]  # (key, n) -> f32[n, 2]
     log_prob: Callable[[jax.Array], jax.Array] | None = None  # f32[..., 2] -> f32[...]
@@ -41,23 +42,23 @@ def _blurred_curve_log_prob(curve: Callable, num_branches: int, std, nodes: int,
     return mixture_log_prob(centers, std, log_weights, points)
 
 
-# -- the seed's three ---------------------------------------------------------------------------
+# -- shapes of the student project --------------------------------------------------------------
 
-MOONS_STD = (0.06, 0.09)  # 0.03 before the axes are stretched by 2 and 3
+MOONS_STD = (0.06, 0.09)  # noise of 0.03, with axes scaled by 2 and 3
 
 
 def _moons_curve(branch, u):
-    """The upper half circle (branch 0) or the lower one, at the fraction u of its length."""
+    """Point on the upper (branch 0) or lower half circle, at the fraction u of its length."""
     x, y = jnp.cos(jnp.pi * u), jnp.sin(jnp.pi * u)
     x, y = jnp.where(branch == 0, x, 1 - x), jnp.where(branch == 0, y, 0.5 - y)
     return jnp.stack([2 * (x + 0.3) - 1, 3 * (y + 0.3) - 1], axis=-1)
 
 
 def moons(key: jax.Array, num: int) -> jax.Array:
-    """Two half circles with noise 0.03, then x -> 2 (x + 0.3) - 1, y -> 3 (y + 0.3) - 1.
+    """Draw two half circles with noise 0.03, then x -> 2 (x + 0.3) - 1, y -> 3 (y + 0.3) - 1.
 
-    scikit-learn's `make_moons` puts its points at equal steps along the arcs; these are
-    independent draws of the same density.
+    The points are independent draws. scikit-learn's `make_moons` has the same density, but its
+    points are at equal steps along the arcs.
     """
     branch_key, u_key, noise_key = jax.random.split(key, 3)
     curve = _moons_curve(jax.random.randint(branch_key, (num,), 0, 2), _uniform(u_key, num))
@@ -68,7 +69,7 @@ moons_log_prob = partial(_blurred_curve_log_prob, _moons_curve, 2, MOONS_STD, 19
 
 
 def circle(key: jax.Array, num: int) -> jax.Array:
-    """A ring of radius 3; each point moves by r ~ U(0, 0.09) in a uniform direction."""
+    """Draw a ring of radius 3; each point moves by r ~ U(0, 0.09) in a uniform direction."""
     angle_key, radius_key, direction_key = jax.random.split(key, 3)
     ring = _polar(3.0, 2 * jnp.pi * _uniform(angle_key, num))
     direction = 2 * jnp.pi * _uniform(direction_key, num)
@@ -76,7 +77,7 @@ def circle(key: jax.Array, num: int) -> jax.Array:
 
 
 def line(key: jax.Array, num: int) -> jax.Array:
-    """A thick upright line: uniform in [-2, 2] x [-4, 4]."""
+    """Draw a thick vertical line: uniform in [-2, 2] x [-4, 4]."""
     return jax.random.uniform(key, (num, 2), minval=-1.0) * jnp.array([2.0, 4.0])
 
 
@@ -86,7 +87,7 @@ def line_log_prob(points: jax.Array) -> jax.Array:
     return jnp.where(inside, -jnp.log(32.0), -jnp.inf)
 
 
-# -- the field's toys ---------------------------------------------------------------------------
+# -- common toy densities -----------------------------------------------------------------------
 
 EIGHT_STD = 0.2
 
@@ -96,14 +97,14 @@ def _eight_centers(index):
 
 
 def eight_gaussians(key: jax.Array, num: int) -> jax.Array:
-    """Eight Gaussians with standard deviation 0.2 at equal angles on a circle of radius 3."""
+    """Draw eight Gaussians of standard deviation 0.2 at equal angles on a circle of radius 3."""
     index_key, noise_key = jax.random.split(key)
     centers = _eight_centers(jax.random.randint(index_key, (num,), 0, 8))
     return _blurred(noise_key, centers, EIGHT_STD)
 
 
 def eight_gaussians_log_prob(points: jax.Array) -> jax.Array:
-    """log of the mean of the eight normal densities."""
+    """Log of the mean of the eight normal densities."""
     return mixture_log_prob(_eight_centers(jnp.arange(8)), EIGHT_STD, -jnp.log(8.0), points)
 
 
@@ -111,20 +112,20 @@ SPIRALS_STD = 0.08
 
 
 def _spirals_curve(branch, u):
-    """Turns by 3 pi; sqrt(u) makes the ink nearly even: the arc grows with the angle squared."""
+    """Point at angle 3 pi sqrt(u). Arc length is about angle^2, so the density is nearly even."""
     angle = 3 * jnp.pi * jnp.sqrt(u)
     return jnp.where(branch == 0, 1.0, -1.0)[..., None] * _polar(3.6 / (3 * jnp.pi) * angle, angle)
 
 
 def two_spirals(key: jax.Array, num: int) -> jax.Array:
-    """Two arms of Archimedes' spiral, one the other's mirror in the origin, noise 0.08."""
+    """Draw two arms of an Archimedean spiral, point reflections of each other, with noise 0.08."""
     branch_key, u_key, noise_key = jax.random.split(key, 3)
     branch, u = jax.random.randint(branch_key, (num,), 0, 2), _uniform(u_key, num)
     return _blurred(noise_key, _spirals_curve(branch, u), SPIRALS_STD)
 
 
 def two_spirals_log_prob(points: jax.Array) -> jax.Array:
-    """The integral over v = sqrt(u), with weight 2 v, in which the curve is smooth."""
+    """Integral over v = sqrt(u) with weight 2 v, because the curve is smooth in v."""
     v, weights = np.polynomial.legendre.leggauss(320)
     v = (v + 1) / 2
     centers = jnp.concatenate([_spirals_curve(b, jnp.asarray(v**2)) for b in jnp.arange(2)])
@@ -145,9 +146,9 @@ def _rotate(points, angle):
 
 
 def pinwheel(key: jax.Array, num: int) -> jax.Array:
-    """Five Gaussian blades N((1, 0), diag(0.3^2, 0.08^2)), twisted by 0.4 exp(radius), doubled.
+    """Draw five blades N((1, 0), diag(0.3^2, 0.08^2)), twisted by 0.4 exp(radius), doubled.
 
-    The twist turns each circle about the origin, so it keeps areas and the density stays exact.
+    The twist rotates each circle about the origin. It preserves areas, so the density is exact.
     """
     arm_key, noise_key = jax.random.split(key)
     blade = _blurred(noise_key, jnp.tile(jnp.array([1.0, 0.0]), (num, 1)), PINWHEEL_STD)
@@ -156,7 +157,7 @@ def pinwheel(key: jax.Array, num: int) -> jax.Array:
 
 
 def pinwheel_log_prob(points: jax.Array) -> jax.Array:
-    """log of the mean over arms of the blade's density at the untwisted point."""
+    """Log of the mean over arms of the density of a blade at the untwisted point."""
     points = points[..., None, :] / PINWHEEL_SIZE
     angle = _pinwheel_angle(jnp.linalg.norm(points, axis=-1), jnp.arange(PINWHEEL_ARMS))
     std = jnp.array(PINWHEEL_STD)
@@ -166,7 +167,7 @@ def pinwheel_log_prob(points: jax.Array) -> jax.Array:
 
 
 def checkerboard(key: jax.Array, num: int) -> jax.Array:
-    """Uniform on the 8 dark squares of a 4 x 4 board on [-4, 4]^2, the lower left one dark."""
+    """Draw uniformly on the 8 dark squares of a 4 x 4 board on [-4, 4]^2; lower left is dark."""
     square_key, place_key = jax.random.split(key)
     square = jax.random.randint(square_key, (num,), 0, 8)
     row = square // 2
@@ -186,7 +187,7 @@ RINGS_RADII, RINGS_STD = (0.9, 1.8, 2.7, 3.6), 0.08
 
 
 def rings(key: jax.Array, num: int) -> jax.Array:
-    """Four circles in the proportion of their lengths, noise 0.08."""
+    """Draw four circles in proportion to their lengths, with noise 0.08."""
     radius_key, angle_key, noise_key = jax.random.split(key, 3)
     radii = jnp.array(RINGS_RADII)
     radius = radii[jax.random.categorical(radius_key, jnp.log(radii), shape=(num,))]
@@ -196,7 +197,7 @@ def rings(key: jax.Array, num: int) -> jax.Array:
 def rings_log_prob(points: jax.Array) -> jax.Array:
     """log sum_k w_k exp(-(r^2 + R_k^2) / 2 s^2) I_0(r R_k / s^2) / (2 pi s^2), I_0 by Bessel.
 
-    A blurred circle has the density of the Rice distribution, spread over the angle.
+    The radius of a blurred circle has a Rice distribution, and the angle is uniform.
     """
     radii = jnp.array(RINGS_RADII)
     r = jnp.linalg.norm(points, axis=-1)[..., None]
@@ -214,7 +215,7 @@ def _swiss_curve(branch, u):
 
 
 def swiss_roll(key: jax.Array, num: int) -> jax.Array:
-    """A spiral from 1.5 pi to 4.5 pi, uniform in its angle, radius angle / 3.6, noise 0.1."""
+    """Draw a spiral, uniform in its angle 1.5 pi to 4.5 pi, radius angle / 3.6, noise 0.1."""
     u_key, noise_key = jax.random.split(key)
     return _blurred(noise_key, _swiss_curve(0, _uniform(u_key, num)), SWISS_STD)
 

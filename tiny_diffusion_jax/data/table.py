@@ -1,12 +1,12 @@
-"""Any table -> named columns: text, numpy, parquet and Excel files, compressed or not.
+"""Tables with named columns, from text, numpy, parquet and Excel files, also compressed.
 
     .csv .tsv .tab .txt .dat .data .asc .xyz .pts    text, see text_table.py
-    .gz .bz2 .xz .zip                                one of these, compressed
+    .gz .bz2 .xz .zip                                compressed text
     .npy .npz                                        rows [R, C], structured rows, columns [R]
     .parquet                                         with pyarrow
     .xlsx                                            with openpyxl; the first sheet
 
-Cells of text files and of Excel are text until a column is chosen; then see cells.py.
+Cells of text files and of Excel are text until a column is selected. Then cells.py parses them.
 """
 
 import bz2
@@ -28,7 +28,7 @@ TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".asc", ".xyz", ".pts"
 PACKED = (".gz", ".bz2", ".xz", ".zip")
 ARRAYS = (".npy", ".npz")
 SUFFIXES = (*TEXTS, *PACKED, ".parquet", ".xlsx", *ARRAYS)
-# Formats of point sets that are not read, and how to make a table of them.
+# Formats of point sets that are not supported, and how to convert these to a table.
 GEOPANDAS = "geopandas.read_file(path).get_coordinates().to_csv('points.csv', index=False)"
 TRIMESH = "numpy.savetxt('points.xyz', trimesh.load(path).vertices)"
 CONVERSIONS = {
@@ -65,28 +65,28 @@ class RowNames(Sequence):
 class Table(NamedTuple):
     """Columns of one length: text, object[R], or numbers. None for a column that was not read."""
 
-    names: list[str]  # one for each column: the header's, or "0", "1", ...
+    names: list[str]  # one for each column: from the header, or "0", "1", ...
     columns: list[np.ndarray | None]
     rows: RowNames
     decimal: str = "."  # of numbers in text
-    notes: tuple[str, ...] = ()  # decisions that the user may want to change, in words
+    notes: tuple[str, ...] = ()  # decisions that the user may change, in words
 
     def keep(self, mask: np.ndarray) -> "Table":
-        """The table of the rows where mask bool[R] is True."""
+        """Select the rows where mask bool[R] is True."""
         columns = [column if column is None else column[mask] for column in self.columns]
         return self._replace(columns=columns, rows=self.rows.keep(mask))
 
 
 class Source:
-    """A table whose first rows are there, in `head`, and whose columns are read on demand."""
+    """A table with its first rows in `head`; columns are read on demand."""
 
     def __init__(self, head: Table, text: TextTable | None = None):
         self.head, self._text = head, text
 
     def read(self, numbers: set[int], texts: set[int]) -> Table:
-        """The whole table; at least the columns `numbers`, of finite numbers, and `texts`.
+        """Read all rows; at least the columns `numbers`, of finite numbers, and `texts`.
 
-        Columns of `numbers` are text if one of their cells is no finite number.
+        A column of `numbers` is text if one of its cells is not a finite number.
         """
         if self._text is None or self._text.is_whole:
             return self.head
@@ -99,7 +99,7 @@ class Source:
 
 
 def is_table(path: str) -> bool:
-    """Whether a file has the name of a table."""
+    """Return whether the name of a file is the name of a table."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
@@ -110,9 +110,9 @@ def stem(path: str) -> str:
 
 
 def open_table(path: str, header: str = "auto", array: str = "") -> Source:
-    """The table in the file `path`.
+    """Open the table in the file `path`.
 
-    header: auto, yes or no, whether the first row holds names; array: the name of an array in an
+    header: auto, yes or no, whether the first row has names; array: the name of an array in an
     .npz file or of a sheet in an .xlsx file, "" for `points` or the first one.
     Raises UserError for a file that is missing, damaged, empty, or of another format.
     """
@@ -134,7 +134,7 @@ def open_table(path: str, header: str = "auto", array: str = "") -> Source:
 
 
 def check_format(path: str, others: str = "") -> None:
-    """Raises UserError unless `path` has a suffix of tables. others: more that is allowed."""
+    """Raise UserError unless `path` has a suffix of tables. others: other allowed files."""
     suffix = Path(path).suffix.lower()
     if suffix in SUFFIXES:
         return
@@ -160,7 +160,7 @@ def _read_text(file: Path, header: str, place: str) -> Source:
 
 
 def _named_in_space(table: Table) -> Table:
-    """The first three columns of numbers named x, y, z, as formats of point clouds define them."""
+    """Name the first three columns of numbers x, y, z, as in formats of point clouds."""
     numeric = [i for i, column in enumerate(table.columns) if len(column) and all(
         kind_of(cell, table.decimal) == NUMBER for cell in column)]  # fmt: skip
     if len(numeric) < 3 or table.names != [str(i) for i in range(len(table.names))]:
@@ -170,7 +170,7 @@ def _named_in_space(table: Table) -> Table:
 
 
 def _unpack(file: Path, place: str) -> tuple[bytes, str]:
-    """(content, suffix) of a text file that may be compressed."""
+    """Return (content, suffix) of a text file that may be compressed."""
     suffix, inner = file.suffix.lower(), Path(file.stem).suffix.lower()
     openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
     if suffix == ".zip":
@@ -205,12 +205,12 @@ def _table_of_cells(layout, cells: list[list[str]], lines, word: str = "line") -
 
 
 def load_arrays(file: Path, place: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file by name, or {"": array} of an .npy file."""
+    """Load the arrays of an .npz file by name, or {"": array} of an .npy file."""
     try:
         data = np.load(file, allow_pickle=False)
         if isinstance(data, np.ndarray):
             return {"": data}
-        with data:  # an .npz archive, whatever its suffix
+        with data:  # an .npz archive with any suffix
             arrays = {name: data[name] for name in data.files}
     except Exception as error:  # np.load: OSError, ValueError, EOFError, BadZipFile, zlib.error
         raise UserError(f"{place}: must be a numpy file of numbers ({reason_of(error)})") from error
@@ -236,7 +236,7 @@ def _read_arrays(file: Path, name: str, place: str) -> Table:
 
 
 def columns_of(arrays: dict[str, np.ndarray]) -> Table | None:
-    """The table whose columns are all arrays, if these are [R] for one R and more than one."""
+    """Make a table with a column for each array, if several arrays have one common shape [R]."""
     shapes = {array.shape for array in arrays.values()}
     if len(arrays) < 2 or len(shapes) != 1 or len(next(iter(shapes))) != 1:
         return None
@@ -244,7 +244,7 @@ def columns_of(arrays: dict[str, np.ndarray]) -> Table | None:
 
 
 def table_of_array(array: np.ndarray, place: str) -> Table:
-    """The table that is an array [R, C] or structured rows [R]."""
+    """Make a table from an array [R, C] or from structured rows [R]."""
     if array.ndim == 1 and array.dtype.names:
         names, columns = list(array.dtype.names), [array[name] for name in array.dtype.names]
         if all(column.ndim == 1 for column in columns):
@@ -268,7 +268,7 @@ def _read_parquet(file: Path, place: str) -> Table:
     try:
         data = parquet.read_table(file)
         columns = [_column_of(column) for column in data.columns]
-    except Exception as error:  # pyarrow's own, OSError, MemoryError
+    except Exception as error:  # errors of pyarrow, OSError, MemoryError
         raise UserError(f"{place}: must be a parquet table ({reason_of(error)})") from error
     names = ["" if name.startswith("__index_level_") else name for name in data.column_names]
     return Table(names, columns, RowNames("row", range(data.num_rows)))
@@ -307,7 +307,7 @@ def _text_of(cell) -> str:
 
 
 def _table_of_sheet(cells: list[list[str]], header: str, place: str) -> Table:
-    """The table in the rows and columns of a sheet that are not empty."""
+    """Make a table from the rows and columns of a sheet that are not empty."""
     width = max((i + 1 for row in cells for i, cell in enumerate(row) if cell), default=0)
     start = min((i for row in cells for i, cell in enumerate(row) if cell), default=0)
     padded = (row[start:width] + [""] * (width - max(len(row), start)) for row in cells)

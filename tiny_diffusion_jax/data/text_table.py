@@ -27,10 +27,10 @@ from tiny_diffusion_jax.data.cells import (
 )
 from tiny_diffusion_jax.errors import UserError
 
-HEAD = 1_000  # rows that show the form of a table
+HEAD = 1_000  # rows that determine the layout of a table
 SAMPLED = 100  # rows by which delimiters are compared
 BELOW = 20  # rows that are compared with the first row, which may hold names
-DELIMITERS = ("\t", ";", ",", "|", " ")  # the first wins a tie; " " means any number of blanks
+DELIMITERS = ("\t", ";", ",", "|", " ")  # the first wins a tie; " " is any number of blanks
 SEP_LINE = re.compile(r'"?sep=(\\t|.)"?[ \t;,]*', re.I)
 THOUSANDS_POINT = re.compile(r"\d,\d{3}\.\d")
 COMMENT = re.compile(r"[ \t]*[#%]")
@@ -39,7 +39,7 @@ BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe
 
 
 class Rows(NamedTuple):
-    """Rows of a text as cells, the line in which each begins, and the comments by line."""
+    """Rows of a text as cells, the first line of each row, and the comments by line."""
 
     cells: list[list[str]]
     lines: list[int]
@@ -47,7 +47,7 @@ class Rows(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Form of a text table: `width` counts the cells of a row, an empty last one included."""
+    """Layout of a text table: `width` counts the cells of a row, with an empty last cell."""
 
     names: list[str]
     width: int
@@ -59,7 +59,7 @@ class Layout(NamedTuple):
 
 
 def decode(data: bytes, place: str) -> str:
-    """Text in UTF-8, UTF-16 or UTF-32, lines ended by \\n. Raises UserError that names a line."""
+    """Decode UTF-8, UTF-16 or UTF-32 to lines that end in \\n. Raises UserError with the line."""
     encoding = next((name for bom, name in BOMS if data.startswith(bom)), "")
     try:
         text = data.decode(encoding or _encoding_without_bom(data))
@@ -75,7 +75,7 @@ def decode(data: bytes, place: str) -> str:
 
 
 def _encoding_without_bom(data: bytes) -> str:
-    """UTF-16 if every second byte of the start is zero, as in Latin text."""
+    """Return UTF-16 if every second byte of the start is zero, as in Latin text."""
     even, odd = data[:1_000:2], data[1:1_000:2]
     if odd.count(0) > 0.9 * len(odd) > 0:
         return "utf-16-le"
@@ -85,8 +85,8 @@ def _encoding_without_bom(data: bytes) -> str:
 def split_rows(lines: Iterable[str], delimiter: str, place: str, before: int = 0) -> Iterator:
     """Yield (line, cells) of each row and (line, text) of each comment; skip empty rows.
 
-    Comments are lines that begin in # or %, outside of quoted cells. before: number of
-    lines that come before the first of `lines`.
+    Comments are lines that start with # or %, outside of quoted cells. before: number of lines
+    before the first of `lines`.
     """
     line, begin, comments = before, 0, []
 
@@ -117,12 +117,12 @@ def split_rows(lines: Iterable[str], delimiter: str, place: str, before: int = 0
 
 
 def _begins_with_error(text: str) -> bool:
-    """Whether the first cell is an error value, as #N/A, which is no comment."""
+    """Return whether the first cell is an error value such as #N/A, which is not a comment."""
     return re.split(r"[,;\t| ]", text.strip(), maxsplit=1)[0].strip('"').lower() in ERROR_VALUES
 
 
 def collect_rows(items: Iterable[tuple], most: int | None = None) -> Rows:
-    """The first `most` rows of `split_rows`; None: all."""
+    """Collect the first `most` rows of `split_rows`; None: all rows."""
     rows = Rows([], [], [])
     for line, content in items:
         if isinstance(content, str):
@@ -139,9 +139,10 @@ def collect_rows(items: Iterable[tuple], most: int | None = None) -> Rows:
 
 
 def find_delimiter(lines: list[str], place: str) -> str:
-    """The delimiter for which most rows have the same number of cells, two or more.
+    """Find the delimiter that gives most rows the same number of cells, two or more.
 
-    Among equal ones the delimiter with more numbers between, which tells 0,5;1,5 from 0|5;1|5.
+    Among equal delimiters, choose the delimiter with more numbers in its cells. This distinguishes
+    0,5;1,5 from 0|5;1|5.
     """
     scores = {}
     for delimiter in DELIMITERS:
@@ -156,7 +157,7 @@ def find_delimiter(lines: list[str], place: str) -> str:
 
 
 def usual_width(cells: list[list[str]]) -> int:
-    """The most frequent number of cells of a row, the first row left out if there are others."""
+    """Most frequent number of cells of a row, without the first row if there are more rows."""
     return Counter(map(len, cells[1:] or cells)).most_common(1)[0][0]
 
 
@@ -164,7 +165,7 @@ def usual_width(cells: list[list[str]]) -> int:
 
 
 def arrange(rows: Rows, delimiter: str, header: str, num_lines: int, place: str):
-    """(Layout, rows of points as cells, their lines); the names are taken off.
+    """Return (Layout, rows of points as cells, their lines), without the row of names.
 
     Raises UserError for rows of different lengths.
     """
@@ -197,16 +198,16 @@ def arrange(rows: Rows, delimiter: str, header: str, num_lines: int, place: str)
 
 
 def _preamble(first: list[str], width: int, num_lines: int) -> int:
-    """How many lines of a .pts or .xyz file precede the points: their number, and a comment."""
+    """Number of lines before the points of a .pts or .xyz file: the number of points, a comment."""
     if len(first) != 1 or not first[0].isdecimal() or width < 2:
         return 0
     return next((skip for skip in (1, 2) if int(first[0]) == num_lines - skip), 0)
 
 
 def _completed(first: list[str], below: list[list[str]], width: int) -> list[str]:
-    """Names for all columns: R leaves out the name of its row names.
+    """Complete the names of all columns: R leaves out the name of its row names.
 
-    Other programs end each row with a delimiter; then the last column has no name.
+    Other programs end each row with a delimiter, so the last column has no name.
     """
     if len(first) != width - 1 or width < 2 or TEXT not in map(kind_of, first):
         return first
@@ -224,14 +225,14 @@ def _check_lengths(cells, lines, width: int, place: str) -> None:
 
 
 def is_range(cells: list[str]) -> bool:
-    """Whether cells are 0, 1, ..., as pandas names columns, perhaps after a name of the index."""
+    """Return whether cells are 0, 1, ... as in pandas, perhaps after a name of the index."""
     numbers = cells if cells[0] == "0" else cells[1:]
     is_index = numbers is cells or kind_of(cells[0]) in (TEXT, MISSING)
     return is_index and len(numbers) > 1 and numbers == [str(i) for i in range(len(numbers))]
 
 
 def is_header(first: list[str], below: list[list[str]]) -> bool:
-    """Whether the first row holds names: text alone; 0, 1, ...; or mostly text above numbers."""
+    """Return whether the first row has names: only text; 0, 1, ...; or mostly text over numbers."""
     kinds = list(map(kind_of, first))
     if is_range(first):
         return True
@@ -244,7 +245,7 @@ def is_header(first: list[str], below: list[list[str]]) -> bool:
 
 
 def _names_in_comments(comments, first_line: int, width: int, delimiter: str, place: str):
-    """Names in the last comment before the points that has as many cells as they have, or None."""
+    """Names in the last comment before the points with as many cells as the points, or None."""
     for line, text in reversed(comments):
         for mark in dict.fromkeys((delimiter, ",", ";", "\t", " ")) if line < first_line else ():
             names = _cells_of_comment(text, mark, place)
@@ -261,7 +262,7 @@ def _cells_of_comment(text: str, delimiter: str, place: str) -> list[str]:
 
 
 def _comments_among_points(rows: Rows, lines, delimiter: str, width: int, place: str) -> list[str]:
-    """A notice of comments that have as many cells as the points: they may be meant as points."""
+    """Notice about comments with as many cells as the points, which may be points."""
     among = [line for line, text in rows.comments if len(lines) and line > lines[0]
              and len(_cells_of_comment(text, delimiter, place)) == width]  # fmt: skip
     if not among:
@@ -274,10 +275,11 @@ def _comments_among_points(rows: Rows, lines, delimiter: str, width: int, place:
 
 
 def decimal_mark(cells: list[list[str]], delimiter: str) -> str:
-    """The decimal mark of a table: "," or ".".
+    """Find the decimal mark of a table: "," or ".".
 
-    A comma before three digits may also part thousands. Then it is decimal if ; is between the
-    cells, as Excel writes it, or if another cell shows it. A point in a number forbids it.
+    A comma before three digits may also separate thousands. Then the comma is decimal if ; is the
+    delimiter, as in Excel, or if another cell has a decimal comma. If a number has a point, the
+    comma is not decimal.
     """
     width = range(len(cells[0]) if cells else 0)
     numeric = [i for i in width if all(kind_of(row[i]) != TEXT for row in cells[:HEAD])]
@@ -295,7 +297,7 @@ def decimal_mark(cells: list[list[str]], delimiter: str) -> str:
 
 
 class TextTable:
-    """A text table: the first rows are split at once, the others when their columns are chosen."""
+    """A text table: the first rows are split at once, other rows when columns are selected."""
 
     def __init__(self, text: str, header: str, place: str, suffix: str = ""):
         self.header, self.place = header, place
@@ -324,16 +326,16 @@ class TextTable:
         return arrange(rows, self.delimiter, self.header, num_lines, self.place)
 
     def read_all(self) -> tuple[Layout, list[list[str]], np.ndarray]:
-        """(Layout, all rows of points, their lines)."""
+        """Return (Layout, all rows of points, their lines)."""
         if self.is_whole:
             return self.layout, self.cells, np.array(self.lines, int)
         layout, cells, lines = self._arrange(self._rows())
         return layout, cells, np.array(lines, int)
 
     def read_fast(self, numbers: set[int], texts: set[int]) -> tuple[dict, Sequence] | None:
-        """({column: values}, lines) by pandas: f64 for `numbers`, text for `texts`.
+        """Read ({column: values}, lines) with pandas: f64 for `numbers`, text for `texts`.
 
-        None if a row is not well-formed: a cell of `numbers` that pandas does not take, a row of
+        None if a row is not well-formed: a cell of `numbers` that pandas cannot parse, a row of
         another length, a comment, a cell of several lines.
         """
         import pandas
@@ -360,7 +362,7 @@ class TextTable:
         return columns, lines
 
     def _types(self, numbers: set[int], texts: set[int]) -> dict:
-        """Types for pandas. Columns that nobody reads are kept small: as numbers or categories."""
+        """Types for pandas. Unused columns are numbers or categories, which need little memory."""
         types = dict.fromkeys(range(self.layout.width), "category")
         for i in range(len(self.layout.names)):
             if all(kind_of(row[i], self.layout.decimal) == NUMBER for row in self.cells):
@@ -369,9 +371,9 @@ class TextTable:
 
 
 def _without_empty_lines(text: str, first: int) -> tuple[str, Sequence]:
-    """The text without its empty lines, and the numbers of the other lines; `first` is the first.
+    """Remove empty lines; return the text and the numbers of its lines, counted from `first`.
 
-    A text with quotes is left as it is, because an empty line may be part of a cell.
+    A text with quotes is unchanged, because an empty line may be part of a cell.
     """
     if '"' in text or not re.search(r"\n[ \t]*\n", text):
         return text, range(first, first + text.count("\n") + 1)
@@ -381,26 +383,26 @@ def _without_empty_lines(text: str, first: int) -> tuple[str, Sequence]:
 
 
 def _exactly(pandas) -> dict:
-    """The option by which versions before 3.1 read the float64 nearest to a number."""
+    """Option for pandas before 3.1 to read the nearest float64 of a number."""
     is_exact = tuple(map(int, pandas.__version__.split(".")[:2])) >= (3, 1)
     return {} if is_exact else {"float_precision": "round_trip"}
 
 
 def _has_empty(column) -> bool:
-    """Whether a cell is empty. pandas fills up short rows with empty cells, so the last shows."""
+    """Return whether a cell is empty. pandas pads short rows, so their last cell is empty."""
     if column.dtype == "category":
         return "" in set(column.cat.categories)
     return column.dtype.kind not in "iufb" and bool((column == "").any())
 
 
 def _stripped(pandas, column) -> np.ndarray:
-    """Text cells object[R] without blanks around."""
+    """Remove blanks around text cells object[R]."""
     codes, values = pandas.factorize(column.to_numpy(), use_na_sentinel=False)
     return np.array([value.strip() for value in values], object)[codes]
 
 
 def _start_of(text: str, line: int) -> int:
-    """The place in `text` where `line` begins; the first is line 1."""
+    """Position in `text` of the start of `line`; the first line is line 1."""
     start = 0
     for _ in range(line - 1):
         start = text.index("\n", start) + 1

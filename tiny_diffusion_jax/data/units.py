@@ -1,4 +1,4 @@
-"""The one place for units: own units on the host, centred units on the device.
+"""Conversion of units: own units on the host, centred units on the device.
 
     own = centred + origin,    normalised = (centred - shift) / scale
 
@@ -7,25 +7,25 @@ The user's file is in own units. float32 holds 24 bits, so it rounds a coordinat
 subtracts the origin in float64 before points become float32, and adds it in float64 afterwards.
 Distances, and densities per unit area, are the same in both units.
 
-An origin is a tuple of D numbers, or () where float32 holds own units well: then both units are the
-same, and nothing is converted.
+An origin is a tuple of D numbers. If float32 represents own units well, the origin is (). Then both
+units are equal, and nothing is converted.
 """
 
 import math
 
 import numpy as np
 
-# float32 is good enough if it rounds the largest number by at most 2^-12 of the standard deviation,
-# an eighth of the least noise that a network sees by default (schedule.sigma_min = 0.002).
+# float32 is precise enough if it rounds the largest number by at most 2^-12 of the standard
+# deviation, an eighth of the least default noise (schedule.sigma_min = 0.002).
 LARGEST = 2.0**12  # standard deviations
-DIGITS = 9  # significant digits that tell any two numbers of float32 apart
+DIGITS = 9  # significant digits that distinguish all float32 numbers
 
 
 def choose_origin(points: np.ndarray) -> tuple[float, ...]:
-    """Origin for points f64[P, D]: a rounded mean in each coordinate that needs an origin.
+    """Choose an origin for points f64[P, D]: a rounded mean in each coordinate that needs one.
 
     A coordinate needs an origin if its largest number exceeds 2^12 of its standard deviations. A
-    coordinate that never changes is measured by the spread of the others.
+    constant coordinate is compared with the spread of the other coordinates.
     """
     points = np.asarray(points, np.float64)
     changes = np.ptp(points, axis=0) > 0
@@ -41,19 +41,19 @@ def choose_origin(points: np.ndarray) -> tuple[float, ...]:
 
 
 def to_centred(origin: tuple[float, ...], points) -> np.ndarray:
-    """Points f[..., D] of own units in centred units, f32[..., D]; unchanged without an origin."""
+    """Convert points f[..., D] from own to centred units, f32[..., D]; no change without origin."""
     if not origin:
         return points
     return (np.asarray(points, np.float64) - origin).astype(np.float32)
 
 
 def to_own(origin: tuple[float, ...], points) -> np.ndarray:
-    """Points f[..., D] of centred units in own units, f64[..., D]; unchanged without an origin."""
+    """Convert points f[..., D] from centred to own units, f64[..., D]; no change without origin."""
     return np.asarray(points, np.float64) + origin if origin else points
 
 
 def significant_digits(points: np.ndarray) -> int:
-    """Digits with which to write points f[..., D] of own units: 9, and more at an offset."""
+    """Number of digits for writing points f[..., D] in own units: 9, and more with an offset."""
     points = np.asarray(points)
     if points.dtype != np.float64:
         return DIGITS

@@ -1,4 +1,4 @@
-"""Diffusion itself: schedules, process, samplers, likelihood. Here: the names of the process."""
+"""Diffusion: schedules, process, samplers, likelihood. This module exports the process."""
 
 from tiny_diffusion_jax.diffusion.process import (
     Level,

@@ -2,11 +2,14 @@
 
 In the coordinate z = x / alpha with noise nu = sigma / alpha, the ODE is dz/dnu = eps_hat, and
     log p(x_0) = log N(z_T; 0, prior) + integral of div_z eps_hat dnu,
-(arXiv 2011.13456, equation 39). Points have few coordinates, so the divergence is exact: a forward
-derivative along each of the D, no estimator. Of points that depend on each other it is taken along
-given directions v of whole sets, as sum of v . J v: along all N D axes it is exact, along random
-ones with E[sum v v^T] = I an unbiased estimate (Hutchinson; arXiv 1810.01367). The integral runs
-over log nu, from level 1 to level T, with classical fourth-order Runge-Kutta steps.
+(arXiv 2011.13456, equation 39).
+
+The divergence of independent points is exact: points have few coordinates, so one forward
+derivative along each of the D axes is cheap. If the points of a set depend on each other, the
+divergence is the sum of v . J v over given directions v of whole sets. The sum is exact along all
+N D axes. Along random directions with E[sum v v^T] = I the sum is an unbiased estimate
+(Hutchinson; arXiv 1810.01367). The integral runs over log nu, from level 1 to level T, with
+classical fourth-order Runge-Kutta steps.
 """
 
 from collections.abc import Callable
@@ -18,14 +21,14 @@ from tiny_diffusion_jax.diffusion.process import Level, Process
 
 
 def divergence(field: Callable, z: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """field(z) f32[B, N, D] and its divergence f32[B, N], each point moved on its own."""
+    """Return field(z) f32[B, N, D] and the divergence f32[B, N] for independent points."""
     value, derivative = jax.linearize(field, z)  # one evaluation serves all directions
     along = lambda d: derivative(jnp.zeros_like(z).at[..., d].set(1.0))[..., d]
     return value, sum(along(d) for d in range(z.shape[-1]))
 
 
 def divergence_along(field: Callable, z: jax.Array, directions: jax.Array):
-    """field(z) f32[B, N, D] and the share f32[B, N] of each point in its divergence.
+    """Return field(z) f32[B, N, D] and the share f32[B, N] of each point in the divergence.
 
     directions: f32[P, B, N, D].
     """
@@ -35,9 +38,10 @@ def divergence_along(field: Callable, z: jax.Array, directions: jax.Array):
 
 
 def level_at(process: Process, log_nu: jax.Array) -> Level:
-    """The level where sigma / alpha = exp(log_nu), between the schedule's own by interpolation.
+    """Return the level with sigma / alpha = exp(log_nu), interpolated between schedule levels.
 
-    Linear in log nu, the scale on which neighbouring levels are close to evenly spaced.
+    The interpolation is linear in log nu, because neighbouring levels are nearly evenly spaced
+    on this scale.
     """
     table = -0.5 * process.schedule.log_snr[1:]
     T = process.schedule.num_levels
@@ -50,12 +54,13 @@ def log_likelihood(
     process: Process, denoise: Callable, points: jax.Array, num_steps: int = 100,
     directions: jax.Array | None = None, blur: float = 0.0,
 ) -> jax.Array:  # fmt: skip
-    """log p(x) in nats per point, f32[B, N]; points f32[B, N, D] in the network's units.
+    """Log-likelihood log p(x) in nats per point, f32[B, N].
 
-    The density is the model's at its smallest noise, level 1, or at noise `blur`, if that is more:
-    of x + blur eps. Unless `denoise` treats the points of a set independently of each other, the
-    divergence is taken along `directions` f32[P, B, N, D], and the sum over the points is the
-    log-likelihood of the set. Where alpha_T = 0 the integral stops one level earlier.
+    The points f32[B, N, D] are in the network's units. The density is the density of the model at
+    its smallest noise, level 1. If `blur` is larger than this noise, the density is the density of
+    x + blur eps. If `denoise` lets the points of a set interact, pass `directions`
+    f32[P, B, N, D] for the divergence. The log-likelihood of the set is then the sum over its
+    points. If alpha_T = 0, the integral stops one level earlier.
     """
     log_nu = -0.5 * process.schedule.log_snr
     last = jnp.where(jnp.isfinite(log_nu[-1]), log_nu[-1], log_nu[-2])
@@ -63,7 +68,7 @@ def log_likelihood(
     h = (last - first) / num_steps
 
     def rate(log_nu, z):
-        """dz/dlog_nu = nu eps_hat and its divergence."""
+        """Return dz/dlog_nu = nu eps_hat and its divergence."""
         level = level_at(process, log_nu)
 
         def field(z):

@@ -5,8 +5,8 @@
         mean = (1 - r) (alpha_s / alpha_t) x_t + r alpha_s x_0,    var = r sigma_s^2
     x_0_hat = c_skip x_t + c_out F(c_in x_t, t)                                             (3)
 
-(2) is VDM (arXiv 2107.00630, appendix A) rewritten with one ratio; (3) is EDM (arXiv 2206.00364,
-equation 7) for any (alpha, sigma): eps-, x0- and v-prediction are choices of the three numbers.
+(2) is VDM (arXiv 2107.00630, appendix A) rewritten with one ratio. (3) is EDM (arXiv 2206.00364,
+equation 7) for any (alpha, sigma). The three coefficients select eps-, x0- or v-prediction.
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ MIN_SNR_GAMMA = 5.0  # the value of arXiv 2303.09556
 
 
 def over_points(a: jax.Array) -> jax.Array:
-    """Axes added for a number of each set [B], or of each point [B, N], to meet [B, N, D]."""
+    """Add axes to an array [B] or [B, N], so that it broadcasts against points [B, N, D]."""
     return a.reshape(*a.shape, *[1] * (3 - a.ndim))
 
 
 class Level(NamedTuple):
     """One noise level, or an array of them."""
 
-    time: jax.Array  # t / T in [0, 1]: what the network is told
+    time: jax.Array  # t / T in [0, 1], the input of the network
     alpha: jax.Array
     sigma: jax.Array
 
@@ -38,7 +38,7 @@ class Level(NamedTuple):
         return 2.0 * (jnp.log(self.alpha) - jnp.log(self.sigma))
 
     def expand(self) -> "Level":
-        """Adds two axes, so that a level per set meets points [B, N, D]."""
+        """Add two axes, so that a level per set broadcasts against points [B, N, D]."""
         return Level(*(a[..., None, None] for a in self))
 
 
@@ -68,7 +68,7 @@ def _v(level: Level, sigma_data: float) -> Coefficients:
 
 
 def _edm(level: Level, sigma_data: float) -> Coefficients:
-    """F sees unit variance and has a target of unit variance at every level (EDM, table 1).
+    """Give F an input and a target of unit variance at every level (EDM, table 1).
 
     With alpha^2 + sigma^2 = 1 and sigma_data = 1 this is exactly -v.
     """
@@ -85,14 +85,15 @@ PREDICTIONS = {"eps": _eps, "x0": _x0, "v": _v, "edm": _edm}
 def _likelihood_weight(process: "Process", t: jax.Array) -> jax.Array:
     """T (SNR_{t-1} - SNR_t) / 2: the mean over t is the variational bound (VDM, equation 13).
 
-    SNR_0 is infinite; the first level keeps SNR_1, its share of the reconstruction term.
+    SNR_0 is infinite, so level 1 has SNR_1 in place of the difference. This is the share of
+    level 1 in the reconstruction term.
     """
     snr = process.schedule.snr
     gap = jnp.where(t > 1, snr[jnp.maximum(t - 1, 1)] - snr[t], snr[t])
     return 0.5 * process.schedule.num_levels * gap
 
 
-# Weight of |x_0_hat - x_0|^2 at level t; "simple" is the plain error of the network's own output.
+# Weight of |x_0_hat - x_0|^2 at level t; "simple" is the error of the network output F.
 WEIGHTINGS = {
     "simple": lambda process, t: process.coefficients(process.level(t)).c_out ** -2,
     "min_snr": lambda process, t: jnp.minimum(process.schedule.snr[t], MIN_SNR_GAMMA),
@@ -102,17 +103,17 @@ WEIGHTINGS = {
 
 @flax.struct.dataclass
 class Process:
-    """A schedule together with what the network predicts and how its errors are weighted."""
+    """A schedule with the prediction target of the network and the weighting of its loss."""
 
     schedule: Schedule
     prediction: str = flax.struct.field(pytree_node=False, default="edm")
     weighting: str = flax.struct.field(pytree_node=False, default="simple")
-    # Of the data in the units the network sees: standard deviation, and mean of each coordinate.
+    # Standard deviation of the data, and mean of each coordinate, in the units of the network.
     sigma_data: float = flax.struct.field(pytree_node=False, default=1.0)
     data_mean: jax.Array | float = 0.0  # f32[D]
 
     def level(self, t: jax.Array) -> Level:
-        """The level(s) of integer index t in 0..T."""
+        """Return the levels of integer index t in 0..T."""
         time = jnp.asarray(t, jnp.float32) / self.schedule.num_levels
         return Level(time, self.schedule.alpha[t], self.schedule.sigma[t])
 
@@ -125,7 +126,7 @@ class Process:
         return alpha * self.data_mean, (alpha * self.sigma_data) ** 2 + sigma**2
 
     def of_latents(self) -> "Process":
-        """The same for data of mean 0 and variance 1, as latents are, whatever the points' are."""
+        """Return the process for latents, which have mean 0 and variance 1."""
         return self.replace(sigma_data=1.0, data_mean=0.0)
 
 
@@ -133,10 +134,10 @@ def make_process(
     schedule: Schedule, prediction: str = "edm", weighting: str = "simple",
     sigma_data: float = 1.0, data_mean: jax.Array | float = 0.0,
 ) -> Process:  # fmt: skip
-    """A `Process` for data of the given mean and standard deviation.
+    """Make a `Process` for data of the given mean and standard deviation.
 
-    Not eps with a schedule that ends in pure noise: x_0_hat = (x_T - sigma_T eps) / alpha_T, and
-    where alpha_T = 0 the noise says nothing about the data.
+    Do not combine "eps" with a schedule that ends in pure noise. There alpha_T = 0, so
+    x_0_hat = (x_T - sigma_T eps) / alpha_T does not exist.
     """
     return Process(schedule, prediction, weighting, float(sigma_data), data_mean)
 
@@ -147,7 +148,7 @@ def add_noise(level: Level, x_0: jax.Array, eps: jax.Array) -> jax.Array:
 
 
 def noise_ratio(t: Level, s: Level) -> jax.Array:
-    """r = 1 - SNR_t / SNR_s in [0, 1]: the share of x_s that x_t leaves open; s < t."""
+    """r = 1 - SNR_t / SNR_s in [0, 1], the share of x_s that x_t does not determine; s < t."""
     return -jnp.expm1(t.log_snr - s.log_snr)
 
 
@@ -155,7 +156,7 @@ def posterior(t: Level, s: Level, x_t: jax.Array, x_0: jax.Array) -> tuple[jax.A
     """Mean and variance of q(x_s | x_t, x_0), s < t, equation (2).
 
     (1 - r) alpha_s / alpha_t is written alpha_t sigma_s^2 / (alpha_s sigma_t^2), which is also
-    right where alpha_t = 0.
+    valid at alpha_t = 0.
     """
     r = noise_ratio(t, s)
     weight = (t.alpha / s.alpha) * (s.sigma / t.sigma) ** 2
@@ -171,13 +172,14 @@ def make_denoise(
     process: Process, apply: Callable, params, guidance_scale: float = 1.0,
     unconditional: dict | None = None, **condition,
 ) -> Callable:
-    """The denoiser `denoise(x_t[B, N, D], level) -> x_0_hat[B, N, D]` of a trained network.
+    """Make the denoiser `denoise(x_t[B, N, D], level) -> x_0_hat[B, N, D]` of a trained network.
 
-    `level` holds scalars (all sets at one level) or arrays [B]. `condition` is what the network is
-    told (history, label, ...). With `unconditional`, which replaces parts of it,
-        F = F_unconditional + guidance_scale (F_condition - F_unconditional),
-    classifier-free guidance: 1 is the condition as learned, 1 + w in the paper's w
-    (arXiv 2207.12598, equation 6).
+    `level` holds scalars (all sets at one level) or arrays [B]. `condition` is the conditioning of
+    the network (history, label, ...). `unconditional` replaces parts of the conditioning and turns
+    on classifier-free guidance:
+        F = F_unconditional + guidance_scale (F_condition - F_unconditional).
+    A scale of 1 is the conditional model. The scale is 1 + w in terms of the w of
+    arXiv 2207.12598, equation 6.
     """
     def denoise(x_t: jax.Array, level: Level) -> jax.Array:
         level = Level(*(jnp.broadcast_to(a, x_t.shape[:1]) for a in level))
@@ -196,9 +198,10 @@ def loss_per_set(
 ) -> jax.Array:
     """w_t mean |x_0_hat - x_0|^2 for each set, f32[B]; x_0, eps: f32[B, N, D], t: i32[B] in 1..T.
 
-    With t i32[B, N] each point has a level of its own, and its own error, f32[B, N].
-    Written as the network's own error, |F - (x_0 - c_skip x_t) / c_out|^2, times w_t c_out^2:
-    the same number, without the overflow of 1/sigma^2 at small noise.
+    If t is i32[B, N], every point has a separate level, and the result is the error f32[B, N] of
+    every point. The loss is computed as the error |F - (x_0 - c_skip x_t) / c_out|^2 of the network
+    output times w_t c_out^2. Both forms are equal, but this one avoids the overflow of 1/sigma^2
+    at small noise.
     """
     level = process.level(t)
     x_t = add_noise(Level(*map(over_points, level)), x_0, eps)
@@ -214,10 +217,10 @@ def loss_per_set(
 
 
 def draw_times(key: jax.Array, shape: tuple[int, ...], num_levels: int) -> jax.Array:
-    """Levels t uniform on 1..T, i32[..., B], stratified along the last axis.
+    """Draw levels t uniform on 1..T, i32[..., B], stratified along the last axis.
 
-    t_i = 1 + floor(T (u + i / B mod 1)), one u per batch: each t_i is uniform, and a batch
-    covers all levels evenly, which lowers the variance of its loss (VDM, appendix I.1).
+    t_i = 1 + floor(T (u + i / B mod 1)), with one u per batch. Every t_i is uniform, and a batch
+    covers all levels evenly. This lowers the variance of the loss (VDM, appendix I.1).
     """
     *outer, batch = shape
     u = jax.random.uniform(key, (*outer, 1)) + jnp.arange(batch) / batch

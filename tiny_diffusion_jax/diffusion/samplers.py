@@ -1,10 +1,10 @@
-"""Reverse processes: from noise back to data, in as many or as few steps as asked.
+"""Reverse processes: from noise back to data, in any number of steps.
 
 A sampler is a pair of pure functions
-    init(x_T) -> memory                                 what a multistep method carries along
+    init(x_T) -> memory                                 state of a multistep method
     step(denoise, memory, x_t, t, s, noise) -> (memory, x_s)    from level t to level s < t
-`step` is given both ends' (alpha, sigma), so it works between any two levels of any schedule.
-To add a sampler: write `step`, and name it in `SAMPLERS`.
+`step` takes (alpha, sigma) of both levels, so it works between any two levels of any schedule.
+To add a sampler, write `step` and register the sampler in `SAMPLERS`.
 """
 
 from collections.abc import Callable
@@ -35,15 +35,16 @@ def _no_memory(x_T):
 def ddim(eta: float) -> Sampler:
     """x_s = alpha_s x_0_hat + sqrt(sigma_s^2 - eta^2 var) eps_hat + eta sqrt(var) z.
 
-    var = r sigma_s^2 is the posterior's, diffusion.py (2). eta = 0 is deterministic; eta = 1 is
-    ancestral DDPM sampling with posterior variance (arXiv 2010.02502, equations 12 and 16).
+    var = r sigma_s^2 is the posterior variance, equation (2) of process.py. eta = 0 is
+    deterministic. eta = 1 is ancestral DDPM sampling with the posterior variance
+    (arXiv 2010.02502, equations 12 and 16).
     """
 
     def step(denoise, memory, x_t, t, s, noise):
         x_0 = denoise(x_t, t)
         eps = eps_from_x0(t, x_t, x_0)
         std = eta * jnp.sqrt(noise_ratio(t, s)) * s.sigma
-        # 1 - eta^2 r without the cancellation where nearly all of x_s is left open
+        # 1 - eta^2 r, written without the cancellation near r = 1
         kept = jnp.exp(t.log_snr - s.log_snr)  # 1 - r
         direction = jnp.sqrt(1 - eta**2 + eta**2 * kept) * s.sigma
         return memory, s.alpha * x_0 + direction * eps + std * noise
@@ -54,9 +55,9 @@ def ddim(eta: float) -> Sampler:
 def dpm_solver_pp_2m() -> Sampler:
     """x_s = (sigma_s / sigma_t) x_t + alpha_s (1 - e^-h) D, h = lambda_s - lambda_t.
 
-    lambda = log(alpha / sigma), D = x_0_hat + (h / 2 h_prev) (x_0_hat - x_0_hat_prev): second
-    order for one evaluation a step. First order in the first step and in the last, to clean data
-    (arXiv 2211.01095, algorithm 2).
+    lambda = log(alpha / sigma), D = x_0_hat + (h / 2 h_prev) (x_0_hat - x_0_hat_prev). The
+    method is second order with one evaluation per step. The first step, and the last step to clean
+    data, are first order (arXiv 2211.01095, algorithm 2).
     """
 
     def step(denoise, memory, x_t, t, s, noise):
@@ -69,9 +70,10 @@ def dpm_solver_pp_2m() -> Sampler:
 def sde_dpm_solver_pp_2m() -> Sampler:
     """x_s = (sigma_s / sigma_t) e^-h x_t + alpha_s r D + sigma_s sqrt(r) z, r = 1 - e^-2h.
 
-    The ancestral sampler with the D of DPM-Solver++(2M) in place of x_0_hat: second order, and the
-    fresh noise undoes errors of earlier steps, which a deterministic path keeps (arXiv 2211.01095,
-    section 5, SDE-DPM-Solver++(2M)). With D = x_0_hat it is equation (2) of diffusion.py.
+    This is the ancestral sampler with the D of DPM-Solver++(2M) in place of x_0_hat, so the method
+    is second order. The fresh noise corrects errors of earlier steps, which a deterministic
+    trajectory keeps (arXiv 2211.01095, section 5, SDE-DPM-Solver++(2M)). With D = x_0_hat a step is
+    equation (2) of process.py.
     """
 
     def step(denoise, memory, x_t, t, s, noise):
@@ -87,7 +89,7 @@ def _no_estimate(x_T):
 
 
 def _extrapolate(denoise, memory, x_t, t, s):
-    """The next memory, and D of `dpm_solver_pp_2m`: x_0_hat carried on half a step."""
+    """Return the next memory and D of `dpm_solver_pp_2m`, x_0_hat extrapolated by half a step."""
     previous, inverse_h = memory
     x_0 = denoise(x_t, t)
     h = 0.5 * (s.log_snr - t.log_snr)
@@ -104,9 +106,10 @@ def heun() -> Sampler:
     """Second-order steps on the probability-flow ODE, written in phi = arctan(sigma / alpha).
 
     y = x / sqrt(alpha^2 + sigma^2) = cos(phi) x_0_hat + sin(phi) eps_hat,    dy/dphi = v_hat,
-    v_hat = cos(phi) eps_hat - sin(phi) x_0_hat. EDM's algorithm 1 (arXiv 2206.00364) with phi in
-    place of sigma: phi <= pi/2 where sigma / alpha reaches 2e4 (cosine) or infinity (flow), and
-    data N(0, I) does not move at all. A step to clean data is Euler's, which ends in x_0_hat.
+    v_hat = cos(phi) eps_hat - sin(phi) x_0_hat. This is algorithm 1 of EDM (arXiv 2206.00364) with
+    phi in place of sigma. phi stays at most pi/2, while sigma / alpha reaches 2e4 (cosine) or
+    infinity (flow). Data of density N(0, I) have constant trajectories y. The step to clean data is
+    an Euler step, which ends in x_0_hat.
     """
 
     def v_hat(level, x, x_0):
@@ -127,7 +130,7 @@ def heun() -> Sampler:
     return Sampler(_no_memory, step, evaluations=2)
 
 
-# name -> factory of the one option that any of them takes
+# name -> factory with eta, the only option of a sampler
 SAMPLERS = {
     "ancestral": lambda eta: ddim(1.0),
     "ddim": ddim,
@@ -138,7 +141,7 @@ SAMPLERS = {
 
 
 def make_sampler(name: str, eta: float = 0.0) -> Sampler:
-    """The sampler `name`; eta in [0, 1] is DDIM's."""
+    """Make the sampler `name`; only DDIM reads eta in [0, 1]."""
     return SAMPLERS[name](eta)
 
 
@@ -147,15 +150,16 @@ def time_grid(
 ) -> np.ndarray:
     """Levels T = t_0 > t_1 > ... > t_n = 0 to visit, i32[n + 1], n <= num_steps.
 
-    spacing "time": even in t; "log_snr": even in log SNR down to the lowest level whose noise
-    sigma / alpha is at least sigma_min, then the data. Levels are those of the schedule; a grid
-    finer than the schedule in places visits each level once. num_steps in 1..T.
+    Spacing "time" is even in t. Spacing "log_snr" is even in log SNR, down to the lowest level
+    with noise sigma / alpha of at least sigma_min, and then jumps to the data. All levels are
+    levels of the schedule. If the grid is finer than the schedule, it visits each level once, so
+    n < num_steps. num_steps is in 1..T.
     """
     T = schedule.num_levels
     if spacing == "time" or num_steps == 1:
         grid = np.round(np.linspace(T, 0, num_steps + 1))
     else:
-        # alpha_T = 0 gives -inf: start one level further in, so that "even" has a meaning.
+        # alpha_T = 0 gives -inf, so even spacing starts one level later.
         log_snr = np.asarray(schedule.log_snr, np.float64)
         first = T if np.isfinite(log_snr[T]) else T - 1
         last = int(np.argmax(np.exp(-log_snr[1 : first + 1] / 2) >= sigma_min)) + 1
@@ -176,19 +180,19 @@ def sample(
     keep_trajectory: bool = False,
     known: PointSets | None = None,
 ) -> jax.Array:
-    """Draws one set per key by running the reverse process along `grid`.
+    """Draw one set per key: run the reverse process along `grid`.
 
-    denoise(x_t[B, N, D], level) -> x_0_hat; `shape` is (N, D). Returns
-    f32[B, N, D], or with `keep_trajectory` the whole way f32[len(grid), B, N, D], noise first. A
-    set depends on its own key only, so a batch equals its sets drawn one by one.
+    denoise(x_t[B, N, D], level) -> x_0_hat; `shape` is (N, D). Returns the sets f32[B, N, D], or
+    with `keep_trajectory` the trajectories f32[len(grid), B, N, D], noise first. A set depends
+    only on its key, so a batch equals its sets drawn one by one.
 
-    `known`: points f32[B, N, D] that stand where its mask is True. On the way they are replaced by
-    their noised selves, with fresh noise in every step, which steers the others to complete them
-    (arXiv 2011.13456, appendix I.2).
+    `known` holds fixed points f32[B, N, D] where its mask is True. Every step replaces these points
+    of x_t by noised copies of the fixed points, with fresh noise. The other points then complete
+    the set (arXiv 2011.13456, appendix I.2).
     """
 
     def normal(index):
-        # One draw per set and step, by fold_in: set b sees the same noise in any batch.
+        # fold_in gives one draw per set and step, so set b has the same noise in any batch.
         draw = lambda key: jax.random.normal(jax.random.fold_in(key, index), shape)
         return jax.vmap(draw)(keys)
 

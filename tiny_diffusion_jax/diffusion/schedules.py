@@ -1,12 +1,12 @@
-"""Noise schedules: how much signal and how much noise each level holds.
+"""Noise schedules: the scale alpha of the signal and sigma of the noise at each level.
 
     x_t = alpha_t x_0 + sigma_t eps,    eps ~ N(0, I),    t = 0 (data) ... T (noise)
 
-A schedule is the pair of arrays (alpha, sigma) and nothing else. The number that orders the levels
-is log_snr_t = 2 log(alpha_t / sigma_t), from +inf at the data down to the terminal SNR.
+A schedule is the pair of arrays (alpha, sigma). log_snr_t = 2 log(alpha_t / sigma_t) orders the
+levels, from +inf at the data down to the logarithm of the terminal SNR.
 
-To add a family: write one function that returns (alpha, sigma) for t = 0..T in float64 and name
-it in `FAMILIES`.
+To add a family, write one function that returns (alpha, sigma) for t = 0..T in float64. Then
+register the function in `FAMILIES`.
 """
 
 import flax.struct
@@ -14,13 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# Above this a start from pure noise is a visible lie: x_T still remembers its x_0.
+# Above this value x_T depends visibly on x_0, so sampling from pure noise is biased.
 TERMINAL_SNR_WARNING = 1e-2
 
 
 @flax.struct.dataclass
 class Schedule:
-    """The pair (alpha_t, sigma_t) for t = 0..T, and what follows from it."""
+    """The pair (alpha_t, sigma_t) for t = 0..T, and quantities derived from this pair."""
 
     alpha: jax.Array  # f32[T + 1], alpha_0 = 1
     sigma: jax.Array  # f32[T + 1], sigma_0 = 0
@@ -64,8 +64,9 @@ def quadratic(num_levels: int, beta_min: float, beta_max: float, **_) -> tuple:
 def seed_cosine(num_levels: int, beta_min: float, beta_max: float, **_) -> tuple:
     """beta_i = beta_min + (beta_max - beta_min) (1 + cos(pi i / (T - 1))) / 2, i = 0..T-1.
 
-    The cosine of the student project this one grew from. It runs from beta_max DOWN to beta_min:
-    most of the noise comes first. Kept to reproduce its figures; use `cosine` for real work.
+    This is the cosine schedule of the student project. beta runs from beta_max DOWN to beta_min,
+    so the first levels add most of the noise. The family reproduces the figures of the student
+    project. Use `cosine` for real work.
     """
     i = np.arange(num_levels)
     return _from_betas(
@@ -85,9 +86,9 @@ def cosine(num_levels: int, **_) -> tuple:
 def karras(num_levels: int, sigma_min: float, sigma_max: float, rho: float, **_) -> tuple:
     """alpha_t = 1, sigma_t^(1/rho) from sigma_min^(1/rho) to sigma_max^(1/rho) in equal steps.
 
-    EDM, arXiv 2206.00364, equation 5, numbered from the data up.
+    EDM, arXiv 2206.00364, equation 5, with t = 0 at the data.
     """
-    # From sigma_max down: a schedule of one level is that of the noise, not that of the data.
+    # Start at sigma_max, so that a schedule of one level has sigma_max as its only noise.
     steps = np.linspace(sigma_max ** (1 / rho), sigma_min ** (1 / rho), num_levels)[::-1]
     return np.ones(num_levels + 1), np.concatenate([[0.0], steps**rho])
 
@@ -118,11 +119,11 @@ def make_schedule(
     sigma_max: float = 80.0,
     rho: float = 7.0,
 ) -> Schedule:
-    """The schedule `name` with T = num_levels; each family reads only the arguments it knows.
+    """Make the schedule `name` with T = num_levels; a family ignores arguments of other families.
 
     0 < beta_min <= beta_max < 1 and 0 < sigma_min < sigma_max.
     """
-    # Built once in float64: 1 - alpha_bar loses half its digits in float32.
+    # Use float64, because 1 - alpha_bar loses half of its digits in float32.
     alpha, sigma = FAMILIES[name](
         num_levels,
         beta_min=beta_min,
@@ -135,6 +136,6 @@ def make_schedule(
 
 
 def _from_betas(beta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """alpha_bar_t = prod_{i <= t} (1 - beta_i): variance-preserving, alpha^2 + sigma^2 = 1."""
+    """Variance-preserving alpha_bar_t = prod_{i <= t} (1 - beta_i), with alpha^2 + sigma^2 = 1."""
     log_alpha_bar = np.concatenate([[0.0], np.cumsum(np.log1p(-beta))])
     return np.exp(log_alpha_bar / 2), np.sqrt(-np.expm1(log_alpha_bar))

@@ -1,1 +1,1 @@
-"""Numbers, each beside its floor: of clouds of points, of distributions over sets."""
+"""Metrics of clouds of points and of distributions over sets, each with its floor."""

@@ -1,4 +1,4 @@
-"""Names the label of a point set: a support vector machine on blurred histograms of its points."""
+"""Predict the label of a point set, by a support vector machine on blurred histograms."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -10,22 +10,22 @@ from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.evaluate import intervals, ragged
 
-BINS, BLUR = 16, 0.8  # of the histograms: squares a side, standard deviation in squares
+BINS, BLUR = 16, 0.8  # histograms: squares a side, standard deviation in squares
 TRAIN_SETS = 12_000
-SIZE_WEIGHT = 0.3  # of a standard deviation of log size, beside histograms of length 1
+SIZE_WEIGHT = 0.3  # weight of one standard deviation of log size; histograms have norm 1
 
 
 def limits_of(points: np.ndarray) -> np.ndarray:
-    """The corners f64[2, D] of the box that holds all points f32[..., D]; NaN is no point."""
+    """Return the corners f64[2, D] of the box around all points f32[..., D]; NaN is padding."""
     flat = points.reshape(-1, points.shape[-1])
     return np.stack([np.nanmin(flat, axis=0), np.nanmax(flat, axis=0)]).astype(np.float64)
 
 
 def histograms(sets: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """f32[B, P BINS^2]: points of each set f32[B, N, D] counted in squares, blurred, square-rooted.
+    """Histograms f32[B, P BINS^2] of sets f32[B, N, D]: point counts, blurred and square-rooted.
 
-    A picture for each of the P pairs of coordinates, one in the plane.
-    limits: f64[2, D], the corners of the box; points outside of it count at its edge.
+    Each of the P pairs of coordinates gives one picture, so a set in the plane has one picture.
+    limits: f64[2, D], the corners of the box. Points outside of the box count at its edge.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -46,13 +46,13 @@ def histograms(sets: np.ndarray, limits: np.ndarray) -> np.ndarray:
 def train(dataset: Dataset, key: jax.Array, num_points: int) -> Callable[[np.ndarray], np.ndarray]:
     """Train on real sets of `num_points` points; return the function sets -> labels i64[B].
 
-    Observed sets are used once each, and their sizes are a feature as well.
+    Each observed set is used once, and the size of an observed set is an additional feature.
     """
     return _fit(dataset, *_real(dataset, key, TRAIN_SETS, num_points))
 
 
 def _fit(dataset: Dataset, points: np.ndarray, label: np.ndarray):
-    """Fit the classifier to sets f32[B, N, D] of labels [B], of which at least two differ."""
+    """Fit the classifier to sets f32[B, N, D] and labels [B]; at least two labels must differ."""
     from sklearn.svm import SVC
 
     limits, features = limits_of(points), histograms
@@ -71,15 +71,15 @@ def _fit(dataset: Dataset, points: np.ndarray, label: np.ndarray):
 def accuracy(
     dataset: Dataset, key: jax.Array, samples: np.ndarray, labels: np.ndarray
 ) -> dict | None:
-    """Share of `samples` f32[B, N, D] that are named as their `labels` i32[B].
+    """Share of `samples` f32[B, N, D] whose predicted label equals the label in `labels` i32[B].
 
-    None if the training data have a single label, because there is nothing to tell apart.
-    floor: the share of real sets, held-out ones if any. Labels that were never trained on are
-    left out of the floor, and the floor is None if no others are held out. `interval` and
-    `floor_interval` are 95 % intervals of the two shares, and `num_real` counts the real
-    sets: different images, if sets are drawn of images.
-    With fewer than 30 samples or held-out sets, `note` says that they are too few.
-    Sets that lack points are padded with NaN.
+    None if the training data have a single label, because there is nothing to classify.
+    floor: the same share for real sets. The real sets are held-out sets if there are any.
+    Labels that were never trained on are left out of the floor. The floor is None if no held-out
+    set remains. `interval` and `floor_interval` are 95 % intervals of the two shares.
+    `num_real` counts the real sets, or the different images if sets are drawn from images.
+    With fewer than 30 samples or held-out sets, `note` reports too few sets.
+    Smaller sets are padded with NaN.
     """
     train_key, real_key = jax.random.split(key)
     num_sets, num_points, _ = samples.shape
@@ -106,15 +106,15 @@ def accuracy(
 
 
 def _share(is_right: np.ndarray) -> tuple[float, float]:
-    """Share of True in bool[n] and its standard error."""
+    """Return the share of True in bool[n] and the standard error of this share."""
     share = float(np.mean(is_right))
     return share, float(np.sqrt(share * (1 - share) / len(is_right)))
 
 
 def _real(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int):
-    """(points f32[B, num_points, D], labels [B]) of real sets: `num_sets` draws, or fewer observed.
+    """(points f32[B, num_points, D], labels [B]) of `num_sets` draws, or of fewer observed sets.
 
-    Two draws of an observed set would be much the same, so that none of these comes twice.
+    Two draws of one observed set are nearly equal, so each observed set is drawn at most once.
     """
     if dataset.sizes is None:
         draw = jax.jit(lambda dataset, key: dataset.draw(key, num_sets, num_points))

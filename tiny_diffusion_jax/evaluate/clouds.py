@@ -1,13 +1,13 @@
-"""How far two clouds of points are from being draws of one density.
+"""Distances between two clouds of points, to test whether both are draws of one density.
 
     sliced_wasserstein2   mean over directions of the 1-D Wasserstein distance         biased up
     wasserstein2          cost of the best one-to-one matching, exact                  biased up
     energy_distance       2 E|X - Y| - E|X - X'| - E|Y - Y'|                           unbiased
     mmd_rbf               E k(X, X') + E k(Y, Y') - 2 E k(X, Y), k a sum of Gaussians  unbiased
 
-Each takes `x: f32[n, D]` and `y: f32[m, D]`; the order of the points never matters. None of the
-four is zero between two finite draws of the same density, so a number alone says little:
-`compare` prints each beside its floor, the same number between two draws of real data.
+All four take `x: f32[n, D]` and `y: f32[m, D]`, and ignore the order of the points. None of the
+four is zero between two finite draws of the same density, so a number alone means little.
+`compare` therefore adds the floor of each metric, the same number between two draws of real data.
 """
 
 import os
@@ -23,14 +23,15 @@ from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.errors import require
 
 MAX_EXACT_POINTS = 2_000  # the assignment costs O(n^3): 0.05 s at 1,000 points, 0.4 s at 2,000
-ROWS = 16  # rows of a distance matrix in memory at once: they stay in a core's cache
+ROWS = 16  # rows of a distance matrix in memory at once, so that they fit into a core's cache
 UNBIASED = ("energy_distance", "mmd_rbf")
 
 
 def sorted_projections(points, num_directions: int):
-    """Points [..., n, D] along `directions`, each sorted: [..., num_directions, n].
+    """Project points [..., n, D] on directions and sort each: [..., num_directions, n].
 
-    An array of numpy or of JAX in, the same out: on a CPU numpy sorts 8 times as fast.
+    The result is a numpy array for numpy input and a JAX array for JAX input, because numpy sorts
+    8 times as fast on a CPU.
     """
     xp = points.__array_namespace__()
     directions = even_directions(points.shape[-1], num_directions).astype(points.dtype)
@@ -38,11 +39,12 @@ def sorted_projections(points, num_directions: int):
 
 
 def even_directions(dim: int, count: int) -> np.ndarray:
-    """Unit vectors f64[dim, count], a fixed quadrature over directions u, where -u counts as u.
+    """Unit vectors f64[dim, count], a fixed quadrature over directions u; -u is equivalent to u.
 
-    In the plane (cos a, sin a) with a even over the half circle, a = pi (k + 1/2) / count. In space
-    the upper half of a Fibonacci lattice, heights even and turned by the golden angle: each stands
-    for the same area (Gonzalez 2010). Above, normal deviates of fixed seed, scaled to length 1.
+    In the plane the vectors are (cos a, sin a) with a even over the half circle,
+    a = pi (k + 1/2) / count. In space the vectors are the upper half of a Fibonacci lattice, with
+    even heights and turns by the golden angle, so all cover equal areas (Gonzalez 2010). In higher
+    dimensions the vectors are normal deviates of a fixed seed, scaled to length 1.
     """
     place = (np.arange(count) + 0.5) / count
     if dim == 1:
@@ -64,9 +66,9 @@ def sliced_wasserstein2(x: jax.Array, y: jax.Array, num_projections: int) -> jax
 
     SW_2^2 = mean over unit vectors u of W_2^2(<x, u>, <y, u>)
 
-    In the plane the mean is over one angle, so it is a quadrature (the midpoint rule on a periodic
-    integrand) rather than a Monte Carlo mean: no key, no noise; so it is in space. In one
-    dimension W_2^2 = int_0^1 (F_x^-1(q) - F_y^-1(q))^2 dq, exact here for sets of any two sizes.
+    In the plane the mean over one angle is a quadrature, the midpoint rule on a periodic integrand.
+    A quadrature needs no key and has no noise. In space the mean is a quadrature as well. In one
+    dimension W_2^2 = int_0^1 (F_x^-1(q) - F_y^-1(q))^2 dq, which is exact here for any two sizes.
     Rabin et al. 2011; Bonneel et al. 2015.
     """
     x_sorted, y_sorted = (sorted_projections(jnp.asarray(z), num_projections) for z in (x, y))
@@ -78,10 +80,10 @@ def sliced_wasserstein2(x: jax.Array, y: jax.Array, num_projections: int) -> jax
 
 
 def _couple_quantiles(n: int, m: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pieces of (0, 1] on which both quantile functions, of n and of m points, are constant.
+    """Pieces of (0, 1] on which the quantile functions of n and of m points are constant.
 
     Returns the index into each sorted set and the length of each piece. The edges i/n and j/m are
-    kept as whole numbers, in units of 1/(n m), so that edges which coincide are found to.
+    whole numbers in units of 1/(n m), so that coinciding edges are exactly equal.
     """
     edges = np.union1d(np.arange(n + 1, dtype=np.int64) * m, np.arange(m + 1, dtype=np.int64) * n)
     left, width = edges[:-1], np.diff(edges) / (n * m)
@@ -93,8 +95,8 @@ def wasserstein2(x: jax.Array, y: jax.Array) -> float:
 
     W_2^2 = min over permutations p of 1/n sum_i |x_i - y_p(i)|^2
 
-    Solved on the host, in time O(n^3): at most 2,000 points. Raises UserError on more, or on two
-    sizes.
+    The assignment is solved on the host in time O(n^3), so at most 2,000 points are allowed. Raises
+    UserError for more points, or for two different sizes.
     """
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
@@ -111,9 +113,9 @@ def energy_distance(x: jax.Array, y: jax.Array) -> jax.Array:
 
     D = 2 E|X - Y| - E|X - X'| - E|Y - Y'|
 
-    This is the quantity that is linear in each expectation (its root is the metric), so its
-    U-statistic is unbiased: 0 on average between draws of one density, above or below it in any
-    one case. Needs at least two points a set. Szekely and Rizzo 2013.
+    D is linear in each expectation, so the U-statistic of D is unbiased; the root of D is the
+    metric. Between two draws of one density D is 0 on average, and positive or negative in a single
+    case. Each set needs at least two points. Szekely and Rizzo 2013.
     """
     return _discrepancy(_minus_distance, x, y)
 
@@ -124,8 +126,8 @@ def mmd_rbf(x: jax.Array, y: jax.Array, bandwidths: jax.Array) -> jax.Array:
 
     k(x, y) = sum_b exp(-|x - y|^2 / (2 b^2)),   b in `bandwidths`, in the units of the points
 
-    Take the bandwidths from the reference data (`median_distance`), never from the samples under
-    test: the ruler must not depend on what it measures. Gretton et al. 2012, equation 3.
+    Choose the bandwidths from the reference data (`median_distance`), because a distance must not
+    depend on the samples under test. Gretton et al. 2012, equation 3.
     """
     return _discrepancy(partial(_gaussians, jnp.atleast_1d(bandwidths)), x, y)
 
@@ -139,7 +141,7 @@ def _gaussians(bandwidths, squared_distance):
 
 
 def _discrepancy(kernel: Callable, x: jax.Array, y: jax.Array) -> jax.Array:
-    """E k(X, X') + E k(Y, Y') - 2 E k(X, Y), by means over distinct points (a U-statistic)."""
+    """U-statistic E k(X, X') + E k(Y, Y') - 2 E k(X, Y), with means over distinct points."""
     return (
         _mean_kernel(kernel, x, x, distinct=True)
         + _mean_kernel(kernel, y, y, distinct=True)
@@ -150,10 +152,10 @@ def _discrepancy(kernel: Callable, x: jax.Array, y: jax.Array) -> jax.Array:
 def _mean_kernel(kernel: Callable, x: jax.Array, y: jax.Array, distinct: bool):
     """Mean of kernel(|x_i - y_j|^2) over all pairs, or over i != j; memory O(ROWS m).
 
-    A kernel may return several arrays: each has its mean then, from one pass over the distances.
+    A kernel may return several arrays. One pass over the distances then gives the mean of each.
     """
 
-    def row(point):  # differences, not |x|^2 - 2 x.y + |y|^2, which cancels for near points
+    def row(point):  # |x|^2 - 2 x.y + |y|^2 would cancel for near points
         values = kernel(sum((point[d] - y[:, d]) ** 2 for d in range(y.shape[1])))
         return jax.tree.map(jnp.sum, values)
 
@@ -166,13 +168,13 @@ def _mean_kernel(kernel: Callable, x: jax.Array, y: jax.Array, distinct: bool):
 
 @partial(jax.jit, static_argnames="distinct")
 def _mean_both(x: jax.Array, y: jax.Array, bandwidths: jax.Array, distinct: bool):
-    """The mean kernels, f32[2], of the energy distance and of `mmd_rbf`, from one pass."""
+    """Mean kernels f32[2] of the energy distance and of `mmd_rbf`, from one pass."""
     kernel = lambda squared: (_minus_distance(squared), _gaussians(bandwidths, squared))
     return jnp.stack(_mean_kernel(kernel, x, y, distinct))
 
 
 def require_finite(name: str, sets: np.ndarray) -> None:
-    """Raises UserError with the number of points of `sets`, called `name`, that are not finite."""
+    """Raise UserError with the number of non-finite points in `sets`, which is called `name`."""
     bad = int((~np.isfinite(sets)).any(-1).sum())
     require(bad == 0, f"{name}: points that are not finite", bad, "0")
 
@@ -195,23 +197,23 @@ def compare(
     exact_sets: int = 4,
     kernel_sets: int = 8,
 ) -> dict[str, dict]:
-    """Every metric between samples and data, beside its floor between data and data.
+    """Compute every metric between samples and data, and its floor between data and data.
 
     `samples`, `real_a`, `real_b`: f32[num_sets, n, D], independent draws. For each metric d
 
         value = mean_i d(samples_i, real_a_i)     floor = mean_i d(real_b_i, real_a_i)
 
-    with `value_se`, `floor_se`: the standard errors of these means; `floor_std`: the spread of
-    one d(real_b_i, real_a_i); `num_sets`, `num_points`: what they were taken over. For the two
-    Wasserstein distances `ratio` = value / floor (1: not to be told from data) and its standard
-    error `ratio_se`; the unbiased metrics have a floor of about 0, so there `ratio` is None, and
-    value - floor is to be read against floor_std. With one set the spreads are None. All entries
-    are plain numbers, ready for JSON.
+    `value_se` and `floor_se` are the standard errors of these means. `floor_std` is the spread of
+    one d(real_b_i, real_a_i). `num_sets` and `num_points` count the compared sets, and the points
+    of each. The two Wasserstein distances have `ratio` = value / floor, which is 1 for samples as
+    good as real data, and its standard error `ratio_se`. The unbiased metrics have a floor of about
+    0, so their `ratio` is None. For these metrics compare value - floor with floor_std. With one
+    set the spreads are None. All entries are plain numbers, ready for JSON.
 
-    The `bandwidths` of mmd_rbf are multiples of the median distance in real_a. wasserstein2 takes
-    the first `exact_points` of the first `exact_sets` sets: points of a set come in no order.
-    The energy distance and the MMD, whose cost is n^2, take the first `kernel_sets` sets.
-    Raises UserError when the shapes differ or a coordinate is not finite.
+    The `bandwidths` of mmd_rbf are multiples of the median distance in real_a. wasserstein2 uses
+    the first `exact_points` points of the first `exact_sets` sets, because points of a set have no
+    order. The energy distance and the MMD have cost n^2, so both use the first `kernel_sets` sets.
+    Raises UserError if the shapes differ or a coordinate is not finite.
     """
     samples, real_a, real_b = (np.asarray(sets, np.float32) for sets in (samples, real_a, real_b))
     for name, sets in {"samples": samples, "real_a": real_a, "real_b": real_b}.items():
@@ -235,7 +237,7 @@ def compare(
 
 
 def _over_sets(of_set: Callable[[int], Sequence], count: int) -> np.ndarray:
-    """[(value, floor), count, ...] of the sets 0 .. count - 1, on all cores."""
+    """Compute [(value, floor), count, ...] for the sets 0 .. count - 1, on all cores."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return np.array(list(pool.map(of_set, range(count)))).swapaxes(0, 1)
 
@@ -264,7 +266,7 @@ def _exact_of_set(samples, real_a, real_b, num_points: int, i: int):
 
 
 def _summary(values: np.ndarray, floors: np.ndarray, ratio: bool) -> dict:
-    """Means and spreads over the sets; the spread of the ratio of means is to first order."""
+    """Means and spreads over the sets; the spread of the ratio of means is of first order."""
 
     def spread(numbers, scale=1.0):
         return float(numbers.std(ddof=1) * scale) if len(numbers) > 1 else None
@@ -278,7 +280,7 @@ def _summary(values: np.ndarray, floors: np.ndarray, ratio: bool) -> dict:
         "floor_se": spread(floors, k**-0.5),
         "floor_std": spread(floors),
         "ratio": None if ratio is None else float(ratio),
-        # values_i and floors_i share real_a_i: their difference is less noisy than either
+        # values_i and floors_i share real_a_i, so their difference has less noise than either
         "ratio_se": None if ratio is None else spread((values - ratio * floors) / floor, k**-0.5),
         "num_sets": k,
     }

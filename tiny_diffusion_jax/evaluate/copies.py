@@ -1,17 +1,26 @@
-"""Does a generator redraw its training data? Every set is held against every one of them.
+"""Test whether a generator copies its training data, by comparing each set with every training set.
 
-An image is a density p_i of points, so a set x_1..x_N has a likelihood under each training image,
+An image is a density p_i of points, so a set x_1..x_N has a likelihood under each training image i.
+The images are sorted by this likelihood, and i is the image of l_(1):
 
-    l_i = 1/N sum_n log p_i(x_n),    l_(1) >= l_(2) >= ... in order,    i: the image of l_(1)
+    l_i = 1/N sum_n log p_i(x_n),    l_(1) >= l_(2) >= ...
     score = (l_(1) - mean of l_(2) .. l_(6)) + (l_(1) - E_i),    E_i = sum_x p_i(x) log p_i(x)
 
-A set drawn from an image has a likelihood far above that of the next best images, and the one that
-a set of that image has on average; a set of a new image misses both. l_(1) alone sees nothing: it
-says how many pixels are lit. Of sets of 64 points redrawn from MNIST's training images it puts 1 %
-beyond 99 % of those of test images, the lead 45 %, the score 51 % (of 256 points 2, 66 and 76 %).
-All l_i together are one matrix product of pixel counts and log densities.
+The first term of the score is the lead over the next best images. The second term compares l_(1)
+with E_i, the expected l_i of a set from image i. A copy has a large lead and an l_(1) near E_i.
+A set from a new image has neither.
 
-Observed sets have no density; `set_copies` has a score for them, of the same use.
+l_(1) alone cannot detect copies, because it mainly measures how many pixels are lit. The test
+threshold is the 99 % quantile over sets from test images of MNIST. For sets redrawn from training
+images, these shares exceed the threshold:
+
+    points per set     l_(1)     lead     score
+    64                   1 %     45 %      51 %
+    256                  2 %     66 %      76 %
+
+One matrix product of pixel counts and log densities gives all l_i.
+
+Observed sets have no density. `set_copies` has the corresponding score for observed sets.
 """
 
 import jax
@@ -22,33 +31,34 @@ from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate import ragged, set_copies
 from tiny_diffusion_jax.evaluate.clouds import require_finite
 
-BLUR = 0.3  # pixels: a point just outside of a stroke is unlikely, not impossible
-BACKGROUND = 1e-3  # share of an image's mass that is spread evenly
-RIVALS = 5  # images that the best one is compared with
+BLUR = 0.3  # pixels; points just outside of a stroke are unlikely, not impossible.
+BACKGROUND = 1e-3  # share of an image's mass that is spread evenly over all pixels.
+RIVALS = 5  # next best images, which define the lead of the best image.
 CHUNK = 4_096  # images whose densities are in memory at once: 13 MB of MNIST
 MAX_REFERENCE = 2_000  # held-out images or sets
-ENOUGH = 100  # held-out sets, below which training sets, each among the others, stand in, too
-EXTREME = 0.01  # of held-out sets count as closer to training than is usual
+ENOUGH = 100  # held-out sets; with fewer, training sets are added to the reference
+EXTREME = 0.01  # share of held-out sets that count as close to a training set
 VERDICTS = (
     "no more sets follow one training {} closely than new ones would",
     "COPIES: more sets follow one training {} closely than new ones would",
 )
-FLAGGED = 1e-3  # probability under which chance no longer explains the share of such sets
+FLAGGED = 1e-3  # p-value below which chance does not explain the share of close sets
 
 
 def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
-    """Share of `sets` f32[B, N, D] closer to training data than 99 % of held-out ones are.
+    """Share of `sets` f32[B, N, D] that are closer to training data than 99 % of held-out sets.
 
-    A set is close if its score is above all but m = R / 100 of those of R sets, each of a held-out
-    image or observed set of its own. `value`: the share of close sets; `floor` = m / (R + 1): that
-    of new sets; `ceiling`: that of sets redrawn from training data. value_se holds the chance in B
-    and in R.
-    p_value: how likely new sets are to have as many close ones, exactly, by a beta-binomial law,
-    for all R + B scores are then exchangeable. Below 0.001 the sets are `flagged`, and `verdict`
-    says so in words. sets_95, heldout_95: 95 % quantiles of the scores, in nats per point.
-    Observed sets, and `sets` compared with them, are padded with NaN where they lack points; where
-    fewer than 100 are held out, training sets, each without itself, are among the R.
-    Raises UserError where a coordinate is not finite or nothing is held out.
+    The reference is R sets, each from a different held-out image or observed set. A set is close
+    if fewer than m = R / 100 reference scores are as large as its score.
+    `value` is the share of close sets. The expected share is `floor` = m / (R + 1) for new sets
+    and `ceiling` for sets redrawn from training data. value_se includes the chance in B and in R.
+    p_value: probability that new sets have at least as many close sets. This probability is exact:
+    all R + B scores are exchangeable, so the number of close sets is beta-binomial.
+    If p_value < 0.001, the sets are `flagged`. `verdict` describes the result in words.
+    sets_95, heldout_95: 95 % quantiles of the scores, in nats per point.
+    Observed sets, and the `sets` compared with observed sets, are padded with NaN. If fewer than
+    100 observed sets are held out, training sets join the reference, each scored without itself.
+    Raises UserError if a coordinate is not finite or nothing is held out.
     """
     from scipy.stats import betabinom
 
@@ -88,14 +98,14 @@ def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
 
 
 def one_set_each(dataset: Dataset, key: jax.Array, at_most: int, num_points: int) -> np.ndarray:
-    """A set of each of different sources of `dataset`, as many as there are up to `at_most`."""
+    """Draw one set from each of at most `at_most` different sources of `dataset`."""
     choose, draw = jax.random.split(key)
     index = jax.random.permutation(choose, dataset.num_sources)[:at_most]
     return ragged.real_sets(dataset, draw, index, num_points)
 
 
 def _observed_scores(dataset: Dataset, key, sets: np.ndarray, num_heldout: int):
-    """`set_copies.scores` of sets, and of training sets that stand in for held-out ones."""
+    """`set_copies.scores` of `sets`, and of training sets that replace missing held-out sets."""
     draw, again = jax.random.split(jax.random.fold_in(key, 2))
     index = np.arange(dataset.num_sources)
     most = min(int(np.max(dataset.sizes)), set_copies.MOST_OF_TRAINING)
@@ -109,10 +119,10 @@ def _observed_scores(dataset: Dataset, key, sets: np.ndarray, num_heldout: int):
 
 
 def scores(images: jax.Array, sets: np.ndarray) -> np.ndarray:
-    """How closely each set of f32[B, N, 2] follows one image, f32[B], in nats per point.
+    """Scores f32[B] in nats per point: how closely each set f32[B, N, 2] follows one image.
 
-    images: u8[S, H, W], none wholly dark; points in pixels with y up. With fewer than 6 images
-    the lead counts as 0: over a few unlike images every set has a large one.
+    images: u8[S, H, W], each with a lit pixel; points in pixels with y up. With fewer than 6 images
+    the lead counts as 0, because every set has a large lead over a few unlike images.
     """
     count = pixel_counts(sets, *images.shape[1:])
     largest, excess = [], []
@@ -131,7 +141,7 @@ def scores(images: jax.Array, sets: np.ndarray) -> np.ndarray:
 
 
 def pixel_counts(sets: np.ndarray, height: int, width: int) -> np.ndarray:
-    """f32[B, H W]: the share of each set's points in each pixel, row by row from the top.
+    """Share f32[B, H W] of each set's points in each pixel, row by row from the top.
 
     Points outside of the picture count at its edge.
     """
@@ -145,10 +155,10 @@ def pixel_counts(sets: np.ndarray, height: int, width: int) -> np.ndarray:
 def log_densities(
     images: jax.Array, blur: float = BLUR, background: float = BACKGROUND
 ) -> tuple[np.ndarray, np.ndarray]:
-    """log p_i of each pixel f32[S, H W], p_i the lightly blurred image; E_i f32[S].
+    """Return log p_i f32[S, H W] of each pixel, for blurred images p_i, and E_i f32[S].
 
-    blur: its standard deviation, pixels; background: the share of p_i that is spread evenly.
-    E_i is the mean of log p_i over points of the image itself, which is not blurred.
+    blur: standard deviation in pixels; background: the share of p_i that is spread evenly.
+    E_i is the mean of log p_i over points of the original image, which is not blurred.
     """
     from scipy.ndimage import gaussian_filter
 

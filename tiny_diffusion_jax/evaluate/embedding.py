@@ -1,6 +1,6 @@
-"""MMDs of many sets with a Gaussian kernel, in a tenth of the time that all pairs would take.
+"""MMDs of many sets with a Gaussian kernel, ten times as fast as a sum over all pairs.
 
-The mean kernel of two sets of points is an inner product of two small pictures, one of each set.
+The mean kernel of two sets of points is the inner product of two small pictures, one for each set.
 """
 
 import jax
@@ -9,7 +9,7 @@ import numpy as np
 
 from tiny_diffusion_jax import devices
 
-NODES = 96  # a side of the grid on which the kernel is summed, half a bandwidth apart
+NODES = 96  # nodes a side of the grid of the kernel sum, half a bandwidth apart
 
 
 @jax.jit
@@ -19,13 +19,15 @@ def embed(points: jax.Array, centre: jax.Array, bandwidth: jax.Array) -> jax.Arr
 
     k(x, y) = exp(-|x - y|^2 / (2 b^2)) = 1 / (2 pi) sum_g exp(-|x - g|^2 / b^2 - |y - g|^2 / b^2)
 
-    over nodes g of a grid with spacing b / 2: the trapezoidal rule of a product of Gaussians, exact
-    to 1e-8. As each is a product over the two axes, N points take two matrices N x NODES and their
-    product: a tenth of the time of all pairs. Points beyond 21 b of the centre, 2.6 median
-    distances of the member, are moved to that border first.
+    The sum is over nodes g of a grid with spacing b / 2. It is the trapezoidal rule for a product
+    of Gaussians and exact to 1e-8. Each Gaussian is a product over the two axes, so N points take
+    the product of two matrices N x NODES, a tenth of the time of all pairs. Points farther than
+    21 b from the centre, which is 2.6 median distances of the member, are first moved to that
+    border.
     """
     offset = (jnp.arange(NODES) - (NODES - 1) / 2) / 2  # in bandwidths
-    border = offset[-1] - 2.75  # there nothing of a product of Gaussians reaches past the grid
+    # Gaussian products of points inside this border are negligible outside of the grid.
+    border = offset[-1] - 2.75
     place = jnp.clip((points - centre) / bandwidth, -border, border)
     along_x, along_y = (jnp.exp(-((place[:, axis, None] - offset) ** 2)) for axis in (0, 1))
     return along_x.T @ along_y / (len(points) * np.sqrt(2 * np.pi))
@@ -33,7 +35,7 @@ def embed(points: jax.Array, centre: jax.Array, bandwidth: jax.Array) -> jax.Arr
 
 
 def _distinct(mean: jax.Array, n: int) -> jax.Array:
-    """The mean over i != j, from that over all pairs of n points: k(x, x) = 1."""
+    """Convert the mean over all pairs of n points to the mean over i != j; k(x, x) = 1."""
     return (n * mean - 1) / (n - 1)
 
 
@@ -58,9 +60,10 @@ def discrepancy(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
 
     MMD^2 = E k(X, X') + E k(Y, Y') - 2 E k(X, Y),   k(x, y) = exp(-|x - y|^2 / (2 b^2))
 
-    X of the set, Y of the member; the other arguments are those of a `separation.Calibration`.
-    Means over distinct points (a U-statistic): 0 on average for sets of the member itself, and it
-    may be negative. Set after set, so memory does not grow with B. Gretton et al. 2012, equation 3.
+    X are points of the set and Y points of the member. The other arguments are fields of a
+    `separation.Calibration`. Means over distinct points make this a U-statistic, which is 0 on
+    average for sets of the member and may be negative. The sets are processed one by one, so
+    memory does not grow with B. Gretton et al. 2012, equation 3.
     """
     members = (embedding, centre, bandwidth, self_kernel)
     to_all = jax.vmap(_discrepancy, (0, 0, 0, 0, None))
@@ -69,7 +72,7 @@ def discrepancy(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
 
 @jax.jit
 def discrepancy_of_each(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
-    """f32[K, B]: of sets f32[K, B, N, 2] of each member to that member, all in one program."""
+    """Squared MMDs f32[K, B] of sets f32[K, B, N, 2] to the member of each set, in one program."""
 
     def one(arguments):
         *member, sets = arguments

@@ -1,11 +1,12 @@
-"""Where points are drawn to, on a grid: the model's field beside that of the data, level by level.
+"""Score fields of a model and of the data, on a grid, for several noise levels.
 
     field(x_t) = -eps_hat = sigma_t score(x_t) = (alpha_t x_0_hat - x_t) / sigma_t
 
-It has no units and points to the data, and the error of a model in it is that of its eps. For the
-data, x_0_hat = E[x_0 | x_t] is the mean of x_0 under weights N(x_t; alpha_t x_0, sigma_t^2), over
-so many real points that what is left of chance is far below what a network gets wrong. They are
-counted in the cells of a fine grid first, and a Gaussian is a product: two matrices smooth it.
+The field has no units and points to the data. The error of the field equals the error of eps_hat.
+For the data, x_0_hat = E[x_0 | x_t] is the mean of x_0 with weights
+N(x_t; alpha_t x_0, sigma_t^2). This mean is taken over so many real points that its random error is
+far below the error of a network. The real points are first counted in the cells of a fine grid. A
+Gaussian is a product over the axes, so two matrix products smooth the counts.
 """
 
 from functools import partial
@@ -19,15 +20,15 @@ from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.diffusion import Level, Process, make_denoise
 from tiny_diffusion_jax.errors import require
 
-DRAWS, TIMES = 2**18, 8  # 2 million real points, in parts
-CELLS = 512  # a side, of the grid on which they are counted
-NARROW = 3  # cells in the smallest noise that is shown: then the grid is not seen
+DRAWS, TIMES = 2**18, 8  # 2 million real points, in chunks
+CELLS = 512  # cells a side of the grid of counts
+NARROW = 3  # cells in the smallest noise of a figure, so that the grid is invisible
 
 
 class Counts(NamedTuple):
     """Real points in normalised units, counted in cells."""
 
-    share: np.ndarray  # f64[CELLS, CELLS] of all points, lowest y first
+    share: np.ndarray  # f64[CELLS, CELLS], share of all points, lowest y first
     x: np.ndarray  # f64[CELLS], the centres of the cells
     y: np.ndarray
 
@@ -37,19 +38,19 @@ class Counts(NamedTuple):
 
 
 class Fields(NamedTuple):
-    """At L noise levels, on a grid of G x G places, lowest y first."""
+    """Fields at L noise levels, on a grid of G x G nodes, lowest y first."""
 
     levels: np.ndarray  # i64[L], least noise first
     model: np.ndarray  # f32[L, G, G, 2], -eps_hat
-    data: np.ndarray  # f32[L, G, G, 2], NaN where no real point is anywhere near
-    density: np.ndarray  # f32[L, G, G], of the data at this level, over its maximum
+    data: np.ndarray  # f32[L, G, G, 2], NaN where no real point is near
+    density: np.ndarray  # f32[L, G, G], density of the data at this level, over its maximum
     error: np.ndarray  # f64[L], E |eps_hat - eps_hat of the data|^2 / 2 over p_t
 
 
 def count(dataset: Dataset, key: jax.Array, extent) -> Counts:
-    """Real points in the square `extent` (left, right, bottom, top), own units, of a plane.
+    """Count real points in the square `extent` (left, right, bottom, top), in own units.
 
-    Of a table without jitter, its rows: there are no others.
+    The data lie in the plane. For a table without jitter the real points are the rows of the table.
     """
     limits = np.array(extent, float).reshape(2, 2)
     total = np.zeros((CELLS, CELLS))
@@ -69,7 +70,7 @@ def count(dataset: Dataset, key: jax.Array, extent) -> Counts:
 
 
 def chosen_levels(process: Process, cell: float, number: int) -> np.ndarray:
-    """At most `number` levels, even in log(sigma / alpha), from NARROW cells to the most noise."""
+    """Choose up to `number` levels, even in log(sigma / alpha), with noise >= NARROW cells."""
     nu = np.exp(-0.5 * np.asarray(process.schedule.log_snr, float))
     last = len(nu) - 1 if np.isfinite(nu[-1]) else len(nu) - 2
     low = min(max(NARROW * cell, nu[1]), nu[last])
@@ -81,7 +82,7 @@ def chosen_levels(process: Process, cell: float, number: int) -> np.ndarray:
 def compare(
     process: Process, model, params, counts: Counts, number: int = 8, size: int = 64
 ) -> Fields:
-    """The field of a denoiser of single points beside that of the data."""
+    """Compute the field of a denoiser of independent points and the field of the data."""
     levels = chosen_levels(process, counts.cell, number)
     level = process.level(levels)
     alpha, sigma = (np.asarray(a, float) for a in (level.alpha, level.sigma))
@@ -104,7 +105,7 @@ def compare(
 
 
 def grid(counts: Counts, nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """x, y f64[size] of a square that holds the data and 2.5 standard deviations of noise nu."""
+    """Return x, y f64[size] of a square with the data and 2.5 standard deviations of noise nu."""
     centre = np.array([axis.mean() for axis in (counts.x, counts.y)])
     half = max(np.hypot(np.ptp(axis) / 2, 2.5 * nu) for axis in (counts.x, counts.y))
     steps = ((np.arange(size) + 0.5) / size * 2 - 1) * half
@@ -112,7 +113,7 @@ def grid(counts: Counts, nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def of_data(counts: Counts, x, y, nu: float) -> tuple[np.ndarray, np.ndarray]:
-    """(field f64[G, G, 2], density f64[G, G] up to a factor) at places x, y f64[G], noise nu."""
+    """(field f64[G, G, 2], density f64[G, G] up to a factor) at nodes x, y f64[G], noise nu."""
     of_x, of_y = (_gaussian((at[:, None] - axis) / nu)
                   for at, axis in ((x, counts.x), (y, counts.y)))  # fmt: skip
     density = of_y @ counts.share @ of_x.T
@@ -124,19 +125,19 @@ def of_data(counts: Counts, x, y, nu: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _gaussian(z: np.ndarray) -> np.ndarray:
-    """exp(-z^2 / 2), and 0 where a product of two would be too small to be a normal number."""
+    """exp(-z^2 / 2), or 0 where a product of two would be below the normal range of floats."""
     return np.where(np.abs(z) < 26, np.exp(-0.5 * np.minimum(z**2, 700)), 0)
 
 
 def total_variation(
     log_density: np.ndarray, share: np.ndarray, num_points: int, true_log_density=None
 ) -> dict:
-    """Share of the mass that lies elsewhere: sum |p - p_data| / 2 over pixels, beside its floor.
+    """Total variation distance sum |p - p_data| / 2 over pixels, with its floor.
 
     log_density: f[G, G] of the model at the centres of the pixels, -inf where it is not computed;
-    share: f64[G, G] of `num_points` real points. floor: the same number for the true density
-    f[G, G], or, without it, the expected chance difference of the counts,
-    sum sqrt(2 p (1 - p) / (pi n)) / 2. Raises UserError if no pixel has a density.
+    share: f64[G, G] of `num_points` real points in each pixel. The floor is the same number for
+    the true log density f[G, G]. Without a true density the floor is the expected random difference
+    of the counts, sum sqrt(2 p (1 - p) / (pi n)) / 2. Raises UserError if no pixel has a density.
     """
     share = share / share.sum()
 
@@ -157,11 +158,11 @@ def total_variation(
 
 
 def coarser(share: np.ndarray, size: int) -> np.ndarray:
-    """Shares f64[CELLS, CELLS] on size x size pixels, of which cells may lie in two."""
+    """Resample shares f64[CELLS, CELLS] to size x size pixels; a cell may lie in two pixels."""
     edges = np.linspace(0, size, len(share) + 1)
     pixel = np.arange(size)[:, None]
     inside = np.minimum(edges[1:], pixel + 1) - np.maximum(edges[:-1], pixel)
-    part = np.maximum(inside, 0) * len(share) / size  # [size, CELLS]: how much of a cell
+    part = np.maximum(inside, 0) * len(share) / size  # [size, CELLS], share of cells
     return part @ share @ part.T
 
 

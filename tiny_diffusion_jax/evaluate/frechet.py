@@ -1,4 +1,4 @@
-"""The Frechet distance between two clouds of features, as if both were Gaussian."""
+"""Frechet distance between two clouds of features, under the assumption that both are Gaussian."""
 
 import numpy as np
 
@@ -6,8 +6,9 @@ import numpy as np
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
     """|mean_a - mean_b|^2 + tr(C_a + C_b - 2 (C_a C_b)^(1/2)) of features f[n, F] and f[m, F].
 
-    In squared units of the features (Dowson and Landau 1982; arXiv 1706.08500, equation 6). Few
-    sets make it larger: compare it with that of as many real ones.
+    The distance is in squared units of the features (Dowson and Landau 1982; arXiv 1706.08500,
+    equation 6). The distance is larger for few sets, so compare it with the distance of equally
+    many real sets.
     """
     means = [x.mean(0, dtype=np.float64) for x in (a, b)]
     roots = [(x - mean) / len(x) ** 0.5 for x, mean in zip((a, b), means, strict=True)]

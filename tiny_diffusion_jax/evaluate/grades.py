@@ -1,8 +1,8 @@
-"""Three grades of a generator. The worst of its metrics decides.
+"""Three grades of a generator. The worst metric decides the grade.
 
     grade = 0 if excess <= max(same, chance),  1 if excess <= close,  else 2
 
-`excess` is the distance of the value from its floor, in the unit that the words beside it have.
+`excess` is the distance of the value from its floor, in the unit of the metric's description.
 `chance` is about three standard errors of the excess, so real data have grade 0 in nearly every
 metric of nearly every run. Metrics over too few sets (`note`) and metrics without a floor have no
 grade.
@@ -18,12 +18,12 @@ GRADES = (
     "differs from the data",
 )
 SHORT = "like data", "close", "differs"
-ERRORS = 3  # standard errors that are put down to chance
+ERRORS = 3  # standard errors that count as chance
 CLOUD_SPREAD = 0.35  # relative spread of one sliced W2 between two real clouds
 
 
 class Limit(NamedTuple):
-    """How a metric is graded: excess and chance of an entry, and the largest excess of a grade."""
+    """Rule for the grade of a metric: its excess, its chance, and the largest excess of a grade."""
 
     excess: Callable[[dict], float | None]  # None: no grade
     chance: Callable[[dict], float]
@@ -48,7 +48,7 @@ def _ratio(metric: dict) -> float | None:
 
 
 def _ratio_chance(metric: dict) -> float:
-    """Student's t for few sets, at most 1: the ratio of one set to another is off by that much."""
+    """Chance of a ratio, by Student's t for few sets; at most 1, the error for a single set."""
     error, count = metric.get("ratio_se"), metric.get("num_sets", 1)
     return 1.0 if error is None else min(1.0, _student(count) * error)
 
@@ -58,19 +58,19 @@ def _pooled_chance(metric: dict) -> float:
 
 
 def spreads_above_floor(metric: dict) -> float | None:
-    """(value - floor) / floor_std, for distances whose floor is 0 on average."""
+    """Excess (value - floor) / floor_std, for distances with an expected floor of 0."""
     spread = metric.get("floor_std")
     return (metric["value"] - metric["floor"]) / spread if spread else None
 
 
 def _spreads_chance(metric: dict) -> float:
-    """Difference of two means over few sets, whose spreads are estimated from as many."""
+    """Chance of a difference of two means over few sets, whose spreads come from the same sets."""
     errors = (metric.get(name) or 0.0 for name in ("value_se", "floor_se"))
     return _student(metric.get("num_sets", 2)) * math.hypot(*errors) / metric["floor_std"]
 
 
 def _student(count: int) -> float:
-    """99.9 % quantile of Student's t for a spread that is estimated from `count` sets."""
+    """99.9 % quantile of Student's t, for a spread estimated from `count` sets."""
     from scipy.stats import t
 
     return float(t.ppf(0.999, max(count - 1, 1)))
@@ -91,7 +91,7 @@ def _below(metric: dict) -> float | None:
 
 
 def _share_chance(metric: dict) -> float:
-    """Three errors of the difference of two shares of as many sets, above 0 at shares 0 and 1."""
+    """Three errors of the difference of two shares; positive even for shares of 0 and 1."""
     count = metric.get("num_sets", 1)
     pooled = (count * (metric["value"] + metric["floor"]) + 1) / (2 * count + 2)
     return ERRORS * (2 * max(pooled * (1 - pooled), 0.0) / count) ** 0.5
@@ -103,13 +103,13 @@ def _error_chance(metric: dict) -> float:
 
 
 def _frequency_chance(metric: dict) -> float:
-    """Three errors of the share of the member whose share has the largest error."""
+    """Three errors of the member share with the largest error."""
     variances = (weight * (1 - weight) for weight in metric.get("weights", ()))
     return ERRORS * (max(variances, default=0.0) / metric.get("num_sets", 1)) ** 0.5
 
 
 def _interval_chance(metric: dict) -> float:
-    """95 % intervals are four standard errors wide."""
+    """Chance from a 95 % interval, which is four standard errors wide."""
     ends = (metric.get(name) for name in ("interval", "floor_interval"))
     return ERRORS * math.hypot(*((high - low) / 4 for low, high in filter(None, ends)))
 
@@ -169,7 +169,7 @@ LIMITS = {
 
 
 def grade(name: str, metric: dict) -> Graded | None:
-    """The grade of one metric; None without a limit, a floor or enough sets."""
+    """Return the grade of one metric; None without a limit, a floor or enough sets."""
     limit = LIMITS.get(name)
     if limit is None or metric.get("note") or metric.get("value") is None:
         return None
@@ -182,7 +182,7 @@ def grade(name: str, metric: dict) -> Graded | None:
 
 
 def worst(metrics: dict) -> tuple[str, Graded, int] | None:
-    """(name, grade, number of graded metrics) of the metric that decides; None if none has one."""
+    """(name, grade, number of graded metrics) of the worst metric; None without graded metrics."""
     graded = {name: grade(name, metric) for name, metric in metrics.items()}
     graded = {name: found for name, found in graded.items() if found is not None}
     if not graded:

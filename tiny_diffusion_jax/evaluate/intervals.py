@@ -1,34 +1,34 @@
-"""95 % intervals of numbers over few sets: how far another choice of sets could move them.
+"""95 % intervals of metrics over few sets: the effect of another choice of sets.
 
-MMD, COV and 1-NNA come from the distances between sets, so a resample needs no new distance. Both
-groups are drawn again with replacement, and each set with its multiplicity w. The copies of a set
-are not its neighbours: the nearest set is the nearest other set of the resample. A resample
-has 63 % of the sets, which moves the numbers (MMD grows with fewer sets). So the interval has the
-percentiles of the deviations from their mean:
+MMD, COV and 1-NNA are functions of the distances between sets, so a resample needs no new distance.
+Both groups are resampled with replacement, and each set has a multiplicity w. The copies of a set
+are not its neighbours: the nearest set is the nearest other set of the resample. A resample has
+63 % of the sets, which shifts the metrics (MMD grows with fewer sets). The interval therefore has
+the percentiles of the deviations from their mean:
 
     [value + q_2.5 (s* - mean s*),  value + q_97.5 (s* - mean s*)],   s* of 1,000 resamples
 
-The deviations of MMD are scaled by value / mean s*. At 6 to 30 Gaussian sets a group the intervals
-hold the expected MMD and 1-NNA in 92 to 98 % of the cases, and the expected COV in 99 %. The random
-key is fixed, so equal sets have equal intervals. A share of independent sets has Wilson's interval
-instead, which is a closed form and has a width at 0 and at 1.
+The deviations of MMD are scaled by value / mean s*. With 6 to 30 Gaussian sets a group, the
+intervals contain the expected MMD and 1-NNA in 92 to 98 % of the cases, and the expected COV in
+99 %. The random key is fixed, so equal sets have equal intervals. A share of independent sets has
+Wilson's interval, which is a closed form and has a positive width at 0 and at 1.
 """
 
 import numpy as np
 
 RESAMPLES, AT_ONCE = 1_000, 200
-ENOUGH = 30  # sets in a group: of fewer the intervals of 1-NNA are wider than 0.25
+ENOUGH = 30  # sets in a group; with fewer the intervals of 1-NNA are wider than 0.25
 TOO_FEW = "too few held-out sets to judge"
 NAMES = "mmd", "cov", "nna"
 QUANTILES = 0.025, 0.975
-NORMAL = 1.96  # the same quantiles of a normal law
+NORMAL = 1.96  # the same quantiles of a normal distribution
 
 
 def bootstrap(gg, gr, rr, values: dict[str, float]) -> dict[str, list[float]]:
-    """{name: [low, high]} for "mmd", "cov" and "nna".
+    """Bootstrap intervals {name: [low, high]} of "mmd", "cov" and "nna".
 
-    gg: f64[G, G], gr: f64[G, R], rr: f64[R, R]: all distances, or a cheaper stand-in for them that
-    ranks sets alike. values: the numbers of all sets.
+    gg: f64[G, G], gr: f64[G, R], rr: f64[R, R]: all distances, or cheaper substitutes that rank
+    sets similarly. values: the metrics of all sets.
     """
     gg, gr, rr = (np.array(distances, np.float64) for distances in (gg, gr, rr))
     rng = np.random.default_rng(0)
@@ -62,12 +62,12 @@ def of_share(share: float, count: int) -> list[float]:
 
 
 def note(num_sets: int) -> dict:
-    """{"note": ...} of numbers over too few sets, else {}."""
+    """Return {"note": ...} for metrics over too few sets, else {}."""
     return {"note": TOO_FEW} if num_sets < ENOUGH else {}
 
 
 def _multiplicities(rng, count: int, num: int) -> np.ndarray:
-    """How often each of `num` sets comes, i64[count, num]."""
+    """Draw the multiplicities of `num` sets in `count` resamples, i64[count, num]."""
     drawn = rng.integers(0, num, (count, num))
     places = np.arange(count)[:, None] * num + drawn
     return np.bincount(places.ravel(), minlength=count * num).reshape(count, num)
@@ -97,9 +97,9 @@ def _numbers(gg, gr, rr, generated, real) -> np.ndarray:
 def _nearest(distances: np.ndarray, present: np.ndarray, own: bool = False):
     """(distance f64[B, n], index i64[B, n]) of the nearest present set to each of n sets.
 
-    distances: f64[n, m]; present: i64[B, m], 0 for sets that are absent; own: the m sets are the n
-    sets, and no set is its own neighbour. The distance is infinite without any neighbour. Sets are
-    tried from near to far, so the work does not grow with m: a set is absent with probability 0.37.
+    distances: f64[n, m]; present: i64[B, m], 0 for absent sets; own: the m sets are the n sets,
+    and no set is its own neighbour. The distance is infinite without any neighbour. Sets are
+    tried from near to far. A set is absent with probability 0.37, so the work does not grow with m.
     """
     order = np.argsort(distances, axis=1, kind="stable")
     if own:

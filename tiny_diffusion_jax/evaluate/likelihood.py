@@ -1,7 +1,7 @@
-"""What probability density a model gives to points: to real ones, and to the pixels of a picture.
+"""Probability density of a model at real points and at the pixels of a picture.
 
-Both take the model as a function `log_prob`: f32[n, D] -> f32[n], nats per unit area of the data,
-and ask it for blocks of one size only, so that one compiled program answers all.
+The model is a function `log_prob`: f32[n, D] -> f32[n], in nats per unit area of the data. It is
+always called with blocks of one size, so that one compiled program is enough.
 """
 
 from collections.abc import Callable
@@ -14,20 +14,20 @@ from tiny_diffusion_jax.data.base import Dataset, draw_points
 from tiny_diffusion_jax.data.observed import flat_index
 from tiny_diffusion_jax.evaluate import ragged
 
-MASS = 0.995  # of the points near which the density is looked at
-FEW_DUPLICATES = 0.01  # share of scored points among the training points, without a warning
-COMPARED_DRAWS = 2**17  # training points, of data that are drawn afresh
+MASS = 0.995  # share of the points around which the density is computed
+FEW_DUPLICATES = 0.01  # largest share of scored training points without a warning
+COMPARED_DRAWS = 2**17  # training points to compare with, for data that are drawn anew
 
 
 def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: int) -> dict:
     """Mean log-likelihood of real points that the model was not trained on, in nats per point.
 
-    {value, value_se, floor, nats_to_truth, unit, num_points, points} and the entries of
-    `duplicates`. `floor`, where the true
-    density is known: what that density itself gives the same points; `nats_to_truth` is what the
-    model lacks, an estimate of the Kullback-Leibler divergence. `points` says which ones: fresh
-    draws where data are drawn afresh. A table without jitter gives random rows that were held out,
-    each once; a table that is too small for that gives rows of the training.
+    Returns {value, value_se, floor, nats_to_truth, unit, num_points, points} and the entries of
+    `duplicates`. `floor` is the mean log-likelihood of the same points under the true density, if
+    the true density is known. `nats_to_truth` is the difference to the floor, an estimate of the
+    Kullback-Leibler divergence. `points` describes the points in words. Data that are drawn anew
+    give fresh draws. A table without jitter gives random held-out rows, each once. A table that is
+    too small for held-out rows gives training rows.
     """
     points, which = real_points(dataset, key, num_points)
     log_p = in_blocks(log_prob, points, num_points)
@@ -49,13 +49,14 @@ def compare_whole_sets(
     dataset: Dataset, estimate: Callable, key: jax.Array, sets: int, points: int,
     given_labels: bool = False,
 ) -> dict:  # fmt: skip
-    """Mean log-likelihood of real sets, of `points` points at most, in nats per point.
+    """Mean log-likelihood of real sets with at most `points` points, in nats per point.
 
     estimate: (sets f32[S, N, D], labels i32[S] or None, sizes i32[S] or None) ->
-    (log_p f64[S], its spread f64[S]), as generation/likelihood.py has it. `sizes` count the points
-    of each whole observed set, of which N at most are scored. With `given_labels` the model is
-    conditioned on the label of each set, log p(X | label). The sets are held-out ones, or fresh
-    draws if none are held out. `floor` is `true_log_prob`. The entries of `duplicates` are added.
+    (log_p f64[S], its spread f64[S]), as in generation/likelihood.py. `sizes` count the points of
+    each complete observed set, and at most N points of a set are scored. With `given_labels` the
+    model is conditioned on the label of each set, log p(X | label). The sets are held-out sets, or
+    fresh draws if none are held out. `floor` is `true_log_prob`. The entries of `duplicates` are
+    added.
     """
     heldout = dataset.heldout
     if heldout is not None and heldout.num_sources:
@@ -85,8 +86,8 @@ def compare_whole_sets(
 def duplicates(dataset: Dataset, key: jax.Array, points: np.ndarray) -> dict:
     """{"duplicates": share of the scored points f32[n, D] that equal a training point}.
 
-    A density that is a spike at each training point has an unbounded likelihood on such points, for
-    example on integer grids and repeated rows. Above 1 % the entry is `flagged`, with a `warning`
+    Integer grids and repeated rows have such points. A density with a spike at each training point
+    has an unbounded likelihood on these points. Above 1 % the entry is `flagged`, with a `warning`
     in words. Rows of NaN are padding.
     """
     points = points[~np.isnan(points[:, 0])]
@@ -101,7 +102,7 @@ def duplicates(dataset: Dataset, key: jax.Array, points: np.ndarray) -> dict:
 
 
 def _training_points(dataset: Dataset, key: jax.Array) -> np.ndarray:
-    """All training points f32[n, D] of tables and observed sets; else independent draws."""
+    """Return all training points f32[n, D] of tables and observed sets, else independent draws."""
     if dataset.rows is not None:
         return np.asarray(dataset.rows)
     if dataset.sizes is not None:
@@ -111,16 +112,16 @@ def _training_points(dataset: Dataset, key: jax.Array) -> np.ndarray:
 
 
 def _as_items(points: np.ndarray) -> np.ndarray:
-    """One item of bytes for each point of f32[n, D]; -0 becomes 0."""
+    """Convert each point of f32[n, D] to one item of bytes; -0 becomes 0."""
     points = np.ascontiguousarray(points + np.float32(0), np.float32)
     return points.view(f"V{points.itemsize * points.shape[1]}")[:, 0]
 
 
 def true_log_prob(dataset: Dataset, sets: np.ndarray, labels=None) -> float | None:
-    """Mean over sets f32[S, N, D] of log p(X) / N under a mixture; None where it is not known.
+    """Mean over sets f32[S, N, D] of log p(X) / N under a mixture; None if p is not known.
 
-    p(X) = sum_k w_k prod_i p_k(x_i), or p(X | k) = prod_i p_k(x_i) with the members k = labels
-    i32[S].
+    p(X) = sum_k w_k prod_i p_k(x_i). With labels i32[S] of the members the density is
+    p(X | k) = prod_i p_k(x_i), k = label.
     """
     from scipy.special import logsumexp
 
@@ -139,7 +140,7 @@ def true_log_prob(dataset: Dataset, sets: np.ndarray, labels=None) -> float | No
 
 
 def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.ndarray, str]:
-    """Points f32[n, D] to measure likelihood on, n <= num_points, and in words which they are."""
+    """Points f32[n, D], n <= num_points, for the likelihood, and a description in words."""
     if dataset.rows is None:
         return np.asarray(draw_points(dataset, key, 1, num_points))[0], "fresh draws of the data"
     if dataset.heldout is None:
@@ -151,7 +152,7 @@ def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.n
 
 
 def in_blocks(log_prob: Callable, points: np.ndarray, size: int) -> np.ndarray:
-    """`log_prob` of points f32[n, D], f32[n], asked for exactly `size` points at a time."""
+    """Compute `log_prob` f32[n] of points f32[n, D], always in blocks of exactly `size` points."""
     count = -(-len(points) // size)
     dim = points.shape[1]
     padded = np.resize(points, (count * size, dim)).astype(np.float32)
@@ -162,9 +163,10 @@ def in_blocks(log_prob: Callable, points: np.ndarray, size: int) -> np.ndarray:
 def picture(log_prob: Callable, extent, size: int, points: np.ndarray, block: int) -> np.ndarray:
     """Log density at the centres of size x size pixels, f32[size, size], lowest y first.
 
-    extent: (left, right, bottom, top). The density is computed where `points` are, samples of the
-    model and real points f32[n, 2] (`occupied`), and -inf elsewhere: with 100,000 points less than
-    1 % of the mass is left out, in pixels paler than a fiftieth of the darkest.
+    extent: (left, right, bottom, top). points: samples of the model and real points f32[n, 2].
+    The density is computed in pixels near `points` (`occupied`) and is -inf elsewhere. With
+    100,000 points less than 1 % of the mass is left out, in pixels paler than a fiftieth of the
+    darkest pixel.
     """
     chosen = occupied(extent, size, points)
     result = np.full((size, size), -np.inf, np.float32)
@@ -181,10 +183,11 @@ def centres(extent, size: int) -> np.ndarray:
 
 
 def occupied(extent, size: int, points: np.ndarray) -> np.ndarray:
-    """bool[size, size]: the pixels of a picture with the most points about them, 99.5 % in all.
+    """Select the pixels bool[size, size] with the most points around them, 99.5 % of the points.
 
-    Counted over squares of 3 x 3 pixels or, where points are few, as large as would hold one of n
-    points spread evenly: 2 r + 1 a side, r = size / sqrt(n).
+    The points are counted in squares of 3 x 3 pixels. If points are few, the squares are larger,
+    2 r + 1 pixels a side with r = size / sqrt(n). Such a square would contain one of n points that
+    are spread evenly.
     """
     from scipy.ndimage import uniform_filter
 

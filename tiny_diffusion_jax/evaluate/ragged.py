@@ -1,6 +1,6 @@
-"""Sets of different sizes in one array: f32[S, N, D], each set's points first, then NaN.
+"""Sets of different sizes in one array f32[S, N, D]: the points of each set first, then NaN.
 
-The form in which sampled sets come, and in which real ones are compared with them.
+Sampled sets have this form, and so do the real sets that are compared with them.
 """
 
 from functools import partial
@@ -17,12 +17,12 @@ CELLS = 10  # bits of each coordinate in the order along a Morton curve
 
 
 def is_ragged(*groups) -> bool:
-    """Whether any set of any group f32[S, N, D] lacks points."""
+    """Return whether any set of any group f32[S, N, D] has padding."""
     return any(bool(np.isnan(np.asarray(sets)).any()) for sets in groups)
 
 
 def require_padded(name: str, sets: np.ndarray) -> None:
-    """Raises UserError unless each set has a point, all its points first, and none is infinite."""
+    """Raise UserError unless each set has points, all before its padding, and all are finite."""
     missing = np.isnan(sets)
     infinite = int(np.isinf(sets).any(-1).sum())
     require(infinite == 0, f"{name}: points that are not finite", infinite, "0")
@@ -33,10 +33,10 @@ def require_padded(name: str, sets: np.ndarray) -> None:
 
 
 def real_sets(dataset: Dataset, key: jax.Array, which, num_points: int = 0) -> np.ndarray:
-    """Real sets in own units, f32[B, N, D], padded with NaN where one has fewer than N points.
+    """Draw real sets in own units, f32[B, N, D]; sets with fewer than N points are padded with NaN.
 
-    which: i32[B], the sources to draw from (observed sets, images), or how many sets of any kind
-    to draw. num_points: N; 0 = as many as the largest observed set has.
+    which: i32[B], the sources (observed sets, images), or the number of sets to draw from all
+    sources. num_points: N; 0 = number of points of the largest observed set.
     """
     if not num_points:
         require(dataset.sizes is not None, "num_points", 0, "at least 1 for data without sizes")
@@ -45,7 +45,7 @@ def real_sets(dataset: Dataset, key: jax.Array, which, num_points: int = 0) -> n
 
 
 def described_sets(dataset: Dataset, key: jax.Array, which, num_points: int) -> PointSets:
-    """The sets of `real_sets`, with their labels and the sizes of the whole sets, `count`."""
+    """Draw the sets of `real_sets`, with labels, and with sizes of the complete sets as `count`."""
     if np.ndim(which):
         sets = _draw_from(dataset, key, jnp.asarray(which), num_points)
     else:
@@ -59,21 +59,21 @@ def _draw_from(dataset, key, index, num_points: int) -> PointSets:
 
 
 def pad(sets: np.ndarray, num_points: int) -> np.ndarray:
-    """f32[S, num_points, D]: places without a point added, or points left out at the end."""
+    """Pad or cut each set to f32[S, num_points, D], at its end."""
     missing = max(0, num_points - sets.shape[1])
     padded = np.pad(sets, ((0, 0), (0, missing), (0, 0)), constant_values=np.nan)
     return padded[:, :num_points]
 
 
 def trim(sets: np.ndarray, most: int) -> np.ndarray:
-    """The first points of each set, at most `most`, without places that no set fills."""
+    """Cut each set to its first `most` points, and remove columns that are padding in all sets."""
     return sets[:, : min(most, int(lengths(sets).max()))]
 
 
 def first_of_each(sets: np.ndarray) -> np.ndarray:
-    """Indices i64[K] of the different sets among f32[S, N, D], in their order.
+    """Indices i64[K] of the different sets among f32[S, N, D], in increasing order.
 
-    Sets of the same points in another order are the same.
+    Two sets are equal if they have the same points in any order.
     """
     contents = [points[np.lexsort(points.T)].tobytes() for points in sets + np.float32(0)]
     first = {}
@@ -83,13 +83,13 @@ def first_of_each(sets: np.ndarray) -> np.ndarray:
 
 
 def to_one_size(sets: np.ndarray, num_points: int) -> np.ndarray:
-    """Each set as K = num_points points, f32[S, K, D]: its uniform measure in K equal parts.
+    """Resample each set to K = num_points points f32[S, K, D], with nearly uniform weights.
 
-    Of n points each is taken floor(K / n) or ceil(K / n) times. Where r = K mod n > 0, some weigh
-    1 / K more than others, r of them: a share r (n - r) / (n K) <= n / (4 K) of the mass is
-    not where it should be. Which ones these are is spread evenly along a curve that fills space, so
-    that this mass is off by about the distance between neighbours, and does not depend on the order
-    of the points. Sets of K points come back as they are.
+    Each of the n points of a set appears floor(K / n) or ceil(K / n) times. If r = K mod n > 0,
+    then r points weigh 1 / K more than the others. A share r (n - r) / (n K) <= n / (4 K) of the
+    mass is therefore misplaced. The r points are spread evenly along a space-filling curve, so this
+    mass is misplaced by about the distance between neighbours. The result does not depend on the
+    order of the points. Sets with K points are unchanged.
     """
     sets = np.asarray(sets)
     result = np.empty((len(sets), num_points, sets.shape[-1]), sets.dtype)
@@ -103,9 +103,9 @@ def to_one_size(sets: np.ndarray, num_points: int) -> np.ndarray:
 
 
 def _along_curve(points: np.ndarray) -> np.ndarray:
-    """An order of points [n, D] in which neighbours are near: that of Morton, bits interleaved."""
+    """Sort points [n, D] along a Morton curve (interleaved bits), so that neighbours are near."""
     low, width = points.min(0), max(float(np.ptp(points, axis=0).max()), 1e-30)
     cell = ((points - low) / width * (2**CELLS - 1)).astype(np.int64)
     bits = [cell[:, d] >> b & 1 for b in reversed(range(CELLS)) for d in range(points.shape[1])]
-    # Points of one cell are told apart by their coordinates: the order is that of the set alone.
+    # Sort points of one cell by coordinates, so that the order depends only on the set.
     return np.lexsort([*points.T[::-1], *bits[::-1]])

@@ -1,22 +1,24 @@
-"""Does each generated set come from one member of a mixture? A two-sample test, set by set.
+"""Two-sample test for each generated set: does the set come from one member of a mixture?
 
-A set of N points is compared with a large reference draw of each member by an MMD. A member
-accepts what 99 % of its own real sets would pass, so real sets score 99 %, and superposed sets,
-which hold points of all members, score 0. The test looks at the set as a whole and still accepts
-one of which a few per cent belong elsewhere; those **stray** points are counted one by one.
+An MMD compares a set of N points with a large reference draw of each member. The threshold of a
+member accepts 99 % of the member's real sets. Real sets therefore score 99 %, and superposed sets,
+which contain points of all members, score 0. The test uses the set as a whole, so it accepts a set
+with a few per cent of points from elsewhere. These **stray** points are counted separately.
 
-The kernel is narrow for a reason. The energy distance, the usual choice without a parameter, is
-governed by the coarsest differences, and members brought to one mean and one variance have hardly
-any: at 256 points it accepts 10 % of the superpositions of dino and moons, 87 % of those of MNIST
-0 and 1 (300 sets each); this kernel none. It needs points: at 64 it accepts half of them. And
-everything is calibrated on independent draws: scikit-learn's evenly spaced `make_moons` would make
-real sets look too good. A calibration is kept on disk, by what was drawn.
+The kernel is narrow for a reason. The energy distance is the usual choice without a parameter, but
+coarse differences dominate it. Members with one common mean and variance have almost no coarse
+differences. At 256 points the energy distance accepts 10 % of the superpositions of dino and moons,
+and 87 % of the superpositions of MNIST 0 and 1 (300 sets each). The narrow kernel accepts none, but
+at 64 points it accepts half of the superpositions.
 
-Some members draw the same points again and again, for example the rows of a table without jitter.
-The distance of a real point to the nearest reference point would then be 0, and so would the stray
-threshold. Each point is therefore compared with the nearest reference point at another place, which
-is leave-one-out over the rows. A 99.9 % quantile needs 1,000 distinct points: members with fewer
-have no stray points.
+The calibration uses independent draws, because scikit-learn's evenly spaced `make_moons` would make
+real sets look too good. A calibration is stored on disk under a hash of the drawn points.
+
+Some members draw the same points repeatedly, for example the rows of a table without jitter. The
+distance of a real point to the nearest reference point would then be 0, and the stray threshold
+would be 0 as well. Each point is therefore compared with the nearest reference point at another
+position, which is leave-one-out over the rows. A 99.9 % quantile needs 1,000 distinct points, so
+members with fewer points have no stray points.
 """
 
 import hashlib
@@ -32,18 +34,18 @@ from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate import clouds as metrics
 from tiny_diffusion_jax.evaluate import embedding
 
-BANDWIDTH = 1 / 8  # of the kernel, in median distances of a member: it sees strokes, not blots
-ACCEPTED = 0.99  # of a member's real sets
-NOT_STRAY = 0.999  # of a member's real points
-FEWEST_DISTINCT = 1_000  # real points behind that quantile: at least one of them lies beyond it
-REAL_POINTS = 2**18  # behind the stray threshold: about 260 of them lie beyond it
-CLOUD_POINTS, MAX_CLOUDS = 4_000, 32  # of the sliced W2 within a member
+BANDWIDTH = 1 / 8  # of the kernel, in median distances of a member; resolves single strokes.
+ACCEPTED = 0.99  # share of a member's real sets below its threshold
+NOT_STRAY = 0.999  # share of a member's real points below its stray threshold.
+FEWEST_DISTINCT = 1_000  # real points for this quantile, so that at least one exceeds it.
+REAL_POINTS = 2**18  # for the stray threshold; about 260 of these points exceed it
+CLOUD_POINTS, MAX_CLOUDS = 4_000, 32  # clouds of the sliced W2 within a member
 NUM_PROJECTIONS = 32
-VERSION = 2  # of what is kept on disk: to be raised with any change of what is computed
+VERSION = 2  # of the stored calibration; raise it with any change of the computation
 
 
 class Calibration(NamedTuple):
-    """What K members look like, at one size of sets."""
+    """Reference data and thresholds of K members, for one size of sets."""
 
     # f32[K, NODES, NODES], of independent points of each member, see `embedding.embed`
     embedding: np.ndarray
@@ -51,24 +53,24 @@ class Calibration(NamedTuple):
     bandwidth: np.ndarray  # f32[K], of the kernel, in the units of the points
     self_kernel: np.ndarray  # f32[K], mean kernel of two distinct of these points
     threshold: np.ndarray  # f32[K], of the MMD
-    stray_reference: np.ndarray  # f32[K, S, 2], other points, for the nearest one
+    stray_reference: np.ndarray  # f32[K, S, 2], other points, for nearest distances
     stray_threshold: np.ndarray  # f32[K], in the units of the points; inf: too few distinct points
     distinct: np.ndarray  # i32[K], distinct real points behind the stray threshold
-    num_points: int  # a set: thresholds of sets of another size are others
+    num_points: int  # of each set; thresholds depend on this number
 
 
 class Separation(NamedTuple):
-    """What the test says of B sets."""
+    """Result of the test for B sets."""
 
-    member: np.ndarray  # i32[B], the member a set is nearest to
-    accepted: np.ndarray  # bool[B], by that member
-    statistic: np.ndarray  # f32[B, K], MMD over the member's threshold: 1 is the border
-    stray: np.ndarray  # f32[B], share of points too far from that member; NaN: no threshold
-    is_stray: np.ndarray  # bool[B, N], which points these are
+    member: np.ndarray  # i32[B], nearest member of each set
+    accepted: np.ndarray  # bool[B], whether the nearest member accepts the set
+    statistic: np.ndarray  # f32[B, K], MMD over the member's threshold; accepted up to 1
+    stray: np.ndarray  # f32[B], share of points far from the member; NaN: no threshold
+    is_stray: np.ndarray  # bool[B, N], whether each point is stray
 
 
 def _members(dataset: Dataset) -> tuple[tuple[Dataset, ...], np.ndarray]:
-    """The members of a mixture and their probabilities; a single density is its own member."""
+    """Return the members of a mixture and their probabilities; a single density is one member."""
     members = dataset.members or (dataset,)
     if dataset.weights is None:
         return members, np.full(len(members), 1 / len(members))
@@ -76,7 +78,7 @@ def _members(dataset: Dataset) -> tuple[tuple[Dataset, ...], np.ndarray]:
 
 
 def enough_real(num_sets: int) -> int:
-    """Real sets to calibrate on for `num_sets`: twice as many add less error than they have."""
+    """Number of real sets for the calibration; twice `num_sets` add less error than the samples."""
     return int(np.clip(2 * num_sets, 200, 2_000))
 
 
@@ -90,16 +92,17 @@ def calibrate(
     num_stray: int = 16_384,
     folder: Path | None = None,
 ) -> Calibration:
-    """Thresholds for sets of `num_points` points, from independent draws of each member.
+    """Compute thresholds for sets of `num_points` points, from independent draws of each member.
 
-    A member's threshold is the 99 % quantile of the MMD over `num_real` of its real sets, so the
-    acceptance of real sets has a standard error of 0.2 % at 2,000 and 0.7 % at 200; the stray
-    threshold is the 99.9 % quantile of the distance from its real points to the nearest of
-    `num_stray` others at another place. With `folder` the result is kept there under a hash of all
-    that was drawn, and found again. Raises UserError for sets of fewer than 2 points.
+    A member's threshold is the 99 % quantile of the MMD over `num_real` of its real sets. The
+    acceptance of real sets then has a standard error of 0.2 % at 2,000 sets and 0.7 % at 200 sets.
+    The stray threshold is the 99.9 % quantile of the distance from a real point to the nearest of
+    `num_stray` other points at another position. With `folder` the result is stored in this folder
+    under a hash of all drawn points, and read again in later calls. Raises UserError for sets of
+    fewer than 2 points.
     """
     require(num_points >= 2, "num_points", num_points, "at least 2, to have a distance within")
-    # One draw a member, cut in three: independent sets of the size under test.
+    # Draw independent sets of the tested size for each member once, and split them in three.
     num_sets = num_real + -(-(num_reference + num_stray) // num_points)
     drawn = np.stack([
         draw_points(member, jax.random.fold_in(key, k), num_sets, num_points)
@@ -120,7 +123,7 @@ def calibrate(
 
 
 def _calibrate(drawn: np.ndarray, num_real: int, num_reference: int, num_stray: int) -> Calibration:
-    """From the sets f32[K, num_sets, N, 2] that were drawn of each member."""
+    """Calibrate on sets f32[K, num_sets, N, 2], drawn from each member."""
     real, rest = drawn[:, :num_real], drawn[:, num_real:].reshape(len(drawn), -1, 2)
     reference, stray_reference = np.split(rest, [num_reference], axis=1)
     stray_reference = stray_reference[:, :num_stray]
@@ -140,7 +143,7 @@ def _calibrate(drawn: np.ndarray, num_real: int, num_reference: int, num_stray: 
 
 
 def _to_another(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Distance of each point to the nearest point of `reference` at another place, f64[n]."""
+    """Distance f64[n] of each point to the nearest point of `reference` at another position."""
     from scipy.spatial import cKDTree
 
     nearest, next_nearest = cKDTree(_distinct(reference)).query(points, k=2, workers=-1)[0].T
@@ -148,20 +151,20 @@ def _to_another(points: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def _distinct(points: np.ndarray) -> np.ndarray:
-    """The points f32[n, 2] without repetitions; complex numbers sort faster than rows."""
+    """Remove repeated points from f32[n, 2]; complex numbers sort faster than rows."""
     numbers = np.ascontiguousarray(points, np.float32).view(np.complex64)
     return np.unique(numbers).view(np.float32).reshape(-1, 2)
 
 
 def separate(calibration: Calibration, sets) -> Separation:
-    """Gives each set of f32[B, N, 2] to its nearest member and tests whether it belongs there.
+    """Assign each set of f32[B, N, 2] to its nearest member, and test the set against this member.
 
     statistic_k = MMD^2(set, member k) / threshold_k; member = argmin_k; accepted: min_k <= 1
-    stray = share of the points farther from that member than 99.9 % of its real points are
+    stray = share of points farther from the member than 99.9 % of the member's real points
 
-    stray is NaN for members with too few distinct points for that quantile.
+    stray is NaN for members with too few distinct points for this quantile.
 
-    Raises UserError when N is not the size calibrated for or a coordinate is not finite.
+    Raises UserError if N is not the size of the calibration or a coordinate is not finite.
     """
     sets = np.asarray(sets, np.float32)
     good = sets.ndim == 3 and sets.shape[1:] == (calibration.num_points, 2)
@@ -184,9 +187,10 @@ def separate(calibration: Calibration, sets) -> Separation:
 def summarize(found: Separation, weights) -> dict:
     """Shares over all sets and their standard errors, as plain numbers.
 
-    separation: of sets accepted; stray: of points of the sets whose member has a stray threshold
-    (its error from the spread over sets, whose points go astray together), None without such sets;
-    frequencies: of sets given to each member, accepted or not;
+    separation: share of accepted sets.
+    stray: share of stray points in the sets whose member has a stray threshold, None without such
+    sets. Points of one set are not independent, so the error comes from the spread over sets.
+    frequencies: share of sets assigned to each member, accepted or not.
     frequency_error: max_k |frequency_k - weight_k|, for the true `weights` of the members.
     """
     stray = found.stray[~np.isnan(found.stray)]
@@ -210,16 +214,16 @@ def summarize(found: Separation, weights) -> dict:
 def compare(
     dataset: Dataset, key: jax.Array, sets, calibration: Calibration, found: Separation
 ) -> dict[str, dict]:
-    """Separation, stray points and frequencies of `sets` f32[B, N, 2] beside those of real sets.
+    """Compare separation, stray points and frequencies of `sets` f32[B, N, 2] with real sets.
 
-    found: what `separate(calibration, sets)` says.
+    found: the result of `separate(calibration, sets)`.
     separation, stray, frequency_error: {value, value_se, floor, floor_se, ratio: None, num_sets,
-    num_points}, floors being of as many real sets; frequency_error has the shares themselves as
-    `members`, and the true `weights`, beside it. stray is left out if no set of the samples or no
-    real set has a member with a stray threshold; `num_sets` counts the sets that have one.
-    within_sliced_wasserstein2 is that of the
-    member where it is worst, with the ratio of every member in `members` (`pooled_distances`);
-    it is left out where no member got enough points. All plain numbers, ready for JSON.
+    num_points}. The floors are the values of equally many real sets. frequency_error also has the
+    shares as `members`, and the true `weights`. stray is left out if no set of the samples or no
+    real set has a member with a stray threshold. Its `num_sets` counts the sets with a threshold.
+    within_sliced_wasserstein2 is the entry of the worst member, with the ratio of every member in
+    `members` (`pooled_distances`). This entry is left out if no member has enough points.
+    All entries are plain numbers, ready for JSON.
     """
     sets = np.asarray(sets, np.float32)
     real_key, pool_key = jax.random.split(key)
@@ -248,12 +252,13 @@ def compare(
 
 
 def pooled_distances(dataset: Dataset, key: jax.Array, sets, member) -> list[dict | None]:
-    """Sliced W2 within each member, over its floor: is it right when all its sets lie together?
+    """Sliced W2 within each member, over its floor, for the points of all its sets together.
 
-    The points of all sets given to a member are pooled, shuffled and dealt in clouds of 4,000, as
-    many as there are, at most 32. value = mean distance of these clouds to 32 real ones, floor =
-    mean distance between two different real ones, each over all pairs: that halves the noise of
-    the ratio, which is about 0.05 to 0.1 at 16 clouds. None for a member with fewer than 4,000.
+    The points of all sets assigned to a member are pooled, shuffled and split into at most 32
+    clouds of 4,000 points. value = mean distance of these clouds to 32 real clouds. floor = mean
+    distance between two different real clouds. Both means are over all pairs, which halves the
+    noise of the ratio to about 0.05 to 0.1 at 16 clouds. None for a member with fewer than 4,000
+    points.
     """
     from scipy.spatial.distance import cdist, pdist
 
@@ -278,7 +283,7 @@ def pooled_distances(dataset: Dataset, key: jax.Array, sets, member) -> list[dic
 def _as_vectors(clouds: np.ndarray) -> np.ndarray:
     """f32[B, n NUM_PROJECTIONS] whose Euclidean distances are `metrics.sliced_wasserstein2`.
 
-    Each cloud is sorted once, whatever the number of pairs.
+    Each cloud is sorted only once for all pairs.
     """
     along = metrics.sorted_projections(clouds, NUM_PROJECTIONS)
     return along.reshape(len(clouds), -1) / np.sqrt(np.float32(along[0].size))

@@ -1,19 +1,22 @@
-"""How well generated point sets stand for a distribution over sets.
+"""Metrics of generated point sets against a distribution over sets.
 
-    chamfer   mean squared distance to the nearest point, both ways    on the device
-    emd       mean distance of the best one-to-one matching, exact     on the host, in threads
+There are two distances D between sets:
 
-Under each, three numbers for generated sets G against real sets R (Yang et al. 2019, PointFlow,
-arXiv 1906.12320, section 5.1), all of them shares or lengths, none in per cent:
+    chamfer   mean squared distance to the nearest point, both ways;   on the device.
+    emd       mean distance of the best one-to-one matching, exact;    on the host, in threads.
 
-    MMD     mean over r in R of min over g in G of D(g, r)             smaller is better
-    COV     share of R that is the nearest real set of some g          larger is better
-    1-NNA   leave-one-out accuracy of "as my nearest set is, so am I"  0.5: not to be told apart
+For each distance there are three metrics of generated sets G against real sets R (Yang et al. 2019,
+PointFlow, arXiv 1906.12320, section 5.1). MMD is a mean of D, the others are shares (not per cent).
 
-COV of real sets is itself far below 1, so `compare_sets` gives each beside its floor. A generator
-that copies its training sets does well on all three: `copies` tells those.
+    MMD     mean over r in R of min over g in G of D(g, r)             smaller is better.
+    COV     share of R that is the nearest real set of some g          larger is better.
+    1-NNA   leave-one-out accuracy of a 1-nearest-neighbour classifier of G against R, 0.5 if the
+            sets of G and R have the same distribution.
 
-Sets may have any number of coordinates, and sizes of their own, as `ragged` describes.
+COV of real sets is far below 1, so `compare_sets` adds a floor to each metric. A generator that
+copies its training sets does well on all three metrics. `copies` detects such generators.
+
+Points may have any number of coordinates. Sets may have different sizes, as `ragged` describes.
 """
 
 import os
@@ -30,15 +33,15 @@ from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.evaluate import intervals, ragged
 from tiny_diffusion_jax.evaluate.clouds import require_finite, sorted_projections
 
-BLOCK = 256  # sets of y at once: with 64 points each they stay in a core's cache
-DIRECTIONS = 8  # of the lower bound on the EMD: 16 spare 2 % more matchings
+BLOCK = 256  # sets of y at once; with 64 points each these sets fit into a core's cache
+DIRECTIONS = 8  # of the lower bound on the EMD; 16 would avoid 2 % more matchings
 MATCHED = 2**22  # distances in memory at once, in each thread: 32 MB
 ROUNDS = (4, 32)  # nearest candidates of a set that are matched before the bound is tightened
-MOST_POINTS = 256  # of a set: of larger ones the first are compared
+MOST_POINTS = 256  # of a set; larger sets are compared by their first points
 
 
 def _chamfer_pair(x: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
-    # differences, not |x|^2 - 2 x.y + |y|^2, which cancels: a copy is at distance 0
+    # |x|^2 - 2 x.y + |y|^2 would cancel, and copies would not have distance 0
     squared = sum((x[:, None, d] - y[None, :, d]) ** 2 for d in range(x.shape[-1]))
     if not padded:
         return squared.min(1).mean() + squared.min(0).mean()
@@ -58,8 +61,8 @@ def chamfer(x: jax.Array, y: jax.Array) -> jax.Array:
 
     CD(x, y) = mean_i min_j |x_i - y_j|^2 + mean_j min_i |x_i - y_j|^2,   in squared units
 
-    Fan et al. 2017, with means for sums, so that sets of any two sizes compare; padding with NaN
-    is no point.
+    This is the distance of Fan et al. 2017, with means in place of sums, so that any two sizes of
+    sets are comparable. Padding with NaN is ignored.
     """
     return _chamfer(x, y, padded=ragged.is_ragged(x, y))
 
@@ -74,16 +77,17 @@ def emd(x, y, nearest_only: bool = False) -> np.ndarray:
 
     EMD(x, y) = min over permutations p of 1/N sum_i |x_i - y_p(i)|,   in the units of the points
 
-    `emd(x, x)`, the same object twice, solves each pair once. With `nearest_only`, entries that
-    are neither the least of their row nor of their column (nor tied with it) may be left inf,
-    and a diagonal of `emd(x, x)` is: all that MMD, COV and 1-NNA look at, in a quarter of the
-    time. They are ruled out by a lower bound, the 1-D distance along a direction,
+    `emd(x, x)`, the same object twice, solves each pair once. With `nearest_only`, the result may
+    be inf in entries that are not the minimum of their row or column (ties are minima, too), and
+    the diagonal of `emd(x, x)` is inf. This is enough for MMD, COV and 1-NNA and takes a quarter of
+    the time. A lower bound, the 1-D distance along directions u, excludes the other entries:
 
         EMD(x, y) >= max over u of 1/N sum_i |<x, u>_(i) - <y, u>_(i)|,   sorted along u
 
-    since a projection never makes two points farther apart. Sets padded with NaN are compared as
-    uniform measures, each brought to as many points as the largest has (`ragged.to_one_size`, which
-    says how exact that is). Raises UserError on two set sizes without padding.
+    The bound holds because a projection never increases a distance. Sets padded with NaN are
+    compared as uniform measures, each resampled to the size of the largest set.
+    `ragged.to_one_size` describes the error of the resampling. Raises UserError for two set sizes
+    without padding.
     """
     same = x is y
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
@@ -113,7 +117,7 @@ def emd(x, y, nearest_only: bool = False) -> np.ndarray:
 
 
 def _match(x: np.ndarray, y: np.ndarray, chosen: np.ndarray, result: np.ndarray) -> None:
-    """Fills result[i, j] for the chosen pairs; scipy's solver lets the threads run at once."""
+    """Fill result[i, j] for the chosen pairs, in threads; scipy's solver runs in parallel."""
     from scipy.optimize import linear_sum_assignment
     from scipy.spatial.distance import cdist
 
@@ -122,7 +126,7 @@ def _match(x: np.ndarray, y: np.ndarray, chosen: np.ndarray, result: np.ndarray)
     def row(i):
         every = np.flatnonzero(chosen[i])
         for columns in np.array_split(every, -(-len(every) // at_once)):
-            # one call for many columns: each column's matrix is then a contiguous piece
+            # one call for many columns gives a contiguous matrix for each column
             costs = cdist(y[columns].reshape(-1, x.shape[2]), x[i])
             costs = costs.reshape(len(columns), -1, len(x[i]))
             for j, cost in zip(columns, costs, strict=True):
@@ -130,7 +134,7 @@ def _match(x: np.ndarray, y: np.ndarray, chosen: np.ndarray, result: np.ndarray)
 
     rows = np.flatnonzero(chosen.any(1))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(row, rows))  # list: so that an error in a thread is raised here
+        list(pool.map(row, rows))  # list() raises the errors of the threads here
 
 
 def _emd_bound(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -144,10 +148,9 @@ def _emd_bound(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def mmd_cov_nna(gg, gr, rr) -> dict[str, float]:
     """MMD, COV and 1-NNA from the distances gg: [G, G], gr: [G, R], rr: [R, R].
 
-    The diagonals of gg and rr are not looked at. Ties never favour: a generated set covers one
-    real set, the first of those equally near; a set equally near to its own kind and to the
-    other counts as half right. So G = R, set by set, has COV 1, MMD 0 and 1-NNA 0.
-    Needs two sets of each kind.
+    The diagonals of gg and rr are ignored. A generated set covers one real set; of equally near
+    real sets it covers the first. A set that is equally near to both kinds counts as half correct.
+    Therefore G = R, set by set, has COV 1, MMD 0 and 1-NNA 0. Each kind needs two sets.
     """
     gg, gr, rr = (np.array(distances, np.float64) for distances in (gg, gr, rr))
     np.fill_diagonal(gg, np.inf)
@@ -162,24 +165,25 @@ def mmd_cov_nna(gg, gr, rr) -> dict[str, float]:
 
 
 def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict]:
-    """MMD, COV and 1-NNA of `samples` against `real_a`, beside their floors, under CD and EMD.
+    """Compute MMD, COV and 1-NNA of `samples` against `real_a`, and their floors, for CD and EMD.
 
-    samples, real_a, real_b: f32[num_sets, N, D], the latter two of real sets, none of them trained
-    on and no two alike (`different_real_sets`: twins would lower 1-NNA and COV).
+    samples, real_a, real_b: f32[num_sets, N, D]. real_a and real_b are real sets. They are not
+    training sets, and all are different (`different_real_sets`), because equal sets would lower
+    1-NNA and COV.
     For each of mmd_cd, cov_cd, nna_cd, mmd_emd, cov_emd, nna_emd
 
         value = number(samples, real_a)     floor = number(real_b, real_a)
 
-    with `ratio` = value / floor for MMD (1: as good as real sets), None for the two shares, and
-    95 % intervals `interval` and `floor_interval` by a bootstrap over sets (`intervals`). With
-    fewer than 30 sets in a group `note` says that they are too few. The EMD is taken over the first
-    `emd_sets` sets, and its intervals have the deviations of its lower bound, which needs no
-    matching. All entries are plain numbers, ready for JSON.
+    `ratio` = value / floor for MMD (1: as good as real sets), and None for the two shares.
+    `interval` and `floor_interval` are 95 % intervals by a bootstrap over sets (`intervals`). With
+    fewer than 30 sets in a group, `note` reports too few sets. The EMD uses the first `emd_sets`
+    sets. Its intervals have the deviations of its lower bound, which needs no matching. All entries
+    are plain numbers, ready for JSON.
 
-    Sets are compared by their first 256 points: exact matchings cost the cube of their number.
-    Those padded with NaN are, under the EMD, uniform measures of as many points as the largest set
-    has (`ragged.to_one_size`).
-    Raises UserError when the shapes differ or a coordinate is not finite.
+    Sets are compared by their first 256 points, because the cost of exact matchings grows with the
+    cube of the number of points. For the EMD, sets padded with NaN are uniform measures, resampled
+    to the size of the largest set (`ragged.to_one_size`).
+    Raises UserError if the shapes differ or a coordinate is not finite.
     """
     samples, real_a, real_b = (np.asarray(sets, np.float32) for sets in (samples, real_a, real_b))
     padded = ragged.is_ragged(samples, real_a, real_b)
@@ -198,7 +202,7 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
     kinds = ("cd", chamfer, None, len(samples)), ("emd", nearest_emd, _emd_bound, emd_sets)
     result = {}
     for suffix, distance, stand_in, count in kinds:
-        if padded and suffix == "emd":  # the same points of a set whatever it is compared with
+        if padded and suffix == "emd":  # use the same points of a set in all comparisons
             samples, real_a, real_b = (
                 ragged.to_one_size(sets[:count], size) for sets in (samples, real_a, real_b)
             )
@@ -220,11 +224,11 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
 
 
 def different_real_sets(dataset: Dataset, key: jax.Array, at_most: int, num_points: int):
-    """Two groups of real sets (real_a, real_b), f32[B, N, D], for `compare_sets`.
+    """Draw two groups of real sets (real_a, real_b), f32[B, N, D], for `compare_sets`.
 
-    No image or observed set of `dataset` serves twice, so B is at most half as many as there are.
-    Observed sets with fewer than num_points points are padded with NaN; 0 is all of their points.
-    Raises UserError where there are fewer than 4 sources.
+    Each image or observed set of `dataset` is used at most once, so B is at most half of their
+    number. Observed sets with fewer than num_points points are padded with NaN. num_points = 0
+    uses all points of the observed sets. Raises UserError for fewer than 4 sources.
     """
     available = dataset.num_sources
     kind = "images" if dataset.sizes is None else "observed sets"

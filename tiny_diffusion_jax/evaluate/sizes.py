@@ -1,4 +1,4 @@
-"""How many points sets have: the law that was drawn from against the true one."""
+"""Distance between the distribution of the sizes of generated sets and of real sets."""
 
 import jax
 import numpy as np
@@ -6,23 +6,23 @@ import numpy as np
 from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.padding import lengths
 
-REPEATS = 100  # draws behind the floor
+REPEATS = 100  # random draws for the floor
 
 
 def wasserstein1(x: np.ndarray, y: np.ndarray) -> float:
-    """W_1 = int |F_x - F_y|, in points, of two samples of numbers of any sizes."""
+    """W_1 = int |F_x - F_y|, in points, of two samples of set sizes, of any lengths."""
     from scipy.stats import wasserstein_distance
 
     return float(wasserstein_distance(x, y))
 
 
 def compare(dataset: Dataset, key: jax.Array, sets: np.ndarray) -> dict:
-    """W_1 between the sizes of `sets` f32[B, N, D], padded with NaN, and those of real sets.
+    """W_1 between the sizes of `sets` f32[B, N, D], padded with NaN, and the sizes of real sets.
 
-    The real ones are the sets held out, where there are any, else those trained on. floor: the mean
-    of the same number for B sizes of real sets, drawn at random from the sets trained on and held
-    out together. `mean` and `sd` of the sizes of the sets stand beside `true_mean` and `true_sd`
-    of the real ones. All plain numbers, in points, ready for JSON.
+    The real sets are the held-out sets, or the training sets if none are held out. floor: the mean
+    of W_1 for B sizes of real sets, drawn at random from training and held-out sets together.
+    `mean` and `sd` describe the sizes of `sets`, `true_mean` and `true_sd` the sizes of the real
+    sets. All entries are plain numbers, in points, ready for JSON.
     """
     sizes = lengths(sets)
     trained = np.asarray(dataset.sizes)
