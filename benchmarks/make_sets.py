@@ -6,7 +6,7 @@ The digits are scikit-learn's 1,797 digits of 8 x 8 pixels. sets/digits/LABEL/*.
 pictures. sets/digits.csv has 40 to 80 points drawn from each digit. sets/solids.npz has 2,000 tori,
 spheres and helices. The kind, radius R, noise and number of points n of a solid are independent:
 
-    kind uniform,   R uniform in [0.5, 1.5],   n uniform in 50..150,   noise uniform in [0.01, 0.05];
+    kind uniform,  R uniform in [0.5, 1.5],  n uniform in 50..150,  noise uniform in [0.01, 0.05].
 
 The points of a sphere are uniform on its surface, the points of a torus are uniform in both angles,
 and the points of a helix are uniform along its curve. Normal noise of this standard deviation is
@@ -62,8 +62,8 @@ def estimate_radius(points: np.ndarray, label: str) -> float:
     """Estimate the radius of a solid of known kind from its points f32[n, 3].
 
     For a sphere, the median distance from the centre. For a helix, the median distance from the
-    axis. For a torus, the mean of the 10 % and 90 % quantiles of the distance from the axis, because
-    most points are close to the least and the largest distance.
+    axis. For a torus, the mean of two quantiles (10 % and 90 %) of the distance from the axis,
+    because most points are close to the least and the largest distance.
     """
     far = np.linalg.norm(points[:, : 3 if label == "sphere" else 2], axis=1)
     return float(np.quantile(far, (0.1, 0.9)).mean() if label == "torus" else np.median(far))

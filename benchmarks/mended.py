@@ -1,12 +1,12 @@
 """Change the student project's three networks step by step, and measure each step (dino + moons).
 
-    python benchmarks/mended.py                         # all nine runs: an hour on two CPU cores
-    python benchmarks/mended.py --rows=attention_v1
+    `python benchmarks/mended.py`                       # all nine runs: an hour on two CPU cores
+    `python benchmarks/mended.py --rows=attention_v1`
 
 main.py trains and evaluates each network in runs/. Finished runs are read and not repeated. Words
 after `--` are options of main.py for all runs. Prints a table and writes
-benchmarks/results/mended.json and docs/mended.png. The figure shows the first sets of each member
-for each run.
+`benchmarks/results/mended.json` and `docs/mended.png`. The figure shows the first sets of each
+member for each run.
 """
 
 import argparse

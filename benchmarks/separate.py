@@ -3,7 +3,7 @@
     python benchmarks/separate.py --output=docs/separate.png \\
         --alone=runs/mixture_dino+moons_fourier_mlp --together=runs/mixture_dino+moons_set_latent
 
-Shows the first sets of samples.npy of two finished runs, without any selection.
+The two runs must be finished. Shows the first sets of samples.npy, without any selection.
 """
 
 import argparse
