@@ -4,7 +4,7 @@
     python benchmarks/tpu.py --programs=train --models=history       # one program
     python benchmarks/tpu.py --programs=train --chips=4              # 2x2 chips
 
-libtpu compiles the programs from shapes alone. The programs are the training block of each model
+libtpu compiles from array shapes. The programs are the training block of each model
 with its recipe on dino + moons, each sampler, the likelihoods and the metrics of sets. The body of
 a loop counts once in the arithmetic, so `train` and the samplers have the arithmetic of one step.
 Prints a table and writes benchmarks/results/tpu.json, which keeps other rows.
