@@ -170,7 +170,7 @@ def file_case(rng: random.Random, folder: Path) -> None:
     dataset = data.build(config.data)
     points = draw_sets(dataset, jax.random.key(0), 2, 4).points
     if not np.isfinite(points).all():
-        raise AssertionError("points that are not finite were drawn")
+        raise AssertionError("drawn points are not finite")
 
 
 def run_case(rng: random.Random, folder: Path) -> None:
@@ -205,7 +205,7 @@ def run_case(rng: random.Random, folder: Path) -> None:
     if left:  # exit code 2: refused; 1: the run failed, for example because of an infinite loss
         raise UserError(said.getvalue().strip().splitlines()[-1])
     if not (folder / "run" / "metrics.json").exists():
-        raise AssertionError("no metrics.json, and no reason why")
+        raise AssertionError("the run wrote neither metrics.json nor an error")
 
 
 def case_of(number: int):
@@ -243,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="the number of one case")
+    parser.add_argument("--only", type=int, help="number of the only case to run")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, default=RESULTS / "fuzz.json")
     args = parser.parse_args(argv)

@@ -110,10 +110,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--steps", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--quick", action="store_true", help="5 kills in 100 steps")
     parser.add_argument("--output", type=Path, default=RESULTS / "kills.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     kills, steps = (5, 100) if args.quick else (args.kills, args.steps)
     flags, found = [*RUN, f"--config.train.steps={steps}", *args.options], []
@@ -131,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
             found += killed_run(here, whole, flags, kills - len(found), most, rng)
             shutil.rmtree(here)
     exact = sum(each["left"]["exact"] and each["went_on"]["exact"] for each in found)
-    print(f"{exact} of {kills} kills: the run went on exactly as the one that was not killed")
+    print(f"{exact} of {kills} kills: the run resumed with exactly the same results")
     write(args.output, {"command": command(__file__, argv), "machine": machine(),
                         "seed": args.seed, "steps": steps, "kills": kills, "exact": exact,
                         "each": found})  # fmt: skip

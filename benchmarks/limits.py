@@ -51,7 +51,7 @@ def going_on(folder: Path, flags: list[str]) -> dict:
     process.send_signal(signal.SIGTERM)
     process.communicate()
     if process.returncode != 128 + signal.SIGTERM:
-        raise RuntimeError("the run ended before it was stopped: it takes more steps")
+        raise RuntimeError("the run ended before it was stopped; increase --steps")
     finish(main_py(MAIN, *flags, f"--workdir={run}"))
     start = {name: results(folder / name)["seconds"]["start"] for name in ("whole", "stopped")}
     return {"new": start["whole"], "goes_on": start["stopped"],
@@ -88,9 +88,9 @@ def checkpoint(folder: Path, steps_per_second: float) -> dict:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--steps", type=int, default=2_000, help="of the main job")
+    parser.add_argument("--steps", type=int, default=2_000, help="training steps of the main job")
     parser.add_argument("--output", type=Path, default=RESULTS / "limits.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     flags = [f"--config.train.steps={args.steps}", *args.options]
     with tempfile.TemporaryDirectory() as place:
@@ -100,10 +100,10 @@ def main(argv: list[str] | None = None) -> None:
         memory = sampling_memory(folder / "whole", args.points)
         saving = checkpoint(folder / "saved", args.steps / seconds)
     print(f"{args.points:,} points: {memory['mib']:.0f} MiB at most",
-          f"a run that goes on starts in {start['goes_on']:.1f} s, a new one in "
+          f"a resumed run starts in {start['goes_on']:.1f} s, a new run in "
           f"{start['new']:.1f} s",
           f"a checkpoint: {1e3 * saving['seconds']:.0f} ms, {100 * saving['share']:.2f} % of the "
-          f"{saving['between']:.0f} s of training between two", sep="\n")  # fmt: skip
+          f"{saving['between']:.0f} s of training between two checkpoints", sep="\n")  # fmt: skip
     found = {"memory": memory, "going_on": start, "checkpoint": saving}
     write(args.output, {"command": command(__file__, argv), "machine": machine()} | found)
 

@@ -127,8 +127,8 @@ def write_digits(folder: Path, num: int, seed: int = 0) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("sets"), help="folder to write into")
-    parser.add_argument("--num_digits", type=int, default=1_797, help="of the digits")
-    parser.add_argument("--num_sets", type=int, default=2_000, help="of the solids")
+    parser.add_argument("--num_digits", type=int, default=1_797, help="number of digits")
+    parser.add_argument("--num_sets", type=int, default=2_000, help="number of solids")
     options = parser.parse_args(argv)
     options.output.mkdir(parents=True, exist_ok=True)
     write_digits(options.output, options.num_digits)

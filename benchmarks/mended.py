@@ -183,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "mended.json")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "mended.png")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     rows = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
     for row in args.rows.split(","):

@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, help="the JSON file")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     name = args.members.replace("+", "_").replace(":", "")
     path = args.output or RESULTS / f"quality_{name}.json"

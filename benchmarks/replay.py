@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "replay.json")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "replay.png")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     folder = lambda part: args.runs / f"seed_replay_{part}_{args.model}"
     rows, cells = {}, []

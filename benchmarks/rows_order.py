@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workdir", default=str(ROOT / "runs" / "spatial_mnist_rows"))
     parser.add_argument("--num_sets", type=int, default=10_000)
-    parser.add_argument("--num_steps", type=int, default=0, help="0: as many as the run takes")
+    parser.add_argument("--num_steps", type=int, default=0, help="sampling steps; 0: as in the run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "rows_order.json")
     args = parser.parse_args(argv)

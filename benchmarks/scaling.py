@@ -79,10 +79,10 @@ def table(rows: dict[str, list[dict]]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", default=",".join(MODELS), help="commas between")
-    parser.add_argument("--axes", default=",".join(AXES), help="commas between")
+    parser.add_argument("--models", default=",".join(MODELS), help="separated by commas")
+    parser.add_argument("--axes", default=",".join(AXES), help="separated by commas")
     parser.add_argument("--calls", type=int, default=5)
-    parser.add_argument("--largest", type=int, default=2**31, help="value of an option")
+    parser.add_argument("--largest", type=int, default=2**31, help="largest value of an option")
     parser.add_argument("--output", type=Path, default=RESULTS / "scaling.json")
     args = parser.parse_args(argv)
     rows = {}

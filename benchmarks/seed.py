@@ -63,11 +63,11 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=tuple(EXPERIMENTS))
-    parser.add_argument("--models", help="of these alone, separated by commas")
+    parser.add_argument("--models", help="only these models, separated by commas")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "seed.json")
     parser.add_argument("--figures", type=Path, default=ROOT / "docs")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     rows = {}
     for name in [args.only] if args.only else EXPERIMENTS:

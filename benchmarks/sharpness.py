@@ -155,13 +155,13 @@ def figure(results: dict):
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--digits", default="3,8", help="commas between; '' for none")
-    parser.add_argument("--table", default="", help="DatasaurusDozen.tsv, for its shapes")
-    parser.add_argument("--shapes", default=SHAPES, help="values of its column `dataset`")
+    parser.add_argument("--digits", default="3,8", help="separated by commas; '' for none")
+    parser.add_argument("--table", default="", help="table of shapes: DatasaurusDozen.tsv")
+    parser.add_argument("--shapes", default=SHAPES, help="values of the column `dataset`")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="fading, of one strength")
-    parser.add_argument("--points", type=int, default=4_000, help="that the nats are measured on")
+    parser.add_argument("--points", type=int, default=4_000, help="number of scored points")
     parser.add_argument("--output", type=Path, default=RESULTS / "sharpness.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     densities = {f"MNIST {digit}": [f"--config=configs/mnist_digit.py:{digit}"]
                  for digit in args.digits.split(",") if digit}  # fmt: skip

@@ -90,10 +90,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="set_transformer")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--num_sets", type=int, default=2_000, help="of the data")
-    parser.add_argument("--real", type=int, default=REAL, help="sets of the true law")
+    parser.add_argument("--num_sets", type=int, default=2_000, help="number of training sets")
+    parser.add_argument("--real", type=int, default=REAL, help="number of real sets")
     parser.add_argument("--output", type=Path, default=RESULTS / "solids.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     path, workdir = args.runs / "solids.npz", args.runs / f"solids_{args.model}"
     args.runs.mkdir(parents=True, exist_ok=True)

@@ -204,18 +204,18 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", default="rows", help="commas between; '' for none")
+    parser.add_argument("--models", default="rows", help="separated by commas; '' for none")
     parser.add_argument("--yardsticks", default=",".join(YARDSTICKS))
-    parser.add_argument("--sets", type=int, default=1_000, help="generated, and as many real ones")
-    parser.add_argument("--test", type=int, default=10_000, help="test sets whose PPLL is taken")
-    parser.add_argument("--likelihood_steps", type=int, default=16, help="of Runge-Kutta; 0: none")
-    parser.add_argument("--orders", type=int, default=1, help="of the points, for the PPLL")
-    parser.add_argument("--pixel_steps", type=int, default=6_000, help="training of `pixels`")
-    parser.add_argument("--release", default="", help="name of the first model in the package")
+    parser.add_argument("--sets", type=int, default=1_000, help="generated sets, and real sets")
+    parser.add_argument("--test", type=int, default=10_000, help="number of test sets for the PPLL")
+    parser.add_argument("--likelihood_steps", type=int, default=16, help="Runge-Kutta; 0: no PPLL")
+    parser.add_argument("--orders", type=int, default=1, help="orders of the points for the PPLL")
+    parser.add_argument("--pixel_steps", type=int, default=6_000, help="training steps of `pixels`")
+    parser.add_argument("--release", default="", help="release the first model with this name")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--quick", action="store_true", help="everything, small")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to test the benchmark")
     parser.add_argument("--output", type=Path, help="default: results/spatial_mnist.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     prefix, options = "spatial_mnist_", args.options
     if args.quick:

@@ -176,11 +176,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "speed.json")
     parser.add_argument("--pairs", type=int, default=5, help="repeats of the training comparison")
     parser.add_argument("--batches", default="32,256", help="batch sizes")
-    parser.add_argument("--steps", type=int, default=500, help="between two looks at the clock")
-    parser.add_argument("--num_points", type=int, default=4_000, help="of a set, for sampling")
+    parser.add_argument("--steps", type=int, default=500, help="training steps per measurement")
+    parser.add_argument("--num_points", type=int, default=4_000, help="points per set in sampling")
     parser.add_argument("--starts", type=int, default=3, help="repeats of the start")
     parser.add_argument("--against", default="eager,compiled,compiled_fused",
-                        help="PyTorch loops, where it is installed")
+                        help="PyTorch loops to compare with, if it is installed")
     parser.add_argument("--task", help=argparse.SUPPRESS)  # set by `measure`
     args = parser.parse_args(argv)
     batches = [int(batch) for batch in args.batches.split(",")]
@@ -193,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {"command": command(__file__, argv), "machine": machine()}
     kinds = args.against.split(",") if importlib.util.find_spec("torch") else []
     if not kinds:
-        print("PyTorch is not installed: not compared with")
+        print("skipping the comparison: PyTorch is not installed")
     result["training"] = {
         f"batch_{n}": training(n, args.pairs, args.steps, kinds) for n in batches
     }

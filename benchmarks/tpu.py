@@ -157,8 +157,8 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--programs", default=",".join(PROGRAMS), help="commas between")
-    parser.add_argument("--models", default=",".join(RECIPES), help="commas between")
+    parser.add_argument("--programs", default=",".join(PROGRAMS), help="separated by commas")
+    parser.add_argument("--models", default=",".join(RECIPES), help="separated by commas")
     parser.add_argument("--chips", type=int, default=1, choices=TOPOLOGIES)
     parser.add_argument("--output", type=Path, default=RESULTS / "tpu.json")
     args = parser.parse_args(argv)

@@ -168,9 +168,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("speed", "cost"))
     parser.add_argument("--num_sets", type=int, default=64)
     parser.add_argument("--num_points", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=4, help="of the networks")
+    parser.add_argument("--blocks", type=int, default=4, help="blocks of the networks")
     parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--sizes", default="64,256,1024,4096", help="points of a set, for cost")
+    parser.add_argument("--sizes", default="64,256,1024,4096", help="points per set, for cost")
     parser.add_argument("--output", type=Path, help="the JSON file")
     args = parser.parse_args(argv)
     if args.what == "speed":

@@ -81,11 +81,11 @@ def summary(rows: list[dict]) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--other", type=Path, help="the root of another version")
+    parser.add_argument("--other", type=Path, help="root folder of another version")
     parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--num_points", type=int, default=4_000, help="of a set, in the calls")
+    parser.add_argument("--num_points", type=int, default=4_000, help="points per set in the calls")
     parser.add_argument("--output", type=Path, default=RESULTS / "waits.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     roots = {"ours": ROOT} | ({"other": args.other.resolve()} if args.other else {})
     runs, seconds = [], []
