@@ -80,7 +80,7 @@ def compare(drawn: dict, real: dict) -> dict[str, dict]:
 
 def table(rows: dict[str, dict]) -> str:
     """Format the rows as a Markdown table."""
-    return markdown(("", "drawn", "true law", "z"), [
+    return markdown(("", "drawn", "true density", "z"), [
         (name, f"{r['value']:.4g}", f"{r['true']:.4g}", "" if r["z"] is None else f"{r['z']:+.1f}")
         for name, r in rows.items()
     ])  # fmt: skip
