@@ -1,4 +1,4 @@
-"""What the benchmarks share: where things are, timings, runs of main.py, results as JSON."""
+"""Functions shared by the benchmarks: paths, timing, runs of main.py, results as JSON."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-if str(ROOT) not in sys.path:  # the library need not be installed
+if str(ROOT) not in sys.path:  # so that the benchmarks run without an installed library
     sys.path.insert(0, str(ROOT))
 
 
 def machine() -> str:
-    """Cores, processor and jax, for the head of a file of results."""
+    """Number of cores, processor and jax version, for the header of a results file."""
     import jax
 
     device = jax.devices()[0]
@@ -26,25 +26,25 @@ def machine() -> str:
 
 
 def command(file: str, argv: list[str] | None) -> str:
-    """What was typed, for the head of a file of results."""
+    """Command line of this benchmark, for the header of a results file."""
     words = sys.argv[1:] if argv is None else argv
     return " ".join(["python", f"benchmarks/{Path(file).name}", *words])
 
 
 def write(path: Path, result) -> None:
-    """Writes a result as JSON."""
+    """Write a result as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n", "utf-8")
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table; a cell of "" is left empty."""
+    """Markdown table; "" gives an empty cell."""
     line = lambda cells: "|" + "".join(f" {cell} |" if cell else " |" for cell in cells)
     return "\n".join([line(columns), "|---" * len(columns) + "|", *map(line, rows)])
 
 
 def median_seconds(run, repeats: int = 7) -> float:
-    """Median wall time of run(), after one call that is not counted."""
+    """Median wall time of `run()` in seconds, after one call that is not counted."""
     run()
     seconds = []
     for _ in range(repeats):
@@ -55,7 +55,7 @@ def median_seconds(run, repeats: int = 7) -> float:
 
 
 def matmul_rate(rows: int, inner: int, length: int) -> float:
-    """GFLOP/s of `length` products of [rows, inner] and [inner, inner], one after the other."""
+    """GFLOP/s of `length` successive matrix products of [rows, inner] and [inner, inner]."""
     import jax
     import jax.numpy as jnp
 
@@ -66,7 +66,7 @@ def matmul_rate(rows: int, inner: int, length: int) -> float:
 
 
 def finished(workdir: Path, options: list[str]) -> dict:
-    """metrics.json of a run of main.py with these options, which is made if there is none yet."""
+    """Return metrics.json of a run of main.py with these options; train the run if needed."""
     if not (workdir / "metrics.json").exists():
         flags = [*options, f"--workdir={workdir}"]
         subprocess.run([sys.executable, "main.py", *flags], cwd=ROOT, check=True)

@@ -1,15 +1,17 @@
-"""Random configs, damaged input files and random short runs: none may end in a traceback or hang.
+"""Check that random configs, damaged files and short runs never end in a traceback or hang.
 
-    python benchmarks/fuzz.py                        # 10,000 cases, of which 100 are whole runs
-    python benchmarks/fuzz.py --quick                # 40 cases, of which one is a whole run
-    python benchmarks/fuzz.py --only=1234            # one case again, with its traceback
+    python benchmarks/fuzz.py                        # 10,000 cases, 100 whole runs
+    python benchmarks/fuzz.py --quick                # 40 cases, 1 whole run
+    python benchmarks/fuzz.py --only=1234            # repeat one case
 
-A case follows from the seed and its number alone. Of every hundred, 59 are configs with a few
-options set to anything, which are checked and put together; 40 are files of points, sets or
-pictures with random damage, which are read and drawn from; one is a run of two steps through the
-command line, with samples, metrics and pictures. Each ends well or is refused in one line; anything
-else is a failure, and so is a case that takes more than five minutes. Writes
-benchmarks/results/fuzz.json.
+The seed and the number of a case determine the case. Each hundred cases have three kinds:
+
+- 59 configs with random values for a few options, which are checked and built;
+- 40 files of points, sets or pictures with random damage, which are read and drawn from;
+- one run of two steps through the command line, with samples, metrics and figures.
+
+A case passes if it succeeds or is refused with one line. Everything else is a failure, and so is
+a case that takes more than five minutes. Writes benchmarks/results/fuzz.json.
 """
 
 import argparse
@@ -26,7 +28,7 @@ import time
 import traceback
 from pathlib import Path
 
-# Programs run for a moment and are compiled for seconds: less optimised ones are made faster.
+# Compilation takes seconds and execution takes little time, so skip expensive optimisations.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 "
                                    "--xla_llvm_disable_expensive_passes=true")  # fmt: skip
 
@@ -58,7 +60,7 @@ NUMBERS = [0.0, -0.0, 1e-30, 1e-6, 0.1, 0.5, 0.999, 1.0, 1.5, 2.0, 12.0, 1e6, 1e
            math.nan, math.inf, -math.inf]  # fmt: skip
 FIELDS = {field: value for field, value in flatten(default_config()).items()
           if field != "model.name"}  # fmt: skip
-# What a run of two steps is made of: everything small, all parts of it there.
+# Options of a run of two steps: all features are on, and all sizes are small.
 TINY = {
     "train.steps": 2, "train.block": 1, "train.checkpoint_every": 1, "train.num_sets": 8,
     "train.num_points": 8, "train.max_points": 0, "train.min_history": 1, "train.max_history": 8,
@@ -74,7 +76,7 @@ TINY = {
 
 
 def value(rng: random.Random, default, largest: int = 2**63):
-    """Anything of the type of an option; whole numbers up to `largest`."""
+    """Random value with the type of `default`; the absolute value of integers is <= `largest`."""
     if isinstance(default, bool):
         return rng.random() < 0.5
     if isinstance(default, int):
@@ -88,7 +90,7 @@ def value(rng: random.Random, default, largest: int = 2**63):
 
 
 def config_case(rng: random.Random, folder: Path) -> None:
-    """One to four options of a recipe, each anything of its type: checked and put together."""
+    """Check and build a recipe with random values for one to four options."""
     config = default_config(rng.choice(sorted(RECIPES)))
     names = rng.sample(sorted(FIELDS), rng.randint(1, 4))
     config.update_from_flattened_dict({name: value(rng, FIELDS[name]) for name in names})
@@ -99,9 +101,9 @@ def config_case(rng: random.Random, folder: Path) -> None:
 
 
 def table(rng: random.Random) -> bytes:
-    """A table of sets, with the wrong delimiter, mixed types or missing cells now and then."""
+    """Table of sets, sometimes with wrong delimiters, mixed types or missing cells."""
     cells = ["nan", "inf", "-1e400", "", "a", '"', "1;2", "0x1", "1e308", "é", "\t", "0"]
-    odd = rng.choice([0.0, 0.0, 0.05])  # share of the rows that are not like the others
+    odd = rng.choice([0.0, 0.0, 0.05])  # share of the irregular rows
     between, lines = rng.choice([",", ",", ";", "\t"]), []
     for row in range(rng.choice([0, 2, 60, 60])):
         line = [str(row % 3), f"{rng.gauss(0, 1):.3f}", f"{rng.gauss(0, 1):.3f}"]
@@ -115,7 +117,7 @@ def table(rng: random.Random) -> bytes:
 
 
 def arrays(rng: random.Random) -> bytes:
-    """An .npz of points and sets, of shapes and types that may not fit together."""
+    """An .npz file of points and sets, with shapes and types that may be inconsistent."""
     kind = rng.choice([*[np.float32] * 3, np.float64, np.int64, object, np.complex64, np.str_])
     shape = rng.choice([(32, 8, 2), (32, 8, 2), (32, 2), (32, 2), (32,), (0, 2), (4, 8, 3), ()])
     points = np.asarray(np.random.default_rng(rng.randrange(2**32)).normal(size=shape)).astype(kind)
@@ -128,7 +130,7 @@ def arrays(rng: random.Random) -> bytes:
 
 
 def picture(rng: random.Random) -> bytes:
-    """A picture in one of the ways that pictures are stored."""
+    """Random picture with a random pixel mode and file format."""
     size = rng.choice([(8, 8), (8, 8), (1, 1), (3, 200)])
     grey = np.random.default_rng(rng.randrange(2**32)).integers(0, rng.choice([1, 256, 256]), size)
     mode = rng.choice(["L", "1", "P", "RGB", "RGBA", "CMYK", "I", "F"])
@@ -145,7 +147,7 @@ FILES = {"csv": table, "tsv": table, "npz": arrays, "npy": arrays, "png": pictur
 
 
 def damaged(rng: random.Random, content: bytes) -> bytes:
-    """`content` as it is in six of ten cases; else cut short, or with some bytes changed."""
+    """Return `content` unchanged in six of ten cases, otherwise truncated or with changed bytes."""
     content, what = bytearray(content), rng.random()
     if what < 0.1:
         return bytes(content[: rng.randrange(len(content) + 1)])
@@ -156,7 +158,7 @@ def damaged(rng: random.Random, content: bytes) -> bytes:
 
 
 def file_case(rng: random.Random, folder: Path) -> None:
-    """A file of points, sets or a picture, perhaps damaged: read, and drawn from."""
+    """Read a file of points, sets or a picture that may be damaged, and draw sets from it."""
     ending = rng.choice(sorted(FILES))
     path = folder / f"file.{ending}"
     path.write_bytes(damaged(rng, FILES[ending](rng)))
@@ -168,11 +170,11 @@ def file_case(rng: random.Random, folder: Path) -> None:
     dataset = data.build(config.data)
     points = draw_sets(dataset, jax.random.key(0), 2, 4).points
     if not np.isfinite(points).all():
-        raise AssertionError("points that are not finite were drawn")
+        raise AssertionError("drawn points are not finite")
 
 
 def run_case(rng: random.Random, folder: Path) -> None:
-    """A run of two steps through the command line, with some options that are not its own."""
+    """Run two steps through the command line, with random values for one to three options."""
     config = rng.choice(["moons", "mixture:dino+moons", "mnist_digit", "mnist_sets", "points",
                          "sets"])  # fmt: skip
     options = {"data.source": "digits"} if "mnist" in config else {}
@@ -200,19 +202,19 @@ def run_case(rng: random.Random, folder: Path) -> None:
             cli.main([str(ROOT / "main.py"), *arguments], "", leave)
         except SystemExit:
             pass
-    if left:  # 2: refused; 1: it ended on the way, as a loss that is not finite does
+    if left:  # exit code 2: refused; 1: the run failed, for example because of an infinite loss
         raise UserError(said.getvalue().strip().splitlines()[-1])
     if not (folder / "run" / "metrics.json").exists():
-        raise AssertionError("no metrics.json, and no reason why")
+        raise AssertionError("the run wrote neither metrics.json nor an error")
 
 
 def case_of(number: int):
-    """Of every hundred the last is a run."""
+    """Function that runs this case: 59 configs, 40 files and one run in every hundred."""
     place = number % 100
     return run_case if place == 99 else file_case if place >= 59 else config_case
 
 
-# ---------------------------------------------------------------- the count
+# ---------------------------------------------------------------- count the outcomes
 
 
 def too_long(*_):
@@ -220,7 +222,7 @@ def too_long(*_):
 
 
 def outcome(seed: int, number: int, case) -> tuple[str, str]:
-    """("done" or "refused" or "failed", the line or the traceback) of a case."""
+    """Run a case; return ("done", "refused" or "failed", the error line or the traceback)."""
     rng = random.Random(f"{seed} {number}")
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LONGEST)
@@ -241,7 +243,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="the number of one case")
+    parser.add_argument("--only", type=int, help="number of the only case to run")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, default=RESULTS / "fuzz.json")
     args = parser.parse_args(argv)
@@ -253,7 +255,7 @@ def main(argv: list[str] | None = None) -> None:
         case = case_of(number)
         kind, text = outcome(args.seed, number, case)
         if case is run_case:
-            jax.clear_caches()  # no two of them share a program
+            jax.clear_caches()  # runs share no programs, so the caches would only grow
         counts[case.__name__.partition("_")[0]][kind] += 1
         if kind == "failed":
             failures[number] = text

@@ -1,9 +1,9 @@
-"""A chain in larger and larger blocks: what is lost in quality and won in time.
+"""Compare quality and time of autoregressive generation for several growths of its blocks.
 
     python benchmarks/growth.py --workdir=runs/mixture_dino+moons_history
 
-Draws from a trained run of `history` with several growths. Times are those of a second call, which
-compiles nothing. Writes benchmarks/results/growth.json and growth.png.
+Draws sets from a trained run of `history` with several growths. The times are from a second call,
+so they contain no compilation. Writes benchmarks/results/growth.json and growth.png.
 """
 
 import argparse
@@ -18,7 +18,7 @@ GROWTHS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
 
 def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[list[dict], dict]:
-    """A row for each growth, and the separation and stray points of real sets."""
+    """Return a row for each growth, and the separation and stray points of real sets."""
     import jax
 
     import tiny_diffusion_jax as td
@@ -49,7 +49,7 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
 
 
 def figure(rows: Sequence[dict], real: dict):
-    """Separation, stray points and sampling time, by growth."""
+    """Plot separation, stray points and sampling time against the growth."""
     from tiny_diffusion_jax.figures.page import (
         DATA,
         MEMBERS,

@@ -1,14 +1,14 @@
-"""A run killed at random moments: how often it goes on exactly as if it had not been.
+"""Kill a run at random moments, and count how often it resumes with exactly the same results.
 
     python benchmarks/kills.py
     python benchmarks/kills.py --quick      # few kills of a short run
 
-One run is trained to its end. The same run, in another folder, is ended by SIGKILL a random while
-after it has taken its first step, and started again, time after time. It saves after every block
-of ten steps, so that many a kill strikes while a checkpoint is written. Each time it must have
-checkpoints that are whole, the last of them and all rows of metrics.jsonl up to it as in the first
-run, bit for bit. A kill counts as survived when that is so after the run has gone on from it.
-Words after `--` are options of main.py. Writes benchmarks/results/kills.json.
+The reference run is trained without interruption. The same run, in another folder, is killed by
+SIGKILL at a random time after its first step and started again, many times. It saves a checkpoint
+after every block of ten steps, so many kills happen while a checkpoint is written. After each kill
+all checkpoints must be intact. The last checkpoint, and all rows of metrics.jsonl up to it, must
+equal the reference run bit for bit. A kill counts as survived if this is also true after the run
+has resumed. Words after `--` are options of main.py. Writes benchmarks/results/kills.json.
 """
 
 import argparse
@@ -30,14 +30,15 @@ from tiny_diffusion_jax.run.checkpoints import Checkpoints
 RUN = [f"--config={ROOT / 'configs' / 'moons.py'}", *(f"--config.{option}" for option in (
     "data.name=circle", "train.block=10", "train.checkpoint_every=10", "train.num_sets=8",
     "model.hidden_dim=16", "model.num_blocks=1"))]  # fmt: skip
-SOME = ("loss", "grad_norm", "loss_by_time")  # of a row: what is not a time
-# A new process is a copy of one that has imported everything: a start takes a second, not four.
+SOME = ("loss", "grad_norm", "loss_by_time")  # fields of a row that do not depend on timing
+# New processes are forked from one that has imported all modules, so a start takes a second, not
+# four.
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tiny_diffusion_jax.run.modes"])
 
 
 def train(flags: list[str]) -> None:
-    """`python main.py FLAGS` to the end of training, in a process of its own."""
+    """Run `python main.py FLAGS` to the end of training (target of a child process)."""
     from tiny_diffusion_jax.run import modes
 
     modes.finish = lambda *_: None
@@ -58,20 +59,20 @@ def finish(process) -> None:
 
 
 def rows(folder: Path) -> dict:
-    """{step: what metrics.jsonl says of the block that ends there, without times}."""
+    """Return {step: fields of the block that ends at this step, without times}."""
     found = workdir.read_rows(folder / "metrics.jsonl")
     return {row["step"]: [row[name] for name in SOME] for row in found}
 
 
 def wait_to_train(process, folder: Path) -> None:
-    """Until there are more rows than there were, or the process has ended."""
+    """Wait until metrics.jsonl has a new row, or the process has ended."""
     before = len(rows(folder))
     while process.is_alive() and len(rows(folder)) <= before:
         time.sleep(0.005)
 
 
 def check(folder: Path, whole: Path) -> dict:
-    """How far the run in `folder` has come, and whether it is as the uninterrupted one there."""
+    """Last step of the run in `folder`, and whether it equals the uninterrupted run up to there."""
     ours = Checkpoints(folder / "checkpoints", None)
     theirs, loaded = Checkpoints(whole / "checkpoints", None), [ours.load(s) for s in ours.steps()]
     if not loaded:  # killed before its first checkpoint
@@ -87,7 +88,7 @@ def check(folder: Path, whole: Path) -> dict:
 
 
 def killed_run(folder: Path, whole: Path, flags: list[str], kills: int, most: float, rng) -> list:
-    """A run in `folder` that is killed at most so often: a dictionary for each kill."""
+    """Train a run in `folder` with at most `kills` kills; return a dictionary for each kill."""
     found = []
     for _ in range(kills):
         process, seconds = start(folder, flags), rng.uniform(0, most)
@@ -95,7 +96,7 @@ def killed_run(folder: Path, whole: Path, flags: list[str], kills: int, most: fl
         process.join(seconds)
         process.kill()
         process.join()
-        if process.exitcode != -signal.SIGKILL:  # it has ended, or failed
+        if process.exitcode != -signal.SIGKILL:  # the run has ended or failed
             break
         found.append({"after": round(seconds, 3), "left": check(folder, whole)})
     else:
@@ -109,10 +110,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--steps", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random moments")
     parser.add_argument("--quick", action="store_true", help="5 kills in 100 steps")
     parser.add_argument("--output", type=Path, default=RESULTS / "kills.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     kills, steps = (5, 100) if args.quick else (args.kills, args.steps)
     flags, found = [*RUN, f"--config.train.steps={steps}", *args.options], []
@@ -123,13 +124,14 @@ def main(argv: list[str] | None = None) -> None:
         wait_to_train(process, whole)
         began = time.perf_counter()
         finish(process)
-        most = (time.perf_counter() - began) / kills  # half as long on average: it does not end
-        while len(found) < kills:  # begun anew where it was faster than the first
+        # A kill comes after most / 2 on average, so the run is usually killed before its end.
+        most = (time.perf_counter() - began) / kills
+        while len(found) < kills:  # start a new run if this one ended before its last kill
             here = Path(folder, "killed")
             found += killed_run(here, whole, flags, kills - len(found), most, rng)
             shutil.rmtree(here)
     exact = sum(each["left"]["exact"] and each["went_on"]["exact"] for each in found)
-    print(f"{exact} of {kills} kills: the run went on exactly as the one that was not killed")
+    print(f"{exact} of {kills} kills: the run resumed with exactly the same results")
     write(args.output, {"command": command(__file__, argv), "machine": machine(),
                         "seed": args.seed, "steps": steps, "kills": kills, "exact": exact,
                         "each": found})  # fmt: skip

@@ -1,13 +1,13 @@
-"""What large samples take in memory, and what saving and going on cost in time.
+"""Measure the memory of large samples, and the time of checkpoints and of resuming a run.
 
     python benchmarks/limits.py
     python benchmarks/limits.py --points=20000 --steps=400
 
-memory: the most that `--mode=sample` of so many points of the main job holds, as the system counts
-it. going_on: the start of a run that was stopped half way and goes on, beside that of a new one,
-both to the first step, compilation left out. checkpoint: seconds to save one of the main job, as a
-share of the training between two. Words after `--` are options of main.py. Writes
-benchmarks/results/limits.json.
+memory: the peak memory of `--mode=sample` with this number of points of the main job, as counted by
+the operating system. going_on: seconds from the command to the first step, without compilation, for
+an interrupted run that resumes and for a new run. checkpoint: seconds to save a checkpoint of the
+main job, as a share of the training time between two checkpoints. Words after `--` are options of
+main.py. Writes benchmarks/results/limits.json.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def results(run: Path) -> dict:
 
 
 def going_on(folder: Path, flags: list[str]) -> dict:
-    """Seconds from the command to the first step, of a new run and of one that goes on."""
+    """Seconds from the command to the first step, for a new run and for a resumed run."""
     finish(main_py(MAIN, *flags, f"--workdir={folder / 'whole'}"))
     run = folder / "stopped"
     process = main_py(MAIN, *flags, f"--workdir={run}")
@@ -51,7 +51,7 @@ def going_on(folder: Path, flags: list[str]) -> dict:
     process.send_signal(signal.SIGTERM)
     process.communicate()
     if process.returncode != 128 + signal.SIGTERM:
-        raise RuntimeError("the run ended before it was stopped: it takes more steps")
+        raise RuntimeError("the run ended before it was stopped; increase --steps")
     finish(main_py(MAIN, *flags, f"--workdir={run}"))
     start = {name: results(folder / name)["seconds"]["start"] for name in ("whole", "stopped")}
     return {"new": start["whole"], "goes_on": start["stopped"],
@@ -59,7 +59,7 @@ def going_on(folder: Path, flags: list[str]) -> dict:
 
 
 def sampling_memory(run: Path, points: int) -> dict:
-    """The most memory that sampling `points` points takes, in MiB."""
+    """Peak memory of sampling `points` points, in MiB."""
     flags = [f"--workdir={run}", "--mode=sample", "--config.sample.num_sets=1",
              f"--config.sample.num_points={points}", "--config.evaluate.frames=0"]  # fmt: skip
     process = main_py(*flags)
@@ -70,7 +70,7 @@ def sampling_memory(run: Path, points: int) -> dict:
 
 
 def checkpoint(folder: Path, steps_per_second: float) -> dict:
-    """Seconds to save a checkpoint of the main job, beside those of the training between two."""
+    """Seconds to save a checkpoint of the main job, and seconds of training between two."""
     import jax
 
     from tiny_diffusion_jax import experiment
@@ -88,9 +88,9 @@ def checkpoint(folder: Path, steps_per_second: float) -> dict:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--points", type=int, default=1_000_000)
-    parser.add_argument("--steps", type=int, default=2_000, help="of the main job")
+    parser.add_argument("--steps", type=int, default=2_000, help="training steps of the main job")
     parser.add_argument("--output", type=Path, default=RESULTS / "limits.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     flags = [f"--config.train.steps={args.steps}", *args.options]
     with tempfile.TemporaryDirectory() as place:
@@ -100,10 +100,10 @@ def main(argv: list[str] | None = None) -> None:
         memory = sampling_memory(folder / "whole", args.points)
         saving = checkpoint(folder / "saved", args.steps / seconds)
     print(f"{args.points:,} points: {memory['mib']:.0f} MiB at most",
-          f"a run that goes on starts in {start['goes_on']:.1f} s, a new one in "
+          f"a resumed run starts in {start['goes_on']:.1f} s, a new run in "
           f"{start['new']:.1f} s",
           f"a checkpoint: {1e3 * saving['seconds']:.0f} ms, {100 * saving['share']:.2f} % of the "
-          f"{saving['between']:.0f} s of training between two", sep="\n")  # fmt: skip
+          f"{saving['between']:.0f} s of training between two checkpoints", sep="\n")  # fmt: skip
     found = {"memory": memory, "going_on": start, "checkpoint": saving}
     write(args.output, {"command": command(__file__, argv), "machine": machine()} | found)
 

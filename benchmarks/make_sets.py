@@ -1,16 +1,16 @@
-"""Files of sets to learn from: handwritten digits in two forms, and 3-D sets of a known law.
+"""Write files of training sets: handwritten digits in two formats, and 3-D sets of known density.
 
     python benchmarks/make_sets.py --output=sets
 
-writes sets/digits/LABEL/*.png and sets/digits.csv, scikit-learn's 1,797 digits of 8 x 8 pixels as
-pictures and as 40 to 80 points drawn from each, and sets/solids.npz, 2,000 tori, spheres and
-helices. A solid's kind, radius R, noise and number of points n are independent,
+The digits are scikit-learn's 1,797 digits of 8 x 8 pixels. sets/digits/LABEL/*.png has them as
+pictures. sets/digits.csv has 40 to 80 points drawn from each digit. sets/solids.npz has 2,000 tori,
+spheres and helices. The kind, radius R, noise and number of points n of a solid are independent:
 
-    kind uniform,   R uniform in [0.5, 1.5],   n uniform in 50..150,   noise uniform in [0.01, 0.05]
+    kind uniform,  R uniform in [0.5, 1.5],  n uniform in 50..150,  noise uniform in [0.01, 0.05].
 
-and its points lie on its surface (evenly on a sphere, evenly in both angles on a torus) or along
-its curve, moved by normal noise of this standard deviation. `estimates` reads kind and radius off a
-set, to compare generated sets with the law.
+The points of a sphere are uniform on its surface, the points of a torus are uniform in both angles,
+and the points of a helix are uniform along its curve. Normal noise of this standard deviation is
+added. `estimates` estimates kind and radius of a set, to compare generated sets with the density.
 """
 
 import argparse
@@ -21,13 +21,13 @@ import numpy as np
 
 KINDS = ("helix", "sphere", "torus")
 RADIUS, COUNT, NOISE = (0.5, 1.5), (50, 150), (0.01, 0.05)
-TUBE = 0.3  # of a torus: radius of the tube over that of the ring
-TURNS, PITCH = 2.0, 1.2  # of a helix: turns, and height of each over its radius
+TUBE = 0.3  # torus: radius of the tube / radius of the ring
+TURNS, PITCH = 2.0, 1.2  # helix: number of turns, and height of a turn / radius
 DIGIT_COUNT = (40, 80)
 
 
 def solid(rng: np.random.Generator, kind: str, radius: float, noise: float, count: int):
-    """f64[count, 3]: points of one solid about the origin, upright."""
+    """Draw points f64[count, 3] of an upright solid centred at the origin."""
     turn = rng.uniform(0, 2 * np.pi, count)
     if kind == "sphere":
         points = rng.normal(size=(count, 3))
@@ -45,7 +45,7 @@ def solid(rng: np.random.Generator, kind: str, radius: float, noise: float, coun
 
 
 def solids(num_sets: int, seed: int = 0) -> dict[str, np.ndarray]:
-    """Arrays points f32[P, 3], sizes[S], label[S] and the truth radius[S], noise[S]."""
+    """Draw sets: points f32[P, 3], sizes[S], label[S], and the true radius[S] and noise[S]."""
     rng = np.random.default_rng(seed)
     kind = rng.integers(len(KINDS), size=num_sets)
     radius, noise = rng.uniform(*RADIUS, num_sets), rng.uniform(*NOISE, num_sets)
@@ -59,19 +59,21 @@ def solids(num_sets: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def estimate_radius(points: np.ndarray, label: str) -> float:
-    """The radius of a solid of a known kind by its points f32[n, 3].
+    """Estimate the radius of a solid of known kind from its points f32[n, 3].
 
-    The median distance from the centre of a sphere or the axis of a helix; of a torus the middle of
-    the least and the largest distance from the axis, near which most points are.
+    For a sphere, the median distance from the centre. For a helix, the median distance from the
+    axis. For a torus, the mean of two quantiles (10 % and 90 %) of the distance from the axis,
+    because most points are close to the least and the largest distance.
     """
     far = np.linalg.norm(points[:, : 3 if label == "sphere" else 2], axis=1)
     return float(np.quantile(far, (0.1, 0.9)).mean() if label == "torus" else np.median(far))
 
 
 def misfit(points: np.ndarray, label: str) -> float:
-    """Root mean square distance of points f32[n, 3] from the solid of that kind and radius.
+    """Root mean square distance of points f32[n, 3] from the solid of this kind, over its radius.
 
-    Over the radius, in the directions across; of a helix with its best place along the axis.
+    The radius is estimated from the points. For a helix the distance combines the radial distance
+    and the axial distance to the nearest turn.
     """
     radius = estimate_radius(points, label)
     far, height = np.linalg.norm(points[:, :2], axis=1), points[:, 2]
@@ -87,12 +89,12 @@ def misfit(points: np.ndarray, label: str) -> float:
 
 
 def estimate_label(points: np.ndarray) -> str:
-    """The kind of solid that points f32[n, 3] fit best."""
+    """Kind of solid with the least misfit to points f32[n, 3]."""
     return min(KINDS, key=lambda kind: misfit(points, kind))
 
 
 def estimates(sets) -> dict[str, np.ndarray]:
-    """What a list of sets f32[n_i, 3] shows: label, radius, count and misfit, each [S]."""
+    """Estimate label, radius, count and misfit, each [S], of a list of sets f32[n_i, 3]."""
     label = [estimate_label(points) for points in sets]
     pairs = list(zip(sets, label, strict=True))
     return {
@@ -103,7 +105,7 @@ def estimates(sets) -> dict[str, np.ndarray]:
 
 
 def write_digits(folder: Path, num: int, seed: int = 0) -> None:
-    """The first `num` as pictures folder/digits/LABEL/NUMBER.png, and as folder/digits.csv."""
+    """Write the first `num` digits to folder/digits/LABEL/NUMBER.png and to folder/digits.csv."""
     from PIL import Image
     from sklearn.datasets import load_digits
 
@@ -112,7 +114,7 @@ def write_digits(folder: Path, num: int, seed: int = 0) -> None:
     for number, (ink, label) in enumerate(zip(digits.images[:num], digits.target, strict=False)):
         picture = folder / "digits" / str(label) / f"{number:04}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
-        # One pixel more on each side shows the paper, which some digits hide.
+        # Some digits cover the whole border, so add one pixel of background on each side.
         Image.fromarray(np.pad(np.round(ink * 255 / 16), 1).astype(np.uint8)).save(picture)
         count = rng.integers(DIGIT_COUNT[0], DIGIT_COUNT[1] + 1)
         pixel = rng.choice(64, count, p=ink.ravel() / ink.sum())
@@ -125,8 +127,8 @@ def write_digits(folder: Path, num: int, seed: int = 0) -> None:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--output", type=Path, default=Path("sets"), help="folder to write into")
-    parser.add_argument("--num_digits", type=int, default=1_797, help="of the digits")
-    parser.add_argument("--num_sets", type=int, default=2_000, help="of the solids")
+    parser.add_argument("--num_digits", type=int, default=1_797, help="number of digits")
+    parser.add_argument("--num_sets", type=int, default=2_000, help="number of solids")
     options = parser.parse_args(argv)
     options.output.mkdir(parents=True, exist_ok=True)
     write_digits(options.output, options.num_digits)

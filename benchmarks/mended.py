@@ -1,11 +1,12 @@
-"""The seed's three networks, and what one change after the other does to each: dino + moons.
+"""Change the student project's three networks step by step, and measure each step (dino + moons).
 
-    python benchmarks/mended.py                         # all nine: an hour on two CPU cores
-    python benchmarks/mended.py --rows=attention_v1
+    `python benchmarks/mended.py`                       # all nine runs: an hour on two CPU cores
+    `python benchmarks/mended.py --rows=attention_v1`
 
-Each is trained and measured by main.py, in runs/; a run that is finished is read as it is. Words
-after `--` are options of main.py, for all runs. Prints a table and writes
-benchmarks/results/mended.json and docs/mended.png: of each run the first sets of either member.
+main.py trains and evaluates each network in runs/. Finished runs are read and not repeated. Words
+after `--` are options of main.py for all runs. Prints a table and writes
+`benchmarks/results/mended.json` and `docs/mended.png`. The figure shows the first sets of each
+member for each run.
 """
 
 import argparse
@@ -16,14 +17,15 @@ import numpy as np
 from common import RESULTS, ROOT, command, finished, markdown, write
 
 SETS, SIDE, GAP, BETWEEN = 4, 0.78, 0.04, 0.26  # sets in a cell; inches
-TITLE_INSET = 0.045  # of a page's title, inches
-NO_MEMBER = "#8a929a"  # of a set that no member accepts
-# In the seed's own conditions (eps-prediction, T = 250, ancestral sampling) sets of the same size.
+TITLE_INSET = 0.045  # inset of the title of a page, inches
+NO_MEMBER = "#8a929a"  # colour of a set that no member accepts
+# The student project's settings (eps-prediction, T = 250, ancestral sampling), with sets as large
+# as in MIXTURE.
 SEED = ["--config=configs/seed/shuffled.py", "--config.sample.num_sets=200",
         "--config.sample.num_points=256", "--config.evaluate.frames=0"]  # fmt: skip
 MIXTURE = ["--config=configs/mixture.py:dino+moons"]
 FORWARD = ["--config.model.encoder=forward"]
-# row: (heading, [(what is changed, model, folder, options), ...])
+# row: (heading, [(change, model, folder, options), ...])
 ROWS = {
     "seq2seq": ("seq2seq", [
         ("faithful", "seq2seq", "mixture_dino+moons_seq2seq", MIXTURE),
@@ -37,14 +39,15 @@ ROWS = {
          MIXTURE),
     ]) for v in (1, 2)},
 }  # fmt: skip
-ORDERS, ORDER_SETS, LEVELS = 8, 64, (0.25, 0.5, 0.75)  # of the set; sets; shares of T
+ORDERS, ORDER_SETS, LEVELS = 8, 64, (0.25, 0.5, 0.75)  # orders per set; sets; levels / T
 
 
 def of_orders(experiment, params) -> list[dict]:
-    """How far the answers of a model depend on the order of the points, at some noise levels.
+    """Measure how much x_0_hat depends on the order of the points, at several noise levels.
 
-    spread: root mean square of x_0_hat over orders of the same noisy set, about their mean; error:
-    that of one order to x_0, and of the mean of all orders. In units of the normalised data.
+    spread: root mean square deviation of x_0_hat from its mean over orders of the same noisy set.
+    error, error_of_mean: root mean square distance to x_0 of x_0_hat for one order, and of the mean
+    over all orders. All numbers are in units of the normalised data.
     """
     import jax
 
@@ -73,7 +76,7 @@ def of_orders(experiment, params) -> list[dict]:
 
 
 def measure(row: str, runs: Path, options: list[str]) -> list[dict]:
-    """A cell for each column: the command and the numbers."""
+    """Return a cell for each column: the command and the metrics of its run."""
     import tiny_diffusion_jax as td
 
     cells = []
@@ -90,7 +93,7 @@ def measure(row: str, runs: Path, options: list[str]) -> list[dict]:
 
 
 def first_sets(folder: Path) -> tuple[np.ndarray, list[int | None]]:
-    """What is shown of a run, see `shown`."""
+    """Sets of a run that the figure shows, and their members (see `shown`)."""
     import tiny_diffusion_jax as td
     from tiny_diffusion_jax.run.evidence import Evidence
 
@@ -101,10 +104,11 @@ def first_sets(folder: Path) -> tuple[np.ndarray, list[int | None]]:
 
 
 def shown(samples: np.ndarray, found) -> tuple[np.ndarray, list[int | None]]:
-    """SETS of all f32[B, n, 2], and the member that accepts each, None where none does.
+    """Choose SETS of the samples f32[B, n, 2]; return them with the member that accepts each.
 
-    The first ones nearest to one member and to the other, as many of each if there are; whether
-    they are accepted is not asked. found: a `Separation`.
+    Takes the first sets nearest to each member, an equal number per member if possible, whether or
+    not the member accepts them. The member is None for sets that no member accepts.
+    found: a `Separation`.
     """
     member = np.asarray(found.member)
     rank = np.array([(member[:i] == k).sum() for i, k in enumerate(member)])
@@ -114,9 +118,10 @@ def shown(samples: np.ndarray, found) -> tuple[np.ndarray, list[int | None]]:
 
 
 def figure(title: str, rows: list[tuple[str, list[tuple]]]):
-    """A row of cells under a name: (heading, note, sets f32[SETS, n, 2], the member of each).
+    """Plot rows of cells, each row under its name.
 
-    A set has the colour of its member, and is grey where no member accepts it.
+    A cell is (heading, note, sets f32[SETS, n, 2], member of each set). A set has the colour of its
+    member, or grey if no member accepts it.
     """
     from tiny_diffusion_jax.figures.page import (
         EDGE,
@@ -154,7 +159,7 @@ def figure(title: str, rows: list[tuple[str, list[tuple]]]):
 
 
 def table(rows: dict) -> str:
-    """The rows as Markdown."""
+    """Format the rows as a Markdown table."""
     columns = ("network", "change", "separate sets", "stray points", "members", "training",
                "parameters")  # fmt: skip
     lines = []
@@ -178,7 +183,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "mended.json")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "mended.png")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     rows = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
     for row in args.rows.split(","):

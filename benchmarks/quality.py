@@ -1,10 +1,10 @@
-"""Each model on one mixture: how separate its sets are, how good, and what they cost.
+"""Compare all models on one mixture: separation and quality of their sets, and their cost.
 
     python benchmarks/quality.py --members=dino+moons             # trains every model: an hour
     python benchmarks/quality.py --members=dino+moons --models=history,set_latent
 
-Each model is trained and measured by main.py, in runs/; a run that is finished is read as it is.
-Words after `--` are options of main.py, for all models: `-- --config.train.steps=2000`.
+main.py trains and evaluates each model in runs/. Finished runs are read and not repeated.
+Words after `--` are options of main.py for all models: `-- --config.train.steps=2000`.
 Prints a table and writes benchmarks/results/quality_MEMBERS.json.
 """
 
@@ -19,7 +19,7 @@ MODELS = ("set_transformer", "history", "causal", "set_latent", "fourier_mlp", "
 
 
 def row(members: str, model: str, runs: Path, options: list[str]) -> dict:
-    """What main.py measured of one model, and the command that did it."""
+    """Return the metrics of one model from main.py, and the command."""
     flags = [f"--config=configs/mixture.py:{members}", f"--config.model.name={model}", *options]
     result = finished(runs / f"mixture_{members.replace(':', '')}_{model}", flags)
     kept = ("metrics", "parameters", "seconds", "sample", "device", "versions")
@@ -27,7 +27,7 @@ def row(members: str, model: str, runs: Path, options: list[str]) -> dict:
 
 
 def table(rows: dict) -> str:
-    """The rows as Markdown."""
+    """Format the rows as a Markdown table."""
     columns = ("model", "separate sets", "stray points", "members", "sliced W2 / floor", "training",
                "parameters", "sampling 1,000 sets")  # fmt: skip
     lines = []
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", default=",".join(MODELS))
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, help="the JSON file")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     name = args.members.replace("+", "_").replace(":", "")
     path = args.output or RESULTS / f"quality_{name}.json"

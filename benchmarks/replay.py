@@ -1,11 +1,11 @@
-"""Dino, then moons: forgotten, or remembered by replay of the model's own first sets.
+"""Train on dino and then on moons, with and without replay of the first model's own sets.
 
     python benchmarks/replay.py                     # three runs: a quarter of an hour on two cores
     python benchmarks/replay.py --model=set_latent
 
-Trains the three parts of configs/seed/replay.py by main.py, in runs/; a run that is finished is
-read as it is. Words after `--` are options of main.py, for all parts. Whatever a part was trained
-on, its sets are measured against the true dino and moons, half and half. Prints a table and writes
+main.py trains the three parts of configs/seed/replay.py in runs/. Finished runs are read and not
+repeated. Words after `--` are options of main.py for all parts. The sets of every part are compared
+with the true dino and moons in equal shares. Prints a table and writes
 benchmarks/results/replay.json and docs/replay.png.
 """
 
@@ -20,7 +20,7 @@ PARTS = {"first": "dino", "forget": "then moons", "replay": "then moons and repl
 
 
 def measure(samples: np.ndarray):
-    """What the true members say of sets f32[B, n, 2], and that in numbers.
+    """Compare sets f32[B, n, 2] with the true members; return a `Separation` and its summary.
 
     Members are aligned, so that all parts have the same units.
     """
@@ -42,7 +42,7 @@ def measure(samples: np.ndarray):
 
 
 def table(rows: dict) -> str:
-    """The rows as Markdown."""
+    """Format the rows as a Markdown table."""
     columns = ("trained on", "separate sets", "stray points", "dino : moons", "training")
     lines = []
     for part, row in rows.items():
@@ -61,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "replay.json")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "replay.png")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     folder = lambda part: args.runs / f"seed_replay_{part}_{args.model}"
     rows, cells = {}, []

@@ -1,12 +1,13 @@
-"""Mass of a `rows` model on sequences that are out of order, from the sets of a trained run.
+"""Measure the probability mass of a `rows` model on sequences that are out of order.
 
     python benchmarks/rows_order.py --workdir=runs/spatial_mnist_rows
 
-Draws sets as the run draws them, without labels. Counts the sets and the consecutive pairs of
-points that are out of order (data/rows.py). Z is the share of sets in order. The log-likelihood of
-sets in rows is a lower bound; if sets out of order were rejected while drawing, it would be exact
-after adding -log(Z) / N nats per point, which is the last number. `--num_steps=200` draws with more
-steps than the run: coarse steps may blur the edges of rows.
+Draws sets with the settings of a trained run, without labels. Counts the sets and the consecutive
+pairs of points that are out of order (data/rows.py). Z is the share of sets in order. The
+log-likelihood of sets in rows is a lower bound. If sets out of order were rejected during sampling,
+the log-likelihood plus -log(Z) / N nats per point would be exact. The last number is -log(Z) / N.
+`--num_steps=200` uses more sampling steps than the run, because coarse steps may blur the edges of
+rows.
 
 Prints the numbers and writes benchmarks/results/rows_order.json.
 """
@@ -24,12 +25,12 @@ from tiny_diffusion_jax.generation import NO_LABEL
 
 
 def count(sets: np.ndarray, height: float) -> dict:
-    """Numbers of sets f32[S, N, D] and of consecutive pairs of points that are out of order."""
+    """Count the sets f32[S, N, D] and the consecutive pairs of points that are out of order."""
     wrong = np.asarray(out_of_order(sets, height))
     num_sets, num_points = sets.shape[:2]
     bad = int(wrong.any(1).sum())
     in_order = 1 - bad / num_sets
-    missing = error = None  # without a set in order nothing is known but that Z is small
+    missing = error = None  # unknown if no set is in order
     if in_order:
         missing = abs(float(np.log(in_order))) / num_points
         error = float(np.sqrt((1 - in_order) / (in_order * num_sets))) / num_points
@@ -44,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workdir", default=str(ROOT / "runs" / "spatial_mnist_rows"))
     parser.add_argument("--num_sets", type=int, default=10_000)
-    parser.add_argument("--num_steps", type=int, default=0, help="0: as many as the run takes")
+    parser.add_argument("--num_steps", type=int, default=0, help="sampling steps; 0: as in the run")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=RESULTS / "rows_order.json")
     args = parser.parse_args(argv)

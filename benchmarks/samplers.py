@@ -1,11 +1,11 @@
-"""Quality against network evaluations, for every sampler, on a trained run.
+"""Plot quality against network evaluations, for every sampler, on a trained run.
 
     python main.py --config=configs/moons.py:dino
     python benchmarks/samplers.py --workdir=runs/dino --output=benchmarks/results/samplers_dino
 
-Draws 32 sets of 4,000 points with each sampler and number of steps, and prints the sliced
-2-Wasserstein distance to real points over its floor between two real draws. All share the same real
-draws, so the ratios can be compared with each other more closely than with 1.
+Draws 32 sets of 4,000 points. Repeats this with each sampler and number of steps. Prints the sliced
+2-Wasserstein distance to real points, divided by its floor (the distance between two real draws).
+All ratios use the same real draws, so their differences are more precise than their values.
 """
 
 import argparse
@@ -23,7 +23,7 @@ STEPS = {
 
 
 def measure(experiment, params, num_sets: int, num_points: int, max_steps: int) -> list[dict]:
-    """A row for each sampler and number of steps."""
+    """Return a row for each sampler and number of steps."""
     import jax
     import numpy as np
 
@@ -58,12 +58,12 @@ def measure(experiment, params, num_sets: int, num_points: int, max_steps: int) 
 
 
 def slowest(rows: list[dict]) -> dict:
-    """The row of ancestral sampling with the most steps: what the others are held against."""
+    """Row of ancestral sampling with the most steps, the reference for the other samplers."""
     return max((r for r in rows if r["sampler"] == "ancestral"), key=lambda r: r["steps"])
 
 
 def figure(rows: list[dict], title: str, path: Path) -> None:
-    """Ratio to the floor against network evaluations, a line a sampler."""
+    """Plot the ratio to the floor against network evaluations, one line per sampler."""
     from matplotlib.figure import Figure
 
     from tiny_diffusion_jax.figures.page import INK, MUTED, PAPER, save_figure

@@ -1,12 +1,12 @@
-"""How the cost of a training step grows with points, sets and width.
+"""Measure how the cost of a training step grows with points, sets and width.
 
     python benchmarks/scaling.py
     python benchmarks/scaling.py --models=causal --axes=points
 
-One option at a time is changed from that of a base: sets of 64 points, batches of 32 sets, the
-width of each recipe. Of each program: seconds a step, the median of calls of a block; memory for
-what lives during a step, and arithmetic, as the compiler counts them. Between two values the
-exponent p of cost ~ value^p is given. Writes benchmarks/results/scaling.json.
+Changes one option of a base at a time. The base has sets of 64 points, batches of 32 sets and the
+width of the recipe. Reports the time per step (median over calls of a block of steps), and the
+temporary memory and the arithmetic of a step as counted by the compiler. Between two values of an
+option, reports the exponent p of cost ~ value^p. Writes benchmarks/results/scaling.json.
 """
 
 import argparse
@@ -29,7 +29,7 @@ AXES = {
     "sets": ("train.num_sets", (8, 32, 128)),
     "width": ("model.hidden_dim", (32, 128, 512)),
 }
-STEPS = 10  # of a block
+STEPS = 10  # steps per block
 
 
 def step(model: str, option: str, value: int, calls: int) -> dict:
@@ -49,12 +49,12 @@ def step(model: str, option: str, value: int, calls: int) -> dict:
     return {
         "milliseconds": 1e3 * seconds / STEPS, "compile_seconds": compile_seconds,
         "temporary_mb": program.memory_analysis().temp_size_in_bytes / 2**20,
-        "gflop": program.cost_analysis()["flops"] / 1e9,  # the body of the loop, a step, once
+        "gflop": program.cost_analysis()["flops"] / 1e9,  # one step: loop bodies count once
     }  # fmt: skip
 
 
 def exponents(rows: list[dict], column: str) -> list[float]:
-    """p of cost ~ value^p between each two values and the next."""
+    """Exponents p of cost ~ value^p between successive rows."""
     return [
         math.log(b[column] / a[column]) / math.log(b["value"] / a["value"])
         for a, b in zip(rows, rows[1:], strict=False)
@@ -62,7 +62,7 @@ def exponents(rows: list[dict], column: str) -> list[float]:
 
 
 def table(rows: dict[str, list[dict]]) -> str:
-    """The rows as Markdown."""
+    """Format the rows as a Markdown table."""
     columns = "model", "changed", "milliseconds a step", "exponents", "memory", "GFLOP a step"
     lines = []
     each = lambda found, column, form: ", ".join(f"{row[column]:{form}}" for row in found)
@@ -79,10 +79,10 @@ def table(rows: dict[str, list[dict]]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", default=",".join(MODELS), help="commas between")
-    parser.add_argument("--axes", default=",".join(AXES), help="commas between")
+    parser.add_argument("--models", default=",".join(MODELS), help="separated by commas")
+    parser.add_argument("--axes", default=",".join(AXES), help="separated by commas")
     parser.add_argument("--calls", type=int, default=5)
-    parser.add_argument("--largest", type=int, default=2**31, help="value of an option")
+    parser.add_argument("--largest", type=int, default=2**31, help="largest value of an option")
     parser.add_argument("--output", type=Path, default=RESULTS / "scaling.json")
     args = parser.parse_args(argv)
     rows = {}

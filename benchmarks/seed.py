@@ -1,9 +1,10 @@
-"""The seed's experiments, trained by main.py, and a figure of each for docs/.
+"""Repeat the student project's experiments, and plot a figure of each for docs/.
 
     python benchmarks/seed.py                    # all three: about ten minutes on two CPU cores
     python benchmarks/seed.py --only=shuffled
 
-A run that is finished is read as it is. Words after `--` are options of main.py, for all runs.
+main.py trains the runs. Finished runs are read and not repeated. Words after `--` are options of
+main.py for all runs.
 """
 
 import argparse
@@ -23,7 +24,7 @@ SIDE, LEFT, BETWEEN = 2.6, 0.345, 0.15  # inches
 
 
 def figure(title: str, panels: list[tuple[str, str, np.ndarray]]):
-    """A row of clouds, each under its name and a note; all but the first, real one, in orange."""
+    """Plot (name, note, points) panels in a row: real points first, then samples in orange."""
     from tiny_diffusion_jax.figures.page import (
         DATA,
         SAMPLES,
@@ -46,7 +47,7 @@ def figure(title: str, panels: list[tuple[str, str, np.ndarray]]):
 
 
 def real_points(folder: Path) -> np.ndarray:
-    """3,000 points of the data of a run, of all members."""
+    """Draw 3,000 points of all members from the dataset of a run."""
     import jax
 
     from tiny_diffusion_jax import data
@@ -62,11 +63,11 @@ def main(argv: list[str] | None = None) -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=tuple(EXPERIMENTS))
-    parser.add_argument("--models", help="of these alone, separated by commas")
+    parser.add_argument("--models", help="only these models, separated by commas")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "seed.json")
     parser.add_argument("--figures", type=Path, default=ROOT / "docs")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     rows = {}
     for name in [args.only] if args.only else EXPERIMENTS:

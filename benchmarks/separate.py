@@ -1,9 +1,9 @@
-"""The picture at the head of the README: superposed sets above, separated ones below.
+"""Plot the first figure of the README: superposed sets above, separate sets below.
 
     python benchmarks/separate.py --output=docs/separate.png \\
         --alone=runs/mixture_dino+moons_fourier_mlp --together=runs/mixture_dino+moons_set_latent
 
-Shows the first sets of samples.npy of two finished runs, none left out.
+The two runs must be finished. Shows the first sets of samples.npy, without any selection.
 """
 
 import argparse
@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from common import ROOT
 
-COUNT, SIDE, GAP = 6, 1.45, 0.12  # panels a row; inches
+COUNT, SIDE, GAP = 6, 1.45, 0.12  # panels per row; inches
 
 
 def figure(alone, together, member):
-    """Six sets f32[n, 2] of each; those of `together` in the colour of their member i32[6]."""
+    """Plot six sets f32[n, 2] of each run; `member` i32[6] colours the sets of `together`."""
     from tiny_diffusion_jax.figures.page import EDGE, MEMBERS, MUTED, Page, dots, square_limits
 
     limits = square_limits(np.concatenate([*together]))

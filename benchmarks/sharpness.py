@@ -1,17 +1,17 @@
-"""How many nats a point a density lacks to the truth, and at which noise levels they are lost.
+"""Measure the log-likelihood that a density misses, in nats per point and by noise level.
 
     python benchmarks/sharpness.py                                    # MNIST 3 and 8: 5 minutes
     python benchmarks/sharpness.py --table=DatasaurusDozen.tsv        # and five of its shapes
 
-Each density is learned twice: with features of coordinates that fade with the noise, the default,
-and with features of one strength and a frequency up to 12. By the variational bound in continuous
-time (arXiv 2107.00630) a point lacks
+Trains two models per density: with coordinate features that fade with the noise (the default), and
+with features of constant amplitude and frequencies up to 12. By the variational bound in continuous
+time (arXiv 2107.00630) the missing log-likelihood of a point is
 
-    integral over log sigma of E |x_0_hat - E[x_0 | x_t]|^2 / sigma^2
+    integral over log sigma of E |x_0_hat - E[x_0 | x_t]|^2 / sigma^2.
 
-and E[x_0 | x_t] is known here: of pixels, and of rows with jitter. That shows where the nats are
-lost; `nats_to_truth` is by the ODE, as everywhere, and need not be the same number.
-Words after `--` are options of main.py: `-- --config.train.steps=100000`.
+E[x_0 | x_t] is known for pixels and for table rows with jitter, so the integrand shows the missing
+nats at each noise level. `nats_to_truth` comes from the ODE, as in all runs, and may differ from
+the integral. Words after `--` are options of main.py: `-- --config.train.steps=100000`.
 Prints a table and writes benchmarks/results/sharpness.json and .png.
 """
 
@@ -35,21 +35,24 @@ from tiny_diffusion_jax.models.recipes import NO_FADE
 from tiny_diffusion_jax.run.flags import parse
 
 SHAPES = "star,bullseye,h_lines,away,x_shape"
-JITTER = 0.15  # of a row of the table, on a canvas of 100
+JITTER = 0.15  # noise added to a row of the table, on a canvas of 100
 VARIANTS = {
     "fading": [],
     "of one strength": [f"--config.{field}={value}" for field, value in NO_FADE.items()],
 }
-LEVELS = 40  # at which the error is taken
+LEVELS = 40  # noise levels of the error
 KEY = 123
 
 
 def of_pixels(log_weights, corners, side: float):
-    """(z f32[n, 2], sigma) -> E[x_0 | x_0 + sigma eps = z], x_0 uniform in pixels f32[K, 2]."""
+    """Return (z f32[n, 2], sigma) -> E[x_0 | x_0 + sigma eps = z], x_0 uniform in K pixels.
+
+    corners: lower left corners f32[K, 2] of the pixels; side: their side.
+    """
     def axis(z, low, sigma):
-        """log P(pixel | z) up to a constant, and the mean within it: of a normal law, cut off."""
+        """log P(pixel | z) up to a constant, and the mean of a normal density cut off at it."""
         a, b = (low - z) / sigma, (low + side - z) / sigma
-        flip = a > 0  # then both ends lie in the upper tail, where log_ndtr would be 0
+        flip = a > 0  # both ends are in the upper tail, where log_ndtr would be 0
         a, b = jnp.where(flip, -b, a), jnp.where(flip, -a, b)
         log_mass = log_ndtr(b) + jnp.log1p(-jnp.exp(jnp.minimum(log_ndtr(a) - log_ndtr(b), -1e-7)))
         moved = jnp.exp(norm.logpdf(a) - log_mass) - jnp.exp(norm.logpdf(b) - log_mass)
@@ -63,7 +66,7 @@ def of_pixels(log_weights, corners, side: float):
 
 
 def of_rows(rows, std: float):
-    """The same, x_0 = one of rows f32[K, 2] + std eps."""
+    """Return the same function as `of_pixels`, for x_0 = one of rows f32[K, 2] + std eps."""
     def mean(z, sigma):
         variance = std**2 + sigma**2
         near = jax.nn.softmax(-((z - rows) ** 2).sum(-1) / (2 * variance))
@@ -73,12 +76,12 @@ def of_rows(rows, std: float):
 
 
 def exact_denoiser(dataset, config):
-    """E[x_0 | x_t] of a digit or of a table with jitter, in normalised units."""
+    """Return the function E[x_0 | x_t] of a digit or a table with jitter, in normalised units."""
     shift, scale = np.asarray(dataset.shift), float(dataset.scale)
     if config.name == "points":
         rows = (load_points(config.path, where=config.where) - shift) / scale
         return of_rows(jnp.asarray(rows, jnp.float32), config.jitter_std / scale)
-    # The 8x8 digits lie in the same corner of this canvas; beyond them nothing is dark.
+    # 8x8 digits use the same corner of this canvas, and all other pixels are empty.
     pixel = np.stack(np.meshgrid(np.arange(28.0), np.arange(28.0)), -1).reshape(-1, 2)
     log_p = np.asarray(dataset.log_prob(jnp.asarray(pixel + 0.5, jnp.float32)))
     dark = np.isfinite(log_p)
@@ -87,7 +90,7 @@ def exact_denoiser(dataset, config):
 
 
 def measure(flags: list[str], num_points: int) -> dict:
-    """Trains, and says how many nats a point are missing, in all and by noise level."""
+    """Train a model; return the missing nats per point, in total and by noise level."""
     config = parse(["main.py", *flags]).config
     experiment = td.build(config)
     dataset, process = experiment.dataset, experiment.process
@@ -112,7 +115,8 @@ def measure(flags: list[str], num_points: int) -> dict:
     log_nu = -0.5 * np.asarray(process.schedule.log_snr)
     edges = np.linspace(log_nu[1], log_nu[-1], LEVELS + 1)
     middle = (edges[1:] + edges[:-1]) / 2
-    # A key of its own: fold_in(key, 1) is split(key)[1], and would repeat the points' own jitter.
+    # KEY is used for the points. fold_in(key, 1) equals split(key)[1], so the same key would repeat
+    # the jitter of the points.
     errors = np.array([squared_error(at, jax.random.fold_in(jax.random.key(KEY + 1), i))
                        for i, at in enumerate(middle)])  # fmt: skip
     by_log_sigma = errors / np.exp(2 * middle)
@@ -126,7 +130,7 @@ def measure(flags: list[str], num_points: int) -> dict:
 
 
 def figure(results: dict):
-    """Where on the scale of noise the nats are lost: the area under each curve."""
+    """Plot the missing nats by noise level; the area under a curve is their total."""
     from matplotlib.figure import Figure
 
     names = list(results)
@@ -151,13 +155,13 @@ def figure(results: dict):
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--digits", default="3,8", help="commas between; '' for none")
-    parser.add_argument("--table", default="", help="DatasaurusDozen.tsv, for its shapes")
-    parser.add_argument("--shapes", default=SHAPES, help="values of its column `dataset`")
+    parser.add_argument("--digits", default="3,8", help="separated by commas; '' for none")
+    parser.add_argument("--table", default="", help="table of shapes: DatasaurusDozen.tsv")
+    parser.add_argument("--shapes", default=SHAPES, help="values of the column `dataset`")
     parser.add_argument("--variants", default=",".join(VARIANTS), help="fading, of one strength")
-    parser.add_argument("--points", type=int, default=4_000, help="that the nats are measured on")
+    parser.add_argument("--points", type=int, default=4_000, help="number of scored points")
     parser.add_argument("--output", type=Path, default=RESULTS / "sharpness.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     densities = {f"MNIST {digit}": [f"--config=configs/mnist_digit.py:{digit}"]
                  for digit in args.digits.split(",") if digit}  # fmt: skip

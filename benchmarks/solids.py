@@ -1,13 +1,14 @@
-"""3-D sets of a known law, learned and compared with it: kind, radius, number of points, noise.
+"""Compare generated 3-D sets with their known density: kind, radius, number of points, noise.
 
     python benchmarks/solids.py --model=causal      # about half an hour on two CPU cores
 
-Writes runs/solids.npz (2,000 tori, spheres and helices, see make_sets.py), trains a model on it by
-main.py in runs/solids_MODEL, or reads that run if it is finished, and reads kind and radius off
-each set drawn. Words after `--` are options of main.py. Each number stands beside that of REAL
-fresh sets of the true law, read in the same way, and z, their difference over its standard error
-for as many real sets as were drawn: |z| < 2 in 95 % of draws of the true law itself. Prints a table
-and writes benchmarks/results/solids.json, beside what it holds of other models.
+Writes runs/solids.npz (2,000 tori, spheres and helices, see make_sets.py). main.py trains a model
+on this file in runs/solids_MODEL, unless that run is finished. Words after `--` are options of
+main.py. The kind and radius of each generated set are estimated from its points, and compared with
+the same estimates for REAL new sets of the true density. z is the difference of two statistics,
+divided by the standard error for as many real sets as were generated. If the model were exact,
+|z| < 2 would hold in 95 % of the cases. Prints a table and writes benchmarks/results/solids.json,
+which keeps the results of other models.
 """
 
 import argparse
@@ -18,25 +19,26 @@ import numpy as np
 from common import RESULTS, ROOT, command, finished, machine, markdown, write
 from make_sets import KINDS, estimates, solids
 
-REAL = 20_000  # sets that stand for the true law, drawn from a seed of their own
+REAL = 20_000  # sets of the true density, drawn with another seed than the data
 STATISTICS = {"mean": np.mean, "sd": np.std}
 
 
 def split(points, sizes) -> list[np.ndarray]:
-    """The points f32[P, 3] of sets of `sizes` i[S], set by set."""
+    """Split points f32[P, 3] into a list of sets of `sizes` i[S]."""
     return np.split(points, np.cumsum(sizes)[:-1])
 
 
 def seen(points, sizes, label) -> dict[str, np.ndarray]:
-    """What each set shows, and whether its kind is the one it was asked to be."""
+    """Return the estimates of each set, and whether the estimated kind equals the label."""
     found = estimates(split(points, sizes))
     return found | {"right": found["label"] == label}
 
 
 def standard_error(values: np.ndarray, statistic: str, num: int) -> float:
-    """Of the mean or sd of `num` draws of the law of `values` f64[n].
+    """Standard error of the mean or sd of `num` draws from the distribution of `values` f64[n].
 
-    sd / sqrt(num), and of the sd sqrt((kurtosis - 1) / (4 num)) sd by the delta method.
+    The mean has the standard error sd / sqrt(num). The sd has the standard error
+    sqrt((kurtosis - 1) / (4 num)) sd, by the delta method.
     """
     sd = values.std()
     if statistic == "mean":
@@ -46,13 +48,13 @@ def standard_error(values: np.ndarray, statistic: str, num: int) -> float:
 
 
 def row(value: float, true: float, error: float) -> dict:
-    """A line of the table; z is None where real sets do not vary."""
+    """Return a row of the table; z is None if the standard error is 0."""
     z = (value - true) / error if error > 0 else None
     return {"value": float(value), "true": float(true), "se": float(error), "z": z}
 
 
 def compare(drawn: dict, real: dict) -> dict[str, dict]:
-    """{what: row} of two answers of `seen`: drawn sets, and many of the true law."""
+    """Return {statistic: row} from two results of `seen`: generated sets, and many real sets."""
     num, rows = len(drawn["label"]), {}
     for name in ("radius", "count"):
         for statistic, function in STATISTICS.items():
@@ -66,7 +68,7 @@ def compare(drawn: dict, real: dict) -> dict[str, dict]:
     for name, share in shares.items():
         p = np.mean(share(real))
         rows[name] = row(np.mean(share(drawn)), p, np.sqrt(p * (1 - p) / num))
-    # Kinds differ in it by how they are made, so its mean is that of one kind after the other.
+    # The expected misfit depends on the kind, so compare the mean for each kind.
     for kind in KINDS:
         of = real["misfit"][real["label"] == kind]
         ours = drawn["misfit"][drawn["label"] == kind]
@@ -77,8 +79,8 @@ def compare(drawn: dict, real: dict) -> dict[str, dict]:
 
 
 def table(rows: dict[str, dict]) -> str:
-    """The rows as Markdown."""
-    return markdown(("", "drawn", "true law", "z"), [
+    """Format the rows as a Markdown table."""
+    return markdown(("", "drawn", "true density", "z"), [
         (name, f"{r['value']:.4g}", f"{r['true']:.4g}", "" if r["z"] is None else f"{r['z']:+.1f}")
         for name, r in rows.items()
     ])  # fmt: skip
@@ -88,20 +90,20 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="set_transformer")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--num_sets", type=int, default=2_000, help="of the data")
-    parser.add_argument("--real", type=int, default=REAL, help="sets of the true law")
+    parser.add_argument("--num_sets", type=int, default=2_000, help="number of training sets")
+    parser.add_argument("--real", type=int, default=REAL, help="number of real sets")
     parser.add_argument("--output", type=Path, default=RESULTS / "solids.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     path, workdir = args.runs / "solids.npz", args.runs / f"solids_{args.model}"
     args.runs.mkdir(parents=True, exist_ok=True)
     np.savez(path, **solids(args.num_sets))
-    if path.is_relative_to(ROOT):  # where main.py runs
+    if path.is_relative_to(ROOT):  # main.py runs in ROOT
         path = path.relative_to(ROOT)
     flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}", *args.options]
     metrics = finished(workdir, flags)
     with np.load(workdir / "samples.npz") as arrays:
-        label = np.array(KINDS)[arrays["label"]]  # numbered in this order
+        label = np.array(KINDS)[arrays["label"]]  # labels are numbered in the order of KINDS
         drawn = seen(arrays["points"], arrays["sizes"], label)
     truth = solids(args.real, seed=1)
     real = seen(truth["points"], truth["sizes"], truth["label"])

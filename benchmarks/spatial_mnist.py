@@ -1,29 +1,34 @@
-"""SpatialMNIST: likelihood of whole sets, and how good and how new generated ones are.
+"""Measure likelihood, quality and novelty of generated sets on SpatialMNIST.
 
     python benchmarks/spatial_mnist.py --models=rows      # trains for 1.5 hours on one CPU core
     python benchmarks/spatial_mnist.py --models=mnist     # the released model, no training
     python benchmarks/spatial_mnist.py --quick            # bundled digits: 94 s on two CPU cores
 
-Each of --models is trained by main.py with configs/spatial_mnist.py in runs/spatial_mnist_MODEL, or
-read if that run is finished; words after `--` are options of main.py. `--release=NAME` puts the
-first of them into the package, with its row as its scores. Beside them stand one density
-for all images (`independent`), blurred training images as a mixture (`images`, no learning), a
-transformer that is told the pixel grid (`pixels`, and `pixel_rows` in the order of rows; no
-diffusion), and real sets. All are measured on the same sets of the test images, one of each, drawn
-once and named by a hash:
+main.py trains each of --models with configs/spatial_mnist.py in runs/spatial_mnist_MODEL, unless
+that run is finished. Words after `--` are options of main.py. `--release=NAME` puts the first of
+these models into the package, with its row as its scores. The table compares the models with real
+sets and these baselines:
 
-    PPLL        log p(X) / N, nats per point in [0, 28]^2, mean and standard error over test sets;
-                where the order of points counts, the mean density over --orders random ones;
-                of points in rows log p(rows(X)) / N - log(N!) / N, which is the same for each order
-                and a lower bound (rows_order.py measures by how much)
-    one order   the same by one order, which is a lower bound of it
-    1-NNA, COV, MMD   under Chamfer (CD, squared) and earth mover's distance (EMD), picture of side
-                1, against --sets test sets; 1-NNA is 50 % where no difference is seen
-    copies      sets closer to a training image than 99 % of test sets are
-    label       share whose digit a classifier names as asked for; Frechet: in its features
-    draw        seconds for --sets sets, without compilation
+    independent          one density for all images.
+    images               a mixture of blurred training images, without training.
+    pixels, pixel_rows   a transformer on the pixel grid, in random order or in rows, no diffusion.
 
-Prints a table and writes benchmarks/results/spatial_mnist.json, beside what it holds of others.
+All rows use the same test sets, one per test image. The sets are drawn once and identified by a
+hash. The columns are:
+
+    PPLL        log p(X) / N, nats per point in [0, 28]^2, mean and standard error over test sets.
+                If p depends on the order of the points, the mean density over --orders random
+                orders. For points in rows, log p(rows(X)) / N - log(N!) / N, which is independent
+                of the order, and a lower bound (rows_order.py measures the difference).
+    one order   PPLL of one order, which is a lower bound of PPLL.
+    1-NNA, COV, MMD   metrics under Chamfer (CD, squared) and earth mover's distance (EMD) in a
+                picture of side 1, against --sets test sets; 1-NNA of 50 % means no difference.
+    copies      share of sets closer to a training image than 99 % of the test sets.
+    label       share of sets with the conditioning label, according to a classifier.
+    Frechet     Frechet distance in the features of this classifier.
+    draw        seconds for --sets sets, without compilation.
+
+Prints a table and writes benchmarks/results/spatial_mnist.json, which keeps other rows.
 """
 
 import argparse
@@ -48,7 +53,7 @@ from tiny_diffusion_jax.evaluate import sets as set_metrics
 from tiny_diffusion_jax.evaluate.frechet import frechet
 from tiny_diffusion_jax.run import released
 
-TEST_SEED, SEED = 0, 7  # of the test sets; of everything else
+TEST_SEED, SEED = 0, 7  # seed of the test sets; seed of all other draws
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
 GUIDED = 2.0
 VALIDATION = 1_000  # sets of training images 50,001 and on
@@ -60,7 +65,7 @@ QUICK = [
 
 
 class Bench:
-    """The data, the test sets, and all that is measured against them."""
+    """Dataset, test sets, and the metrics that compare with the test sets."""
 
     def __init__(self, experiment: td.Experiment, num_sets: int, num_test: int):
         self.dataset, self.config = experiment.dataset, experiment.config.data
@@ -78,13 +83,16 @@ class Bench:
         self.limits = classifier.limits_of(self.test)
 
     def sets_of(self, dataset, index, seed: int) -> np.ndarray:
-        """A set f32[len(index), N, 2] of each of these images."""
+        """Draw a set of each image in `index`: f32[len(index), N, 2]."""
         return np.asarray(
             draw_sets_from(dataset, jax.random.key(seed), jnp.asarray(index), self.num_points)
         )
 
     def validation(self) -> np.ndarray:
-        """Sets of training images that no model was trained on; where all were, of any."""
+        """Draw sets of images of the training split that no model was trained on.
+
+        If the models were trained on all images of this split, draw from all.
+        """
         config = self.config.copy_and_resolve_references()
         config.max_images = 0
         every = data.build(config)
@@ -93,7 +101,7 @@ class Bench:
         return self.sets_of(every, index, SEED)
 
     def likelihood(self, log_prob, orders: int = 1) -> dict:
-        """Of the test sets, by what gives f[S] of them; with `orders`, by that many orders."""
+        """PPLL of the test sets under `log_prob(sets) -> f[S]`, over `orders` orders of points."""
         began, rng = time.perf_counter(), np.random.default_rng(SEED)
         each = [np.asarray(log_prob(self.scored), np.float64)]
         for _ in range(1, orders):
@@ -107,7 +115,7 @@ class Bench:
                 **of_orders}  # fmt: skip
 
     def quality(self, sets: np.ndarray, labels) -> dict:
-        """Of at least `count` generated sets; labels i[S] that were asked for, None: none."""
+        """Metrics of at least `count` generated sets; labels: conditioning labels i[S], or None."""
         n, unit = self.count, 1 / self.side
         sets, real, other = sets[:n], self.test[:n], self.test[n : 2 * n]
         compared = set_metrics.compare_sets(sets * unit, real * unit, other * unit, n)
@@ -121,7 +129,7 @@ class Bench:
 
 
 def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: int) -> dict:
-    """What a trained model scores."""
+    """Return the row of a trained model."""
     def draw(labels=None, **options):
         config = experiment.config.sample.copy_and_resolve_references()
         config.update(num_sets=bench.count, label=-2, **options)
@@ -181,7 +189,7 @@ COLUMNS = {
 
 
 def table(rows: dict[str, dict]) -> str:
-    """The rows as Markdown; what a row has not been measured for is left empty."""
+    """Format the rows as a Markdown table; missing metrics give empty cells."""
     lines = []
     for name, row in rows.items():
         cells = []
@@ -196,18 +204,18 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", default="rows", help="commas between; '' for none")
+    parser.add_argument("--models", default="rows", help="separated by commas; '' for none")
     parser.add_argument("--yardsticks", default=",".join(YARDSTICKS))
-    parser.add_argument("--sets", type=int, default=1_000, help="generated, and as many real ones")
-    parser.add_argument("--test", type=int, default=10_000, help="test sets whose PPLL is taken")
-    parser.add_argument("--likelihood_steps", type=int, default=16, help="of Runge-Kutta; 0: none")
-    parser.add_argument("--orders", type=int, default=1, help="of the points, for the PPLL")
-    parser.add_argument("--pixel_steps", type=int, default=6_000, help="training of `pixels`")
-    parser.add_argument("--release", default="", help="name of the first model in the package")
+    parser.add_argument("--sets", type=int, default=1_000, help="generated sets, and real sets")
+    parser.add_argument("--test", type=int, default=10_000, help="number of test sets for the PPLL")
+    parser.add_argument("--likelihood_steps", type=int, default=16, help="Runge-Kutta; 0: no PPLL")
+    parser.add_argument("--orders", type=int, default=1, help="orders of the points for the PPLL")
+    parser.add_argument("--pixel_steps", type=int, default=6_000, help="training steps of `pixels`")
+    parser.add_argument("--release", default="", help="release the first model with this name")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--quick", action="store_true", help="everything, small")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to test the benchmark")
     parser.add_argument("--output", type=Path, help="default: results/spatial_mnist.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     prefix, options = "spatial_mnist_", args.options
     if args.quick:
@@ -237,7 +245,10 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _load(name: str, folder: Path, flags: list[str]) -> tuple[td.Experiment, dict, dict]:
-    """A released model, or the run in `folder`, made if there is none; and what made it."""
+    """Load a released model or the run in `folder`, and train the run if needed.
+
+    Also returns the command and the seconds of its training.
+    """
     if name in released.names():
         row = released.describe(name)["scores"]
         made = {field: row[field] for field in ("command", "train_seconds")}

@@ -1,14 +1,15 @@
-"""Training and sampling speed of a small network, and how long a start takes.
+"""Measure training and sampling speed of a small network, and the time of a start.
 
     python benchmarks/speed.py
 
 Trains one network (2 x 128 sinusoidal features of the point and 128 of t, hidden 128, 3 residual
-GELU blocks, AdamW, gradients clipped to 1; T = 50 linear betas, eps-prediction) with this library
-and, when PyTorch is installed, with a plain PyTorch loop, eager and compiled. Every measurement is
-a process of its own, ours and theirs in turn, so neither's threads disturb the other, and a drift
-of the machine's speed cancels in the ratio of a pair. Also: the share of the machine's own matmul
-rate, points sampled per second, and the time from process start to the first training step.
-Writes benchmarks/results/speed.json. A part that fails ends the whole.
+GELU blocks, AdamW, gradients clipped to 1; T = 50 linear betas, eps-prediction) with this library.
+If PyTorch is installed, also trains it with a plain PyTorch loop, eager and compiled. Each
+measurement runs in a separate process, so threads of one library do not disturb the other. The two
+libraries alternate, so a drift of the machine's speed cancels in the ratio of a pair. Also
+measures the share of the machine's matmul rate, the points sampled per second, and the time from
+process start to the first training step. Writes benchmarks/results/speed.json. If one part fails,
+the benchmark stops.
 """
 
 import argparse
@@ -24,15 +25,15 @@ from pathlib import Path
 from common import RESULTS, ROOT, command, machine, matmul_rate, median_seconds, write
 
 T, HIDDEN, FEATURES, NUM_DATA = 50, 128, 128, 8_000
-# Multiply-adds of a step, per point. The first layer needs no gradient of its input.
+# Multiply-adds of a step per point. The gradient of the first layer's input is not needed.
 MACS = 2 * 3 * FEATURES * HIDDEN + 3 * (3 * HIDDEN * HIDDEN + 2 * HIDDEN)
 
 
-# ---------------------------------------------------------------- in a process of its own
+# ---------------------------------------------------------------- run in a separate process
 
 
 def experiment(batch: int, steps: int):
-    """The network and its training block of `steps`, from the library's own parts."""
+    """Build dataset, process, model, state, training block of `steps`, and batch plan."""
     import jax
     from ml_collections import FrozenConfigDict
 
@@ -62,14 +63,14 @@ def experiment(batch: int, steps: int):
 
 
 def ours(batch: int, steps: int) -> dict:
-    """Microseconds a step of this library, and the matmul rate of the same shapes, GFLOP/s."""
+    """Microseconds per step of this library, and matmul rates in GFLOP/s."""
     import jax
 
     dataset, process, _, state, block, plan = experiment(batch, steps)
     key = jax.random.key(0)
 
     def run():
-        nonlocal state  # each call takes the last one's
+        nonlocal state  # each call continues from the last state
         state, metrics = block(state, dataset, process, key, steps=steps, plan=plan)
         metrics.loss.block_until_ready()
 
@@ -81,14 +82,14 @@ def ours(batch: int, steps: int) -> dict:
 
 
 def theirs(batch: int, kind: str, steps: int) -> dict:
-    """Microseconds a step of the PyTorch loop."""
+    """Microseconds per step of the PyTorch loop."""
     import pytorch
 
     return {"us": pytorch.microseconds(batch, kind, steps)}
 
 
 def sampling(num_points: int) -> dict:
-    """Points per second and network evaluation of each sampler, 8 sets."""
+    """Points per second and network evaluations per second of each sampler, for 8 sets."""
     import jax
 
     from tiny_diffusion_jax.diffusion import samplers
@@ -111,11 +112,11 @@ def sampling(num_points: int) -> dict:
     return result
 
 
-# ---------------------------------------------------------------- put together
+# ---------------------------------------------------------------- combine the measurements
 
 
 def measure(task: str, batch: int = 0, steps: int = 0, num_points: int = 0) -> dict:
-    """Runs one task in a process of its own; raises CalledProcessError where that fails."""
+    """Run one task in a separate process; raise CalledProcessError if the process fails."""
     words = [f"--task={task}", f"--batches={batch}", f"--steps={steps}",
              f"--num_points={num_points}"]  # fmt: skip
     done = subprocess.run([sys.executable, __file__, *words], stdout=subprocess.PIPE, check=True,
@@ -124,7 +125,7 @@ def measure(task: str, batch: int = 0, steps: int = 0, num_points: int = 0) -> d
 
 
 def training(batch: int, pairs: int, steps: int, kinds: list[str]) -> dict:
-    """Ours against each kind of theirs, in turn, `pairs` times: medians of times and ratios."""
+    """Time this library and each kind of PyTorch loop in turn, `pairs` times; return medians."""
     rows = [{kind: measure(kind, batch, steps) for kind in ("ours", *kinds)} for _ in range(pairs)]
     median = statistics.median
     rates = {key: median(row["ours"][key] for row in rows) for key in rows[0]["ours"]}
@@ -148,7 +149,7 @@ def training(batch: int, pairs: int, steps: int, kinds: list[str]) -> dict:
 
 
 def startup(repeats: int) -> dict:
-    """Seconds from process start to the end of the first step: without and with the cache."""
+    """Seconds from process start to the end of the first step, without and with the cache."""
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
         "import jax; jax.config.update('jax_compilation_cache_dir', sys.argv[2]);"
@@ -175,11 +176,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "speed.json")
     parser.add_argument("--pairs", type=int, default=5, help="repeats of the training comparison")
     parser.add_argument("--batches", default="32,256", help="batch sizes")
-    parser.add_argument("--steps", type=int, default=500, help="between two looks at the clock")
-    parser.add_argument("--num_points", type=int, default=4_000, help="of a set, for sampling")
+    parser.add_argument("--steps", type=int, default=500, help="training steps per measurement")
+    parser.add_argument("--num_points", type=int, default=4_000, help="points per set in sampling")
     parser.add_argument("--starts", type=int, default=3, help="repeats of the start")
     parser.add_argument("--against", default="eager,compiled,compiled_fused",
-                        help="PyTorch loops, where it is installed")
+                        help="PyTorch loops to compare with, if it is installed")
     parser.add_argument("--task", help=argparse.SUPPRESS)  # set by `measure`
     args = parser.parse_args(argv)
     batches = [int(batch) for batch in args.batches.split(",")]
@@ -192,7 +193,7 @@ def main(argv: list[str] | None = None) -> None:
     result = {"command": command(__file__, argv), "machine": machine()}
     kinds = args.against.split(",") if importlib.util.find_spec("torch") else []
     if not kinds:
-        print("PyTorch is not installed: not compared with")
+        print("skipping the comparison: PyTorch is not installed")
     result["training"] = {
         f"batch_{n}": training(n, args.pairs, args.steps, kinds) for n in batches
     }

@@ -1,13 +1,13 @@
-"""Every program compiled for a TPU on a machine that has none: seconds, memory, arithmetic.
+"""Compile all programs for a TPU on a machine without a TPU: seconds, memory, arithmetic.
 
     pip install "jax[tpu]" && python benchmarks/tpu.py               # all programs, one v5e chip
-    python benchmarks/tpu.py --programs=train --models=history       # one of them
-    python benchmarks/tpu.py --programs=train --chips=4              # the batch shared by 2x2 chips
+    python benchmarks/tpu.py --programs=train --models=history       # one program
+    python benchmarks/tpu.py --programs=train --chips=4              # 2x2 chips
 
-The train block of each model with its recipe on dino + moons, each sampler, the likelihoods and the
-metrics of sets, lowered from shapes alone and compiled by libtpu. A loop's body is counted once in
-the arithmetic: that of `train` is of one step, of a sampler of one step, too. Prints a table and
-writes benchmarks/results/tpu.json, beside what it holds of others.
+libtpu compiles from array shapes. The programs are the training block of each model
+with its recipe on dino + moons, each sampler, the likelihoods and the metrics of sets. The body of
+a loop counts once in the arithmetic, so `train` and the samplers have the arithmetic of one step.
+Prints a table and writes benchmarks/results/tpu.json, which keeps other rows.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # asks no server what this machine is
+os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # so that libtpu queries no metadata server
 os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 import jax
@@ -35,11 +35,11 @@ from tiny_diffusion_jax.training.batches import make_plan
 from tiny_diffusion_jax.training.step import make_train_block
 
 TOPOLOGIES = {1: "v5e:1x1", 4: "v5e:2x2", 8: "v5e:2x4"}
-SETS, POINTS = 64, 256  # that are drawn and measured
+SETS, POINTS = 64, 256  # generated and measured sets, points per set
 
 
 def mesh_of(chips: int):
-    """Raises RuntimeError without libtpu."""
+    """Return a mesh over v5e chips; raise RuntimeError without libtpu."""
     name = TOPOLOGIES[chips]
     extra = {"chips_per_host_bounds": (1, 1, 1)} if chips == 1 else {}
     chosen = topologies.get_topology_desc(platform="tpu", topology_name=name, **extra).devices
@@ -53,7 +53,7 @@ def build(model: str) -> experiment.Experiment:
 
 
 def on_all(mesh, tree):
-    """The shapes of `tree`, each array whole on every chip."""
+    """Shapes of the arrays in `tree`, replicated on every chip."""
     like = lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=devices.on_all(mesh))
     return jax.tree.map(like, jax.eval_shape(lambda: tree))
 
@@ -63,7 +63,7 @@ def by_set(mesh, *shape, dtype=jnp.float32):
 
 
 def train(mesh, model: str):
-    """The train block of a model with its recipe."""
+    """Trace the training block of a model with its recipe."""
     of = build(model)
     config = of.config.train
     state = jax.eval_shape(lambda: experiment.init(of))
@@ -74,7 +74,7 @@ def train(mesh, model: str):
 
 
 def sample(mesh, model: str, sampler: str):
-    """One reverse process of whole sets, or of points that do not see each other."""
+    """Trace the reverse process of whole sets, or of independent points."""
     of = build(model)
     params = jax.eval_shape(lambda: experiment.init(of)).params
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), SETS))
@@ -88,7 +88,7 @@ def sample(mesh, model: str, sampler: str):
 
 
 def log_prob(mesh, model: str):
-    """The log-likelihood of whole sets."""
+    """Trace the log-likelihood of whole sets."""
     of = build(model)
     params = jax.eval_shape(lambda: experiment.init(of)).params
     shared = on_all(mesh, (of.process, params, of.dataset.shift, of.dataset.scale))
@@ -102,7 +102,7 @@ def log_prob(mesh, model: str):
 
 
 def metric(mesh, name: str):
-    """A distance between sets, or between clouds of points."""
+    """Trace a distance between sets, or between clouds of points."""
     x, cloud = by_set(mesh, SETS, POINTS, 2), by_set(mesh, 4096, 2)
     if name == "chamfer":
         return sets._chamfer.trace(x, x, padded=False)
@@ -126,7 +126,7 @@ PROGRAMS = {
 
 
 def compiled(chips: int, trace, arguments: tuple) -> dict:
-    """Seconds to compile a program for so many chips, and what it takes of each."""
+    """Compile a program for `chips` chips; return seconds, and memory and arithmetic per chip."""
     mesh = mesh_of(chips)
     traced, began = trace(mesh, *arguments), time.perf_counter()
     lowered = traced.lower(lowering_platforms=(mesh.devices.flat[0].platform,))
@@ -157,8 +157,8 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--programs", default=",".join(PROGRAMS), help="commas between")
-    parser.add_argument("--models", default=",".join(RECIPES), help="commas between")
+    parser.add_argument("--programs", default=",".join(PROGRAMS), help="separated by commas")
+    parser.add_argument("--models", default=",".join(RECIPES), help="separated by commas")
     parser.add_argument("--chips", type=int, default=1, choices=TOPOLOGIES)
     parser.add_argument("--output", type=Path, default=RESULTS / "tpu.json")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""The set transformer: its training speed beside a plain one, and its cost by the set's size.
+"""Compare the set transformer with a plain one in training speed, and measure cost by set size.
 
     python benchmarks/transformer.py speed
     python benchmarks/transformer.py cost
@@ -17,7 +17,7 @@ HIDDEN, HEADS = 64, 4
 
 @functools.cache
 def plain_transformer(num_blocks: int):
-    """The straightforward one: separate q, k, v, LayerNorm, GELU by erf, MLP of ratio 4."""
+    """Plain transformer with separate q, k, v, LayerNorm, GELU by erf and an MLP of ratio 4."""
     import flax.linen as nn
 
     from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
@@ -53,7 +53,7 @@ def set_transformer(num_blocks: int, num_inducing: int = 0):
 
 
 def plain_loop(model, num_sets: int, num_points: int, steps: int = 30) -> float:
-    """Sets per second of a network in a plain loop: one jitted step a call."""
+    """Training sets per second in a plain loop with one jitted step per call."""
     import jax
     import jax.numpy as jnp
     import optax
@@ -82,7 +82,7 @@ def plain_loop(model, num_sets: int, num_points: int, steps: int = 30) -> float:
 
 
 def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
-    """Training sets per second, from blocks of 20 steps, and the rate of their arithmetic."""
+    """Training sets per second with blocks of 20 steps, and the arithmetic rate in GFLOP/s."""
     import jax
     import jax.numpy as jnp
     from ml_collections import FrozenConfigDict
@@ -107,7 +107,7 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     run = block.lower(state, *arguments, steps=20, plan=plan).compile()
 
     def once():
-        nonlocal state  # each call takes the last one's
+        nonlocal state  # each call continues from the last state
         state, _ = jax.block_until_ready(run(state, *arguments))
 
     seconds = median_seconds(once, 5)
@@ -116,12 +116,12 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     return {
         "sets_per_second": 20 * num_sets / seconds,
         "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
-        "gflops": 3 * cost["flops"] * 20 / seconds / 1e9,  # a gradient costs twice the forward pass
+        "gflops": 3 * cost["flops"] * 20 / seconds / 1e9,  # a gradient costs 2 forward passes
     }
 
 
 def speed(num_sets: int, num_points: int, num_blocks: int, pairs: int) -> list[dict]:
-    """Ours against the plain one, in turn, and what each of the changes brings."""
+    """Time the set transformer, the plain one and variants between them, in turn."""
     size, rows = (num_sets, num_points), []
     plain, ours = plain_transformer(num_blocks), set_transformer(num_blocks)
     inducing = set_transformer(num_blocks, 16)
@@ -143,7 +143,7 @@ def speed(num_sets: int, num_points: int, num_blocks: int, pairs: int) -> list[d
 
 
 def cost(sizes: list[int], num_blocks: int) -> list[dict]:
-    """Microseconds a point of one evaluation, for sets of several sizes."""
+    """Microseconds per point of one network evaluation, for sets of several sizes."""
     import jax
     import jax.numpy as jnp
 
@@ -168,9 +168,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("what", choices=("speed", "cost"))
     parser.add_argument("--num_sets", type=int, default=64)
     parser.add_argument("--num_points", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=4, help="of the networks")
+    parser.add_argument("--blocks", type=int, default=4, help="blocks of the networks")
     parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--sizes", default="64,256,1024,4096", help="points of a set, for cost")
+    parser.add_argument("--sizes", default="64,256,1024,4096", help="points per set, for cost")
     parser.add_argument("--output", type=Path, help="the JSON file")
     args = parser.parse_args(argv)
     if args.what == "speed":

@@ -1,11 +1,12 @@
-"""How long users wait: the main job part by part, and a second call beside the first.
+"""Measure latency: the parts of the main job, and the first and second call of functions.
 
     python benchmarks/waits.py
     python benchmarks/waits.py --other=../before --pairs=3      # in turn with another version
 
-Every run is a process of its own with an empty compilation cache. With `--other`, the root of
-another version of this repository, both run in turn and the ratios ours / other are of each pair.
-Words after `--` are options of main.py. Writes benchmarks/results/waits.json.
+Each run is a separate process with an empty compilation cache. `--other` is the root folder of
+another version of this repository. Then both versions run in turn, and the ratios ours / other are
+computed for each pair. Words after `--` are options of main.py. Writes
+benchmarks/results/waits.json.
 """
 
 import argparse
@@ -44,7 +45,7 @@ print(json.dumps(seconds))
 
 
 def main_job(root: Path, options: list[str]) -> dict:
-    """Wall seconds of the main job in the repository at `root`: whole, and its parts."""
+    """Wall seconds of the main job in the repository at `root`, in total and for each part."""
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--config=configs/mnist_digit.py", f"--workdir={folder}/run",
                  f"--config.compilation_cache={folder}/cache", *options]  # fmt: skip
@@ -58,14 +59,14 @@ def main_job(root: Path, options: list[str]) -> dict:
 
 
 def calls(root: Path, num_points: int) -> dict:
-    """Seconds of the first and the second td.sample and td.log_prob of sets of `num_points`."""
+    """Seconds of the first and second td.sample and td.log_prob with sets of `num_points`."""
     words = [sys.executable, "-c", CALLS, str(num_points)]
     done = subprocess.run(words, cwd=root, check=True, encoding="utf-8", stdout=subprocess.PIPE)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def summary(rows: list[dict]) -> dict:
-    """Medians of ours and of the other, and of the ratio of each pair."""
+    """Medians of the times of both versions, and of the ratios of the pairs."""
     median = statistics.median
     result = {name: {key: round(median(row[name][key] for row in rows), 3)
                      for key in rows[0][name]} for name in rows[0]}  # fmt: skip
@@ -80,11 +81,11 @@ def summary(rows: list[dict]) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--other", type=Path, help="the root of another version")
+    parser.add_argument("--other", type=Path, help="root folder of another version")
     parser.add_argument("--pairs", type=int, default=2)
-    parser.add_argument("--num_points", type=int, default=4_000, help="of a set, in the calls")
+    parser.add_argument("--num_points", type=int, default=4_000, help="points per set in the calls")
     parser.add_argument("--output", type=Path, default=RESULTS / "waits.json")
-    parser.add_argument("options", nargs="*", help="of main.py, after --")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     roots = {"ours": ROOT} | ({"other": args.other.resolve()} if args.other else {})
     runs, seconds = [], []

@@ -1,7 +1,8 @@
-"""Sets of pixels without diffusion: the floors and the yardstick of spatial_mnist.py.
+"""Baselines of spatial_mnist.py: models of sets of pixels without diffusion.
 
-Each is a class with `log_prob(sets f32[S, N, 2]) -> f[S]`, nats per point in pixels, and
-`draw(num_sets, num_points, seed) -> (sets, labels or None)`, and is made of training images.
+Each baseline is a class that is fitted to training images. `log_prob(sets f32[S, N, 2]) -> f[S]`
+returns nats per point, in units of pixels. `draw(num_sets, num_points, seed)` returns
+(sets, labels or None).
 """
 
 from functools import partial
@@ -23,17 +24,17 @@ from tiny_diffusion_jax.models.set_transformer import unit
 from tiny_diffusion_jax.training.step import make_optimizer
 
 BLURS, SPREADS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0), (0.005, 0.01, 0.02, 0.04)
-CHUNK = 4_096  # images at once
+CHUNK = 4_096  # images per chunk
 
 
 def within(pixels: np.ndarray, height: int, width: int, seed: int) -> np.ndarray:
-    """Points f32[S, N, 2], uniform in their pixels i[S, N], which are counted from the top left."""
+    """Draw points f32[S, N, 2], uniform in pixels i[S, N] that are numbered from the top left."""
     corner = np.stack([pixels % width, height - 1 - pixels // width], -1)
     return (corner + np.random.default_rng(seed).random(corner.shape)).astype(np.float32)
 
 
 class Independent:
-    """One density for all images, point after point: what superposition means, in numbers."""
+    """Draw all points independently from one density for all images: pure superposition."""
 
     def __init__(self, images: np.ndarray):
         self.shape = images.shape[1:]
@@ -53,9 +54,9 @@ class Independent:
 
 
 class BlurredImages:
-    """p(X) = mean_i prod_n p_i(x_n), p_i a blurred training image: no learning.
+    """Mixture p(X) = mean_i prod_n p_i(x_n) with blurred training images p_i, without training.
 
-    Blur (pixels) and the share that is spread evenly are those of the best likelihood of
+    The blur (in pixels) and the share of mass that is spread evenly maximise the likelihood of
     `validation` sets.
     """
 
@@ -88,9 +89,9 @@ class BlurredImages:
 
 
 class NextPixel(nn.Module):
-    """The transformer of `causal` with a softmax over the pixels: it is told the pixel grid.
+    """Transformer of `causal` with a softmax over the pixels, so the model knows the pixel grid.
 
-    Logits f32[B, N, P] of each of the pixels i32[B, N] by those before it.
+    Returns logits f32[B, N, P] for each of the pixels i32[B, N], given the pixels before it.
     """
 
     num_pixels: int
@@ -111,9 +112,9 @@ class NextPixel(nn.Module):
 
 
 class PixelSoftmax:
-    """`NextPixel`, trained on sets of the data for `steps` steps of `batch` sets.
+    """Train `NextPixel` on sets of the dataset for `steps` steps of `batch` sets.
 
-    in_rows: pixels come from the top left to the bottom right, not in random order.
+    in_rows: order the pixels from the top left to the bottom right, not randomly.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class PixelSoftmax:
 
         keys = jax.random.split(jax.random.key(1), steps)
         train = jax.jit(lambda *carry: jax.lax.scan(step, carry, keys))
-        # Not before it is done, for its seconds are counted.
+        # Wait for the result, because the caller measures the seconds of the training.
         (self.params, _), _ = jax.block_until_ready(train(params, optimizer.init(params)))
 
     def _pixels(self, points: jax.Array) -> jax.Array:

@@ -1,9 +1,9 @@
-"""configs/image.py:FILE: a picture of your own, anything Pillow opens.
+"""configs/image.py:FILE: a picture of your own, in any format that Pillow reads.
 
     python main.py --config=configs/image.py:cat.png
 
-Dark-on-light and light-on-dark are told apart by the border; --config.data.invert=yes or no decides
-otherwise. Transparent pixels are empty.
+The border decides whether the picture is dark on light or light on dark. --config.data.invert=yes
+or no overrides this. Transparent pixels are empty.
 """
 
 from pathlib import Path

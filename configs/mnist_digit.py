@@ -3,8 +3,8 @@
     python main.py --config=configs/mnist_digit.py
     python main.py --config=configs/mnist_digit.py:7 --config.data.index=4
 
-The density is proportional to the image's intensity and uniform within a pixel, so it is known
-exactly.
+The true density is known. It is proportional to the intensity of the image and uniform within each
+pixel.
 """
 
 from tiny_diffusion_jax.config import default_config
@@ -19,6 +19,6 @@ def get_config(digit: str = "3", model: str = "fourier_mlp"):
     config.data.name = "mnist"
     config.data.digit = int(digit)
     config.data.jitter = "uniform"
-    if model == "fourier_mlp":  # strokes are thin
+    if model == "fourier_mlp":  # thin strokes need more noise levels per step
         config.train.num_points = 16
     return config

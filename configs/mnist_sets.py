@@ -1,12 +1,13 @@
-"""configs/mnist_sets.py[:DIGITS]: every MNIST image a set of points; every sample a new digit.
+"""configs/mnist_sets.py[:DIGITS]: each MNIST image is a set of points; each sample is a new digit.
 
-    python main.py --config=configs/mnist_sets.py
+    python main.py --config=configs/mnist_sets.py    all digits;
     python main.py --config=configs/mnist_sets.py --mode=sample --config.sample.label=7 \\
         --config.sample.guidance_scale=2
     python main.py --config=configs/mnist_sets.py:01 --config.model.name=set_latent
 
-The model is given each set's digit, except in a share of train.label_drop, so one model draws both
-digits that are asked for and digits of any kind. Trains for 10 to 20 minutes on two CPU cores.
+Labels are digits. The model is conditioned on the label of each set, except in a share
+train.label_drop of the sets. So one model draws sets with a given digit and sets with random
+digits. Training takes 10 to 20 minutes on two CPU cores.
 """
 
 from tiny_diffusion_jax.config import default_config
@@ -23,7 +24,7 @@ def get_config(digits: str = "", model: str = "set_transformer"):
     config.train.checkpoint_every = 5_000
     if model == "set_transformer":
         config.update_from_flattened_dict(SMALL_SETS)
-    # Fresh noise undoes the errors of earlier steps: no points between strokes, no mixed sets.
+    # Fresh noise corrects earlier errors, so points between strokes and mixed sets are rare.
     config.sample.sampler = "sde-dpm++2m"
     config.sample.num_steps = 30
     config.sample.num_sets = 500

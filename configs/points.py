@@ -1,12 +1,13 @@
-"""configs/points.py:FILE: a table of points of your own, in any format of data/table.py.
+"""configs/points.py:FILE: a table of your own points, in any format of data/table.py.
 
     python main.py --config=configs/points.py:examples/points.csv
     python main.py --config=configs/points.py:DatasaurusDozen.tsv \\
         --config.data.where=dataset=dino --config.data.jitter_std=0.15
 
-The coordinates are the columns x, y (and z), else longitude and latitude, else the first two
-columns of numbers that are no identifiers; --config.data.columns=a,b names others. Each drawn point
-is a row plus Gaussian jitter of jitter_std, in the table's units.
+Three rules choose the coordinates: the columns x, y (and z), else longitude and latitude, else the
+first two columns with numbers that are not identifiers. --config.data.columns=a,b chooses other
+columns. A drawn point is a row plus Gaussian jitter with standard deviation jitter_std, in the
+table's units.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -1,15 +1,15 @@
-"""configs/sets.py:PATH: sets of your own, of any sizes; every sample a new set.
+"""configs/sets.py:PATH: sets of your own, of any sizes; each sample is a new set.
 
-    python main.py --config=configs/sets.py:examples/sets.csv
-    python main.py --config=configs/sets.py:cells.csv --config.data.set_column=cell
-    python main.py --config=configs/sets.py:jets.npz --config.data.augment_rotate=True
-    python main.py --config=configs/sets.py:icons/ --config.data.skip_unreadable=True
+    python main.py --config=configs/sets.py:examples/sets.csv                            a table;
+    python main.py --config=configs/sets.py:cells.csv --config.data.set_column=cell      set names;
+    python main.py --config=configs/sets.py:jets.npz --config.data.augment_rotate=True   arrays;
+    python main.py --config=configs/sets.py:icons/ --config.data.skip_unreadable=True    pictures.
 
-PATH is a table (a row a point, a column that names the set, perhaps label and split), an array
-(.npz, .npy: points[S, N, D], or points[P, D] with set[P] or sizes[S]; label[S]) or a folder of
-pictures (a subfolder a label, or none). Labels that go by another name than label are learned with
---config.data.label_column=NAME --config.model.labels=True. Trains for 10 to 20 minutes on two CPU
-cores.
+PATH is a table (one row per point, a column with the name of the set, optionally label and split),
+an array (.npz, .npy: points[S, N, D], or points[P, D] with set[P] or sizes[S]; label[S]) or a
+folder of pictures (each subfolder is a label, if there are subfolders). If the labels have another
+name than label, set --config.data.label_column=NAME --config.model.labels=True. Training takes 10
+to 20 minutes on two CPU cores.
 """
 
 from pathlib import Path
@@ -35,16 +35,16 @@ def get_config(path: str = "", model: str = "set_transformer"):
     is_folder = Path(path).expanduser().is_dir()
     if is_folder:
         config.data.jitter = "uniform"
-        config.data.max_side = 64  # larger images are slow to draw sets from
+        config.data.max_side = 64  # sets are slow to draw from larger images
     config.train.checkpoint_every = 5_000
     if model == "set_transformer":
         config.update_from_flattened_dict(SMALL_SETS)
-    # Fresh noise undoes the errors of earlier steps: no points between strokes, no mixed sets.
+    # Fresh noise corrects earlier errors, so points between strokes and mixed sets are rare.
     config.sample.sampler = "sde-dpm++2m"
     config.sample.num_steps = 30
     config.sample.num_sets = 500
     config.sample.num_points = 64
-    if not is_folder:  # sets of a number of points of their own
+    if not is_folder:  # the sizes of the sets are part of the data
         config.model.count = True
         config.sample.num_points = 0
     config.train.keep_best = True

@@ -1,16 +1,17 @@
 """configs/spatial_mnist.py[:MODEL]: SpatialMNIST, the published benchmark for 2-D point sets.
 
     python main.py --config=configs/spatial_mnist.py
-    python benchmarks/spatial_mnist.py               # and what it is compared with
+    python benchmarks/spatial_mnist.py               # compares models and baselines
 
-A set is 50 different pixels of one MNIST image, in proportion to intensity, each with a uniform
-place within its pixel (arXiv 1606.02185). Trained on the first 50,000 images of the training split,
-measured on those of the test split; the last 10,000 are for choosing settings. The model is told
-the digit of half of the sets only, for the benchmark does not name it.
+A set has 50 different pixels of one MNIST image. They are drawn in proportion to intensity, and
+each point is uniform within its pixel (arXiv 1606.02185). The first 50,000 images of the training
+split are for training, the last 10,000 for choosing settings, and the test split for metrics. The
+model is conditioned on the digit for only half of the sets, because the benchmark has no labels.
 
-`rows`, the default, is `causal` with the points of a set row by row, as one reads, which has the
-best likelihood; `causal` takes them in random order, and so can complete a set. Either takes an
-hour and a half on one CPU core, 6 steps a second; for a first look --config.train.steps=6000.
+`rows` (the default) is `causal` with the points of a set row by row, in reading order. It has the
+best likelihood. `causal` takes the points in random order, so it can complete a set. Training of
+both takes an hour and a half on one CPU core (6 steps per second). For a quick trial, use
+--config.train.steps=6000.
 """
 
 from tiny_diffusion_jax.config import default_config
@@ -34,10 +35,10 @@ def get_config(model: str = "rows"):
     config.sample.num_sets = 1_000
     config.sample.num_points = 50
     if is_causal:
-        config.model.row_height = 1.0 if model == "rows" else 0.0  # of pixels
+        config.model.row_height = 1.0 if model == "rows" else 0.0  # in pixels
         config.train.steps = 30_000 if model == "rows" else 33_000
-        config.sample.growth = 1.0  # one point at a time, which is exact
-        config.sample.num_steps = 20  # as good as 100 even in time, see docs/notes.md
+        config.sample.growth = 1.0  # exact, because each block is one point
+        config.sample.num_steps = 20  # as good as 100 evenly spaced in time, see docs/notes.md
         config.sample.spacing = "log_snr"
         config.sample.sigma_min = 0.03
     elif model in ("set_transformer", "set_latent"):

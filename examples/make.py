@@ -1,8 +1,8 @@
-"""Write the examples: python examples/make.py [FOLDER]
+"""Write the example files: python examples/make.py [FOLDER]
 
     points.csv    1,000 trees on two hills: id, x, y, height
     sets.csv      120 plots of 6 to 20 trees: set, x, y, label; the label is regular or clustered
-    partial.csv   7 points of a digit 3 in pixels: x, y; for --mode=complete
+    partial.csv   7 points of a digit 3, in pixels: x, y; for --mode=complete
     cat.png       the head of a cat, 64 x 64 pixels
 """
 
@@ -18,7 +18,7 @@ STROKE = ((8, 22), (11, 23.5), (15, 23.5), (18, 22), (19, 19), (17, 16), (13, 15
 
 
 def points(rng: np.random.Generator) -> list[list]:
-    """Rows id, x, y, height of trees around two centres, in metres, below the header."""
+    """Draw trees around two centres: a header and rows id, x, y, height, in metres."""
     hill = rng.integers(0, 2, 1_000)
     xy = rng.normal(np.array([[30.0, 40.0], [70.0, 60.0]])[hill], np.array([12.0, 8.0]))
     height = 20 + 4 * hill + rng.normal(0, 3, 1_000)
@@ -28,7 +28,7 @@ def points(rng: np.random.Generator) -> list[list]:
 
 
 def sets(rng: np.random.Generator) -> list[list]:
-    """Rows set, x, y, label of plots of 10 m with trees on a grid or around one place."""
+    """Draw plots of 10 m with trees on a grid or around one centre: rows set, x, y, label."""
     rows = [["set", "x", "y", "label"]]
     for plot in range(120):
         num, label = rng.integers(6, 21), ("regular", "clustered")[plot % 2]

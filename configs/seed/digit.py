@@ -1,8 +1,8 @@
-"""configs/seed/digit.py[:DIGIT]: the seed's first experiment: one MNIST digit alone, 0.
+"""configs/seed/digit.py[:DIGIT]: first experiment of the student project: one MNIST digit, 0.
 
     python main.py --config=configs/seed/digit.py
 
-With a single density there is nothing to tell apart, and the plain Fourier MLP draws it well.
+There is only one density, so the plain Fourier MLP draws it well.
 """
 
 from tiny_diffusion_jax.errors import UserError

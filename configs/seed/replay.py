@@ -1,13 +1,14 @@
-"""configs/seed/replay.py:PART: dino first, then moons, and the first is remembered: replay.
+"""configs/seed/replay.py:PART: dino first, then moons; replay keeps the model from forgetting dino.
 
     python main.py --config=configs/seed/replay.py:first
     python main.py --config=configs/seed/replay.py:forget
     python main.py --config=configs/seed/replay.py:replay
 
-`first` learns dino alone. The others start from its weights: `forget` learns moons alone, `replay`
-moons and, in half of the sets, what `first` drew. Nothing of the dinosaur's data is read any more:
-the model's own samples stand for them (arXiv 1705.08690). --config.model.name chooses another
-model, for all three alike. Each part trains for about six minutes on two CPU cores.
+`first` learns dino only. The other two parts start from the weights of `first`. `forget` learns
+moons only. `replay` learns moons, and in half of the sets the samples of `first`. It reads no data
+of the dinosaur, because the model's own samples replace these data (arXiv 1705.08690).
+--config.model.name must choose the same model for all three parts. Each part takes about six
+minutes of training on two CPU cores.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -1,8 +1,8 @@
-"""configs/seed/sequential.py: the seed's dino first, then moons: the first is forgotten.
+"""configs/seed/sequential.py: the student project's dino first, then moons; dino is forgotten.
 
     python main.py --config=configs/seed/sequential.py --config.model.name=attention_v1
 
-The first half of the steps sees the first member alone, the second half the second.
+The first half of the steps trains on the first member only, the second half on the second member.
 """
 
 from tiny_diffusion_jax.models.recipes import seed_config

@@ -1,10 +1,11 @@
-"""configs/seed/shuffled.py: the seed's question: dino and moons together, who is told apart?
+"""configs/seed/shuffled.py: the student project's question: does training on both separate them?
 
     python main.py --config=configs/seed/shuffled.py --config.model.name=attention_v2
 
-The seed's models (fourier_mlp, seq2seq, attention_v1, attention_v2) give the superposition of both,
-or nothing. With a history of the same member (attention_v1_own, attention_v2_own) sets come apart
-here; preconditioned as well, and with the LSTM (seq2seq_aligned), in configs/mixture.py.
+The student models fourier_mlp, attention_v1 and attention_v2 draw the superposition of dino and
+moons, and seq2seq learns nothing. With a history of the same member (attention_v1_own,
+attention_v2_own), the sets become separate. In configs/mixture.py the sets of these models, with
+preconditioning, and of the LSTM seq2seq_aligned are separate too.
 """
 
 from tiny_diffusion_jax.models.recipes import seed_config
