@@ -50,7 +50,7 @@ def at_least(least: int) -> Rule:
     return Rule(lambda value: value >= least, f"at least {least}")
 
 
-LARGEST = 3e38  # of the float32 numbers
+LARGEST = 3e38  # about the largest float32 number
 NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
 ABOVE_0 = Rule(lambda value: value > 0, "above 0")
 FINITE = Rule(lambda value: abs(value) < LARGEST, "a finite number")
@@ -251,8 +251,9 @@ def check_data(config, dataset, model) -> None:
 def check_counts(config, dataset, model) -> None:
     """Raise UserError if model.count is True and all training sets have one number of points.
 
-    The network would fail at any other number. Observed sets pass if the sizes of the data vary.
-    Trained runs are not checked, because they still draw good sets of the size of their training.
+    The network would fail at any other number. Observed sets pass, because the data give their
+    sizes. Trained runs are not checked, because they still draw good sets of the size of their
+    training.
     """
     least, most = count_range(config.train, dataset)
     varies = dataset.sizes is not None or least < most
@@ -314,7 +315,7 @@ def _require_all(config, rules: Rules) -> None:
 
 
 def _together(config, about: About | None) -> Rules:
-    """Rules between options that need neither the model nor the facts about its data."""
+    """Rules between options of one part of a config, and between these options and the data."""
     schedule, train, model = config.schedule, config.train, config.model
     yield "schedule.beta_max", schedule.beta_min <= schedule.beta_max < 1, "in [beta_min, 1)"
     yield "schedule.sigma_max", schedule.sigma_max > schedule.sigma_min, "above sigma_min"
@@ -424,7 +425,7 @@ def _guidance(config, model, named: bool) -> tuple[str, bool, str]:
 
 
 def _check_sizes(model, num_points: np.ndarray, sizes: np.ndarray) -> None:
-    """Raise UserError if a size is smaller than the number of scored points of its set."""
+    """Raise UserError if `model` ignores sizes, or if a size is below the number of its points."""
     require(model.counts, "sizes", "given", "None for a model with config.model.count = False")
     require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
             f"(num_sets,) = {num_points.shape}")  # fmt: skip
