@@ -48,7 +48,7 @@ def attention_figure(points, weights, queries, title, note=""):
             page.room(0.3 + side)
         x, y = EDGE + q % columns * side + GAP / 2, GAP / 2
         equal = _effective(weights[q])
-        text = f"looks at {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
+        text = f"attends to {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
         page.text(x, y + side - GAP + 0.13, text, MUTED, 8.5)
         ax = page.panel(x, y, side - GAP, limits)
         _draw(ax, points, weights[q], scale, side, None if queries is None else queries[q])

@@ -167,8 +167,8 @@ def _separation(metric: dict, members=()) -> str:
 
 
 def _stray(metric: dict, members=()) -> str:
-    return (f"{_percent(metric['value'])} of the points lie where their set's member has none; of "
-            f"real points {_percent(metric['floor'])}")  # fmt: skip
+    return (f"{_percent(metric['value'])} of the points are far from their set's member; of "
+    f"real points {_percent(metric['floor'])}")  # fmt: skip
 
 
 def _frequency(metric: dict, members=()) -> str:
@@ -180,8 +180,8 @@ def _frequency(metric: dict, members=()) -> str:
 
 
 def _nna(metric: dict, members=()) -> str:
-    return (f"how often a set's nearest neighbour tells whether it is real: 0.5 is a coin toss, 1 "
-            f"gives the model away; real sets score {_number(metric['floor'])}"
+    return (f"accuracy of telling real from generated sets by the nearest neighbour: 0.5 is "
+    f"chance, 1 is always right; real sets score {_number(metric['floor'])}"
             f"{_interval(metric)}")  # fmt: skip
 
 
@@ -202,8 +202,8 @@ def _sizes(metric: dict, members=()) -> str:
 
 def _labels(metric: dict, members=()) -> str:
     floor, share = metric.get("floor"), _percent(metric["value"])
-    text = f"a classifier sees the label that was asked for in {share} of the sets"
-    text += "" if floor is None else f"; of real ones it names {_percent(floor)}"
+    text = f"a classifier finds the label of {share} of the generated sets"
+    text += "" if floor is None else f", and of {_percent(floor)} of the real sets"
     return text + _interval(metric)
 
 

@@ -99,9 +99,9 @@ def _same_noise(shown: list[Evidence]) -> str:
     first = starts[0].ravel()
     if all(start.size == first.size and np.corrcoef(first, start.ravel())[0, 1] > 0.999
            for start in starts[1:]):  # fmt: skip
-        return "All begin from the same noise."
-    return ("All have the same seed; models that draw their sets in different ways do not begin "
-            "from the same noise.")  # fmt: skip
+        return "All runs start from the same noise."
+    return ("All runs have the same seed. Models that generate sets in different ways do not "
+    "start from the same noise.")  # fmt: skip
 
 
 def _short(paths: list[str]) -> list[str]:

@@ -64,12 +64,12 @@ def _lead(evidence: Evidence, metrics: dict, names) -> str:
     """One or two sentences that say how the samples were drawn and how good they are."""
     if evidence.given is not None:
         count = len(evidence.given)
-        return (f"Sets that begin with the same {count} given point{'s' * (count != 1)}, which are "
-                "ringed; the model drew the rest to go with them.")  # fmt: skip
+        return (f"All sets contain the same {count} given point{'s' * (count != 1)}, in rings. The "
+        "model drew the other points of each set.")  # fmt: skip
     if metrics:
         headline = words.headline(metrics, names)
         return f"{headline}." if headline else "No measure has a floor to compare with."
-    return "These samples were not measured; --mode=evaluate puts numbers here."
+    return "These samples were not measured. Use --mode=evaluate."
 
 
 def _facts(evidence: Evidence, description: dict) -> list[tuple[str, str]]:

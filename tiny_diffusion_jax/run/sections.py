@@ -242,7 +242,7 @@ def label_numbers(evidence: Evidence) -> dict:
 def label_figure(evidence: Evidence, file: Path) -> None:
     dataset, (sets, labels) = evidence.dataset, evidence.labelled(LABELLED)
     order = np.argsort(labels, kind="stable")
-    title = f"{dataset.title}: asked for, guidance {evidence.config.guidance_scale:g}"
+    title = f"{dataset.title}: by label, guidance {evidence.config.guidance_scale:g}"
     figure = set_figures.sets_figure(
         sets[order], title, dataset.notice, member=labels[order], names=dataset.label_names,
         by_member=True, axes=coordinates(dataset),
@@ -319,7 +319,7 @@ def attention_figure(evidence: Evidence, file: Path) -> bool | None:
         return False
     learned = traits.learned_queries
     index = np.arange(min(QUERIES, len(weights))) if learned else _spread(points, QUERIES)
-    subject = "what learned queries look at" if learned else "what a point looks at"
+    subject = "attention of learned queries" if learned else "attention of points"
     figure = attention.attention_figure(
         points, weights[index], None if learned else points[index],
         f"{evidence.dataset.title}: {subject}",
