@@ -215,7 +215,7 @@ def check_scored(
     single = points.ndim == 2
     require(not single or model.traits.generation == "alone", "config.model.name",
             config.model.name,
-            "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
+            "a denoiser of single points, as joint models have no density of a point")  # fmt: skip
     require(num_steps >= 1, "num_steps", num_steps, "at least 1")
     require(draws >= 0, "draws", draws, "0 or more")
     if single:
@@ -272,7 +272,7 @@ def check_drawn(dataset, model, sample, num_given: int = 0) -> None:
             "at least 1 for data whose sets have no size of their own")  # fmt: skip
     largest, (limit, words) = max(int(dataset.sizes.max()), num_given + 1), _limit(model)
     require(largest <= limit, "config.sample.num_points", 0,
-            f"{words}, for the largest set of the data has {largest}")  # fmt: skip
+            f"{words}, because the largest set of the data has {largest}")  # fmt: skip
     _check_copies(model, largest, num_given)
 
 

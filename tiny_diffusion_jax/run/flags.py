@@ -22,7 +22,7 @@ HELP = {
     "workdir": "Where the run lives. Default: runs/NAME.",
     "pretrained": "A released model in place of a run, for sample, evaluate, complete, live.",
     "mode": f"{MODES[0]} (default), {', '.join(MODES[1:])}.",
-    "points": "With --mode=complete: a table of points that every set begins with.",
+    "points": "With --mode=complete: a table of points that every set contains.",
     "runs": "With --mode=compare: the folders of two or more runs, commas between.",
     "distributed": "To train with several processes: auto, or HOST:PORT,HOW_MANY,WHICH.",
     "help": "This text.",
