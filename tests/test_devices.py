@@ -116,9 +116,9 @@ def test_an_index_is_found_alike_everywhere(size):
 
 
 @pytest.mark.parametrize("file, environment, line", [
-    ("/dev/nvidiactl", {}, "this machine has an NVIDIA GPU, but jax sees a CPU only and is slow; "
-     f"pip install 'jax[cuda12]=={jax.__version__}' mends it"),
-    ("/dev/accel0", {}, "has a TPU, but jax sees a CPU only and is slow; pip install 'jax[tpu]=="),
+    ("/dev/nvidiactl", {}, "this machine has an NVIDIA GPU, but jax uses the slow CPU only; "
+     f"install its plugin: pip install 'jax[cuda12]=={jax.__version__}'"),
+    ("/dev/accel0", {}, "the slow CPU only; install its plugin: pip install 'jax[tpu]=="),
     ("", {"TPU_ACCELERATOR_TYPE": "v5e-1"}, "has a TPU"),
     ("/dev/nvidiactl", {"JAX_PLATFORMS": "cpu"}, ""),
     ("", {}, ""),

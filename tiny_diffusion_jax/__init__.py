@@ -4,7 +4,7 @@ import importlib
 
 __version__ = "0.1.0"
 
-# name -> module. Imported when first asked for: a config or an error message needs no jax.
+# name -> module. A module is imported at the first access, because a config needs no jax.
 _HOME = {
     "default_config": "config",
     **dict.fromkeys(("Experiment", "build", "log_prob", "sample", "train"), "experiment"),

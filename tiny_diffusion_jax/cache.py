@@ -1,4 +1,4 @@
-"""Arrays kept on disk between runs. A cache that cannot be read or written is only slower."""
+"""Keep arrays on disk between runs. A broken cache only costs time."""
 
 import contextlib
 from pathlib import Path
@@ -9,12 +9,12 @@ from tiny_diffusion_jax.files import atomic
 
 
 def home(cache_dir: str = "") -> Path:
-    """The folder of `config.data.cache_dir`; "" = ~/.cache/tiny_diffusion_jax."""
+    """Return the folder of `config.data.cache_dir`; "" = ~/.cache/tiny_diffusion_jax."""
     return Path(cache_dir or "~/.cache/tiny_diffusion_jax").expanduser()
 
 
 def read(file: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...] | None:
-    """The arrays called `names`; None where the file is absent, cut short or not ours."""
+    """Return the arrays called `names`; None if the file is missing, damaged or of another kind."""
     try:
         with np.load(file) as arrays:
             return tuple(arrays[name] for name in names)
@@ -23,7 +23,7 @@ def read(file: Path, names: tuple[str, ...]) -> tuple[np.ndarray, ...] | None:
 
 
 def write(file: Path, **arrays: np.ndarray) -> None:
-    """Writes the arrays whole or not at all; no error where that cannot be done."""
+    """Write all arrays or no file. A file system error raises nothing."""
     with contextlib.suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic(file) as temporary:

@@ -1,7 +1,8 @@
-"""Every range of every option, in one place: checked before any data is read.
+"""Check the range of every option before any data is read.
 
-`RULES` has what an option must be by itself; below it stand the rules for options that must go
-together. Only what the content of a file decides is checked where the file is read.
+`RULES` holds the rule of each single option. The functions below it hold the rules of options that
+depend on each other. Rules that depend on the content of a file are checked by the reader of the
+file.
 """
 
 import math
@@ -30,13 +31,13 @@ from tiny_diffusion_jax.training.step import OPTIMIZERS
 
 
 class Rule(NamedTuple):
-    """What an option must be: holds(value), and the same in words, after "must be"."""
+    """A rule of an option: `holds(value)`, and `words`, which follow "must be" in a message."""
 
     holds: Callable[[Any], bool]
     words: str
 
 
-# (option, whether it holds, in words): a rule for options that must go together.
+# (option, whether its rule holds, the rule in words), for options that depend on each other.
 Rules = Iterator[tuple[str, bool, str]]
 
 
@@ -49,7 +50,7 @@ def at_least(least: int) -> Rule:
     return Rule(lambda value: value >= least, f"at least {least}")
 
 
-LARGEST = 3e38  # of float32
+LARGEST = 3e38  # about the largest float32 number
 NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
 ABOVE_0 = Rule(lambda value: value > 0, "above 0")
 FINITE = Rule(lambda value: abs(value) < LARGEST, "a finite number")
@@ -151,9 +152,9 @@ AUGMENTATIONS = ("augment_shift", "augment_rotate", "augment_scale", "augment_re
 
 
 def check(config, about: About | None = None) -> None:
-    """Raises UserError for an option of a whole config out of its range, or that fits no other.
+    """Raise UserError if an option of a config is out of range or contradicts another option.
 
-    about: facts about the data of a trained run, which needs its data no more.
+    about: facts about the data of a trained run, which works without its data.
     """
     for field, rule in RULES.items():
         value = _value(config, field)
@@ -171,11 +172,12 @@ def check(config, about: About | None = None) -> None:
 def check_sample(
     config, sample, labels=None, given=None, dim: int | None = None, about: About | None = None
 ) -> None:
-    """Raises UserError for `sample`, the `sample` part of one call, or for what comes with it.
+    """Raise UserError for a bad argument of `experiment.sample`.
 
-    `config` is the whole config that the model was trained with: what it never saw in training
-    cannot be asked of it. labels i32[num_sets] and given f32[n, D]: see `experiment.sample`;
-    dim: D of the data where they have been read; about: as for `check`.
+    config: the whole config of the training, because a model cannot do what it never saw in
+    training; sample: the `sample` part of a config, for this call; labels i32[num_sets] and given
+    f32[n, D]: see `experiment.sample`; dim: D of the data, or None if the data have not been read;
+    about: see `check`.
     """
     for field, rule in RULES.items():
         part, _, name = field.partition(".")
@@ -195,8 +197,8 @@ def check_sample(
     if given is None and model.traits.generation == "chain":
         drop = config.train.history_drop
         require(drop > 0, "config.train.history_drop", drop,
-                "above 0 for sets to be drawn from nothing: the model never saw an empty history; "
-                "it can complete sets")  # fmt: skip
+                "above 0 to draw new sets, because the model never saw an empty history. It can "
+                "complete sets")  # fmt: skip
 
 
 def check_scored(
@@ -205,7 +207,7 @@ def check_scored(
 ) -> None:  # fmt: skip
     """Raise UserError for arguments of `experiment.log_prob` that `model` cannot score.
 
-    points: f32[n, D] or f32[S, N, D]; config: the whole config that the model was trained with.
+    points: f32[n, D] or f32[S, N, D]; config: the whole config of the training.
     """
     good = points.ndim in (2, 3) and points.shape[-1] == dim and points.shape[1] > 0
     require(good, "points.shape", points.shape,
@@ -213,7 +215,7 @@ def check_scored(
     single = points.ndim == 2
     require(not single or model.traits.generation == "alone", "config.model.name",
             config.model.name,
-            "a denoiser of single points: in a joint one a point alone has no density")  # fmt: skip
+            "a denoiser of single points, as joint models have no density of a point")  # fmt: skip
     require(num_steps >= 1, "num_steps", num_steps, "at least 1")
     require(draws >= 0, "draws", draws, "0 or more")
     if single:
@@ -234,12 +236,12 @@ def check_scored(
 
 
 def needs_labels(config, model) -> bool:
-    """Whether `model` was trained with the label of every set: it has no density without one."""
+    """Return whether `model` saw the label of every set, so it has no density without a label."""
     return model.num_labels > 0 and config.train.label_drop == 0
 
 
 def check_data(config, dataset, model) -> None:
-    """Raises UserError for an option that does not go with the data, once these are read."""
+    """Raise UserError for an option that contradicts the data, once the data have been read."""
     if config.train.keep_best and dataset.has_points:  # without points there is no training
         require(dataset.heldout is not None, "config.train.keep_best", True,
                 "False for data of which no sets are held out")  # fmt: skip
@@ -249,8 +251,9 @@ def check_data(config, dataset, model) -> None:
 def check_counts(config, dataset, model) -> None:
     """Raise UserError if model.count is True and all training sets have one number of points.
 
-    The network would draw garbage at any other number. Observed sets pass with the sizes of the
-    data. Trained runs are not checked: sets of the one size that training had are still drawn well.
+    The network would fail at any other number. Observed sets pass, because the data give their
+    sizes. Trained runs are not checked, because they still draw good sets of the size of their
+    training.
     """
     least, most = count_range(config.train, dataset)
     varies = dataset.sizes is not None or least < most
@@ -262,21 +265,21 @@ def check_counts(config, dataset, model) -> None:
 
 
 def check_drawn(dataset, model, sample, num_given: int = 0) -> None:
-    """Raises UserError where `sample` asks for sizes of sets that the data, or the model, lack."""
+    """Raise UserError if `sample` draws sizes that the data lack or that the model cannot take."""
     if sample.num_points:
         return
     require(dataset.sizes is not None, "config.sample.num_points", 0,
             "at least 1 for data whose sets have no size of their own")  # fmt: skip
     largest, (limit, words) = max(int(dataset.sizes.max()), num_given + 1), _limit(model)
     require(largest <= limit, "config.sample.num_points", 0,
-            f"{words}, for the largest set of the data has {largest}")  # fmt: skip
+            f"{words}, because the largest set of the data has {largest}")  # fmt: skip
     _check_copies(model, largest, num_given)
 
 
 def check_rotation(config) -> None:
-    """Raises UserError for options that older versions trained with, and that were wrong.
+    """Raise UserError for wrong options that older versions accepted in training.
 
-    Runs that were trained with them can still be loaded.
+    Runs that were trained with these options can still be loaded.
     """
     per_axis = config.data.per_axis and config.data.normalize
     require(not (config.data.augment_rotate and per_axis), "config.data.augment_rotate", True,
@@ -285,7 +288,7 @@ def check_rotation(config) -> None:
 
 
 def check_measured(config, about: About | None = None) -> None:
-    """As `check`, for samples that are compared with real ones after they are drawn."""
+    """Check a config as `check` does, and check that its samples can be compared with real ones."""
     check(config, about)
     check_sample(config, config.sample, about=about)
     drawn = "to be compared with real sets; --mode=sample draws any number"
@@ -312,7 +315,7 @@ def _require_all(config, rules: Rules) -> None:
 
 
 def _together(config, about: About | None) -> Rules:
-    """Options of one part that must fit each other."""
+    """Rules between options of one part of a config, and between these options and the data."""
     schedule, train, model = config.schedule, config.train, config.model
     yield "schedule.beta_max", schedule.beta_min <= schedule.beta_max < 1, "in [beta_min, 1)"
     yield "schedule.sigma_max", schedule.sigma_max > schedule.sigma_min, "above sigma_min"
@@ -344,18 +347,18 @@ def _together(config, about: About | None) -> Rules:
                f"a divisor of config.model.{WIDTHS[model.name]} = {width}")  # fmt: skip
     yield ("train.min_points", train.min_points <= train.num_points,
            f"at most config.train.num_points = {train.num_points}")  # fmt: skip
-    # A latent is always that of max_history points.
+    # The encoder of set_latent always reads max_history points.
     fewest, words = ((1, "1") if model.name == "set_latent" else
                      (train.min_history, f"config.train.min_history = {train.min_history}"))
     yield "train.max_history", train.max_history >= fewest, f"at least {words}"
 
 
-# Which width of a model its heads share.
+# The option that the attention heads of a model divide among them.
 WIDTHS = {"history": "hidden_dim", "set_transformer": "hidden_dim", "causal": "context_dim"}
 
 
 def _sizes(config, model, about: About) -> Rules:
-    """What the model and the data ask of the training, of samples and of their measures."""
+    """Rules that the model and the data set for training, samples and metrics."""
     limit, words = _limit(model)
     yield "train.num_points", config.train.num_points <= limit, words
     yield "train.max_points", config.train.max_points <= limit, words
@@ -369,7 +372,7 @@ def _sizes(config, model, about: About) -> Rules:
 
 
 def _limit(model) -> tuple[float, str]:
-    """The most points of a set that the model takes, and that in words."""
+    """The largest number of points in a set that the model takes, and this limit in words."""
     traits = model.traits
     if traits.max_points is None:
         return math.inf, "any number"
@@ -377,14 +380,14 @@ def _limit(model) -> tuple[float, str]:
 
 
 def _asked(config, sample, model, about: About, labels=False, given=False) -> Rules:
-    """What is asked of the model in one call: with labels, or given points, besides `sample`."""
+    """Rules of one call of `sample`; labels, given: whether the call has labels or given points."""
     levels, (limit, words) = config.schedule.num_levels, _limit(model)
     yield "sample.num_steps", 1 <= sample.num_steps <= levels, f"in 1..{levels} (the levels)"
     yield "sample.num_points", sample.num_points <= limit, words
     if model.traits.row_height:
         for name in ("first_block", "growth"):
             yield (f"sample.{name}", sample[name] == 1,
-                   "1 with config.model.row_height, for each point is the next one")  # fmt: skip
+                   "1 with config.model.row_height, which draws point after point")  # fmt: skip
     yield ("sample.burn_in", sample.burn_in == 0 or model.traits.generation != "causal",
            "0 with config.model.name = 'causal'. Only history and attention models have a burn-in")
     label = NO_LABEL
@@ -398,7 +401,7 @@ def _asked(config, sample, model, about: About, labels=False, given=False) -> Ru
         yield "sample.label", label < 0 and not labels, f"-1 {reason}"
         yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
         return
-    # A random label may not go with the points given, so then there is none.
+    # A random label may contradict the given points, so completed sets have no random label.
     nameless = label == NO_LABEL or (given and label == RANDOM)
     named = model.num_labels > 0 and (labels or not nameless)
     if model.num_labels and not named:
@@ -409,7 +412,7 @@ def _asked(config, sample, model, about: About, labels=False, given=False) -> Ru
 
 
 def _guidance(config, model, named: bool) -> tuple[str, bool, str]:
-    """Whether there is something to guide to, and whether the model can do without it."""
+    """Rule of the guidance scale: it needs a condition, and a model that learned to drop it."""
     field, train = "sample.guidance_scale", config.train
     if named:
         return (field, train.label_drop > 0,
@@ -422,7 +425,7 @@ def _guidance(config, model, named: bool) -> tuple[str, bool, str]:
 
 
 def _check_sizes(model, num_points: np.ndarray, sizes: np.ndarray) -> None:
-    """Raise UserError unless every whole set can have the num_points points that are scored."""
+    """Raise UserError if `model` ignores sizes, or if a size is below the number of its points."""
     require(model.counts, "sizes", "given", "None for a model with config.model.count = False")
     require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
             f"(num_sets,) = {num_points.shape}")  # fmt: skip
@@ -432,7 +435,7 @@ def _check_sizes(model, num_points: np.ndarray, sizes: np.ndarray) -> None:
 
 
 def _check_labels(num_sets: int, model, labels: np.ndarray, there: Labels) -> None:
-    """Raises UserError unless `labels` has a label for each set that the model was trained with."""
+    """Raise UserError unless `labels` holds one label for each set, all known to the model."""
     require(model.num_labels > 0, "labels", labels.tolist(),
             "None for a model without labels; train one with config.model.labels=True")
     require(labels.shape == (num_sets,), "labels.shape", labels.shape,
@@ -444,7 +447,7 @@ def _check_labels(num_sets: int, model, labels: np.ndarray, there: Labels) -> No
 def _check_given(
     config, sample, model, given: np.ndarray, dim: int | None, about: About
 ) -> None:
-    """Raises UserError for points that `model` cannot complete to sets of sample.num_points."""
+    """Raise UserError for points that `model` cannot complete to sets of sample.num_points."""
     able = [name for name in models.MODELS if _completes(config, name, about)]
     require(not model.traits.row_height, "config.model.row_height", config.model.row_height,
             "0 for a model that completes sets: points that are given are seldom the first by rows")
@@ -463,7 +466,7 @@ def _check_given(
 
 
 def _check_copies(model, num_points: int, n: int) -> None:
-    """Raises UserError where sets of `num_points`, n of them given, are too large for `model`."""
+    """Raise UserError if `model` cannot take `num_points` with copies of `n` given points."""
     limit, _ = _limit(model)
     rows = num_rows(num_points, n) if model.traits.generation == "joint" and n else num_points
     require(rows <= limit, "config.sample.num_points", num_points,
@@ -472,7 +475,7 @@ def _check_copies(model, num_points: int, n: int) -> None:
 
 
 def _known_dim(config) -> int | None:
-    """D of the data of `config`, the `data` part of a config, where it follows without a file."""
+    """D of the data of `config`, the `data` part of a config; None if D depends on a file."""
     if config.columns:
         return config.columns.count(",") + 1
     return None if config.name in ("points", "sets") else 2

@@ -1,7 +1,8 @@
-"""The devices of a run: one mesh over all of them, of which a single device is the smallest.
+"""The devices of a run: one mesh over all devices, which may be a single device.
 
-A batch is cut along its sets, and each device works on its part; weights and data are on all.
-Which devices there are is no part of a run: what is learned differs by rounding only.
+A batch is split along its sets, and each device computes its part. Every device holds all weights
+and all data. Another number of devices changes the results only by rounding, so the devices are not
+part of the config.
 """
 
 import functools
@@ -16,23 +17,26 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 SETS = "sets"  # the one axis of the mesh
-SLICE_POINTS = 64  # fewer in a slice are not worth a core
-CACHE_MB = 64  # of a chunk on a CPU: larger ones wait for memory
+SLICE_POINTS = 64  # a slice with fewer points is not worth a core
+CACHE_MB = 64  # size of a chunk on a CPU: larger chunks wait for memory
 
 
 def make_mesh(devices: list | None = None) -> Mesh:
-    """Of these devices; None: all of all processes."""
+    """Mesh over `devices` (default: the devices of all processes)."""
     devices = jax.devices() if devices is None else devices
     return jax.make_mesh((len(devices),), (SETS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def on_all(mesh: Mesh) -> NamedSharding:
-    """The whole array on each device."""
+    """Sharding that puts the whole array on each device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def replicated(mesh: Mesh, tree):
-    """`tree` with the whole of each array on each device; all processes have to hold the same."""
+    """Put the whole of each array of `tree` on each device.
+
+    All processes must hold the same values.
+    """
     if not are_several():
         return jax.device_put(tree, on_all(mesh))
 
@@ -47,35 +51,37 @@ def replicated(mesh: Mesh, tree):
 
 
 def to_draw(params) -> tuple[Mesh, Any]:
-    """The mesh of this process's own devices, which share what is drawn, and `params` on all."""
+    """Mesh over the devices of this process, and `params` on each of them, to draw samples."""
     mesh = make_mesh(jax.local_devices())
     return mesh, jax.device_put(params, on_all(mesh))
 
 
 def are_several() -> bool:
-    """Whether more processes than this one train the model, see run/processes.py."""
+    """Return whether several processes train the model together, see run/processes.py."""
     return jax.process_count() > 1
 
 
 def by_set(mesh: Mesh, num_sets: int, axis: int = 0) -> NamedSharding:
-    """A part of the `num_sets` sets, which `axis` counts, on each device; all where none divides.
+    """Sharding that splits the `num_sets` sets along `axis`, or puts all sets on each device.
 
-    A batch of a few large sets, fewer than there are devices, is such a one.
+    All sets are on each device if the number of devices does not divide the number of sets, as in a
+    batch of a few large sets.
     """
     if num_sets % mesh.size:
         return on_all(mesh)
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, SETS))
 
 
-# Of products of matrices in a network: what the device does by itself, bfloat16 on TPUs and TF32 on
-# recent GPUs, or all of float32.
+# Precision of matrix products in a network. "default" is the fastest one of the device: bfloat16
+# on TPUs and TF32 on recent GPUs.
 PRECISIONS = ("default", "float32")
 
 
 def in_full(function: Callable) -> Callable:
-    """`function`, traced with products of matrices in float32 on every device.
+    """Trace `function` with float32 matrix products on every device.
 
-    For what is added up from many small differences: distances, likelihoods, turns of coordinates.
+    Sums of many small differences need float32: distances, likelihoods and rotations of
+    coordinates.
     """
     @functools.wraps(function)
     def exact(*arguments, **named):
@@ -86,9 +92,10 @@ def in_full(function: Callable) -> Callable:
 
 
 def without_float64(function: Callable) -> Callable:
-    """Run `function` with 32-bit numbers alone, also where JAX_ENABLE_X64 switched on 64 bits.
+    """Run `function` with 32-bit numbers, even if JAX_ENABLE_X64 switched on 64 bits.
 
-    The same random numbers follow from a key then, so units, weights and samples are the same.
+    With 64 bits, the same key gives other random numbers, so units, weights and samples would
+    change.
     """
 
     @functools.wraps(function)
@@ -110,10 +117,11 @@ def is_cpu(mesh: Mesh) -> bool:
 
 
 def cpu_slices(mesh: Mesh, num_sets: int, num_points: int) -> int:
-    """Slices of a batch with a gradient each, which XLA runs on separate cores of one CPU.
+    """Number of slices of a batch, each with its own gradient, for the cores of one CPU.
 
-    As many as there are cores, of equal size and at least SLICE_POINTS points. 1 on other devices,
-    and on several: those share the batch as they are.
+    XLA computes the gradients of slices on separate cores. The slices have equal size and at least
+    SLICE_POINTS points, and there is at most one slice per core. Other devices need 1 slice.
+    Several devices need 1 slice, too, because they share the batch already.
     """
     if mesh.size > 1 or not is_cpu(mesh):
         return 1
@@ -122,29 +130,29 @@ def cpu_slices(mesh: Mesh, num_sets: int, num_points: int) -> int:
 
 
 def workers(mesh: Mesh) -> int:
-    """Chunks of sets that are drawn at once: as many as a CPU has cores, 1 on other devices.
+    """Number of chunks of sets that are drawn in parallel: the cores of a single CPU, otherwise 1.
 
-    XLA shares a large product of matrices among the cores, but not the work between two of them.
+    XLA shares one large matrix product among the cores, but not the work between two products.
     """
     return num_cores() if is_cpu(mesh) and mesh.size == 1 else 1
 
 
 def most_at_once_mb(mesh: Mesh) -> float:
-    """Megabytes of a chunk beyond which drawing gets slower, not faster."""
+    """Size in megabytes above which a chunk slows drawing down."""
     return CACHE_MB if is_cpu(mesh) else math.inf
 
 
 def num_cores() -> int:
-    """Those that this process may run on."""
+    """Number of CPU cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def unused_accelerator() -> str:
-    """What the machine has and JAX does not see, with the line that mends it; "" if all is well.
+    """Describe an accelerator of this machine that JAX does not see, with the fix; "" if none.
 
-    A jax without its plugin, or with one that does not fit it, falls back to the CPU in silence.
+    JAX uses the CPU without a warning if its plugin is missing or has the wrong version.
     """
     asked_for = os.environ.get("JAX_PLATFORMS") or jax.config.jax_platforms or ""
     if jax.default_backend() != "cpu" or "cpu" in asked_for:
@@ -154,11 +162,11 @@ def unused_accelerator() -> str:
         ("a TPU", "tpu", os.path.exists("/dev/accel0") or "TPU_ACCELERATOR_TYPE" in os.environ),
     ):
         if found:
-            return (f"this machine has {name}, but jax sees a CPU only and is slow; "
-                    f"pip install 'jax[{plugin}]=={jax.__version__}' mends it")  # fmt: skip
+            return (f"this machine has {name}, but jax uses the slow CPU only; install "
+                    f"its plugin: pip install 'jax[{plugin}]=={jax.__version__}'")  # fmt: skip
     return ""
 
 
 def rounded_up(num_sets: int, mesh: Mesh) -> int:
-    """The next number of sets that all devices can share."""
+    """Round `num_sets` up to a multiple of the number of devices."""
     return math.ceil(num_sets / mesh.size) * mesh.size

@@ -1,4 +1,4 @@
-"""An experiment: the pieces a config describes, put together; how to train it and draw from it."""
+"""An experiment: all objects that a config describes, with functions to train and sample."""
 
 import logging
 import math
@@ -47,14 +47,14 @@ class Experiment(NamedTuple):
 
 @devices.without_float64
 def build(config) -> Experiment:
-    """Puts the pieces together. Raises UserError for any field out of its range."""
+    """Build the experiment of a config. Raises UserError for a field out of its range."""
     check(config)
     return assemble(config, data.build(config.data))
 
 
 @devices.without_float64
 def assemble(config, dataset: Dataset) -> Experiment:
-    """As `build`, of a config that is checked and its data."""
+    """Build the experiment of a config that has been checked, with `dataset` as its data."""
     about = data.about_built(dataset)
     model = models.make_model(config.model, len(about.labels.names))
     check_data(config, dataset, model)
@@ -62,7 +62,7 @@ def assemble(config, dataset: Dataset) -> Experiment:
         dataset = with_validation(dataset)
     moments = {}
     if not config.data.normalize:
-        # The network sees centred units: the process starts where the data are.
+        # The network sees centred units, so the process needs the mean of the data.
         mean, std = moments_of_draws(dataset)
         moments = {"sigma_data": std, "data_mean": mean}
     process = make_process(make_schedule(**config.schedule), **config.diffusion, **moments)
@@ -71,7 +71,7 @@ def assemble(config, dataset: Dataset) -> Experiment:
 
 @devices.without_float64
 def init(experiment: Experiment) -> TrainState:
-    """The state before the first step; it follows from config.seed."""
+    """State before the first step, which depends on config.seed only."""
     config = experiment.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
     return init_state(key, experiment.model, config.train, experiment.dataset.dim)
@@ -84,17 +84,17 @@ def train(
     on_block: Callable[[TrainState, dict], bool] | None = None,
     progress: bool = True,
 ) -> TrainState:
-    """Trains from `state` (None: from the start) to config.train.steps; returns the final state.
+    """Train from `state` (None: from the start) to config.train.steps; return the final state.
 
-    After each block of steps `on_block(state, row)` gets the state and a row of plain numbers
-    (step, loss, grad_norm, steps_per_second, loss_by_time, of data with sets held out also
-    heldout_loss, and once compile_seconds); when it returns True, training stops there. Samples are
-    drawn with `sampled` of the final state. Raises TrainingDiverged when the loss is not finite.
+    After each block of steps, `on_block(state, row)` is called with the state and a row of plain
+    numbers: step, loss, grad_norm, steps_per_second and loss_by_time. Data with held-out sets add
+    heldout_loss, and one row has compile_seconds. Training stops if `on_block` returns True. Draw
+    samples with `sampled` of the final state. Raises TrainingDiverged if the loss is not finite.
     """
     check_counts(experiment.config, experiment.dataset, experiment.model)
     init_from = experiment.config.train.init_from
     require(state is not None or not init_from, "config.train.init_from", init_from,
-            "'' where no state is given; run.load.start_from gives that of a run")  # fmt: skip
+            "'' if no state is given; run.load.start_from returns the state of a run")  # fmt: skip
     check_rotation(experiment.config)
     state = init(experiment) if state is None else state
     return loop.train(*experiment, state, on_block, progress)
@@ -105,17 +105,21 @@ def sample(
     experiment: Experiment, params, config=None, keep_trajectory: bool = False,
     progress: bool = False, given: np.ndarray | None = None, labels: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Draws config.num_sets sets of config.num_points points, f32[num_sets, num_points, D].
+    """Draw config.num_sets sets of config.num_points points, f32[num_sets, num_points, D].
 
-    With config.num_points = 0 each set has a number of points of its own, as often as in the data;
-    then the largest has num_points, and rows of NaN follow the points of the others (`td.ragged`
-    leaves these out). `config` is the `sample` part of a config (None: the experiment's); points
-    come in the data's own units, as f64 if f32 would round them too much (`dataset.origin`). A set
-    depends on config.seed and its own number only, and requests too large for config.memory_mb are
-    drawn in chunks. With `keep_trajectory` the result is f32[steps + 1, num_sets, num_points, D],
-    noise first. `given`, points f32[n, D] in own units, begins every set, and the rest is drawn to
-    go with it; `labels` i32[num_sets] takes the place of config.label. Raises UserError for a field
-    out of its range, and for what the model was not trained for.
+    config: the `sample` part of a config (None: the one of the experiment). If config.num_points =
+    0, each set has its own number of points, with the frequencies of the data. The largest set then
+    has num_points, and rows of NaN follow the points of smaller sets (`td.ragged` removes these
+    rows).
+
+    keep_trajectory: return f32[steps + 1, num_sets, num_points, D], noise first. given: points
+    f32[n, D] in own units, the first points of every set; the model draws the rest of each set
+    conditioned on them. labels: i32[num_sets], in place of config.label.
+
+    Points are in the data's own units, and are f64 if f32 would round them too much
+    (`dataset.origin`). A set depends on config.seed and its own number only. Requests too large for
+    config.memory_mb are drawn in chunks. Raises UserError for a field out of its range, and for
+    conditions that the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
     dim, about = experiment.dataset.dim, data.about_built(experiment.dataset)
@@ -139,14 +143,14 @@ def log_prob(
     """Log-likelihood of points f32[n, D] in own units, in nats per point, f[n].
 
     The density is per unit area (volume if D = 3) of the data: the network's log p minus the sum of
-    log(scale) over the D coordinates. Whole sets f32[S, N, D] have a log-likelihood each, f[S], in
-    nats per point, too. generation/likelihood.py defines it for each kind of model, and the number
-    of `draws`. Rows of NaN follow the points of smaller sets.
+    log(scale) over the D coordinates. Each whole set of f32[S, N, D] has one log-likelihood, f[S],
+    in nats per point, too. generation/likelihood.py defines it for each kind of model, and the
+    number of `draws`. Rows of NaN follow the points of smaller sets.
 
-    `labels`, i32[S] or i32[n], condition a model with labels. Without them log p is unconditional,
-    which a model with config.train.label_drop = 0 has not learned. `sizes`, i32[S] or i32[n],
-    condition a model with config.model.count: the number of points of each whole set, of which
-    `points` may be a part. By default a set in `points` is whole. Raises UserError for a shape, a
+    labels: i32[S] or i32[n], for a model with labels. Without labels, log p is unconditional; a
+    model with config.train.label_drop = 0 has not learned the unconditional density. sizes: i32[S]
+    or i32[n], for a model with config.model.count: the number of points of the whole set, if
+    `points` is a part of it. By default a set in `points` is whole. Raises UserError for a shape, a
     number or an argument that the model cannot score.
     """
     dataset, model = experiment.dataset, experiment.model
@@ -176,7 +180,7 @@ def log_prob(
 @partial(jax.jit, static_argnames=("model", "num_steps"))
 @devices.in_full
 def _log_prob(process, params, shift, scale, points, *, model, num_steps: int) -> jax.Array:
-    # All that the program depends on is an argument, so a second call finds it compiled.
+    # Every input of the program is an argument, so a second call reuses the compiled program.
     denoise = make_denoise(process, model.apply, params)
     log_p = log_likelihood(process, denoise, ((points - shift) / scale)[None], num_steps)[0]
     return log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()

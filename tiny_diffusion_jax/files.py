@@ -1,4 +1,4 @@
-"""Files and folders that appear complete, or do not appear, even after a power failure."""
+"""Write files and folders completely or not at all, even if the power fails."""
 
 import contextlib
 import errno
@@ -11,13 +11,13 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-PART = ".part-"  # how the names of files begin that are still being written
+PART = ".part-"  # prefix of the names of unfinished files
 CANNOT_SYNC = (errno.EINVAL, errno.ENOTSUP)  # some network file systems
 
 
 @contextlib.contextmanager
 def atomic(path: Path):
-    """A temporary path in the same folder; becomes `path` if the block ends without an error."""
+    """Yield a temporary path in the same folder; rename it to `path` if the block succeeds."""
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=PART, suffix=path.suffix)
     os.close(handle)
     part = Path(name)
@@ -39,7 +39,7 @@ def publish(part: Path, path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents, where they are missing, and wait until the disk holds them."""
+    """Make `folder` and its missing parents, and wait until the disk holds them."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:

@@ -52,12 +52,12 @@ def test_the_panels_share_one_scale_and_say_how_many_points_count():
     points = SETS[0]
     w = np.stack([np.eye(20)[3], np.full(20, 1 / 20)])
     figure = attention_figure(points, w, points[:2], "t")
-    assert {"looks at 1.0 of 20 points", "looks at 20 of 20 points"} <= set(texts(figure))
+    assert {"attends to 1.0 of 20 points", "attends to 20 of 20 points"} <= set(texts(figure))
     sharp, flat = [ax.collections[0] for ax in figure.axes if ax.lines]
     assert sharp.get_sizes().max() > 3 * flat.get_sizes().max()
     # the other half of the attention goes to other tokens
     half = attention_figure(points, w / 2, points[:2], "t")
-    assert "looks at 20 of 20 points" in texts(half)
+    assert "attends to 20 of 20 points" in texts(half)
 
 
 def test_queries_may_be_no_points_and_are_at_most_six():

@@ -48,7 +48,7 @@ def test_damaged_numbers_are_named_in_a_line(finished, tmp_path, text):
 def test_one_slider_moves_both_from_the_same_noise(opened, compared, size):
     tab = opened(compared[0] / "compare.html", size=size)
     page = tab.page
-    assert not tab.too_wide() and "All begin from the same noise." in page.inner_text(".lead")
+    assert not tab.too_wide() and "All runs start from the same noise." in page.inner_text(".lead")
     canvases = page.locator(".stage canvas")
     pictures = lambda: [canvases.nth(i).evaluate("c => c.toDataURL()") for i in range(2)]
     at_data = pictures()

@@ -63,7 +63,7 @@ def test_it_follows_the_noise_of_the_player(opened, folder, size):
     page.fill("[data-do=time]", "300")
     fields = pictures()
     assert len(set(density + fields)) == 6  # all images differ, also between model and data
-    assert "guess of the noise is off by" in page.inner_text("#field [role=status]")
+    assert "predicts the noise with an error of" in page.inner_text("#field [role=status]")
     page.select_option("#field select", "1")
     sigma = float(page.inner_text("[data-show=sigma]"))
     assert sigma == pytest.approx(page.evaluate("data.field.sigma[0]"), rel=0.1)

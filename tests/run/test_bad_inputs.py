@@ -184,7 +184,7 @@ OPTIONS = {  # some errors of tests/test_checks.py, to check that the user sees 
         "config.sample.num_sets = 1: must be at least 2, to be compared with real sets; --mode="),
     "sets from nothing": (
         [config("mixture"), "--config.model.name=history", "--config.train.history_drop=0"],
-        "config.train.history_drop = 0.0: must be above 0 for sets to be drawn from nothing"),
+        "config.train.history_drop = 0.0: must be above 0 to draw new sets"),
 }  # fmt: skip
 
 COMPLETE = {name: ([config("mixture"), "--mode=complete", *arguments], line)

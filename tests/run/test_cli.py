@@ -66,8 +66,8 @@ def ends_with(error, monkeypatch):
 
 
 @pytest.mark.parametrize("error, code, line", [
-    (KeyboardInterrupt(), 130, "interrupted: every file written is whole, and the same command "),
-    (KeyboardInterrupt(signal.SIGTERM), 143, "interrupted: every file written is whole"),
+    (KeyboardInterrupt(), 130, "interrupted: every written file is complete, and the same "),
+    (KeyboardInterrupt(signal.SIGTERM), 143, "interrupted: every written file is complete"),
     (OSError(errno.ENOSPC, "No space left on device", "runs/x/samples.npy"), 1,
      "[Errno 28] No space left on device: 'runs/x/samples.npy'"),
     (MemoryError("Unable to allocate 9 TiB"), 1,

@@ -38,7 +38,7 @@ def test_it_starts_with_the_averaged_weights_and_resumes_bit_for_bit(first, tmp_
     folder, init = tmp_path / "run", f"--config.train.init_from={first}"
     result = train(f"{first}+moons", folder, init)
     assert result.code == 0 and "data: circle + moons, from sets drawn by a run (crc" in result.err
-    assert f"weights: those of {first}, step 20, crc32 " in result.err
+    assert f"starting from the weights of {first} (step 20, crc32 " in result.err
     stored = workdir._read_description(folder)["dataset"]
     assert stored["init_from"].startswith("step 20, crc32 ") and "crc32" in stored["source"]
     experiment = td.build(workdir.read_config(str(folder)))
@@ -50,7 +50,7 @@ def test_it_starts_with_the_averaged_weights_and_resumes_bit_for_bit(first, tmp_
 
     whole, rows = arrays(folder, 20), losses(folder)
     shutil.rmtree(folder / "checkpoints" / "20")
-    assert "going on from step 10" in train(f"{first}+moons", folder, init).err
+    assert "resuming from step 10" in train(f"{first}+moons", folder, init).err
     assert same(arrays(folder, 20), whole) and losses(folder) == rows
 
     # Different weights or samples at the same path count as a different run.
@@ -96,5 +96,5 @@ def test_what_cannot_be_started_from_is_one_line(first, tmp_path, only_training)
 def test_in_python_the_state_is_given(first, tmp_path):
     settings = workdir.read_config(str(first))
     settings.train.init_from = str(first)
-    with pytest.raises(UserError, match="config.train.init_from = .*: must be '' where no state"):
+    with pytest.raises(UserError, match="config.train.init_from = .*: must be '' if no state"):
         td.train(td.build(settings), progress=False)

@@ -115,7 +115,7 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     np.testing.assert_array_equal(td.sample(experiment, params), drawn)
     monkeypatch.setattr(modes, "finish", lambda *_: None)
     result = run(*MOONS, "--config.data.heldout=0", f"--workdir={copy}")
-    assert result.code == 0 and "trained already, to step 40" in result.err
+    assert result.code == 0 and "already trained (step 40)" in result.err
 
     # features of this older model did not fade, whatever the default is now
     del older["model"]["fade"]

@@ -135,7 +135,7 @@ def test_a_changed_table_is_not_in_the_way_of_samples(moved, trained):
 
 def test_training_resumes_from_any_working_directory(trained, moved, only_training):
     result = run(f"{config('points')}:{trained}/t.csv", *TINY, f"--workdir={moved / 'points'}")
-    assert result.code == 0 and "trained already, to step 40" in result.err, result.err
+    assert result.code == 0 and "already trained (step 40)" in result.err, result.err
 
 
 def test_a_path_inside_of_the_run_is_relative_to_the_run(tmp_path, monkeypatch, only_training):

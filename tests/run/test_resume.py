@@ -76,7 +76,7 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
         "data:", "device:", "schedule:", "compiled", "train:", "error:"]  # fmt: skip
     stopped = int(re.fullmatch(
         rf"error: interrupted: step (\d+) of 6000 is saved in {re.escape(str(folder))}; the same "
-        "command goes on from there", lines[-1])[1])  # fmt: skip
+        "command resumes from there", lines[-1])[1])  # fmt: skip
     assert stopped % 10 == 0 and (folder / "checkpoints" / str(stopped)).exists()
 
     # Kill without time to save: the run repeats the steps since the last checkpoint.
@@ -105,7 +105,7 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
         result = run(*here)
     log = result.err.splitlines()
     assert result.code == 143 and len(calls) == 3
-    assert "going on from step" in log[3] and log[-1].startswith("error: interrupted: step ")
+    assert "resuming from step" in log[3] and log[-1].startswith("error: interrupted: step ")
 
     result = run(*here)
     assert result.code == 0, result.err
@@ -130,7 +130,7 @@ def test_a_signal_while_sampling(copy):
     rest = process.stderr.read()
     assert process.wait(60) == 130, rest
     assert rest == (
-        "error: interrupted: every file written is whole, and the same command goes on from the "
+        "error: interrupted: every written file is complete, and the same command resumes from the "
         "last checkpoint\n"
     )
     assert {path.name for path in copy.iterdir()} == FILES
@@ -184,7 +184,7 @@ def test_a_signal_before_the_first_block_is_done(tmp_path):
     began = time.perf_counter()
     rest = process.stderr.read().splitlines()[-1]
     assert process.wait(60) == 130 and time.perf_counter() - began < 5
-    assert rest == "error: interrupted: no step is done yet; the same command begins again"
+    assert rest == "error: interrupted: no step is done yet; the same command starts again"
     assert not any((tmp_path / "checkpoints").iterdir())
 
 
@@ -248,7 +248,7 @@ def test_after_a_crash_the_run_goes_on(crash, step, finished, copy, only_trainin
     crash(copy)
     result = run(*MOONS, f"--workdir={copy}")
     assert result.code == 0, result.err
-    assert (f"going on from step {step} of 40\n" in result.err) == (step > 0)
+    assert (f"resuming from step {step} of 40\n" in result.err) == (step > 0)
     assert same(arrays(copy, 40), arrays(finished[0], 40))
     assert losses(copy) == losses(finished[0])
     assert {path.name for path in copy.iterdir()} == FILES

@@ -68,7 +68,7 @@ def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
     seconds = json.loads((copy / "metrics.json").read_text("utf-8"))["seconds"]
     (copy / "samples.npy").unlink()
     result = run(*MOONS, f"--workdir={copy}")
-    assert result.code == 0 and "trained already, to step 40\n" in result.err
+    assert result.code == 0 and "already trained (step 40)\n" in result.err
     assert (copy / "metrics.jsonl").read_bytes() == before[0] and same(arrays(copy, 40), before[1])
     assert (np.load(copy / "samples.npy") == before[2]).all()
     again = json.loads((copy / "metrics.json").read_text("utf-8"))["seconds"]

@@ -22,7 +22,7 @@ def test_more_steps_continue_the_run_with_the_schedule_of_the_new_length(copy, o
     assert line == (
         "changing the number of steps from 40 to 60 (learning rate: the schedule of 60 "
         "steps from step 40 on; numbers of the old length: metrics_40.json)")
-    assert "going on from step 40 of 60\n" in result.err
+    assert "resuming from step 40 of 60\n" in result.err
     assert (copy / "metrics_40.json").read_bytes() == metrics
     assert losses(copy)[:4] == rows
     assert [row[0] for row in losses(copy)] == [10, 20, 30, 40, 50, 60]

@@ -1,1 +1,1 @@
-"""Pictures: functions of their arguments alone."""
+"""Figures and animations. Each function depends on its arguments only."""

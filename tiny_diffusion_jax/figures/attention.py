@@ -1,4 +1,4 @@
-"""What a denoiser looks at: the points of a set by their attention weights."""
+"""Draw the points of a set by their attention weights."""
 
 import math
 
@@ -15,21 +15,22 @@ from tiny_diffusion_jax.figures.page import (
     square_limits,
 )
 
-SHADES = ("#b9b7b2", "#f4ae76", SAMPLES, "#5c1a2b")  # of small and of large weights
+SHADES = ("#b9b7b2", "#f4ae76", SAMPLES, "#5c1a2b")  # from small to large weights
 
 
 def attention_figure(points, weights, queries, title, note=""):
-    """What each query looks at: up to six panels, a query in each.
+    """Draw the attention weights of up to six queries, one panel per query.
 
-    `points: f32[N, D]`, the set or the history; `weights: f32[Q, N]`, what each query f32[Q, D]
-    (a cross; None for queries that are not points) gives to each point, none negative. The area
-    of a dot grows with its weight and its colour goes from grey to dark, on one scale for all
-    panels. Above each panel: how many points with equal weights have the same entropy,
+    `points: f32[N, D]`: the set or the history. `weights: f32[Q, N]`: the weight of each point for
+    each query, 0 or more. `queries: f32[Q, D]`, drawn as crosses; None for queries that are not
+    points. The area of a dot grows with its weight, and its colour changes from grey to dark. All
+    panels share one scale. The text above each panel is the number of points with equal weights and
+    the same entropy:
 
         exp(-sum_n w_n log w_n),   1 (one point) to N (all alike), for w scaled to sum to 1.
 
-    Points in space are seen along z, which the title says.
-    Raises ValueError for no query or more than six.
+    Points in space are drawn seen along z, and the title adds these words. Raises ValueError for no
+    query or more than six.
     """
     points, weights = np.asarray(points), np.asarray(weights, np.float64)
     title += ", seen along z" if points.shape[1] > 2 else ""
@@ -47,7 +48,7 @@ def attention_figure(points, weights, queries, title, note=""):
             page.room(0.3 + side)
         x, y = EDGE + q % columns * side + GAP / 2, GAP / 2
         equal = _effective(weights[q])
-        text = f"looks at {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
+        text = f"attends to {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
         page.text(x, y + side - GAP + 0.13, text, MUTED, 8.5)
         ax = page.panel(x, y, side - GAP, limits)
         _draw(ax, points, weights[q], scale, side, None if queries is None else queries[q])
@@ -56,7 +57,7 @@ def attention_figure(points, weights, queries, title, note=""):
 
 
 def _scale(top: float):
-    """The colours of weights from 0 to `top`."""
+    """Colours of weights from 0 to `top`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
@@ -65,7 +66,7 @@ def _scale(top: float):
 
 
 def _draw(ax, points, weights, scale, side: float, query) -> None:
-    """Points by weight, the heaviest on top, and a cross at the query."""
+    """Draw points by weight, the largest weight on top, and a cross at the query."""
     order = np.argsort(weights)
     base = np.clip(12 * side / math.sqrt(len(points)), 0.8, 2.5) ** 2
     area = base + (4 * side) ** 2 * weights[order] / scale.norm.vmax

@@ -1,6 +1,6 @@
-"""Films: a set or many sets on their way from noise to data, as GIFs that are small and repeat.
+"""Animations of one or many sets from noise to data, as small GIFs that repeat.
 
-Of points in space they show the first two coordinates, and their title says so.
+Points in space are drawn by their first two coordinates, and the title adds "seen along z".
 """
 
 import math
@@ -20,20 +20,21 @@ from tiny_diffusion_jax.figures.page import (
 )
 from tiny_diffusion_jax.files import atomic
 
-FPS, HOLD = 15, 2.0  # frames a second; seconds for which the last one stays
-COLUMNS = 4  # of a grid of sets
+FPS, HOLD = 15, 2.0  # frames per second; seconds for which the last frame stays
+COLUMNS = 4  # columns in a grid of sets
 
 
 def save_film(
     path, frames, labels: Sequence[str], title: str, new=None, ramp: Sequence[str] = WARM,
     size: int = 480,
 ) -> None:  # fmt: skip
-    """A GIF of one set on its way: `frames`, a list of f32[n_i, D], one label a frame.
+    """Write a GIF of one set: `frames`, a list of f32[n_i, D], with one label per frame.
 
-    `new`: a list of bool[n_i], the points that are being drawn right now, which are blue; the
-    others are in `ramp` (colours from paper to many dots, `WARM` or `COOL`). The view follows the
-    cloud, wide while it is noise and close at the data, or holds still on the last frame if points
-    are added on the way. `size`: the width in pixels. Points that are not finite are left out.
+    `new`: a list of bool[n_i], the points that are being drawn, in blue; the other points have the
+    colours of `ramp` (from paper to many dots, `WARM` or `COOL`). If all frames have the same
+    number of points, the view follows them: wide at the noise and close at the data. Otherwise
+    every frame has the view of the last frame. `size`: width in pixels. Points that are not finite
+    are left out.
     """
     title += _view_name(frames[0])
     frames = [np.asarray(points, np.float32)[:MAX_DOTS, :2] for points in frames]
@@ -55,10 +56,10 @@ def save_film(
 def save_grid_film(
     path, frames, labels: Sequence[str], title: str, member=None, size: int = 560
 ) -> None:
-    """A GIF of several sets side by side: `frames: f32[F, K, n, D]`, one label a frame.
+    """Write a GIF of several sets side by side: `frames: f32[F, K, n, D]`, one label per frame.
 
-    Each panel shows one set, all in the same view, in the colour of its `member: i32[K]` (as in
-    `sets.sets_figure`; burnt orange without). A point that is NaN is not drawn.
+    Each panel shows one set, in the colour of its `member: i32[K]` (see `sets.sets_figure`; burnt
+    orange without members). All panels share one view. A point that is NaN is not drawn.
     """
     title += _view_name(frames)
     frames = np.asarray(frames, np.float32)[:, :, :MAX_DOTS, :2]
@@ -87,9 +88,9 @@ def _save(
     path, pictures: Iterable[np.ndarray], ramps: Sequence[Sequence], labels: Sequence[str],
     title: str,
 ) -> None:  # fmt: skip
-    """Writes pictures u8[h, w] in the colours of `ramps`, each above its caption, as a GIF.
+    """Write a GIF of pictures u8[h, w] in the colours of `ramps`, each above its caption.
 
-    The first frame stays for a quarter of `HOLD`, the last for all of it.
+    The first frame stays for a quarter of `HOLD` seconds, and the last frame for `HOLD` seconds.
     """
     from PIL import Image
 
@@ -112,7 +113,7 @@ def _save(
 
 
 def _view_name(points) -> str:
-    """What is shown of points f32[..., D], for the title; "" of the plane."""
+    """Words for the title that name the view of points f32[..., D]; "" for points in the plane."""
     return ", seen along z" if np.shape(points)[-1] > 2 else ""
 
 
@@ -121,7 +122,7 @@ def view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     finite = [points[np.isfinite(points).all(-1)] for points in frames]
     if len({len(points) for points in finite}) == 1 and len(finite[0]):
         return _camera(finite)
-    # points come or go: only a view that holds still shows them do it
+    # A fixed view shows where points are added or removed.
     left, right, bottom, top = square_limits(finite[-1]) if len(finite[-1]) else (-1, 1, -1, 1)
     count, centre = len(frames), [(left + right) / 2, (bottom + top) / 2]
     return np.tile(centre, (count, 1)), np.full(count, (right - left) / 2)
@@ -130,7 +131,7 @@ def view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
     """Centre f32[F, 2] and half-width f32[F] of a square that holds 99 % of each frame's points.
 
-    Smoothed over neighbouring frames: quantiles of random points tremble, a camera must not.
+    Both are smoothed over neighbouring frames, because quantiles of random points fluctuate.
     """
     low, high = np.quantile(np.asarray(trajectory), [0.005, 0.995], axis=1)
     centre = (low + high) / 2
@@ -139,7 +140,7 @@ def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
     weights = np.hanning(2 * reach + 3)[1:-1]
 
     def smooth(track):
-        # odd reflection carries the slope on: the first and the last frame keep their own view
+        # Odd reflection continues the slope, so the first and the last frame keep their views.
         padded = np.pad(track, reach, mode="reflect", reflect_type="odd")
         return np.convolve(padded, weights / weights.sum(), mode="valid")
 

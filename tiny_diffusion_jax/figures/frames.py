@@ -1,4 +1,4 @@
-"""Which moments of a trajectory a film shows."""
+"""Select the moments of a trajectory for an animation."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ import numpy as np
 
 
 def select_frames(log_snr, num_frames: int) -> np.ndarray:
-    """Indices of at most `num_frames` levels between which the picture changes evenly to the eye.
+    """Indices of at most `num_frames` noise levels between which the picture changes evenly.
 
-    A sampler's levels are spaced for its error, not for the eye. The share of noise in a picture is
-    s = sigma / sqrt(alpha^2 + sigma^2), and shapes come out while it is small: frames are even in
-    log(s + 0.1), about as many above s = 1/4 as below it. `log_snr[F]`: of each level,
-    log(alpha^2 / sigma^2) for data of variance 1, either way round. Both ends are kept, and every
-    level where there are no more than `num_frames`.
+    The levels of a sampler are spaced to reduce its error. The share of noise in a picture is s =
+    sigma / sqrt(alpha^2 + sigma^2), and shapes become visible at small s. So frames are even in
+    log(s + 0.1), with about as many frames above s = 1/4 as below. `log_snr[F]`: log(alpha^2 /
+    sigma^2) of each level for data of variance 1, increasing or decreasing. The first and the last
+    level are kept, and all levels if there are at most `num_frames`.
     """
     if len(log_snr) <= num_frames:
         return np.arange(len(log_snr))
@@ -23,15 +23,15 @@ def select_frames(log_snr, num_frames: int) -> np.ndarray:
 
 
 def grow(trajectory, sizes: Sequence[int], num_frames: int) -> tuple[list, list]:
-    """A set drawn block after block, as it grows: frames and new for `film.save_film`.
+    """Frames of a set that is drawn block after block: `frames` and `new` for `film.save_film`.
 
-    `trajectory: f32[S, n, 2]`: every point from noise to its place; `sizes` of the blocks, which
-    sum to n. Block b moves through all S levels while the blocks before it lie still. Of these
-    S * len(sizes) moments at most `num_frames` are kept, evenly, the last among them. Returns
-    frames: list of f32[n_i, 2]; new: list of bool[n_i], the points of the block being drawn, none
-    of them once they have arrived.
+    `trajectory: f32[S, n, 2]`: the trajectory of every point. `sizes`: the sizes of the blocks,
+    which sum to n. Block b moves through all S levels while the earlier blocks do not move. At most
+    `num_frames` of these S * len(sizes) moments are kept, evenly, with the last moment. Returns
+    frames: list of f32[n_i, 2]; new: list of bool[n_i], the points of the current block, all False
+    at the end of a block.
 
-    Raises ValueError where the sizes do not sum to n.
+    Raises ValueError if the sizes do not sum to n.
     """
     trajectory, ends = np.asarray(trajectory), np.cumsum(sizes)
     if ends[-1] != trajectory.shape[1]:

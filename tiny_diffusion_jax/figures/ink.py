@@ -1,6 +1,7 @@
-"""Drawing for films without matplotlib: a frame in milliseconds, all frames in one palette.
+"""Draw frames of animations without matplotlib, in milliseconds and in one palette.
 
-Eight greys from paper to ink, two colours for lines, and a ramp of shades for each kind of point.
+The palette has eight greys from paper to ink, two colours for lines, and a ramp of shades for each
+kind of point.
 """
 
 import math
@@ -10,8 +11,8 @@ import numpy as np
 
 from tiny_diffusion_jax.figures.page import INK, PAPER, RULE, one_line
 
-GREYS, SHADES = 8, 21  # with two line colours and one ramp 31: five bits a pixel
-LINE, PROGRESS, CAPTION = GREYS, GREYS + 1, 40  # the caption's height in pixels
+GREYS, SHADES = 8, 21  # 31 colours with two line colours and one ramp: five bits per pixel
+LINE, PROGRESS, CAPTION = GREYS, GREYS + 1, 40  # CAPTION: its height in pixels
 
 
 def to_pixels(points, centre, half, size) -> np.ndarray:
@@ -19,15 +20,15 @@ def to_pixels(points, centre, half, size) -> np.ndarray:
 
 
 def splat(pixels, size: int, count: int | None = None) -> np.ndarray:
-    """Points in pixel coordinates -> ink in [0, 1], f32[size, size]: soft dots that add up.
+    """Draw points in pixel coordinates as soft dots that add up: ink in [0, 1], f32[size, size].
 
-    Each point is shared out among its four nearest pixels, then blurred: a dot moves by fractions
-    of a pixel without jumping. `count`: how many points there are at most in any frame; the fewer,
-    the larger and the stronger the dots.
+    Each point is divided among its four nearest pixels and blurred, so that a dot moves smoothly by
+    fractions of a pixel. `count`: the largest number of points in any frame; dots are larger and
+    stronger if there are fewer points.
     """
     pixels = pixels[np.isfinite(pixels).all(-1)]
     count = max(len(pixels) if count is None else count, 1)
-    blurs = int(np.clip(size**2 / (110 * count), 1, 8))  # of variance 1/2 each
+    blurs = int(np.clip(size**2 / (110 * count), 1, 8))  # each has variance 1/2
     corner = np.floor(np.clip(pixels, -size, 2 * size) - 0.5).astype(int)
     part = pixels - 0.5 - corner
     width = size + 2 * blurs
@@ -49,7 +50,7 @@ def splat(pixels, size: int, count: int | None = None) -> np.ndarray:
 
 
 def shade(ink, layer) -> np.ndarray:
-    """Ink in [0, 1] -> index in the palette, u8; `layer`: which ramp, for all or for each pixel."""
+    """Index in the palette, u8, of ink in [0, 1]; `layer`: the ramp, for all or per pixel."""
     shade = np.round(ink * SHADES)
     return np.where(shade, GREYS + 1 + SHADES * np.asarray(layer, int) + shade, 0).astype(np.uint8)
 
@@ -68,7 +69,7 @@ def palette(ramps: Sequence[Sequence]) -> bytes:
 
 
 def tints(color: str) -> tuple:
-    """A ramp through a member's colour, from paper to nearly black."""
+    """Ramp of colours from paper through a member's colour to nearly black."""
     from PIL import ImageColor
 
     paper, full = (np.array(ImageColor.getrgb(c)) for c in (PAPER, color))
@@ -76,7 +77,7 @@ def tints(color: str) -> tuple:
 
 
 def caption(title: str, label: str, width: int) -> np.ndarray:
-    """The title, as large as there is room beside the label, in greys: u8[CAPTION, width]."""
+    """Draw the title, as large as it fits beside the label, in greys: u8[CAPTION, width]."""
     from PIL import Image, ImageDraw, ImageFont
 
     title, label = one_line(title), one_line(label)

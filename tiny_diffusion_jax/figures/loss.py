@@ -1,4 +1,4 @@
-"""The loss of a training: by step, by noise level, and the gradient norm."""
+"""Draw the loss of a training by step and by noise level, and the gradient norm."""
 
 import math
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.7  # inches
 
 
 def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
-    """The loss by step, the loss by noise level (early to late), the gradient norm by step.
+    """Draw the loss by step, the loss by noise level (early to late) and the gradient norm by step.
 
-    `metrics_rows`: the rows of metrics.jsonl, with the keys step, loss, grad_norm,
-    steps_per_second, loss_by_time (one number per noise level, nearly clean first) and, of data
-    with sets held out, heldout_loss. A row may lack any of them but the step. Of rows with one
-    step, which a resumed run writes, the last counts.
+    `metrics_rows`: rows of metrics.jsonl, with the keys step, loss, grad_norm, steps_per_second,
+    loss_by_time (one number per noise level, nearly clean first) and, for data with held-out sets,
+    heldout_loss. A row may lack any key except step. A resumed run writes some steps twice; the
+    last row of a step counts.
     """
     rows = [row for _, row in sorted({row["step"]: row for row in metrics_rows}.items())]
     speeds = [row["steps_per_second"] for row in rows if row.get("steps_per_second")]
@@ -35,7 +35,7 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
 
 
 def _draw_by_step(ax, rows, key: str, name: str, color: str) -> None:
-    """The values thin and pale, their running mean over them."""
+    """Draw the values as a thin pale line, and their running mean above it."""
     kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
     heading(ax, name, color, "by step" if kept else "none logged")
     if kept:
@@ -47,9 +47,10 @@ def _draw_by_step(ax, rows, key: str, name: str, color: str) -> None:
 
 
 def _draw_heldout(ax, rows) -> None:
-    """The loss of held-out sets, and where it was lowest: it hardly trembles, so no mean of it.
+    """Draw the loss of held-out sets and its lowest value.
 
-    It is that of the averaged weights, so it may well lie below the loss of the training.
+    This loss fluctuates little, so it has no running mean. It is measured with the EMA weights, so
+    it may be below the training loss.
     """
     key = "heldout_loss"
     kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
@@ -68,7 +69,7 @@ def _draw_heldout(ax, rows) -> None:
 
 
 def _draw_by_level(ax, rows) -> None:
-    """A line for each quarter of the training, the latest the darkest."""
+    """Draw one line for each quarter of the training; later quarters are darker."""
     heading(ax, "loss", SAMPLES, "by noise level" if rows else "none logged")
     if not rows:
         return
@@ -86,7 +87,7 @@ def _draw_by_level(ax, rows) -> None:
 def stages(rows: Sequence[dict]) -> list[tuple[str, int, np.ndarray]]:
     """(its steps in words, its last step, mean loss f64[levels]) of each quarter of the training.
 
-    NaN at a level of which no row has a number. rows: those with `loss_by_time`.
+    The loss is NaN at a level without numbers. rows: the rows with `loss_by_time`.
     """
     result = []
     for quarter in np.array_split(np.arange(len(rows)), min(4, max(len(rows), 1))):
@@ -102,7 +103,7 @@ def stages(rows: Sequence[dict]) -> list[tuple[str, int, np.ndarray]]:
 
 
 def _log_axis(ax) -> None:
-    """A log axis where the values span more than a factor of 5, which has enough round numbers."""
+    """Use a log axis if the values span more than a factor of 5, which has enough round numbers."""
     from matplotlib.ticker import LogLocator, NullLocator
 
     low, high = ax.dataLim.intervaly
@@ -120,7 +121,7 @@ def _positive(value) -> bool:
 def smooth(values: np.ndarray) -> np.ndarray:
     """Running geometric mean over about a twentieth of the curve.
 
-    The window shrinks at the steep start, and looks back only at the end, where a shrinking one
+    The window shrinks at the steep start. At the end it only looks back, because a shrinking window
     would end on the noise of a single row.
     """
     half = len(values) // 40

@@ -1,8 +1,8 @@
-"""The look of all pictures, and a page laid out downwards in inches.
+"""The common style of all figures, and a page with a layout in inches, from top to bottom.
 
-Data in slate blue, samples in burnt orange, on paper white; dense places darker, so a picture keeps
-its meaning in a grey print. Panels keep their size whatever stands above them, and no layout engine
-moves them: no pyplot, no global style, the same bytes for the same input.
+Data are slate blue and samples burnt orange, on white paper. Dense places are darker, so a figure
+is readable in grey print. Panels keep their size for any text above them. There is no layout
+engine, no pyplot and no global style, so the same input gives the same bytes.
 """
 
 import unicodedata
@@ -15,29 +15,30 @@ from tiny_diffusion_jax.files import atomic
 PAPER, INK, MUTED, RULE = "#fbfaf7", "#22303c", "#7d8790", "#d9d6cf"
 DATA, SAMPLES, ALERT = "#2b4a6f", "#d9622b", "#b3261e"
 DENSITY = ("#ffffff", "#fde6cf", "#f4ae76", SAMPLES, "#8f2d3a", "#33132e")  # low to high
-WARM = (PAPER, "#f4ae76", SAMPLES, "#8f2d3a")  # dots of an animation, one alone to many
+WARM = (PAPER, "#f4ae76", SAMPLES, "#8f2d3a")  # dots of an animation, from one to many
 COOL = (PAPER, "#9fb4cc", DATA, "#101d33")
-# Of the members of a mixture: told apart by colour-blind readers (any two of the first four by 0.14
-# in OKLab with no red or no green cones, of all ten by 0.069), no two of one grey.
+# Colours of the members of a mixture, all of different greys. Colour-blind readers can distinguish
+# them: without red or green cones, any two of the first four differ by 0.14 in OKLab, and any two
+# of all ten by 0.069.
 MEMBERS = (
     SAMPLES, DATA, "#35b0bf", "#f2a51c", "#93263d", "#94a8f0", "#5b7869", "#8d6cae", "#20242c",
     "#979588",
 )  # fmt: skip
-MAX_DOTS = 20_000  # more dots than this are a filled shape, and slow to draw
-EDGE, GAP = 0.3, 0.09  # inches: around the panels, between two
-TICKS = 0.3  # inches, for the numbers below axes
-WIDTH = 8.4  # inches, of all panels of a grid together
-TITLE_LINES, NOTICE_LINES = 4, 12  # at most.
-LEGEND = 3.2  # inches, the longest text of a legend.
+MAX_DOTS = 20_000  # more dots would be a filled shape, and slow to draw.
+EDGE, GAP = 0.3, 0.09  # inches around the panels, and between two panels.
+TICKS = 0.3  # inches for the numbers below the axes.
+WIDTH = 8.4  # inches for all panels of a grid together.
+TITLE_LINES, NOTICE_LINES = 4, 12  # largest numbers of lines.
+LEGEND = 3.2  # width of the longest text of a legend, in inches.
 LTR = "\u200e"  # An invisible letter of a script that is written from left to right.
-FULL = 0.95  # share of a line that is filled: hinting widens letters by up to 5 %.
+FULL = 0.95  # largest filled share of a line, because hinting widens letters by up to 5 %.
 
 
 class Page:
     """A figure that grows downwards: title, legend and notice, then room for panels, in inches.
 
-    Positions within the room last asked for are from its lower left. What is placed is kept until
-    `finish`, when the height is known.
+    Positions are measured from the lower left corner of the last `room`. Placed objects are kept
+    until `finish`, which knows the height.
     """
 
     def __init__(self, width, title, notice="", legend=(), alert=False):
@@ -74,7 +75,7 @@ class Page:
         return ax
 
     def panel(self, x, y, side, limits):
-        """Square axes without ticks."""
+        """Add square axes without ticks."""
         ax = self.axes(x, y, side, side)
         ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
         quiet(ax)
@@ -82,13 +83,13 @@ class Page:
         return ax
 
     def row(self, count: int, side: float, left: float, between: float):
-        """Square axes beside each other, with room for their headings, ticks and labels."""
+        """Add square axes side by side, with room for their headings, ticks and labels."""
         self.room(0.3 + side + TICKS)
         return [self.axes(left + i * (side + between), TICKS, side, side)
                 for i in range(count)]  # fmt: skip
 
     def _flow(self, left, legend) -> None:
-        """Entries one beside the other, on as many lines as they need."""
+        """Place the entries of the legend side by side, on as many lines as they need."""
         from matplotlib.lines import Line2D
 
         x = self.width
@@ -106,7 +107,7 @@ class Page:
             x += length + 0.22
 
     def finish(self):
-        """The figure, with everything in its place and every text as it is written."""
+        """Put all objects in their places, and return the figure."""
         as_written(self.figure)
         height = self.height + EDGE / 2
         self.figure.set_size_inches(self.width, height)
@@ -122,9 +123,9 @@ class Page:
 
 
 def as_written(figure) -> None:
-    """Turn matplotlib's mathematics off: names of files, columns and labels may hold a `$`.
+    """Turn matplotlib's mathematics off, because names of files, columns and labels may hold a `$`.
 
-    Only the numbers that matplotlib itself writes along an axis keep their formulas.
+    Only the numbers that matplotlib writes along an axis keep their formulas.
     """
     from matplotlib.text import Text
     from matplotlib.ticker import FixedFormatter, FuncFormatter
@@ -141,18 +142,18 @@ def as_written(figure) -> None:
 
 
 def one_line(text: str) -> str:
-    """`text` without line breaks and other characters that cannot be drawn."""
+    """Remove line breaks and other characters that cannot be drawn from `text`."""
     return " ".join("".join(c if c.isprintable() or c == LTR else " " for c in text).split())
 
 
 def embedded(name: str) -> str:
-    """`name` for a line of English: what follows is at the right of a right-to-left name, too."""
+    """Mark `name` so that later text is at its right, even if the name is right-to-left."""
     is_right_to_left = any(unicodedata.bidirectional(c) in ("R", "AL") for c in name)
     return f"{LTR}{name}{LTR}" if is_right_to_left else name
 
 
 def shortened(text: str, width: float, size: float, weight: str = "normal") -> str:
-    """`text` if it is at most `width` inches long, otherwise its beginning and end."""
+    """Return `text`, or its beginning and end if it is longer than `width` inches."""
     fits = lambda part: text_width(part, size, weight) <= FULL * width
     if fits(text):
         return text
@@ -161,7 +162,7 @@ def shortened(text: str, width: float, size: float, weight: str = "normal") -> s
 
 
 def wrapped(text: str, width: float, size: float, most: int, weight: str = "normal") -> list[str]:
-    """`text` as at most `most` lines of `width` inches, between words where possible.
+    """Split `text` into at most `most` lines of `width` inches, between words if possible.
 
     The last line is shortened.
     """
@@ -170,7 +171,7 @@ def wrapped(text: str, width: float, size: float, most: int, weight: str = "norm
     while len(lines) < most - 1 and not fits(text):
         end = _largest(lambda count, text=text: fits(text[:count]), len(text))
         end = max(text.rfind(" ", 0, end + 1), 0) or end
-        while unicodedata.combining(text[end]) and end > 0:  # stays on its letter
+        while unicodedata.combining(text[end]) and end > 0:  # keep accents on their letter
             end -= 1
         end = max(end, 1)
         lines.append(text[:end])
@@ -179,7 +180,10 @@ def wrapped(text: str, width: float, size: float, most: int, weight: str = "norm
 
 
 def _largest(holds, stop: int) -> int:
-    """The largest count in 0..stop - 1 for which `holds`, which is true up to it; or 0."""
+    """Largest count in 0..stop - 1 for which `holds`; or 0.
+
+    If `holds` is true for a count, it must be true for smaller counts.
+    """
     low = 0
     while stop - low > 1:
         middle = (low + stop) // 2
@@ -188,7 +192,7 @@ def _largest(holds, stop: int) -> int:
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
-    """Width in inches of one line in matplotlib's own font."""
+    """Width in inches of one line in matplotlib's default font."""
     from matplotlib.font_manager import FontProperties
     from matplotlib.textpath import text_to_path
 
@@ -199,9 +203,9 @@ def text_width(text: str, size: float, weight: str = "normal") -> float:
 
 
 def views(dim: int) -> list[tuple[int, int]]:
-    """The pairs of coordinates that points f32[n, dim] are shown by: one, or of space three.
+    """Pairs of coordinates that show points f32[n, dim]: one pair in the plane, three in space.
 
-    Of more coordinates than three, the first three are shown.
+    Points with more than three coordinates are shown by the first three.
     """
     return [(0, min(1, dim - 1))] if dim < 3 else [(0, 1), (0, 2), (1, 2)]
 
@@ -212,9 +216,9 @@ def view_limits(limits, view: tuple[int, int]) -> tuple[float, float, float, flo
 
 
 def square_limits(points) -> tuple[float, ...]:
-    """The square that holds points f32[n, 2] with a margin: (left, right, bottom, top).
+    """Square that holds points f32[n, 2] with a margin: (left, right, bottom, top).
 
-    Of D coordinates the cube: low and high of each, 2 D numbers.
+    For D coordinates, the cube: low and high of each coordinate, 2 D numbers.
     """
     low, high = points.min(0), points.max(0)
     centre, half = (low + high) / 2, 0.56 * max(float((high - low).max()), smallest_side(points))
@@ -222,25 +226,28 @@ def square_limits(points) -> tuple[float, ...]:
 
 
 def smallest_side(points) -> float:
-    """Side of a square that shows points f[...] which all coincide: 1e-6, or less near 0."""
+    """Side of the square for points f[...] that all coincide: 1e-6, or less near 0."""
     return 1e-6 * min(1.0, float(np.abs(points).max())) or 1e-6
 
 
 def dots(ax, points, color: str, side: float, count: int) -> None:
-    """Points f32[n, 2] of a set of `count` in a panel `side` inches wide; the fewer, the larger."""
+    """Draw points f32[n, 2] of a set of `count` in a panel `side` inches wide.
+
+    Sets with fewer points have larger dots.
+    """
     diameter = np.clip(30 * side / count**0.5, 0.9, min(3.2 * side, 5))
     alpha = float(np.clip(450 * side / count, 0.3, 0.8))
     ax.scatter(*points[:MAX_DOTS].T, s=diameter**2, color=color, alpha=alpha, linewidths=0)
 
 
 def heading(ax, name: str, color: str, note: str) -> None:
-    """`name` in its colour at the upper left of a panel, `note` in grey at its right."""
+    """Write `name` in its colour at the upper left of a panel, and `note` in grey at its right."""
     ax.set_title(name, loc="left", fontsize=10, weight="bold", color=color, pad=6)
     ax.set_title(note, loc="right", fontsize=8.5, color=MUTED, pad=6)
 
 
 def quiet(ax) -> None:
-    """Thin pale axes on white."""
+    """Draw thin pale axes on white."""
     ax.set_facecolor("white")
     ax.tick_params(which="both", length=2.5, color=RULE, labelsize=8, labelcolor=MUTED)
     for side in ax.spines.values():
@@ -248,6 +255,6 @@ def quiet(ax) -> None:
 
 
 def save_figure(figure, path) -> None:
-    """Writes a figure as a PNG at 160 dots per inch, whole or not at all."""
+    """Write a figure as a PNG at 160 dots per inch, completely or not at all."""
     with atomic(Path(path)) as file:
         figure.savefig(file, format="png", dpi=160, metadata={"Software": None})

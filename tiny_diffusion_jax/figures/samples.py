@@ -1,4 +1,4 @@
-"""Data beside samples, and the model's density."""
+"""Draw data beside samples, and the density of the model."""
 
 from collections.abc import Sequence
 
@@ -21,24 +21,24 @@ from tiny_diffusion_jax.figures.page import (
 )
 
 SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.3  # inches
-LONGEST = 24  # letters of the name of an axis
-SMALL, APART = 2.6, 0.62  # inches, of the projections of space
+LONGEST = 24  # largest number of letters in the name of an axis.
+SMALL, APART = 2.6, 0.62  # sides and gaps of the projections of space, in inches.
 
 
 def samples_figure(
     data, samples, title, notice="", log_density=None, extent=None, origin=(),
     names: Sequence[str] = (),
 ):  # fmt: skip
-    """Data beside samples on the same axes, and the model's density when it is given.
+    """Draw data beside samples on the same axes, and the density of the model if it is given.
 
-    Points in space are shown by three projections of the data above three of the samples, without
-    a density. `data`, `samples`: f32[n, D], in centred units, whose `origin` the labels of the axes
-    give (see data/units.py). `log_density`: f32[G, G], the model's log p
-    per unit area on a grid whose first row is the lowest y; `extent`: (left, right, bottom, top)
-    of that grid, by default `square_limits(data)`, which are the limits of the axes. `notice`
-    stands under the title in red: what the reader must know first. The axes hold all of the data;
-    how many samples fall outside of them is said above the panel. `names`: of the coordinates, for
-    the labels of the axes; x, y, ... in space if there are none.
+    Points in space are shown by three projections of the data above three projections of the
+    samples, without a density. `data`, `samples`: f32[n, D], in centred units; axis labels name the
+    `origin` of these units (see data/units.py). `log_density`: f32[G, G], the model's log p per
+    unit area on a grid whose first row is the lowest y. `extent`: (left, right, bottom, top) of
+    that grid, by default `square_limits(data)`, which are the limits of the axes. `notice`: a
+    warning in red under the title. The axes hold all of the data; a text above the panel says how
+    many samples fall outside. `names`: names of the coordinates for the axis labels, by default x,
+    y, ... in space.
     """
     data, samples = np.asarray(data), np.asarray(samples)
     limits = square_limits(data)
@@ -73,12 +73,15 @@ def samples_figure(
 
 
 def shorter(name: str) -> str:
-    """A name that fits below an axis."""
+    """Shorten a name so that it fits below an axis."""
     return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
 
 
 def axis_labels(origin, names=("", "")) -> list[str]:
-    """Labels of axes whose numbers lack their `origin`: "x - 388098"; the names without one."""
+    """Labels of axes whose numbers lack their `origin`, such as "x - 388098".
+
+    Without an origin, a label is the name alone.
+    """
     labels = []
     for i, name in enumerate(names):
         name, add = shorter(name), origin[i] if origin else 0.0
@@ -117,12 +120,12 @@ def _note(points, limits) -> str:
 
 
 def _density(ax, bar, log_density, extent) -> None:
-    """The density as an image, and its colours in the axes `bar`."""
+    """Draw the density as an image, and its colours in the axes `bar`."""
     from matplotlib.colors import LinearSegmentedColormap
 
     density = np.nan_to_num(np.exp(log_density))
     falling = np.sort(density, axis=None)[::-1]
-    # the densest 2 % of the mass share the darkest shade: one sharp peak must not pale the rest
+    # The densest 2 % of the mass share the darkest shade, so a sharp peak leaves the rest visible.
     top = falling[np.searchsorted(np.cumsum(falling), 0.02 * falling.sum())] or 1.0
     ramp = LinearSegmentedColormap.from_list("density", DENSITY)
     image = ax.imshow(density, ramp, vmin=0, vmax=top, extent=extent, origin="lower")

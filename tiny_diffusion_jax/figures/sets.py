@@ -1,6 +1,6 @@
-"""Sets as a grid of small scatter plots, each in the colour of its member.
+"""Draw sets as a grid of small scatter plots, each in the colour of its member.
 
-A set in space is three plots side by side, its projections on xy, xz and yz.
+A set in space has three plots side by side: its projections on xy, xz and yz.
 """
 
 import math
@@ -30,28 +30,27 @@ from tiny_diffusion_jax.figures.page import (
 )
 
 MAX_PANELS, MAX_PANELS_IN_SPACE = 64, 45
-MOST_ACROSS = 12  # panels of sets in space in a row that have a column for each member
+MOST_ACROSS = 12  # largest number of panels in a row, for sets in space with a column per member
 
 
 def sets_figure(
     sets, title, notice="", member=None, names: Sequence[str] = (), bad=None, real=None,
     real_member=None, by_member=False, given=0, axes: Sequence[str] = "xyz", within=None,
 ):  # fmt: skip
-    """Small scatter plots of generated sets f32[K, n, D], all on the same square axes.
+    """Draw generated sets f32[K, n, D] as small scatter plots, all on the same square axes.
 
-    `member`: i32[K], whose colour each set has (its nearest true member, or the label asked for);
-    `names`: of the members. The line under the title gives each member's share of all K sets.
-    `bad`: bool[K], sets in a red frame, which the two-sample test gives to no member. `real`:
-    f32[R, m, D], real sets of `real_member`, above the samples. The limits of the axes are those of
-    the sets `within`, by default the real ones, or the samples without them. `by_member`: sets of a
-    member stand together, under its name, if they have one. `given`: so many points at the head of
-    each set were known, not drawn: they are in slate blue, as data. `notice` stands under the title
-    in red. At most 64 panels (in space 45) and two rows of real ones are drawn; the rest are
-    counted. Points that are NaN are missing, as sets of different sizes are padded. `axes`: names
-    of the coordinates, for projections; of those `by_member` has room for all three of four members
-    at most, and shows the first one of more.
+    `member`: i32[K], the member that colours each set (its nearest true member, or its label).
+    `names`: names of the members. The line under the title gives each member's share of all K sets.
+    `bad`: bool[K], sets that the two-sample test rejects for every member, in a red frame. `real`:
+    f32[R, m, D], real sets of `real_member`, above the samples. `within`: sets that give the limits
+    of the axes, by default the real sets, or the samples if there are no real sets. `by_member`:
+    group the sets by member, under its name. `given`: the number of given points at the start of
+    each set, in slate blue like data. `notice`: a warning in red under the title. At most 64 panels
+    (45 in space) and two rows of real sets are drawn; the text counts the rest. Points that are NaN
+    are padding. `axes`: names of the coordinates, for projections. With `by_member`, all three
+    projections are drawn for at most four members, otherwise only the first projection.
 
-    Raises ValueError for `by_member` when it is not known which member the real sets are of.
+    Raises ValueError if `by_member` is True and the members of the real sets are unknown.
     """
     sets = np.asarray(sets)
     member = None if member is None else np.asarray(member)
@@ -63,7 +62,7 @@ def sets_figure(
     groups, shown = num_members if by_member else 1, views(sets.shape[-1])
     if by_member and len(shown) * groups > MOST_ACROSS:
         shown = shown[:1]
-    # The only view of a plane needs no name if its coordinates are x and y.
+    # The single view of a plane needs no name if its coordinates are x and y.
     is_named = sets.shape[-1] > 2 or tuple(axes[:2]) != ("x", "y")
     names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] if is_named else []
     names_of_views = [one_line(name) for name in names_of_views]
@@ -92,7 +91,7 @@ def sets_figure(
 
 
 def view_name(across: str, up: str) -> str:
-    """Of a projection: xy, or "left, right" where coordinates have words for names."""
+    """Axis label of a projection: "xy", or the column names if they are words."""
     return across + up if len(across) == len(up) == 1 else f"{across}, {up}"
 
 
@@ -108,9 +107,9 @@ class _Part(NamedTuple):
 
 
 class _Grid(NamedTuple):
-    """Columns of sets, in inches: `groups` of `band` columns each, a gap `between`.
+    """Columns of sets, in inches: `groups` of `band` columns each, with gaps of `between`.
 
-    A set has a square panel for each of its views, side by side, and `space` after them.
+    A set has one square panel per view, side by side, and `space` after them.
     """
 
     groups: int
@@ -123,7 +122,7 @@ class _Grid(NamedTuple):
 
     @property
     def width(self) -> float:
-        """Of one set."""
+        """Width of one set."""
         return len(self.views) * self.side + self.space
 
     @property
@@ -132,7 +131,7 @@ class _Grid(NamedTuple):
 
     @property
     def right(self) -> float:
-        """The right end of the last panel, from the left edge of the first."""
+        """Right end of the last panel, from the left edge of the first panel."""
         across = self.columns * self.width - self.space
         return across + (self.groups - 1) * self.between - GAP / 2
 
@@ -145,7 +144,7 @@ class _Grid(NamedTuple):
 
 
 def _grid(num_sets: int, groups: int, shown=((0, 1),), view_names=()) -> _Grid:
-    """As many columns as leave few places empty; with groups, at most eight of a width."""
+    """Grid with few empty panels; with groups, at most eight panels of equal width in a row."""
     panels = len(shown)
     band = max(1, 8 // (groups * panels)) if groups > 1 else _columns(num_sets, 10 // panels)
     between = 0.16 if band > 1 else 0.0
@@ -156,14 +155,17 @@ def _grid(num_sets: int, groups: int, shown=((0, 1),), view_names=()) -> _Grid:
 
 
 def _columns(count: int, most: int) -> int:
-    """How many columns leave the fewest places empty: at least as many as rows, at most 8."""
+    """Number of columns, at most 8, that leaves the fewest empty panels.
+
+    There are at least as many columns as rows.
+    """
     most = min(most, 8)
     fewest = min(math.ceil(math.sqrt(count)), most)
     return min(range(fewest, min(2 * fewest, most) + 1), key=lambda c: (-count % c, c))
 
 
 def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
-    """A heading and, under it, a panel for each set that has a place."""
+    """Draw a heading and, under it, a panel for each set that fits."""
     group = part.member if grid.groups > 1 else np.zeros(len(part.sets), int)
     places = _places(group, grid.band, max_rows)
     rows = 1 + max(row for row, _ in places.values())
@@ -192,7 +194,7 @@ def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
 
 
 def _draw_set(ax, part: _Part, i: int, view: tuple[int, int], side: float) -> None:
-    """One set in its panel."""
+    """Draw one set in its panel."""
     points = part.sets[i][:, view]
     count = max(1, int((~np.isnan(points)).all(-1).sum()))
     color = part.color
@@ -217,7 +219,7 @@ def _places(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
 
 
 def _limits(sets) -> tuple[float, ...]:
-    """The square that holds all points but the farthest in ten thousand on each side."""
+    """Square that holds all points except the farthest 1 in 10,000 on each side."""
     points = sets.reshape(-1, sets.shape[-1])
     points = points[np.isfinite(points).all(-1)]
     if not len(points):
@@ -226,7 +228,7 @@ def _limits(sets) -> tuple[float, ...]:
 
 
 def _legend(names, member, bad) -> list[tuple[str, str, str]]:
-    """(marker, colour, text) of each member, and of the sets that are of none."""
+    """(marker, colour, text) of each member, and of the sets that belong to no member."""
 
     def share(which):
         return f"{100 * np.mean(which):.{1 if len(which) >= 500 else 0}f} %"
@@ -241,7 +243,7 @@ def _legend(names, member, bad) -> list[tuple[str, str, str]]:
 
 
 def _note(sets, drawn: int, limits) -> str:
-    """How many sets of how many points, how many of them shown, how many points outside."""
+    """Text with the numbers of sets, points, drawn sets, and points outside the axes."""
     count, there = len(sets), ~np.isnan(sets).any(-1)
     fewest, most = int(there.sum(1).min()), int(there.sum(1).max())
     points = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"

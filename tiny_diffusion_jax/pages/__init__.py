@@ -1,1 +1,1 @@
-"""Pages to open in a browser: one self-contained file each, with no server and no network."""
+"""HTML pages, each in one self-contained file that needs no server and no network."""

@@ -1,10 +1,10 @@
-"""A page that samples trained models in the browser: the networks themselves, with no server."""
+"""A page that samples trained models in the browser, without a server."""
 
 from pathlib import Path
 
 from tiny_diffusion_jax.pages.render import render, write_page
 
-# What runs in the worker, in order: the later ones use the earlier.
+# Scripts of the worker. Each script uses the scripts before it.
 WORKER = (
     "arrays.js", "live/layers.js", "live/trunk.js", "live/networks.js", "live/causal.js",
     "live/set_transformer.js", "live/samplers.js", "live/generation.js", "live/worker.js",
@@ -12,16 +12,16 @@ WORKER = (
 
 
 def write_live(path: Path, models: list[dict]) -> None:
-    """Writes the page of `models`, each as `weights.live_model` gives it."""
+    """Write the page of `models`, each a result of `weights.live_model`."""
     write_page(path, "live.html", **values(models))
 
 
 def live_text(models: list[dict]) -> str:
-    """The text of that page, to be held by another."""
+    """Return the HTML of the page of `models`, which another page can hold."""
     return render("live.html", **values(models))
 
 
 def values(models: list[dict]) -> dict:
-    """What templates/live.html prints."""
+    """Values for the template live.html."""
     titles = ", ".join(model["title"] for model in models)
     return {"title": f"{titles}: sampled live", "models": models, "worker": WORKER}

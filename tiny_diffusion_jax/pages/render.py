@@ -1,7 +1,7 @@
-"""From a template and values to one self-contained HTML file.
+"""Render a template and values to one self-contained HTML file.
 
-Markup is in templates/, style and scripts in static/. Whatever a template prints is escaped; data
-for scripts go through the filter `tojson`, which escapes them for a <script>.
+Markup is in templates/, style and scripts in static/. Every value that a template prints is
+escaped. Data for scripts use the filter `tojson`, which escapes them for a <script>.
 """
 
 from importlib import resources
@@ -13,9 +13,9 @@ HERE = resources.files("tiny_diffusion_jax.pages")
 
 
 def render(template: str, **values) -> str:
-    """The text of templates/`template` with `values`; `asset(name)` is static/`name`, inlined.
+    """Return templates/`template` with `values`; `asset(name)` is the text of static/`name`.
 
-    A name that a template uses and `values` has not is an error.
+    A name that a template uses and `values` lacks is an error.
     """
     import jinja2
     from markupsafe import Markup
@@ -29,7 +29,7 @@ def render(template: str, **values) -> str:
 
 
 def write_page(path: Path, template: str, **values) -> None:
-    """Writes the page to `path`, whole or not at all."""
+    """Write the page to `path`, completely or not at all."""
     text = render(template, **values)
     with atomic(path) as part:
         # Names of files may hold bytes that are no text: shown as \udcXX.

@@ -1,4 +1,4 @@
-"""Sets on their way between noise and data, packed for the player of static/player.js."""
+"""Pack trajectories of sets between noise and data for the player in static/player.js."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,20 +10,20 @@ from tiny_diffusion_jax.diffusion.schedules import Schedule
 from tiny_diffusion_jax.figures import film, frames
 from tiny_diffusion_jax.pages.packing import pack
 
-MOST_NUMBERS = 1_250_000  # of all positions: 3.3 MB of text
+MOST_NUMBERS = 1_250_000  # coordinates of all positions: 3.3 MB of text
 MOST_FRAMES = 61
 
 
 class Marks(NamedTuple):
-    """What is known of K sets, for colours and captions; nothing where it is left out."""
+    """Facts about K sets, for colours and captions. A fact that is left out is not shown."""
 
-    names: Sequence[str] = ()  # of each set
-    member: np.ndarray | None = None  # i32[K], which colour it has
-    members: Sequence[str] = ()  # what the colours mean
-    kind: str = "member"  # what they are called
-    rejected: np.ndarray | None = None  # bool[K], not separate
-    is_stray: np.ndarray | None = None  # bool[K, N]
-    num_given: int = 0  # points that each set begins with
+    names: Sequence[str] = ()  # name of each set.
+    member: np.ndarray | None = None  # i32[K], number of the colour of each set.
+    members: Sequence[str] = ()  # meanings of the colours.
+    kind: str = "member"  # general term for these meanings.
+    rejected: np.ndarray | None = None  # bool[K], sets that are not separate.
+    is_stray: np.ndarray | None = None  # bool[K, N], stray points.
+    num_given: int = 0  # number of given points at the start of each set.
 
 
 NO_MARKS = Marks()
@@ -33,12 +33,12 @@ def pack_trajectories(
     ways: np.ndarray, grid: np.ndarray, schedule: Schedule, marks: Marks = NO_MARKS,
     blocks: Sequence[Sequence[int]] | None = None, most: int = MOST_NUMBERS,
 ) -> dict:  # fmt: skip
-    """For the player: ways f32[F, K, N, D] of K sets from noise, through the levels grid i[F].
+    """Pack trajectories f32[F, K, N, D] of K sets from noise, at the noise levels grid i[F].
 
-    Rows of NaN follow the points of smaller sets. blocks: the points of each block of each set,
-    where they are drawn block after block. Shown are the first two coordinates, at most
-    MOST_FRAMES moments, evenly to the eye, and as many sets as `most` numbers allow; of one set
-    that is too large, the first points.
+    Rows of NaN follow the points of smaller sets. blocks: the number of points in each block of
+    each set, for sets that are drawn block after block. The result has the first two coordinates,
+    at most MOST_FRAMES moments, which look evenly spaced, and as many sets as `most` numbers allow.
+    A single set that is too large is cut to its first points.
     """
     index = frames.select_frames(np.asarray(schedule.log_snr)[grid], MOST_FRAMES)
     ways, grid, dim = ways[index, ..., :2], grid[index], ways.shape[-1]
@@ -46,7 +46,7 @@ def pack_trajectories(
     kept_points = min(num_points, most // (2 * num_frames))
     kept_sets = max(1, min(num_sets, most // (2 * num_frames * kept_points)))
     ways = ways[:, :kept_sets, :kept_points]
-    # Each coordinate of each frame is a column with steps of its own: noise is wide, data are not.
+    # Each coordinate of each frame is a column with its own steps, because noise has a wider range.
     columns = ways.transpose(1, 2, 0, 3).reshape(kept_sets, kept_points, 2 * num_frames)
     sizes = lengths(ways[-1])
     return {
@@ -59,7 +59,7 @@ def pack_trajectories(
 
 
 def pack_noising(x_0: np.ndarray, eps: np.ndarray, shift, scale) -> dict:
-    """The forward process of sets x_0 f32[K, N, D] in own units, with eps f32[K, N, D] ~ N(0, I).
+    """Pack the forward process of sets x_0 f32[K, N, D], with eps f32[K, N, D] ~ N(0, I).
 
     x_t = shift + alpha_t (x_0 - shift) + sigma_t scale eps, in own units
     """
@@ -77,7 +77,7 @@ def levels(schedule: Schedule, grid) -> dict:
 
 
 def _view(ways: np.ndarray, still: bool) -> dict:
-    """The square that each frame shows; `still`: of the data, throughout."""
+    """Square that each frame shows; `still`: all frames show the square of the data."""
     flat = ways.reshape(len(ways), -1, 2)
     centre, half = film.view([flat[-1]] * 2 if still else list(flat))
     if still:

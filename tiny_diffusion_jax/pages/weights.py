@@ -1,4 +1,4 @@
-"""A trained model as static/live/ samples it: weights, noise levels, what it can be asked for."""
+"""Pack a trained model for static/live/: weights, noise levels and possible conditioning."""
 
 import jax
 import numpy as np
@@ -14,17 +14,17 @@ from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.pages.packing import pack_weights
 
 NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
-NUM_STEPS = (5, 10, 15, 25, 50, 100)  # that the page offers, besides the model's own
-MOST_POINTS = 1000  # of a set, drawn at first: a second or two of a laptop
-BYTES_EACH = 3  # a weight: samples move by less than 3e-4; halves, 16 bits, would move some by 7e-3
+NUM_STEPS = (5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.
+MOST_POINTS = 1000  # largest size of the first set: one or two seconds on a laptop.
+BYTES_EACH = 3  # per weight: samples move by less than 3e-4, but by up to 7e-3 with 2 bytes.
 
 
 def live_model(experiment: Experiment, params, name: str = "") -> dict:
-    """What the page needs to sample the model as `td.sample` does, as JSON.
+    """Pack all that the page needs to sample the model as `td.sample` does, as JSON.
 
-    Points are in the network's units there; shift and scale make the data's own of them. Raises
-    UserError for a model that the page does not know, for points that are not of the plane, and for
-    options that `td.sample` refuses.
+    Points on the page are in the network's units; shift and scale convert them to the data's own
+    units. Raises UserError for a model that the page does not support, for points that are not in
+    the plane, and for options that `td.sample` rejects.
     """
     config, (_, dataset, process, model) = experiment.config, experiment
     check(config)  # the config may have changed since `build`
@@ -60,17 +60,17 @@ def level_table(process: Process) -> dict:
     """f32[T + 1, 6]: time, alpha, sigma, c_in, c_skip, c_out of each level."""
     level = process.level(np.arange(process.schedule.num_levels + 1))
     table = np.stack([*level, *process.coefficients(level)], axis=-1)
-    return pack_weights(np.nan_to_num(table))  # nobody denoises at level 0, where some are 0 / 0
+    return pack_weights(np.nan_to_num(table))  # level 0 is never denoised, and has some 0 / 0
 
 
 def _labels(dataset) -> list[dict]:
-    """The name of each label, and the share of the data's sets that have it."""
+    """Name of each label, and the share of the data's sets that have it."""
     both = zip(dataset.label_names, dataset.label_shares, strict=True)
     return [{"name": name, "share": round(float(share), 3)} for name, share in both]
 
 
 def _guides(config, model) -> list[str]:
-    """What samples can be guided to, because the model also learned to do without it."""
+    """Conditions that support guidance, because the model was also trained without them."""
     guides = []
     if model.num_labels and config.train.label_drop > 0:
         guides.append("label")

@@ -1,4 +1,4 @@
-"""Numbers in words: what each metric of metrics.json says, for readers who do not know it."""
+"""Describe metrics in words, for readers who do not know them."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,7 +9,7 @@ from tiny_diffusion_jax.evaluate.intervals import TOO_FEW
 def rows(metrics: dict, members: Sequence[str] = ()) -> list[dict]:
     """[{"name", "value", "floor", "grade", "text", "flagged"}] of the metrics, in their order.
 
-    members: what the members of a mixture are called.
+    members: names of the members of a mixture.
     """
     result = []
     for key, metric in metrics.items():
@@ -26,7 +26,7 @@ def rows(metrics: dict, members: Sequence[str] = ()) -> list[dict]:
 
 
 def headline(metrics: dict, members: Sequence[str] = ()) -> str:
-    """The verdict, and the value, the floor and the words of the metric that decided; or ""."""
+    """The verdict, with the value, floor and description of the worst metric; or ""."""
     found = grades.worst(metrics)
     if found is None or (found[1].grade == 0 and _num_too_few(metrics)):
         return verdict(metrics)
@@ -36,7 +36,7 @@ def headline(metrics: dict, members: Sequence[str] = ()) -> str:
 
 
 def verdict(metrics: dict) -> str:
-    """How good the samples are: the grade of the worst metric, and which metric it is; or ""."""
+    """Sentence that grades the samples by the worst metric and names this metric; or ""."""
     found, few = grades.worst(metrics), _num_too_few(metrics)
     if found is None:
         return TOO_FEW.capitalize() if few else ""
@@ -54,7 +54,10 @@ def _num_too_few(metrics: dict) -> int:
 
 
 def floor_text(metric: dict) -> str:
-    """The floor and its spread by chance, "0.0295 ± 0.0041", as all places show it; "" without."""
+    """The floor and its spread by chance, such as "0.0295 ± 0.0041"; "" without a floor.
+
+    All reports show the floor in this form.
+    """
     number = metric.get("floor")
     if number is None:
         return ""
@@ -74,7 +77,7 @@ def warnings(metrics: dict) -> list[str]:
 
 
 def duration(seconds: float) -> str:
-    """"48 s", "3 min 20 s" or "2 h 5 min"."""
+    """A duration in words: "48 s", "3 min 20 s" or "2 h 5 min"."""
     if seconds < 90:
         return f"{seconds:.0f} s" if seconds >= 9.95 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -95,7 +98,7 @@ def _percent(share: float) -> str:
 
 
 def _reservations(metric: dict) -> str:
-    """Reasons to trust a number less, to follow its words."""
+    """Reasons to trust a number less, to append to its description."""
     texts = [metric.get("warning")]
     if metric.get("weights_chosen_on") == "the same held-out sets":
         texts.append("optimistic, because the same held-out sets chose the weights")
@@ -107,7 +110,7 @@ def _nothing(metric: dict, members) -> str:
 
 
 def _too_few(metric: dict) -> str:
-    """In place of the words: what can be said of numbers over a handful of sets."""
+    """Description of a metric over too few sets, in place of the usual one; or ""."""
     if not metric.get("note"):
         return ""
     low, high = metric["interval"]
@@ -164,8 +167,8 @@ def _separation(metric: dict, members=()) -> str:
 
 
 def _stray(metric: dict, members=()) -> str:
-    return (f"{_percent(metric['value'])} of the points lie where their set's member has none; of "
-            f"real points {_percent(metric['floor'])}")  # fmt: skip
+    return (f"{_percent(metric['value'])} of the points are far from their set's member; of "
+    f"real points {_percent(metric['floor'])}")  # fmt: skip
 
 
 def _frequency(metric: dict, members=()) -> str:
@@ -177,8 +180,8 @@ def _frequency(metric: dict, members=()) -> str:
 
 
 def _nna(metric: dict, members=()) -> str:
-    return (f"how often a set's nearest neighbour tells whether it is real: 0.5 is a coin toss, 1 "
-            f"gives the model away; real sets score {_number(metric['floor'])}"
+    return (f"accuracy of telling real from generated sets by the nearest neighbour: 0.5 is "
+    f"chance, 1 is always right; real sets score {_number(metric['floor'])}"
             f"{_interval(metric)}")  # fmt: skip
 
 
@@ -199,8 +202,8 @@ def _sizes(metric: dict, members=()) -> str:
 
 def _labels(metric: dict, members=()) -> str:
     floor, share = metric.get("floor"), _percent(metric["value"])
-    text = f"a classifier sees the label that was asked for in {share} of the sets"
-    text += "" if floor is None else f"; of real ones it names {_percent(floor)}"
+    text = f"a classifier finds the label of {share} of the generated sets"
+    text += "" if floor is None else f", and of {_percent(floor)} of the real sets"
     return text + _interval(metric)
 
 

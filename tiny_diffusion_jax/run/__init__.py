@@ -1,1 +1,1 @@
-"""Runs: the command line, what it does in a working directory, the files it keeps there."""
+"""Runs: the command line, its modes, and the files in the folder of a run."""

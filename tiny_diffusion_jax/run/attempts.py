@@ -1,4 +1,4 @@
-"""Pictures and pages at the end of a run: an error in one of them loses no other file."""
+"""Write the figures and pages of a run, so that an error in one of them does not lose another."""
 
 import contextlib
 import logging
@@ -12,15 +12,15 @@ log = logging.getLogger("tiny_diffusion_jax")
 
 
 class ReportIncomplete(RuntimeError):
-    """Some pictures or pages were not written."""
+    """Some figures or pages were not written."""
 
     exit_code = 1
 
 
 class Attempts:
-    """Write files of a folder one after the other; the block raises at its end if one failed.
+    """Write files of a folder one after the other; raise ReportIncomplete at the end if one fails.
 
-    Raises ReportIncomplete.
+    An error in one file does not stop the next files.
     """
 
     def __init__(self, folder: Path):
@@ -30,9 +30,9 @@ class Attempts:
         return self
 
     def write(self, name: str, write: Callable[[Path], bool | None]) -> bool:
-        """Call `write(folder / name)` and return whether there is a file.
+        """Call `write(folder / name)` and return whether it wrote the file.
 
-        `write` returns False if there is nothing to show. After an error the file of an earlier
+        `write` returns False if there is nothing to show. After an error, the file of an earlier
         call is removed, because it shows other samples.
         """
         file = self.folder / name
@@ -54,7 +54,7 @@ class Attempts:
 
 
 def _describe(error: Exception) -> str:
-    """Type, place and message of an error in one line, for a report of the bug."""
+    """Type, place and message of an error in one line, for a bug report."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{Path(frame.filename).name}:{frame.lineno}"
     return f"{type(error).__name__} at {place}: {reason_of(error)}"

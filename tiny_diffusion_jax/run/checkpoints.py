@@ -1,9 +1,9 @@
-"""Saving and restoring a training state: numpy files, and lists of what is in them.
+"""Save and restore training states in numpy files.
 
-A checkpoint is a folder, named by its step. In it are arrays.npz, a flat dictionary {place of an
-array in the state: array}, so that it can be read on any device and compared, name by name, with
-the model it is to be read into; and a list of the files, with size and checksum of each. One that
-is damaged is named, and the one before it is used.
+A checkpoint is a folder whose name is its step. Its arrays.npz is a flat dictionary {path of an
+array in the state: array}. Any device can read it, and each array can be compared by name with the
+model. A second file lists the size and checksum of each file. If a checkpoint is damaged, a warning
+names it and the previous checkpoint is used.
 """
 
 import logging
@@ -25,25 +25,25 @@ ARRAYS, LIST = "arrays.npz", "files.txt"
 
 
 class SaveFailed(RuntimeError):
-    """A checkpoint could not be written; the earlier ones are as they were."""
+    """A checkpoint could not be written. The earlier checkpoints are unchanged."""
 
     exit_code = 1
 
 
 class Checkpoints(NamedTuple):
-    """The checkpoints in a folder, of which the last `keep` are kept; None: for reading alone."""
+    """The checkpoints in a folder. Saving keeps the last `keep`; None: read only."""
 
     folder: Path
     keep: int | None
 
     def steps(self) -> list[int]:
-        """Of the checkpoints, from the first to the last."""
+        """Return the steps of the checkpoints, in increasing order."""
         if not self.folder.exists():
             return []
         return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
 
     def load(self, step: int) -> dict | None:
-        """The arrays of a checkpoint by their place; None where it is damaged."""
+        """Return the arrays of a checkpoint by their paths; None if the checkpoint is damaged."""
         folder = self.folder / str(step)
         try:
             if (folder / LIST).read_bytes() != _list_of(folder):
@@ -55,10 +55,10 @@ class Checkpoints(NamedTuple):
 
 
 def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
-    """The checkpoints in `folder`, of which the last `keep` are kept.
+    """Open the checkpoints in `folder`, of which saving keeps the last `keep`.
 
-    With `keep` None they are for reading alone, and what another process may just be writing is
-    let be. Raises UserError where `folder` is something else.
+    If `keep` is None, the checkpoints are read only, and unfinished files of other processes stay.
+    Raises UserError if `folder` is a file.
     """
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
@@ -71,10 +71,10 @@ def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
 
 
 def save(saved: Checkpoints, state) -> None:
-    """Writes `state` under its step, unless that step is already there. Raises SaveFailed.
+    """Write `state` under its step, unless this step is already saved. Raises SaveFailed.
 
-    The checkpoint gets its name once the disk holds all of it, and older checkpoints are removed
-    only then. So a complete checkpoint is there after a kill or a power failure at any time.
+    The checkpoint gets its name when the disk holds all of it, and older checkpoints are removed
+    after that. So a complete checkpoint exists after a kill or a power failure at any time.
     """
     step = int(state.step)
     final, part = saved.folder / str(step), saved.folder / f"{PART}{step}"
@@ -97,11 +97,11 @@ def save(saved: Checkpoints, state) -> None:
 
 
 def restore_latest(saved: Checkpoints, like):
-    """The newest whole state, in the structure of `like` (arrays or shapes); None: there is none.
+    """Return the newest complete state in the structure of `like` (arrays or shapes), or None.
 
-    Those after it are damaged: a warning names each, and where checkpoints are to be written they
-    are set aside, for that of their step will be written again. Raises UserError where all are
-    damaged, and where it was made by another model.
+    A warning names each damaged checkpoint after it. If checkpoints will be written, the damaged
+    ones are renamed, because their steps will be saved again. Raises UserError if all checkpoints
+    are damaged, or if another model wrote the newest complete one.
     """
     step, arrays, damaged = _latest(saved)
     if arrays is None:
@@ -128,10 +128,10 @@ def restore_latest(saved: Checkpoints, like):
 
 
 def _latest(saved: Checkpoints) -> tuple[int, dict | None, list[Path]]:
-    """Step and arrays of the newest whole checkpoint, and the damaged checkpoints after it.
+    """Step and arrays of the newest complete checkpoint, and the damaged checkpoints after it.
 
-    Another process may save a checkpoint meanwhile and remove the ones listed here. So what cannot
-    be read is damaged only if the list is still the same afterwards.
+    Another process may save a checkpoint at the same time and remove one of the listed checkpoints.
+    So an unreadable checkpoint counts as damaged only if the list has not changed afterwards.
     """
     step, damaged, steps, listed = 0, [], None, saved.steps()
     while listed != steps:
@@ -146,13 +146,13 @@ def _latest(saved: Checkpoints) -> tuple[int, dict | None, list[Path]]:
 
 
 def by_place(tree) -> dict:
-    """{".params['block_0']['kernel']": leaf, ...} in the order of the tree."""
+    """Return {".params['block_0']['kernel']": leaf, ...} in the order of the tree."""
     flat = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(place): leaf for place, leaf in flat}
 
 
 def checksum_of(tree) -> int:
-    """Of the names and bytes of all arrays of a tree."""
+    """CRC32 of the names and bytes of all arrays of a tree."""
     crc, arrays = 0, by_place(tree)
     for name in sorted(arrays):
         crc = zlib.crc32(name.encode(), crc)
@@ -161,9 +161,9 @@ def checksum_of(tree) -> int:
 
 
 def _list_of(folder: Path) -> bytes:
-    """What LIST says of a whole checkpoint: name, size and checksum of every other file.
+    """Content of LIST for a complete checkpoint: name, size and checksum of every other file.
 
-    But of hidden ones: file managers leave some.
+    Hidden files are not listed, because file managers create some.
     """
     lines = []
     for file in sorted(file for file in folder.rglob("*") if file.is_file()):
@@ -174,7 +174,7 @@ def _list_of(folder: Path) -> bytes:
 
 
 def _set_aside(folder: Path) -> str:
-    """Renames a damaged checkpoint; says so."""
+    """Rename a damaged checkpoint, and return the new name in words for the warning."""
     aside = folder.with_name(f"{folder.name}.damaged")
     shutil.rmtree(aside, ignore_errors=True)
     folder.rename(aside)
@@ -182,7 +182,7 @@ def _set_aside(folder: Path) -> str:
 
 
 def _remove(folder: Path) -> None:
-    """Deletes a checkpoint; where that is cut short, what is left does not look like one."""
+    """Delete a checkpoint. The folder is renamed first, so that no partly deleted one is used."""
     part = folder.with_name(f"{PART}{folder.name}")
     folder.rename(part)
     shutil.rmtree(part)

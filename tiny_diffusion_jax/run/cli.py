@@ -1,4 +1,4 @@
-"""The command line: what is typed is read, done, and ends in a line and an exit code."""
+"""The command line: parse the arguments, run the command, end with one line and an exit code."""
 
 import ast
 import errno
@@ -10,9 +10,9 @@ import threading
 import warnings
 from collections.abc import Callable
 
-# Before jax is imported: its C++ start-up messages are not for users.
+# Set before jax is imported, because its C++ start-up messages are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# The environment of a command that writes files, whatever a notebook or another project set.
+# Environment of a command that writes files. It replaces settings of notebooks and other projects.
 ENVIRONMENT = {
     "MPLBACKEND": "Agg",  # a notebook's backend is missing here, and matplotlib checks the name
     "JAX_ENABLE_X64": "0",  # models are float32
@@ -28,17 +28,17 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 def require_utf8() -> None:
     """Start this process again in UTF-8 mode, if the locale gives file names in ASCII.
 
-    Otherwise a file name with an accent is no valid text in a title, a page or a message.
+    Without UTF-8, a file name with an accent is not valid text in a title, a page or a message.
     """
     if sys.getfilesystemencoding() == "ascii":
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.exit) -> None:
-    """Does what `argv` (program first) says, with the ends that users should see as a line.
+    """Run the command of `argv` (program first), and show expected errors as one line.
 
-    Exit codes, with which `leave` is called: 2 for a mistake in what was asked, 128 + its number
-    after a signal, 1 for what went wrong on the way. A bug of ours keeps its traceback.
+    `leave` is called with the exit code: 2 for a bad input, 128 + its number after a signal, and 1
+    for another expected error. An unexpected error keeps its traceback, because it is a bug.
     """
     os.environ.update(ENVIRONMENT)
     _set_up_logging()
@@ -57,7 +57,7 @@ def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.ex
     except KeyboardInterrupt as error:
         number = (*error.args, signal.SIGINT)[0]
         fail(RuntimeError(
-            "interrupted: every file written is whole, and the same command goes on from the "
+            "interrupted: every written file is complete, and the same command resumes from the "
             "last checkpoint"), 128 + number, leave)
     except Exception as error:
         if hasattr(error, "exit_code"):  # Interrupted, TrainingDiverged, SamplesDiverged
@@ -72,7 +72,7 @@ def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.ex
 
 
 def run(command: Command) -> None:
-    """Does what the command says. Raises whatever `main` makes a line of."""
+    """Run the command. Raises the errors that `main` turns into one line."""
     if command.mode == "list":
         return print(config_list())
     from tiny_diffusion_jax.run import modes  # imports jax: only when needed
@@ -83,7 +83,7 @@ def run(command: Command) -> None:
 
 
 def config_list() -> str:
-    """Each config with the first line of its header."""
+    """Return the name of each config with the first line of its header."""
     lines = []
     for name, file in config_files().items():
         header = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").partition("\n")[0]
@@ -97,7 +97,7 @@ def config_list() -> str:
 
 
 def fail(error: Exception, exit_code: int, leave: Callable[[int], None]) -> None:
-    """Prints `error` in one line and leaves."""
+    """Print `error` in one line, and call `leave` with the exit code."""
     message = " ".join(str(error).split()) or type(error).__name__
     print(f"error: {message}", file=sys.stderr)
     sys.stdout.flush()
@@ -110,7 +110,7 @@ def stop(number: int, frame) -> None:
 
 
 def insist(unraisable) -> None:
-    """A signal that struck where Python cannot raise, as in a `__del__`, is sent once more."""
+    """Send a signal again, because Python drops exceptions raised in `__del__` and the like."""
     if not isinstance(unraisable.exc_value, KeyboardInterrupt):
         return sys.__unraisablehook__(unraisable)
     number = (*unraisable.exc_value.args, signal.SIGINT)[0]
@@ -123,7 +123,7 @@ def insist(unraisable) -> None:
 
 
 class Console(logging.Handler):
-    """Writes messages as they are, above the progress bar if there is one."""
+    """Write messages without a prefix, above the progress bar if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         from tqdm import tqdm
@@ -132,7 +132,7 @@ class Console(logging.Handler):
 
 
 def _set_up_logging() -> None:
-    """Ours to the terminal; of the libraries' (absl, jax) only the warnings."""
+    """Show messages of this program, and only warnings of the libraries (absl, jax)."""
     logging.root.handlers[:] = [Console()]
     logging.root.setLevel(logging.WARNING)
     logging.getLogger("absl").setLevel(logging.WARNING)

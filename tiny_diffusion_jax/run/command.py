@@ -1,4 +1,4 @@
-"""The command line that is being done, for the files that say how they were made."""
+"""The current command line, for the files that record how they were made."""
 
 import shlex
 from contextvars import ContextVar
@@ -7,5 +7,5 @@ COMMAND = ContextVar("command", default="")  # "" where the library is used with
 
 
 def note(argv: list[str]) -> None:
-    """Keeps `argv`, program first, as it can be typed again."""
+    """Store `argv`, program first, in a form that can be typed in a shell."""
     COMMAND.set(shlex.join(["python", "main.py", *argv[1:]]))

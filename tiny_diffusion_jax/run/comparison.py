@@ -1,4 +1,4 @@
-"""compare.html: runs side by side, drawn from with one seed, and their numbers in one table."""
+"""compare.html: samples of several runs side by side, and their metrics in one table."""
 
 import json
 from pathlib import Path
@@ -17,15 +17,16 @@ from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.load import load
 from tiny_diffusion_jax.run.sections import is_many
 
-SETS, POINTS = 6, 1_000  # of each run, at most, where sets of a run differ;
-ALONE = 4_000  # points of the only set, where every run is of one density
+SETS, POINTS = 6, 1_000  # largest numbers for each run, if the sets of a run differ.
+ALONE = 4_000  # points of the single set, if every run is of one density.
 
 
 def write(folder: Path, paths: list[str], wanted) -> Path:
-    """Writes compare.html of the runs in `paths` to `folder`.
+    """Write compare.html of the runs in `paths` to `folder`.
 
-    wanted: the `sample` part of a config, whose seed and numbers of sets and points hold for all;
-    sampler and steps are each run's own. Raises UserError where a folder holds no trained run.
+    wanted: the `sample` part of a config. Its seed and its numbers of sets and points hold for all
+    runs; each run keeps its own sampler and steps. Raises UserError if a folder holds no trained
+    run.
     """
     runs = [_load(path) for path in paths]
     many = any(is_many(experiment) for experiment, _ in runs)
@@ -54,7 +55,7 @@ def _load(path: str) -> tuple[Experiment, dict]:
 
 
 def _evidence(experiment: Experiment, params, wanted, sets: int, points: int) -> Evidence:
-    """Samples of a run with the seed of all, and what they need to be shown."""
+    """Samples of a run with the common seed, and the data that show them."""
     config = experiment.config.copy_and_resolve_references()
     config.sample.update(
         seed=wanted.seed, num_sets=min(wanted.num_sets, sets),
@@ -65,7 +66,7 @@ def _evidence(experiment: Experiment, params, wanted, sets: int, points: int) ->
 
 
 def _numbers(paths: list[str]) -> list[dict]:
-    """A row for each metric that a run has: its name, and value and floor of each run."""
+    """One row for each metric that a run has: its name, and its value and floor for each run."""
     found = []
     for path in paths:
         found.append({row["name"]: row for row in words.rows(_metrics(path))})
@@ -74,7 +75,7 @@ def _numbers(paths: list[str]) -> list[dict]:
 
 
 def _metrics(path: str) -> dict:
-    """What was measured of a run; nothing where it was not."""
+    """Metrics of a run from its metrics.json; {} if the run was not measured."""
     file = Path(path).expanduser() / "metrics.json"
     try:
         return json.loads(file.read_text("utf-8"))["metrics"] if file.exists() else {}
@@ -86,24 +87,24 @@ def _metrics(path: str) -> dict:
 
 
 def _differences(shown: list[Evidence]) -> list[tuple[str, list]]:
-    """The options in which the runs differ, as (name, value of each), without their names."""
+    """Options in which the runs differ, except their names, as (option, value of each run)."""
     fields = [flatten(evidence.experiment.config.to_dict()) for evidence in shown]
     return [(name, [each.get(name) for each in fields]) for name in fields[0]
             if name != "name" and any(each.get(name) != fields[0][name] for each in fields)]
 
 
 def _same_noise(shown: list[Evidence]) -> str:
-    """Whether all begin from the same noise, in words: models that draw in one way do."""
+    """Sentence that says whether all runs start from the same noise."""
     starts = [np.asarray(evidence.dataset.normalize(evidence.births[0][0])) for evidence in shown]
     first = starts[0].ravel()
     if all(start.size == first.size and np.corrcoef(first, start.ravel())[0, 1] > 0.999
            for start in starts[1:]):  # fmt: skip
-        return "All begin from the same noise."
-    return ("All have the same seed; models that draw their sets in different ways do not begin "
-            "from the same noise.")  # fmt: skip
+        return "All runs start from the same noise."
+    return ("All runs have the same seed. Models that generate sets in different ways do not "
+    "start from the same noise.")  # fmt: skip
 
 
 def _short(paths: list[str]) -> list[str]:
-    """The last part of each path, or all of it where two have the same."""
+    """Last part of each path, or the whole paths if two of the last parts are equal."""
     last = [Path(path).name for path in paths]
     return last if len(set(last)) == len(last) else list(paths)

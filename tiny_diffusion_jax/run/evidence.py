@@ -1,4 +1,7 @@
-"""What the sections of a report share: samples, real draws, calibration, each computed once."""
+"""Data that the sections of a report share: samples, real draws, calibration.
+
+Each attribute is computed once.
+"""
 
 from functools import cached_property, partial
 
@@ -22,18 +25,18 @@ from tiny_diffusion_jax.generation.sizes import width
 
 # More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
 MAX_CLOUDS, CLOUD_POINTS = 64, 4_000
-PICTURED = 200  # real sets, which set the limits of a picture's axes
-BIRTHS = 24  # sets at most, whose ways from noise are kept, of
-BIRTH_POINTS = 16_384  # points in all, but of four sets at least
+PICTURED = 200  # real sets that set the limits of the axes of a figure.
+BIRTHS = 24  # largest number of sets whose trajectories are kept.
+BIRTH_POINTS = 16_384  # largest number of their points in total, but four sets are always kept.
 
 
 class Evidence:
-    """The samples of a run and all that is measured of it more than once.
+    """The samples of a run, and every quantity that more than one section needs.
 
     Each attribute is computed when a section first reads it. samples: f[S, N, D]; given: the first
-    points of every set, f[n, D], or None; ways: trajectories of the samples,
-    f[steps + 1, S, N, D], or None. All three come in own units; every attribute and result is in
-    centred units, see data/units.py.
+    points of every set, f[n, D], or None; ways: trajectories of the samples, f[steps + 1, S, N, D],
+    or None. These three arguments are in own units. Every attribute and result is in centred units,
+    see data/units.py.
     """
 
     def __init__(
@@ -57,9 +60,9 @@ class Evidence:
         return self.samples[:sets, :points], real[:sets], real[sets:]
 
     def log_prob(self, num_steps: int):
-        """The model's log density as a function f32[n, 2] -> f32[n], in centred units.
+        """Log density of the model as a function f32[n, 2] -> f32[n], in centred units.
 
-        A model with `counts` is conditioned on the size of the sets that it was trained on.
+        A model with `counts` is conditioned on the size of the sets of its training.
         """
         def log_prob(points):
             size, known = self.experiment.config.train.num_points, {}
@@ -79,7 +82,7 @@ class Evidence:
         return units.to_centred(origin, drawn)
 
     def log_prob_of_sets(self, sets, labels=None, sizes=None) -> set_likelihood.Estimate:
-        """The model's log-likelihood of sets f32[S, N, D], in centred units and nats per point.
+        """Log-likelihood of sets f32[S, N, D], in centred units and nats per point.
 
         labels, sizes: i32[S] or None, see `set_likelihood.estimate`.
         """
@@ -89,7 +92,7 @@ class Evidence:
 
     @cached_property
     def calibration(self) -> separation.Calibration:
-        """What the members of a mixture look like, in sets of as many points as the samples."""
+        """Statistics of real sets of each member, with the number of points of the samples."""
         return separation.calibrate(
             self.dataset, jax.random.fold_in(self.key, 3), self.samples.shape[1],
             num_real=separation.enough_real(len(self.samples)),
@@ -98,18 +101,18 @@ class Evidence:
 
     @cached_property
     def separation(self) -> separation.Separation:
-        """Which member of a mixture each sample belongs to."""
+        """The member of a mixture to which each sample belongs."""
         return separation.separate(self.calibration, self.samples)
 
     def labelled(self, num_sets: int) -> tuple[np.ndarray, np.ndarray]:
-        """Sets f32[num_sets, N, 2] of all labels in turn, guided, and the labels i64[num_sets].
+        """Guided sets f32[num_sets, N, 2] with all labels in turn, and the labels i64[num_sets].
 
-        A set depends on its own number only, so fewer sets are the first ones of more.
+        A set depends on its own number only, so fewer sets are the first sets of a larger request.
         """
         if len(self._labelled[1]) < num_sets:
             config = self.experiment.config.sample.copy_and_resolve_references()
             config.update(num_sets=num_sets, guidance_scale=self.config.guidance_scale)
-            if config.num_points:  # else each set has a number of points of its own
+            if config.num_points:  # if 0, each set has its own number of points
                 config.num_points = self.samples.shape[1]
             present = np.unique(draw_sets(self.dataset, jax.random.key(0), 1_000, 1).label)
             labels = present[np.arange(num_sets) % len(present)]
@@ -121,7 +124,7 @@ class Evidence:
     def real_sets(self) -> tuple[np.ndarray, np.ndarray | None]:
         """Different real sets f32[R, N, D], R <= PICTURED, and their labels; NaN pads small sets.
 
-        Each image or observed set serves once, and sets with the same points count once.
+        Each image or observed set is used once, and sets with equal points count as one set.
         """
         count, which = self.dataset.num_sources, PICTURED
         if count:
@@ -135,7 +138,7 @@ class Evidence:
 
     @cached_property
     def births(self) -> tuple[np.ndarray, np.ndarray]:
-        """The ways of the first sets from noise f32[steps + 1, sets, N, D] and their levels."""
+        """Trajectories of the first sets f32[steps + 1, sets, N, D] and their noise levels."""
         config = self.experiment.config.sample.copy_and_resolve_references()
         few = max(4, BIRTH_POINTS // self.samples.shape[1])
         config.num_sets = min(BIRTHS, few, len(self.samples))
@@ -147,9 +150,9 @@ class Evidence:
 
     @cached_property
     def trajectory(self) -> tuple[np.ndarray, np.ndarray]:
-        """A set's way from noise f32[steps + 1, N, 2] and its levels i[steps + 1].
+        """Trajectory of one set f32[steps + 1, N, 2] and its noise levels i[steps + 1].
 
-        In as many steps as `config.sample` says, or as there are frames, whichever is more.
+        The number of steps is the larger of the steps in `config.sample` and the number of frames.
         """
         config = self.experiment.config.sample.copy_and_resolve_references()
         steps = max(config.num_steps, self.config.frames - 1)
@@ -159,10 +162,10 @@ class Evidence:
 
     @cached_property
     def density(self) -> tuple[np.ndarray, tuple] | tuple[None, None]:
-        """The model's log density f32[G, G] at the pixels of a picture, and its extent.
+        """Log density of the model f32[G, G] at the pixels of a figure, and the figure's extent.
 
-        (None, None) where the model has none, points are not in the plane, none is wanted, or real
-        points, which give the extent, are missing.
+        (None, None) if the model has no density, points are not in the plane, no figure is wanted,
+        or real points, which give the extent, are missing.
         """
         size, alone = self.config.density_size, self.model.traits.generation == "alone"
         if not (size and alone and self.dataset.dim == 2 and self.dataset.has_points):
@@ -177,7 +180,7 @@ class Evidence:
 
     @cached_property
     def counts(self) -> fields.Counts:
-        """Real points in cells of the picture of `density`."""
+        """Number of real points in the cells of the figure of `density`."""
         return fields.count(self.dataset, jax.random.fold_in(self.key, 6), self.density[1])
 
     def _levels(self, config) -> np.ndarray:
@@ -185,9 +188,9 @@ class Evidence:
         return samplers.time_grid(schedule, config.num_steps, config.spacing, config.sigma_min)
 
     def blocks(self, number: int) -> list[int]:
-        """Points of each block of set `number` of a chain, after those that are given.
+        """Number of points in each block of set `number`, after the given points.
 
-        The set was cut where it has as many points as it should.
+        The last block is cut to the size of the set.
         """
         config = self.experiment.config.sample.copy_and_resolve_references()
         size = len(ragged(self.samples[number : number + 1])[0])
@@ -198,17 +201,17 @@ class Evidence:
         return [int(n) for n in np.diff(ends, prepend=num_given) if n > 0]
 
     def noised(self, points: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """x_t of `points` f32[n, 2] at each level, f32[F, n, 2]: one eps a point."""
+        """x_t of `points` f32[n, 2] at each level, f32[F, n, 2], with one eps per point."""
         eps = jax.random.normal(self.key, points.shape)
         x_0 = self.dataset.normalize(jnp.asarray(points))
         level = self.experiment.process.level(levels)
         return np.asarray(self.dataset.denormalize(add_noise(level.expand(), x_0, eps)))
 
     def attention(self, points: np.ndarray, size: int) -> np.ndarray | None:
-        """Attention weights f32[queries, n] on `points` f32[n, D], at little noise.
+        """Attention weights f32[queries, n] on `points` f32[n, D], at low noise.
 
-        Points of the first sample, which has `size` points, look at each other in the last layer.
-        Weights are averaged over heads; None of a network without attention.
+        The queries and keys are points of the first sample, which has `size` points. Weights are
+        from the last layer and averaged over heads. None if the network has no attention.
         """
         x = self.dataset.normalize(jnp.asarray(points))[None]
         labels, _ = generation.asked(self.experiment, self.experiment.config.sample, self.given)
@@ -222,12 +225,12 @@ class Evidence:
 
 @partial(jax.jit, static_argnames="model")
 def _attention(process, params, x: jax.Array, known: dict, *, model) -> list[jax.Array]:
-    """The weights f32[1, heads, queries, keys] of each layer, at a quarter of all levels."""
-    if model.traits.generation == "causal":  # of each point's token, to those up to its own
+    """Weights f32[1, heads, queries, keys] of each layer, at a quarter of all levels."""
+    if model.traits.generation == "causal":  # each token attends to tokens up to itself
         whole = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last point has no token
         _, kept = model.apply(params, whole, **known, method="contexts",
                               mutable=["intermediates"])  # fmt: skip
-        return [weights[:, :, 1:] for weights in jax.tree.leaves(kept)]  # the first is no point
+        return [weights[:, :, 1:] for weights in jax.tree.leaves(kept)]  # skip the start token
     level = process.level(jnp.array([process.schedule.num_levels // 4]))
     history = PointSets(x) if model.traits.shown else None
     scaled = process.coefficients(level).c_in[:, None, None] * x

@@ -1,4 +1,4 @@
-"""What is typed: the flags of the command and, as --config.PART.FIELD, every option of a config."""
+"""Parse the command line: its flags and every option of a config, as --config.PART.FIELD."""
 
 import difflib
 import inspect
@@ -22,7 +22,7 @@ HELP = {
     "workdir": "Where the run lives. Default: runs/NAME.",
     "pretrained": "A released model in place of a run, for sample, evaluate, complete, live.",
     "mode": f"{MODES[0]} (default), {', '.join(MODES[1:])}.",
-    "points": "With --mode=complete: a table of points that every set begins with.",
+    "points": "With --mode=complete: a table of points that every set contains.",
     "runs": "With --mode=compare: the folders of two or more runs, commas between.",
     "distributed": "To train with several processes: auto, or HOST:PORT,HOW_MANY,WHICH.",
     "help": "This text.",
@@ -35,14 +35,14 @@ KINDS = {
 }
 
 
-GIVEN = ("points", "pretrained", "distributed", "runs")  # flags that are handed on to a mode
+GIVEN = ("points", "pretrained", "distributed", "runs")  # flags that are passed to a mode
 
 
 class Command(NamedTuple):
-    """What to do: `mode`, with a whole config and in which folder.
+    """A command: its `mode`, a whole config and the folder of the run.
 
     points: the table of --mode=complete; pretrained: the released model in place of a trained run;
-    distributed: how to meet the other processes, see processes.py; runs: those to compare.
+    distributed: how to join the other processes, see processes.py; runs: the runs to compare.
     """
 
     mode: str
@@ -55,7 +55,7 @@ class Command(NamedTuple):
 
 
 class OptionParser(flags.ArgumentParser):
-    """Reads the value of one option; what is not of its type is a UserError."""
+    """Parse the value of one option; raise UserError if the value has another type."""
 
     def __init__(self, field: str, default):
         self.field = field
@@ -69,7 +69,7 @@ class OptionParser(flags.ArgumentParser):
 
 
 def parse(argv: list[str]) -> Command | None:
-    """The command that `argv` (program first) asks for; None for --help. Raises UserError."""
+    """Return the command of `argv` (program first); None for --help. Raises UserError."""
     values, options = read(argv)
     if values["help"]:
         return None
@@ -87,7 +87,7 @@ def parse(argv: list[str]) -> Command | None:
         raise UserError("--distributed goes with --mode=train: one process draws and measures")
     named = {values["config"], values["workdir"], values["pretrained"]} - {None}
     if command.mode == "live" and not named and not options:
-        return command._replace(workdir="runs/live")  # of all released models
+        return command._replace(workdir="runs/live")  # page of all released models
     if values["pretrained"] is not None:
         config = _pretrained(command.mode, values, options)
     elif values["runs"] is not None:
@@ -106,7 +106,7 @@ def parse(argv: list[str]) -> Command | None:
 
 
 def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:
-    """The config of --pretrained. Raises UserError where it does not go with what else is typed."""
+    """Config of --pretrained. Raises UserError if --pretrained contradicts another argument."""
     from tiny_diffusion_jax.run import released  # imports jax: only when needed
 
     config = released.config_of(values["pretrained"])
@@ -121,7 +121,7 @@ def _pretrained(mode: str, values: dict, options: dict) -> ConfigDict:
 
 
 def _compared(values: dict, options: dict) -> ConfigDict:
-    """The config of the first of --runs. Raises UserError unless there are two of them."""
+    """Config of the first run of --runs. Raises UserError unless there are at least two runs."""
     paths = runs_of(values["runs"])
     require(values["config"] is None, "--config", values["config"], "left out: runs have their own")
     values["workdir"] = values["workdir"] or "."
@@ -134,21 +134,21 @@ def _compared(values: dict, options: dict) -> ConfigDict:
 
 
 def runs_of(text: str) -> list[str]:
-    """The folders that --runs names."""
+    """Folders in the value of --runs."""
     paths = [path.strip() for path in text.split(",") if path.strip()]
     require(len(paths) > 1, "--runs", text, "the folders of two or more runs, commas between")
     return paths
 
 
 def _refuse_changes(config: ConfigDict, options: dict, what: str) -> None:
-    """Raises UserError if an option is one that the trained model depends on."""
+    """Raise UserError if an option is one that the trained model depends on."""
     for field in filter(workdir.shapes_the_model, options):
         raise UserError(f"--config.{field}: {what} is trained, with "
                         f"config.{field} = {flatten(config)[field]!r}; train another")
 
 
 def folder_of(path: str | None, name: str) -> str:
-    """The path of a run's folder: what --workdir says, or runs/NAME."""
+    """Path of the folder of a run: the value of --workdir, or runs/NAME."""
     if path is not None:
         require(path != "", "--workdir", path, "the path of a folder")
         return path
@@ -157,9 +157,9 @@ def folder_of(path: str | None, name: str) -> str:
 
 
 def read(argv: list[str]) -> tuple[dict, dict]:
-    """({flag: value}, {"train.steps": value, ...} of the options that were set).
+    """Return ({flag: value}, {"train.steps": value, ...} of the options that were set).
 
-    In every spelling that absl has: one dash or two, = or a space, --nooption, in any order.
+    Every spelling of absl is accepted: one dash or two, = or a space, --nooption, in any order.
     """
     config = default_config()
     parsed = flags.FlagValues()
@@ -174,7 +174,7 @@ def read(argv: list[str]) -> tuple[dict, dict]:
         rest = parsed(argv)
     except flags.UnrecognizedFlagError as error:
         raise no_such_flag(config, error.flagname) from error
-    except (flags.Error, ValueError) as error:  # absl wraps what an OptionParser raised
+    except (flags.Error, ValueError) as error:  # absl wraps the errors of an OptionParser
         raise error.__context__ if isinstance(error.__context__, UserError) else UserError(
             str(error)) from error  # fmt: skip
     if len(rest) > 1:
@@ -186,7 +186,7 @@ def read(argv: list[str]) -> tuple[dict, dict]:
 
 
 def no_such_flag(config: ConfigDict, flag: str) -> UserError:
-    """What is wrong with --`flag`, which is neither in HELP nor an option of `config`."""
+    """Error for --`flag`, which is neither in HELP nor an option of `config`."""
     _, is_option, dotted = flag.partition("config.")
     if not is_option:
         near = difflib.get_close_matches(flag, HELP, 1)
@@ -205,15 +205,15 @@ def no_such_flag(config: ConfigDict, flag: str) -> UserError:
 
 
 def config_files() -> dict[str, Path]:
-    """{"configs/moons.py": its path, ...}, in order."""
+    """Return {"configs/moons.py": its path, ...}, in order."""
     return {f"configs/{f.relative_to(CONFIGS)}": f for f in sorted(CONFIGS.rglob("*.py"))}
 
 
 def find_config(path: str) -> tuple[str, str]:
-    """The file and the argument of --config=FILE.py:ARGUMENT, both of which may have colons.
+    """Split --config=FILE.py:ARGUMENT into the file and the argument; both may contain colons.
 
     A file that is missing in the working directory is looked up beside main.py. Raises UserError
-    for a file that exists in neither.
+    for a file that exists in neither place.
     """
     stem, is_split, argument = path.partition(".py:")
     file = f"{stem}.py" if is_split else path
@@ -226,8 +226,8 @@ def find_config(path: str) -> tuple[str, str]:
 def load_config(path: str, model: str = "") -> ConfigDict:
     """Call `get_config` of the file of --config with the argument after the file.
 
-    `model`: --config.model.name, for a `get_config` that has a parameter of that name and chooses
-    its settings by it. Raises UserError for whatever is wrong with the file.
+    model: --config.model.name, for a `get_config` with a parameter of this name, which selects its
+    settings. Raises UserError for any error of the file.
     """
     file, argument = find_config(path)
     try:
@@ -240,7 +240,7 @@ def load_config(path: str, model: str = "") -> ConfigDict:
         raise
     except SyntaxError as error:
         raise UserError(f"{error.filename}: line {error.lineno}: {error.msg}") from error
-    except Exception as error:  # a config is a program: it can fail in any way
+    except Exception as error:  # a config is a program, so it can fail in any way
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         place = f"{file}: line {frames[-1].lineno}" if frames else file
         sentence = re.split(r"\. |\n", str(error).strip("'\""))[0]

@@ -1,4 +1,4 @@
-"""A trained run, from its folder: to draw from, or to go on from with other data."""
+"""Load a trained run from its folder, to draw samples or to start a training on other data."""
 
 import logging
 from pathlib import Path
@@ -18,14 +18,15 @@ log = logging.getLogger("tiny_diffusion_jax")
 
 
 def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, dict]:
-    """The experiment of the run in the folder `path`, and the weights to draw with, `sampled`.
+    """Return the experiment of the run in the folder `path`, and its weights (`sampled`).
 
-    The data are read if they are where they were and are the same. Otherwise the dataset has no
-    points: samples need none. `with_data` requires the data. If there is no such folder, `path` may
-    be the name of a released model (see released.py).
-    `config` takes the place of the run's own, which is in config.json; what the model depends on
-    must be the same in both. Raises UserError where there is no run, no checkpoint, a damaged one,
-    or one of another config, other data or another version of this program.
+    The data are read if they are in the same place and unchanged. Otherwise the dataset has no
+    points, because samples need none. `with_data` requires the data. If there is no such folder,
+    `path` may be the name of a released model (see released.py).
+
+    config: replaces the config in config.json; options that the model depends on must be equal in
+    both. Raises UserError if there is no run, if its checkpoint is missing or damaged, or if it is
+    of another config, other data or another version of this program.
     """
     path = str(path)
     if path in released.names() and not Path(path).exists():
@@ -44,15 +45,15 @@ def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, d
 
 
 def about_run(path: str) -> data.About | None:
-    """Facts about the data of the run in `path`, without its data; None if the run lacks them."""
+    """Facts about the data of the run in `path`, read without its data; None if there are none."""
     facts = workdir.read_facts(path)
     return data.about_built(restore(facts)) if is_complete(facts) else None
 
 
 def _dataset(path: str, config, with_data: bool) -> data.Dataset:
-    """The data of the run in `path`, or, if they are missing or changed, a dataset without points.
+    """Data of the run in `path`, or a dataset without points if the data are missing or changed.
 
-    Raises UserError instead where `with_data`, and for a run of an older version.
+    Raises UserError instead if `with_data` is True, and for a run of an older version.
     """
     facts = workdir.read_facts(path)
     about = data.about_built(restore(facts)) if is_complete(facts) else None
@@ -72,11 +73,11 @@ def _dataset(path: str, config, with_data: bool) -> data.Dataset:
 
 
 def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
-    """The state before the first step with the averaged weights of the run in `path`, and what
-    they are in words: "step 20000, crc32 0a1b2c3d", for a run made from others is another run.
+    """State before the first step with the EMA weights of the run in `path`, and their name.
 
-    The data may be others than that run's, the model may not. Raises UserError where it is, and
-    where there is no run or no checkpoint.
+    The name is "step 20000, crc32 0a1b2c3d", because other initial weights make another run. The
+    data may differ from the data of that run, but the model must be the same. Raises UserError for
+    another model, and if there is no run or no checkpoint.
     """
     field = f"config.train.init_from = {path!r}"
     try:
@@ -93,6 +94,6 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
     if state is None:
         raise UserError(f"{field}: holds no checkpoint yet; train that run first")
     weights = state.sampled
-    # The optimiser and its schedule begin anew.
+    # The optimiser and its schedule start again from step 0.
     first = init(experiment).replace(params=weights, ema=weights)
     return first, f"step {int(state.step)}, crc32 {checksum_of(weights):08x}"

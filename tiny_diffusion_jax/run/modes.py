@@ -1,4 +1,4 @@
-"""What `main.py` does: train, sample, evaluate, complete, replay in a folder; compare, draw."""
+"""The modes of `main.py`: train, sample, evaluate, complete, live, compare, draw, replay."""
 
 import logging
 import re
@@ -51,9 +51,9 @@ log = logging.getLogger("tiny_diffusion_jax")
 
 
 def train_run(config, path: str, distributed: str = "") -> None:
-    """Trains, or goes on training, then draws samples and evaluates them.
+    """Train a run or resume it, then draw samples and evaluate them.
 
-    distributed: how to meet other processes that train along, see processes.py.
+    distributed: how to join the other processes of the training, see processes.py.
     """
     began = time.perf_counter()
     check_measured(config)
@@ -77,7 +77,7 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
         state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
         announce(experiment)
         if first is not None:
-            log.info("weights: those of %s, %s", config.train.init_from, source)
+            log.info("starting from the weights of %s (%s)", config.train.init_from, source)
         if state is None:
             state = init(experiment) if first is None else first
         state = processes.from_first(state)
@@ -89,10 +89,10 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
 
 
 def sample_run(config, path: str, pretrained: str = "") -> None:
-    """Draws from the newest checkpoint: the samples, trajectory.npy, the pictures and report.html.
+    """Draw from the newest checkpoint; write the samples, trajectory.npy, figures and report.html.
 
     pretrained: a released model in place of a checkpoint. Without the data, as for a released
-    model, the only picture is that of the samples.
+    model, the only figure shows the samples.
     """
     about = None if pretrained else about_run(path)
     check(config, about)
@@ -113,7 +113,7 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
 
 
 def evaluate_run(config, path: str, pretrained: str = "") -> None:
-    """Draws from the newest checkpoint and measures: as the end of `train_run`."""
+    """Draw from the newest checkpoint and evaluate the samples, like the end of `train_run`."""
     began = time.perf_counter()
     check_measured(config, None if pretrained else about_run(path))
     experiment, folder, params = _open(config, path, pretrained, with_data=True)
@@ -121,9 +121,9 @@ def evaluate_run(config, path: str, pretrained: str = "") -> None:
 
 
 def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
-    """Draws sets that begin with the points of the table `points`, in the data's own units.
+    """Complete sets from the points of the table `points`, in the data's own units.
 
-    Writes completed.npy, or completed.npz of different sizes, completed.png and report.html.
+    Writes completed.npy (completed.npz for sets of different sizes), completed.png and report.html.
     """
     about = (None if pretrained else about_run(path)) or data.about(config.data)
     check(config, about)
@@ -151,9 +151,9 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
 
 
 def live_run(config, path: str, pretrained: str = "") -> None:
-    """Writes live.html, which samples the newest checkpoint, or a released model, in the browser.
+    """Write live.html, which samples the newest checkpoint or a released model in the browser.
 
-    Without a config it holds all released models, and those with labels come first.
+    Without a config, the page holds all released models, and models with labels come first.
     """
     if config is None:
         set_up(default_config())
@@ -170,7 +170,7 @@ def live_run(config, path: str, pretrained: str = "") -> None:
 
 
 def compare_run(config, path: str, runs: str) -> None:
-    """Writes compare.html: two or more runs side by side, drawn from with the seed of the first."""
+    """Write compare.html: two or more runs side by side, drawn with the seed of the first run."""
     folder = workdir.make(path)
     set_up(config)
     file = comparison.write(folder, runs_of(runs), config.sample)
@@ -178,16 +178,16 @@ def compare_run(config, path: str, runs: str) -> None:
 
 
 def draw_run(config, path: str) -> None:
-    """Writes draw.html, a page on which to draw shapes to learn."""
+    """Write draw.html, a page to draw shapes, which a model can then learn."""
     file = workdir.make(path) / "draw.html"
     write_page(file, "draw.html", title="Draw what is to be learned", version=__version__)
     log.info("wrote %s; open it in a browser", file)
 
 
 def replay_run(config, path: str) -> None:
-    """Does the step again at which a loss was not finite, from diverged.npz, and prints what is.
+    """Repeat the step of diverged.npz that was not finite, and print which values are not finite.
 
-    It changes no file.
+    No file is changed.
     """
     set_up(config)
     experiment = build(config)
@@ -195,18 +195,18 @@ def replay_run(config, path: str) -> None:
     print(*diverged.lines(experiment, replay.read(folder, experiment)), sep="\n")
 
 
-# ---------------------------------------------------------------- start
+# ---------------------------------------------------------------- setup
 
 
 def set_up(config) -> None:
-    """What a process needs before the first array. Touches no file: a bad config leaves no trace.
+    """Prepare the process before the first array, without touching a file of the run.
 
-    Raises UserError without a device or a package that is asked for.
+    So a bad config leaves no trace. Raises UserError without a device or a required package.
     """
     if config.compilation_cache:
         folder = Path(config.compilation_cache).expanduser()
         jax.config.update("jax_compilation_cache_dir", str(folder))
-        # Small programs count here: by default those that compile in under 1 s are not kept.
+        # By default JAX does not cache programs that compile in under 1 s. A run has many of these.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if config.log.tensorboard:
         tensorboard.require_package()
@@ -219,9 +219,10 @@ def set_up(config) -> None:
 def _open(
     config, path: str, pretrained: str = "", with_data: bool = False
 ) -> tuple[Experiment, Path, dict]:
-    """The experiment in `path`, its folder, and the averaged weights of its newest checkpoint.
+    """Experiment in `path`, its folder, and the EMA weights of its newest checkpoint.
 
-    Or those of a released model, whose samples go to `path`.
+    With `pretrained`, the experiment and the weights are a released model, and `path` holds its
+    samples.
     """
     if pretrained:
         workdir.make_for_samples(path)
@@ -236,7 +237,7 @@ def _open(
 
 
 def announce(experiment: Experiment) -> None:
-    """Logs what was decided about data, device and schedule."""
+    """Log the data, the device and the schedule."""
     dataset, device = experiment.dataset, jax.devices()[0]
     log.info("data: %s", describe_data(dataset))
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
@@ -252,12 +253,12 @@ def announce(experiment: Experiment) -> None:
 
 
 def _without_options(text: str) -> str:
-    """A message without the advice to set options of data, which do not apply to --points."""
+    """Remove advice to set data options from a message, because they do not apply to --points."""
     return re.sub(r"[.;] config\.data\.[^;]*", "", text)
 
 
 def describe_data(dataset) -> str:
-    """The data in words: for a table the file and its columns, else title and source."""
+    """Describe the data in words: for a table the file and its columns, else title and source."""
     if dataset.details and dataset.columns and not dataset.members:
         return dataset.details
     source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"

@@ -1,11 +1,11 @@
-"""Sets in files: arrays for programs and, of observed sets, a table like the one that was read.
+"""Write sets to files: arrays for programs and, for observed sets, a table like the input table.
 
-    NAME.npy   f32[S, N, D], where all sets have N points
+    NAME.npy   f32[S, N, D], if all sets have N points
     NAME.npz   points f32[P, D], set i32[P], sizes i32[S] and, if known, label i32[S], otherwise
-    NAME.csv   one row a point: the set, the coordinates, the label, under the table's own names
+    NAME.csv   one row per point: set, coordinates and label, with the column names of the input
 
-Points are f64 where f32 would round them too much, see data/units.py.
-The reader of sets reads the .npz and the .csv again.
+Points are f64 if f32 would round them too much, see data/units.py. The reader of sets can read the
+.npz and the .csv.
 """
 
 import csv
@@ -18,15 +18,15 @@ from tiny_diffusion_jax.data.padding import ragged
 from tiny_diffusion_jax.files import atomic
 from tiny_diffusion_jax.run import workdir
 
-FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly
-AXES = "xyz"  # names of coordinates that have none but their numbers
+FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly.
+AXES = "xyz"  # names of coordinates whose columns have only numbers as names.
 
 
 def write_sets(folder: Path, name: str, sets, dataset: Dataset, labels, same_size: bool) -> str:
-    """Writes `sets` f32[S, N, D], NaN where smaller ones end; returns the name of the array's file.
+    """Write `sets` f32[S, N, D], padded with NaN, and return the file name of the array.
 
-    labels: i32[S] that were asked for, or None. Files that an earlier call left and that would
-    now say something else are removed.
+    labels: labels that the sets were conditioned on, i32[S], or None. Files of an earlier call that
+    do not match the new sets are removed.
     """
     file = f"{name}.npy" if same_size else f"{name}.npz"
     if same_size:
@@ -43,7 +43,7 @@ def write_sets(folder: Path, name: str, sets, dataset: Dataset, labels, same_siz
 
 
 def write_ragged(path: Path, sets, labels) -> None:
-    """Writes a .npz file of sets of different sizes, one after the other."""
+    """Write a .npz file of sets of different sizes, one after the other."""
     each = ragged(sets)
     sizes = np.array([len(points) for points in each], np.int32)
     arrays = {
@@ -57,7 +57,7 @@ def write_ragged(path: Path, sets, labels) -> None:
 
 
 def write_table(path: Path, sets, dataset: Dataset, labels) -> None:
-    """Writes a .csv file with a row for each point, under the names of the table that was read."""
+    """Write a .csv file with one row per point, with the column names of the input table."""
     names = None
     if labels is not None:
         texts = dataset.label_names
@@ -73,7 +73,7 @@ def write_table(path: Path, sets, dataset: Dataset, labels) -> None:
 
 
 def coordinates(dataset: Dataset) -> list[str]:
-    """What the coordinates are called: by the table, or x, y, z where it has numbers or nothing."""
+    """Names of the coordinates: from the table, or x, y, z if the table has no names."""
     names = dataset.columns or tuple(map(str, range(dataset.dim)))
     if all(name.isdecimal() for name in names):
         return [AXES[i] if dataset.dim <= len(AXES) else f"x{i}" for i in range(dataset.dim)]

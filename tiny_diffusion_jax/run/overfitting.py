@@ -1,22 +1,22 @@
-"""What held-out sets say about a training, in words: which weights are drawn with, and a warning.
+"""Report overfitting from held-out sets: the selected weights, and a warning.
 
-The held-out loss falls while a model learns what sets are like and rises when it begins to learn
-its training sets by heart.
+The held-out loss falls while a model learns the distribution of sets. It rises when the model
+starts to memorise its training sets.
 """
 
 import numpy as np
 
 from tiny_diffusion_jax.data.halves import size
 
-RISE = 1.02  # above the lowest loss: less is what a small batch of held-out sets does
+RISE = 1.02  # ratio to the lowest loss; smaller rises are noise of a small held-out batch
 
 
-# Held-out sets that chose the weights, as metrics.json names them.
+# The held-out sets that selected the weights, with their names in metrics.json.
 OTHER, SAME = "other held-out sets", "the same held-out sets"
 
 
 def which_weights(state, dataset) -> str:
-    """Step of the best weights, which samples are drawn with, and the sets that chose them."""
+    """Sentence with the step of the best weights, and the held-out sets that selected them."""
     measured = 0 if dataset.heldout is None else size(dataset.heldout)
     if not measured:  # a run that is read without its data
         sets = "held-out sets"
@@ -38,9 +38,9 @@ def chosen_on(experiment) -> dict:
 
 
 def warning(rows: list[dict], keeps_best: bool) -> str:
-    """A warning where held-out loss has risen since it was lowest, of rows of metrics.jsonl; or "".
+    """Warning if the held-out loss has risen from its minimum, from rows of metrics.jsonl; or "".
 
-    The end of the curve is the median of its last tenth, so that no single block decides.
+    The end of the curve is the median of its last tenth, so no single block decides.
     """
     curve = [(row["heldout_loss"], row["step"]) for row in rows if row.get("heldout_loss")]
     if not curve:
@@ -49,8 +49,8 @@ def warning(rows: list[dict], keeps_best: bool) -> str:
     last = float(np.median([loss for loss, _ in curve[-max(1, len(curve) // 10) :]]))
     if last <= RISE * lowest:
         return ""
-    advice = ("samples are drawn with the weights of then" if keeps_best else
-              "config.train.keep_best=True draws with the weights of then")  # fmt: skip
+    advice = ("samples are drawn with the weights of that step" if keeps_best else
+    "config.train.keep_best=True draws with the weights of that step")  # fmt: skip
     return (f"overfitting: the held-out loss was {lowest:.4f} at step {step} and is {last:.4f} "
             f"at the end; {advice}; more sets, or moved ones (config.data.augment_*), "
             "help")  # fmt: skip

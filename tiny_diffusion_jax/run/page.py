@@ -1,4 +1,4 @@
-"""report.html: all of a run on one page that opens without a server and without a network."""
+"""Write report.html: one page for a run, which opens without a server and without a network."""
 
 import json
 from pathlib import Path
@@ -14,10 +14,10 @@ from tiny_diffusion_jax.run.command import COMMAND
 from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.parts import PARTS
 
-LARGEST = 5 * 2**20  # bytes of a page
+LARGEST = 5 * 2**20  # largest size of a page in bytes
 SECONDS = {"start": "start", "compile": "compiling", "train": "training", "sample": "sampling",
            "evaluate": "measuring", "pictures": "pictures"}  # fmt: skip
-# Of the data, by the names that metrics.json has; others say it themselves.
+# Descriptions of data sources by their names in metrics.json. Other names need no description.
 SOURCES = {"analytic": "a formula", "points": "a table of points", "image": "a picture",
            "sets": "observed sets",
            "tfds": "TensorFlow Datasets", "openml": "OpenML",
@@ -25,10 +25,10 @@ SOURCES = {"analytic": "a formula", "points": "a table of points", "image": "a p
 
 
 def write(evidence: Evidence, folder: Path, description: dict, title: str = "") -> None:
-    """Writes report.html to the folder of a run.
+    """Write report.html to the folder of a run.
 
-    description: what metrics.json holds, or, of samples that were not measured, what it holds
-    without `metrics` and `seconds`. title: what is shown, if it is not the data alone.
+    description: the content of metrics.json; samples that were not evaluated lack the keys
+    `metrics` and `seconds`. title: a title in place of the title of the data.
     """
     metrics = description.get("metrics", {})
     data = {part.name: part.data(evidence, folder) for part in PARTS if part.when(evidence)}
@@ -50,7 +50,7 @@ def write(evidence: Evidence, folder: Path, description: dict, title: str = "") 
 
 
 def _live(evidence: Evidence) -> str:
-    """A page that samples the model in the browser; "" of a model that it cannot hold."""
+    """HTML of a page that samples the model in the browser; "" if a page cannot hold the model."""
     if evidence.params is None:
         return ""
     try:
@@ -61,19 +61,19 @@ def _live(evidence: Evidence) -> str:
 
 
 def _lead(evidence: Evidence, metrics: dict, names) -> str:
-    """What was learned and how good it is, in a sentence or two."""
+    """One or two sentences that say how the samples were drawn and how good they are."""
     if evidence.given is not None:
         count = len(evidence.given)
-        return (f"Sets that begin with the same {count} given point{'s' * (count != 1)}, which are "
-                "ringed; the model drew the rest to go with them.")  # fmt: skip
+        return (f"All sets contain the same {count} given point{'s' * (count != 1)}, in rings. The "
+        "model drew the other points of each set.")  # fmt: skip
     if metrics:
         headline = words.headline(metrics, names)
         return f"{headline}." if headline else "No measure has a floor to compare with."
-    return "These samples were not measured; --mode=evaluate puts numbers here."
+    return "These samples were not measured. Use --mode=evaluate."
 
 
 def _facts(evidence: Evidence, description: dict) -> list[tuple[str, str]]:
-    """(name, text) of what stands under the title."""
+    """(name, text) of each fact under the title."""
     config, dataset = evidence.experiment.config, evidence.dataset
     source = ", ".join(SOURCES.get(name, name) for name in dataset.source.split(", "))
     sample = config.sample
@@ -94,7 +94,7 @@ def _facts(evidence: Evidence, description: dict) -> list[tuple[str, str]]:
 
 
 def _notices(evidence: Evidence, folder: Path, metrics: dict) -> list[str]:
-    """What must be known first, each shown loudly."""
+    """Warnings for the top of the page."""
     rows = workdir.read_rows(folder / "metrics.jsonl")
     keeps_best = evidence.experiment.config.train.keep_best
     notices = [*evidence.dataset.notice.split("\n"), overfitting.warning(rows, keeps_best)]

@@ -1,6 +1,7 @@
-"""The parts of report.html: which there are for each kind of data, and what goes into them.
+"""The parts of report.html: which parts suit the data and the model, and their content.
 
-Another part is a function of `Evidence`, a line in `PARTS`, and a template pages/templates/parts/.
+To add a part, write a function of `Evidence`, a line in `PARTS`, and a template in
+pages/templates/parts/.
 """
 
 from collections.abc import Callable
@@ -28,14 +29,14 @@ from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.outputs import coordinates
 from tiny_diffusion_jax.run.sections import is_chain, is_mixture, shows_births
 
-SAVED_NUMBERS = 350_000  # of the samples that the page saves as a table: 0.9 MB of text
-MOST_ROWS = 1_000  # of metrics.jsonl
+SAVED_NUMBERS = 350_000  # numbers in the table of samples that the page saves: 0.9 MB of text.
+MOST_ROWS = 1_000  # rows of metrics.jsonl.
 
 
 class Part(NamedTuple):
     """A part of the page."""
 
-    name: str  # of its template and its data
+    name: str  # name of its template and of its data
     when: Callable[[Evidence], bool]
     data: Callable[[Evidence, Path], dict | None]  # None: nothing to show
 
@@ -48,7 +49,7 @@ def _shows_births(evidence: Evidence) -> bool:
 
 
 def trajectory(evidence: Evidence, folder: Path) -> dict:
-    """One set of a single density, and real points for the way back to noise."""
+    """Trajectory of one set of a single density, and real points for the forward process."""
     ways, grid = evidence.trajectory
     count = ways.shape[1]
     has_real = evidence.dataset.has_points
@@ -57,13 +58,13 @@ def trajectory(evidence: Evidence, folder: Path) -> dict:
     player = _player(evidence, ways[:, None], grid, x_0, noised)
     shown, drawn = len(grid) - 1, evidence.experiment.config.sample.num_steps
     if shown != drawn:
-        smooth = f"A way of {shown} steps, to move smoothly; the samples took {drawn}."
+        smooth = f"A trajectory of {shown} steps, to move smoothly; the samples took {drawn}."
         player["about"] = f"{smooth} {player['about']}".strip()
     return player
 
 
 def births(evidence: Evidence, folder: Path, most: int = MOST_NUMBERS) -> dict:
-    """Several sets side by side, with what is known of each; `most`: numbers of all positions."""
+    """Trajectories of several sets with their marks; `most`: largest number of coordinates."""
     ways, grid = evidence.births
     count = ways.shape[1]
     chain = is_chain(evidence.experiment)
@@ -90,7 +91,7 @@ def _player(
 
 
 def _real(evidence: Evidence, real: np.ndarray | None, drawn) -> tuple[np.ndarray, str]:
-    """The sets whose noising is shown, and what they are: real ones where there are any."""
+    """Sets for the forward process, and what they are: real sets or, without these, the samples."""
     if real is None:
         return np.asarray(drawn), "the samples, noised again"
     return real, "real points"
@@ -116,7 +117,7 @@ def _about(evidence: Evidence, reverse: dict) -> str:
 
 
 def _marks(evidence: Evidence, count: int) -> Marks:
-    """What is known of the first sets: the member that was found, or the label asked for."""
+    """Marks of the first sets: the nearest member, or the label that a set was conditioned on."""
     names, dataset = evidence.dataset.label_names, evidence.dataset
     if evidence.given is not None:
         return Marks(num_given=len(evidence.given))
@@ -136,12 +137,12 @@ def _marks(evidence: Evidence, count: int) -> Marks:
 
 
 def has_field(evidence: Evidence) -> bool:
-    """Of one density in the plane, by a denoiser of single points, where its density is wanted."""
+    """Return whether the model has a density figure: single points in the plane, one density."""
     return not _shows_births(evidence) and evidence.density[0] is not None
 
 
 def field(evidence: Evidence, folder: Path) -> dict | None:
-    """The model's field and density beside those of the data."""
+    """Field and density of the model and of the data."""
     log_density, rows = evidence.density[0], evidence.dataset.rows
     process, size = evidence.experiment.process, len(log_density)
     counts = evidence.counts
@@ -169,7 +170,7 @@ def _about_many(count: int) -> str:
 
 
 def loss(evidence: Evidence, folder: Path) -> dict | None:
-    """The loss by step and by noise level, from metrics.jsonl."""
+    """Loss by step and by noise level, from metrics.jsonl."""
     rows = [row for row in workdir.read_rows(folder / "metrics.jsonl") if row.get("loss")]
     if not rows:
         return None
@@ -196,7 +197,7 @@ def loss(evidence: Evidence, folder: Path) -> dict | None:
 
 
 def samples(evidence: Evidence, folder: Path) -> dict:
-    """The samples, to be saved as a table from the page: as many sets as there is room for."""
+    """Samples to save as a table from the page: as many sets as the page has room for."""
     dataset = evidence.dataset
     sets = units.to_own(dataset.origin, evidence.samples)
     kept = max(1, SAVED_NUMBERS // (sets.shape[1] * sets.shape[2]))

@@ -32,7 +32,7 @@ POLL_SECONDS = 0.5
 
 
 def join(how: str) -> None:
-    """Meets the others, before any device is touched. Raises UserError where that cannot be."""
+    """Join the other processes, before JAX uses a device. Raises UserError if this fails."""
     if not how:
         return
     words = {}
@@ -48,7 +48,7 @@ def join(how: str) -> None:
                             "localhost:1234,2,0") from error  # fmt: skip
     try:
         jax.distributed.initialize(**words)
-    except Exception as error:  # of many kinds: no cluster, nobody there, too late
+    except Exception as error:  # of many types: no cluster, no other process, a timeout
         reason = str(error).strip().partition("\n")[0]
         raise UserError(f"--distributed = {how!r}: the processes do not meet ({reason})") from error
 

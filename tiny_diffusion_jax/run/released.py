@@ -1,9 +1,9 @@
-"""Trained models that come with the package: weights, how they were made, what they score.
+"""Trained models in the package: weights, commands that made them, and scores.
 
-    released/NAME.npz    the averaged weights, float32, by their place in the model
+    released/NAME.npz    the EMA weights, float32, by their path in the model
     released/NAME.json   config, units of the data, command, hash of the weights, scores
 
-One is drawn from without its data; to measure it, the data are built as for any run.
+Sampling needs no data. To evaluate a model, its data are built in the same way as for any run.
 """
 
 import hashlib
@@ -28,33 +28,33 @@ from tiny_diffusion_jax.run.versions import brought_up
 log = logging.getLogger("tiny_diffusion_jax")
 
 FOLDER = Path(__file__).parents[1] / "released"
-NUM_SETS = 100  # that --mode=sample draws unless told: a first look, in seconds
+NUM_SETS = 100  # default number of sets in --mode=sample, which takes seconds
 
 
 def names() -> list[str]:
-    """Of all released models."""
+    """Names of all released models."""
     return sorted(file.stem for file in FOLDER.glob("*.json"))
 
 
 def describe(name: str) -> dict:
-    """What released/NAME.json holds. Raises UserError where there is no such model."""
+    """Content of released/NAME.json. Raises UserError if there is no such model."""
     require_choice("--pretrained", name, names())
     return json.loads((FOLDER / f"{name}.json").read_text("utf-8"))
 
 
 def config_of(name: str):
-    """The config that the model was trained and is drawn from with, as default_config() gives."""
+    """Config of the training and of the samples, in the form of default_config()."""
     config = default_config()
     config.update(brought_up(describe(name)["config"]))
     return config
 
 
 def load_released(name: str, config=None, with_data: bool = False) -> tuple[Experiment, dict]:
-    """The experiment of a released model, and its weights.
+    """Return the experiment of a released model, and its weights.
 
-    config: replaces the stored one, and must agree with it in all that a trained model depends on.
-    Unless `with_data`, `dataset.draw` gives labels, and NaN for points. Raises UserError for an
-    unknown name, another model in `config`, a damaged file, and other data than in training.
+    config: replaces the stored config; options that a trained model depends on must be equal in
+    both. Unless `with_data`, `dataset.draw` returns labels, and NaN for points. Raises UserError
+    for an unknown name, another model in `config`, a damaged file, and other data than in training.
     """
     description = describe(name)
     if config is None:
@@ -92,7 +92,7 @@ def _check_same_model(name: str, config) -> None:
 
 
 def release(name: str, experiment: Experiment, params, command: str, scores: dict) -> Path:
-    """Writes a trained model to the package, with what made it and what it scores."""
+    """Write a trained model to the package, with its command and its scores."""
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER / f"{name}.npz"
     np.savez_compressed(file, **jax.device_get(by_place(params)))

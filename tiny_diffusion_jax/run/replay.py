@@ -1,4 +1,4 @@
-"""The file of a step that was not finite, from which the step can be done again."""
+"""The file of a step that was not finite, from which the step can be repeated."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ NAME = "diverged.npz"
 
 
 def write(folder: Path, experiment: Experiment, state, done: int) -> None:
-    """Writes step number `done` + 1 of the block that begins with `state`."""
+    """Write step number `done` + 1 of the block that starts from `state`."""
     step = diverged.find(*experiment, state, done)
     arrays = jax.device_get(by_place(step)) | {"seed": experiment.config.seed}
     with atomic(folder / NAME) as temporary:
@@ -23,7 +23,7 @@ def write(folder: Path, experiment: Experiment, state, done: int) -> None:
 
 
 def read(folder: Path, experiment: Experiment) -> diverged.Step:
-    """The step in the folder. Raises UserError where there is none or its file is damaged."""
+    """Read the step in the folder. Raises UserError if there is no file or the file is damaged."""
     file = folder / NAME
     if not file.exists():
         raise UserError(f"--mode=replay: {folder} holds no {NAME}: no step of this run has come "
@@ -37,7 +37,7 @@ def read(folder: Path, experiment: Experiment) -> diverged.Step:
         batch = jax.eval_shape(lambda: diverged.batch_of(*experiment, first, 0))
         like = diverged.Step(np.int32(0), params, batch)
         leaves = [arrays[place] for place in by_place(like)]
-    except Exception as error:  # a .npz fails in many ways
+    except Exception as error:  # damaged .npz files raise errors of many types
         raise UserError(
             f"{file}: is damaged ({reason_of(error)}); train again, and it is written again"
         ) from error

@@ -1,4 +1,4 @@
-"""The numbers and pictures at the end of a run, section by section."""
+"""Metrics and figures at the end of a run, section by section."""
 
 from tiny_diffusion_jax.experiment import Experiment
 from tiny_diffusion_jax.run.attempts import Attempts
@@ -7,7 +7,7 @@ from tiny_diffusion_jax.run.sections import SECTIONS, Section
 
 
 def evaluate(evidence: Evidence) -> dict:
-    """The numbers of all sections, plain ones: each metric of the samples beside its floor."""
+    """Metrics of all sections as plain numbers; each metric of the samples has its floor."""
     result = {}
     for section in chosen(evidence.experiment):
         result |= section.numbers(evidence)
@@ -26,12 +26,12 @@ def pictures(evidence: Evidence, attempts: Attempts) -> dict[str, list[str]]:
 
 
 def chosen(experiment: Experiment) -> list[Section]:
-    """The sections that are for this data and model."""
+    """Sections that suit this data and this model."""
     return [section for section in SECTIONS if section.when(experiment)]
 
 
 def lines(result: dict) -> list[str]:
-    """One line a metric, for the log."""
+    """One line per metric, for the log."""
     return [
         f"{name}: {m['value']:.4g}"
         + ("" if m["floor"] is None else f", floor {m['floor']:.4g}{_spread(m)}")

@@ -1,4 +1,4 @@
-"""The end of a run: samples, metrics.json, pictures and report.html, written to its folder."""
+"""The end of a run: write samples, metrics.json, figures and report.html to its folder."""
 
 import json
 import logging
@@ -23,11 +23,11 @@ from tiny_diffusion_jax.run.sections import shows_births
 from tiny_diffusion_jax.run.training import training_seconds
 
 log = logging.getLogger("tiny_diffusion_jax")
-MOST_ON_THE_WAY = 2**22  # points of all sets in all steps: 32 MB in the plane
+MOST_ON_THE_WAY = 2**22  # points of all sets in all steps of the trajectories: 32 MB if D = 2
 
 
 class SamplesDiverged(RuntimeError):
-    """Some points drawn, or numbers made of them, are not finite."""
+    """Some drawn points, or numbers computed from them, are not finite."""
 
     exit_code = 1
 
@@ -35,10 +35,10 @@ class SamplesDiverged(RuntimeError):
 def draw(
     experiment: Experiment, folder: Path, params, name: str = "samples", given=None
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
-    """Sets, their ways from noise f32[steps + 1, S, N, D], and the name of the file of the sets.
+    """Sets, their trajectories f32[steps + 1, S, N, D] or None, and the file name of the sets.
 
-    Ways are kept where report.html shows them, so that one program, and one time, serves both:
-    of several sets that are not too many. Otherwise None.
+    Trajectories are kept if report.html shows them, so that one compiled program draws both. It
+    shows the trajectories of several sets, unless these have too many points.
     """
     config = experiment.config.sample
     labels, sizes = generation.asked(experiment, config, given)
@@ -50,7 +50,7 @@ def draw(
         experiment, params, keep_trajectory=keep, progress=sys.stderr.isatty(), given=given
     )
     samples, ways = (drawn[-1], drawn) if keep else (drawn, None)
-    is_place = np.isnan(samples).all(-1) & (sizes is not None)  # that has no point, on purpose
+    is_place = np.isnan(samples).all(-1) & (sizes is not None)  # padding after a smaller set
     bad = int((~np.isfinite(samples).all(-1) & ~is_place).sum())
     if bad:
         raise SamplesDiverged(
@@ -64,7 +64,7 @@ def draw(
 
 
 def label_in_words(experiment: Experiment, config, given=None) -> str:
-    """The label that sets are drawn with; "random" or "none" if it is no single one."""
+    """Name of the label that sets are conditioned on; "random" or "none" without a single label."""
     index = generation.label_of(experiment, config, given)
     words = {RANDOM: "random, as often as in the data", NO_LABEL: "none"}
     labels = data.about_built(experiment.dataset).labels
@@ -72,10 +72,10 @@ def label_in_words(experiment: Experiment, config, given=None) -> str:
 
 
 def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
-    """Write samples, metrics and pictures, with the wall time of each.
+    """Write samples, metrics and figures, with the wall time of each.
 
-    metrics.json is written before the first picture, so no error in a picture can lose it.
-    Raises ReportIncomplete after such an error, once everything else is written.
+    metrics.json is written before the first figure, so an error in a figure cannot lose it. Raises
+    ReportIncomplete after such an error, when all other files are written.
     """
     rows = workdir.read_rows(folder / "metrics.jsonl")
     times = {"start": start_seconds} | training_seconds(rows)
@@ -131,7 +131,7 @@ def _require_finite(metrics: dict, samples: np.ndarray) -> None:
 
 
 def describe(experiment: Experiment, params) -> dict:
-    """What was measured, by what and on what."""
+    """Description of an evaluation: the data, the model, the program and the device."""
     config, dataset, device = experiment.config, experiment.dataset, jax.devices()[0]
     return {
         "name": config.name,
@@ -152,7 +152,7 @@ def describe(experiment: Experiment, params) -> dict:
 def draw_picture(
     experiment: Experiment, sets: np.ndarray, file: Path, title: str, **details
 ) -> None:
-    """A grid of the sets; for `details` see `sets_figure`."""
+    """Write a figure with a grid of the sets; for `details` see `sets_figure`."""
     dataset = experiment.dataset
     figure = sets_figure(sets, title, dataset.notice, axes=outputs.coordinates(dataset), **details)
     save_figure(figure, file)

@@ -1,6 +1,6 @@
-"""What a report is made of: the numbers and figures of each kind of data and model.
+"""The sections of a report: metrics and figures for each kind of data and model.
 
-Another metric or picture is a function of `Evidence` and a line in `SECTIONS`.
+To add a metric or a figure, write a function of `Evidence` and a line in `SECTIONS`.
 """
 
 import logging
@@ -35,13 +35,13 @@ from tiny_diffusion_jax.run.evidence import Evidence
 from tiny_diffusion_jax.run.outputs import coordinates
 
 log = logging.getLogger("tiny_diffusion_jax")
-PICTURE_POINTS = 4_000  # in the scatter plots and animations
-BIRTHS = 8  # sets in the animation
-LABELLED = 60  # sets in labels.png
-QUERIES = 4  # points whose attention is drawn
-REAL = 8  # real sets in sets.png
-LIKELIHOOD_POINTS = 64  # of the sets whose likelihood is taken
-FEWEST_SOURCES = 4  # held-out images or sets for two groups of real ones that differ
+PICTURE_POINTS = 4_000  # points in a scatter plot or an animation.
+BIRTHS = 8  # sets in the animation.
+LABELLED = 60  # sets in labels.png.
+QUERIES = 4  # points whose attention is drawn.
+REAL = 8  # real sets in sets.png.
+LIKELIHOOD_POINTS = 64  # largest size of a set whose likelihood is measured.
+FEWEST_SOURCES = 4  # held-out images or sets, to make two groups of different real sets.
 
 
 class Section(NamedTuple):
@@ -91,13 +91,13 @@ def likelihood_numbers(evidence: Evidence) -> dict:
 
 
 def has_density(experiment: Experiment) -> bool:
-    """Whether the model has a density in the plane and the data have one to compare with."""
+    """Return whether the model has a density in the plane, and the data have a density, too."""
     dataset, wanted = experiment.dataset, experiment.config.evaluate.density_size > 0
     return wanted and has_likelihood(experiment) and dataset.dim == 2 and dataset.rows is None
 
 
 def density_numbers(evidence: Evidence) -> dict:
-    """The share of the mass that the model puts elsewhere than the data."""
+    """Share of the mass that the model puts in other places than the data."""
     log_density, extent = evidence.density
     if not (np.isfinite(log_density).any() and evidence.counts.share.any()):
         return {}
@@ -110,7 +110,7 @@ def density_numbers(evidence: Evidence) -> dict:
 
 
 def samples_figure(evidence: Evidence, file: Path) -> None:
-    """Real points beside samples and, where the model has one, its density."""
+    """Draw real points beside samples and, if the model has one, its density."""
     dataset, (real, drawn) = evidence.dataset, _shown(evidence)
     density, extent = evidence.density
     title, notice = dataset.title, dataset.notice
@@ -122,12 +122,12 @@ def samples_figure(evidence: Evidence, file: Path) -> None:
 
 
 def trajectory_array(evidence: Evidence, file: Path) -> None:
-    """One set from noise to data, as numbers."""
+    """Write the trajectory of one set as an array."""
     workdir.write_array(file, units.to_own(evidence.dataset.origin, evidence.trajectory[0]))
 
 
 def reverse_film(evidence: Evidence, file: Path) -> bool | None:
-    """One set from noise to data."""
+    """Animate one set from noise to data."""
     if not has_films(evidence):
         return False
     trajectory, grid = evidence.trajectory
@@ -138,7 +138,7 @@ def reverse_film(evidence: Evidence, file: Path) -> bool | None:
 
 
 def forward_film(evidence: Evidence, file: Path) -> bool | None:
-    """Real points from data to noise."""
+    """Animate real points from data to noise."""
     if not has_films(evidence):
         return False
     real, _ = _shown(evidence)
@@ -153,7 +153,7 @@ def has_films(evidence: Evidence) -> bool:
 
 
 def _shown(evidence: Evidence) -> tuple[np.ndarray, np.ndarray]:
-    """The real points f32[n, 2] and the samples f32[m, 2] of the pictures."""
+    """Real points f32[n, 2] and samples f32[m, 2] for the figures."""
     drawn, real, _ = evidence.clouds
     return real[0, :PICTURE_POINTS], drawn[0, :PICTURE_POINTS]
 
@@ -195,7 +195,7 @@ def member_figure(evidence: Evidence, file: Path) -> None:
 
 
 def is_collection(experiment: Experiment) -> bool:
-    """Of images or of observed sets, each of which stands for one set."""
+    """Return whether the data are images or observed sets, each of which is one set."""
     return experiment.dataset.num_sources > 0
 
 
@@ -204,7 +204,7 @@ def is_named_collection(experiment: Experiment) -> bool:
 
 
 def collection_numbers(evidence: Evidence) -> dict:
-    """Distances to held-out sets, and copies of training sets: with enough sets held out for it."""
+    """Distances to held-out sets and copies of training sets, if enough sets are held out."""
     dataset, sets = evidence.dataset, evidence.samples[: evidence.config.max_sets]
     real_key, copy_key = (jax.random.fold_in(evidence.key, number) for number in (0, 1))
     result, heldout = {}, dataset.heldout
@@ -224,7 +224,7 @@ def collection_numbers(evidence: Evidence) -> dict:
         )  # fmt: skip
     if heldout is not None and heldout.num_sources:
         result = result | {"copies": copies.compare(dataset, copy_key, sets)}
-    if evidence.experiment.config.sample.num_points == 0:  # their numbers of points were drawn
+    if evidence.experiment.config.sample.num_points == 0:  # the model drew the sizes of the sets
         size_key = jax.random.fold_in(evidence.key, 4)
         result = result | {"sizes": sizes.compare(dataset, size_key, evidence.samples)}
     return result
@@ -242,7 +242,7 @@ def label_numbers(evidence: Evidence) -> dict:
 def label_figure(evidence: Evidence, file: Path) -> None:
     dataset, (sets, labels) = evidence.dataset, evidence.labelled(LABELLED)
     order = np.argsort(labels, kind="stable")
-    title = f"{dataset.title}: asked for, guidance {evidence.config.guidance_scale:g}"
+    title = f"{dataset.title}: by label, guidance {evidence.config.guidance_scale:g}"
     figure = set_figures.sets_figure(
         sets[order], title, dataset.notice, member=labels[order], names=dataset.label_names,
         by_member=True, axes=coordinates(dataset),
@@ -254,12 +254,12 @@ def label_figure(evidence: Evidence, file: Path) -> None:
 
 
 def is_many(experiment: Experiment) -> bool:
-    """Whether sets differ by more than chance: of members, or of many sources."""
+    """Return whether sets differ by more than chance: sets of members or of many sources."""
     return experiment.dataset.num_labels > 0 or is_collection(experiment)
 
 
 def shows_births(experiment: Experiment, given) -> bool:
-    """Whether several sets are shown on their way: they differ, or begin with given points."""
+    """Return whether to show trajectories of several sets: they differ, or contain given points."""
     return is_many(experiment) or given is not None
 
 
@@ -273,7 +273,10 @@ def sets_figure(evidence: Evidence, file: Path, **colours) -> None:
 
 
 def has_set_likelihood(experiment: Experiment) -> bool:
-    """Not where the points before are those of another batch: they are no part of the set."""
+    """Return whether to measure the likelihood of sets, which the model must define.
+
+    If the history comes from another batch, it is not part of the set, so there is no likelihood.
+    """
     wanted = is_many(experiment) and experiment.config.evaluate.likelihood_sets > 0
     return wanted and experiment.model.traits.shown != "previous_batch"
 
@@ -294,10 +297,10 @@ def set_likelihood_numbers(evidence: Evidence) -> dict:
 
 
 def scored_points(evidence: Evidence) -> int:
-    """The largest number of points of a set whose likelihood is measured.
+    """Largest number of points of a set whose likelihood is measured. Larger sets are cut.
 
-    Sets are cut to it. A model of points in rows, and a joint model of observed sets, has learned
-    only the densities of sets that are cut as in training: see generation/likelihood.py.
+    A model of points in rows, and a joint model of observed sets, have learned only the densities
+    of sets that are cut as in training: see generation/likelihood.py.
     """
     traits, observed = evidence.model.traits, evidence.dataset.sizes is not None
     if traits.row_height or (traits.generation == "joint" and observed):
@@ -306,7 +309,7 @@ def scored_points(evidence: Evidence) -> int:
 
 
 def attention_figure(evidence: Evidence, file: Path) -> bool | None:
-    """What a few points of a finished set look at; none of a network without attention."""
+    """Draw the attention of a few points of a finished set; False without an attention layer."""
     points, traits = ragged(evidence.samples[:1])[0], evidence.model.traits
     size = len(points)
     if traits.shown:
@@ -316,7 +319,7 @@ def attention_figure(evidence: Evidence, file: Path) -> bool | None:
         return False
     learned = traits.learned_queries
     index = np.arange(min(QUERIES, len(weights))) if learned else _spread(points, QUERIES)
-    subject = "what learned queries look at" if learned else "what a point looks at"
+    subject = "attention of learned queries" if learned else "attention of points"
     figure = attention.attention_figure(
         points, weights[index], None if learned else points[index],
         f"{evidence.dataset.title}: {subject}",
@@ -325,7 +328,7 @@ def attention_figure(evidence: Evidence, file: Path) -> bool | None:
 
 
 def _spread(points: np.ndarray, count: int) -> np.ndarray:
-    """Indices of `count` points far from each other: each the farthest from those before."""
+    """Indices of `count` points far from each other: each is the farthest from the earlier ones."""
     index = [0]
     while len(index) < count:
         far = np.min([np.sum((points - points[i]) ** 2, -1) for i in index], axis=0)
@@ -334,7 +337,7 @@ def _spread(points: np.ndarray, count: int) -> np.ndarray:
 
 
 def birth_figure(evidence: Evidence, file: Path) -> bool | None:
-    """Whole sets on their way from noise, side by side; a chain's blocks one after the other."""
+    """Animate whole sets from noise, side by side; animate the blocks of a chain in turn."""
     count, title = evidence.config.frames, evidence.dataset.title
     if not has_films(evidence):
         return False
@@ -354,7 +357,7 @@ def birth_figure(evidence: Evidence, file: Path) -> bool | None:
 
 
 def is_chain(experiment: Experiment) -> bool:
-    """Whether a set is drawn block after block."""
+    """Return whether a set is drawn block after block."""
     return experiment.model.traits.generation in ("chain", "causal")
 
 

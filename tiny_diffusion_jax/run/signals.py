@@ -1,11 +1,11 @@
-"""Ctrl-C and SIGTERM while training: the block of steps is abandoned, what is done is saved."""
+"""Ctrl-C and SIGTERM in a training: abandon the current block and save the last finished block."""
 
 import contextlib
 import signal
 
 
 class Interrupted(Exception):
-    """Ctrl-C or SIGTERM arrived; `exit_code` is 128 + the signal's number, as shells have it."""
+    """Ctrl-C or SIGTERM arrived; `exit_code` is 128 + the signal's number, as in shells."""
 
     def __init__(self, message: str, signal_number: int):
         super().__init__(message)
@@ -13,14 +13,14 @@ class Interrupted(Exception):
 
 
 class Abandoned(KeyboardInterrupt):
-    """Raised by a signal, wherever the program was."""
+    """Raised by a signal at the current line of the main thread."""
 
 
 class Signals:
-    """Hears Ctrl-C and SIGTERM: the number of the one that came is `received`.
+    """Receive Ctrl-C and SIGTERM, and store the number of the signal in `received`.
 
-    Within `raised()` it raises Abandoned at once, elsewhere and within `held()` it waits to be
-    asked for. A second one is not waited with: it goes where it went before.
+    Within `raised()`, a signal raises Abandoned at once. Elsewhere and within `held()`, the caller
+    must read `received`. A second signal goes to the previous handler at once.
     """
 
     def __enter__(self):
@@ -31,11 +31,11 @@ class Signals:
         return self
 
     def raised(self):
-        """While a block of steps runs, which may take minutes."""
+        """Raise signals at once, for a block of steps that may take minutes."""
         return self._with(True)
 
     def held(self):
-        """While files are written."""
+        """Hold signals, while files are written."""
         return self._with(False)
 
     @contextlib.contextmanager

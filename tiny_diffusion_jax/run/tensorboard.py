@@ -1,4 +1,4 @@
-"""TensorBoard event files, with the package tensorboardX."""
+"""Write TensorBoard event files with the package tensorboardX."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from tiny_diffusion_jax.errors import UserError
 
 
 def require_package():
-    """The package tensorboardX; UserError when it is missing."""
+    """Return the package tensorboardX; raise UserError if it is missing."""
     try:
         import tensorboardX
     except ImportError as error:
@@ -18,12 +18,12 @@ def require_package():
 
 
 def open_writer(folder: Path):
-    """A writer into `folder`/tensorboard."""
+    """Open a writer to `folder`/tensorboard."""
     return require_package().SummaryWriter(str(folder / "tensorboard"))
 
 
 def write(writer, row: dict) -> None:
-    """Writes the plain numbers of a row of metrics.jsonl."""
+    """Write the plain numbers of a row of metrics.jsonl."""
     for name in ("loss", "heldout_loss", "grad_norm", "steps_per_second"):
         if row.get(name) is not None:
             writer.add_scalar(name, row[name], row["step"])

@@ -1,4 +1,4 @@
-"""Training in a folder: its checkpoints, its rows of metrics.jsonl, and what ends it early."""
+"""Train in a folder: write checkpoints and metrics.jsonl, handle signals and divergence."""
 
 import contextlib
 import json
@@ -20,23 +20,23 @@ from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses
 
 log = logging.getLogger("tiny_diffusion_jax")
-LOG_SECONDS = 10.0  # between lines on the progress of training, where there is no terminal
+LOG_SECONDS = 10.0  # between log lines of a training without a terminal
 
 
 def train_in_folder(experiment: Experiment, state, saved, folder: Path):
-    """The training loop with its files: from `state` to the final state.
+    """Train from `state` to the final state, and write the files of the run.
 
-    A signal ends the block of steps at once, however long that takes, and then the state of the
-    block before it is saved.
+    A signal abandons the current block of steps at once, even a long one. Then the state of the
+    previous block is saved.
     """
     config, rows = experiment.config.train, folder / "metrics.jsonl"
     start = int(state.step)
     workdir.rewind_rows(rows, start)
     if start == config.steps:
-        log.info("trained already, to step %d", start)
+        log.info("already trained (step %d)", start)
         return state
     if start:
-        log.info("going on from step %d of %d", start, config.steps)
+        log.info("resuming from step %d of %d", start, config.steps)
     terminal, before = sys.stderr.isatty(), state
     with Signals() as signals, Diary(experiment.config, folder, start, not terminal) as diary:
 
@@ -55,10 +55,10 @@ def train_in_folder(experiment: Experiment, state, saved, folder: Path):
                 diary.write(row)
                 if step - diary.last_saved >= config.checkpoint_every or step == config.steps:
                     keep(step)
-            signals.received = processes.agree(signals.received)  # by any of the processes
+            signals.received = processes.agree(signals.received)  # a signal of any process
             return bool(signals.received)
 
-        # A block that several processes share is waited for: none can leave it alone.
+        # Several processes share a block, and no process can leave it alone, so wait for its end.
         at_once = signals.held() if devices.are_several() else signals.raised()
         try:
             with contextlib.suppress(Abandoned), at_once:
@@ -78,14 +78,14 @@ def train_in_folder(experiment: Experiment, state, saved, folder: Path):
     if signals.received:
         last = diary.last_saved
         raise Interrupted("interrupted: " + (
-            f"step {last} of {config.steps} is saved in {folder}; the same command goes on from "
-            "there" if last else "no step is done yet; the same command begins again"
+            f"step {last} of {config.steps} is saved in {folder}; the same command resumes from "
+            "there" if last else "no step is done yet; the same command starts again"
         ), signals.received)  # fmt: skip
     return state
 
 
 class Diary:
-    """What is written of each block: a row of metrics.jsonl, TensorBoard, and lines of the log."""
+    """Write each block of a training: a row of metrics.jsonl, TensorBoard, and lines of the log."""
 
     def __init__(self, config, folder: Path, start: int, say_more: bool):
         self.steps, self.last_saved, self.say_more = config.train.steps, start, say_more
@@ -117,7 +117,7 @@ class Diary:
 
 
 def training_seconds(rows: list[dict]) -> dict:
-    """{"compile", "train"}: seconds in all, over the interruptions, from rows of metrics.jsonl."""
+    """{"compile", "train"}: total seconds, over all interruptions, from rows of metrics.jsonl."""
     train, previous = 0.0, 0
     for row in rows:
         train += (row["step"] - previous) / row["steps_per_second"]

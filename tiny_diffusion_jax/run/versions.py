@@ -1,8 +1,8 @@
-"""Runs of older versions: what the options that they lack are to be, for all to be as it was."""
+"""Runs of older versions: default values that reproduce the behaviour of older versions."""
 
-# Added since the first version: the value under which a version without the option behaved. An
-# option that only matters to what came with it, as the size of a new model, has any. One that is
-# missing here is never guessed: a run that lacks it is refused.
+# Options that were added since the first version, with the value that reproduces the behaviour of
+# versions without the option. The value is arbitrary if the option belongs to a feature that came
+# with it, such as the size of a new model. A run that lacks any other option is refused.
 ADDED = {
     "data.align": True,
     "data.augment_reflect": False,
@@ -11,7 +11,7 @@ ADDED = {
     "data.augment_shift": 0.0,
     "data.clip_outliers": False,
     "data.digits": "",
-    "data.heldout": 0.0,  # none were held out
+    "data.heldout": 0.0,  # no sets were held out
     "data.label_column": "",
     "data.max_images": 0,
     "data.members": "",
@@ -28,7 +28,7 @@ ADDED = {
     "model.context_dim": 96,
     "model.count": False,
     "model.encoder": "both",
-    "model.fade": False,  # no waves faded
+    "model.fade": False,  # no features faded
     "model.labels": False,
     "model.latent_dim": 16,
     "model.latent_noise": 0.1,
@@ -57,15 +57,15 @@ ADDED = {
     "sample.sigma_min": 0.0,
     "evaluate.gifs": True,
     "evaluate.guidance_scale": 2.0,
-    "evaluate.likelihood_sets": 0,  # of no sets
+    "evaluate.likelihood_sets": 0,  # no sets were scored
     "evaluate.max_sets": 500,
 }
-# Options that earlier versions had, and whose values change nothing any more.
+# Options of earlier versions that have no effect any more.
 REMOVED = {"train.shards"}
 
 
 def brought_up(stored: dict) -> dict:
-    """`stored`, a config as some version wrote it, as one of this version would have written it."""
+    """Convert `stored`, a config of any version, to the form of this version."""
     config = {part: dict(value) if isinstance(value, dict) else value
               for part, value in stored.items()}  # fmt: skip
     for option in REMOVED:
@@ -77,9 +77,9 @@ def brought_up(stored: dict) -> dict:
         if isinstance(config.get(part), dict):
             config[part].setdefault(name, value)
     train = config.get("train")
-    if isinstance(train, dict):  # keep_best chose on all held-out sets; other runs never chose
+    if isinstance(train, dict):  # older versions selected the best weights on all held-out sets
         train.setdefault("split_heldout", not train["keep_best"])
     sample = config.get("sample")
-    if isinstance(sample, dict) and isinstance(sample["label"], int):  # until labels had names
+    if isinstance(sample, dict) and isinstance(sample["label"], int):  # labels had no names
         sample["label"] = "" if sample["label"] == -1 else str(sample["label"])
     return config

@@ -1,4 +1,7 @@
-"""The files of a run: written whole or not at all, and never over those of another run."""
+"""The files of a run, which are written completely or not at all.
+
+No function overwrites the files of another run.
+"""
 
 import contextlib
 import json
@@ -18,31 +21,35 @@ from tiny_diffusion_jax.run.versions import brought_up
 
 log = logging.getLogger("tiny_diffusion_jax")
 
-# What a trained model depends on. The other parts of a config may change from call to call.
+# Parts of a config that a trained model depends on. Other parts may change from call to call.
 MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
-# Within them, what does not change the numbers. Source and path are compared by what was read.
+# Fields of these parts that do not change the weights. The data that were read are compared in
+# place of the fields source and path.
 FREE_FIELDS = {
     "data.source", "data.path", "data.data_dir", "data.cache_dir", "train.keep",
     "train.checkpoint_every",
 }
 OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
-MAX_DIFFERENCES = 6  # named in a message
+MAX_DIFFERENCES = 6  # number of differences in a message
 
 
 def write_json(path: Path, value) -> None:
-    """Writes `value`, indented."""
+    """Write `value` as indented JSON."""
     with atomic(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Writes a .npy file."""
+    """Write a .npy file."""
     with atomic(path) as temporary:
         np.save(temporary, array)
 
 
 def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
-    """Rows of a metrics.jsonl up to `last_step` (None: all), without lines cut short by a crash."""
+    """Read rows of a metrics.jsonl up to `last_step` (None: all), without damaged rows.
+
+    A crash may cut a row short.
+    """
     rows = []
     if path.exists():
         for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
@@ -57,23 +64,23 @@ def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
 
 
 def rewind_rows(path: Path, last_step: int) -> None:
-    """Drops the rows after `last_step`, which a resumed run will write again."""
+    """Remove the rows after `last_step`, which a resumed run will write again."""
     rows = read_rows(path, last_step)
     with atomic(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
 
 def shapes_the_model(field: str) -> bool:
-    """Whether a trained model depends on the option `field`, as "train.steps"."""
+    """Return whether a trained model depends on the option `field`, such as "train.steps"."""
     return field.partition(".")[0] in MODEL_PARTS and field not in FREE_FIELDS
 
 
 def read_config(path: str) -> ConfigDict:
-    """The config of the run in `path`, as default_config() gives one.
+    """Read the config of the run in `path`, in the form of default_config().
 
-    Raises UserError where there is no run, and where its config.json is damaged or has other
-    options than there are: those of another version are named, and never guessed. What an older
-    version lacks takes the value under which it behaved so, where that is known (versions.py).
+    Options that an older version lacks get the value that reproduces its behaviour, if this value
+    is known (versions.py). Raises UserError if there is no run, if config.json is damaged, or if it
+    has other options than this version. The error names these options.
     """
     with _refusing(path):
         folder = _folder_of_run(path)
@@ -93,7 +100,7 @@ def read_config(path: str) -> ConfigDict:
 
 
 def strange_fields(config: dict) -> str:
-    """How the options in `config` differ from those that there are, in words; "" if they do not."""
+    """Describe how the options of `config` differ from the options of this version; "" if equal."""
     theirs, ours = flatten(config), flatten(default_config())
     kinds = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
     wrong = [f"{field} = {value!r}" for field, value in theirs.items()
@@ -107,9 +114,9 @@ def strange_fields(config: dict) -> str:
 
 
 def open_to_read(path: str, config, dataset=None) -> Path:
-    """The folder of an earlier run of `config` and, if it is given, of `dataset`.
+    """Return the folder of an earlier run of `config` and, if given, of `dataset`.
 
-    Raises UserError where there is none, and where it is of another config or other data.
+    Raises UserError if there is no run, or if it is of another config or other data.
     """
     with _refusing(path):
         folder = _folder_of_run(path)
@@ -118,7 +125,7 @@ def open_to_read(path: str, config, dataset=None) -> Path:
 
 
 def require_same_data(path: str, config, dataset) -> None:
-    """Raises UserError unless the run in `path` was trained on `dataset`, built from `config`."""
+    """Raise UserError unless the run in `path` was trained on `dataset`, built from `config`."""
     theirs = read_facts(path)
     init_from = theirs.get("init_from", "") if isinstance(theirs, dict) else ""
     changes = data_differences(theirs, _facts(dataset, config, init_from))
@@ -131,7 +138,7 @@ def require_same_data(path: str, config, dataset) -> None:
 
 
 def read_facts(path: str) -> dict | None:
-    """The facts about the data of the run in `path`; None if there is no run."""
+    """Facts about the data of the run in `path`; None if there is no run."""
     folder = Path(path).expanduser()
     if not (folder / "config.json").exists():
         return None
@@ -140,7 +147,7 @@ def read_facts(path: str) -> dict | None:
 
 
 def dim(path: str) -> int:
-    """The number of coordinates of the points of the run in `path`; 2 where there is none."""
+    """Number of coordinates of the points of the run in `path`; 2 if there is no run."""
     file = Path(path).expanduser() / "config.json"
     if not file.exists():
         return 2
@@ -149,15 +156,15 @@ def dim(path: str) -> int:
 
 
 def check_writable(path: str) -> None:
-    """Raises UserError unless `path` is the folder of a run that files can be written to."""
+    """Raise UserError unless `path` is the folder of a run and files can be written to it."""
     with _refusing(path), tempfile.TemporaryFile(dir=_folder_of_run(path)):
         pass
 
 
 def make_for_samples(path: str) -> None:
-    """Makes the folder `path`, where samples alone go: not that of a run, whose they would replace.
+    """Make the folder `path` for samples alone, which must not replace the samples of a run.
 
-    Raises UserError where it cannot be made or written to, and where it is that of a run.
+    Raises UserError if the folder cannot be made or written to, or if it holds a run.
     """
     with _refusing(path):
         if (_made(path) / "config.json").exists():
@@ -166,13 +173,13 @@ def make_for_samples(path: str) -> None:
 
 
 def make(path: str) -> Path:
-    """The folder `path`, for a page. Raises UserError where it cannot be made or written to."""
+    """Make the folder `path` for a page. Raises UserError if it cannot be made or written to."""
     with _refusing(path):
         return _made(path)
 
 
 def _made(path: str) -> Path:
-    """The folder `path`, made if there is none, in which a file could be written."""
+    """Make the folder `path` if it is missing, and check that a file can be written there."""
     folder = Path(path).expanduser()
     make_folder(folder)
     with tempfile.TemporaryFile(dir=folder):
@@ -188,7 +195,7 @@ def _folder_of_run(path: str) -> Path:
 
 
 def _read_description(folder: Path) -> dict:
-    """What config.json holds: a config, and under "dataset" what its data turned out to be."""
+    """Content of config.json: a config, and under "dataset" the facts about its data."""
     file = folder / "config.json"
     try:
         stored = json.loads(file.read_text("utf-8"))
@@ -204,13 +211,13 @@ def _read_description(folder: Path) -> dict:
 
 @contextlib.contextmanager
 def open_to_train(path: str, config, dataset, init_from: str = ""):
-    """The run's folder, new or of this same config, for this process alone until the block ends.
+    """Yield the folder of a run, new or of the same config, locked for this process.
 
-    A new run leaves config.json there, and a run of another number of steps gets the new number
-    (see `_change_length`). `init_from` describes the weights that the run starts from, if they are
-    not random, because the same folder may hold other weights next time. Raises UserError, touching
-    nothing, where the folder cannot be made or written, is in use, or holds a run of another config
-    or other data.
+    A new run writes config.json, and a run of another number of steps gets the new number (see
+    `_change_length`). `init_from` describes the weights that the run starts from, if they are not
+    random, because the same folder may hold other weights next time. Raises UserError and touches
+    nothing if the folder cannot be made or written, is in use, or holds a run of another config or
+    other data.
     """
     with contextlib.ExitStack() as stack:
         with _refusing(path):
@@ -232,14 +239,14 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
 
 
 def _facts(dataset, config, init_from: str) -> dict:
-    """Facts that were found when a run began, beside its config."""
+    """Facts about the data and the initial weights, which config.json stores with the config."""
     from tiny_diffusion_jax.data.description import describe  # imports jax
 
     return describe(dataset, config.data) | ({"init_from": init_from} if init_from else {})
 
 
 def _to_store(config, folder: Path) -> dict:
-    """The config as config.json holds it, with a path of data that is valid from anywhere.
+    """The config for config.json, with a path of the data that is valid from any folder.
 
     The path is absolute, or relative to the folder of the run if the data lie inside.
     """
@@ -253,7 +260,7 @@ def _to_store(config, folder: Path) -> dict:
 
 @contextlib.contextmanager
 def _refusing(path: str):
-    """Turns the errors of the file system into one line about --workdir."""
+    """Turn errors of the file system into a UserError of one line about --workdir."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder for ~
@@ -265,10 +272,10 @@ def _refusing(path: str):
 
 @contextlib.contextmanager
 def _locked(path: str, folder: Path):
-    """Holds the folder's lock; the system lets go of it when the process ends, however it ends."""
+    """Hold the lock of the folder. The system releases it when the process ends for any reason."""
     try:
         import fcntl
-    except ImportError:  # Windows: two runs in one folder are then the user's to avoid
+    except ImportError:  # Windows has no lock: users must not start two runs in one folder
         yield
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -288,9 +295,9 @@ def _locked(path: str, folder: Path):
 
 
 def _change_length(path: str, folder: Path, steps: int) -> None:
-    """Give the run in `folder` another number of steps; the numbers of its old length are kept.
+    """Give the run in `folder` another number of steps, and keep the metrics of its old length.
 
-    Raises UserError if more steps are done.
+    Raises UserError if the run has done more steps.
     """
     from tiny_diffusion_jax.run.checkpoints import open_checkpoints  # imports jax
 
@@ -316,10 +323,10 @@ def _check_same(
     path: str, folder: Path, config, dataset, init_from: str | None = None,
     free: Collection[str] = (),
 ) -> None:  # fmt: skip
-    """Raises UserError unless the run in `folder` is of the same model and the same data.
+    """Raise UserError unless the run in `folder` is of the same model and the same data.
 
-    init_from: what weights it starts from. None where it is only read: the trained ones count.
-    free: options that may differ.
+    init_from: description of the initial weights, or None if the run is only read, because then
+    only its trained weights matter. free: options that may differ.
     """
     theirs = _read_description(folder)
     found = theirs.pop("dataset")
@@ -344,7 +351,7 @@ def _shortened(names: list[str]) -> str:
 
 
 def differences(theirs: dict, ours: dict) -> list[str]:
-    """["field: theirs -> ours"] for every field that is not the same in both."""
+    """["field: theirs -> ours"] for every field that differs."""
     missing = "(none)"
     return [
         f"{field}: {theirs.get(field, missing)!r} -> {ours.get(field, missing)!r}"
@@ -356,9 +363,9 @@ def differences(theirs: dict, ours: dict) -> list[str]:
 def data_differences(theirs, ours: dict) -> list[str]:
     """List the differences between two descriptions of data, apart from rounding.
 
-    The title follows from the file's name, so data of a known content may have another title. Facts
-    that an older version did not keep are not compared. The origin is not compared either,
-    because it is no property of the data.
+    The title follows from the file's name, so the same data may have another title. Facts that an
+    older version did not store are not compared. The origin is not compared either, because it is
+    not a property of the data.
     """
     theirs = theirs if isinstance(theirs, dict) else {}
     ours = {field: value for field, value in ours.items()
@@ -376,5 +383,5 @@ def data_differences(theirs, ours: dict) -> list[str]:
 
 
 def _model_fields(config: dict) -> dict:
-    """{"train.steps": 8000, ...} of what a trained model depends on."""
+    """{"train.steps": 8000, ...} of all options that a trained model depends on."""
     return {field: value for field, value in flatten(config).items() if shapes_the_model(field)}

@@ -1,4 +1,4 @@
-// A chart of lines: values under the pointer, or, with the arrow keys, one after the other.
+// A line chart, which shows the values under the pointer or at the arrow-key cursor.
 
 const EDGE = { left: 52, right: 14, top: 14, bottom: 34 };
 const SVG = "http://www.w3.org/2000/svg";

@@ -1,4 +1,4 @@
-// Colours of the page's own style, as the numbers that pixels need.
+// Colours of the style of the page, as numbers for pixels.
 
 const probe = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext(
   "2d",
@@ -19,7 +19,7 @@ function cssColour(name) {
 
 const isDark = () => document.documentElement.dataset.theme === "dark";
 
-// Members' colours are made for paper: on a dark page they are mixed with white.
+// Colours of members are made for paper, so on a dark page they are mixed with white.
 function memberColour(colours, k) {
   const colour = rgb(colours[k % colours.length]);
   return isDark() ? colour.map((c) => Math.round(0.6 * c + 0.4 * 255)) : colour;

@@ -15,7 +15,7 @@ class Controls {
     this.setLook({ colour: this.part("colour").value });
   }
 
-  // Leaves out what these players cannot do.
+  // Hides controls that these players do not support.
   fill() {
     const { players } = this;
     const NAMES = {
@@ -46,7 +46,7 @@ class Controls {
     on("colour", "change", (choice) => this.setLook({ colour: choice.value }));
     on("direction", "change", (choice) => {
       this.setLook({ direction: choice.value });
-      playback.seek(1 - playback.time); // the same noise, seen the other way
+      playback.seek(1 - playback.time); // the same noise level in the other process
     });
   }
 
@@ -55,7 +55,7 @@ class Controls {
     else this.playback.play();
   }
 
-  // Space plays and pauses, arrows step: wherever these keys have no other meaning.
+  // Space plays and pauses, arrows step, unless these keys have another meaning.
   key(event) {
     const tag = event.target.tagName;
     if (

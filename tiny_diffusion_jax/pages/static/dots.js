@@ -1,6 +1,6 @@
 // Many dots on a canvas, fast: round, at fractions of a pixel, written straight into its pixels.
 
-const PARTS = 4; // of a pixel, to which a dot's place is rounded
+const PARTS = 4; // the position of a dot is rounded to 1 / PARTS of a pixel
 
 class Dots {
   constructor(canvas, mostPixels = 1200) {

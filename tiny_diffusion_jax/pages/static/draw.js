@@ -87,7 +87,7 @@ function shapeButton({ name, points }, k) {
   button.addEventListener("click", () => {
     drawing.current = k;
     show();
-    byId("shapes").children[k].firstChild.focus(); // the list was made anew
+    byId("shapes").children[k].firstChild.focus(); // `show` has replaced the list
   });
   item.append(button);
   return item;

@@ -1,4 +1,4 @@
-// What is drawn: named shapes of points in [-1, 1], without anything of the page.
+// A drawing: named shapes of points in [-1, 1]. It needs no page.
 
 class Drawing {
   constructor() {
@@ -26,7 +26,7 @@ class Drawing {
     return this.shape.name;
   }
 
-  // Where the next stroke begins, so that it can be undone.
+  // Marks the start of the next stroke, so that it can be undone.
   begin() {
     this.shape.strokes.push(this.shape.points.length);
   }
@@ -48,7 +48,7 @@ class Drawing {
     Object.assign(this.shape, { points: [], strokes: [] });
   }
 
-  // Shapes with a point.
+  // Shapes that have points.
   drawn() {
     return this.shapes.filter(({ points }) => points.length);
   }

@@ -1,4 +1,4 @@
-// A whole page inside this one, in a frame, so that neither disturbs the other.
+// A page in a frame of this page, so that their scripts and styles do not mix.
 
 const ONE_COLUMN = 640; // px: as in live/live.css
 
@@ -15,8 +15,9 @@ function startLive() {
   });
 }
 
-// It follows the theme of this page, and on a phone it is as high as what it holds: a finger on
-// its plane draws, and could not scroll. With two columns its own height decides the plane's.
+// The frame has the theme of this page. With one column, the frame is as high as its content,
+// because a finger on the plane draws and cannot scroll. With two columns, the height of the frame
+// determines the height of the plane.
 function blendIn(frame) {
   const { contentDocument: inner, contentWindow: view } = frame;
   inner.querySelector("[data-theme-button]").hidden = true;

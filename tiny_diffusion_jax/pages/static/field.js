@@ -1,7 +1,7 @@
-// The model's field and density beside those of the data, at the noise of the player.
+// Field and density of the model and of the data, at the noise level of the player.
 
 const ARROWS = 21; // a side
-const SEEN = 1e-3; // of the highest density: below, errors are where no point ever is
+const SEEN = 1e-3; // share of the highest density; errors at lower densities are not drawn
 
 class Field {
   // data: {nu, sigma, error, model, data, p, density, rows} of run/parts.py; level 0 is the data
@@ -33,7 +33,7 @@ class Field {
     this.follow();
   }
 
-  // The level nearest to the noise of the player; 0 for much less than the least.
+  // The level nearest to the noise of the player; 0 if the noise is far below the lowest level.
   levelAt(time) {
     const noise = this.noise(time);
     if (noise < this.nu[0] / 2) return 0;
@@ -41,13 +41,13 @@ class Field {
     return 1 + far.indexOf(Math.min(...far));
   }
 
-  // sigma / alpha; finite also where nothing of the data is left.
+  // sigma / alpha; finite even if alpha is 0.
   noise(time) {
     const { alpha, sigma } = this.player.process.level(time);
     return Math.min(sigma / alpha, 1e9);
   }
 
-  // When the player has the noise of a level.
+  // The time at which the player has the noise of a level.
   timeOf(level) {
     const times = Array.from({ length: 1001 }, (_, i) => i / 1000);
     const far = times.map((time) =>
@@ -94,10 +94,10 @@ class Field {
       Math.abs(model[i] - real[i]) / top,
     ]);
     const apart = all.reduce((sum, [a, b]) => sum + Math.abs(a - b), 0) / 2;
-    this.note("density", "density", "colour of the one with more");
+    this.note("density", "density", "colour of the larger density");
     const percent = (100 * apart).toFixed(1);
     this.status.textContent =
-      `Of the mass, ${percent} % lies elsewhere than in the data ` +
+      `${percent} % of the mass is in other places than in the data ` +
       `(total variation, on ${size} x ${size} pixels).`;
   }
 
@@ -121,9 +121,10 @@ class Field {
     const error = this.error[level];
     const [sigma, off] = [this.sigma[level].toPrecision(3), Math.sqrt(error).toPrecision(2)];
     this.status.textContent =
-      `At sigma ${sigma} the network's guess of the noise is off by ${off} standard deviations, ` +
+      `At sigma ${sigma} the network predicts the noise with an error of ${off} ` +
+      "standard deviations, " +
       "on average over the noised data" +
-      (this.rows ? ", against the answer of one who knows all rows by heart." : ".");
+      (this.rows ? ", compared with the exact answer for the rows of the table." : ".");
   }
 
   note(...texts) {
@@ -190,7 +191,7 @@ function arrow(context, x, y, dx, dy) {
   }
 }
 
-// The least density among the densest 2 % of the mass: one sharp peak must not pale the rest.
+// The lowest density among the densest 2 % of the mass, so a sharp peak leaves the rest visible.
 function dense(values) {
   const falling = Float64Array.from(values).sort().reverse();
   let mass = 0;

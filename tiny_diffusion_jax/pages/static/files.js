@@ -1,4 +1,4 @@
-// What leaves the page: texts to the clipboard, samples as a file.
+// Exports: texts to the clipboard, samples to a file.
 
 function startCopying() {
   for (const button of document.querySelectorAll("[data-copy]")) {
@@ -11,7 +11,7 @@ function startCopying() {
   }
 }
 
-// Copies the text of an element; where the browser does not allow that, selects it.
+// Copies the text of an element, or selects it if the browser does not allow copying.
 async function copy(element) {
   try {
     await navigator.clipboard.writeText(element.textContent);

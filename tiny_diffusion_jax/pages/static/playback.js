@@ -7,7 +7,7 @@ class Playback {
     this.loop = true;
     this.time = 1;
     this.playing = false;
-    this.hold = 0; // seconds for which the end stays before a loop begins again
+    this.hold = 0; // seconds at the end before a loop starts again
     this.listeners = [];
   }
 
@@ -41,7 +41,7 @@ class Playback {
 
   tick(now) {
     if (!this.playing) return;
-    // A page that was hidden goes on from where it stood.
+    // The time stops while the page is hidden.
     const passed = Math.min(0.25, Math.max(0, (now - this.last) / 1000));
     this.last = now;
     this.advance(passed);

@@ -21,7 +21,7 @@ class Player {
     return this.look.direction === "reverse" ? this.reverse : this.forward;
   }
 
-  // The colourings that there are, the best first.
+  // The possible colourings, the best first.
   colourings() {
     const several = this.reverse.numSets > 1;
     return [...(this.marks.member ? ["member"] : []), ...(several ? ["set"] : ["plain"]), "start"];
@@ -87,7 +87,7 @@ class Player {
     });
   }
 
-  // What stage.js needs to know to draw set k; kept until the look changes.
+  // The `look` of set k for stage.js, cached until it changes.
   lookOf(k) {
     if (this.painted.has(k)) return this.painted.get(k);
     const reverse = this.look.direction === "reverse";
@@ -104,7 +104,7 @@ class Player {
     return look;
   }
 
-  // Indices of the stray points of set k, where they are known and to be marked.
+  // Indices of the stray points of set k, if they are known and should be marked.
   strays(k) {
     return this.look.direction === "reverse" && this.look.marks ? this.marks.stray?.[k] : null;
   }
@@ -127,7 +127,7 @@ class Player {
     return cssColour("--samples");
   }
 
-  // A colour for each point by the direction in which it begins.
+  // A colour for each point by its direction at the start.
   byStart(k) {
     const { process } = this;
     const xy = new Float32Array(2 * process.numPoints);
@@ -138,14 +138,14 @@ class Player {
     return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
   }
 
-  // [{colour, text, ring}] of what the colours mean.
+  // [{colour, text, ring}]: the meanings of the colours.
   legend() {
     const { marks } = this;
     const entries = [];
     if (this.look.colour === "start")
       entries.push({
         colour: cssColour("--muted"),
-        text: "colour: the direction in which a point begins",
+        text: "colour: the direction of a point at the start",
       });
     else if (this.look.direction === "forward")
       entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });

@@ -1,8 +1,8 @@
 // One picture of one set at one time.
 
-const TRAILS = 300; // points whose way is drawn
-const RINGS = 80; // marks around points at most: of more, the colour says enough
-const TRAIL = 0.22; // of the time, the length of a trail
+const TRAILS = 300; // number of points whose trail is drawn
+const RINGS = 80; // largest number of rings; with more stray points, the colour marks them
+const TRAIL = 0.22; // length of a trail, as a share of the time
 
 class Stage {
   constructor(canvas, mostPixels) {
@@ -54,7 +54,7 @@ class Stage {
     return { scale, left: this.dots.size / 2 - scale * x, top: this.dots.size / 2 + scale * y };
   }
 
-  // The way so far of some of the points, as lines.
+  // Draws the latest part of some trajectories as lines.
   trails(process, set, time, view, { colours }) {
     const { context } = this.dots;
     const times = Array.from({ length: 13 }, (_, i) => time - TRAIL * (1 - i / 12)).filter(

@@ -8,7 +8,7 @@ function between(values, v) {
   return i + 1 < values.length ? mix(values[i], values[i + 1], v - i) : values[i];
 }
 
-// As between, on a log scale where both numbers are positive.
+// Like `between`, on a log scale if both numbers are positive.
 function betweenLogs(values, v) {
   const i = Math.min(Math.floor(v), values.length - 1);
   const [a, b] = [values[i], values[Math.min(i + 1, values.length - 1)]];
@@ -28,7 +28,7 @@ class Reverse {
     return this.sizes.length;
   }
 
-  // The block that is being drawn, and the frame v of its way.
+  // The block that is being drawn, and the frame v of its trajectory.
   moment(set, time) {
     const count = this.blocks ? this.blocks[set].length : 1;
     const block = Math.min(Math.floor(time * count), count - 1);
