@@ -22,6 +22,7 @@ from common import RESULTS, ROOT, command, machine, write
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.data.rows import out_of_order
 from tiny_diffusion_jax.generation import NO_LABEL
+from tiny_diffusion_jax.run.checkpoints import open_checkpoints
 
 
 def count(sets: np.ndarray, height: float) -> dict:
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "rows_order.json")
     args = parser.parse_args(argv)
     experiment, params = td.load(args.workdir)
+    steps = open_checkpoints(Path(args.workdir) / "checkpoints").steps()
     height = experiment.model.traits.row_height
     if not height:
         parser.error(f"--workdir = {args.workdir!r}: must be a run with config.model.row_height "
@@ -59,7 +61,7 @@ def main(argv: list[str] | None = None) -> None:
                   num_steps=args.num_steps or config.num_steps)  # fmt: skip
     began = time.perf_counter()
     result = count(td.sample(experiment, params, config, progress=True), height)
-    result |= {"num_steps": config.num_steps, "train_steps": experiment.config.train.steps,
+    result |= {"num_steps": config.num_steps, "train_steps": steps[-1],
                "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
     write(args.output, {"command": command(__file__, argv), "machine": machine(), **result})
     print(f"sets out of order: {result['sets_out_of_order']} of {result['num_sets']} "
