@@ -315,7 +315,7 @@ def test_a_set_from_nothing_takes_a_model_that_began_with_nothing():
     never = {"train.history_drop": 0.0}
     for model in ("history", "attention_v1", "attention_v2"):
         line = refusal(check_call, never, model, guidance_scale=1.0)
-        assert line.startswith("config.train.history_drop = 0.0: must be above 0 for sets to be")
+        assert line.startswith("config.train.history_drop = 0.0: must be above 0 to draw new sets")
         check_call({}, model)
     check_call(never, "set_latent")
     check_call(never, "history", given=np.zeros((2, 2)))
@@ -381,8 +381,8 @@ def test_observed_sets_have_numbers_of_points_of_their_own():
 def test_points_in_rows_come_one_by_one_and_complete_nothing():
     rows = {"model.name": "causal", "model.row_height": 2.0}
     assert refusal(check_call, MIXTURE | rows, growth=1.25) == (
-        "config.sample.growth = 1.25: must be 1 with config.model.row_height, for each point is "
-        "the next one")  # fmt: skip
+        "config.sample.growth = 1.25: must be 1 with config.model.row_height, which draws point "
+        "after point")  # fmt: skip
     check_call(MIXTURE | rows, growth=1.0)
     assert refusal(check_call, MIXTURE | rows, growth=1.0, given=POINTS) == (
         "config.model.row_height = 2.0: must be 0 for a model that completes sets: points that are "

@@ -1,4 +1,4 @@
-"""configs/seed/replay.py:PART: dino first, then moons; replay keeps the model from forgetting dino.
+"""configs/seed/replay.py:PART: dino, then moons; replay keeps the model from forgetting dino.
 
     python main.py --config=configs/seed/replay.py:first
     python main.py --config=configs/seed/replay.py:forget

@@ -1,4 +1,4 @@
-"""configs/seed/shuffled.py: the student project's question: does training on both separate them?
+"""configs/seed/shuffled.py: the student project's question: does training on both separate?
 
     python main.py --config=configs/seed/shuffled.py --config.model.name=attention_v2
 
