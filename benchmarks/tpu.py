@@ -97,7 +97,7 @@ def log_prob(mesh, model: str):
         *shared, 0, by_set(mesh, SETS, dtype=keys.dtype), by_set(mesh, SETS, POINTS, 2),
         by_set(mesh, SETS, dtype=jnp.int32),
         model=of.model, shuffled=False, exact=False, num_steps=16,
-        max_history=of.config.train.max_history,
+        max_history=of.config.train.max_history, origin=of.dataset.origin,
     )  # fmt: skip
 
 

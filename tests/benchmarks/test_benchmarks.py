@@ -106,8 +106,8 @@ def test_make_sets(tmp_path):
         options = default_config().data
         options.update(name="sets", path=str(tmp_path / name))
         found[name] = data.about(options)
-    assert found["digits"].names == found["digits.csv"].names == tuple("0123456789")
-    assert found["solids.npz"].dim == 3 and found["solids.npz"].names == make_sets.KINDS
+    assert found["digits"].labels.names == found["digits.csv"].labels.names == tuple("0123456789")
+    assert found["solids.npz"].dim == 3 and found["solids.npz"].labels.names == make_sets.KINDS
     assert sum(1 for _ in (tmp_path / "digits").rglob("*.png")) == 60
     real = np.split(truth["points"], np.cumsum(truth["sizes"])[:-1])
     seen = make_sets.estimates(real)
@@ -132,7 +132,7 @@ def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
     for name in ("samples.npz", "samples.csv"):  # check that the written files can be read
         options.update(name="sets", path=str(tmp_path / "solids_set_transformer" / name))
         drawn = data.about(options)
-        assert drawn.dim == 3 and drawn.largest <= 64 and len(drawn.present) > 1
+        assert drawn.dim == 3 and drawn.largest <= 64 and len(drawn.labels.names) > 1
 
 
 def test_solids_of_the_law_pass_and_others_are_caught():

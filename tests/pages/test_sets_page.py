@@ -155,7 +155,7 @@ def test_given_points_are_marked(opened, tmp_path):
     sets[:, :2] = given
     write(tmp_path, setup, sets, given, "moons: completed from 2 points")
     tab = opened(tmp_path / "report.html")
-    assert "begin with the same 2 given points" in tab.page.inner_text(".lead")
+    assert "contain the same 2 given points" in tab.page.inner_text(".lead")
     assert "given point" in tab.page.inner_text(".legend")
     marked = tab.pixels()
     tab.page.uncheck("[data-do=marks]")
