@@ -19,7 +19,7 @@ the run trains longer. tiny_diffusion_jax/config.py describes all options, and
 import os
 import sys
 
-from tiny_diffusion_jax.run.cli import main, require_utf8
+from tiny_diffusion_jax.cli.main import main, require_utf8
 
 if __name__ == "__main__":
     require_utf8()

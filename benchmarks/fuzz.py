@@ -39,14 +39,14 @@ from PIL import Image
 from tqdm import tqdm
 
 from tiny_diffusion_jax import checks, data, models
+from tiny_diffusion_jax.cli import main as cli
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.data.base import draw_sets
+from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.models.recipes import RECIPES
-from tiny_diffusion_jax.run import cli
-from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax.recipes import RECIPES
+from tiny_diffusion_jax.training.batches import make_batch_spec
 
 LONGEST = 300  # seconds
 TEXTS = [
@@ -97,7 +97,7 @@ def config_case(rng: random.Random, folder: Path) -> None:
     checks.check_measured(config)
     json.dumps(config.to_dict(), allow_nan=False)
     make_process(make_schedule(**config.schedule), **config.diffusion)
-    make_plan(config.train, models.make_model(config.model, 0))
+    make_batch_spec(config.train, models.make_model(config.model, 0))
 
 
 def table(rng: random.Random) -> bytes:

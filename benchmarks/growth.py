@@ -22,9 +22,9 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
     import jax
 
     import tiny_diffusion_jax as td
-    from tiny_diffusion_jax.data.base import draw_points
-    from tiny_diffusion_jax.evaluate import separation
-    from tiny_diffusion_jax.generation.chain import block_sizes
+    from tiny_diffusion_jax.dataset import draw_points
+    from tiny_diffusion_jax.metrics import separation
+    from tiny_diffusion_jax.sets.autoregressive import block_sizes
 
     experiment, params = td.load(workdir)
     dataset, config = experiment.dataset, experiment.config.sample.copy_and_resolve_references()

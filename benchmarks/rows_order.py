@@ -3,7 +3,7 @@
     python benchmarks/rows_order.py --workdir=runs/spatial_mnist_rows
 
 Draws sets with the settings of a trained run, without labels. Counts the sets and the consecutive
-pairs of points that are out of order (data/rows.py). Z is the share of sets in order. The
+pairs of points that are out of order (sets/row_order.py). Z is the share of sets in order. The
 log-likelihood of sets in rows is a lower bound. If sets out of order were rejected during sampling,
 the log-likelihood plus -log(Z) / N nats per point would be exact. The last number is -log(Z) / N.
 `--num_steps=200` uses more sampling steps than the run, because coarse steps may blur the edges of
@@ -20,9 +20,9 @@ import numpy as np
 from common import RESULTS, ROOT, command, machine, write
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.data.rows import out_of_order
-from tiny_diffusion_jax.generation import NO_LABEL
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints
+from tiny_diffusion_jax.sets import NO_LABEL
+from tiny_diffusion_jax.sets.row_order import out_of_order
 
 
 def count(sets: np.ndarray, height: float) -> dict:

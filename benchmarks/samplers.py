@@ -28,9 +28,9 @@ def measure(experiment, params, num_sets: int, num_points: int, max_steps: int) 
     import numpy as np
 
     import tiny_diffusion_jax as td
-    from tiny_diffusion_jax.data.base import draw_points
+    from tiny_diffusion_jax.dataset import draw_points
     from tiny_diffusion_jax.diffusion import samplers
-    from tiny_diffusion_jax.evaluate.clouds import sliced_wasserstein2
+    from tiny_diffusion_jax.metrics.points import sliced_wasserstein2
 
     real = draw_points(experiment.dataset, jax.random.key(11), 2 * num_sets, num_points)
     distance = jax.jit(jax.vmap(lambda x, y: sliced_wasserstein2(x, y, 128)))

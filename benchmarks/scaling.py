@@ -18,8 +18,8 @@ import jax
 from common import RESULTS, command, machine, markdown, median_seconds, write
 from ml_collections import FrozenConfigDict
 
-from tiny_diffusion_jax import default_config, devices, experiment
-from tiny_diffusion_jax.training.batches import block_key, make_plan
+from tiny_diffusion_jax import api, default_config, devices
+from tiny_diffusion_jax.training.batches import block_key, make_batch_spec
 from tiny_diffusion_jax.training.step import make_train_block
 
 MODELS = ("fourier_mlp", "set_transformer", "history", "causal", "set_latent")
@@ -37,13 +37,13 @@ def step(model: str, option: str, value: int, calls: int) -> dict:
     config = default_config(model)
     config.update_from_flattened_dict(BASE | {"train.block": STEPS, option: value})
     config.data.update(name="mixture", members="dino+moons")
-    made = experiment.build(config)
+    made = api.build(config)
     block = make_train_block(made.model, FrozenConfigDict(config.train), devices.make_mesh())
-    state = experiment.init(made)
+    state = api.init(made)
     arguments = made.dataset, made.process, block_key(0)
     began = time.perf_counter()
     program = block.lower(state, *arguments, steps=STEPS,
-                          plan=make_plan(config.train, made.model)).compile()  # fmt: skip
+                          plan=make_batch_spec(config.train, made.model)).compile()  # fmt: skip
     compile_seconds = time.perf_counter() - began
     seconds = median_seconds(lambda: jax.block_until_ready(program(state, *arguments)), calls)
     return {

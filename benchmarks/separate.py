@@ -37,7 +37,7 @@ def figure(alone, together, member):
 
 def main(argv: list[str] | None = None) -> None:
     from tiny_diffusion_jax.figures.page import save_figure
-    from tiny_diffusion_jax.run.evidence import Evidence
+    from tiny_diffusion_jax.report.data import ReportData
     from tiny_diffusion_jax.run.load import load
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -50,7 +50,7 @@ def main(argv: list[str] | None = None) -> None:
         np.load(run / "samples.npy")[:COUNT] for run in (args.alone, args.together)
     )
     experiment, params = load(args.together)
-    member = Evidence(experiment, params, together).separation.member
+    member = ReportData(experiment, params, together).separation.member
     save_figure(figure(alone, together, member), args.output)
 
 

@@ -27,12 +27,12 @@ from jax.scipy.special import log_ndtr
 from jax.scipy.stats import norm
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion import make_denoise
-from tiny_diffusion_jax.diffusion.likelihood import level_at
+from tiny_diffusion_jax.diffusion.ode_likelihood import level_at
 from tiny_diffusion_jax.figures.page import save_figure
-from tiny_diffusion_jax.models.recipes import NO_FADE
-from tiny_diffusion_jax.run.flags import parse
+from tiny_diffusion_jax.recipes import NO_FADE
 
 SHAPES = "star,bullseye,h_lines,away,x_shape"
 JITTER = 0.15  # noise added to a row of the table, on a canvas of 100

@@ -41,16 +41,17 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+from baselines import BlurredImages, Independent, PixelSoftmax
 from common import RESULTS, ROOT, command, finished, machine, markdown, write
 from scipy.special import logsumexp
-from yardsticks import BlurredImages, Independent, PixelSoftmax
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
-from tiny_diffusion_jax.data.base import draw_sets_from
-from tiny_diffusion_jax.evaluate import classifier, copies
-from tiny_diffusion_jax.evaluate import sets as set_metrics
-from tiny_diffusion_jax.evaluate.frechet import frechet
+from tiny_diffusion_jax.dataset import draw_sets_from
+from tiny_diffusion_jax.metrics import classifier
+from tiny_diffusion_jax.metrics import memorization as copies
+from tiny_diffusion_jax.metrics import sets as set_metrics
+from tiny_diffusion_jax.metrics.frechet import frechet
 from tiny_diffusion_jax.run import released
 
 TEST_SEED, SEED = 0, 7  # seed of the test sets; seed of all other draws
@@ -259,7 +260,7 @@ def _load(name: str, folder: Path, flags: list[str]) -> tuple[td.Experiment, dic
 
 
 def _experiment(flags: list[str]) -> td.Experiment:
-    from tiny_diffusion_jax.run.flags import parse
+    from tiny_diffusion_jax.cli.flags import parse
 
     return td.build(parse(["main.py", *flags]).config)
 

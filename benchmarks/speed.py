@@ -38,9 +38,9 @@ def experiment(batch: int, steps: int):
     from ml_collections import FrozenConfigDict
 
     from tiny_diffusion_jax import default_config, devices, diffusion, models
-    from tiny_diffusion_jax.data.base import PointSets, make_dataset
+    from tiny_diffusion_jax.dataset import PointSets, make_dataset
     from tiny_diffusion_jax.diffusion.schedules import make_schedule
-    from tiny_diffusion_jax.training.batches import make_plan
+    from tiny_diffusion_jax.training.batches import make_batch_spec
     from tiny_diffusion_jax.training.step import init_state, make_train_block
 
     def draw(table, key, num_sets, num_points):
@@ -59,7 +59,7 @@ def experiment(batch: int, steps: int):
     model = models.make_model(config.model, 0)
     state = init_state(jax.random.key(0), model, config.train)
     block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh())
-    return dataset, process, model, state, block, make_plan(config.train, model)
+    return dataset, process, model, state, block, make_batch_spec(config.train, model)
 
 
 def ours(batch: int, steps: int) -> dict:

@@ -26,12 +26,13 @@ from common import RESULTS, command, machine, markdown, write
 from jax.experimental import topologies
 from ml_collections import FrozenConfigDict
 
-from tiny_diffusion_jax import default_config, devices, experiment
+from tiny_diffusion_jax import api, default_config, devices
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, time_grid
-from tiny_diffusion_jax.evaluate import clouds, sets
-from tiny_diffusion_jax.generation import likelihood, reverse
-from tiny_diffusion_jax.models.recipes import RECIPES
-from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax.metrics import points as clouds
+from tiny_diffusion_jax.metrics import sets
+from tiny_diffusion_jax.recipes import RECIPES
+from tiny_diffusion_jax.sets import likelihood, reverse
+from tiny_diffusion_jax.training.batches import make_batch_spec
 from tiny_diffusion_jax.training.step import make_train_block
 
 TOPOLOGIES = {1: "v5e:1x1", 4: "v5e:2x2", 8: "v5e:2x4"}
@@ -46,10 +47,10 @@ def mesh_of(chips: int):
     return devices.make_mesh(list(chosen)[:chips])
 
 
-def build(model: str) -> experiment.Experiment:
+def build(model: str) -> api.Experiment:
     config = default_config(model)
     config.data.update(name="mixture", members="dino+moons")
-    return experiment.build(config)
+    return api.build(config)
 
 
 def on_all(mesh, tree):
@@ -66,17 +67,17 @@ def train(mesh, model: str):
     """Trace the training block of a model with its recipe."""
     of = build(model)
     config = of.config.train
-    state = jax.eval_shape(lambda: experiment.init(of))
+    state = jax.eval_shape(lambda: api.init(of))
     block = make_train_block(of.model, FrozenConfigDict(config), mesh, slices=1)
     arguments = state, of.dataset, of.process, jax.random.key(0)
     return block.trace(*on_all(mesh, arguments), steps=config.block,
-                       plan=make_plan(config, of.model))  # fmt: skip
+                       plan=make_batch_spec(config, of.model))  # fmt: skip
 
 
 def sample(mesh, model: str, sampler: str):
     """Trace the reverse process of whole sets, or of independent points."""
     of = build(model)
-    params = jax.eval_shape(lambda: experiment.init(of)).params
+    params = jax.eval_shape(lambda: api.init(of)).params
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), SETS))
     grid = time_grid(of.process.schedule, of.config.sample.num_steps, "time")
     return reverse._run.trace(
@@ -90,7 +91,7 @@ def sample(mesh, model: str, sampler: str):
 def log_prob(mesh, model: str):
     """Trace the log-likelihood of whole sets."""
     of = build(model)
-    params = jax.eval_shape(lambda: experiment.init(of)).params
+    params = jax.eval_shape(lambda: api.init(of)).params
     shared = on_all(mesh, (of.process, params, of.dataset.shift, of.dataset.scale))
     keys = jax.eval_shape(lambda: jax.random.split(jax.random.key(0), SETS))
     return likelihood._log_prob.trace(

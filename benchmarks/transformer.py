@@ -88,9 +88,9 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     from ml_collections import FrozenConfigDict
 
     from tiny_diffusion_jax import default_config, devices, diffusion
-    from tiny_diffusion_jax.data.base import PointSets, make_dataset
+    from tiny_diffusion_jax.dataset import PointSets, make_dataset
     from tiny_diffusion_jax.diffusion.schedules import make_schedule
-    from tiny_diffusion_jax.training.batches import make_plan
+    from tiny_diffusion_jax.training.batches import make_batch_spec
     from tiny_diffusion_jax.training.step import init_state, make_train_block
 
     config = default_config()
@@ -99,7 +99,7 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     dataset = make_dataset(draw, normalize=False)
     process = diffusion.make_process(make_schedule(**config.schedule))
     state = init_state(jax.random.key(0), model, config.train)
-    plan = make_plan(config.train, model)
+    plan = make_batch_spec(config.train, model)
     block = make_train_block(
         model, FrozenConfigDict(config.train), devices.make_mesh(), slices
     )

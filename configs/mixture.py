@@ -7,8 +7,8 @@
 MEMBERS are joined by +. A member is a shape (see configs/moons.py), mnist:DIGIT[:INDEX], a picture
 or a table of points. table.csv?dataset=dino selects rows of a table. table.csv?dataset adds a
 member for each value of a column. The folder of a finished run is a member too: the sets that the
-run drew (see configs/seed/replay.py). --config.model.name chooses the denoiser, with its recipe
-from models/recipes.py.
+run drew (see configs/student/replay.py). --config.model.name chooses the denoiser, with its recipe
+from recipes.py.
 """
 
 import re

@@ -11,7 +11,7 @@ digits. Training takes 10 to 20 minutes on two CPU cores.
 """
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.models.recipes import SMALL_SETS
+from tiny_diffusion_jax.recipes import SMALL_SETS
 
 
 def get_config(digits: str = "", model: str = "set_transformer"):

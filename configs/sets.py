@@ -18,7 +18,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.sets import names_labels
 from tiny_diffusion_jax.data.table import stem
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.models.recipes import SMALL_SETS
+from tiny_diffusion_jax.recipes import SMALL_SETS
 
 
 def get_config(path: str = "", model: str = "set_transformer"):

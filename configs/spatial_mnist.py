@@ -15,7 +15,7 @@ both takes an hour and a half on one CPU core (6 steps per second). For a quick 
 """
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.models.recipes import SMALL_SETS
+from tiny_diffusion_jax.recipes import SMALL_SETS
 
 
 def get_config(model: str = "rows"):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import main as program
-from tiny_diffusion_jax.run import cli
+from tiny_diffusion_jax.cli import main as cli
 
 ROOT = Path(program.__file__).parent
 # Options that make every part of a run as small as possible.

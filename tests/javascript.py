@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 
-from tiny_diffusion_jax.pages.render import HERE
+from tiny_diffusion_jax.web.render import HERE
 
 OLDEST_NODE = 18
 # Read a line [scripts to run, function, argument]; write a line {value} or {error}.

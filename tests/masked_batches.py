@@ -44,7 +44,7 @@ def masked_batch(name: str):
         "train.num_levels": 2,
     })  # fmt: skip
     model = make_model(config.model, 2)
-    plan = batches.make_plan(config.train, model)
+    plan = batches.make_batch_spec(config.train, model)
     batch = jax.tree.map(lambda a: a[0], draw(jax.random.key(5), observed(), 100, 1, plan))
     order = jnp.argsort(batch.mask.sum(-1))
     assert np.ptp(batch.mask.sum(-1)) >= 5

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import Level
 
 CLEAN = Level(0.0, 1.0, 0.0)

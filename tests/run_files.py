@@ -5,7 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax.run import checkpoints, workdir
+from tiny_diffusion_jax.run import checkpoints, run_folder
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints
 from tiny_diffusion_jax.training.step import TrainState
 
@@ -29,7 +29,7 @@ def same(a: dict, b: dict) -> bool:
 
 def losses(folder: Path) -> list:
     """Rows of metrics.jsonl about training, without times."""
-    rows = workdir.read_rows(folder / "metrics.jsonl")
+    rows = run_folder.read_rows(folder / "metrics.jsonl")
     return [(row["step"], row["loss"], row["grad_norm"], row["loss_by_time"]) for row in rows]
 
 

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from tiny_diffusion_jax import checks, data, experiment
+from tiny_diffusion_jax import api, checks, data
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.data.base import draw_sets
+from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.generation.joint import num_rows
 from tiny_diffusion_jax.models import MODELS
+from tiny_diffusion_jax.sets.joint import num_rows
 
 NAN = float("nan")
 
@@ -286,9 +286,9 @@ def test_every_recipe_passes_and_can_draw_and_be_measured(model):
 
 def test_build_checks_before_any_data_is_read(monkeypatch):
     monkeypatch.setattr(data, "build", lambda _: pytest.fail("read the data"))
-    line = refusal(experiment.build, config_of({"evaluate.exact_points": 3000}))
+    line = refusal(api.build, config_of({"evaluate.exact_points": 3000}))
     assert line.startswith("config.evaluate.exact_points = 3000: must be")
-    assert refusal(experiment.build, config_of(TOGETHER["heads"][0])).startswith("config.model.num")
+    assert refusal(api.build, config_of(TOGETHER["heads"][0])).startswith("config.model.num")
 
 
 # ---------------------------------------------------------------- one call
@@ -356,24 +356,24 @@ COUNTED = {"model.count": True, "train.num_points": 8, "train.steps": 400, "trai
     {"train.max_points": 32, "train.steps": 200},  # one block
 ])  # fmt: skip
 def test_a_number_of_points_that_never_varies_is_not_learned_from(fields):
-    built = experiment.build(config_of(COUNTED | fields))
+    built = api.build(config_of(COUNTED | fields))
     line = (
         "config.model.count = True: must be False if all training sets have 8 points. Vary the "
         "size with config.train.min_points below 8, or with config.train.max_points of at least 32 "
         "over several blocks")  # fmt: skip
-    assert refusal(experiment.train, built, progress=False) == line
+    assert refusal(api.train, built, progress=False) == line
 
 
 @pytest.mark.parametrize("fields", [
     {"model.count": False}, {"train.min_points": 7}, {"train.max_points": 32},
 ])  # fmt: skip
 def test_a_number_of_points_that_varies_is_learned_from(fields):
-    built = experiment.build(config_of(COUNTED | fields))
+    built = api.build(config_of(COUNTED | fields))
     checks.check_counts(*built[:2], built.model)
 
 
 def test_observed_sets_have_numbers_of_points_of_their_own():
-    built = experiment.build(config_of(COUNTED))
+    built = api.build(config_of(COUNTED))
     data = built.dataset.replace(sizes=np.array([3, 3]))
     checks.check_counts(built.config, data, built.model)
 

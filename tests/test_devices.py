@@ -11,7 +11,7 @@ import pytest
 from command_line import ROOT
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.data.base import COMPARED, find_index
+from tiny_diffusion_jax.dataset import COMPARED, find_index
 
 # (losses and weights of training, samples and log p of the initial weights) of each model.
 COMPARED_RUNS = """
@@ -19,7 +19,7 @@ import sys
 import jax, numpy as np
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.experiment import init
+from tiny_diffusion_jax.api import init
 
 def results(model, **fields):
     config = td.default_config(model)

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tiny_diffusion_jax.data.base import draw_points
+from tiny_diffusion_jax.dataset import draw_points
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -11,8 +11,8 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.models.recipes import RECIPES
-from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax.recipes import RECIPES
+from tiny_diffusion_jax.training.batches import make_batch_spec
 
 
 def values(default):
@@ -46,4 +46,4 @@ def test_any_config_is_refused_in_a_line_or_can_be_used(model, changes):
     json.dumps(config.to_dict(), allow_nan=False)  # NaN and infinite values are refused
     schedule = make_schedule(**config.schedule)
     make_process(schedule, **config.diffusion)
-    make_plan(config.train, models.make_model(config.model, 0))
+    make_batch_spec(config.train, models.make_model(config.model, 0))

@@ -11,10 +11,11 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import devices, experiment
-from tiny_diffusion_jax.evaluate import clouds, embedding
-from tiny_diffusion_jax.generation import likelihood, reverse
+from tiny_diffusion_jax import api, devices
+from tiny_diffusion_jax.metrics import embedding
+from tiny_diffusion_jax.metrics import points as clouds
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
+from tiny_diffusion_jax.sets import likelihood, reverse
 from tiny_diffusion_jax.training import augment, batches, step
 
 SETS = jnp.zeros((2, 8, 2))
@@ -36,15 +37,15 @@ def build(model="fourier_mlp", **fields):
 
 
 def params_of(of):
-    return jax.eval_shape(lambda: experiment.init(of)).params
+    return jax.eval_shape(lambda: api.init(of)).params
 
 
 def train_block(of):
     config, key = of.config.train, jax.random.key(0)
     block = step.make_train_block(of.model, FrozenConfigDict(config), devices.make_mesh(), 1)
-    state = jax.eval_shape(lambda: experiment.init(of))
+    state = jax.eval_shape(lambda: api.init(of))
     return block.lower(state, of.dataset, of.process, key, steps=2,
-                       plan=batches.make_plan(config, of.model))  # fmt: skip
+                       plan=batches.make_batch_spec(config, of.model))  # fmt: skip
 
 
 def sampler(of):
@@ -75,7 +76,7 @@ def test_a_network_is_in_what_its_config_says():
 
 def test_a_likelihood_is_in_float32():
     of = build()
-    one = experiment._log_prob.lower(
+    one = api._log_prob.lower(
         of.process, params_of(of), of.dataset.shift, of.dataset.scale, SETS[0], model=of.model,
         num_steps=2,
     )  # fmt: skip

@@ -15,17 +15,17 @@ from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.data import About, mixture, mnist
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, Labels, resolve_label
-from tiny_diffusion_jax.data.padding import lengths
 from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.evaluate import ragged
-from tiny_diffusion_jax.evaluate.clouds import MAX_EXACT_POINTS
-from tiny_diffusion_jax.generation.joint import num_rows
+from tiny_diffusion_jax.metrics import ragged
+from tiny_diffusion_jax.metrics.points import MAX_EXACT_POINTS
 from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
+from tiny_diffusion_jax.sets.joint import num_rows
+from tiny_diffusion_jax.sets.padding import lengths
 from tiny_diffusion_jax.training.batches import count_range
 from tiny_diffusion_jax.training.step import OPTIMIZERS
 
@@ -364,7 +364,7 @@ def _sizes(config, model, about: About) -> Rules:
     yield "train.max_points", config.train.max_points <= limit, words
     yield ("sample.num_points", config.data.name != "mixture" or config.sample.num_points >= 2,
            "at least 2, for a set to be told apart")  # fmt: skip
-    # Labels are measured for sets of many sources only, see "labels" of run/sections.py.
+    # Labels are measured for sets of many sources only, see "labels" of report/metrics.py.
     if about.many_sources and model.num_labels and config.train.label_drop == 0:
         yield ("evaluate.guidance_scale", config.evaluate.guidance_scale == 1,
                "1 for a model that saw no set without its label: set "

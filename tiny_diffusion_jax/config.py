@@ -14,12 +14,12 @@ class SampleOptions(ConfigDict):
 def default_config(model: str = "") -> ConfigDict:
     """Return the options of a run, with the settings of a recipe if `model` is given.
 
-    models/recipes.py holds the recipes. The types are fixed: 1.0 stays a float, "" a text. Raises
+    recipes.py holds the recipes. The types are fixed: 1.0 stays a float, "" a text. Raises
     UserError for an unknown model.
     """
     config = _all_options()
     if model:
-        from tiny_diffusion_jax.models.recipes import recipe  # imports jax: only when needed
+        from tiny_diffusion_jax.recipes import recipe  # imports jax: only when needed
 
         config.update_from_flattened_dict(recipe(model))
     return config

@@ -37,7 +37,7 @@ def replicated(mesh: Mesh, tree):
 
     All processes must hold the same values.
     """
-    if not are_several():
+    if not is_multiprocess():
         return jax.device_put(tree, on_all(mesh))
 
     def everywhere(leaf):
@@ -56,7 +56,7 @@ def to_draw(params) -> tuple[Mesh, Any]:
     return mesh, jax.device_put(params, on_all(mesh))
 
 
-def are_several() -> bool:
+def is_multiprocess() -> bool:
     """Return whether several processes train the model together, see run/processes.py."""
     return jax.process_count() > 1
 
@@ -77,7 +77,7 @@ def by_set(mesh: Mesh, num_sets: int, axis: int = 0) -> NamedSharding:
 PRECISIONS = ("default", "float32")
 
 
-def in_full(function: Callable) -> Callable:
+def float32_matmuls(function: Callable) -> Callable:
     """Trace `function` with float32 matrix products on every device.
 
     Sums of many small differences need float32: distances, likelihoods and rotations of

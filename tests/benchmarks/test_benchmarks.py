@@ -9,43 +9,45 @@ import subprocess
 import time
 from functools import partial
 
+import baselines
 import common
 import fuzz
 import golden
 import growth
-import kills
-import limits
+import kill_resume
+import latency
 import make_sets
-import mended
+import memory
 import numpy as np
 import one_process
 import pytest
 import quality
-import replay
 import rows_order
 import samplers
 import scaling
-import seed
 import separate
+import shapes_3d
 import sharpness
-import solids
 import spatial_mnist
 import speed
+import student
+import student_fixes
+import student_replay
 import tpu
 import transformer
-import waits
-import yardsticks
 from command_line import MOONS, ROOT, SETS, TINY, run
 from PIL import Image
 
-from tiny_diffusion_jax import checks, data, devices, experiment
+from tiny_diffusion_jax import api, checks, data, devices
+from tiny_diffusion_jax.cli import commands
+from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data import image_sets
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.evaluate import classifier, copies, separation
-from tiny_diffusion_jax.models.recipes import RECIPES
-from tiny_diffusion_jax.run import modes, released
-from tiny_diffusion_jax.run.flags import parse
+from tiny_diffusion_jax.metrics import classifier, separation
+from tiny_diffusion_jax.metrics import memorization as copies
+from tiny_diffusion_jax.recipes import RECIPES
+from tiny_diffusion_jax.run import released
 
 BENCHMARKS = {"fuzz", "golden", "growth", "kills", "limits", "make", "mended", "quality", "replay",
               "rows", "samplers", "scaling", "seed", "separate", "sharpness", "solids", "spatial",
@@ -63,7 +65,7 @@ def small():
 
     few_real = partial(separation.calibrate, num_reference=128, num_stray=128)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (common, speed, waits):
+        for module in (common, speed, latency):
             patch.setattr(module, "subprocess", one_process)
         for module in (speed, transformer):
             patch.setattr(module, "matmul_rate", matmul_rate)
@@ -120,10 +122,10 @@ def test_make_sets(tmp_path):
 def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
     # one padded size of 64 points, so few programs are compiled
     monkeypatch.setattr(make_sets, "COUNT", (40, 64))
-    solids.main([f"--runs={tmp_path}", f"--output={tmp_path / 'solids.json'}", "--num_sets=40",
+    shapes_3d.main([f"--runs={tmp_path}", f"--output={tmp_path / 'shapes_3d.json'}", "--num_sets=40",
                  "--real=300", "--", *SETS, "--config.sample.num_points=0",
                  "--config.evaluate.frames=0"])  # fmt: skip
-    result = read(tmp_path / "solids.json")["models"]["set_transformer"]
+    result = read(tmp_path / "shapes_3d.json")["models"]["set_transformer"]
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) - 2 == len(result["rows"]) >= 8 and {line.count("|") for line in lines} == {5}
     assert {"count, mean", "radius, sd", "share of torus"} <= result["rows"].keys()
@@ -138,12 +140,12 @@ def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
 def test_solids_of_the_law_pass_and_others_are_caught():
     def found(seed, zoom=1.0):
         of = make_sets.solids(600, seed)
-        return solids.seen(zoom * of["points"], of["sizes"], of["label"])
+        return shapes_3d.seen(zoom * of["points"], of["sizes"], of["label"])
 
     real = found(2)
-    z = {name: row["z"] for name, row in solids.compare(found(3), real).items() if row["z"]}
+    z = {name: row["z"] for name, row in shapes_3d.compare(found(3), real).items() if row["z"]}
     assert len(z) >= 8 and max(map(abs, z.values())) < 4
-    far = solids.compare(found(3, zoom=1.1), real)
+    far = shapes_3d.compare(found(3, zoom=1.1), real)
     assert far["radius, mean"]["z"] > 5 and far["radius, sd"]["z"] > 2
 
 
@@ -195,9 +197,9 @@ def test_yardsticks_have_the_densities_that_they_say():
     images[0, :, 0], images[1, :2, 2:] = 100, 200
     images[1, 0, 2] = 50
     sets = np.array([[[0.5, 0.5], [0.5, 3.5]], [[2.5, 2.5], [3.5, 3.5]]], np.float32)
-    one = yardsticks.Independent(np.repeat(images, 2, axis=0))
-    each = yardsticks.BlurredImages(images, np.array([3, 7]), sets)
-    assert (each.blur, each.spread) == (min(yardsticks.BLURS), min(yardsticks.SPREADS))
+    one = baselines.Independent(np.repeat(images, 2, axis=0))
+    each = baselines.BlurredImages(images, np.array([3, 7]), sets)
+    assert (each.blur, each.spread) == (min(baselines.BLURS), min(baselines.SPREADS))
     for made, points in ((one, 4_000), (each, 400)):
         drawn, labels = made.draw(50, points, seed=0)
         count = copies.pixel_counts(drawn, 4, 4).mean(0)
@@ -212,7 +214,7 @@ def test_yardsticks_have_the_densities_that_they_say():
 def test_pixels_in_rows_have_the_density_of_sets_without_an_order():
     """Draw two different pixels of four lit ones: the 4 x 3 ordered pairs are equally likely."""
     data = image_sets.from_images(np.full((1, 2, 2), 9, np.uint8), None, 1.0, False, False)
-    made = yardsticks.PixelSoftmax(data, 2, steps=100, in_rows=True)
+    made = baselines.PixelSoftmax(data, 2, steps=100, in_rows=True)
     sets = np.array([[[0.5, 0.5], [1.5, 1.5]], [[0.5, 1.5], [1.5, 1.5]]], np.float32)
     expected = np.log(1 / 12) / 2
     np.testing.assert_allclose(made.log_prob(sets), expected, atol=0.05)
@@ -224,7 +226,7 @@ def test_a_superposition_and_a_copy_are_caught(monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     config = parse(["", f"--config={ROOT / 'configs' / 'spatial_mnist.py'}",
                     "--config.data.source=digits"]).config
-    bench = spatial_mnist.Bench(experiment.build(config), 80, 10)
+    bench = spatial_mnist.Bench(api.build(config), 80, 10)
     superposed, real = (
         spatial_mnist.of_yardstick(bench, name, 0, 1) for name in ("independent", "real")
     )
@@ -304,9 +306,9 @@ def test_golden_numbers_are_repeated_and_a_change_is_named(tmp_path, capsys):
 
 def test_limits(tmp_path):
     """Measure in separate processes, because the benchmark reports memory and time per process."""
-    limits.main(["--points=2000", "--steps=400", f"--output={tmp_path / 'limits.json'}", "--",
+    memory.main(["--points=2000", "--steps=400", f"--output={tmp_path / 'memory.json'}", "--",
                  *FEW, "--config.train.steps=400", "--config.data.source=digits"])  # fmt: skip
-    result = read(tmp_path / "limits.json")
+    result = read(tmp_path / "memory.json")
     assert 100 < result["memory"]["mib"] < 4_000 and 0 < result["checkpoint"]["share"] < 1
     assert result["going_on"]["new"] > 0 and result["going_on"]["goes_on"] > 0
 
@@ -323,9 +325,9 @@ def test_scaling(tmp_path, capsys):
 
 def test_kills(tmp_path):
     """Kill a real run at random with SIGKILL: each time it resumes with identical results."""
-    kills.main(["--quick", f"--output={tmp_path / 'kills.json'}", "--",
+    kill_resume.main(["--quick", f"--output={tmp_path / 'kill_resume.json'}", "--",
                 "--config.compilation_cache="])  # fmt: skip
-    result = read(tmp_path / "kills.json")
+    result = read(tmp_path / "kill_resume.json")
     assert result["exact"] == result["kills"] == len(result["each"]) == 5 and result["seed"] == 0
     assert result["each"][-1]["went_on"]["step"] == result["steps"]
 
@@ -348,10 +350,10 @@ def options_of(commands):
 
 
 def test_mended_makes_a_table_and_a_figure_of_finished_runs(runs, tmp_path, capsys):
-    for _, _, name, _ in mended.ROWS["attention_v2"][1]:
+    for _, _, name, _ in student_fixes.ROWS["attention_v2"][1]:
         shutil.copytree(runs / "mixture_moons+circle_history", tmp_path / name)
-    mended.main(["--rows=attention_v2", f"--runs={tmp_path}", f"--output={tmp_path / 'm.json'}",
-                 f"--figure={tmp_path / 'm.png'}"])  # fmt: skip
+    student_fixes.main(["--rows=attention_v2", f"--runs={tmp_path}",
+                        f"--output={tmp_path / 'm.json'}", f"--figure={tmp_path / 'm.png'}"])  # fmt: skip
     cells = read(tmp_path / "m.json")["rows"]["attention_v2"]
     changes = [(c.data.align, c.diffusion.prediction, c.train.history_drop, c.model.name)
                for c in options_of(cell["command"] for cell in cells)]  # fmt: skip
@@ -365,20 +367,20 @@ def test_mended_makes_a_table_and_a_figure_of_finished_runs(runs, tmp_path, caps
 
 
 def test_mended_measures_what_the_order_does():
-    _, model, _, flags = mended.ROWS["seq2seq"][1][2]
-    setup = experiment.build(parse(["", *flags, f"--config.model.name={model}", *SETS]).config)
-    for row in mended.of_orders(setup, experiment.init(setup).params):
+    _, model, _, flags = student_fixes.ROWS["seq2seq"][1][2]
+    setup = api.build(parse(["", *flags, f"--config.model.name={model}", *SETS]).config)
+    for row in student_fixes.of_orders(setup, api.init(setup).params):
         assert 0 < row["spread"] < row["error"] and row["error_of_mean"] < row["error"]
 
 
 def test_replay_measures_every_part_against_the_true_members(runs, tmp_path, capsys):
-    for part in replay.PARTS:
-        folder = tmp_path / f"seed_replay_{part}_attention_v2_own"
+    for part in student_replay.PARTS:
+        folder = tmp_path / f"student_replay_{part}_attention_v2_own"
         shutil.copytree(runs / "mixture_moons+circle_history", folder)
-    replay.main([f"--runs={tmp_path}", f"--output={tmp_path / 'r.json'}",
+    student_replay.main([f"--runs={tmp_path}", f"--output={tmp_path / 'r.json'}",
                  f"--figure={tmp_path / 'r.png'}"])  # fmt: skip
     rows = read(tmp_path / "r.json")["rows"]
-    first = str(tmp_path / "seed_replay_first_attention_v2_own")
+    first = str(tmp_path / "student_replay_first_attention_v2_own")
     asked = [(c.data.members, c.train.init_from)
              for c in options_of(row["command"] for row in rows.values())]  # fmt: skip
     assert asked == [("dino", ""), ("moons", first), (f"{first}+moons", first)]
@@ -388,7 +390,7 @@ def test_replay_measures_every_part_against_the_true_members(runs, tmp_path, cap
 
 
 def test_rows_order(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(modes, "finish", lambda *_: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     folder = tmp_path / "run"
     size = ["--config.train.num_points=4", "--config.model.context_dim=8",
             "--config.model.context_blocks=1", f"--config.data.cache_dir={tmp_path}"]  # fmt: skip
@@ -418,7 +420,7 @@ def test_rows_order_counts_sets_and_pairs():
 
 def test_samplers(tmp_path, monkeypatch):
     # the benchmark draws the samples with each sampler
-    monkeypatch.setattr(modes, "finish", lambda *_: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     assert run(*MOONS, f"--workdir={tmp_path / 'run'}").code == 0
     samplers.main([f"--workdir={tmp_path / 'run'}", "--num_sets=2", "--num_points=16",
                    "--max_steps=10", f"--output={tmp_path / 'out'}"])  # fmt: skip
@@ -442,9 +444,9 @@ def test_samplers_are_measured_over_the_floor(monkeypatch):
         points = np.random.default_rng(0).normal(size=(config.num_points, 2))
         return points + shift * far * np.array([1, 5])[:, None, None]
 
-    monkeypatch.setattr("tiny_diffusion_jax.data.base.draw_points", real)
+    monkeypatch.setattr("tiny_diffusion_jax.dataset.draw_points", real)
     monkeypatch.setattr("tiny_diffusion_jax.sample", sample)
-    setup = experiment.build(default_config())
+    setup = api.build(default_config())
     rows = samplers.measure(setup, None, 2, 30, 10)
     assert [(row["sampler"], row["ratio"], row["ratio_se"]) for row in rows] == [
         ("ancestral", 1.5, 0.25), ("ddim", 3.0, 0.5), ("dpm++2m", 4.5, 0.75), ("heun", 6.0, 1.0)
@@ -455,20 +457,20 @@ def test_samplers_are_measured_over_the_floor(monkeypatch):
 def test_seed(tmp_path):
     """A finished run is not trained again, so its losses can be replaced by known numbers."""
     asked = ["--only=sequential", "--models=fourier_mlp", f"--runs={tmp_path}",
-             f"--output={tmp_path / 'seed.json'}", f"--figures={tmp_path}", "--",
+             f"--output={tmp_path / 'student.json'}", f"--figures={tmp_path}", "--",
              *FEW, f"--config.data.cache_dir={tmp_path}"]  # fmt: skip
-    seed.main(asked)
-    folder = tmp_path / "seed_sequential_fourier_mlp"
+    student.main(asked)
+    folder = tmp_path / "student_sequential_fourier_mlp"
     losses = (9.0, 8.0, 1.0, 2.0, 3.0, 4.0, 10.0)
     rows = "".join(json.dumps({"step": i, "loss": loss}) + "\n" for i, loss in enumerate(losses))
     (folder / "metrics.jsonl").write_text(rows)
-    (tmp_path / "seed_sequential.png").unlink()
-    seed.main(asked)
-    result = read(tmp_path / "seed.json")["runs"]["sequential fourier_mlp"]
+    (tmp_path / "student_sequential.png").unlink()
+    student.main(asked)
+    result = read(tmp_path / "student.json")["runs"]["sequential fourier_mlp"]
     # last_loss is the mean of the last five
     assert (result["first_loss"], result["last_loss"]) == (9.0, 4.0)
     assert result["metrics"] == json.loads((folder / "metrics.json").read_text())["metrics"]
-    assert Image.open(tmp_path / "seed_sequential.png").width > 800
+    assert Image.open(tmp_path / "student_sequential.png").width > 800
 
 
 def test_sharpness_of_a_digit_and_of_a_table(tmp_path, capsys):
@@ -555,9 +557,9 @@ def test_tpu(tmp_path, monkeypatch, capsys):
 
 def test_waits(tmp_path):
     # a number of points that no other test uses, so that the first call compiles
-    waits.main(["--pairs=1", "--num_points=17", f"--output={tmp_path / 'waits.json'}", "--",
+    latency.main(["--pairs=1", "--num_points=17", f"--output={tmp_path / 'latency.json'}", "--",
                 *TINY])  # fmt: skip
-    result = read(tmp_path / "waits.json")
+    result = read(tmp_path / "latency.json")
     assert {"whole", "train", "evaluate + pictures"} <= result["main_job"]["ours"].keys()
     assert result["calls"]["ours"]["second td.sample"] < result["calls"]["ours"]["first td.sample"]
 
@@ -565,5 +567,5 @@ def test_waits(tmp_path):
 def test_waits_compares_pair_by_pair():
     pairs = [{"ours": {"a": 1.0, "b": 1.0}, "other": {"a": 2.0}},
              {"ours": {"a": 3.0, "b": 1.0}, "other": {"a": 3.0}}]  # fmt: skip
-    assert waits.summary(pairs)["ratio"] == {"a": 0.75}
-    assert "ratio" not in waits.summary([{"ours": {"a": 1.0}}])
+    assert latency.summary(pairs)["ratio"] == {"a": 0.75}
+    assert "ratio" not in latency.summary([{"ours": {"a": 1.0}}])

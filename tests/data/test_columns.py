@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax import data
+from tiny_diffusion_jax.cli.commands import describe_data
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.columns import Options, is_identifier, read_column, read_points
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run.modes import describe_data
 
 
 def write(tmp_path, text, name="a.csv"):

@@ -6,7 +6,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data import mixture
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, Labels, resolve_label
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run.versions import brought_up
+from tiny_diffusion_jax.run.versions import migrate_config
 
 
 def labels(*names, present=None, titles=()):
@@ -71,4 +71,4 @@ def test_a_config_takes_a_number_as_the_name_of_a_label():
 def test_configs_of_older_runs_have_numbers_for_labels(stored, option):
     config = default_config().to_dict()
     config["sample"]["label"] = stored
-    assert brought_up(config)["sample"]["label"] == option
+    assert migrate_config(config)["sample"]["label"] == option

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.data.observed import from_observed, moments
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.errors import UserError
 
 SIZES = np.array([2, 5, 9, 3])

@@ -9,7 +9,7 @@ import pytest
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import draw_sets
+from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
 SIZE, POINTS = 7, 6

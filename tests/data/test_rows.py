@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.data.base import make_dataset, single_density
-from tiny_diffusion_jax.data.rows import log_orders, out_of_order, row_order
-from tiny_diffusion_jax.training.batches import Plan, draw_batches
+from tiny_diffusion_jax.dataset import make_dataset, single_density
+from tiny_diffusion_jax.sets.row_order import log_orders, out_of_order, row_order
+from tiny_diffusion_jax.training.batches import BatchSpec, draw_batches
 
 
 def test_points_are_read_row_by_row():
@@ -45,8 +45,8 @@ def test_training_sees_sets_in_rows():
     data = make_dataset(single_density(lambda key, n: 10 * jax.random.normal(key, (n, 2))),
                         normalize=True)  # fmt: skip
     draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
-    batch = draw(jax.random.key(0), data, 100, 3, Plan(4, 16, min_points=2, row_height=2.0))
-    plain = draw(jax.random.key(0), data, 100, 3, Plan(4, 16, min_points=2))
+    batch = draw(jax.random.key(0), data, 100, 3, BatchSpec(4, 16, min_points=2, row_height=2.0))
+    plain = draw(jax.random.key(0), data, 100, 3, BatchSpec(4, 16, min_points=2))
     np.testing.assert_array_equal(batch.mask, plain.mask)  # real points precede the padding
     for x, before, exists in zip(batch.x_0.reshape(-1, 16, 2), plain.x_0.reshape(-1, 16, 2),
                                  batch.mask.reshape(-1, 16), strict=True):  # fmt: skip

@@ -8,7 +8,7 @@ from PIL import Image
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data import sets, text_table
-from tiny_diffusion_jax.data.base import draw_sets
+from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
 # 12 sets a0 .. a11 of 2 to 4 points (s, p); set s has the label "odd" or "even".

@@ -10,7 +10,8 @@ import scipy.stats
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax import data
-from tiny_diffusion_jax.data import base, dinosaur, shapes
+from tiny_diffusion_jax import dataset as base
+from tiny_diffusion_jax.data import dinosaur, shapes
 from tiny_diffusion_jax.errors import UserError
 
 NUM = 65_536

@@ -7,20 +7,22 @@ import pytest
 from ml_collections import ConfigDict
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import data, experiment
+from tiny_diffusion_jax import api, data
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.data.base import draw_points, draw_sets
 from tiny_diffusion_jax.data.description import describe, restore
-from tiny_diffusion_jax.data.rows import row_order
+from tiny_diffusion_jax.dataset import draw_points, draw_sets
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.figures.samples import axis_labels, samples_figure
-from tiny_diffusion_jax.pages.trajectories import pack_trajectories
-from tiny_diffusion_jax.pages.weights import live_model
-from tiny_diffusion_jax.run import outputs, parts, workdir
-from tiny_diffusion_jax.run.evidence import Evidence
-from tiny_diffusion_jax.training.batches import draw_batches, make_plan
+from tiny_diffusion_jax.report import panels as parts
+from tiny_diffusion_jax.report import save_samples as outputs
+from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.sets.row_order import row_order
+from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec
+from tiny_diffusion_jax.web.trajectories import pack_trajectories
+from tiny_diffusion_jax.web.weights import live_model
 
 UTM = np.array([388098.25, 5603948.7])  # y is 0.7 times an integer
 PLANE = np.random.default_rng(0).normal(size=(90, 2)) * (3.0, 1.5)
@@ -128,7 +130,7 @@ def test_data_that_float32_holds_well_are_as_they_were(key, tmp_path):
     }[key]()  # fmt: skip
     setup = td.build(config)
     drawn = draw_sets(setup.dataset, jax.random.key(0), 3, 4).points
-    sampled = td.sample(setup, experiment.init(setup).params)
+    sampled = td.sample(setup, api.init(setup).params)
     assert setup.dataset.origin == () and sampled.dtype == np.float32
     found = drawn[0, 0], setup.dataset.shift, setup.dataset.scale, sampled[0, 0], sampled[-1, -1]
     for value, expected in zip(found, BEFORE[key], strict=True):
@@ -177,7 +179,7 @@ def test_a_far_table_is_read_as_exactly_as_a_near_one(name, pairs):
 @pytest.mark.parametrize("name", ["points", "sets"])
 def test_samples_and_likelihoods_do_not_depend_on_the_offset(name, pairs):
     near, far = pairs[name]
-    params = experiment.init(near).params
+    params = api.init(near).params
     drawn = td.sample(far, params)
     assert drawn.dtype == np.float64 and len(np.unique(drawn[..., 1])) == drawn[..., 1].size
     np.testing.assert_allclose(drawn - UTM, td.sample(near, params), atol=1e-4)
@@ -200,7 +202,7 @@ def test_rows_of_a_page_are_counted_in_own_units():
 
 def test_training_sees_the_rows_of_own_units(pairs):
     near, far = pairs["sets"]
-    plan = make_plan(near.config.train, near.model)
+    plan = make_batch_spec(near.config.train, near.model)
     assert plan.row_height == 0.7 and far.dataset.origin[1] % 0.7 > 0.1
     a, b = (draw_batches(jax.random.key(0), setup.dataset, 10, 2, plan) for setup in (near, far))
     np.testing.assert_allclose(a.x_0, b.x_0, atol=2e-6)
@@ -211,7 +213,7 @@ def test_given_points_are_in_own_units(tmp_path):
         td.build(small("sets", write_sets(tmp_path / f"{i}.csv", PLANE + i * UTM), "history"))
         for i in (0, 1)
     )
-    params, given = experiment.init(near).params, PLANE[:2]
+    params, given = api.init(near).params, PLANE[:2]
     drawn = td.sample(far, params, given=given + UTM)
     np.testing.assert_allclose(drawn[:, :2] - UTM, np.stack([given] * 2), atol=1e-6)
     np.testing.assert_allclose(drawn - UTM, td.sample(near, params, given=given), atol=1e-3)
@@ -263,7 +265,7 @@ def test_a_run_at_an_offset_is_a_member(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     np.save(folder / "samples.npy", samples)
-    workdir.write_json(folder / "config.json", {
+    run_folder.write_json(folder / "config.json", {
         "data": {"name": "points", "normalize": True},
         "dataset": {"title": "cells", "shift": (PLANE.mean(0) + UTM).tolist(), "scale": 2.0,
                     "origin": [388098.0, 5603949.0]},
@@ -285,13 +287,13 @@ def test_a_run_keeps_its_units(pairs):
     rows = units.to_own(dataset.origin, dataset.rows)
     np.testing.assert_allclose(facts["shift"], rows.mean(0), rtol=0, atol=1e-6)
     assert facts["origin"] == list(dataset.origin)
-    assert workdir.data_differences(facts, facts) == []
+    assert run_folder.data_differences(facts, facts) == []
     older = {key: value for key, value in facts.items() if key != "origin"}
     older["shift"] = np.float32(facts["shift"]).tolist()
     # files written by the version without origins are still accepted
-    assert workdir.data_differences(older, facts) == []
+    assert run_folder.data_differences(older, facts) == []
     moved = facts | {"shift": [facts["shift"][0], facts["shift"][1] + 100]}
-    assert "dataset.shift" in workdir.data_differences(moved, facts)[0]
+    assert "dataset.shift" in run_folder.data_differences(moved, facts)[0]
     assert "origin" not in describe(pairs["points"][0].dataset)
     again = restore(facts)
     assert again.origin == dataset.origin
@@ -315,9 +317,9 @@ def test_files_of_samples_keep_millimetres(tmp_path, pairs):
 
 def test_pages_have_own_units(tmp_path, pairs):
     setup = pairs["points"][1]
-    params = experiment.init(setup).params
+    params = api.init(setup).params
     sets = td.sample(setup, params)
-    evidence = Evidence(setup, params, sets)
+    evidence = ReportData(setup, params, sets)
     assert evidence.samples.dtype == np.float32
     np.testing.assert_allclose(units.to_own(setup.dataset.origin, evidence.samples), sets,
                                rtol=0, atol=1e-6)  # fmt: skip

@@ -15,12 +15,12 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax import models
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import make_dataset, mixture_log_prob, single_density
-from tiny_diffusion_jax.diffusion.likelihood import divergence, log_likelihood
+from tiny_diffusion_jax.dataset import make_dataset, mixture_log_prob, single_density
+from tiny_diffusion_jax.diffusion.ode_likelihood import divergence, log_likelihood
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.samplers import make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
-from tiny_diffusion_jax.models.recipes import RECIPES
+from tiny_diffusion_jax.recipes import RECIPES
 
 WEIGHT, STD = np.float32([0.6, 0.4]), np.float32([0.3, 0.6])
 

@@ -9,7 +9,7 @@ import pytest
 from jax.tree_util import Partial
 from oracle import GaussianMixture, one_gaussian, three_components
 
-from tiny_diffusion_jax.diffusion.likelihood import divergence, level_at, log_likelihood
+from tiny_diffusion_jax.diffusion.ode_likelihood import divergence, level_at, log_likelihood
 from tiny_diffusion_jax.diffusion.process import Level, make_process
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES, make_schedule
 

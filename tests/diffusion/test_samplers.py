@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from oracle import GaussianMixture, three_components
 
 from tiny_diffusion_jax import diffusion
-from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import Level, make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES, Schedule, make_schedule

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.data.base import draw_sets
+from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.diffusion import make_process
-from tiny_diffusion_jax.diffusion.likelihood import log_likelihood
+from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.samplers import make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import PointSets
-from tiny_diffusion_jax.generation import causal
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.causal import Context
+from tiny_diffusion_jax.sets import causal
 
 B, N = 2, 7
 POINTS = np.float32(np.random.default_rng(0).normal(size=(B, N, 2)))

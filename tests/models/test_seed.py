@@ -21,9 +21,9 @@ from loops import (
 )
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
-from tiny_diffusion_jax.models.seed import cycle, forced_sets
+from tiny_diffusion_jax.models.student import cycle, forced_sets
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import PointSets
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import MODELS, make_model
 
 VARIANTS = {name: {} for name in MODELS} | {

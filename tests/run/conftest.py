@@ -4,13 +4,13 @@ import shutil
 
 import pytest
 
-from tiny_diffusion_jax.run import modes
+from tiny_diffusion_jax.cli import commands
 
 
 @pytest.fixture
 def only_training(monkeypatch):
     """End runs after training, because the evaluation is not under test."""
-    monkeypatch.setattr(modes, "finish", lambda *_: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
 
 
 @pytest.fixture

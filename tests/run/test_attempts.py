@@ -10,8 +10,10 @@ import pytest
 from command_line import SETS, config, run
 from run_files import FILES
 
-from tiny_diffusion_jax.run import page, results, sections
-from tiny_diffusion_jax.run.attempts import Attempts, ReportIncomplete
+from tiny_diffusion_jax.report import html as page
+from tiny_diffusion_jax.report import metrics as sections
+from tiny_diffusion_jax.report import results
+from tiny_diffusion_jax.report.attempts import Attempts, ReportIncomplete
 
 
 def fail(*_, **__):

@@ -375,7 +375,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("tiny_diffusion_jax.run.modes.finish", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.cli.commands.finish", lambda *_: None)
         Path("table.csv").write_text("0,0\n1,1\n3,2\n", "utf-8")
         for start in ([MOONS, "--workdir=run"], [f"{TABLE_CONFIG}:table.csv", "--workdir=points"]):
             result = run(*start, *TINY, "--config.train.checkpoint_every=40")
@@ -392,7 +392,7 @@ def refuses(arguments, line, *folders) -> None:
     """Run the command, and check that it prints one line and changes no file."""
     before = contents(*folders)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr("tiny_diffusion_jax.run.training.train")  # training would fail here
+        patch.delattr("tiny_diffusion_jax.run.train.train")  # training would fail here
         result = run(*arguments)
     assert result.code == 2, result
     assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err

@@ -16,7 +16,9 @@ import pytest
 from command_line import ROOT, config, run
 from tqdm import tqdm
 
-from tiny_diffusion_jax.run import checkpoints, cli, modes
+from tiny_diffusion_jax.cli import commands
+from tiny_diffusion_jax.cli import main as cli
+from tiny_diffusion_jax.run import checkpoints
 from tiny_diffusion_jax.run.signals import Interrupted
 from tiny_diffusion_jax.training.step import TrainState
 
@@ -47,7 +49,7 @@ def test_the_command_reaches_its_mode(monkeypatch):
     calls = []
     for mode in ("train", "sample", "evaluate", "complete"):
         note = lambda *call, mode=mode, **given: calls.append((mode, call, given))
-        monkeypatch.setattr(modes, f"{mode}_run", note)
+        monkeypatch.setattr(commands, f"{mode}_run", note)
     assert run(config("mnist_digit:7"), "--config.train.steps=2000").code == 0
     assert run(config("moons"), "--mode=sample", "--workdir=here").code == 0
     assert run(config("mixture"), "--mode=complete", "--points=some.csv").code == 0
@@ -61,7 +63,7 @@ def ends_with(error, monkeypatch):
     def train_run(config, path):
         raise error
 
-    monkeypatch.setattr(modes, "train_run", train_run)
+    monkeypatch.setattr(commands, "train_run", train_run)
     return run(config("moons"))
 
 
@@ -135,7 +137,7 @@ def test_a_signal_that_struck_in_a_destructor_is_not_lost(monkeypatch):
         time.sleep(5)
         pytest.fail("went on")
 
-    monkeypatch.setattr(modes, "train_run", train_run)
+    monkeypatch.setattr(commands, "train_run", train_run)
     result = run(config("moons"))
     assert result.code == 143 and result.err.count("\n") == 1
 

@@ -8,12 +8,12 @@ from command_line import ROOT, config
 
 import main
 from tiny_diffusion_jax import checks
+from tiny_diffusion_jax.cli.flags import config_files, find_config, load_config, parse, read
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
-from tiny_diffusion_jax.models.recipes import RECIPES, SEED_RECIPES
-from tiny_diffusion_jax.run.flags import config_files, find_config, load_config, parse, read
-from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax.recipes import RECIPES, SEED_RECIPES
+from tiny_diffusion_jax.training.batches import make_batch_spec
 
 CONFIGS = config_files()
 # Recipes that each config file accepts.
@@ -99,7 +99,8 @@ def test_commands_of_the_help_and_the_headers_are_real():
 def test_configs_are_found_from_any_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert load_config("configs/moons.py:dino").data.name == "dino"
-    assert load_config("./configs/seed/digit.py").name == load_config("configs/seed/digit.py").name
+    relative, config = (load_config(f"{p}configs/student/digit.py") for p in ("./", ""))
+    assert relative.name == config.name
     Path("configs").mkdir()  # a config in the user's folder has precedence
     Path("configs/moons.py").write_text((ROOT / "configs" / "image.py").read_text("utf-8"), "utf-8")
     assert load_config("configs/moons.py:dino.png").data.name == "image"
@@ -141,7 +142,7 @@ def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monk
         checks.check_measured(used)
         assert used.model.name == model and "/" not in used.name
         names.add(used.name)
-        plan = make_plan(used.train, make_model(used.model, 2))
+        plan = make_batch_spec(used.train, make_model(used.model, 2))
         assert plan.num_sets * plan.num_points <= 8192
     assert len(names) == len(TAKEN[name])  # each model has a separate run folder
     # `rows` is a strategy to train `causal`, with a separate run folder

@@ -9,8 +9,9 @@ from command_line import TINY, config, run
 from run_files import arrays, losses, same
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run import modes, workdir
+from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.load import start_from
 
 SMALL = [*TINY, "--config.model.name=fourier_mlp", "--config.train.num_points=2",
@@ -26,7 +27,7 @@ def first(tmp_path_factory):
     """A run trained on circles, and sets that it could have generated."""
     folder = tmp_path_factory.mktemp("first") / "circles"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "finish", lambda *_: None)
+        patch.setattr(commands, "finish", lambda *_: None)
         assert train("circle", folder).code == 0
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, (5, 64))
     np.save(folder / "samples.npy", np.float32(np.stack([np.cos(angle), np.sin(angle)], -1)))
@@ -39,9 +40,9 @@ def test_it_starts_with_the_averaged_weights_and_resumes_bit_for_bit(first, tmp_
     result = train(f"{first}+moons", folder, init)
     assert result.code == 0 and "data: circle + moons, from sets drawn by a run (crc" in result.err
     assert f"starting from the weights of {first} (step 20, crc32 " in result.err
-    stored = workdir._read_description(folder)["dataset"]
+    stored = run_folder._read_description(folder)["dataset"]
     assert stored["init_from"].startswith("step 20, crc32 ") and "crc32" in stored["source"]
-    experiment = td.build(workdir.read_config(str(folder)))
+    experiment = td.build(run_folder.read_config(str(folder)))
     state, _ = start_from(str(first), experiment)
     theirs = [v for k, v in arrays(first, 20).items() if k.startswith(".ema")]
     for tree in (state.params, state.ema):
@@ -94,7 +95,7 @@ def test_what_cannot_be_started_from_is_one_line(first, tmp_path, only_training)
 
 
 def test_in_python_the_state_is_given(first, tmp_path):
-    settings = workdir.read_config(str(first))
+    settings = run_folder.read_config(str(first))
     settings.train.init_from = str(first)
     with pytest.raises(UserError, match="config.train.init_from = .*: must be '' if no state"):
         td.train(td.build(settings), progress=False)

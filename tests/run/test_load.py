@@ -9,10 +9,12 @@ from command_line import MOONS, run
 from run_files import arrays
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run import modes, report, workdir
-from tiny_diffusion_jax.run.versions import ADDED, brought_up
+from tiny_diffusion_jax.report import evaluate as report
+from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.versions import ADDED, migrate_config
 
 PARTS = {option.partition(".")[0] for option in ADDED}
 
@@ -20,7 +22,7 @@ PARTS = {option.partition(".")[0] for option in ADDED}
 def test_load_gives_what_the_command_line_draws_with(finished):
     folder, _ = finished
     experiment, params = td.load(folder)
-    assert experiment.config == workdir.read_config(str(folder))
+    assert experiment.config == run_folder.read_config(str(folder))
     assert experiment.config.train.steps == 40 and experiment.dataset.title == "moons"
     stored = {k: v for k, v in arrays(folder, 40).items() if k.startswith(".ema")}
     assert len(stored) == len(jax.tree.leaves(params)) > 4
@@ -36,15 +38,15 @@ def test_load_needs_no_right_to_write(finished, monkeypatch):
     def no_file(**_):
         raise OSError("read-only")
 
-    monkeypatch.setattr(workdir.tempfile, "TemporaryFile", no_file)
+    monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", no_file)
     td.load(str(finished[0]))
     with pytest.raises(UserError, match="must be a folder that can be written"):
-        workdir.check_writable(str(finished[0]))
+        run_folder.check_writable(str(finished[0]))
 
 
 def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
     monkeypatch.setattr(report, "pictures", lambda *_: None)
-    monkeypatch.delattr("tiny_diffusion_jax.run.training.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.train.train")
     drawn = np.load(copy / "samples.npy")
     (copy / "samples.npy").unlink()
     assert run(f"--workdir={copy}", "--mode=sample").code == 0
@@ -65,7 +67,7 @@ def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
         calls.append((path, config.sample.num_sets))
         raise UserError("loaded")
 
-    monkeypatch.setattr(modes, "load", load)
+    monkeypatch.setattr(commands, "load", load)
     assert run(f"--workdir={copy}", "--mode=sample", "--config.sample.num_sets=3").code == 2
     assert run(*MOONS, f"--workdir={copy}", "--mode=evaluate").code == 2
     assert calls == [(str(copy), 3), (str(copy), 2)]
@@ -113,14 +115,14 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     (copy / "config.json").write_text(json.dumps(older), "utf-8")
     experiment, params = td.load(copy)
     np.testing.assert_array_equal(td.sample(experiment, params), drawn)
-    monkeypatch.setattr(modes, "finish", lambda *_: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     result = run(*MOONS, "--config.data.heldout=0", f"--workdir={copy}")
     assert result.code == 0 and "already trained (step 40)" in result.err
 
     # features of this older model did not fade, whatever the default is now
     del older["model"]["fade"]
     (copy / "config.json").write_text(json.dumps(older), "utf-8")
-    assert workdir.read_config(str(copy)).model.fade is False
+    assert run_folder.read_config(str(copy)).model.fade is False
     assert "It differs in model.fade: False -> True" in run(
         *MOONS, "--config.data.heldout=0", f"--workdir={copy}").err
 
@@ -131,21 +133,21 @@ def test_every_option_that_was_added_is_one():
     for option, value in ADDED.items():
         assert type(value) is type(ours[option]), option
     for damaged in ({}, {"model": 3}, {"a": 1}):
-        assert brought_up(damaged) == damaged
+        assert migrate_config(damaged) == damaged
 
 
 @pytest.mark.parametrize("keep_best", [True, False])
 def test_older_runs_chose_their_weights_on_all_held_out_sets(keep_best):
     """Runs without chosen weights equal runs of this version in this respect."""
-    train = brought_up({"train": {"keep_best": keep_best}})["train"]
+    train = migrate_config({"train": {"keep_best": keep_best}})["train"]
     assert train["split_heldout"] is not keep_best
-    assert brought_up({"train": train})["train"] == train
-    assert brought_up({"train": {}})["train"]["split_heldout"] is True
+    assert migrate_config({"train": train})["train"] == train
+    assert migrate_config({"train": {}})["train"]["split_heldout"] is True
 
 
 def test_whole_numbers_stand_for_numbers(copy):
     stored = json.loads((copy / "config.json").read_text("utf-8"))
     stored["sample"]["growth"] = 2
     (copy / "config.json").write_text(json.dumps(stored), "utf-8")
-    growth = workdir.read_config(str(copy)).sample.growth
+    growth = run_folder.read_config(str(copy)).sample.growth
     assert growth == 2.0 and isinstance(growth, float)

@@ -9,9 +9,10 @@ from command_line import SETS, TINY, config, run
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
+from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.run import modes, workdir
+from tiny_diffusion_jax.run import run_folder
 
 ROWS = np.random.default_rng(0).normal(size=(80, 2)) * [3, 1] + [50, -20]
 # label: (x, smallest number of points of a set)
@@ -40,7 +41,7 @@ def trained(tmp_path_factory):
     write_points(home / "t.csv")
     write_sets(home / "s.csv")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "finish", lambda *_: None)
+        patch.setattr(commands, "finish", lambda *_: None)
         patch.chdir(home)
         points = run(config("points:t.csv"), *TINY, "--workdir=points")
         sets = run(config("sets:s.csv"), *SETS, "--config.data.set_column=plot",
@@ -108,7 +109,7 @@ def test_a_label_is_drawn_by_its_name(moved):
 
 
 def test_only_the_data_of_the_run_are_measured(moved, monkeypatch):
-    monkeypatch.setattr(modes, "finish", lambda *_: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     here = [f"--workdir={moved / 'points'}", "--mode=evaluate"]
     missing = run(*here)
     assert missing.code == 2 and missing.err.splitlines()[-1].endswith(
@@ -147,7 +148,7 @@ def test_a_path_inside_of_the_run_is_relative_to_the_run(tmp_path, monkeypatch, 
     (tmp_path / "a").rename(tmp_path / "b")
     monkeypatch.chdir("/")
     assert td.load(tmp_path / "b")[0].dataset.has_points
-    assert workdir.read_config(str(tmp_path / "b")).data.path == str(tmp_path / "b" / "t.csv")
+    assert run_folder.read_config(str(tmp_path / "b")).data.path == str(tmp_path / "b" / "t.csv")
 
 
 def test_a_run_of_an_older_version_needs_its_data(moved):

@@ -17,7 +17,7 @@ from run_files import restored, state_of
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.files import atomic, remove_abandoned
-from tiny_diffusion_jax.run import checkpoints, workdir
+from tiny_diffusion_jax.run import checkpoints, run_folder
 
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
 FAILURES = ("power", "power, names kept", "kill")
@@ -143,7 +143,7 @@ class Failures(RuleBasedStateMachine):
     def write(self, value):
         self.before = (self.step, self.value)
         with self.disk.recording():
-            workdir.write_json(self.folder / "metrics.json", value)
+            run_folder.write_json(self.folder / "metrics.json", value)
         self.value = value
 
     @precondition(lambda self: len(self.evaluations) < 2)
@@ -223,10 +223,10 @@ def test_a_failure_at_any_moment_of_a_save_leaves_the_old_or_the_new_checkpoint(
 def test_a_failure_at_any_moment_of_a_write_leaves_the_old_or_the_new_file(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    workdir.write_json(folder / "metrics.json", "old")
+    run_folder.write_json(folder / "metrics.json", "old")
     disk = Disk(folder)
     with disk.recording():
-        workdir.write_json(folder / "metrics.json", "new")
+        run_folder.write_json(folder / "metrics.json", "new")
     disk.close()
     for failure in FAILURES:
         values = [json.loads(images[failure]["metrics.json"]) for images in disk.images]
@@ -235,7 +235,7 @@ def test_a_failure_at_any_moment_of_a_write_leaves_the_old_or_the_new_file(tmp_p
 
 def test_a_new_run_folder_is_on_the_disk_with_its_config(tmp_path):
     disk, path, config = Disk(tmp_path), str(tmp_path / "runs" / "a"), default_config()
-    with disk.recording(), workdir.open_to_train(path, config, data.build(config.data)):
+    with disk.recording(), run_folder.open_to_train(path, config, data.build(config.data)):
         pass
     disk.close()
     [written] = disk.images[-1]["power"]["runs"]["a"].values()

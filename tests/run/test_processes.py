@@ -13,6 +13,7 @@ import pytest
 from command_line import MOONS, ROOT, run
 from run_files import arrays, losses
 
+from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.run import processes
 
 LONG = [*MOONS, "--config.train.steps=400", "--config.train.checkpoint_every=50"]
@@ -21,7 +22,7 @@ MAIN = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from tiny_diffusion_jax.run import modes, report\n"
         "from tiny_diffusion_jax.training import loop\n"
         "CHANGE\n"
-        "from tiny_diffusion_jax.run.cli import main; main(sys.argv, leave=os._exit)")  # fmt: skip
+        "from tiny_diffusion_jax.cli.main import main; main(sys.argv, leave=os._exit)")  # fmt: skip
 ONLY_TRAINING = "modes.finish = lambda *_: None"
 RAISE = "def broken(*_): raise OSError(28, 'the disk is full')"
 # One process fails between two blocks, while the other process is inside the next block.
@@ -63,9 +64,8 @@ def ends(started) -> list[tuple[int, str]]:
 
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypatch):
-    from tiny_diffusion_jax.run import modes
 
-    monkeypatch.setattr(modes, "finish", lambda *_: None)
+    monkeypatch.setattr(commands, "finish", lambda *_: None)
     assert run(*LONG, f"--workdir={tmp_path / 'one'}").code == 0
 
     # SIGTERM to the second process stops both, and the first process saves.
@@ -107,7 +107,7 @@ def test_both_stop_when_training_diverges_and_the_step_is_written(tmp_path):
     flags = [*LONG, "--config.train.learning_rate=1e30", f"--workdir={tmp_path}"]
     (code, line), (other, said) = ends(start(*flags))
     step = int(re.match(r"error: loss = nan at step (\d+): training stopped", line)[1])
-    assert step % 10 > 1  # the first process repeats steps of a block, see training/diverged.py
+    assert step % 10 > 1  # the first process repeats steps of a block, see training/repeat_step.py
     assert said.startswith(f"error: another process has ended: loss = nan at step {step}: ")
     assert code == other == 1
     with np.load(tmp_path / "diverged.npz") as file:

@@ -9,11 +9,11 @@ import pytest
 from command_line import TINY, config, run
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.data.padding import ragged
-from tiny_diffusion_jax.run import report
-from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.report import evaluate as report
+from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.sets.padding import ragged
 
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
 RAGGED = [config("mnist_sets"), *TINY, *(f"--config.{option}" for option in (
@@ -36,7 +36,7 @@ def observed_data(monkeypatch):
     """Replace the images by observed sets; other tests check how files of sets are read."""
     data = observed()
     data = data.replace(heldout=observed(1).replace(shift=data.shift, scale=data.scale))
-    monkeypatch.setattr(experiment.data, "build", lambda config: data)
+    monkeypatch.setattr(api.data, "build", lambda config: data)
     copies = {"value": 0.5, "floor": 0.01, "ratio": None, "flagged": True, "verdict": "COPIES: x"}
     monkeypatch.setattr(report, "evaluate", lambda evidence: {"copies": copies})
 
@@ -65,7 +65,7 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
     setup, params = td.load(folder)
     sets = td.sample(setup, params)
     np.testing.assert_array_equal(np.concatenate(ragged(sets)), points)
-    like = jax.eval_shape(lambda: experiment.init(setup))
+    like = jax.eval_shape(lambda: api.init(setup))
     assert like.best is not None
 
     (tmp_path / "given.csv").write_text("x,y\n" + "0,0\n1,1\n" * 5, "utf-8")
@@ -79,9 +79,9 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
 def test_points_that_are_no_numbers_are_not_taken_for_smaller_sets(
     observed_data, tmp_path, monkeypatch
 ):  # fmt: skip
-    from tiny_diffusion_jax import generation
+    from tiny_diffusion_jax import sets
 
-    monkeypatch.setattr(generation.joint, "draw", lambda request, keys, told: np.full(
+    monkeypatch.setattr(sets.joint, "draw", lambda request, keys, told: np.full(
         (len(keys), request.config.num_points, 2), np.nan, np.float32))  # fmt: skip
     result = run(*RAGGED, f"--workdir={tmp_path}")
     assert result.code == 1 and "sampled points are not finite numbers" in result.err
@@ -93,6 +93,6 @@ def test_a_chain_of_a_set_that_is_cut_has_its_blocks_cut():
     options.sample.update(num_points=0, first_block=3, growth=2.0)
     samples = np.full((1, 12, 2), np.nan)
     samples[0, :10] = 0
-    setup = experiment.Experiment(options, observed(), None, None)
-    blocks = Evidence(setup, None, samples).blocks(0)
+    setup = api.Experiment(options, observed(), None, None)
+    blocks = ReportData(setup, None, samples).blocks(0)
     assert blocks == [3, 3, 4]  # blocks of 3, 3, 6, 4 fill 16 points; the set has 10

@@ -11,8 +11,8 @@ from command_line import SETS, config, run
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.evaluate import classifier
-from tiny_diffusion_jax.run import released, workdir
+from tiny_diffusion_jax.metrics import classifier
+from tiny_diffusion_jax.run import released, run_folder
 
 CAUSAL = [*SETS, "--config.data.source=digits", "--config.model.context_dim=8",
           "--config.model.context_blocks=1", "--config.train.optimizer=muon"]  # fmt: skip
@@ -24,7 +24,7 @@ def digits(tmp_path_factory):
     """(folder of released models, run folder of one of them)."""
     home = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tiny_diffusion_jax.run.modes.finish", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.cli.commands.finish", lambda *_: None)
         made = run(config("spatial_mnist:causal"), *CAUSAL, f"--workdir={home}/run")
     assert made.code == 0, made
     with pytest.MonkeyPatch.context() as patch:
@@ -43,7 +43,7 @@ def no_data(monkeypatch):
     def build(config):
         raise AssertionError("the data were built")
 
-    for module in ("tiny_diffusion_jax.data.mnist_sets", "tiny_diffusion_jax.experiment.data"):
+    for module in ("tiny_diffusion_jax.data.mnist_sets", "tiny_diffusion_jax.api.data"):
         monkeypatch.setattr(f"{module}.build", build)
 
 
@@ -159,7 +159,7 @@ def test_what_comes_with_the_package_draws(name, monkeypatch):
     description = released.describe(name)
     assert description["command"].startswith("python ") and description["scores"]
     assert (released.FOLDER / f"{name}.npz").stat().st_size < 4e6
-    assert not workdir.strange_fields(description["config"])
+    assert not run_folder.config_mismatch(description["config"])
     for option in re.findall(r"--config\.([\w.]+)=", description["command"]):
         # the log prints this command, so that the user can repeat it
         assert option in flatten(td.default_config()), option

@@ -8,15 +8,17 @@ import pytest
 from jax.tree_util import Partial
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.evaluate import separation
-from tiny_diffusion_jax.evaluate.ragged import first_of_each
-from tiny_diffusion_jax.pages import words as page_words
-from tiny_diffusion_jax.run import evidence as evidence_module
-from tiny_diffusion_jax.run import parts, report, sections
-from tiny_diffusion_jax.run.attempts import Attempts
-from tiny_diffusion_jax.run.evidence import Evidence
+from tiny_diffusion_jax.metrics import separation
+from tiny_diffusion_jax.metrics.ragged import first_of_each
+from tiny_diffusion_jax.report import data as evidence_module
+from tiny_diffusion_jax.report import evaluate as report
+from tiny_diffusion_jax.report import metrics as sections
+from tiny_diffusion_jax.report import panels as parts
+from tiny_diffusion_jax.report.attempts import Attempts
+from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.web import words as page_words
 
 SMALL = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -41,20 +43,20 @@ def model(monkeypatch):
     asked = []
 
     def sample(experiment, params, config=None, keep_trajectory=False, labels=None):
-        config = config or experiment.config.sample
+        config = config or api.config.sample
         asked.append(labels)
         shape = config.num_sets, config.num_points, 2
         way = (config.num_steps + 1,) if keep_trajectory else ()
         return np.random.default_rng(0).normal(size=way + shape).astype(np.float32)
 
-    monkeypatch.setattr(experiment, "sample", sample)
-    monkeypatch.setattr(experiment, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
+    monkeypatch.setattr(api, "sample", sample)
+    monkeypatch.setattr(api, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
     return asked
 
 
 def gather(built):
     init = jax.jit(built.model.init)(jax.random.key(0), np.zeros((1, 16, 2)), np.zeros(1))
-    return Evidence(built, init, experiment.sample(built, init))
+    return ReportData(built, init, api.sample(built, init))
 
 
 def pictures(evidence, folder):
@@ -164,7 +166,7 @@ def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch
     monkeypatch.setattr(sections.likelihood, "compare_whole_sets", lambda *_: {"value": 0.5})
     samples = np.float32([[[0, 2], [1, 2], [0, 1]]] * 4)
     samples[1, :2] = samples[1, 1::-1]
-    numbers = sections.set_likelihood_numbers(Evidence(built, None, samples))
+    numbers = sections.set_likelihood_numbers(ReportData(built, None, samples))
     assert numbers["set_log_likelihood"] == {"value": 0.5} | expected
 
 
@@ -253,7 +255,7 @@ def test_metrics_say_whether_other_sets_chose_the_weights(monkeypatch, split, wo
     built = build(**IMAGES, **options, **{"train.keep_best": True})
     monkeypatch.setattr(sections.copies, "compare", lambda *_: {"value": 0.0, "verdict": "none"})
     monkeypatch.setattr(sections.likelihood, "compare_whole_sets", lambda *_: {"value": 0.0})
-    evidence = Evidence(built, None, np.zeros((6, 16, 2), np.float32))
+    evidence = ReportData(built, None, np.zeros((6, 16, 2), np.float32))
     numbers = sections.collection_numbers(evidence) | sections.set_likelihood_numbers(evidence)
     for name in ("nna_cd", "mmd_emd", "set_log_likelihood"):
         assert numbers[name]["weights_chosen_on"] == words
@@ -301,7 +303,7 @@ def test_lines_say_what_is_flagged():
 def test_evidence_that_nobody_asks_for_is_not_computed(monkeypatch):
     monkeypatch.setattr(separation, "calibrate", None)
     built = build(**MIXTURE)
-    Evidence(built, None, np.zeros((2, 16, 2)))
+    ReportData(built, None, np.zeros((2, 16, 2)))
     assert jax.tree.leaves(built.dataset.weights)[0].shape == (2,)
 
 
@@ -309,7 +311,7 @@ def test_ways_that_were_kept_are_not_drawn_again(monkeypatch):
     """The page shows the trajectories of the first sets, which were kept with the samples."""
     built = build(**MIXTURE, **{"sample.num_sets": 30})
     ways = np.random.default_rng(1).normal(size=(4, 30, 16, 2)).astype(np.float32)
-    monkeypatch.setattr(experiment, "sample", lambda *_, **__: pytest.fail("drawn again"))
-    found, levels = Evidence(built, None, ways[-1], ways=ways).births
+    monkeypatch.setattr(api, "sample", lambda *_, **__: pytest.fail("drawn again"))
+    found, levels = ReportData(built, None, ways[-1], ways=ways).births
     assert len(levels) == 4
     np.testing.assert_array_equal(found, ways[:, :24])

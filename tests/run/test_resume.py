@@ -17,8 +17,11 @@ import pytest
 from command_line import MOONS, ROOT, run
 from run_files import FILES, arrays, losses, same
 
+from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.files import PART
-from tiny_diffusion_jax.run import checkpoints, modes, report, training, workdir
+from tiny_diffusion_jax.report import evaluate as report
+from tiny_diffusion_jax.run import checkpoints, run_folder
+from tiny_diffusion_jax.run import train as training
 from tiny_diffusion_jax.run.signals import Abandoned, Signals
 from tiny_diffusion_jax.training import loop
 
@@ -34,7 +37,7 @@ def start(*arguments, **options) -> subprocess.Popen:
 def wait_for_rows(folder: Path, more_than: int, process) -> None:
     """Wait until training has finished several more blocks."""
     deadline = time.time() + 60
-    while len(workdir.read_rows(folder / "metrics.jsonl")) < more_than + 5:
+    while len(run_folder.read_rows(folder / "metrics.jsonl")) < more_than + 5:
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.time() < deadline
         time.sleep(0.005)
@@ -49,7 +52,7 @@ def screen(written: str) -> list[str]:
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(modes, "finish", lambda *_: None)
+        patch.setattr(commands, "finish", lambda *_: None)
         assert run(*LONG, f"--workdir={folder}").code == 0
     return folder
 
@@ -149,20 +152,20 @@ def test_a_second_signal_does_not_wait():
 
 def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monkeypatch):
     """A signal in the third block, which takes a minute, saves the state after the second block."""
-    blocks, soon = [], loop.soon
+    blocks, run_in_thread = [], loop.run_in_thread
 
     def slowly(work):
         if isinstance(work, functools.partial):  # delays blocks only, not the compiler
             blocks.append(work)
             if len(blocks) == 3:
-                return soon(lambda: time.sleep(60))
+                return run_in_thread(lambda: time.sleep(60))
             if len(blocks) == 4:  # this block is sent while the third block is awaited
                 threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        return soon(work)
+        return run_in_thread(work)
 
     options = [*MOONS, "--config.train.checkpoint_every=40", f"--workdir={tmp_path}"]
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "soon", slowly)
+        patch.setattr(loop, "run_in_thread", slowly)
         began = time.perf_counter()
         result = run(*options)
     assert time.perf_counter() - began < 15 and len(blocks) == 4
@@ -199,7 +202,7 @@ def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
 
 
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(modes, "finish", lambda *_: pytest.fail("went on to sample"))
+    monkeypatch.setattr(commands, "finish", lambda *_: pytest.fail("went on to sample"))
 
     def write(self, step):
         if step == 40:
@@ -268,9 +271,9 @@ def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypat
     used = []
     sets = np.zeros((2, 4, 2))
     drawn = lambda *_, **__: (used.append("drawn") or sets, None, "samples.npy")
-    monkeypatch.setattr(modes, "draw", drawn)
+    monkeypatch.setattr(commands, "draw", drawn)
     monkeypatch.setattr(report, "pictures", lambda *_: None)
-    monkeypatch.setattr(modes, "finish", lambda *_: used.append("drawn"))
+    monkeypatch.setattr(commands, "finish", lambda *_: used.append("drawn"))
     damaged(copy)
     result = run(f"--mode={mode}", f"--workdir={copy}")
     path = copy / "checkpoints" / "40"

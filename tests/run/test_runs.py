@@ -14,8 +14,9 @@ from PIL import Image
 from run_files import FILES, arrays, losses, same
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.evaluate import separation
-from tiny_diffusion_jax.run import report, training
+from tiny_diffusion_jax.metrics import separation
+from tiny_diffusion_jax.report import evaluate as report
+from tiny_diffusion_jax.run import train as training
 
 
 def test_a_run_leaves_the_files_it_promises_and_no_others(finished):
@@ -63,7 +64,7 @@ def test_the_log_is_short_and_plain(finished):
 
 
 def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.run.training.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.train.train")
     before = (copy / "metrics.jsonl").read_bytes(), arrays(copy, 40), np.load(copy / "samples.npy")
     seconds = json.loads((copy / "metrics.json").read_text("utf-8"))["seconds"]
     (copy / "samples.npy").unlink()
@@ -76,8 +77,8 @@ def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
 
 
 def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.run.training.train")
-    monkeypatch.setattr("tiny_diffusion_jax.run.report.pictures", lambda *_: None)
+    monkeypatch.delattr("tiny_diffusion_jax.run.train.train")
+    monkeypatch.setattr("tiny_diffusion_jax.report.evaluate.pictures", lambda *_: None)
     metrics = (copy / "metrics.json").read_bytes()
     options = ["--config.sample.num_sets=3", "--config.sample.num_points=50",
                "--config.sample.sampler=heun", "--config.sample.seed=5"]  # fmt: skip
@@ -93,7 +94,7 @@ def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
 
 def test_samples_come_in_the_units_of_the_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tiny_diffusion_jax.run.report.pictures", lambda *_: None)
+    monkeypatch.setattr("tiny_diffusion_jax.report.evaluate.pictures", lambda *_: None)
     rows = np.random.default_rng(0).normal(size=(50, 2)) * 10 + [5000, -70]
     np.savetxt("table.csv", rows, delimiter=",")
     result = run(config("points") + ":table.csv", *TINY, "--config.data.heldout=0")
@@ -236,7 +237,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
 
     # an error in the picture keeps the sets and the page
     Path("partial.csv").write_text("x,y\n0.5,0.25\n", encoding="utf-8")
-    monkeypatch.setattr("tiny_diffusion_jax.run.results.sets_figure", None)
+    monkeypatch.setattr("tiny_diffusion_jax.report.results.sets_figure", None)
     failed = run(*here)
     assert failed.code == 1 and "error: completed.png could not be written" in failed.err
     assert not Path(folder, "completed.png").exists() and Path(folder, "report.html").exists()
@@ -245,7 +246,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
 
 def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     """Check guided sets here; test_report.py checks all other metrics and pictures."""
-    monkeypatch.setattr("tiny_diffusion_jax.evaluate.classifier.TRAIN_SETS", 400)
+    monkeypatch.setattr("tiny_diffusion_jax.metrics.classifier.TRAIN_SETS", 400)
     sections = [s for s in report.SECTIONS if s.name in ("training", "labels")]
     monkeypatch.setattr(report, "SECTIONS", sections)
     result = run(config("mnist_sets:01"), *SETS, "--config.data.source=digits",

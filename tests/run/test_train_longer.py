@@ -7,9 +7,9 @@ import numpy as np
 from command_line import MOONS, run
 from run_files import arrays, losses, same
 
-from tiny_diffusion_jax.experiment import build, init, train
+from tiny_diffusion_jax.api import build, init, train
+from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.run import checkpoints
-from tiny_diffusion_jax.run.flags import parse
 
 LONGER = [*MOONS, "--config.train.steps=60"]
 

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.files import PART, atomic
-from tiny_diffusion_jax.run import workdir
+from tiny_diffusion_jax.run import run_folder
 
 DATA = Dataset(draw=None, title="moons", shift=np.array([1.0, 2.0]), scale=3.0)
 
 
 def open_new(path, config=None, dataset=DATA):
-    return workdir.open_to_train(str(path), config or default_config(), dataset)
+    return run_folder.open_to_train(str(path), config or default_config(), dataset)
 
 
 def refused(path, config=None, dataset=DATA) -> str:
@@ -34,7 +34,7 @@ def test_each_coordinate_may_have_a_scale_of_its_own(tmp_path):
     near = own.replace(scale=np.array([3.00001, 0.5]))
     with open_new(tmp_path, dataset=near):
         pass
-    assert workdir.dim(str(tmp_path)) == 2 == workdir.dim(str(tmp_path / "none"))
+    assert run_folder.dim(str(tmp_path)) == 2 == run_folder.dim(str(tmp_path / "none"))
     other = own.replace(scale=np.array([3.0, 0.6]))
     assert "dataset.scale: [3.0, 0.5] -> [3.0, 0.6]" in refused(tmp_path, dataset=other)
 
@@ -50,7 +50,7 @@ def changed(**fields):
 
 def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "a.json"
-    workdir.write_json(path, {"old": 1})
+    run_folder.write_json(path, {"old": 1})
     with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
         temporary.write_text("half", "utf-8")
         assert json.loads(path.read_text("utf-8")) == {"old": 1}
@@ -66,21 +66,21 @@ def test_a_file_appears_whole(tmp_path):
 
 def test_json_holds_no_nan(tmp_path):
     with pytest.raises(ValueError):
-        workdir.write_json(tmp_path / "a.json", {"x": float("nan")})
+        run_folder.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not any(tmp_path.iterdir())
 
 
 def test_rows_survive_damage(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    assert workdir.read_rows(path) == []
+    assert run_folder.read_rows(path) == []
     rows = [{"step": step, "loss": 1.0} for step in (10, 20, 30, 40)]
     lines = [json.dumps(row).encode() for row in rows]
     path.write_bytes(b"\n".join([*lines[:2], b"\xff\x00{", b"[1]", b'"step"', *lines[2:], b'{"st']))
-    assert workdir.read_rows(path) == rows[:2] + rows[2:]
-    assert workdir.read_rows(path, 30) == rows[:3]
-    workdir.rewind_rows(path, 20)
+    assert run_folder.read_rows(path) == rows[:2] + rows[2:]
+    assert run_folder.read_rows(path, 30) == rows[:3]
+    run_folder.rewind_rows(path, 20)
     assert path.read_bytes() == b"".join(line + b"\n" for line in lines[:2])
-    workdir.rewind_rows(path, 0)
+    run_folder.rewind_rows(path, 0)
     assert path.read_bytes() == b""
 
 
@@ -103,7 +103,7 @@ def test_the_same_run_opens_again_whatever_does_not_change_the_model(tmp_path):
                  {"data_source": "openml"}, {"name": "other"}):
         with open_new(tmp_path, changed(**part)):
             pass
-        assert workdir.open_to_read(str(tmp_path), changed(**part), DATA) == tmp_path
+        assert run_folder.open_to_read(str(tmp_path), changed(**part), DATA) == tmp_path
 
 
 @pytest.mark.parametrize("part, line", [
@@ -117,7 +117,7 @@ def test_another_config_is_refused(tmp_path, part, line):
     before = (tmp_path / "config.json").read_bytes()
     assert refused(tmp_path, changed(**part)).endswith(line)
     with pytest.raises(UserError, match="It differs in"):
-        workdir.open_to_read(str(tmp_path), changed(**part), DATA)
+        run_folder.open_to_read(str(tmp_path), changed(**part), DATA)
     assert (tmp_path / "config.json").read_bytes() == before
 
 
@@ -147,7 +147,7 @@ def test_what_a_crash_left_half_written_is_removed(tmp_path):
     with open_new(tmp_path):
         pass
     (tmp_path / f"{PART}x.png").write_text("half", "utf-8")
-    assert workdir.open_to_read(str(tmp_path), default_config(), DATA)
+    assert run_folder.open_to_read(str(tmp_path), default_config(), DATA)
     assert (tmp_path / f"{PART}x.png").exists()  # only training removes temporary files
     with open_new(tmp_path):
         assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
@@ -192,7 +192,7 @@ def hold(path, ready):
 def test_one_process_trains_at_a_time(tmp_path):
     with open_new(tmp_path):
         assert "another process is training in it" in refused(tmp_path)
-        assert workdir.open_to_read(str(tmp_path), default_config(), DATA) == tmp_path
+        assert run_folder.open_to_read(str(tmp_path), default_config(), DATA) == tmp_path
     with pytest.raises(ZeroDivisionError), open_new(tmp_path):
         1 / 0  # noqa: B018
     with open_new(tmp_path):

@@ -7,17 +7,17 @@ import pytest
 from command_line import MOONS
 from ml_collections import FrozenConfigDict
 
-from tiny_diffusion_jax import devices, experiment
-from tiny_diffusion_jax.run import replay
-from tiny_diffusion_jax.run.flags import parse
-from tiny_diffusion_jax.training import diverged, loop
-from tiny_diffusion_jax.training.batches import make_plan
+from tiny_diffusion_jax import api, devices
+from tiny_diffusion_jax.cli import debug_step
+from tiny_diffusion_jax.cli.flags import parse
+from tiny_diffusion_jax.training import loop, repeat_step
+from tiny_diffusion_jax.training.batches import make_batch_spec
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 from tiny_diffusion_jax.training.step import BlockMetrics, make_train_block
 
 
 def built(*arguments):
-    return experiment.build(parse(["", *arguments]).config)
+    return api.build(parse(["", *arguments]).config)
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +27,20 @@ def moons():
 
 @pytest.fixture(scope="module")
 def step(moons):
-    return diverged.find(*moons, experiment.init(moons), 0)
+    return repeat_step.find(*moons, api.init(moons), 0)
 
 
 def test_the_step_is_as_it_was_in_its_block_and_its_file_holds_it(tmp_path):
     made = built(*MOONS, "--config.train.block=2", "--config.train.min_points=2")
-    train, start = made.config.train, experiment.init(made)
+    train, start = made.config.train, api.init(made)
     key = jax.random.fold_in(jax.random.key(made.config.seed), 1)
     block = make_train_block(made.model, FrozenConfigDict(train), devices.make_mesh(), 1)
-    _, metrics = block(start, made.dataset, made.process, key, 2, make_plan(train, made.model))
+    spec = make_batch_spec(train, made.model)
+    _, metrics = block(start, made.dataset, made.process, key, 2, spec)
     for done in (0, 1):
-        replay.write(tmp_path, made, start, done)
-        found = replay.read(tmp_path, made)
-        losses, _, norm = diverged._numbers(
+        debug_step.write(tmp_path, made, start, done)
+        found = debug_step.read(tmp_path, made)
+        losses, _, norm = repeat_step._numbers(
             made.process, found.params, found.batch, model=made.model)
         assert found.number == done + 1 and found.batch.mask is not None
         np.testing.assert_allclose(losses.mean(), metrics.loss[done], rtol=1e-5)
@@ -47,14 +48,14 @@ def test_the_step_is_as_it_was_in_its_block_and_its_file_holds_it(tmp_path):
 
 
 def test_what_is_finite(moons, step):
-    first, last = diverged.lines(moons, step)
+    first, last = repeat_step.lines(moons, step)
     assert first.startswith("step 1: loss = ")
     assert last.startswith("all values of the repeated step are finite")
 
 
 def test_a_point_that_is_no_number_is_found_with_its_noise_level(moons, step):
     batch = step.batch._replace(x_0=step.batch.x_0.at[3, 5, 1].set(jnp.nan))
-    first, losses, points, *gradients = diverged.lines(moons, step._replace(batch=batch))
+    first, losses, points, *gradients = repeat_step.lines(moons, step._replace(batch=batch))
     assert first == "step 1: loss = nan, gradient norm = nan"
     assert losses == (f"losses not finite: 1 of 8, at the noise levels {int(batch.t[3])} of 1000")
     assert points == "batch not finite: x_0, 1 of 128 numbers"
@@ -65,7 +66,7 @@ def test_a_point_that_is_no_number_is_found_with_its_noise_level(moons, step):
 def test_a_layer_that_is_no_number_is_named(moons, step):
     flat, structure = jax.tree.flatten(step.params)
     flat[-1] = flat[-1].at[0].set(jnp.inf)
-    lines = diverged.lines(moons, step._replace(params=jax.tree.unflatten(structure, flat)))
+    lines = repeat_step.lines(moons, step._replace(params=jax.tree.unflatten(structure, flat)))
     [weights] = [line for line in lines if line.startswith("weights not finite: ")]
     assert "params" not in weights and ", 1 of " not in weights.partition("numbers")[2]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax import experiment
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import PointSets
 from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
@@ -37,7 +37,7 @@ draw_batches = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
 
 def draw(**plan):
     """A batch of 30 x 32 sets, in numpy."""
-    plan = batches.Plan(32, 4, counts=True, **plan)
+    plan = batches.BatchSpec(32, 4, counts=True, **plan)
     return jax.tree.map(np.asarray, draw_batches(KEY, observed(), 100, 30, plan))
 
 
@@ -99,7 +99,7 @@ def test_a_whole_set_is_moved_with_its_history():
 
 def test_sets_without_a_size_of_their_own_have_as_many_points_as_there_are():
     plain = observed().replace(draw=Partial(lambda key, b, n: PointSets(jnp.zeros((b, n, 2)))))
-    plan = batches.Plan(4, 3, counts=True)
+    plan = batches.BatchSpec(4, 3, counts=True)
     assert (draw_batches(KEY, plain, 100, 2, plan).count == 3).all()
     assert draw_batches(KEY, plain, 100, 2, plan._replace(counts=False)).count is None
 
@@ -126,7 +126,7 @@ PROCESS = make_process(make_schedule("cosine", 100))
 def setup(keep_best):
     config = small_config(**{"train.keep_best": keep_best})
     data = observed().replace(heldout=observed([3, 7]))
-    return experiment.Experiment(config, data, PROCESS, make_model(config.model, 0))
+    return api.Experiment(config, data, PROCESS, make_model(config.model, 0))
 
 
 def run(keep_best, state=None, stop=None):
@@ -138,7 +138,7 @@ def run(keep_best, state=None, stop=None):
         rows.append(row)
         return row["step"] == stop
 
-    state = experiment.train(setup(keep_best), state, on_block, progress=False)
+    state = api.train(setup(keep_best), state, on_block, progress=False)
     return jax.tree.map(np.array, state), kept, rows
 
 
@@ -151,7 +151,7 @@ def test_held_out_loss_is_of_the_averaged_weights_on_the_same_batches():
     _, states, rows = whole()
     config, data, process, model = setup(True)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    plan = batches.make_plan(config.train, model)
+    plan = batches.make_batch_spec(config.train, model)
     key = jax.random.fold_in(key, training.HELDOUT_KEY)
     drawn = draw_batches(key, data.heldout, 100, 1, plan)
     batch = jax.tree.map(lambda a: a[0], drawn)
@@ -164,9 +164,9 @@ def test_held_out_loss_is_of_the_averaged_weights_on_the_same_batches():
 def test_weights_are_chosen_on_the_validation_half():
     config, data, process, model = setup(True)
     data = data.replace(validation=data.heldout, heldout=observed([2, 2]))
-    split = experiment.Experiment(config, data, process, model)
+    split = api.Experiment(config, data, process, model)
     rows = []
-    experiment.train(split, None, lambda state, row: rows.append(row), progress=False)
+    api.train(split, None, lambda state, row: rows.append(row), progress=False)
     expected = [row["heldout_loss"] for row in whole()[2]]
     np.testing.assert_allclose([row["heldout_loss"] for row in rows], expected, rtol=1e-5)
 
@@ -174,7 +174,7 @@ def test_weights_are_chosen_on_the_validation_half():
 def test_a_rotation_with_a_scale_for_each_axis_is_not_trained():
     config = small_config(**{"data.augment_rotate": True, "data.per_axis": True})
     with pytest.raises(UserError, match="augment_rotate = True: must be False with config.data.pe"):
-        experiment.train(setup(True)._replace(config=config), progress=False)
+        api.train(setup(True)._replace(config=config), progress=False)
 
 
 def test_the_best_weights_are_those_of_the_lowest_loss():

@@ -10,9 +10,9 @@ import pytest
 from jax.tree_util import Partial
 from oracle import GaussianMixture, three_components
 
-from tiny_diffusion_jax import devices, experiment
+from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.base import PointSets, make_dataset, single_density
+from tiny_diffusion_jax.dataset import PointSets, make_dataset, single_density
 from tiny_diffusion_jax.diffusion.process import add_noise, loss_per_set, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.models import MODELS, make_model
@@ -73,7 +73,7 @@ def train_block(model, config, process=PROCESS):
 
 
 draw_batches = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
-PLAN = batches.Plan(num_sets=8, num_points=3)
+PLAN = batches.BatchSpec(num_sets=8, num_points=3)
 
 
 def pick(batch, i):
@@ -98,7 +98,7 @@ def loss_and_grad(params, batch, slices):
 
 def test_batches_are_normalised_data_and_standard_noise():
     shifted = dataset().replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
-    batch = draw_batches(KEY, shifted, 100, 20, batches.Plan(50, 8))
+    batch = draw_batches(KEY, shifted, 100, 20, batches.BatchSpec(50, 8))
     assert batch.mask is None and batch.label is None
     x_0, eps, t = map(np.asarray, batch[:3])
     assert x_0.shape == eps.shape == (20, 50, 8, 2) and t.shape == (20, 50)
@@ -321,7 +321,7 @@ def shares(sizes, last):
 
 
 def test_a_history_of_the_same_set_is_of_its_member_and_of_other_points():
-    plan = batches.Plan(
+    plan = batches.BatchSpec(
         64, 3, shown="same_set", min_history=1, max_history=12, history_drop=0.25
     )
     batch = draw_batches(KEY, far_apart(), 100, 60, plan)
@@ -348,7 +348,8 @@ def test_a_history_of_the_same_set_is_of_its_member_and_of_other_points():
 
 @pytest.mark.parametrize("drop, smallest", [(0.0, 5), (1.0, 0)])
 def test_a_history_has_at_least_its_fewest_points(drop, smallest):
-    plan = batches.Plan(32, 2, shown="same_set", min_history=5, max_history=9, history_drop=drop)
+    plan = batches.BatchSpec(
+        32, 2, shown="same_set", min_history=5, max_history=9, history_drop=drop)
     sizes = np.asarray(draw_batches(KEY, dataset(), 100, 20, plan).history.mask).sum(-1)
     assert sizes.min() == smallest and sizes.max() == (9 if drop == 0 else 0)
     assert drop or set(np.unique(sizes)) == {5, 6, 7, 8, 9}
@@ -360,7 +361,7 @@ def test_a_history_has_no_points_that_its_set_has_not():
         points = jax.random.normal(key, (num_sets, num_points, 2))
         return PointSets(points, jnp.broadcast_to(jnp.arange(num_points) < 5, points.shape[:2]))
 
-    plan = batches.Plan(8, 3, shown="same_set", max_history=6, min_history=6)
+    plan = batches.BatchSpec(8, 3, shown="same_set", max_history=6, min_history=6)
     short = make_dataset(Partial(draw), normalize=False)
     batch = draw_batches(KEY, short, 100, 4, plan)
     assert batch.mask.shape == (4, 8, 3)
@@ -369,7 +370,7 @@ def test_a_history_has_no_points_that_its_set_has_not():
 
 
 def test_the_previous_batch_is_the_history_of_the_next():
-    plan = batches.Plan(4, 5, shown="previous_batch", max_history=1000, history_drop=0.0)
+    plan = batches.BatchSpec(4, 5, shown="previous_batch", max_history=1000, history_drop=0.0)
     batch = draw_batches(KEY, far_apart(), 100, 6, plan)
     assert batch.x_0.shape == (6, 4, 5, 2) and batch.history.points.shape == (6, 4, 20, 2)
     assert batch.label.shape == (6, 4) and batch.t.shape == (6, 4)
@@ -385,7 +386,7 @@ def test_the_previous_batch_is_the_history_of_the_next():
 
 
 def test_the_previous_batch_is_shown_to_all_or_none():
-    plan = batches.Plan(4, 2, shown="previous_batch", max_history=8, history_drop=0.7)
+    plan = batches.BatchSpec(4, 2, shown="previous_batch", max_history=8, history_drop=0.7)
     mask = np.asarray(draw_batches(KEY, dataset(), 100, 1000, plan).history.mask)
     shown = mask[:, 0, 0]
     np.testing.assert_array_equal(mask, np.broadcast_to(shown[:, None, None], mask.shape))
@@ -393,7 +394,7 @@ def test_the_previous_batch_is_shown_to_all_or_none():
 
 
 def test_set_sizes_are_log_uniform():
-    plan = batches.Plan(64, 8, min_points=2)
+    plan = batches.BatchSpec(64, 8, min_points=2)
     mask = np.asarray(draw_batches(KEY, dataset(), 100, 60, plan).mask)
     sizes = mask.sum(-1)
     assert (mask == (np.arange(8) < sizes[..., None])).all()
@@ -408,7 +409,7 @@ def test_set_sizes_are_log_uniform():
 
 
 def test_labels_are_dropped_as_often_as_asked():
-    plan = batches.Plan(64, 1, label_drop=0.2)
+    plan = batches.BatchSpec(64, 1, label_drop=0.2)
     batch = draw_batches(KEY, far_apart(3), 100, 60, plan)
     label = np.asarray(batch.label)
     assert np.mean(label == -1) == pytest.approx(0.2, abs=0.025)
@@ -418,7 +419,7 @@ def test_labels_are_dropped_as_often_as_asked():
 
 
 def test_latents_have_noise_of_their_own():
-    plan = batches.Plan(64, 2, latent_dim=5, latent_noise=0.1)
+    plan = batches.BatchSpec(64, 2, latent_dim=5, latent_noise=0.1)
     batch = draw_batches(KEY, dataset(), 100, 30, plan)
     eps, blur = np.asarray(batch.latent_eps), np.asarray(batch.latent_blur)
     assert eps.shape == blur.shape == (30, 64, 1, 5)
@@ -434,7 +435,7 @@ def test_latents_have_noise_of_their_own():
 
 def plans(model=None, blocks=range(9), **changes):
     config = train_config(**changes)
-    return [batches.make_plan(config, model or small_model(), block) for block in blocks]
+    return [batches.make_batch_spec(config, model or small_model(), block) for block in blocks]
 
 
 def test_blocks_take_turns_at_the_sizes_of_sets():
@@ -459,7 +460,7 @@ def test_a_plan_asks_for_what_the_model_uses():
     config = default_config().model
     config.update(name="set_latent", labels=True, latent_dim=5, latent_noise=0.2)
     [latent] = plans(make_model(config, 2), blocks=[0], **options)
-    assert latent == batches.Plan(8, 3, 1, "same_set", 9, 9, 0.0, 0.4, 5, 0.2)
+    assert latent == batches.BatchSpec(8, 3, 1, "same_set", 9, 9, 0.0, 0.4, 5, 0.2)
 
 
 # ---------------------------------------------------------------- the loss of a latent model
@@ -477,7 +478,7 @@ def latent_batch():
     model = latent_model()
     params = training.init_state(jax.random.key(0), model, train_config()).params
     config = train_config(num_sets=6, max_history=7, min_history=3)
-    batch = draw_batches(KEY, dataset(), 100, 1, batches.make_plan(config, model))
+    batch = draw_batches(KEY, dataset(), 100, 1, batches.make_batch_spec(config, model))
     return model, params, pick(batch, 0)
 
 
@@ -539,17 +540,17 @@ def test_every_model_resumes_bit_for_bit(name):
         "train.max_points": 8 if name == "fourier_mlp" else 0,
     })  # fmt: skip
     model = make_model(config.model, 2)
-    setup = experiment.Experiment(config, far_apart(), PROCESS, model)
-    state = experiment.init(setup)
+    setup = api.Experiment(config, far_apart(), PROCESS, model)
+    state = api.init(setup)
     start, kept = jax.tree.map(np.array, state.params), []
 
     def keep(state, row):
         kept.append(jax.tree.map(np.array, state))
 
-    experiment.train(setup, state, on_block=keep, progress=False)
+    api.train(setup, state, on_block=keep, progress=False)
     half, whole = kept
     assert half.step == 2 and whole.step == 4
-    resumed = experiment.train(setup, jax.device_put(half), progress=False)
+    resumed = api.train(setup, jax.device_put(half), progress=False)
     assert_trees_equal(whole, jax.tree.map(np.asarray, resumed))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole.params))
     changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), start, whole.params)
@@ -607,7 +608,7 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
     of_model = jax.jit(lambda x, level, p: make_denoise(PROCESS, model.apply, p)(x, level))
     start = loss(lambda x, level: of_model(x, level, state.params))
     for _ in range(2):
-        state, _ = block(state, dataset(), KEY, 400, batches.Plan(256, 1))
+        state, _ = block(state, dataset(), KEY, 400, batches.BatchSpec(256, 1))
     ideal = loss(jax.jit(mixture.denoise))
     learned = loss(lambda x, level: of_model(x, level, state.ema))
     assert start > 1.5 * ideal
@@ -641,9 +642,9 @@ def test_a_second_training_compiles_nothing():
     ends = []
     for seed in (0, 1):
         config.seed = seed
-        setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
+        setup = api.Experiment(config, dataset(), PROCESS, small_model())
         misses = loop._program.cache_info().misses
-        ends.append(experiment.train(setup, progress=False))
+        ends.append(api.train(setup, progress=False))
     assert loop._program.cache_info().misses == misses
     kernels = [s.params["params"]["trunk"]["to_output"]["kernel"] for s in ends]
     assert not np.array_equal(*kernels)
@@ -665,8 +666,8 @@ def test_each_block_is_trained_with_its_own_plan(monkeypatch):
     monkeypatch.setattr(loop, "_program", program)
     config = default_config()
     config.train = train_config(steps=7, block=2, num_sets=16, num_points=8, max_points=32)
-    setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
-    assert experiment.train(setup, progress=False).step == 7
+    setup = api.Experiment(config, dataset(), PROCESS, small_model())
+    assert api.train(setup, progress=False).step == 7
     assert taken == [(2, 16, 8), (2, 4, 32), (2, 16, 8), (1, 4, 32)]
 
 
@@ -687,8 +688,8 @@ def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(m
     config.train = train_config(steps=6, block=2)
     fetch = loop._fetch
     monkeypatch.setattr(loop, "_fetch", lambda metrics: (fetch(metrics)[0], next(times)))
-    setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
-    experiment.train(setup, on_block=lambda _, row: rows.append(row), progress=False)
+    setup = api.Experiment(config, dataset(), PROCESS, small_model())
+    api.train(setup, on_block=lambda _, row: rows.append(row), progress=False)
     speeds = [row["steps_per_second"] for row in rows]
     assert all(0 < speed < np.inf for speed in speeds) and len(speeds) == 3
 
@@ -712,12 +713,12 @@ def test_a_block_runs_while_the_one_before_it_is_looked_at(monkeypatch):
         return row["step"] == stop
 
     monkeypatch.setattr(loop, "_send", recorded)
-    setup = experiment.Experiment(config, dataset(), PROCESS, small_model())
+    setup = api.Experiment(config, dataset(), PROCESS, small_model())
     stop = 0
-    assert experiment.train(setup, on_block=on_block, progress=False).step == 7
+    assert api.train(setup, on_block=on_block, progress=False).step == 7
     sent, given = (lambda step: ("sent", step)), (lambda step: ("given", step))
     assert events == [sent(3), sent(6), given(3), sent(7), given(6), given(7)]
     events.clear()
     stop = 3
-    assert experiment.train(setup, on_block=on_block, progress=False).step == 3
+    assert api.train(setup, on_block=on_block, progress=False).step == 3
     assert events == [sent(3), sent(6), given(3)]

@@ -12,17 +12,17 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import (
     folders,
+    generated,
     images,
     mixture,
     mnist,
     mnist_sets,
     points,
-    replay,
     sets,
 )
-from tiny_diffusion_jax.data.base import Dataset, PointSets, make_dataset, single_density
 from tiny_diffusion_jax.data.label_option import Labels
 from tiny_diffusion_jax.data.shapes import SHAPES
+from tiny_diffusion_jax.dataset import Dataset, PointSets, make_dataset, single_density
 from tiny_diffusion_jax.errors import require_choice
 
 __all__ = [
@@ -50,7 +50,7 @@ BUILDERS = {
     **SINGLE_DENSITIES,
     # Members of a mixture lie in the plane.
     "mixture": partial(mixture.build, builders=SINGLE_DENSITIES | {
-        "points": partial(points.build, dim=2), "run": replay.build}),
+        "points": partial(points.build, dim=2), "run": generated.build}),
     "mnist_sets": mnist_sets.build,
     "sets": sets.build,
 }

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data.base import (
+from tiny_diffusion_jax.dataset import (
     Dataset,
     draw_index,
     inverse_cdf_table,

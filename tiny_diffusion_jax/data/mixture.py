@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import replay
-from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.data import generated
 from tiny_diffusion_jax.data.columns import read_column
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.data.table import is_table
+from tiny_diffusion_jax.dataset import Dataset, PointSets
 from tiny_diffusion_jax.errors import UserError, require
 
 
@@ -146,7 +146,7 @@ def parse_member(name: str, members: str) -> dict:
         where = {"where": rows} if mark else {}
         return {"name": "points", "path": table, "jitter": "gaussian", "heldout": 0.0, **where}
     path = Path(name).expanduser()
-    if replay.is_run(name):
+    if generated.is_run(name):
         return {"name": "run", "path": name}
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}

@@ -21,7 +21,7 @@ import numpy as np
 
 from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data import images
-from tiny_diffusion_jax.data.base import Dataset
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, require
 
 log = logging.getLogger("tiny_diffusion_jax")

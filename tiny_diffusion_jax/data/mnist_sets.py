@@ -3,8 +3,8 @@
 import numpy as np
 
 from tiny_diffusion_jax.data import mnist
-from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.image_sets import from_splits
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, require
 
 CLASSES = tuple("0123456789")

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.data.base import Dataset, draw_points
+from tiny_diffusion_jax.dataset import Dataset, draw_points
 
 # Ratio of two spreads. Above it, the narrow coordinate vanishes if there is one common scale.
 MAX_SPREAD_RATIO = 100.0

@@ -17,7 +17,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
-from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset, PointSets
 from tiny_diffusion_jax.errors import require
 
 

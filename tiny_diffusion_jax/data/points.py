@@ -9,10 +9,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
-from tiny_diffusion_jax.data.base import Dataset, make_dataset, mixture_log_prob, single_density
 from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.table import stem
+from tiny_diffusion_jax.dataset import Dataset, make_dataset, mixture_log_prob, single_density
 
 MIN_ROWS = 50  # smallest table without jitter that has held-out rows
 

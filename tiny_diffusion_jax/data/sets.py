@@ -12,12 +12,12 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.data import arrays, folders, notices, table, units
-from tiny_diffusion_jax.data.base import Dataset
 from tiny_diffusion_jax.data.cells import encode
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
 from tiny_diffusion_jax.data.columns import Options, column_names, read_points
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import require
 
 # Options that change the result of `load`.

@@ -21,9 +21,9 @@ from tiny_diffusion_jax.models.aligned import AlignedSeq2Seq
 from tiny_diffusion_jax.models.causal import Causal
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.models.history import HistoryDenoiser
-from tiny_diffusion_jax.models.seed import AttentionV1, AttentionV2, Seq2Seq
 from tiny_diffusion_jax.models.set_latent import SetLatent
 from tiny_diffusion_jax.models.set_transformer import SetTransformer
+from tiny_diffusion_jax.models.student import AttentionV1, AttentionV2, Seq2Seq
 
 
 def _trunk(config) -> FourierTrunk:

@@ -2,10 +2,10 @@
 
     c, h = encoder(x_1, ..., x_N),    s_i = decoder(c, h; x_1, ..., x_i),    F_i = trunk(x_i, s_i)
 
-The decoder of models/seed.py reads its own last output and never the noisy point. Here the decoder
-reads the noisy point (**aligned**), and the Fourier trunk denoises this point, conditioned on the
-state of the decoder. No output is fed back, so teacher forcing is not needed. This change alone
-separates members, because the last state of the encoder says which member the set comes from.
+The decoder of models/student.py reads its own last output and never the noisy point. Here the
+decoder reads the noisy point (**aligned**), and the Fourier trunk denoises this point, conditioned
+on the state of the decoder. No output is fed back, so teacher forcing is not needed. This change
+alone separates members, because the last state of the encoder says which member the set comes from.
 
 If a second encoder LSTM runs backwards (**both** ways), the decoder reads at every point a summary
 of the points before and after it. For two members the second LSTM adds little: on dino + moons,
@@ -13,7 +13,7 @@ after 1,200 steps, 97.5 % of 200 sets are separate forward (dino 38 %) and 97.0 
 (dino 44 %).
 
 The outputs still depend on the order of the points, although a set has no order.
-`benchmarks/mended.py` measures how much.
+`benchmarks/student_fixes.py` measures how much.
 """
 
 import flax.linen as nn
@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding
-from tiny_diffusion_jax.models.seed import MAX_SEQUENCE
+from tiny_diffusion_jax.models.student import MAX_SEQUENCE
 from tiny_diffusion_jax.models.traits import Traits
 
 ENCODERS = ("forward", "both")

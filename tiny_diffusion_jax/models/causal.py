@@ -10,8 +10,8 @@ from arXiv 2406.11838, where it generates tokens of images.
 The head also attends to the tokens of the earlier points, with a query from its noisy point. The
 few numbers of c_i cannot store the positions of all earlier points, and a nearby one may matter.
 
-With `row_height` the points are ordered by rows (data/rows.py). The head may also draw points that
-violate this order, so p has some mass on sequences out of order.
+With `row_height` the points are ordered by rows (sets/row_order.py). The head may also draw points
+that violate this order, so p has some mass on sequences out of order.
 """
 
 from typing import NamedTuple
@@ -22,12 +22,12 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, attend, count_features, read_history
-from tiny_diffusion_jax.models.set_transformer import MLP_RATIO, unit
+from tiny_diffusion_jax.models.set_transformer import MLP_RATIO, rms_norm
 from tiny_diffusion_jax.models.traits import Traits
 
 
 class CausalBlock(nn.Module):
-    """h += W_out [attention, gelu(u)],    [q, k, v, u] = W_in unit(h), as in `SetBlock`.
+    """h += W_out [attention, gelu(u)],    [q, k, v, u] = W_in rms_norm(h), as in `SetBlock`.
 
     h f32[B, n, C] are the tokens number `start` to start + n - 1. keys and values f32[B, W, C] hold
     the earlier tokens, and are returned with the new tokens added. seen: bool[n, W], see
@@ -39,7 +39,7 @@ class CausalBlock(nn.Module):
     @nn.compact
     def __call__(self, h: jax.Array, keys: jax.Array, values: jax.Array, start, seen: jax.Array):
         num_sets, n, size = h.shape
-        inside = nn.Dense((3 + MLP_RATIO) * size, name="inside")(unit(h).reshape(-1, size))
+        inside = nn.Dense((3 + MLP_RATIO) * size, name="inside")(rms_norm(h).reshape(-1, size))
         inside = inside.reshape(num_sets, n, -1)
         q, k, v, u = jnp.split(inside, (size, 2 * size, 3 * size), axis=-1)
         keys = jax.lax.dynamic_update_slice(keys, k, (0, start, 0))
@@ -142,7 +142,7 @@ class Causal(nn.Module):
         for block, (keys, values) in zip(self.blocks, of_blocks, strict=True):
             h, *pair = block(h, keys, values, start, seen)
             kept.append(tuple(pair))
-        h = unit(h)
+        h = rms_norm(h)
         added = jnp.split(self.looked_at(h), 2, axis=-1)
         shown = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
                       for old, new in zip(shown, added, strict=True))  # fmt: skip

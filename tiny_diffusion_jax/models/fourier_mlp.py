@@ -20,16 +20,16 @@ class Fade(nn.Module):
 
     A wave that is shorter than the noise carries no information about the data, so the network
     learns to fade it out (arXiv 2103.13415, section 3, fades waves by a fixed rule). features
-    f32[B n, F], of_time f32[B, C].
+    f32[B n, F], time_features f32[B, C].
     """
 
     @nn.compact
-    def __call__(self, features: jax.Array, of_time: jax.Array) -> jax.Array:
+    def __call__(self, features: jax.Array, time_features: jax.Array) -> jax.Array:
         size = features.shape[-1]
         dense = nn.Dense(size)
         nn.share_scope(self, dense)
-        strength = 2 * nn.sigmoid(dense(of_time))
-        faded = features.reshape(len(of_time), -1, size) * strength[:, None]
+        strength = 2 * nn.sigmoid(dense(time_features))
+        faded = features.reshape(len(time_features), -1, size) * strength[:, None]
         return faded.reshape(-1, size)
 
 
@@ -81,10 +81,13 @@ class FourierTrunk(nn.Module):
         """Features f32[..., 2 time_frequencies] of time f32[...]."""
         return sinusoidal(time[..., None], self.time_frequencies, self.time_scale, TIME_MAX_PERIOD)
 
-    def noisy_features(self, x: jax.Array, of_time: jax.Array) -> jax.Array:
-        """Features f32[B N, F], a row per point, of x f32[B, N, D] and of_time f32[B or B N, C]."""
-        of_x = self.features(x.reshape(-1, x.shape[-1]))
-        return self.fading(of_x, of_time) if self.fade else of_x
+    def noisy_features(self, x: jax.Array, time_features: jax.Array) -> jax.Array:
+        """Features f32[B N, F] of x f32[B, N, D], a row per point.
+
+        time_features: f32[B, C] or f32[B N, C].
+        """
+        x_features = self.features(x.reshape(-1, x.shape[-1]))
+        return self.fading(x_features, time_features) if self.fade else x_features
 
     def film(self, per_set: jax.Array) -> jax.Array:
         """Scale and shift f32[B, n, K + 1, 2 H] of every layer, from per_set f32[B, n, C]."""
@@ -99,9 +102,9 @@ class FourierTrunk(nn.Module):
         if per_set is not None:
             per_layer = self.film(per_set.reshape(num_sets, -1, per_set.shape[-1]))
         # XLA's CPU products are fast for [rows, features], so use one row per point from here on.
-        of_time = self.time_features(time.reshape(-1))
-        of_x = self.noisy_features(x, of_time)
-        features = [of_x, jnp.repeat(of_time, x[..., 0].size // time.size, axis=0)]
+        time_features = self.time_features(time.reshape(-1))
+        x_features = self.noisy_features(x, time_features)
+        features = [x_features, jnp.repeat(time_features, x[..., 0].size // time.size, axis=0)]
         if per_point is not None:
             features.append(per_point.reshape(num_sets * num_points, -1))
 

@@ -69,10 +69,10 @@ class HistoryDenoiser(nn.Module):
         summary = jnp.concatenate([pool(seen, shown), fullness(shown)], axis=-1)
         summary = nn.gelu(nn.Dense(size, name="from_summary")(summary))
         summary = summary if known is None else summary + known
-        of_time = self.trunk.time_features(time)
+        time_features = self.trunk.time_features(time)
         query_features = jnp.concatenate([
-            self.trunk.noisy_features(x, of_time).reshape(num_sets, num_points, -1),
-            jnp.repeat(of_time[:, None], num_points, axis=1),
+            self.trunk.noisy_features(x, time_features).reshape(num_sets, num_points, -1),
+            jnp.repeat(time_features[:, None], num_points, axis=1),
         ], axis=-1)
         query = nn.Dense(size, name="query")(query_features)
         read = HistoryAttention(self.num_heads, name="attention")(query, seen, shown)

@@ -17,13 +17,13 @@ MAX_POINTS = 4096  # limit for full attention, because its cost is quadratic in 
 MLP_RATIO = 3  # width of the hidden layer of a block / width of its stream
 
 
-def unit(x: jax.Array) -> jax.Array:
+def rms_norm(x: jax.Array) -> jax.Array:
     """Divide x by its root mean square (RMSNorm without a gain, arXiv 1910.07467)."""
     return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
 
 
 class SetBlock(nn.Module):
-    """h += g(c) W_out [attention, gelu(u)],    [q, k, v, u] = W_in (unit(h) a(c) + b(c)).
+    """h += g(c) W_out [attention, gelu(u)],    [q, k, v, u] = W_in (rms_norm(h) a(c) + b(c)).
 
     Attention and MLP run in parallel and share one matrix in and one out (arXiv 2302.05442,
     section 2.1), so a block has few large products. c f32[B, C] embeds noise level and label
@@ -41,7 +41,7 @@ class SetBlock(nn.Module):
         zero = nn.initializers.zeros
         adapt = nn.Dense(3 * size, kernel_init=zero, name="adapt")(c)[:, None]
         scale, shift, gate = jnp.split(adapt, 3, axis=-1)
-        x = unit(h) * (1 + scale) + shift
+        x = rms_norm(h) * (1 + scale) + shift
         inside = nn.Dense((3 + MLP_RATIO) * size, name="inside")(x.reshape(-1, size))
         inside = inside.reshape(num_sets, num_points, -1)
         q, k, v, u = jnp.split(inside, (size, 2 * size, 3 * size), axis=-1)
@@ -50,7 +50,7 @@ class SetBlock(nn.Module):
             inducing = self.param("inducing", nn.initializers.normal(1.0), shape)
             inducing = jnp.broadcast_to(inducing, (num_sets, *shape))
             summary, weights = attend(inducing, k, v, self.num_heads, mask)
-            summary = unit(summary + nn.Dense(size, name="summary")(nn.gelu(summary)))
+            summary = rms_norm(summary + nn.Dense(size, name="summary")(nn.gelu(summary)))
             k, v = jnp.split(nn.Dense(2 * size, name="summary_kv")(summary), 2, axis=-1)
             read, _ = attend(q, k, v, self.num_heads)
         else:
@@ -90,13 +90,13 @@ class SetTransformer(nn.Module):
         num_sets, num_points, dim = x.shape
         if mask is not None:
             x = jnp.where(mask[..., None], x, 0)
-        of_time = self.trunk.time_features(time)
-        c = nn.Dense(size, name="from_time")(of_time)
+        time_features = self.trunk.time_features(time)
+        c = nn.Dense(size, name="from_time")(time_features)
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
         known = embed(label, num_sets, count)
         c = nn.gelu(c if known is None else c + known)
-        h = nn.Dense(size, name="from_features")(self.trunk.noisy_features(x, of_time))
+        h = nn.Dense(size, name="from_features")(self.trunk.noisy_features(x, time_features))
         h = h.reshape(num_sets, num_points, size)
         for i in range(self.trunk.num_blocks):
             h = SetBlock(self.num_heads, self.num_inducing, name=f"block_{i}")(h, c, mask)
-        return nn.Dense(dim, name="to_output")(unit(h).reshape(-1, size)).reshape(x.shape)
+        return nn.Dense(dim, name="to_output")(rms_norm(h).reshape(-1, size)).reshape(x.shape)

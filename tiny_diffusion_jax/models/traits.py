@@ -6,7 +6,7 @@ from typing import NamedTuple
 class Traits(NamedTuple):
     """How sets are generated from a denoiser, its history in training, and its memory."""
 
-    # Strategy to generate sets: "alone", "joint", "chain", "causal" or "latent", see generation/.
+    # Strategy to generate sets: "alone", "joint", "chain", "causal" or "latent", see sets/.
     generation: str
     floats_per_point: int  # float32 values that an evaluation keeps alive for each point,
     floats_per_pair: int = 0  # for each pair of points of a set,
@@ -14,7 +14,7 @@ class Traits(NamedTuple):
     # Source of the history in training. "": no history. "same_set": other points of the same set.
     # "previous_batch": points of the previous batch, from any member.
     shown: str = ""
-    # Height of the rows that order the points, in data units, see data/rows.py; 0: any order.
+    # Height of the rows that order the points, in data units, see sets/row_order.py; 0: any order.
     row_height: float = 0.0
     completes: bool = False  # whether given points can be completed to a set
     latent_dim: int = 0  # size of the latent of each set; 0: no latent

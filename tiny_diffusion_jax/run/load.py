@@ -6,11 +6,12 @@ from pathlib import Path
 import jax
 
 from tiny_diffusion_jax import data
+from tiny_diffusion_jax.api import Experiment, assemble, init
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data.description import is_complete, restore
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.experiment import Experiment, assemble, init
-from tiny_diffusion_jax.run import overfitting, released, workdir
+from tiny_diffusion_jax.report import overfitting
+from tiny_diffusion_jax.run import released, run_folder
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
 from tiny_diffusion_jax.training.step import TrainState
 
@@ -31,8 +32,8 @@ def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, d
     path = str(path)
     if path in released.names() and not Path(path).exists():
         return released.load_released(path, config)
-    config = workdir.read_config(path) if config is None else config
-    folder = workdir.open_to_read(path, config)
+    config = run_folder.read_config(path) if config is None else config
+    folder = run_folder.open_to_read(path, config)
     experiment = assemble(config, _dataset(path, config, with_data))
     saved = open_checkpoints(folder / "checkpoints")
     state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
@@ -46,7 +47,7 @@ def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, d
 
 def about_run(path: str) -> data.About | None:
     """Facts about the data of the run in `path`, read without its data; None if there are none."""
-    facts = workdir.read_facts(path)
+    facts = run_folder.read_facts(path)
     return data.about_built(restore(facts)) if is_complete(facts) else None
 
 
@@ -55,12 +56,12 @@ def _dataset(path: str, config, with_data: bool) -> data.Dataset:
 
     Raises UserError instead if `with_data` is True, and for a run of an older version.
     """
-    facts = workdir.read_facts(path)
+    facts = run_folder.read_facts(path)
     about = data.about_built(restore(facts)) if is_complete(facts) else None
     check(config, about)
     try:
         dataset = data.build(config.data)
-        workdir.require_same_data(path, config, dataset)
+        run_folder.require_same_data(path, config, dataset)
         return dataset
     except UserError as error:
         if about is None:
@@ -81,8 +82,8 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
     """
     field = f"config.train.init_from = {path!r}"
     try:
-        theirs = workdir.read_config(path)
-        changes = workdir.differences(theirs.model.to_dict(), experiment.config.model.to_dict())
+        theirs = run_folder.read_config(path)
+        changes = run_folder.differences(theirs.model.to_dict(), experiment.config.model.to_dict())
         if changes:
             raise UserError(f"must be a run of the same model; it differs in config.model."
                             f"{', config.model.'.join(changes)}")  # fmt: skip

@@ -20,8 +20,8 @@ from jax._src import distributed  # the only way to the key-value store of jax.d
 from jax.experimental import multihost_utils
 
 from tiny_diffusion_jax import devices
+from tiny_diffusion_jax.api import init, train
 from tiny_diffusion_jax.errors import UserError, reason_of
-from tiny_diffusion_jax.experiment import init, train
 from tiny_diffusion_jax.run.signals import Interrupted, Signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 
@@ -59,14 +59,14 @@ def is_first() -> bool:
 
 def agree(signal_number: int) -> int:
     """Return the largest number of all processes; each process must call this function."""
-    if not devices.are_several():
+    if not devices.is_multiprocess():
         return signal_number
     return int(multihost_utils.process_allgather(np.int32(signal_number)).max())
 
 
 def from_first(state):
     """Return the state of the first process; each process must call this function."""
-    return multihost_utils.broadcast_one_to_all(state) if devices.are_several() else state
+    return multihost_utils.broadcast_one_to_all(state) if devices.is_multiprocess() else state
 
 
 class Watch(threading.Thread):

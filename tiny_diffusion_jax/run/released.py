@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data
+from tiny_diffusion_jax.api import Experiment, assemble, build, init
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.data.description import describe as describe_data
 from tiny_diffusion_jax.data.description import restore
 from tiny_diffusion_jax.errors import UserError, require, require_choice
-from tiny_diffusion_jax.experiment import Experiment, assemble, build, init
-from tiny_diffusion_jax.run import workdir
+from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.checkpoints import by_place
-from tiny_diffusion_jax.run.versions import brought_up
+from tiny_diffusion_jax.run.versions import migrate_config
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -45,7 +45,7 @@ def describe(name: str) -> dict:
 def config_of(name: str):
     """Config of the training and of the samples, in the form of default_config()."""
     config = default_config()
-    config.update(brought_up(describe(name)["config"]))
+    config.update(migrate_config(describe(name)["config"]))
     return config
 
 
@@ -64,7 +64,7 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
     facts = description["dataset"]
     if with_data:
         experiment = build(config)
-        if changes := workdir.data_differences(facts, describe_data(experiment.dataset)):
+        if changes := run_folder.data_differences(facts, describe_data(experiment.dataset)):
             raise UserError(f"--pretrained = {name!r}: can be measured on the data that it was "
                             f"trained on, from {facts['source']}, only; {changes[0]}")  # fmt: skip
     else:
@@ -86,7 +86,7 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
 def _check_same_model(name: str, config) -> None:
     """Raise UserError if `config` differs in an option that the trained model depends on."""
     stored, fields = flatten(config_of(name)), flatten(config)
-    for field in filter(workdir.shapes_the_model, stored):
+    for field in filter(run_folder.affects_model, stored):
         require(fields[field] == stored[field], f"config.{field}", fields[field],
                 f"{stored[field]!r}, with which the released model {name!r} is trained")
 
@@ -99,7 +99,7 @@ def release(name: str, experiment: Experiment, params, command: str, scores: dic
     config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
     config.data.update(data_dir="", cache_dir="")
     config.sample.num_sets = min(config.sample.num_sets, NUM_SETS)
-    workdir.write_json(FOLDER / f"{name}.json", {
+    run_folder.write_json(FOLDER / f"{name}.json", {
         "command": command, "sha256": _hash(file), "dataset": describe_data(dataset),
         "labels": dict(zip(dataset.label_names, dataset.label_shares.tolist(), strict=True)),
         "scores": scores, "config": config.to_dict(),

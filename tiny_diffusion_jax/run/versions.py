@@ -64,7 +64,7 @@ ADDED = {
 REMOVED = {"train.shards"}
 
 
-def brought_up(stored: dict) -> dict:
+def migrate_config(stored: dict) -> dict:
     """Convert `stored`, a config of any version, to the form of this version."""
     config = {part: dict(value) if isinstance(value, dict) else value
               for part, value in stored.items()}  # fmt: skip

@@ -29,7 +29,7 @@ def make_augment(config) -> Augment | None:
     return None if augment == Augment() else augment
 
 
-@devices.in_full
+@devices.float32_matmuls
 def apply(augment: Augment, key: jax.Array, points: jax.Array) -> jax.Array:
     """Transform each set of points f32[..., N, D] by an independent random draw."""
     *outer, _, dim = points.shape

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.data.base import Dataset, PointSets
-from tiny_diffusion_jax.data.rows import row_order
+from tiny_diffusion_jax.dataset import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import draw_times
-from tiny_diffusion_jax.models.seed import forced_sets
+from tiny_diffusion_jax.models.student import forced_sets
+from tiny_diffusion_jax.sets.row_order import row_order
 from tiny_diffusion_jax.training import augment as augmentation
 from tiny_diffusion_jax.training.augment import Augment
 
@@ -34,7 +34,7 @@ class Batch(NamedTuple):
     forced: jax.Array | None = None  # bool[B], the sets whose decoder reads the target
 
 
-class Plan(NamedTuple):
+class BatchSpec(NamedTuple):
     """Shapes and probabilities of a batch, the hashable argument of `draw_batches`."""
 
     num_sets: int
@@ -76,8 +76,8 @@ def count_range(config, dataset: Dataset) -> tuple[int, int]:
     return config.min_points or config.num_points, max(set_sizes(config)[:blocks])
 
 
-def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> Plan:
-    """Plan for the batches of block number `block` of a run.
+def make_batch_spec(config, model, block: int = 0, augment: Augment | None = None) -> BatchSpec:
+    """BatchSpec for the batches of block number `block` of a run.
 
     `config` is the `train` part of a config, and `augment` transforms the sets. With max_points the
     blocks cycle through `set_sizes`, and all batches have as many points as the first batch.
@@ -87,7 +87,7 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
     num_sets = max(config.num_sets // (num_points // config.num_points), 1)
     # A latent describes a whole set, so the prior must not learn latents of few points or none.
     whole = traits.generation == "latent"
-    return Plan(
+    return BatchSpec(
         num_sets, num_points, config.min_points, traits.shown,
         config.max_history if whole else config.min_history,
         config.max_history if traits.shown else 0,
@@ -98,10 +98,10 @@ def make_plan(config, model, block: int = 0, augment: Augment | None = None) -> 
     )  # fmt: skip
 
 
-def plan_of_block(config, model, first: int) -> Plan:
-    """Plan for the batches of the block after step `first`; `config` is a whole config."""
+def block_spec(config, model, first: int) -> BatchSpec:
+    """BatchSpec for the batches of the block after step `first`; `config` is a whole config."""
     augment = augmentation.make_augment(config.data)
-    return make_plan(config.train, model, first // config.train.block, augment)
+    return make_batch_spec(config.train, model, first // config.train.block, augment)
 
 
 def block_key(seed: int) -> jax.Array:
@@ -110,7 +110,7 @@ def block_key(seed: int) -> jax.Array:
 
 
 def draw_block(
-    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, plan: Plan
+    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, plan: BatchSpec
 ) -> Batch:
     """Draw batches like `draw_batches`, in parts of a few steps; part i has key `fold_in(key, i)`.
 
@@ -126,7 +126,7 @@ def draw_block(
 
 
 def draw_batches(
-    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, plan: Plan
+    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, plan: BatchSpec
 ) -> Batch:
     """Draw the random values of `steps` steps; each leaf is [steps, num_sets, ...]."""
     data_key, eps_key, time_key, size_key, history_key, label_key, latent_key = jax.random.split(
@@ -209,7 +209,7 @@ def log_uniform(key: jax.Array, shape: tuple[int, ...], low, high) -> jax.Array:
     return jnp.clip(jnp.floor(jnp.exp(u)).astype(jnp.int32), low, high)
 
 
-def _part_of_set(key, points, plan: Plan) -> PointSets:
+def _part_of_set(key, points, plan: BatchSpec) -> PointSets:
     """Draw a history: a random number of clean points of the same set.
 
     The history is empty in a share `history_drop` of the sets.
@@ -221,7 +221,7 @@ def _part_of_set(key, points, plan: Plan) -> PointSets:
     return PointSets(points, jnp.arange(M) < size)
 
 
-def _split_sets(key, points, mask, plan: Plan) -> tuple[PointSets, jax.Array, jax.Array]:
+def _split_sets(key, points, mask, plan: BatchSpec) -> tuple[PointSets, jax.Array, jax.Array]:
     """Split observed sets of different sizes into (history, points to denoise, their mask).
 
     points [steps, B, num_points + max_history, D] hold the n points of a set, then padding.
@@ -249,7 +249,7 @@ def _split_sets(key, points, mask, plan: Plan) -> tuple[PointSets, jax.Array, ja
     return history, jnp.take_along_axis(points, place[..., None], axis=2), place < n
 
 
-def _previous_batch(key, points, mask, plan: Plan) -> PointSets:
+def _previous_batch(key, points, mask, plan: BatchSpec) -> PointSets:
     """Return points of the previous batch, from any member, as the same history for all sets.
 
     The history is empty in a share `history_drop` of the steps.

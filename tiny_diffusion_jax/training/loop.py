@@ -12,9 +12,9 @@ from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.training.batches import Plan, block_key, plan_of_block
+from tiny_diffusion_jax.training.background import run_in_thread
+from tiny_diffusion_jax.training.batches import BatchSpec, block_key, block_spec
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
-from tiny_diffusion_jax.training.waiting import soon
 
 SHORTEST = 1e-6  # least duration of a block in seconds, which avoids a division by 0
 
@@ -89,7 +89,7 @@ def train(
 def _send(config, model, mesh, state: TrainState, shared: list, first: int) -> Block:
     """Compile the block after step `first`, if it is not compiled, and start it on the device."""
     steps = min(config.train.block, config.train.steps - first)
-    plan, known = plan_of_block(config, model, first), _program.cache_info().misses
+    plan, known = block_spec(config, model, first), _program.cache_info().misses
     arguments, began = (state, *shared), time.perf_counter()
     program = _program(model, FrozenConfigDict(config.train), mesh, steps, plan,
                        *_signature(arguments))  # fmt: skip
@@ -97,7 +97,7 @@ def _send(config, model, mesh, state: TrainState, shared: list, first: int) -> B
     compile_seconds = sent - began if _program.cache_info().misses > known else 0.0
     after, metrics = program(*arguments)  # returns before the block is done
     return Block(state, after, first, steps, sent, compile_seconds,
-                 soon(functools.partial(_fetch, metrics)))  # fmt: skip
+                 run_in_thread(functools.partial(_fetch, metrics)))  # fmt: skip
 
 
 def _fetch(metrics: BlockMetrics) -> tuple[BlockMetrics, float]:
@@ -105,11 +105,11 @@ def _fetch(metrics: BlockMetrics) -> tuple[BlockMetrics, float]:
 
 
 @functools.lru_cache(maxsize=64)
-def _program(model, config, mesh, steps: int, plan: Plan, structure, leaves):
+def _program(model, config, mesh, steps: int, plan: BatchSpec, structure, leaves):
     """Compile the block for arguments of this `_signature`; the cache serves later runs, too."""
     arguments = jax.tree.unflatten(structure, leaves)
     block = make_train_block(model, config, mesh)
-    return soon(block.lower(*arguments, steps=steps, plan=plan).compile).result()
+    return run_in_thread(block.lower(*arguments, steps=steps, plan=plan).compile).result()
 
 
 def _signature(arguments) -> tuple:

@@ -18,9 +18,15 @@ from ml_collections import FrozenConfigDict
 from optax.contrib import MuonDimensionNumbers
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.data.base import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset, PointSets
 from tiny_diffusion_jax.diffusion import Process, loss_per_set
-from tiny_diffusion_jax.training.batches import Batch, Plan, draw_batches, draw_block, make_plan
+from tiny_diffusion_jax.training.batches import (
+    Batch,
+    BatchSpec,
+    draw_batches,
+    draw_block,
+    make_batch_spec,
+)
 
 NUM_TIME_BINS = 10  # equal bins of t in which the loss is also reported, low noise first
 # Steps of a block per held-out batch. A batch without a gradient takes a third of the time of a
@@ -224,7 +230,7 @@ def heldout_loss(
     comparable.
     """
     num = max(1, config.block // STEPS_PER_HELDOUT)
-    plan = make_plan(config, model)
+    plan = make_batch_spec(config, model)
     batches = draw_batches(key, heldout, process.schedule.num_levels, num, plan)
     loss = lambda batch: loss_of_batch(process, model.apply, params, batch).mean()
     return jax.lax.map(loss, batches).mean()
@@ -256,7 +262,7 @@ def make_train_block(model, config, mesh: Mesh, slices: int | None = None) -> Ca
     )  # fmt: skip
     def train_block(
         state: TrainState, dataset: Dataset, process: Process, key: jax.Array, steps: int,
-        plan: Plan,
+        plan: BatchSpec,
     ):  # fmt: skip
         fitting = devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
         train_step = make_train_step(process, model, config, slices or fitting)

@@ -1,0 +1,21 @@
+"""configs/student/digit.py[:DIGIT]: first experiment of the student project: one MNIST digit, 0.
+
+    python main.py --config=configs/student/digit.py
+
+There is only one density, so the plain Fourier MLP draws it well.
+"""
+
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.recipes import student_config
+
+
+def get_config(digit: str = "0", model: str = "fourier_mlp"):
+    if not digit.isdecimal():
+        raise UserError(f"configs/student/digit.py:{digit}: must be a digit, 0..9")
+    config = student_config(f"digit{digit}", model)
+    config.data.name = "mnist"
+    config.data.digit = int(digit)
+    config.data.threshold = 250 / 255
+    config.data.jitter = "uniform"
+    config.data.normalize = True
+    return config

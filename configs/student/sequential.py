@@ -1,0 +1,16 @@
+"""configs/student/sequential.py: the student project's dino first, then moons; dino is forgotten.
+
+    python main.py --config=configs/student/sequential.py --config.model.name=attention_v1
+
+The first half of the steps trains on the first member only, the second half on the second member.
+"""
+
+from tiny_diffusion_jax.recipes import student_config
+
+
+def get_config(members: str = "dino+moons", model: str = "fourier_mlp"):
+    config = student_config("sequential", model)
+    config.data.name = "mixture"
+    config.data.members = members
+    config.data.order = "sequential"
+    return config

@@ -1,0 +1,216 @@
+"""Check sets of different sizes: the distribution of sizes, and independence of other sets."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax import api, checks, sets
+from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.dataset import PointSets
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.sets import joint, sizes
+from tiny_diffusion_jax.sets.padding import lengths, padded, ragged
+from tiny_diffusion_jax.training.batches import count_range, draw_batches, make_batch_spec
+
+SIZES = np.array([3, 3, 3, 7, 6, 6])
+LABELS = np.array([0, 0, 0, 0, 1, 1])
+
+
+def observed():
+    points = np.random.default_rng(0).normal(size=(SIZES.sum(), 2))
+    return from_observed(
+        points, np.cumsum(SIZES) - SIZES, SIZES, LABELS, num_labels=2, label_names=("a", "b")
+    )
+
+
+@functools.cache
+def setup(way):
+    """(experiment, random weights), without zeros where training starts from zeros."""
+    models = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
+    config = td.default_config(models.get(way, way))
+    config.update_from_flattened_dict({
+        "data.name": "mixture", "data.members": "moons+circle", "model.labels": True,
+        "model.count": True, "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
+        "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_inducing": 0,
+        "model.latent_dim": 4, "model.context_dim": 8, "model.scale": 1.0,
+        "model.max_period": 1.0, "train.num_points": 4,
+        "train.min_history": 1, "train.max_history": 8, "train.max_points": 0,
+        "sample.num_steps": 2, "sample.first_block": 4, "sample.growth": 1.0,
+    })  # fmt: skip
+    built = td.build(config)
+    leaves, tree = jax.tree.flatten(api.init(built).params)
+    noise = np.random.default_rng(0)
+    params = tree.unflatten([
+        np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves
+    ])
+    return built._replace(dataset=observed()), params
+
+
+def draw(way, num_sets, num_points=0, **arguments):
+    built, params = setup(way)
+    config = built.config.sample.copy_and_resolve_references()
+    config.update(num_sets=num_sets, num_points=num_points, num_steps=2)
+    return api.sample(built, params, config, **arguments)
+
+
+@pytest.mark.parametrize("fields, observed_sizes, expected", [
+    ({}, None, (8, 8)),
+    ({"min_points": 3}, None, (3, 8)),
+    ({"max_points": 128}, None, (8, 128)),
+    # two blocks with different numbers of points
+    ({"max_points": 128, "min_points": 1, "steps": 400}, None, (1, 32)),
+    ({"min_points": 3}, SIZES, (3, 7)),  # sizes of complete sets
+    ({"max_points": 128}, SIZES + 1, (4, 8)),
+])  # fmt: skip
+def test_the_range_of_counts_in_training(fields, observed_sizes, expected):
+    config = td.default_config().train
+    config.update({"num_points": 8, "steps": 600, "block": 200} | fields)
+    dataset = observed().replace(sizes=observed_sizes)
+    assert count_range(config, dataset) == expected
+    if observed_sizes is None:  # the sizes that the blocks draw
+        draw, model = jax.jit(draw_batches, static_argnums=(2, 3, 4)), setup("joint")[0].model
+        plain = dataset.replace(draw=Partial(lambda key, b, n: PointSets(jnp.zeros((b, n, 2)))))
+        blocks = [make_batch_spec(config, model, block) for block in range(config.steps // 200)]
+        counts = [draw(jax.random.key(0), plain, 10, 40, plan).count for plan in blocks]
+        assert (min(c.min() for c in counts), max(c.max() for c in counts)) == expected
+
+
+def warnings_of(caplog, function, *arguments, **named) -> list[str]:
+    caplog.clear()
+    function(*arguments, **named)
+    return [record.getMessage() for record in caplog.records]
+
+
+UNSEEN = ("warning: sets of %s points are outside of the range seen in training, 3 to 7 points "
+          "(config.model.count = True)")  # fmt: skip
+
+
+def test_a_number_of_points_that_training_never_had_is_said(caplog):
+    given = np.zeros((7, 2), np.float32)
+    built, params = setup("joint")
+    assert warnings_of(caplog, draw, "joint", 2, 8) == [UNSEEN % 8]
+    assert warnings_of(caplog, draw, "joint", 2, 8, given=given) == [UNSEEN % 8]
+    sets = np.zeros((3, 9, 2), np.float32)
+    sets[0, 2:], sets[1, 5:] = np.nan, np.nan
+    score = functools.partial(td.log_prob, built, params, num_steps=1)
+    assert warnings_of(caplog, score, sets) == [UNSEEN % "2 to 9"]
+    assert warnings_of(caplog, sizes.warn_if_unseen, built, np.array([3, 5, 7])) == []
+    uncounted = built._replace(model=built.model.clone(counts=False))
+    assert warnings_of(caplog, sizes.warn_if_unseen, uncounted, np.array([99])) == []
+
+
+KEYS = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(2_000))
+
+
+def test_sizes_are_as_often_as_in_the_data():
+    drawn = sizes.draw_sizes(observed(), KEYS, None)
+    share = [np.mean(drawn == n) for n in (3, 6, 7)]
+    np.testing.assert_allclose(share, [1 / 2, 1 / 3, 1 / 6], atol=0.04)
+    labels = np.arange(2_000) % 2
+    drawn = sizes.draw_sizes(observed(), KEYS, labels)
+    assert set(drawn[labels == 1]) == {6}
+    assert np.mean(drawn[labels == 0] == 3) == pytest.approx(0.75, abs=0.05)
+
+
+def test_sizes_of_sets_that_are_completed_are_those_of_the_larger_sets():
+    drawn = sizes.draw_sizes(observed(), KEYS, None, 4)
+    assert set(drawn) == {6, 7} and np.mean(drawn == 7) == pytest.approx(1 / 3, abs=0.04)
+    assert set(sizes.draw_sizes(observed(), KEYS[:9], None, 9)) == {10}
+
+
+def test_widths_are_powers_of_two():
+    assert [sizes.width(n) for n in (1, 2, 3, 4, 5, 64, 65)] == [1, 2, 4, 4, 8, 64, 128]
+    groups = {w: list(index) for w, index in sizes.by_width(np.array([3, 9, 4, 16, 1]))}
+    assert groups == {1: [4], 4: [0, 2], 16: [1, 3]}
+
+
+def test_ragged_undoes_the_padding():
+    sets = np.arange(24.0).reshape(3, 4, 2)
+    sets[1, 1] = np.nan  # a generated NaN is not padding
+    cut = padded(sets, [4, 2, 1])
+    assert [len(points) for points in ragged(cut)] == [4, 2, 1]
+    assert list(lengths(cut)) == [4, 2, 1] and np.isinf(cut[1, 1]).all()
+    np.testing.assert_array_equal(ragged(cut)[0], sets[0])
+
+
+@pytest.mark.parametrize("way", ["joint", "chain", "causal", "latent"])
+def test_a_set_depends_on_its_number_only(way):
+    few, many = draw(way, 2), draw(way, 5)
+    counts = lengths(many)
+    built, _ = setup(way)
+    config = built.config.sample.copy_and_resolve_references()
+    config.update(num_sets=5, num_points=0)
+    labels, wanted = sets.asked(built, config)
+    np.testing.assert_array_equal(counts, wanted)
+    assert set(counts[np.asarray(labels) == 1]) <= {6} and set(counts) <= {3, 6, 7}
+    assert len(set(counts)) > 1 and many.shape == (5, counts.max(), 2)
+    for a, b in zip(ragged(few), ragged(many)[:2], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    assert np.isfinite(np.concatenate(ragged(many))).all()
+    # a requested number of points applies to all sets
+    assert not np.isnan(draw(way, 2, num_points=5)).any()
+
+
+def test_a_way_from_noise_has_its_places_too():
+    way = draw("joint", 2, keep_trajectory=True)
+    np.testing.assert_allclose(way[-1], draw("joint", 2), rtol=1e-5)
+    assert (np.isnan(way) == np.isnan(way[-1])).all() and way.shape[0] == 3
+
+
+def test_a_joint_set_in_more_places_is_the_same_set():
+    """Apart from the noise, padding does not change the output for the real points."""
+    built, params = setup("joint")
+    x = jax.random.normal(jax.random.key(1), (1, 8, 2))
+    mask, count = jnp.arange(8)[None] < 3, jnp.array([3])
+    apply = jax.jit(lambda x, mask: built.model.apply(
+        params, x, jnp.array([0.5]), mask=mask, count=count, label=jnp.array([0])))  # fmt: skip
+    alone = apply(x[:, :3], None)
+    np.testing.assert_allclose(apply(x, mask)[:, :3], alone, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(joint.places(jnp.array([3, 5]), 8, 2)[0],
+                                  [1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])  # fmt: skip
+    assert joint.places(None, 8) is None
+
+
+@pytest.mark.parametrize("way", ["joint", "chain", "latent"])
+def test_completed_sets_begin_with_the_points_given(way):
+    given = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
+    sets = draw(way, 2, given=given)
+    assert set(lengths(sets)) <= {6, 7}
+    np.testing.assert_allclose(sets[:, :4], np.stack([given] * 2), atol=2e-2 * np.abs(sets).max()
+                               if way == "joint" else 1e-5)  # fmt: skip
+
+
+def test_the_prior_of_latents_is_conditioned_on_the_count():
+    """A linear prior receives sines and cosines of 28 * 128^(-i / 15) log n."""
+    built, params = setup("latent")
+    zero = jax.tree.map(np.zeros_like, params["params"])
+    ones = lambda layer: {"kernel": np.ones_like(layer["kernel"]), "bias": layer["bias"]}
+    linear = zero | {name: ones(zero[name]) for name in ("prior_label", "prior_out")}
+    weights = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
+    linear["label"] = zero["label"] | {"count": {"kernel": weights, "bias": np.zeros(8)}}
+    counts = np.array([1, 20, 25])
+    prior = jax.jit(lambda count: built.model.apply(
+        {"params": linear}, jnp.ones((3, 1, 4)), jnp.full(3, 0.5), count=count, method="prior",
+    ))(counts)  # fmt: skip
+    angle = 28 * 128.0 ** (-np.arange(16) / 15) * np.log(counts)[:, None]
+    waves = np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
+    # the layers of ones, 8 x 16 and 16 x 4, sum the features
+    expected = 16 * (waves @ weights).sum(1)
+    np.testing.assert_allclose(prior[:, 0], np.repeat(expected[:, None], 4, axis=1), rtol=1e-3)
+
+
+def test_sizes_that_nobody_knows_cannot_be_drawn():
+    built, params = setup("joint")
+    built = built._replace(dataset=built.dataset.replace(sizes=None))
+    config = built.config.sample.copy_and_resolve_references()
+    config.num_points = 0
+    with pytest.raises(UserError, match="sample.num_points = 0: must be at least 1 for data whose"):
+        api.sample(built, params, config)
+    large = observed().replace(sizes=jnp.array([5_000]))
+    with pytest.raises(UserError, match="the largest set of the data has 5000"):
+        checks.check_drawn(large, built.model, config)

@@ -1,0 +1,74 @@
+"""Check --mode=compare: two runs on one page, with one slider and one table."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from command_line import run
+
+from tiny_diffusion_jax.run import run_folder
+
+
+@pytest.fixture(scope="module")
+def compared(finished, tmp_path_factory):
+    """(folder with compare.html, the run), comparing a run with a copy without metrics."""
+    folder = tmp_path_factory.mktemp("compare")
+    other = shutil.copytree(finished[0], folder / "other")
+    (other / "metrics.json").unlink()
+    run_folder.write_json(other / "config.json", json.loads(
+        (other / "config.json").read_text("utf-8")) | {"name": "other"})  # fmt: skip
+    result = run("--mode=compare", f"--runs={finished[0]},{other}", f"--workdir={folder}",
+                 "--config.sample.seed=7")  # fmt: skip
+    assert result.code == 0 and result.err.endswith(f"wrote {folder / 'compare.html'}\n"), result
+    return folder, finished[0]
+
+
+def test_all_numbers_stand_in_one_table(compared):
+    folder, of = compared
+    text = (folder / "compare.html").read_text("utf-8")
+    assert len(text) < 5e6 and "default-src 'none'" in text
+    for metric in json.loads((of / "metrics.json").read_text("utf-8"))["metrics"].values():
+        assert f"{metric['value']:.3g}" in text
+    assert text.count("not measured") == 5  # one for each metric of the first run
+
+
+@pytest.mark.parametrize("text", ['{"metrics": {', "{}", "[]"])
+def test_damaged_numbers_are_named_in_a_line(finished, tmp_path, text):
+    other = shutil.copytree(finished[0], tmp_path / "other")
+    (other / "metrics.json").write_text(text, "utf-8")
+    result = run("--mode=compare", f"--runs={finished[0]},{other}", f"--workdir={tmp_path}")
+    line = result.err.splitlines()[-1]
+    assert result.code == 2 and line.startswith(f"error: {other / 'metrics.json'}: "), result
+    assert "--mode=evaluate" in line and not (tmp_path / "compare.html").exists()
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_one_slider_moves_both_from_the_same_noise(opened, compared, size):
+    tab = opened(compared[0] / "compare.html", size=size)
+    page = tab.page
+    assert not tab.too_wide() and "All runs start from the same noise." in page.inner_text(".lead")
+    canvases = page.locator(".stage canvas")
+    pictures = lambda: [canvases.nth(i).evaluate("c => c.toDataURL()") for i in range(2)]
+    at_data = pictures()
+    page.fill("[data-do=time]", "300")
+    moved = pictures()
+    assert canvases.count() == 2 and all(a != b for a, b in zip(at_data, moved, strict=True))
+    assert moved[0] == moved[1]  # both runs have the same weights
+    page.click("[data-do=play]")
+    tab.wait("playback.time > 0.32")
+
+
+def test_the_seed_is_the_one_that_was_asked_for(compared):
+    folder, of = compared[0], compared[0] / "other"
+    result = run(f"--workdir={of}", "--mode=sample", "--config.sample.seed=7",
+                 "--config.evaluate.gifs=False", "--config.sample.num_sets=1")  # fmt: skip
+    assert result.code == 0
+    text = (folder / "compare.html").read_text("utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    ways = data["players"][0]["reverse"]["ways"]
+    low, step = np.array(ways["offset"][-2:]), np.array(ways["scale"][-2:])
+    sets = np.load(of / "samples.npy")
+    np.testing.assert_allclose(low, sets.min((0, 1)), atol=1e-5)
+    np.testing.assert_allclose(low + 65_534 * step, sets.max((0, 1)), atol=1e-5)

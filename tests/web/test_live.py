@@ -1,0 +1,227 @@
+"""Compare the JavaScript networks of live pages with JAX, along whole trajectories."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax import sets
+from tiny_diffusion_jax.api import init
+from tiny_diffusion_jax.dataset import PointSets
+from tiny_diffusion_jax.diffusion.process import make_process
+from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample
+from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.sets.autoregressive import block_sizes
+from tiny_diffusion_jax.sets.latent import BLUR_KEY, LATENT_RUN
+from tiny_diffusion_jax.sets.sizes import width
+from tiny_diffusion_jax.web.live import WORKER
+from tiny_diffusion_jax.web.weights import NETWORKS, level_table, live_model
+
+# Generate a whole set by one strategy. All noise is passed in, in the order in which it is used.
+WAY = """([noise, asked]) => {
+  const normal = (n) => {
+    const next = Float32Array.from(noise.shift());
+    if (next.length !== n) throw Error(`${n} numbers are asked for, ${next.length} are there`);
+    return next;
+  };
+  const way = WAYS[model.way](model, {...asked, given: Float32Array.from(asked.given)}, normal);
+  let frame = way.next();
+  while (!frame.done) frame = way.next();
+  if (noise.length) throw Error(`${noise.length} draws of noise are left`);
+  return [...frame.value];
+}"""
+EVALUATE = """([x, condition]) => {
+  const array = (numbers) => numbers && Float32Array.from(numbers);
+  const given = {...condition, history: array(condition.history)}, { network } = model;
+  const begun = () => {
+    const cache = network.begin(9, given);
+    return given.history ? network.extend(cache, given.history) : cache;
+  };
+  if (network.encode) given.latent = network.encode(given.history ?? new Float32Array(0));
+  const context = network.given(network.begin ? begun() : given);
+  return [...network.apply(array(x), Math.fround(0.3), context)];
+}"""
+REVERSE = """([table, grid, name, noise]) => {
+  const all = loadLevels(table), levels = grid.map((t) => all[t]);
+  const denoise = (x, { alpha, sigma }) =>
+    x.map((v) => (alpha * v) / (alpha ** 2 + sigma ** 2) - 1);
+  const start = { mean: [0, 0], std: Math.hypot(all.at(-1).alpha, all.at(-1).sigma) };
+  const normal = () => Float32Array.from(noise.shift()), sampler = SAMPLERS[name](0.5);
+  const way = reverse({ denoise, sampler, levels, start, size: 6, normal });
+  return [...way].map(({ x }) => [...x]);
+}"""
+
+
+@pytest.fixture(scope="module")
+def script(scripts):
+    """All scripts that the worker of a live page runs, without a page."""
+    return scripts(*WORKER)
+
+
+def tiny(name: str, **options):
+    """A small model with labels and counts; all weights are random and nonzero."""
+    config = td.default_config(name)
+    config.data.update(name="mixture", members="moons+circle")
+    config.model.update(
+        labels=True, count=True, hidden_dim=16, num_blocks=2, num_heads=2, num_frequencies=3,
+        time_frequencies=3, scale=3.0, max_period=10.0, latent_dim=4, context_dim=8,
+        context_blocks=2, num_inducing=3,
+    )  # fmt: skip
+    config.train.max_history = 4
+    config.sample.update(num_sets=1, num_points=8, num_steps=5, first_block=2, growth=1.5,
+                         sampler="dpm++2m")
+    config.update_from_flattened_dict(options)
+    experiment = td.build(config)
+    rng = np.random.default_rng(0)
+
+    def random(leaf):
+        values = rng.normal(size=leaf.shape) * (0.7 if leaf.ndim > 1 else 0.1)
+        values = np.asarray(values / max(leaf.shape[0], 1) ** 0.5, np.float32)
+        # these floats are exact in 3 bytes
+        return (values.view(np.uint32) & 0xFFFFFF00).view(np.float32)
+
+    like = jax.eval_shape(lambda: init(experiment)).params
+    return experiment, jax.tree.map(random, like)
+
+
+def load(script, experiment, params) -> None:
+    script.evaluate("packed => { globalThis.model = loadModel(packed); }",
+                    live_model(experiment, params))  # fmt: skip
+
+
+def flat(array) -> list[float]:
+    return np.asarray(array, float).ravel().tolist()
+
+
+# ---------------------------------------------------------------- a network by itself
+
+EMBEDDED = {"causal": "gaussian", "set_latent": "learned", "set_transformer": "identity"}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_agree(name, script):
+    options = {"model.embedding": EMBEDDED.get(name, "sinusoidal"),
+               "model.fade": name != "set_transformer"}  # fmt: skip
+    experiment, params = tiny(name, **options)
+    load(script, experiment, params)
+    rng = np.random.default_rng(1)
+    x, shown = (rng.normal(size=(1, n, 2)).astype(np.float32) for n in (7, 3))
+    time = jnp.array([0.3])
+    apply = jax.jit(experiment.model.apply)
+    history = PointSets(shown) if name in ("history", "causal", "set_latent") else None
+    expected = apply(params, x, time, history=history, label=jnp.array([1]), count=jnp.array([9]))
+    condition = {"label": 1, "count": 9} | ({"history": flat(shown)} if history else {})
+    found = script.evaluate(EVALUATE, [flat(x), condition])
+    np.testing.assert_allclose(found, flat(expected), atol=1e-4)
+
+
+# ---------------------------------------------------------------- samplers
+
+
+@pytest.mark.parametrize("schedule, names", [("cosine", SAMPLERS), ("flow", ["sde-dpm++2m"])])
+def test_samplers_agree(schedule, names, script):
+    """Samplers agree also from alpha_T = 0, and with the fresh noise of stochastic samplers."""
+    process = make_process(make_schedule(schedule, 20))
+    grid, keys = np.array([20, 14, 9, 4, 1, 0]), jax.random.split(jax.random.key(0), 1)
+    denoise = lambda x, level: level.alpha * x / (level.alpha**2 + level.sigma**2) - 1
+    for name in names:
+        sampler = make_sampler(name, 0.5)
+        path = sample(process, sampler, denoise, grid, keys, (3, 2), keep_trajectory=True)
+        draws = range(len(grid) if sampler.stochastic else 1)
+        noise = [flat(jax.random.normal(jax.random.fold_in(keys[0], i), (3, 2))) for i in draws]
+        found = script.evaluate(REVERSE, [level_table(process), grid.tolist(), name, noise])
+        np.testing.assert_allclose(found, np.reshape(path, (len(grid), -1)), atol=1e-4,
+                                   err_msg=name)  # fmt: skip
+
+
+# ---------------------------------------------------------------- whole sets
+
+
+def noise_of(experiment, sample, num_given: int) -> list:
+    """Noise that td.sample draws for its first set, in the order in which the page uses it."""
+    key = jax.random.fold_in(jax.random.key(sample.seed), 0)
+    num_points, way = sample.num_points, experiment.model.traits.generation
+
+    def draw(number: int, index: int, rows: int, dim: int = 2) -> list[float]:
+        one = jax.random.fold_in(jax.random.fold_in(key, number), index)
+        return flat(jax.random.normal(one, (rows, dim)))
+
+    if way in ("chain", "causal"):
+        burned, kept = block_sizes(sample, num_given)
+        return [draw(i, 0, width(n))[: 2 * n] for i, n in enumerate([*burned, *kept])]
+    if way == "latent":
+        size = experiment.config.model.latent_dim
+        latent = [] if num_given else [draw(LATENT_RUN, 0, 1, size)]
+        blur = flat(jax.random.normal(jax.random.fold_in(key, BLUR_KEY), (1, size)))
+        return [*latent, blur, draw(0, 0, num_points - num_given)]
+    if way == "joint" and num_given:
+        rows, levels = num_points + -(-num_points // num_given) * num_given, sample.num_steps + 1
+        return [draw(0, 0, rows)] + [draw(0, levels + i, rows) for i in range(levels)]
+    return [draw(0, 0, num_points)]
+
+
+def largest_error(script, experiment, params, given=None) -> float:
+    """Largest difference between a set of the page and of td.sample, in the network's units."""
+    config, dataset = experiment.config.sample, experiment.dataset
+    expected = dataset.normalize(td.sample(experiment, params, config, given=given)[0])
+    load(script, experiment, params)
+    num_given = 0 if given is None else len(given)
+    label = sets.label_of(experiment, config, given)
+    asked = {
+        "given": [] if given is None else flat(dataset.normalize(given)),
+        "label": None if label < 0 else label, "numPoints": config.num_points,
+        "guidanceScale": config.guidance_scale, "sampler": config.sampler,
+        "numSteps": config.num_steps,
+    }  # fmt: skip
+    found = script.evaluate(WAY, [noise_of(experiment, config, num_given), asked])
+    return np.abs(np.reshape(found, expected.shape) - expected).max()
+
+
+@pytest.mark.parametrize("name, num_given, options", [
+    ("fourier_mlp", 0, {"label": 1, "guidance_scale": 2.0, "spacing": "log_snr"}),
+    # without a label, guidance uses the history
+    ("history", 0, {"label": -2, "guidance_scale": 1.5, "burn_in": 4, "first_block": 4}),
+    ("causal", 3, {"label": 1, "guidance_scale": 2.0, "num_points": 7}),
+    ("set_latent", 0, {"label": 1, "guidance_scale": 1.5}),
+    ("set_latent", 3, {}),
+    ("set_transformer", 3, {"label": 1, "sampler": "ddim"}),
+])  # fmt: skip
+def test_whole_sets_agree(name, num_given, options, script):
+    options = {f"sample.{option}": value for option, value in options.items()}
+    options |= {"model.num_blocks": 1, "model.context_blocks": 1}
+    experiment, params = tiny(name, **options)
+    given = np.array([[0.1, 0.4], [-0.7, 0.2], [0.9, -1.1]], np.float32) if num_given else None
+    assert largest_error(script, experiment, params, given) < 1e-3
+
+
+@pytest.mark.parametrize("name, labels, label_drop, history_drop, guides", [
+    ("history", True, 0.1, 0.2, ["label", "history"]),
+    ("history", True, 0.0, 0.0, []),
+    ("history", False, 0.1, 0.2, ["history"]),
+    ("causal", True, 0.1, 0.2, ["label"]),
+])  # fmt: skip
+def test_samples_are_guided_by_what_training_left_out(
+    name, labels, label_drop, history_drop, guides
+):
+    experiment, params = tiny(name, **{"model.labels": labels, "train.label_drop": label_drop,
+                                       "train.history_drop": history_drop})  # fmt: skip
+    assert live_model(experiment, params)["guides"] == guides
+
+
+# ---------------------------------------------------------------- what cannot be sampled there
+
+
+def test_what_a_page_does_not_know_is_refused():
+    config = td.default_config("attention_v1")
+    with pytest.raises(UserError, match="config.model.name.* must be one of fourier_mlp, history"):
+        live_model(td.build(config), {})
+    experiment = td.build(td.default_config("causal"))
+    experiment.config.sample.burn_in = 16
+    with pytest.raises(UserError, match="config.sample.burn_in = 16: must be 0 with config.model"):
+        live_model(experiment, {})
+    experiment = td.build(td.default_config())
+    solid = experiment.dataset.replace(shift=jnp.zeros(3))
+    with pytest.raises(UserError, match="coordinates of a point = 3: must be 2"):
+        live_model(experiment._replace(dataset=solid), {})

@@ -1,0 +1,138 @@
+"""Check the live page of the released models: the committed file is up to date and works."""
+
+import base64
+import copy
+import json
+import re
+
+import numpy as np
+import pytest
+from command_line import ROOT, run
+
+from tiny_diffusion_jax.cli.flags import parse
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.web.live import values, write_live
+from tiny_diffusion_jax.web.render import render
+
+PAGE = ROOT / "docs" / "live.html"
+MODEL = re.compile(r'<script type="application/json" class="model">(.*?)</script>', re.DOTALL)
+DONE = "document.body.dataset.state === 'done'"
+
+
+def models(text: str) -> list[dict]:
+    return [json.loads(found) for found in MODEL.findall(text)]
+
+
+# ---------------------------------------------------------------- what is written
+
+
+def test_the_committed_page_is_what_the_command_writes(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = run("--mode=live")
+    assert done.code == 0, done
+    files = PAGE, tmp_path / "runs/live/live.html"
+    committed, written = (file.read_text("utf-8") for file in files)
+    assert MODEL.sub("", committed) == MODEL.sub("", written), "main.py --mode=live writes another"
+    assert len(committed) < 5e6
+    for old, new in zip(models(committed), models(written), strict=True):
+        for name in ("levels", "latent_levels"):  # machines differ in the last bit
+            tables = [base64.b64decode(model.pop(name)["data"]) for model in (old, new)]
+            np.testing.assert_allclose(*(np.frombuffer(t, "<f4") for t in tables), rtol=1e-5)
+        assert old == new
+
+
+def test_what_may_be_asked_of_the_mode():
+    everything = parse(["main.py", "--mode=live"])
+    assert (everything.config, everything.workdir) == (None, "runs/live")
+    one = parse(["main.py", "--mode=live", "--pretrained=mnist"])
+    assert (one.config.model.name, one.workdir) == ("causal", "runs/pretrained_mnist")
+    with pytest.raises(UserError, match="--config is missing"):
+        parse(["main.py", "--mode=live", "--config.sample.num_steps=10"])
+
+
+def test_titles_and_labels_are_text():
+    plain = models(PAGE.read_text("utf-8"))[1]
+    evil = copy.deepcopy(plain)
+    evil["title"] = evil["name"] = "</script><script>alert(1)</script>"
+    evil["labels"] = [{"name": "<img src=x onerror=alert(1)>", "share": 1.0}]
+    count = lambda model: len(re.findall("<script|<img", render("live.html", **values([model]))))
+    assert count(evil) == count(plain)
+
+
+# ---------------------------------------------------------------- in the browser
+
+
+def set_range(page, name: str, value: float) -> None:
+    page.eval_on_selector(f"#{name}", """(input, value) => {
+      input.value = value;
+      input.dispatchEvent(new Event("input", { bubbles: true }));
+    }""", value)  # fmt: skip
+
+
+def number(tab, name: str) -> int:
+    return int(tab.page.get_attribute("#board", f"data-{name}"))
+
+
+def test_points_are_placed_and_completed(opened):
+    """Points are placed and completed while the page draws its first set, too.
+
+    `opened` checks that the page sends no network requests.
+    """
+    tab = opened(PAGE)
+    page, box = tab.page, tab.page.locator("#board").bounding_box()
+    set_range(page, "steps", 0)
+    set_range(page, "points", 20)
+    for x, y in ((0.4, 0.3), (0.5, 0.3), (0.6, 0.3)):
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
+    assert (number(tab, "given"), number(tab, "drawn")) == (3, 0)
+    pictures = [tab.pixels("#board")]
+    page.click("#chips span:text-is('7')")
+    for button in ("#complete", "#again"):
+        page.click(button)
+        tab.wait(DONE, 20)
+        assert (number(tab, "given"), number(tab, "drawn")) == (3, 20)
+        assert "label 7" in page.inner_text("#status")
+        pictures.append(tab.pixels("#board"))
+    assert len(set(pictures)) == 3
+    page.click("#clear")
+    assert (number(tab, "given"), number(tab, "drawn")) == (0, 0)
+    page.focus("#board")
+    for key in ("Enter", "ArrowLeft", "ArrowUp", "Enter", "Enter", "Backspace"):
+        page.keyboard.press(key)
+    assert number(tab, "given") == 2
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.id") == "model"
+
+
+def test_on_a_dark_phone_another_model(opened):
+    tab = opened(PAGE, size="phone", scheme="dark")
+    assert tab.page.get_attribute("html", "data-theme") == "dark" and not tab.too_wide()
+    tab.page.select_option("#model", "1")
+    set_range(tab.page, "steps", 0)
+    tab.page.click("#complete")
+    tab.wait(DONE, 20)
+    assert number(tab, "drawn") == 256
+    assert tab.page.is_hidden("#labels") and tab.page.is_hidden("#guidance-row")
+
+
+def test_a_point_of_noise_is_dragged(opened, tmp_path):
+    """The trajectory of a single point follows its start."""
+    model = models(PAGE.read_text("utf-8"))[1]
+    weights = {"trunk": model["weights"]["trunk"], "label": {}}
+    alone = model | {"network": "fourier_mlp", "way": "alone", "weights": weights}
+    write_live(tmp_path / "live.html", [alone])
+    tab = opened(tmp_path / "live.html")
+    box = tab.page.locator("#board").bounding_box()
+    middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
+    ways = []
+    for x in (-100, 100):
+        tab.page.mouse.move(*middle)
+        tab.page.mouse.down()
+        tab.page.mouse.move(middle[0] + x, middle[1])
+        tab.page.mouse.up()
+        tab.wait(f"scene.way.length && Math.sign(scene.way[0]) === {np.sign(x)}")
+        ways.append(tab.page.evaluate("[...scene.way]"))
+    assert len(ways[0]) == len(ways[1]) and np.abs(np.subtract(*ways)).max() > 0.1
+    tab.page.focus("#board")
+    tab.page.keyboard.press("ArrowLeft")
+    tab.wait(f"scene.way[0] < {ways[1][0]} - 0.01")

@@ -1,0 +1,192 @@
+"""Check report.html in a browser: player, keys, phone layout, and saved samples."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from tiny_diffusion_jax.web.packing import pack
+
+CONTROLS = "button:visible, select:visible, input:visible, summary:visible, [tabindex='0']:visible"
+
+
+def rgb(text: str) -> np.ndarray:
+    return np.array([int(text.strip()[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+
+
+def contrast(a: str, b: str) -> float:
+    """Contrast ratio of WCAG 2: (L1 + 0.05) / (L2 + 0.05) of relative luminances."""
+    def luminance(text):
+        c = rgb(text)
+        linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read(opened, moons, scheme):
+    page = opened(moons / "report.html", scheme=scheme).page
+    colour = lambda name: page.evaluate(
+        f"getComputedStyle(document.documentElement).getPropertyValue('--{name}')")
+    for paper in ("paper", "panel"):
+        for ink in ("ink", "muted", "accent", "alert", "good"):
+            assert contrast(colour(ink), colour(paper)) >= 4.5, (ink, paper)
+    assert contrast(colour("alert"), colour("alert-panel")) >= 4.5
+    assert contrast(colour("on-accent"), colour("accent")) >= 4.5
+    assert page.evaluate("document.documentElement.dataset.theme") == scheme
+    before = colour("paper")
+    page.click("[data-theme-button]")
+    assert colour("paper") != before
+
+
+def test_it_plays_and_scrubs(opened, moons):
+    tab = opened(moons / "report.html")
+    page = tab.page
+    shown = lambda name: page.inner_text(f"[data-show={name}]")
+    at_data = tab.pixels()
+    assert shown("t") == "0 of 1000" and shown("sigma") == "0" and shown("logSnr") == "infinite"
+    page.fill("[data-do=time]", "0")
+    assert tab.pixels() != at_data and shown("t") == "1000 of 1000" and shown("sigma") == "12.0"
+    page.click("[data-do=play]")
+    tab.wait("playback.time > 0.02")
+    assert page.inner_text("[data-do=play]") == "Pause"
+    page.click("[data-do=play]")
+    stopped = page.evaluate("playback.time")
+    assert 0.02 < stopped < 1 and page.evaluate("playback.playing") is False
+    page.fill("[data-do=time]", "500")
+    pictures = {"reverse": tab.pixels()}
+    page.select_option("[data-do=colour]", "start")
+    pictures["start"] = tab.pixels()
+    page.check("[data-do=trails]")
+    pictures["trails"] = tab.pixels()
+    page.select_option("[data-do=direction]", "forward")
+    pictures["forward"] = tab.pixels()
+    assert len(set(pictures.values())) == 4
+
+
+def test_the_end_of_the_way_is_the_first_set_of_samples(opened, moons):
+    page = opened(moons / "report.html").page
+    ends = page.evaluate("""() => { const p = players[0], xy = new Float32Array(128);
+        p.reverse.positions(0, 1, xy); return [...xy]; }""")
+    way = np.load(moons / "trajectory.npy")[-1]
+    np.testing.assert_allclose(np.reshape(ends, (64, 2)), way, atol=1e-3 * np.ptp(way))
+
+
+def test_forward_noise_is_that_of_its_level(opened, moons):
+    """x_t - x_0 has standard deviation sigma_t, in units of the data, at the end of the slider."""
+    page = opened(moons / "report.html").page
+    noise = page.evaluate("""() => { const f = players[0].forward, a = new Float32Array(128),
+        b = new Float32Array(128); f.positions(0, 0, a); f.positions(0, 1, b);
+        return [...b].map((x, i) => (x - a[i]) / f.scale[0]); }""")
+    assert np.std(noise) == pytest.approx(12.0, rel=0.2)
+
+
+def test_keys_do_all_that_a_mouse_does(opened, moons):
+    page = opened(moons / "report.html").page
+    page.click("summary")
+    wanted = page.eval_on_selector_all(CONTROLS, "all => all.length")
+    reached = set()
+    page.evaluate("document.body.focus(); document.activeElement.blur()")
+    for _ in range(wanted + 2):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate(
+            "[...document.querySelectorAll('button, select, input, summary, [tabindex]')]"
+            ".indexOf(document.activeElement)"))
+    assert len(reached - {-1}) == wanted
+    unnamed = page.eval_on_selector_all(
+        "button, select, input",
+        "all => all.filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length")
+    assert unnamed == 0
+    page.evaluate("document.activeElement.blur(); playback.seek(0.5)")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("playback.time") == pytest.approx(0.51)
+    page.keyboard.press("Space")
+    assert page.evaluate("playback.playing") is True
+    page.keyboard.press("Space")
+    assert page.evaluate("playback.playing") is False
+
+
+def test_charts_say_their_values(opened, moons):
+    page = opened(moons / "report.html").page
+    page.focus("#loss svg")
+    for key, step in (("Home", "10"), ("ArrowRight", "20"), ("End", "40")):
+        page.keyboard.press(key)
+        assert f"step {step}" in page.inner_text("#loss output")
+    page.hover("#loss svg", position={"x": 60, "y": 100})
+    assert "step 10" in page.inner_text("#loss output")
+
+
+def test_samples_are_saved_as_they_are(opened, moons):
+    page = opened(moons / "report.html").page
+    with page.expect_download() as waiting:
+        page.click("#save-samples")
+    assert waiting.value.suggested_filename == "samples.csv"
+    rows = list(csv.reader(waiting.value.path().open(encoding="utf-8")))
+    samples = np.load(moons / "samples.npy")
+    assert rows[0] == ["set", "x", "y"] and len(rows) == 1 + 128
+    table = np.array(rows[1:], float)
+    np.testing.assert_array_equal(table[:, 0], np.repeat([0, 1], 64))
+    half_a_step = np.ptp(samples, (0, 1)) / 131_068
+    error = np.abs(table[:, 1:] - samples.reshape(-1, 2)).max(0)
+    np.testing.assert_array_less(error, 1.1 * half_a_step + 1e-6)
+
+
+def test_the_table_of_a_page_has_all_digits_of_float32(opened, moons):
+    """Map coordinates are large and have a small range, so packing must not lose digits."""
+    points = (123456 + np.random.default_rng(0).random((1, 500, 2))).astype(np.float32)
+    names = ['</script>"', "a\rb"]
+    text = opened(moons / "report.html").page.evaluate("samples => csvOf(samples)", {
+        "points": pack(points), "sizes": [500], "columns": names, "setColumn": "$x_$"})  # fmt: skip
+    header, *rows = csv.reader(io.StringIO(text, newline=""))
+    assert header == ["$x_$", *names]
+    np.testing.assert_array_equal(np.array(rows, float)[:, 1:].astype(np.float32), points[0])
+
+
+def test_long_names_stay_within_the_screen(opened, moons, tmp_path):
+    text = (moons / "report.html").read_text()
+    assert text.count("<b>moons, ") == 1 and "<h1>moons</h1>" in text
+    text = text.replace("<h1>moons", "<h1>" + "x" * 300).replace("<b>moons", "<b>" + "x" * 300)
+    (tmp_path / "report.html").write_text(text)
+    assert not opened(tmp_path / "report.html", size="phone").too_wide()
+
+
+@pytest.mark.parametrize("size", ["desktop", "phone"])
+def test_it_fits_the_screen(opened, moons, size):
+    tab = opened(moons / "report.html", size=size)
+    assert not tab.too_wide()
+    box = tab.page.locator(".stage canvas").bounding_box()
+    assert box["x"] >= 0 and box["width"] >= 300
+    assert box["width"] == pytest.approx(box["height"], rel=0.02)
+
+
+def test_the_model_is_sampled_inside_of_the_page(opened, moons):
+    """Moving a ring of noise changes its trajectory."""
+    tab = opened(moons / "report.html")
+    assert tab.page.locator(".live-frame").count() == 0
+    tab.page.click("#live-start")
+    frame = tab.page.frame_locator(".live-frame")
+    status = frame.locator("#status")
+    status.filter(has_text="points in").wait_for(timeout=10_000)
+    picture = lambda: frame.locator("#board").evaluate("canvas => canvas.toDataURL()")
+    before = picture()
+    frame.locator("#again").click()
+    tab.page.wait_for_timeout(1_500)
+    assert picture() != before
+
+
+def test_the_frame_follows_the_theme_and_has_no_bar_on_a_phone(opened, moons):
+    page = opened(moons / "report.html", size="phone").page
+    page.click("[data-theme-button]")
+    page.click("#live-start")
+    frame = page.frame_locator(".live-frame")
+    frame.locator("#status").filter(has_text="points in").wait_for(timeout=10_000)
+    root = frame.locator("html")
+    assert root.get_attribute("data-theme") == "dark"
+    # the focus moves, because the Start button is removed
+    assert page.evaluate("document.activeElement.className") == "live-frame"
+    page.click("[data-theme-button]")
+    assert root.get_attribute("data-theme") == "light"
+    assert root.evaluate("html => html.scrollHeight <= innerHeight")

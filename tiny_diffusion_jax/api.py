@@ -1,0 +1,186 @@
+"""An experiment: all objects that a config describes, with functions to train and sample."""
+
+import logging
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiny_diffusion_jax import data, devices, models, sets
+from tiny_diffusion_jax.checks import (
+    check,
+    check_counts,
+    check_data,
+    check_drawn,
+    check_rotation,
+    check_sample,
+    check_scored,
+)
+from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.data.halves import with_validation
+from tiny_diffusion_jax.data.notices import far_from_data
+from tiny_diffusion_jax.dataset import Dataset, moments_of_draws
+from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
+from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
+from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.sets import likelihood as set_likelihood
+from tiny_diffusion_jax.training import loop
+from tiny_diffusion_jax.training.step import TrainState, init_state
+
+log = logging.getLogger("tiny_diffusion_jax")
+LIKELIHOOD_CHUNK = 16_384  # points at once
+
+
+class Experiment(NamedTuple):
+    """Everything that stays the same during a run."""
+
+    config: Any  # ml_collections.ConfigDict, as config.py describes
+    dataset: Dataset
+    process: Process
+    model: Any  # a Flax module, as models/ describes
+
+
+@devices.without_float64
+def build(config) -> Experiment:
+    """Build the experiment of a config. Raises UserError for a field out of its range."""
+    check(config)
+    return assemble(config, data.build(config.data))
+
+
+@devices.without_float64
+def assemble(config, dataset: Dataset) -> Experiment:
+    """Build the experiment of a config that has been checked, with `dataset` as its data."""
+    about = data.about_built(dataset)
+    model = models.make_model(config.model, len(about.labels.names))
+    check_data(config, dataset, model)
+    if config.train.keep_best and config.train.split_heldout and dataset.has_points:
+        dataset = with_validation(dataset)
+    moments = {}
+    if not config.data.normalize:
+        # The network sees centred units, so the process needs the mean of the data.
+        mean, std = moments_of_draws(dataset)
+        moments = {"sigma_data": std, "data_mean": mean}
+    process = make_process(make_schedule(**config.schedule), **config.diffusion, **moments)
+    return Experiment(config, dataset, process, model)
+
+
+@devices.without_float64
+def init(experiment: Experiment) -> TrainState:
+    """State before the first step, which depends on config.seed only."""
+    config = experiment.config
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    return init_state(key, experiment.model, config.train, experiment.dataset.dim)
+
+
+@devices.without_float64
+def train(
+    experiment: Experiment,
+    state: TrainState | None = None,
+    on_block: Callable[[TrainState, dict], bool] | None = None,
+    progress: bool = True,
+) -> TrainState:
+    """Train from `state` (None: from the start) to config.train.steps; return the final state.
+
+    After each block of steps, `on_block(state, row)` is called with the state and a row of plain
+    numbers: step, loss, grad_norm, steps_per_second and loss_by_time. Data with held-out sets add
+    heldout_loss, and one row has compile_seconds. Training stops if `on_block` returns True. Draw
+    samples with `sampled` of the final state. Raises TrainingDiverged if the loss is not finite.
+    """
+    check_counts(experiment.config, experiment.dataset, experiment.model)
+    init_from = experiment.config.train.init_from
+    require(state is not None or not init_from, "config.train.init_from", init_from,
+            "'' if no state is given; run.load.start_from returns the state of a run")  # fmt: skip
+    check_rotation(experiment.config)
+    state = init(experiment) if state is None else state
+    return loop.train(*experiment, state, on_block, progress)
+
+
+@devices.without_float64
+def sample(
+    experiment: Experiment, params, config=None, keep_trajectory: bool = False,
+    progress: bool = False, given: np.ndarray | None = None, labels: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Draw config.num_sets sets of config.num_points points, f32[num_sets, num_points, D].
+
+    config: the `sample` part of a config (None: the one of the experiment). If config.num_points =
+    0, each set has its own number of points, with the frequencies of the data. The largest set then
+    has num_points, and rows of NaN follow the points of smaller sets (`td.ragged` removes these
+    rows).
+
+    keep_trajectory: return f32[steps + 1, num_sets, num_points, D], noise first. given: points
+    f32[n, D] in own units, the first points of every set; the model draws the rest of each set
+    conditioned on them. labels: i32[num_sets], in place of config.label.
+
+    Points are in the data's own units, and are f64 if f32 would round them too much
+    (`dataset.origin`). A set depends on config.seed and its own number only. Requests too large for
+    config.memory_mb are drawn in chunks. Raises UserError for a field out of its range, and for
+    conditions that the model was not trained for.
+    """
+    config = experiment.config.sample if config is None else config
+    dim, about = experiment.dataset.dim, data.about_built(experiment.dataset)
+    check_sample(experiment.config, config, labels, given, dim, about)
+    origin = experiment.dataset.origin
+    num_given = 0 if given is None else len(given)
+    check_drawn(experiment.dataset, experiment.model, config, num_given)
+    if given is not None:
+        given = units.to_centred(origin, given)
+        if notice := far_from_data(experiment.dataset, np.asarray(given)):
+            log.warning("notice: %s", notice)
+    drawn = sets.draw(experiment, params, config, keep_trajectory, progress, given, labels)
+    return units.to_own(origin, drawn)
+
+
+@devices.without_float64
+def log_prob(
+    experiment: Experiment, params, points: np.ndarray, num_steps: int,
+    labels: np.ndarray | None = None, draws: int = 0, sizes: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Log-likelihood of points f32[n, D] in own units, in nats per point, f[n].
+
+    The density is per unit area (volume if D = 3) of the data: the network's log p minus the sum of
+    log(scale) over the D coordinates. Each whole set of f32[S, N, D] has one log-likelihood, f[S],
+    in nats per point, too. sets/likelihood.py defines it for each kind of model, and the
+    number of `draws`. Rows of NaN follow the points of smaller sets.
+
+    labels: i32[S] or i32[n], for a model with labels. Without labels, log p is unconditional; a
+    model with config.train.label_drop = 0 has not learned the unconditional density. sizes: i32[S]
+    or i32[n], for a model with config.model.count: the number of points of the whole set, if
+    `points` is a part of it. By default a set in `points` is whole. Raises UserError for a shape, a
+    number or an argument that the model cannot score.
+    """
+    dataset, model = experiment.dataset, experiment.model
+    rounded = np.asarray(points, np.float32)
+    check_scored(experiment.config, model, dataset.dim, rounded, num_steps, labels, draws, sizes,
+                 data.about_built(dataset))  # fmt: skip
+    points = units.to_centred(dataset.origin, points) if dataset.origin else rounded
+    if points.ndim == 2 and not (labels is None and sizes is None):
+        points = points[:, None]  # sets of one point, each with its own label and size
+    if points.ndim == 3:
+        return set_likelihood.estimate(
+            experiment, params, points, num_steps, labels, draws, sizes=sizes
+        ).log_p
+    if not len(points):
+        return np.zeros(0, np.float32)
+    (mesh, params), dim = devices.to_draw(params), dataset.dim
+    size = devices.rounded_up(min(len(points), LIKELIHOOD_CHUNK), mesh)
+    padded = np.resize(points, (math.ceil(len(points) / size) * size, dim))
+    shared = jax.device_put(padded.reshape(-1, size, dim), devices.by_set(mesh, size, axis=1))
+    parts = [
+        np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part,
+                             model=model, num_steps=num_steps)) for part in shared
+    ]  # fmt: skip
+    return np.concatenate(parts)[: len(points)]
+
+
+@partial(jax.jit, static_argnames=("model", "num_steps"))
+@devices.float32_matmuls
+def _log_prob(process, params, shift, scale, points, *, model, num_steps: int) -> jax.Array:
+    # Every input of the program is an argument, so a second call reuses the compiled program.
+    denoise = make_denoise(process, model.apply, params)
+    log_p = log_likelihood(process, denoise, ((points - shift) / scale)[None], num_steps)[0]
+    return log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()

@@ -1,0 +1,263 @@
+"""The modes of `main.py`: train, sample, evaluate, complete, live, compare, draw, replay."""
+
+import logging
+import re
+import time
+from pathlib import Path
+
+import jax
+
+from tiny_diffusion_jax import __version__, data, devices
+from tiny_diffusion_jax.api import Experiment, build, init
+from tiny_diffusion_jax.checks import (
+    check,
+    check_counts,
+    check_measured,
+    check_rotation,
+    check_sample,
+)
+from tiny_diffusion_jax.cli import debug_step
+from tiny_diffusion_jax.cli.flags import runs_of
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.columns import Options, read_points
+from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.report import comparison, overfitting
+from tiny_diffusion_jax.report import evaluate as report
+from tiny_diffusion_jax.report import html as page
+from tiny_diffusion_jax.report.attempts import Attempts
+from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.report.metrics import is_many
+from tiny_diffusion_jax.report.results import describe, draw, draw_picture, finish
+from tiny_diffusion_jax.run import processes, released, run_folder, tensorboard
+from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
+from tiny_diffusion_jax.run.load import about_run, load, start_from
+from tiny_diffusion_jax.run.train import train_in_folder
+from tiny_diffusion_jax.training import repeat_step
+from tiny_diffusion_jax.web.live import write_live
+from tiny_diffusion_jax.web.render import write_page
+from tiny_diffusion_jax.web.weights import live_model
+
+log = logging.getLogger("tiny_diffusion_jax")
+
+
+# ---------------------------------------------------------------- the modes
+
+
+def train_run(config, path: str, distributed: str = "") -> None:
+    """Train a run or resume it, then draw samples and evaluate them.
+
+    distributed: how to join the other processes of the training, see processes.py.
+    """
+    began = time.perf_counter()
+    check_measured(config)
+    check_rotation(config)
+    with processes.together(distributed) as watch:
+        set_up(config)
+        experiment = build(config)
+        check_counts(config, experiment.dataset, experiment.model)
+        if processes.is_first():
+            _train_and_finish(experiment, path, began)
+        else:
+            processes.follow(experiment, watch)
+
+
+def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
+    config, first, source = experiment.config, None, ""
+    if config.train.init_from:
+        first, source = start_from(config.train.init_from, experiment)
+    with run_folder.open_to_train(path, config, experiment.dataset, source) as folder:
+        saved = open_checkpoints(folder / "checkpoints", config.train.keep)
+        state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+        announce(experiment)
+        if first is not None:
+            log.info("starting from the weights of %s (%s)", config.train.init_from, source)
+        if state is None:
+            state = init(experiment) if first is None else first
+        state = processes.from_first(state)
+        start_seconds = time.perf_counter() - began
+        state = train_in_folder(experiment, state, saved, folder)
+        if state.best is not None:
+            log.info("%s", overfitting.which_weights(state, experiment.dataset))
+        finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
+
+
+def sample_run(config, path: str, pretrained: str = "") -> None:
+    """Draw from the newest checkpoint; write the samples, trajectory.npy, figures and report.html.
+
+    pretrained: a released model in place of a checkpoint. Without the data, as for a released
+    model, the only figure shows the samples.
+    """
+    about = None if pretrained else about_run(path)
+    check(config, about)
+    check_sample(config, config.sample, about=about)
+    experiment, folder, params = _open(config, path, pretrained)
+    samples, ways, file = draw(experiment, folder, params)
+    evidence = ReportData(experiment, params, samples, ways=ways)
+    with Attempts(folder) as attempts:
+        if not experiment.dataset.has_points:
+            title = experiment.dataset.title
+            picture = "sets.png" if is_many(experiment) else "samples.png"
+            attempts.write(picture, lambda file: draw_picture(experiment, samples, file, title))
+        else:
+            report.pictures(evidence, attempts)
+        description = describe(experiment, params)
+        attempts.write("report.html", lambda _: page.write(evidence, folder, description))
+    log.info("wrote %s", folder / file)
+
+
+def evaluate_run(config, path: str, pretrained: str = "") -> None:
+    """Draw from the newest checkpoint and evaluate the samples, like the end of `train_run`."""
+    began = time.perf_counter()
+    check_measured(config, None if pretrained else about_run(path))
+    experiment, folder, params = _open(config, path, pretrained, with_data=True)
+    finish(experiment, folder, params, time.perf_counter() - began)
+
+
+def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
+    """Complete sets from the points of the table `points`, in the data's own units.
+
+    Writes completed.npy (completed.npz for sets of different sizes), completed.png and report.html.
+    """
+    about = (None if pretrained else about_run(path)) or data.about(config.data)
+    check(config, about)
+    try:
+        dim = 2 if pretrained else run_folder.dim(path)
+        read = read_points(Options(points), dim=dim, usual=about.columns)
+        given = read.points
+        check_sample(config, config.sample, given=given, dim=dim, about=about)
+    except UserError as error:
+        message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
+        raise UserError(_without_options(message)) from error
+    experiment, folder, params = _open(config, path, pretrained)
+    log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
+    if notice := _without_options(read.notice):
+        log.warning("notice: %s", notice)
+    sets, ways, file = draw(experiment, folder, params, "completed", given)
+    title = f"{experiment.dataset.title}: completed from {len(given)} points"
+    evidence = ReportData(experiment, params, sets, given, ways)
+    description = describe(experiment, params)
+    with Attempts(folder) as attempts:
+        attempts.write("completed.png", lambda file: draw_picture(
+            experiment, sets, file, title, given=len(given)))  # fmt: skip
+        attempts.write("report.html", lambda _: page.write(evidence, folder, description, title))
+    log.info("wrote %s", folder / file)
+
+
+def live_run(config, path: str, pretrained: str = "") -> None:
+    """Write live.html, which samples the newest checkpoint or a released model in the browser.
+
+    Without a config, the page holds all released models, and models with labels come first.
+    """
+    if config is None:
+        set_up(default_config())
+        run_folder.make_for_samples(path)
+        found = [live_model(*released.load_released(name), name) for name in released.names()]
+        found.sort(key=lambda model: -len(model["labels"]))
+    else:
+        check(config, None if pretrained else about_run(path))
+        experiment, _, params = _open(config, path, pretrained)
+        found = [live_model(experiment, params)]
+    file = Path(path).expanduser() / "live.html"
+    write_live(file, found)
+    log.info("wrote %s", file)
+
+
+def compare_run(config, path: str, runs: str) -> None:
+    """Write compare.html: two or more runs side by side, drawn with the seed of the first run."""
+    folder = run_folder.make(path)
+    set_up(config)
+    file = comparison.write(folder, runs_of(runs), config.sample)
+    log.info("wrote %s", file)
+
+
+def draw_run(config, path: str) -> None:
+    """Write draw.html, a page to draw shapes, which a model can then learn."""
+    file = run_folder.make(path) / "draw.html"
+    write_page(file, "draw.html", title="Draw what is to be learned", version=__version__)
+    log.info("wrote %s; open it in a browser", file)
+
+
+def replay_run(config, path: str) -> None:
+    """Repeat the step of diverged.npz that was not finite, and print which values are not finite.
+
+    No file is changed.
+    """
+    set_up(config)
+    experiment = build(config)
+    folder = run_folder.open_to_read(path, config, experiment.dataset)
+    print(*repeat_step.lines(experiment, debug_step.read(folder, experiment)), sep="\n")
+
+
+# ---------------------------------------------------------------- setup
+
+
+def set_up(config) -> None:
+    """Prepare the process before the first array, without touching a file of the run.
+
+    So a bad config leaves no trace. Raises UserError without a device or a required package.
+    """
+    if config.compilation_cache:
+        folder = Path(config.compilation_cache).expanduser()
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+        # By default JAX does not cache programs that compile in under 1 s. A run has many of these.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if config.log.tensorboard:
+        tensorboard.require_package()
+    try:
+        jax.devices()
+    except RuntimeError as error:
+        raise UserError(f"JAX finds no device to run on: {_first_line(error)}") from error
+
+
+def _open(
+    config, path: str, pretrained: str = "", with_data: bool = False
+) -> tuple[Experiment, Path, dict]:
+    """Experiment in `path`, its folder, and the EMA weights of its newest checkpoint.
+
+    With `pretrained`, the experiment and the weights are a released model, and `path` holds its
+    samples.
+    """
+    if pretrained:
+        run_folder.make_for_samples(path)
+        set_up(config)
+        experiment, params = released.load_released(pretrained, config, with_data)
+    else:
+        run_folder.check_writable(path)
+        set_up(config)
+        experiment, params = load(path, config, with_data)
+    announce(experiment)
+    return experiment, Path(path).expanduser(), params
+
+
+def announce(experiment: Experiment) -> None:
+    """Log the data, the device and the schedule."""
+    dataset, device = experiment.dataset, jax.devices()[0]
+    log.info("data: %s", describe_data(dataset))
+    log.info("device: %d x %s", jax.device_count(), device.device_kind)
+    if unused := devices.unused_accelerator():
+        log.warning("warning: %s", unused)
+    snr = experiment.process.schedule.terminal_snr
+    log.info("schedule: %s, terminal SNR %.2g", experiment.config.schedule.name, snr)
+    if snr > TERMINAL_SNR_WARNING:
+        log.warning(
+            "warning: terminal SNR above %g: the last noise level still shows the data, and "
+            "samples will be fuzzy; use more levels or more noise", TERMINAL_SNR_WARNING,
+        )
+
+
+def _without_options(text: str) -> str:
+    """Remove advice to set data options from a message, because they do not apply to --points."""
+    return re.sub(r"[.;] config\.data\.[^;]*", "", text)
+
+
+def describe_data(dataset) -> str:
+    """Describe the data in words: for a table the file and its columns, else title and source."""
+    if dataset.details and dataset.columns and not dataset.members:
+        return dataset.details
+    source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
+    return f"{dataset.title}{source}{f'; {dataset.details}' if dataset.details else ''}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,45 @@
+"""The file of a step that was not finite, from which the step can be repeated."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax.api import Experiment, init
+from tiny_diffusion_jax.errors import UserError, reason_of
+from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.run.checkpoints import by_place
+from tiny_diffusion_jax.training import repeat_step
+
+NAME = "diverged.npz"
+
+
+def write(folder: Path, experiment: Experiment, state, done: int) -> None:
+    """Write step number `done` + 1 of the block that starts from `state`."""
+    step = repeat_step.find(*experiment, state, done)
+    arrays = jax.device_get(by_place(step)) | {"seed": experiment.config.seed}
+    with atomic(folder / NAME) as temporary:
+        np.savez(temporary, **arrays)
+
+
+def read(folder: Path, experiment: Experiment) -> repeat_step.Step:
+    """Read the step in the folder. Raises UserError if there is no file or the file is damaged."""
+    file = folder / NAME
+    if not file.exists():
+        raise UserError(f"--mode=replay: {folder} holds no {NAME}: no step of this run has come "
+                        "out not finite")  # fmt: skip
+    try:
+        with np.load(file) as stored:
+            arrays = dict(stored)
+        block = experiment.config.train.block
+        first = (int(arrays[".number"]) - 1) // block * block  # blocks differ in their shapes
+        params = jax.eval_shape(lambda: init(experiment)).params
+        batch = jax.eval_shape(lambda: repeat_step.batch_of(*experiment, first, 0))
+        like = repeat_step.Step(np.int32(0), params, batch)
+        leaves = [arrays[place] for place in by_place(like)]
+    except Exception as error:  # damaged .npz files raise errors of many types
+        raise UserError(
+            f"{file}: is damaged ({reason_of(error)}); train again, and it is written again"
+        ) from error
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+

@@ -1,0 +1,141 @@
+"""The command line: parse the arguments, run the command, end with one line and an exit code."""
+
+import ast
+import errno
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+
+from tiny_diffusion_jax.cli import commands
+
+# Set before jax is imported, because its C++ start-up messages are not for users.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Environment of a command that writes files. It replaces settings of notebooks and other projects.
+ENVIRONMENT = {
+    "MPLBACKEND": "Agg",  # a notebook's backend is missing here, and matplotlib checks the name
+    "JAX_ENABLE_X64": "0",  # models are float32
+}
+
+from tiny_diffusion_jax.cli import command as command_line
+from tiny_diffusion_jax.cli.flags import GIVEN, HELP, Command, config_files, parse
+from tiny_diffusion_jax.errors import UserError
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+
+
+def require_utf8() -> None:
+    """Start this process again in UTF-8 mode, if the locale gives file names in ASCII.
+
+    Without UTF-8, a file name with an accent is not valid text in a title, a page or a message.
+    """
+    if sys.getfilesystemencoding() == "ascii":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+
+
+def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.exit) -> None:
+    """Run the command of `argv` (program first), and show expected errors as one line.
+
+    `leave` is called with the exit code: 2 for a bad input, 128 + its number after a signal, and 1
+    for another expected error. An unexpected error keeps its traceback, because it is a bug.
+    """
+    os.environ.update(ENVIRONMENT)
+    _set_up_logging()
+    signal.signal(signal.SIGTERM, stop)
+    sys.unraisablehook = resend_signal
+    command_line.note(argv)
+    try:
+        command = parse(argv)
+        if command is None:
+            print(usage, "flags:", *(f"  --{flag}: {text}" for flag, text in HELP.items()),
+                  sep="\n")  # fmt: skip
+        else:
+            run(command)
+    except UserError as error:
+        fail(error, 2, leave)
+    except KeyboardInterrupt as error:
+        number = (*error.args, signal.SIGINT)[0]
+        fail(RuntimeError(
+            "interrupted: every written file is complete, and the same command resumes from the "
+            "last checkpoint"), 128 + number, leave)
+    except Exception as error:
+        if hasattr(error, "exit_code"):  # Interrupted, TrainingDiverged, SamplesDiverged
+            fail(error, error.exit_code, leave)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            fail(error, 1, leave)
+        if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+            fail(RuntimeError(
+                "out of memory: lower config.sample.num_points, num_sets or memory_mb, or "
+                f"config.train.num_sets ({str(error).partition(chr(10))[0]})"), 1, leave)
+        raise
+
+
+def run(command: Command) -> None:
+    """Run the command. Raises the errors that `main` turns into one line."""
+    if command.mode == "list":
+        return print(config_list())
+
+    given = {name: getattr(command, name) for name in GIVEN}
+    given = {name: value for name, value in given.items() if value is not None}
+    getattr(commands, f"{command.mode}_run")(command.config, command.workdir, **given)
+
+
+def config_list() -> str:
+    """Return the name of each config with the first line of its header."""
+    lines = []
+    for name, file in config_files().items():
+        header = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").partition("\n")[0]
+        usage, colon, about = header.partition(": ")
+        lines.append((usage, about) if colon else (name, header))
+    width = max(len(usage) for usage, _ in lines)
+    return "\n".join(f"{usage:{width}}  {about}" for usage, about in lines)
+
+
+# ---------------------------------------------------------------- ends
+
+
+def fail(error: Exception, exit_code: int, leave: Callable[[int], None]) -> None:
+    """Print `error` in one line, and call `leave` with the exit code."""
+    message = " ".join(str(error).split()) or type(error).__name__
+    print(f"error: {message}", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    leave(exit_code)
+
+
+def stop(number: int, frame) -> None:
+    raise KeyboardInterrupt(number)
+
+
+def resend_signal(unraisable) -> None:
+    """Send a signal again, because Python drops exceptions raised in `__del__` and the like."""
+    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
+        return sys.__unraisablehook__(unraisable)
+    number = (*unraisable.exc_value.args, signal.SIGINT)[0]
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True
+    again.start()
+
+
+# ---------------------------------------------------------------- messages
+
+
+class Console(logging.Handler):
+    """Write messages without a prefix, above the progress bar if there is one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(record.getMessage(), file=sys.stderr)
+
+
+def _set_up_logging() -> None:
+    """Show messages of this program, and only warnings of the libraries (absl, jax)."""
+    logging.root.handlers[:] = [Console()]
+    logging.root.setLevel(logging.WARNING)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("tiny_diffusion_jax").setLevel(logging.INFO)
+    warnings.filterwarnings("ignore", message=".*persistent compilation cache")  # only slower

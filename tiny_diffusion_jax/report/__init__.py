@@ -1,0 +1,1 @@
+"""Measure and draw a finished run."""

@@ -1,0 +1,166 @@
+// A player: a large picture of one set, and small ones of all of them.
+
+class Player {
+  // data: {reverse, forward, colours}, as report/panels.py makes it
+  constructor(root, data) {
+    this.root = root;
+    this.marks = data.reverse.marks;
+    this.memberColours = data.colours;
+    this.reverse = new Reverse(data.reverse);
+    this.forward = data.forward && new Forward(data.forward, this.reverse);
+    this.look = { direction: "reverse", colour: this.colourings()[0], trails: false, marks: true };
+    this.chosen = 0;
+    this.time = 1;
+    this.stage = new Stage(root.querySelector("canvas"));
+    this.thumbs = this.makeThumbs(root.querySelector(".sets"));
+    this.painted = new Map();
+    this.select(0);
+  }
+
+  get process() {
+    return this.look.direction === "reverse" ? this.reverse : this.forward;
+  }
+
+  // The possible colourings, the best first.
+  colourings() {
+    const several = this.reverse.numSets > 1;
+    return [...(this.marks.member ? ["member"] : []), ...(several ? ["set"] : ["plain"]), "start"];
+  }
+
+  makeThumbs(list) {
+    if (!list) return [];
+    return this.reverse.sizes.map((_, k) => {
+      const button = document.createElement("button");
+      const [canvas, name] = [document.createElement("canvas"), document.createElement("span")];
+      button.type = "button";
+      button.classList.toggle("rejected", this.isRejected(k));
+      name.className = "name";
+      name.textContent = this.name(k) + (this.isRejected(k) ? ": rejected" : "");
+      button.append(canvas, name);
+      button.addEventListener("click", () => this.select(k, true));
+      list.append(document.createElement("li"));
+      list.lastChild.append(button);
+      return { button, stage: new Stage(canvas, 300) };
+    });
+  }
+
+  name(k) {
+    return this.marks.names[k] ?? `set ${k + 1}`;
+  }
+
+  isRejected(k) {
+    return Boolean(this.marks.rejected?.[k]);
+  }
+
+  // Enlarges set k.
+  select(k, show = false) {
+    this.chosen = k;
+    this.thumbs.forEach(({ button }, i) => button.setAttribute("aria-pressed", i === k));
+    this.root.querySelector("[data-set]").textContent =
+      this.reverse.numSets > 1
+        ? `Set ${k + 1} of ${this.reverse.numSets}${this.marks.names[k] ? ": " + this.name(k) : ""}`
+        : "";
+    this.root.querySelector("[data-note]").textContent = this.isRejected(k)
+      ? "rejected: not like sets of one member"
+      : "";
+    this.draw(this.time);
+    if (show) {
+      this.root.querySelector(".stage").scrollIntoView({ block: "nearest" });
+      this.onSelect?.(k);
+    }
+  }
+
+  setLook(look) {
+    Object.assign(this.look, look);
+    this.painted.clear();
+    this.draw(this.time);
+  }
+
+  draw(time) {
+    this.time = time;
+    const set = Math.min(this.chosen, this.process.numSets - 1);
+    this.stage.draw(this.process, set, time, this.lookOf(set));
+    const plain = { trails: false, given: 0, stray: null }; // stray points are in their colour
+    this.thumbs.forEach(({ stage }, k) => {
+      if (k < this.process.numSets)
+        stage.draw(this.process, k, time, { ...this.lookOf(k), ...plain });
+    });
+  }
+
+  // The `look` of set k for stage.js, cached until it changes.
+  lookOf(k) {
+    if (this.painted.has(k)) return this.painted.get(k);
+    const reverse = this.look.direction === "reverse";
+    const look = {
+      paper: cssColour("--panel"),
+      ink: cssColour("--ink"),
+      alert: cssColour("--alert"),
+      colours: this.paint(k),
+      trails: this.look.trails,
+      stray: this.strays(k),
+      given: reverse && this.look.marks ? this.marks.given : 0,
+    };
+    this.painted.set(k, look);
+    return look;
+  }
+
+  // Indices of the stray points of set k, if they are known and should be marked.
+  strays(k) {
+    return this.look.direction === "reverse" && this.look.marks ? this.marks.stray?.[k] : null;
+  }
+
+  // u8[3 N]: the colour of each point of set k.
+  paint(k) {
+    const { process } = this;
+    const colours = new Uint8Array(3 * process.numPoints);
+    const of = this.look.colour === "start" ? this.byStart(k) : () => this.setColour(k);
+    for (let n = 0; n < process.sizes[k]; n++) colours.set(of(n), 3 * n);
+    for (const n of this.strays(k) ?? []) colours.set(cssColour("--alert"), 3 * n);
+    return colours;
+  }
+
+  setColour(k) {
+    const { member } = this.marks;
+    if (this.look.direction === "forward") return cssColour("--data");
+    if (this.look.colour === "member" && member) return memberColour(this.memberColours, member[k]);
+    if (this.look.colour === "set") return memberColour(this.memberColours, k);
+    return cssColour("--samples");
+  }
+
+  // A colour for each point by its direction at the start.
+  byStart(k) {
+    const { process } = this;
+    const xy = new Float32Array(2 * process.numPoints);
+    if (process === this.reverse)
+      for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
+    else process.positions(k, 0, xy);
+    const { x, y } = process.window(0, k);
+    return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
+  }
+
+  // [{colour, text, ring}]: the meanings of the colours.
+  legend() {
+    const { marks } = this;
+    const entries = [];
+    if (this.look.colour === "start")
+      entries.push({
+        colour: cssColour("--muted"),
+        text: "colour: the direction of a point at the start",
+      });
+    else if (this.look.direction === "forward")
+      entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
+    else if (this.look.colour === "member") {
+      marks.members.forEach((text, m) =>
+        entries.push({ colour: memberColour(this.memberColours, m), text }),
+      );
+    } else if (this.look.colour === "plain")
+      entries.push({ colour: cssColour("--samples"), text: "samples" });
+    if (this.look.direction === "reverse" && this.look.marks) {
+      if (marks.stray)
+        entries.push({ colour: cssColour("--alert"), text: "stray point", ring: true });
+      if (marks.given)
+        entries.push({ colour: cssColour("--ink"), text: "given point", ring: true });
+    }
+    return entries;
+  }
+}

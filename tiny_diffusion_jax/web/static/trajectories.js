@@ -1,0 +1,144 @@
+// Where points are at any time: between the frames of web/trajectories.py, or by the formula.
+
+const mix = (a, b, share) => a + (b - a) * share;
+
+// A number of each frame at frame v, which need not be whole.
+function between(values, v) {
+  const i = Math.min(Math.floor(v), values.length - 1);
+  return i + 1 < values.length ? mix(values[i], values[i + 1], v - i) : values[i];
+}
+
+// Like `between`, on a log scale if both numbers are positive.
+function betweenLogs(values, v) {
+  const i = Math.min(Math.floor(v), values.length - 1);
+  const [a, b] = [values[i], values[Math.min(i + 1, values.length - 1)]];
+  return a > 0 && b > 0 ? Math.exp(mix(Math.log(a), Math.log(b), v - i)) : mix(a, b, v - i);
+}
+
+// The reverse process: sets from noise (time 0) to data (time 1).
+class Reverse {
+  constructor({ frames, sizes, ways, levels, view, blocks, marks }) {
+    Object.assign(this, { frames, sizes, levels, view, blocks, marks });
+    const { shape, values } = unpack(ways); // [sets, points, 2 frames]
+    this.numPoints = shape[1];
+    this.values = values;
+  }
+
+  get numSets() {
+    return this.sizes.length;
+  }
+
+  // The block that is being drawn, and the frame v of its trajectory.
+  moment(set, time) {
+    const count = this.blocks ? this.blocks[set].length : 1;
+    const block = Math.min(Math.floor(time * count), count - 1);
+    return { block, count, v: Math.min(1, time * count - block) * (this.frames - 1) };
+  }
+
+  level(time, set = 0) {
+    const { block, count, v } = this.moment(set, time);
+    return levelAt(this.levels, v, { block, count, step: v, steps: this.frames - 1 });
+  }
+
+  // Points of the block that is drawn at this time: [first, last + 1].
+  span(set, block) {
+    if (!this.blocks) return [0, this.sizes[set]];
+    const given = this.marks.given;
+    const end = this.blocks[set].slice(0, block + 1).reduce((a, b) => a + b, given);
+    return [end - this.blocks[set][block], end];
+  }
+
+  // Writes x, y of every point of the set to `out`; NaN where there is none yet.
+  positions(set, time, out) {
+    const { block, v } = this.moment(set, time);
+    const [first, end] = this.span(set, block);
+    const last = this.frames - 1;
+    for (let n = 0; n < this.sizes[set]; n++) {
+      if (n >= end) out[2 * n] = out[2 * n + 1] = NaN;
+      else this.point(set, n, n < first ? last : v, out);
+    }
+    return this.sizes[set];
+  }
+
+  point(set, n, v, out) {
+    const at = 2 * this.frames * (set * this.numPoints + n);
+    const i = Math.min(Math.floor(v), this.frames - 1);
+    const a = at + 2 * i;
+    const b = at + 2 * Math.min(i + 1, this.frames - 1);
+    out[2 * n] = mix(this.values[a], this.values[b], v - i);
+    out[2 * n + 1] = mix(this.values[a + 1], this.values[b + 1], v - i);
+  }
+
+  // The square that is shown: {x, y, half}.
+  window(time, set = 0) {
+    const { v } = this.moment(set, time);
+    return windowAt(this.view, v);
+  }
+}
+
+// The forward process: x_t = shift + alpha_t (x_0 - shift) + sigma_t scale eps, from data (time 0).
+class Forward {
+  constructor({ points, sizes, shift, scale }, reverse) {
+    Object.assign(this, { sizes, shift, scale, reverse });
+    const { shape, values } = unpack(points); // [sets, points, 4]: x_0 and eps
+    this.numPoints = shape[1];
+    this.values = values;
+  }
+
+  get numSets() {
+    return this.sizes.length;
+  }
+
+  frame(time) {
+    return (1 - time) * (this.reverse.frames - 1);
+  }
+
+  level(time) {
+    const steps = this.reverse.frames - 1;
+    return levelAt(this.reverse.levels, this.frame(time), {
+      block: 0,
+      count: 1,
+      step: time * steps,
+      steps,
+    });
+  }
+
+  positions(set, time, out) {
+    const { alpha, sigma } = this.level(time);
+    const { values, shift, scale } = this;
+    for (let n = 0; n < this.sizes[set]; n++) {
+      const at = 4 * (set * this.numPoints + n);
+      for (let d = 0; d < 2; d++) {
+        out[2 * n + d] =
+          shift[d] + alpha * (values[at + d] - shift[d]) + sigma * scale[d] * values[at + 2 + d];
+      }
+    }
+    return this.sizes[set];
+  }
+
+  window(time) {
+    if (!this.reverse.blocks) return windowAt(this.reverse.view, this.frame(time));
+    const { alpha, sigma } = this.level(time);
+    const data = windowAt(this.reverse.view, this.reverse.frames - 1);
+    return { ...data, half: Math.hypot(alpha * data.half, 2.8 * sigma * this.scale[0]) };
+  }
+}
+
+function levelAt({ T, t, alpha, sigma }, v, more) {
+  const level = { T, t: between(t, v), alpha: between(alpha, v), sigma: betweenLogs(sigma, v) };
+  return { ...level, logSnr: 2 * Math.log(level.alpha / level.sigma), ...more };
+}
+
+function windowAt({ centre, half }, v) {
+  return {
+    x: between(
+      centre.map((c) => c[0]),
+      v,
+    ),
+    y: between(
+      centre.map((c) => c[1]),
+      v,
+    ),
+    half: betweenLogs(half, v),
+  };
+}

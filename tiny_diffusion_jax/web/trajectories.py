@@ -1,0 +1,97 @@
+"""Pack trajectories of sets between noise and data for the player in static/player.js."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from tiny_diffusion_jax.diffusion.schedules import Schedule
+from tiny_diffusion_jax.figures import film, frames
+from tiny_diffusion_jax.sets.padding import lengths
+from tiny_diffusion_jax.web.packing import pack
+
+MOST_NUMBERS = 1_250_000  # coordinates of all positions: 3.3 MB of text
+MOST_FRAMES = 61
+
+
+class Marks(NamedTuple):
+    """Facts about K sets, for colours and captions. A fact that is left out is not shown."""
+
+    names: Sequence[str] = ()  # name of each set.
+    member: np.ndarray | None = None  # i32[K], number of the colour of each set.
+    members: Sequence[str] = ()  # meanings of the colours.
+    kind: str = "member"  # general term for these meanings.
+    rejected: np.ndarray | None = None  # bool[K], sets that are not separate.
+    is_stray: np.ndarray | None = None  # bool[K, N], stray points.
+    num_given: int = 0  # number of given points at the start of each set.
+
+
+NO_MARKS = Marks()
+
+
+def pack_trajectories(
+    ways: np.ndarray, grid: np.ndarray, schedule: Schedule, marks: Marks = NO_MARKS,
+    blocks: Sequence[Sequence[int]] | None = None, most: int = MOST_NUMBERS,
+) -> dict:  # fmt: skip
+    """Pack trajectories f32[F, K, N, D] of K sets from noise, at the noise levels grid i[F].
+
+    Rows of NaN follow the points of smaller sets. blocks: the number of points in each block of
+    each set, for sets that are drawn block after block. The result has the first two coordinates,
+    at most MOST_FRAMES moments, which look evenly spaced, and as many sets as `most` numbers allow.
+    A single set that is too large is cut to its first points.
+    """
+    index = frames.select_frames(np.asarray(schedule.log_snr)[grid], MOST_FRAMES)
+    ways, grid, dim = ways[index, ..., :2], grid[index], ways.shape[-1]
+    num_frames, num_sets, num_points, _ = ways.shape
+    kept_points = min(num_points, most // (2 * num_frames))
+    kept_sets = max(1, min(num_sets, most // (2 * num_frames * kept_points)))
+    ways = ways[:, :kept_sets, :kept_points]
+    # Each coordinate of each frame is a column with its own steps, because noise has a wider range.
+    columns = ways.transpose(1, 2, 0, 3).reshape(kept_sets, kept_points, 2 * num_frames)
+    sizes = lengths(ways[-1])
+    return {
+        "frames": num_frames, "sizes": sizes.tolist(), "ways": pack(columns),
+        "levels": levels(schedule, grid), "view": _view(ways, still=blocks is not None),
+        "blocks": None if blocks is None else [list(plan) for plan in blocks[:kept_sets]],
+        "marks": _marks(marks, kept_sets, sizes), "dim": dim,
+        "num_points": num_points,
+    }  # fmt: skip
+
+
+def pack_noising(x_0: np.ndarray, eps: np.ndarray, shift, scale) -> dict:
+    """Pack the forward process of sets x_0 f32[K, N, D], with eps f32[K, N, D] ~ N(0, I).
+
+    x_t = shift + alpha_t (x_0 - shift) + sigma_t scale eps, in own units
+    """
+    two = lambda array: np.broadcast_to(np.asarray(array, float), x_0.shape[-1:])[:2].tolist()
+    columns = np.concatenate([x_0[..., :2], np.where(np.isnan(x_0), np.nan, eps)[..., :2]], -1)
+    return {"points": pack(columns), "sizes": lengths(x_0).tolist(),
+            "shift": two(shift), "scale": two(scale)}  # fmt: skip
+
+
+def levels(schedule: Schedule, grid) -> dict:
+    """{"T", "t", "alpha", "sigma"} of the levels grid i[F]."""
+    return {"T": schedule.num_levels, "t": np.asarray(grid).tolist(),
+            "alpha": np.asarray(schedule.alpha)[grid].tolist(),
+            "sigma": np.asarray(schedule.sigma)[grid].tolist()}  # fmt: skip
+
+
+def _view(ways: np.ndarray, still: bool) -> dict:
+    """Square that each frame shows; `still`: all frames show the square of the data."""
+    flat = ways.reshape(len(ways), -1, 2)
+    centre, half = film.view([flat[-1]] * 2 if still else list(flat))
+    if still:
+        centre, half = np.repeat(centre[-1:], len(ways), 0), np.repeat(half[-1:], len(ways))
+    return {"centre": centre.tolist(), "half": half.tolist()}
+
+
+def _marks(marks: Marks, num_sets: int, sizes: np.ndarray) -> dict:
+    first = lambda array: None if array is None else np.asarray(array)[:num_sets].tolist()
+    stray = marks.is_stray
+    if stray is not None:
+        stray = [np.flatnonzero(row[:n]).tolist() for row, n in zip(stray, sizes, strict=False)]
+    return {
+        "names": list(marks.names[:num_sets]), "member": first(marks.member),
+        "members": list(marks.members), "kind": marks.kind,
+        "rejected": first(marks.rejected), "stray": stray, "given": marks.num_given,
+    }  # fmt: skip

@@ -1,0 +1,79 @@
+"""Pack a trained model for static/live/: weights, noise levels and possible conditioning."""
+
+import jax
+import numpy as np
+
+from tiny_diffusion_jax import sets
+from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.data.label_option import RANDOM
+from tiny_diffusion_jax.data.units import to_own
+from tiny_diffusion_jax.diffusion import Process
+from tiny_diffusion_jax.diffusion.samplers import time_grid
+from tiny_diffusion_jax.errors import require, require_choice
+from tiny_diffusion_jax.web.packing import pack_weights
+
+NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
+NUM_STEPS = (5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.
+MOST_POINTS = 1000  # largest size of the first set: one or two seconds on a laptop.
+BYTES_EACH = 3  # per weight: samples move by less than 3e-4, but by up to 7e-3 with 2 bytes.
+
+
+def live_model(experiment: Experiment, params, name: str = "") -> dict:
+    """Pack all that the page needs to sample the model as `td.sample` does, as JSON.
+
+    Points on the page are in the network's units; shift and scale convert them to the data's own
+    units. Raises UserError for a model that the page does not support, for points that are not in
+    the plane, and for options that `td.sample` rejects.
+    """
+    config, (_, dataset, process, model) = experiment.config, experiment
+    check(config)  # the config may have changed since `build`
+    require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
+    require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
+    sample = config.sample
+    schedule = process.schedule
+    steps = sorted({n for n in (*NUM_STEPS, sample.num_steps) if n <= schedule.num_levels})
+    return {
+        "name": name or config.name, "title": dataset.title, "network": config.model.name,
+        "way": model.traits.generation, "completes": model.traits.completes, "dim": dataset.dim,
+        "options": config.model.to_dict() | {"num_labels": model.num_labels},
+        "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
+        "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
+        "grids": {
+            str(n): time_grid(schedule, n, sample.spacing, sample.sigma_min).tolist() for n in steps
+        },
+        "sigma_data": process.sigma_data,
+        "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
+        "shift": to_own(dataset.origin, np.asarray(dataset.shift)).tolist(),
+        "scale": np.broadcast_to(dataset.scale, dataset.dim).tolist(),
+        "labels": _labels(dataset) if model.num_labels else [],
+        "guides": _guides(config, model), "unnamed": config.train.label_drop > 0,
+        "sample": sample.to_dict() | {
+            "max_history": config.train.max_history,
+            "label": max(sets.label_of(experiment, sample), RANDOM),
+            "num_points": min(sample.num_points or MOST_POINTS // 4, MOST_POINTS),
+        },
+    }  # fmt: skip
+
+
+def level_table(process: Process) -> dict:
+    """f32[T + 1, 6]: time, alpha, sigma, c_in, c_skip, c_out of each level."""
+    level = process.level(np.arange(process.schedule.num_levels + 1))
+    table = np.stack([*level, *process.coefficients(level)], axis=-1)
+    return pack_weights(np.nan_to_num(table))  # level 0 is never denoised, and has some 0 / 0
+
+
+def _labels(dataset) -> list[dict]:
+    """Name of each label, and the share of the data's sets that have it."""
+    both = zip(dataset.label_names, dataset.label_shares, strict=True)
+    return [{"name": name, "share": round(float(share), 3)} for name, share in both]
+
+
+def _guides(config, model) -> list[str]:
+    """Conditions that support guidance, because the model was also trained without them."""
+    guides = []
+    if model.num_labels and config.train.label_drop > 0:
+        guides.append("label")
+    if model.traits.generation == "chain" and config.train.history_drop > 0:
+        guides.append("history")
+    return guides
