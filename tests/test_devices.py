@@ -11,7 +11,7 @@ import pytest
 from command_line import ROOT
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.dataset import COMPARED, find_index
+from tiny_diffusion_jax.data.densities import COMPARED, find_index
 
 # (losses and weights of training, samples and log p of the initial weights) of each model.
 COMPARED_RUNS = """

@@ -122,8 +122,8 @@ def test_make_sets(tmp_path):
 def test_solids_are_compared_with_their_law(tmp_path, capsys, monkeypatch):
     # one padded size of 64 points, so few programs are compiled
     monkeypatch.setattr(make_sets, "COUNT", (40, 64))
-    shapes_3d.main([f"--runs={tmp_path}", f"--output={tmp_path / 'shapes_3d.json'}", "--num_sets=40",
-                 "--real=300", "--", *SETS, "--config.sample.num_points=0",
+    shapes_3d.main([f"--runs={tmp_path}", f"--output={tmp_path / 'shapes_3d.json'}",
+                    "--num_sets=40", "--real=300", "--", *SETS, "--config.sample.num_points=0",
                  "--config.evaluate.frames=0"])  # fmt: skip
     result = read(tmp_path / "shapes_3d.json")["models"]["set_transformer"]
     lines = capsys.readouterr().out.strip().splitlines()
@@ -353,7 +353,8 @@ def test_mended_makes_a_table_and_a_figure_of_finished_runs(runs, tmp_path, caps
     for _, _, name, _ in student_fixes.ROWS["attention_v2"][1]:
         shutil.copytree(runs / "mixture_moons+circle_history", tmp_path / name)
     student_fixes.main(["--rows=attention_v2", f"--runs={tmp_path}",
-                        f"--output={tmp_path / 'm.json'}", f"--figure={tmp_path / 'm.png'}"])  # fmt: skip
+                        f"--output={tmp_path / 'm.json'}",
+                        f"--figure={tmp_path / 'm.png'}"])  # fmt: skip
     cells = read(tmp_path / "m.json")["rows"]["attention_v2"]
     changes = [(c.data.align, c.diffusion.prediction, c.train.history_drop, c.model.name)
                for c in options_of(cell["command"] for cell in cells)]  # fmt: skip

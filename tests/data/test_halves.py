@@ -6,9 +6,10 @@ import pytest
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.data import halves
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.image_sets import from_images
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.dataset import draw_points, draw_sets, make_dataset, single_density
+from tiny_diffusion_jax.dataset import draw_points, draw_sets
 
 KEY = jax.random.key(0)
 NUM = 21

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.dataset import make_dataset, single_density
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.sets.row_order import log_orders, out_of_order, row_order
 from tiny_diffusion_jax.training.batches import BatchSpec, draw_batches
 

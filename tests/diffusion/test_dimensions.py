@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax import models
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.dataset import make_dataset, mixture_log_prob, single_density
+from tiny_diffusion_jax.data.densities import make_dataset, mixture_log_prob, single_density
 from tiny_diffusion_jax.diffusion.ode_likelihood import divergence, log_likelihood
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.samplers import make_sampler, sample, time_grid

@@ -11,7 +11,7 @@ from command_line import ROOT
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import image_sets as images
-from tiny_diffusion_jax.dataset import make_dataset, single_density
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.metrics import classifier
 from tiny_diffusion_jax.web import words
 

@@ -7,7 +7,7 @@ import pytest
 from jax.tree_util import Partial
 from oracle import GaussianMixture
 
-from tiny_diffusion_jax.dataset import make_dataset
+from tiny_diffusion_jax.data.densities import make_dataset
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.process import Level
 from tiny_diffusion_jax.diffusion.schedules import make_schedule

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from jax.tree_util import Partial
 
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.dataset import Dataset, draw_points, make_dataset, single_density
+from tiny_diffusion_jax.dataset import Dataset, draw_points
 from tiny_diffusion_jax.metrics import (
     grades,
     separation,

@@ -7,8 +7,9 @@ import pytest
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import halves
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.dataset import PointSets, make_dataset, single_density
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.metrics import likelihood_metrics as likelihood
 from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.sets.padding import lengths, ragged

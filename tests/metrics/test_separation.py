@@ -11,8 +11,9 @@ from jax.tree_util import Partial
 from scipy.spatial.distance import cdist
 
 from tiny_diffusion_jax.data import points
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.shapes import SHAPES
-from tiny_diffusion_jax.dataset import Dataset, draw_points, make_dataset, single_density
+from tiny_diffusion_jax.dataset import Dataset, draw_points
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics import embedding, separation
 from tiny_diffusion_jax.metrics import points as metrics

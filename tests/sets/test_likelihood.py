@@ -11,8 +11,9 @@ import pytest
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.dataset import PointSets, make_dataset, single_density
+from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError

@@ -20,9 +20,10 @@ from tiny_diffusion_jax.data import (
     points,
     sets,
 )
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.label_option import Labels
 from tiny_diffusion_jax.data.shapes import SHAPES
-from tiny_diffusion_jax.dataset import Dataset, PointSets, make_dataset, single_density
+from tiny_diffusion_jax.dataset import Dataset, PointSets
 from tiny_diffusion_jax.errors import require_choice
 
 __all__ = [

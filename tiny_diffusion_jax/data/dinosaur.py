@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.dataset import draw_index, inverse_cdf_table, map_points
+from tiny_diffusion_jax.data.densities import draw_index, inverse_cdf_table, map_points
 
 JITTER = 0.02  # standard deviation of a point about its stroke
 

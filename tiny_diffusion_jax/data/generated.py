@@ -16,8 +16,9 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.collection import listed
+from tiny_diffusion_jax.data.densities import make_dataset
 from tiny_diffusion_jax.data.table import load_arrays
-from tiny_diffusion_jax.dataset import Dataset, PointSets, make_dataset
+from tiny_diffusion_jax.dataset import Dataset, PointSets
 from tiny_diffusion_jax.errors import UserError, require
 
 # Files of a run, see run/run_folder.py. RAGGED replaces SAMPLES for sets of different sizes.

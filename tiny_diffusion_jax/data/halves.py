@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.dataset import Dataset, PointSets, single_density
+from tiny_diffusion_jax.data.densities import single_density
+from tiny_diffusion_jax.dataset import Dataset, PointSets
 
 LEAST = 16  # least held-out sets or rows to split; metrics need about 8 in each half
 SEED = 1  # makes the split the same in every run

@@ -23,14 +23,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.dataset import (
-    Dataset,
+from tiny_diffusion_jax.data.densities import (
     draw_index,
     inverse_cdf_table,
     make_dataset,
     mixture_log_prob,
     single_density,
 )
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, reason_of, require
 
 NOISE = 6.0  # medians of the distance of the border from its median colour

@@ -10,9 +10,10 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.data.columns import Options, read_points
+from tiny_diffusion_jax.data.densities import make_dataset, mixture_log_prob, single_density
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.table import stem
-from tiny_diffusion_jax.dataset import Dataset, make_dataset, mixture_log_prob, single_density
+from tiny_diffusion_jax.dataset import Dataset
 
 MIN_ROWS = 50  # smallest table without jitter that has held-out rows
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax.data.densities import mixture_log_prob
 from tiny_diffusion_jax.data.dinosaur import dino, dino_log_prob
-from tiny_diffusion_jax.dataset import mixture_log_prob
 
 
 class Shape(NamedTuple):
