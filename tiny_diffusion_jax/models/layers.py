@@ -66,37 +66,24 @@ class Sinusoidal(nn.Module):
         return sinusoidal(x, self.num_frequencies, self.scale, self.max_period)
 
 
-def _turns(x: jax.Array, frequency: jax.Array) -> jax.Array:
-    """x B / 2 pi, always in float32: less precision would lose the fraction of a turn."""
-    return jnp.matmul(x, frequency, precision=jax.lax.Precision.HIGHEST) / (2 * jnp.pi)
-
-
-class Gaussian(nn.Module):
-    """waves(B x / 2 pi) for random directions B ~ N(0, scale^2), drawn once and never trained."""
+class RandomWaves(nn.Module):
+    """waves(B x / 2 pi) for random directions B ~ N(0, scale^2), which are trained or fixed."""
 
     num_frequencies: int  # in all
     scale: float
+    trained: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        # A parameter is saved with the model. stop_gradient, and `decays` in training/step.py (no
-        # weight decay), keep its initial value.
+        # A fixed B is a parameter, too, so that it is saved with the model. stop_gradient, and
+        # `decays` in training/step.py (no weight decay), keep its initial value.
+        name = "frequency" if self.trained else "fixed_frequency"
         shape = (x.shape[-1], self.num_frequencies)
-        frequency = self.param("fixed_frequency", nn.initializers.normal(self.scale), shape)
-        return waves(_turns(x, jax.lax.stop_gradient(frequency)))
-
-
-class Learned(nn.Module):
-    """waves(B x / 2 pi) as in `Gaussian`, with directions B that are trained like any weight."""
-
-    num_frequencies: int  # in all
-    scale: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (x.shape[-1], self.num_frequencies)
-        frequency = self.param("frequency", nn.initializers.normal(self.scale), shape)
-        return waves(_turns(x, frequency))
+        frequency = self.param(name, nn.initializers.normal(self.scale), shape)
+        frequency = frequency if self.trained else jax.lax.stop_gradient(frequency)
+        # Always in float32: less precision would lose the fraction of a turn.
+        turns = jnp.matmul(x, frequency, precision=jax.lax.Precision.HIGHEST) / (2 * jnp.pi)
+        return waves(turns)
 
 
 class Identity(nn.Module):
@@ -110,8 +97,8 @@ class Identity(nn.Module):
 # name -> builder(num_frequencies, scale, max_period)
 EMBEDDINGS = {
     "sinusoidal": Sinusoidal,
-    "gaussian": lambda num_frequencies, scale, _: Gaussian(num_frequencies, scale),
-    "learned": lambda num_frequencies, scale, _: Learned(num_frequencies, scale),
+    "gaussian": lambda num_frequencies, scale, _: RandomWaves(num_frequencies, scale, False),
+    "learned": lambda num_frequencies, scale, _: RandomWaves(num_frequencies, scale, True),
     "identity": lambda *_: Identity(),
 }
 

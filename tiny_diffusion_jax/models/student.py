@@ -18,11 +18,8 @@ computes the outputs in the same order (arXiv 1409.3215):
 
 The decoder never reads the point that it denoises. All information of F_i about x_i has passed
 through the last state of the encoder, which has 2 hidden_dim numbers for any number of points. This
-state can store a few points, so training stagnates for many points. The following losses are for a
-mixture of three Gaussians (64 cells, 1,500 steps, noise of variance 1 as the target). The loss is
-0.40 for sets of 2, where a network that denoises each point independently gets 0.37. The loss is
-0.44 for sets of 4 and 0.69 for sets of 8. For sets of 32 the loss stays at 1.00, which is the loss
-of the output 0. The outputs also depend on the order of the points, although a set has no order.
+state can store a few points, so training stagnates for many points (docs/student.md has losses).
+The outputs also depend on the order of the points, although a set has no order.
 """
 
 import flax.linen as nn

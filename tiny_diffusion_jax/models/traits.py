@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Traits(NamedTuple):
-    """What generation and training need to know about a denoiser."""
+    """Properties that generation and training read."""
 
     strategy: str  # name of the strategy that generates sets, see sets/
     floats_per_point: int  # float32 values that an evaluation keeps alive for each point,

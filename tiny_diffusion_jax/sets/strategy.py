@@ -1,8 +1,8 @@
-"""What a strategy is: everything that training, sampling and scoring of whole sets need.
+"""A strategy: all that training, sampling and scoring of whole sets need.
 
-A subclass owns its way of generating sets: the history and the noise of a batch, its loss, how sets
-are drawn and completed, the log-likelihood of a set, memory, and limits. To add a strategy, write a
-subclass in a new file and name it in `sets.STRATEGIES`.
+A subclass owns the history and the noise of a batch, its loss, how sets are drawn and completed,
+the log-likelihood of a set, memory, and limits. To add a strategy, write a subclass in a new file
+and name it in `sets.STRATEGIES`.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ class Strategy:
 
     # Points are independent given the label, so a single point has a density.
     has_point_density: ClassVar[bool] = False
-    # A set grows in blocks of points, each drawn by a reverse process of its own.
+    # A set grows in blocks of points, with one reverse process for each block.
     grows: ClassVar[bool] = False
     # Guidance can compare with an empty history, and new sets start from one.
     reads_history: ClassVar[bool] = False
