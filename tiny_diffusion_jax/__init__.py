@@ -7,9 +7,9 @@ __version__ = "0.1.0"
 # name -> module. A module is imported at the first access, because a config needs no jax.
 _HOME = {
     "default_config": "config",
-    **dict.fromkeys(("Experiment", "build", "log_prob", "sample", "train"), "experiment"),
+    **dict.fromkeys(("Experiment", "build", "log_prob", "sample", "train"), "api"),
     "load": "run.load",
-    "ragged": "data.padding",
+    "ragged": "sets.padding",
 }
 
 

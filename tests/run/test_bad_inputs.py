@@ -111,7 +111,7 @@ COMMAND = {
     "model unknown to a config": (
         [config("mixture"), "--config.model.name=mamba"],
         "config.model.name = 'mamba': must be one of fourier_mlp, history, causal, set_"),
-    "seed's digit": ([config("seed/digit:ten")], "digit.py:ten: must be a digit, 0..9"),
+    "student project's digit": ([config("student/digit:ten")], "digit.py:ten: must be a digit, 0..9"),
 }  # fmt: skip
 
 DATA = {
