@@ -59,8 +59,8 @@ def test_the_page_of_options_is_current():
     ("train.step", "Did you mean config.train.steps?"),
     ("data.num_steps", "Did you mean config.sample.num_steps?"),
     ("sample.steps", "Did you mean config.sample.num_steps?"),
-    ("schedule.bla", "There are beta_max, beta_min, name, num_levels, rho, sigma_max, sigma_min"),
-    ("bla", "There are compilation_cache, data, diffusion, evaluate, log, model, name, "),
+    ("schedule.bla", "Options of schedule: beta_max, beta_min, name, num_levels, rho, sigma_max, "),
+    ("bla", "Options of a config: compilation_cache, data, diffusion, evaluate, log, mod"),
 ])  # fmt: skip
 def test_an_unknown_option_is_named_with_similar_ones(name, hint):
     with pytest.raises(UserError) as error:

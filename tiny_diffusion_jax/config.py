@@ -76,20 +76,27 @@ def require_allowed(option: str, value) -> None:
         require(rule.holds(value), f"config.{option}", value, rule.words)
 
 
-def unknown_option(name: str) -> UserError:
+class UnknownOption(UserError):
+    """An option that does not exist."""
+
+
+def unknown_option(name: str) -> UnknownOption:
     """Error for an option `name` that does not exist, with a hint to similar options."""
-    part, near = name.rpartition(".")[0], similar_options(name)
+    near, part = similar_options(name), name if name in NAMES else name.rpartition(".")[0]
     names = ", ".join(sorted(NAMES.get(part, NAMES[""])))
-    hint = f"Did you mean {near}?" if near else f"There are {names}"
-    return UserError(f"config.{name}", allowed="an option", hint=hint)
+    hint = f"Did you mean {near}?" if near else f"Options of {part or 'a config'}: {names}"
+    return UnknownOption(f"config.{name}", allowed="an option", hint=hint)
 
 
 def similar_options(name: str) -> str:
     """Similar options of the same part, or the same name in other parts: "config.train.steps"."""
     part, _, last = name.rpartition(".")
+    if name in NAMES:
+        return ""
     near = [f"{part}.{other}" for other in difflib.get_close_matches(last, NAMES.get(part, ()), 1)]
     near = near or [option for option in OPTIONS if option.endswith(f".{last}")]
-    near = near or difflib.get_close_matches(name, OPTIONS, 1, 0.8) * (not part)
+    if part not in NAMES or not part:
+        near = near or difflib.get_close_matches(name, OPTIONS, 1, 0.8)
     return " or ".join(f"config.{option.lstrip('.')}" for option in near)
 
 

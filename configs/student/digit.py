@@ -12,7 +12,7 @@ from tiny_diffusion_jax.recipes import STUDENT_RECIPES
 
 def get_config(digit: str = "0", model: str = "fourier_mlp"):
     if not digit.isdecimal():
-        raise UserError(f"configs/student/digit.py:{digit}: must be a digit, 0..9")
+        raise UserError(f"configs/student/digit.py:{digit}", allowed="a digit, 0..9")
     config = default_config(model, STUDENT_RECIPES)
     config.name = f"student_digit{digit}_{model}"
     config.data.name = "mnist"

@@ -78,7 +78,8 @@ def test_the_folder_has_the_configs_name_or_that_of_workdir():
     done = command(config("moons:pinwheel"), "--mode=evaluate", "--workdir=here")
     assert (done.mode, done.workdir, done.config.data.name) == ("evaluate", "here", "pinwheel")
     done = command(config("mixture:dino+circle"), "--mode", "complete", "--points", "some.csv")
-    assert done.points == "some.csv" and done.workdir == "runs/mixture_dino+circle_set_transformer"
+    assert done.workdir == "runs/mixture_dino+circle_set_transformer"
+    assert done.arguments["points"] == "some.csv"
 
 
 # ---------------------------------------------------------------- configs

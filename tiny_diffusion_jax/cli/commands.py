@@ -44,10 +44,11 @@ DATA_OPTION = "config.data."  # advice to set such an option does not apply to -
 # ---------------------------------------------------------------- the modes
 
 
-def train_run(config, path: str, distributed: str = "") -> None:
+def train_run(config, path: str, distributed: str = "", command: str = "") -> None:
     """Train a run or resume it, then draw samples and evaluate them.
 
-    distributed: how to join the other processes of the training, see processes.py.
+    distributed: how to join the other processes of the training, see processes.py; command: the
+    command line, which report.html shows.
     """
     began = time.perf_counter()
     check_measured(config)
@@ -57,12 +58,12 @@ def train_run(config, path: str, distributed: str = "") -> None:
         experiment = build(config)
         check_counts(config, experiment.dataset, experiment.model)
         if processes.is_first():
-            _train_and_finish(experiment, path, began)
+            _train_and_finish(experiment, path, began, command)
         else:
             processes.follow(experiment, watch)
 
 
-def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
+def _train_and_finish(experiment: Experiment, path: str, began: float, command: str) -> None:
     config, first, source = experiment.config, None, ""
     if config.train.init_from:
         first, source = start_from(config.train.init_from, experiment)
@@ -79,10 +80,10 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
         state = train_in_folder(experiment, state, saved, folder)
         if state.best is not None:
             log.info("%s", overfitting.which_weights(state, experiment.dataset))
-        finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
+        finish(experiment, folder, jax.device_get(state.sampled), start_seconds, command)
 
 
-def sample_run(config, path: str, pretrained: str = "") -> None:
+def sample_run(config, path: str, pretrained: str = "", command: str = "") -> None:
     """Draw from the newest checkpoint; write the samples, trajectory.npy, figures and report.html.
 
     pretrained: a released model in place of a checkpoint. Without the data, as for a released
@@ -102,19 +103,22 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
         else:
             report.pictures(evidence, attempts)
         description = describe(experiment, params)
-        attempts.write("report.html", lambda _: page.write(evidence, folder, description))
+        attempts.write("report.html", lambda _: page.write(
+            evidence, folder, description, command=command))  # fmt: skip
     log.info("wrote %s", folder / file)
 
 
-def evaluate_run(config, path: str, pretrained: str = "") -> None:
+def evaluate_run(config, path: str, pretrained: str = "", command: str = "") -> None:
     """Draw from the newest checkpoint and evaluate the samples, like the end of `train_run`."""
     began = time.perf_counter()
     check_measured(config, None if pretrained else about_run(path))
     experiment, folder, params = _open(config, path, pretrained, with_data=True)
-    finish(experiment, folder, params, time.perf_counter() - began)
+    finish(experiment, folder, params, time.perf_counter() - began, command)
 
 
-def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
+def complete_run(
+    config, path: str, points: str, pretrained: str = "", command: str = ""
+) -> None:
     """Complete sets from the points of the table `points`, in the data's own units.
 
     Writes completed.npy (completed.npz for sets of different sizes), completed.png and report.html.
@@ -138,7 +142,8 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     with Attempts(folder) as attempts:
         attempts.write("completed.png", lambda file: draw_picture(
             experiment, sets, file, title, given=len(given)))  # fmt: skip
-        attempts.write("report.html", lambda _: page.write(evidence, folder, description, title))
+        attempts.write("report.html", lambda _: page.write(
+            evidence, folder, description, title, command=command))  # fmt: skip
     log.info("wrote %s", folder / file)
 
 
