@@ -149,7 +149,7 @@ def log_prob(
 
     labels: i32[S] or i32[n], for a model with labels. Without labels, log p is unconditional; a
     model with config.train.label_drop = 0 has not learned the unconditional density. sizes: i32[S]
-    or i32[n], for a model with config.model.count: the number of points of the whole set, if
+    or i32[n], for a model with config.model.sizes: the number of points of the whole set, if
     `points` is a part of it. By default a set in `points` is whole. Raises UserError for a shape, a
     number or an argument that the model cannot score.
     """

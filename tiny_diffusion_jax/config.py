@@ -17,6 +17,10 @@ NAMES = {part: {name for name, *_ in rows} for part, rows in ROWS.items()}
 NAMES[""] |= NAMES.keys() - {""}
 # Old spelling -> today's spelling, of options, of values and of config files.
 ALIASES = {
+    "model.count": "model.sizes",
+    "model.name=attention_v1_own": "model.name=attention_v1_same_set",
+    "model.name=attention_v2_own": "model.name=attention_v2_same_set",
+    "schedule.name=seed_cosine": "schedule.name=student_cosine",
     "configs/seed/digit.py": "configs/student/digit.py",
     "configs/seed/replay.py": "configs/student/replay.py",
     "configs/seed/sequential.py": "configs/student/sequential.py",

@@ -236,8 +236,8 @@ def test_nothing_is_remembered_between_calls(name):
     ("seq2seq", "joint", ""),
     ("attention_v1", "chain", "previous_batch"),
     ("attention_v2", "chain", "previous_batch"),
-    ("attention_v1_own", "chain", "same_set"),
-    ("attention_v2_own", "chain", "same_set"),
+    ("attention_v1_same_set", "chain", "same_set"),
+    ("attention_v2_same_set", "chain", "same_set"),
 ])
 def test_what_a_model_says_of_itself(name, generation, shown):
     traits = network(name)[0].traits

@@ -43,25 +43,25 @@ def _trunk(config) -> FourierTrunk:
 
 # name -> builder(trunk, config.model, number of labels of the model, 0 for none)
 MODELS = {
-    "fourier_mlp": lambda trunk, config, labels: FourierMLP(trunk, labels, config.count),
+    "fourier_mlp": lambda trunk, config, labels: FourierMLP(trunk, labels, config.sizes),
     "history": lambda trunk, config, labels: HistoryDenoiser(
-        trunk, config.num_heads, labels, config.count),
+        trunk, config.num_heads, labels, config.sizes),
     "causal": lambda trunk, config, labels: Causal(
-        trunk, config.context_dim, config.context_blocks, labels, config.count, config.row_height),
+        trunk, config.context_dim, config.context_blocks, labels, config.sizes, config.row_height),
     "set_transformer": lambda trunk, config, labels: SetTransformer(
-        trunk, config.num_heads, config.num_inducing, labels, config.count),
+        trunk, config.num_heads, config.num_inducing, labels, config.sizes),
     "set_latent": lambda trunk, config, labels: SetLatent(
-        trunk, config.latent_dim, config.latent_noise, labels, config.count),
+        trunk, config.latent_dim, config.latent_noise, labels, config.sizes),
     "seq2seq": lambda trunk, config, labels: Seq2Seq(
-        trunk, config.teacher_forcing, labels, config.count),
-    "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels, config.count),
-    "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels, config.count),
+        trunk, config.teacher_forcing, labels, config.sizes),
+    "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels, config.sizes),
+    "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels, config.sizes),
     "seq2seq_aligned": lambda trunk, config, labels: AlignedSeq2Seq(
-        trunk, config.state_dim, config.encoder, labels, config.count),
-    "attention_v1_own": lambda trunk, config, labels: AttentionV1(
-        trunk, labels, config.count, "same_set"),
-    "attention_v2_own": lambda trunk, config, labels: AttentionV2(
-        trunk, labels, config.count, "same_set"),
+        trunk, config.state_dim, config.encoder, labels, config.sizes),
+    "attention_v1_same_set": lambda trunk, config, labels: AttentionV1(
+        trunk, labels, config.sizes, "same_set"),
+    "attention_v2_same_set": lambda trunk, config, labels: AttentionV2(
+        trunk, labels, config.sizes, "same_set"),
 }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def warn_if_unseen(experiment, counts: np.ndarray) -> None:
         span = f"{unseen.min()} to {unseen.max()}" if np.ptp(unseen) else f"{unseen[0]}"
         log.warning(
             "warning: sets of %s points are outside of the range seen in training, %s points "
-            "(config.model.count = True)", span, f"{least} to {most}" if least < most else most,
+            "(config.model.sizes = True)", span, f"{least} to {most}" if least < most else most,
         )  # fmt: skip
 
 
