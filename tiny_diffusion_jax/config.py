@@ -93,14 +93,13 @@ def unknown_option(name: str) -> UnknownOption:
 
 
 def similar_options(name: str) -> str:
-    """Similar options of the same part, or the same name in other parts: "config.train.steps"."""
+    """Options of the same name in other parts, or else a similar option: "config.train.steps"."""
     part, _, last = name.rpartition(".")
-    if name in NAMES:
-        return ""
-    near = [f"{part}.{other}" for other in difflib.get_close_matches(last, NAMES.get(part, ()), 1)]
-    near = near or [option for option in OPTIONS if option.endswith(f".{last}")]
-    if part not in NAMES or not part:
-        near = near or difflib.get_close_matches(name, OPTIONS, 1, 0.8)
+    near = [option for option in OPTIONS if option.endswith(f".{last}")]
+    if not near and part in ROWS:
+        near = [f"{part}.{x}" for x in difflib.get_close_matches(last, NAMES[part] - ROWS.keys(), 1)]
+    if not near and (not part or part not in ROWS) and name not in ROWS:
+        near = difflib.get_close_matches(name, OPTIONS, 1, 0.8)
     return " or ".join(f"config.{option.lstrip('.')}" for option in near)
 
 
