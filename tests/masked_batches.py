@@ -35,7 +35,7 @@ def masked_batch(name: str):
     """
     config = default_config()
     config.update_from_flattened_dict({
-        "model.name": name, "model.labels": True, "model.count": True, "model.hidden_dim": 8,
+        "model.name": name, "model.labels": True, "model.sizes": True, "model.hidden_dim": 8,
         "model.num_blocks": 1, "model.num_frequencies": 4, "model.time_frequencies": 4,
         "model.num_heads": 2, "model.num_inducing": 2, "model.latent_dim": 4,
         "model.context_dim": 8, "model.context_blocks": 1, "model.scale": 2.0,
@@ -44,10 +44,11 @@ def masked_batch(name: str):
         "train.num_levels": 2,
     })  # fmt: skip
     model = make_model(config.model, 2)
-    plan = batches.make_batch_spec(config.train, model)
-    batch = jax.tree.map(lambda a: a[0], draw(jax.random.key(5), observed(), 100, 1, plan))
-    order = jnp.argsort(batch.mask.sum(-1))
-    assert np.ptp(batch.mask.sum(-1)) >= 5
+    spec = batches.make_batch_spec(config.train, model)
+    batch = jax.tree.map(lambda a: a[0], draw(jax.random.key(5), observed(), 100, 1, spec))
+    sizes = batch.conditioning.mask.sum(-1)
+    order = jnp.argsort(sizes)
+    assert np.ptp(sizes) >= 5
     leaves, tree = jax.tree.flatten(init_state(jax.random.key(0), model, config.train).params)
     noise = np.random.default_rng(0)
     params = tree.unflatten([np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape))
