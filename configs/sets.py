@@ -23,10 +23,8 @@ from tiny_diffusion_jax.recipes import SMALL_SETS
 
 def get_config(path: str = "", model: str = "set_transformer"):
     if not path:
-        raise UserError(
-            "configs/sets.py: name a table, an array or a folder of pictures, as in "
-            "--config=configs/sets.py:a.csv"
-        )
+        raise UserError("--config", "configs/sets.py", "followed by a table, an array or a folder "
+                        "of pictures, as in --config=configs/sets.py:a.csv")  # fmt: skip
     config = default_config(model)
     config.name = f"sets_{stem(path)}" + ("" if model == "set_transformer" else f"_{model}")
     config.data.name = "sets"
@@ -45,7 +43,7 @@ def get_config(path: str = "", model: str = "set_transformer"):
     config.sample.num_sets = 500
     config.sample.num_points = 64
     if not is_folder:  # the sizes of the sets are part of the data
-        config.model.count = True
+        config.model.sizes = True
         config.sample.num_points = 0
     config.train.keep_best = True
     return config

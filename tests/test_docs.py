@@ -1,5 +1,6 @@
-"""Run the examples of the documentation as written, and check that all links have a target."""
+"""Run the examples of the documentation as written, check its links, and build the site."""
 
+import importlib
 import re
 from pathlib import Path
 
@@ -7,17 +8,23 @@ import jax
 import numpy as np
 import pytest
 
+from tiny_diffusion_jax import sets
 from tiny_diffusion_jax.dataset import draw_points
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+
+
+def read(page: str) -> str:
+    return (DOCS / page).read_text("utf-8")
 
 
 def test_what_is_added_in_the_examples_works(monkeypatch):
     monkeypatch.setattr("tiny_diffusion_jax.diffusion.schedules.FAMILIES", dict(FAMILIES))
+    monkeypatch.setattr(sets, "STRATEGIES", dict(sets.STRATEGIES))
     names = {}
-    text = (DOCS / "extending.md").read_text("utf-8")
-    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+    for code in re.findall(r"```python\n(.*?)```", read("guides/extending.md"), re.DOTALL):
         exec(code, names)
     hearts = draw_points(names["hearts"], jax.random.key(0), 1, 5_000)[0]  # points in own units
     np.testing.assert_allclose(hearts.min(0), [-2.1, -2.2], atol=0.15)
@@ -27,17 +34,62 @@ def test_what_is_added_in_the_examples_works(monkeypatch):
     assert (np.diff(alpha[1:]) < 0).all()
     np.testing.assert_allclose(names["ones"], 1, atol=1e-6)
     assert np.isfinite(names["state"].sampled["params"]["Dense_0"]["kernel"]).all()
+    symmetric = names["first"]
+    np.testing.assert_allclose(symmetric[:25] * [-1, 1], symmetric[25:], atol=1e-5)
 
 
-@pytest.mark.parametrize("page", sorted(path.name for path in DOCS.glob("*.md")))
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_and_sections(page):
-    for link in re.findall(r"\]\(([^)]+)\)", (DOCS / page).read_text("utf-8")):
+    for link in re.findall(r"\]\(([^)]+)\)", read(page)):
         if "://" in link:
             continue
         file, _, section = link.replace("\\", "").partition("#")
-        target = DOCS / file if file else DOCS / page
+        target = (DOCS / page).parent / file if file else DOCS / page
         assert target.exists(), link
         if section:
             titles = re.findall(r"^#+ (.*)$", target.read_text("utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
             assert section in anchors, link
+
+
+def test_every_page_is_in_the_order_of_pages():
+    for index in ("index.md", "api/index.md"):
+        trees = re.findall(r"```\{toctree\}\n(.*?)```", read(index), re.DOTALL)
+        names = re.findall(r"^(?!:)(\S+)$", "\n".join(trees), re.MULTILINE)
+        folder = Path(index).parent
+        listed = {(folder / f"{name}.md").as_posix() for name in names}
+        assert len(listed) == len(names)
+        expected = {page for page in PAGES if page.startswith("api/") == (index == "api/index.md")}
+        if index == "index.md":
+            expected.add("api/index.md")
+        assert listed == expected - {index}
+
+
+def test_modules_of_the_api_exist():
+    for page in PAGES:
+        for package, names in re.findall(r"```\{modules\} (\S+)\n(.*?)```", read(page), re.DOTALL):
+            for name in names.split():
+                importlib.import_module(f"{package}.{name}")
+        for name in re.findall(r"automodule:: (\S+)", read(page)):
+            importlib.import_module(name)
+
+
+def test_formulas_of_the_site_need_no_network(tmp_path):
+    """Build the site, which takes 10 s, and look for what a browser would load."""
+    for package in ("sphinx", "myst_parser", "furo", "latex2mathml"):
+        pytest.importorskip(package, reason="the site needs `pip install -e '.[docs]'`")
+    from sphinx.cmd.build import build_main
+
+    assert build_main(["-q", "-W", str(DOCS), str(tmp_path / "site")]) == 0
+    pages = {path.relative_to(tmp_path / "site").as_posix(): path.read_text("utf-8")
+             for path in (tmp_path / "site").rglob("*.html")}  # fmt: skip
+    assert {page.replace(".md", ".html") for page in PAGES} <= pages.keys()
+    for page, text in pages.items():
+        loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*?\bsrc=[\"']?([^\"' >]+)", text)
+        loaded += re.findall(r"<link\b[^>]*\brel=\"?stylesheet\b[^>]*\bhref=\"?([^\" >]+)", text)
+        assert not [url for url in loaded if re.match(r"(?:\w+:)?//", url)], page
+    styles = [path.read_text("utf-8") for path in (tmp_path / "site").rglob("*.css")]
+    assert not re.search(r"(?:@import|url\()\s*[\"']?(?:\w+:)?//", "\n".join(styles))
+    formulas = re.findall(r"<math\b.*?</math>", pages["ideas.html"], re.DOTALL)
+    assert len(formulas) > 80
+    assert not re.search(r"\$|\\[a-z]+", "".join(formulas))

@@ -1,4 +1,4 @@
-"""Compare the samplers with the formulas of docs/maths.md, evaluated in float64."""
+"""Compare the samplers with the formulas of docs/ideas.md, evaluated in float64."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from jax.tree_util import Partial
 from tiny_diffusion_jax.diffusion.process import Level
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler
 
-MATHS = " ".join((Path(__file__).parents[2] / "docs" / "maths.md").read_text().split())
+MATHS = " ".join((Path(__file__).parents[2] / "docs" / "ideas.md").read_text().split())
 # Formulas copied from the page; `documented` below implements them in numpy.
 STEP = (r"x_s = \alpha_s D + \sqrt{\sigma_s^2 - \eta^2 r \sigma_s^2} \; \hat\epsilon_D + "
         r"\eta \sqrt{r} \sigma_s z , \qquad \hat\epsilon_D = (x_t - \alpha_t D) / \sigma_t .")

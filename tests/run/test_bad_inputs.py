@@ -28,7 +28,7 @@ IMAGE, TABLE = config("image") + ":{files}/", TABLE_CONFIG + ":{files}/"
 SETS = config("sets") + ":{files}/"
 
 COMMAND = {
-    "no config": ([], "--config is missing: name a file, or see them all with --mode=list"),
+    "no config": ([], "--config: must be given. Name a file of --mode=list\n"),
     "config absent": (
         ["--config=configs/nope.py"],
         "--config = 'configs/nope.py': must be a config file; there are configs/image.py, "),
@@ -39,7 +39,7 @@ COMMAND = {
         "fails.py: line 2: NameError: name 'undefined' is not defined"),
     "config with a misspelt field": (
         ["--config={files}/misspelt.py"],
-        'misspelt.py: line 4: AttributeError: Key "step" does not exist'),
+        "misspelt.py: line 4: config.train.step: must be an option. Did you mean config.train.s"),
     "config without get_config": (
         ["--config={files}/empty.py"], "empty.py: get_config = None: must be a function"),
     "config of nothing": (
@@ -47,17 +47,25 @@ COMMAND = {
     "argument not taken": (
         ["--config={files}/nothing.py:7"], "nothing.py: TypeError: get_config() takes 0"),
     "argument not a digit": ([config("mnist_digit:abc")], "mnist_digit.py:abc: must be a digit"),
-    "argument missing": ([config("image")], "configs/image.py: name a picture"),
-    "argument missing for sets": ([config("sets")], "configs/sets.py: name a table, an array or a"),
-    "argument missing for a table": ([config("points")], "configs/points.py: name a table"),
+    "argument missing": ([config("image")], "'configs/image.py': must be followed by a pi"),
+    "argument missing for sets": ([config("sets")], "'configs/sets.py': must be followed by a"),
+    "argument missing for a table": ([config("points")], "'configs/points.py': must be followed"),
     "option unknown": (
         [MOONS, "--config.data.bla=1"],
-        "--config.data.bla: no such option; config.data has align, array, augment_reflect, "),
-    "option unknown at the top": ([MOONS, "--config.bla=1"], "--config.bla: no such option; conf"),
+        "config.data.bla: must be an option. Options of data: align, array, augment_reflect, "),
+    "option misspelt": (
+        [MOONS, "--config.train.step=1"],
+        "config.train.step: must be an option. Did you mean config.train.steps?\n"),
+    "option of another part": (
+        [MOONS, "--config.model.steps=1"],
+        "config.model.steps: must be an option. Did you mean config.train.steps?\n"),
+    "option as a flag": (
+        [MOONS, "--train.steps=1"], "--train.steps: must be a flag. Did you mean --config.train.s"),
+    "option unknown at the top": ([MOONS, "--config.bla=1"], "config.bla: must be an option. Opti"),
     "option below a value": (
         [MOONS, "--config.train.steps.x=1"],
-        "--config.train.steps.x: no such option; config.train.steps is a single value"),
-    "group set as a value": ([MOONS, "--config.train=1"], "--config.train: set one field of it"),
+        "config.train.steps.x: must be an option. Did you mean config.train.steps?"),
+    "group set as a value": ([MOONS, "--config.train=1"], "config.train: must be an option. Opt"),
     "text for a whole number": (
         [MOONS, "--config.train.steps=abc"],
         "config.train.steps = 'abc': must be a whole number"),
@@ -69,55 +77,56 @@ COMMAND = {
     "text for a switch": (
         [MOONS, "--config.log.tensorboard=maybe"],
         "config.log.tensorboard = 'maybe': must be True or False"),
-    "options without a config": (["--config.train.steps=4"], "--config is missing: name a file"),
+    "options without a config": (["--config.train.steps=4"], "--config: must be given. Name a"),
     "no to what is no switch": (
         [MOONS, "--noconfig.train.steps"],
-        "--noconfig.train.steps: only options that are True or False can be set so"),
+        "--noconfig.train.steps: must be a flag of True or False"),
     "text after a space": (
         [MOONS, "--config.train.steps", "abc"],
         "config.train.steps = 'abc': must be a whole number"),
     "text after one dash": (
         [MOONS, "-config.train.steps=abc"], "config.train.steps = 'abc': must be a whole number"),
     "a switch with a value after a space": (
-        [MOONS, "--config.data.normalize", "no"], "'no' is not a flag; flags start with --"),
+        [MOONS, "--config.data.normalize", "no"], "no: must be a flag with --, see --help"),
     "sample without a config or a run": (
-        ["--mode=sample"], "--config is missing: name a file, or see them all with --mode=list; "
-        "or the --workdir of a run"),
+        ["--mode=sample"], "--config: must be given. Name a file of --mode=list, or the --workdir"),
     "train without a config": (
-        ["--workdir={files}"], "--config is missing: name a file, or see them all with --mode=li"),
+        ["--workdir={files}"], "--config: must be given. Name a file of --mode=list\n"),
     "config of other fields": (
-        ["--config={files}/own.py"], "own.py: get_config() = 'a config': must be one of "
+        ["--config={files}/own.py"], "own.py: get_config(): must be a changed "
         "default_config(): it has color; it lacks compilation_cache, data.align, "),
-    "flag misspelt": (["--confg=x"], "Unknown command line flag 'confg'. Did you mean: config ?"),
-    "flag without a value": (["--config"], "Missing value for flag --config"),
-    "word without a flag": ([MOONS, "train"], "'train' is not a flag; flags start with --"),
+    "flag misspelt": (["--confg=x"], "--confg: must be a flag. Did you mean --config?"),
+    "flag without a value": (["--config"], "--config: must be followed by a value"),
+    "word without a flag": ([MOONS, "train"], "train: must be a flag with --, see --help"),
     "mode unknown": (
         [MOONS, "--mode=dance"],
         "--mode = 'dance': must be one of train, sample, evaluate, complete, live, compare, "
         "draw, replay, list"),
-    "runs without comparing": ([MOONS, "--runs=a,b"], "--runs goes with --mode=compare: folders"),
-    "comparing nothing": (["--mode=compare"], "--runs goes with --mode=compare: folders of runs"),
+    "runs without comparing": ([MOONS, "--runs=a,b"], "must be left out without --mode=compare"),
+    "comparing nothing": (["--mode=compare"], "--mode = 'compare': must be given with --runs"),
     "comparing one run": (
         ["--mode=compare", "--runs=run,"],
         "--runs = 'run,': must be the folders of two or more runs, commas between"),
     "comparing what is no run": (
-        ["--mode=compare", "--runs={files}/no,{files}/run"], "/no': holds no run; train one first"),
+        ["--mode=compare", "--runs={files}/no,{files}/run"],
+        "/no': must be the folder of a run. Train one first, --mode=train"),
     "comparing with a config": (
-        ["--mode=compare", "--runs=a,b", MOONS], "must be left out: runs have their own"),
+        ["--mode=compare", "--runs=a,b", MOONS], "must be left out, because trained"),
     "points without completing": (
-        [MOONS, "--points={files}/good.csv"], "--points goes with --mode=complete: a table of"),
+        [MOONS, "--points={files}/good.csv"], "must be left out without --mode=complete"),
     "completing without points": (
-        [config("mixture"), "--mode=complete"], "--points goes with --mode=complete: a table of"),
+        [config("mixture"), "--mode=complete"],
+        "--mode = 'complete': must be given with --points. A table of points that every set"),
     "model unknown to a config": (
         [config("mixture"), "--config.model.name=mamba"],
         "config.model.name = 'mamba': must be one of fourier_mlp, history, causal, set_"),
-    "student project's digit": ([config("student/digit:ten")], "digit.py:ten: must be a digit, 0..9"),
+    "student digit": ([config("student/digit:ten")], "digit.py:ten: must be a digit, 0..9"),
 }  # fmt: skip
 
 DATA = {
     "digit 12": (
         [config("mnist_digit:12")],
-        "config.data.digit = 12: must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"),
+        "config.data.digit = 12: must be in [0, 9]"),
     "image of the class": (
         [config("mnist_digit"), "--config.data.source=digits", "--config.data.index=9999"],
         "config.data.index = 9999: must be within 0.."),
@@ -155,7 +164,7 @@ DATA = {
         "config.data.where = 'set': must be 'column=value'"),
     "jitter infinite": (
         [TABLE + "good.csv", "--config.data.jitter_std=inf"],
-        "config.data.jitter_std = inf: must be a finite number, 0 or more"),
+        "config.data.jitter_std = inf: must be a finite number"),
 }  # fmt: skip
 
 DATA |= {  # more in tests/data/test_sets.py
@@ -169,10 +178,10 @@ DATA |= {  # more in tests/data/test_sets.py
 }  # fmt: skip
 
 OPTIONS = {  # some errors of tests/test_checks.py, to check that the user sees them unchanged
-    "steps negative": ([MOONS, "--config.train.steps=-5"], "config.train.steps = -5: must be at "),
+    "steps negative": ([MOONS, "--config.train.steps=-5"], "config.train.steps = -5: must be in "),
     "measured after training only": (
         [MOONS, "--config.evaluate.exact_points=3000"],
-        "config.evaluate.exact_points = 3000: must be at least 1 and at most 2000"),
+        "config.evaluate.exact_points = 3000: must be in [1, 2000]"),
     "member unknown": (
         [config("mixture:dino+heart")],
         "config.data.members = 'dino+heart': 'heart': must be one of moons, circle, line, "),
@@ -197,7 +206,7 @@ COMPLETE = {name: ([config("mixture"), "--mode=complete", *arguments], line)
         "nan.csv': line 3, column 'y' holds 'nan': must be a finite number"),
     "points enough": (
         ["--points={files}/good.csv", "--config.sample.num_points=3"],
-        "--points: number of points = 3: must be in 1..2, fewer than config.sample.num_points = 3"),
+        "--points: shape = (3, 2): must be (n, 2), n in 1..2 (config.sample.num_points)"),
     "points do not see each other": (
         ["--points={files}/good.csv", "--config.model.name=fourier_mlp"],
         "config.model.name = 'fourier_mlp': must be a model that completes sets: history, causal"),
@@ -206,7 +215,7 @@ COMPLETE = {name: ([config("mixture"), "--mode=complete", *arguments], line)
         "config.model.name = 'seq2seq': must be a model that completes sets: history, causal, se"),
     "points before a run": (
         ["--points={files}/good.csv", "--workdir={files}/none"],
-        "none': holds no run; train one first, --mode=train"),
+        "none': must be the folder of a run. Train one first, --mode=train"),
 }.items()}  # fmt: skip
 
 FOLDERS = {
@@ -219,9 +228,9 @@ FOLDERS = {
     "workdir read-only": ([MOONS, "--workdir=/proc/run"], "'/proc/run': must be a folder that can"),
     "sample without a run": (
         [MOONS, "--mode=sample", "--workdir={files}/none"],
-        "none': holds no run; train one first, --mode=train"),
+        "none': must be the folder of a run. Train one first, --mode=train"),
     "evaluate below a file": (
-        [MOONS, "--mode=evaluate", "--workdir={files}/good.csv/run"], "holds no run; train one"),
+        [MOONS, "--mode=evaluate", "--workdir={files}/good.csv/run"], "must be the folder of a r"),
 }  # fmt: skip
 
 
@@ -272,49 +281,50 @@ def checkpoints_file(run: Path):
 RUNS = {  # arguments, the line, and the damage to the folder `run` before the command
     "another config": (
         [*RUN, "--config.train.steps=50", "--config.model.scale=9"],
-        "--workdir = 'run': holds a run of another config or other data; use another --workdir. "
-        "It differs in model.scale: 100.0 -> 9.0\n", None),
+        "--workdir = 'run': must be a run of the same config and the same data. It differs in "
+        "model.scale: 100.0 -> 9.0. Use another --workdir\n", None),
     "other data": (
         [config("points") + ":table.csv", *TINY, "--workdir=points"],
         "It differs in dataset.scale: ", None),
-    "many differences": ([MOONS, "--workdir=run"], " more\n", None),
+    "many differences": ([MOONS, "--workdir=run"], " more. Use another --workdir\n", None),
     "config.json damaged": (RUN, "config.json: must be the config that", cut("config.json")),
-    "config.json of others": (RUN, "holds a run of another", write("config.json", '{"a": 1}')),
+    "config.json of others": (RUN, "must be a run of the same", write("config.json", '{"a": 1}')),
     "config.json of an earlier version": (
-        RUN, "holds a run of another config or other data; use another --workdir. It "
-        "differs in data.heldout: 0.0 -> 0.1\n", lacking),
+        RUN, "must be a run of the same config and the same data. It differs in "
+        "data.heldout: 0.0 -> 0.1. Use another --workdir\n", lacking),
     "config.json no object": (RUN, "config.json: must be the config", write("config.json", "[]")),
     "config.json lost": (
-        RUN, "holds checkpoints but no config.json that says what made it", delete("config.json")),
+        RUN, "must be a folder with the config.json that says what made its checkpoints. Use",
+        delete("config.json")),
     "checkpoint damaged": (
-        RUN, "checkpoints/40: damaged, or of another version, and there is no other; put back a "
-        "copy, or train in another --workdir\n", cut("checkpoints")),
+        RUN, "checkpoints/40: must be one that this version can read, but is damaged, and there "
+        "is no other. Put back a copy, or train in another --workdir\n", cut("checkpoints")),
     "checkpoints of one run alone, damaged": (
-        [*RUN, "--mode=sample"], "checkpoints/40: damaged, or of another version, and there is no",
+        [*RUN, "--mode=sample"], "checkpoints/40: must be one that this version can read, but",
         cut("checkpoints")),
     "checkpoint of another model": (
-        RUN, "checkpoints/50: was made by another model (.ema['params']", other_model),
+        RUN, "checkpoints/50: must be of the same model, but its .ema['params']", other_model),
     "checkpoints a file": (RUN, "must be a folder of checkpoints", checkpoints_file),
     "sample before a checkpoint": (
-        [*RUN, "--mode=sample"], "--workdir = 'run': holds no checkpoint yet; train first, --mode=",
+        [*RUN, "--mode=sample"], "--workdir = 'run': must be a run with a checkpoint. Train fi",
         delete("checkpoints/40")),
     "more steps than levels": (
         [*RUN, "--mode=sample", "--config.sample.num_steps=2000"],
-        "config.sample.num_steps = 2000: must be in 1..1000", None),
+        "config.sample.num_steps = 2000: must be at most config.sch", None),
     "completing what is drawn point by point": (
         [*RUN, "--mode=complete", "--points=table.csv"],
         "config.model.name = 'fourier_mlp': must be a model that completes sets", None),
     "an option of the training changed": (
         ["--workdir=run", "--mode=sample", "--config.train.steps=50"],
-        "--config.train.steps: the run in 'run' is trained, with config.train.steps = 40; train",
+        "--config.train.steps = 50: must be 40, with which the run in 'run' was trained. Train an",
         None),
     "the model changed": (
         ["--workdir=run", "--mode=evaluate", "--config.model.name", "history"],
-        "--config.model.name: the run in 'run' is trained, with config.model.name = 'fourier_mlp'",
+        "--config.model.name = 'history': must be 'fourier_mlp', with which the run in 'run' was",
         None),
     "an option of samples out of its range": (
         ["--workdir=run", "--mode=sample", "--config.sample.num_steps=2000"],
-        "config.sample.num_steps = 2000: must be in 1..1000", None),
+        "config.sample.num_steps = 2000: must be at most config.sch", None),
     "an option of samples of no type": (
         ["--workdir=run", "--mode=sample", "--config.sample.num_sets=some"],
         "config.sample.num_sets = 'some': must be a whole number", None),
@@ -323,18 +333,18 @@ RUNS = {  # arguments, the line, and the damage to the folder `run` before the c
         "wrote, but is damaged (", cut("config.json")),
     "a run alone, of an earlier version": (
         ["--workdir=run", "--mode=sample"],
-        "run/config.json: was written by another version of this program: it has sample.redraw; "
-        "it lacks evaluate.density_steps; name the config of the run, --config=FILE\n",
+        "run/config.json: must be a config of this version of the program, but it has "
+        "sample.redraw. Name the config of the run, --config=FILE\n",
         earlier_version),
     "a run alone, of other types": (
         ["--workdir=run", "--mode=evaluate"],
-        "another version of this program: of another type are train.steps = '40'; name", retyped),
+        "this version of the program, but of another type are train.steps = '40'. Name", retyped),
     "a run alone, without a checkpoint": (
-        ["--workdir=run", "--mode=sample"], "--workdir = 'run': holds no checkpoint yet; train fi",
+        ["--workdir=run", "--mode=sample"], "'run': must be a run with a checkpoint. Train fi",
         delete("checkpoints/40")),
     "nothing to replay": (
-        ["--workdir=run", "--mode=replay"], "--mode=replay: run holds no diverged.npz: no step of "
-        "this run has come out not finite\n", None),
+        ["--workdir=run", "--mode=replay"],
+        "--workdir = 'run': must be a run with a diverged.npz, but all steps were finite\n", None),
     "no points": (
         [*RUN, "--mode=evaluate", "--config.sample.num_points=0"],
         "config.sample.num_points = 0: must be at least 1", None),
@@ -435,13 +445,13 @@ def test_no_device(monkeypatch, tmp_path):
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("jax.devices", none)
-    refuses([MOONS], "JAX finds no device to run on: Unable to initialize backend 'cuda': no GPU\n")
+    refuses([MOONS], "JAX finds no device to run on (Unable to initialize backend 'cuda': no GPU)")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("tensorboardX") is not None, reason="is installed")
 def test_tensorboard_that_is_not_installed(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    refuses([MOONS, "--config.log.tensorboard"], "needs the package tensorboardX (pip install")
+    refuses([MOONS, "--config.log.tensorboard"], "must be False without the package tensorboardX.")
     assert not any(tmp_path.iterdir())
 
 

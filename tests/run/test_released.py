@@ -13,6 +13,7 @@ from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics import classifier
 from tiny_diffusion_jax.run import released, run_folder
+from tiny_diffusion_jax.run.versions import migrate_config
 
 CAUSAL = [*SETS, "--config.data.source=digits", "--config.model.context_dim=8",
           "--config.model.context_blocks=1", "--config.train.optimizer=muon"]  # fmt: skip
@@ -75,12 +76,13 @@ def test_another_config_is_refused_where_the_command_line_refuses_it():
         assert str(error.value).startswith(f"config.{field} = {value!r}: must be ")
         assert str(error.value).endswith("with which the released model 'tiny' is trained")
         typed = run("--pretrained=tiny", "--mode=sample", f"--config.{field}={value}")
-        assert typed.code == 2 and f"--config.{field}: the released model 'tiny'" in typed.err
+        assert typed.code == 2 and f"--config.{field} = {value!r}: must be " in typed.err
+        assert "with which the released model 'tiny' was trained" in typed.err
 
 
 def test_a_folder_of_that_name_comes_first(monkeypatch, tmp_path):
     (tmp_path / "tiny").mkdir()
-    with pytest.raises(UserError, match="--workdir = 'tiny': holds no run"):
+    with pytest.raises(UserError, match="--workdir = 'tiny': must be the folder of a run"):
         td.load("tiny")
 
 
@@ -125,7 +127,7 @@ def test_other_data_are_refused(digits, monkeypatch, tmp_path):
     (tmp_path / "tiny.npz").write_bytes((digits / "tiny.npz").read_bytes())
     monkeypatch.setattr(released, "FOLDER", tmp_path)
     done = run("--pretrained=tiny", "--mode=evaluate")
-    assert done.code == 2 and "can be measured on the data that it was trained on" in done.err
+    assert done.code == 2 and "must be measured on the data that it was trained on" in done.err
 
 
 def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
@@ -134,18 +136,18 @@ def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
     (tmp_path / "tiny.npz").write_bytes(data)
     (tmp_path / "tiny.json").write_text((digits / "tiny.json").read_text("utf-8"), "utf-8")
     monkeypatch.setattr(released, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match="tiny.npz: is damaged: its hash is not that in tiny.json"):
+    with pytest.raises(UserError, match="tiny.npz: must be the file with the hash in tiny.json"):
         td.load("tiny")
 
 
 @pytest.mark.parametrize("typed, words", [
     (["--pretrained=nope", "--mode=sample"], "--pretrained = 'nope': must be one of tiny"),
-    (["--pretrained=tiny"], "--pretrained goes with --mode=sample, evaluate, complete or live"),
-    (["--pretrained=tiny", "--mode=sample", config("moons")], "has a config of its own: leave out"),
+    (["--pretrained=tiny"], "must be left out without --mode=sample or"),
+    (["--pretrained=tiny", "--mode=sample", config("moons")], "must be left out, because tr"),
     (["--pretrained=tiny", "--mode=sample", "--config.model.hidden_dim=9"],
-     "--config.model.hidden_dim: the released model 'tiny' is trained, with config.model.hidden_"),
-    (["--pretrained=tiny", "--mode=complete"], "--mode=complete: a table of points"),
-    (["--pretrained=tiny", "--mode=sample", "--workdir={run}"], "holds a run; use another"),
+     "--config.model.hidden_dim = 9: must be 8, with which the released model 'tiny' was trained"),
+    (["--pretrained=tiny", "--mode=complete"], "must be given with --points"),
+    (["--pretrained=tiny", "--mode=sample", "--workdir={run}"], "must be a folder without a run"),
 ])  # fmt: skip
 def test_what_does_not_go_together(typed, words, digits):
     done = run(*(word.format(run=digits / "run") for word in typed))
@@ -159,7 +161,7 @@ def test_what_comes_with_the_package_draws(name, monkeypatch):
     description = released.describe(name)
     assert description["command"].startswith("python ") and description["scores"]
     assert (released.FOLDER / f"{name}.npz").stat().st_size < 4e6
-    assert not run_folder.config_mismatch(description["config"])
+    assert not run_folder.config_mismatch(migrate_config(description["config"]))
     for option in re.findall(r"--config\.([\w.]+)=", description["command"]):
         # the log prints this command, so that the user can repeat it
         assert option in flatten(td.default_config()), option

@@ -1,7 +1,6 @@
 """The modes of `main.py`: train, sample, evaluate, complete, live, compare, draw, replay."""
 
 import logging
-import re
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
 from tiny_diffusion_jax.report import comparison, overfitting
 from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.report import html as page
@@ -39,15 +38,17 @@ from tiny_diffusion_jax.web.render import write_page
 from tiny_diffusion_jax.web.weights import live_model
 
 log = logging.getLogger("tiny_diffusion_jax")
+DATA_OPTION = "config.data."  # advice to set such an option does not apply to --points
 
 
 # ---------------------------------------------------------------- the modes
 
 
-def train_run(config, path: str, distributed: str = "") -> None:
+def train_run(config, path: str, distributed: str = "", command: str = "") -> None:
     """Train a run or resume it, then draw samples and evaluate them.
 
-    distributed: how to join the other processes of the training, see processes.py.
+    distributed: how to join the other processes of the training, see processes.py; command: the
+    command line, which report.html shows.
     """
     began = time.perf_counter()
     check_measured(config)
@@ -57,12 +58,12 @@ def train_run(config, path: str, distributed: str = "") -> None:
         experiment = build(config)
         check_counts(config, experiment.dataset, experiment.model)
         if processes.is_first():
-            _train_and_finish(experiment, path, began)
+            _train_and_finish(experiment, path, began, command)
         else:
             processes.follow(experiment, watch)
 
 
-def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
+def _train_and_finish(experiment: Experiment, path: str, began: float, command: str) -> None:
     config, first, source = experiment.config, None, ""
     if config.train.init_from:
         first, source = start_from(config.train.init_from, experiment)
@@ -79,10 +80,10 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
         state = train_in_folder(experiment, state, saved, folder)
         if state.best is not None:
             log.info("%s", overfitting.which_weights(state, experiment.dataset))
-        finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
+        finish(experiment, folder, jax.device_get(state.sampled), start_seconds, command)
 
 
-def sample_run(config, path: str, pretrained: str = "") -> None:
+def sample_run(config, path: str, pretrained: str = "", command: str = "") -> None:
     """Draw from the newest checkpoint; write the samples, trajectory.npy, figures and report.html.
 
     pretrained: a released model in place of a checkpoint. Without the data, as for a released
@@ -102,37 +103,38 @@ def sample_run(config, path: str, pretrained: str = "") -> None:
         else:
             report.pictures(evidence, attempts)
         description = describe(experiment, params)
-        attempts.write("report.html", lambda _: page.write(evidence, folder, description))
+        attempts.write("report.html", lambda _: page.write(
+            evidence, folder, description, command=command))  # fmt: skip
     log.info("wrote %s", folder / file)
 
 
-def evaluate_run(config, path: str, pretrained: str = "") -> None:
+def evaluate_run(config, path: str, pretrained: str = "", command: str = "") -> None:
     """Draw from the newest checkpoint and evaluate the samples, like the end of `train_run`."""
     began = time.perf_counter()
     check_measured(config, None if pretrained else about_run(path))
     experiment, folder, params = _open(config, path, pretrained, with_data=True)
-    finish(experiment, folder, params, time.perf_counter() - began)
+    finish(experiment, folder, params, time.perf_counter() - began, command)
 
 
-def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
+def complete_run(
+    config, path: str, points: str, pretrained: str = "", command: str = ""
+) -> None:
     """Complete sets from the points of the table `points`, in the data's own units.
 
     Writes completed.npy (completed.npz for sets of different sizes), completed.png and report.html.
     """
     about = (None if pretrained else about_run(path)) or data.about(config.data)
     check(config, about)
-    try:
+    names = {"given": "--points", "given.shape": "--points: shape"}
+    with rename_fields(names, without=DATA_OPTION):
         dim = 2 if pretrained else run_folder.dim(path)
-        read = read_points(Options(points), dim=dim, usual=about.columns)
+        read = read_points(Options(points, field="--points"), dim=dim, usual=about.columns)
         given = read.points
         check_sample(config, config.sample, given=given, dim=dim, about=about)
-    except UserError as error:
-        message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
-        raise UserError(_without_options(message)) from error
     experiment, folder, params = _open(config, path, pretrained)
     log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
-    if notice := _without_options(read.notice):
-        log.warning("notice: %s", notice)
+    if notes := [note for note in read.notes if not note.startswith(DATA_OPTION)]:
+        log.warning("notice: %s", "; ".join(notes))
     sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     evidence = ReportData(experiment, params, sets, given, ways)
@@ -140,7 +142,8 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     with Attempts(folder) as attempts:
         attempts.write("completed.png", lambda file: draw_picture(
             experiment, sets, file, title, given=len(given)))  # fmt: skip
-        attempts.write("report.html", lambda _: page.write(evidence, folder, description, title))
+        attempts.write("report.html", lambda _: page.write(
+            evidence, folder, description, title, command=command))  # fmt: skip
     log.info("wrote %s", folder / file)
 
 
@@ -207,7 +210,7 @@ def set_up(config) -> None:
     try:
         jax.devices()
     except RuntimeError as error:
-        raise UserError(f"JAX finds no device to run on: {_first_line(error)}") from error
+        raise UserError(f"JAX finds no device to run on ({reason_of(error)})") from error
 
 
 def _open(
@@ -246,18 +249,9 @@ def announce(experiment: Experiment) -> None:
         )
 
 
-def _without_options(text: str) -> str:
-    """Remove advice to set data options from a message, because they do not apply to --points."""
-    return re.sub(r"[.;] config\.data\.[^;]*", "", text)
-
-
 def describe_data(dataset) -> str:
     """Describe the data in words: for a table the file and its columns, else title and source."""
     if dataset.details and dataset.columns and not dataset.members:
         return dataset.details
     source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
     return f"{dataset.title}{source}{f'; {dataset.details}' if dataset.details else ''}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

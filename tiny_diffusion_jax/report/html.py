@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from tiny_diffusion_jax import __version__
-from tiny_diffusion_jax.cli.command import COMMAND
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.report import overfitting
 from tiny_diffusion_jax.report.data import ReportData
@@ -25,11 +24,14 @@ SOURCES = {"analytic": "a formula", "points": "a table of points", "image": "a p
            "digits": "8x8 digits of scikit-learn"}  # fmt: skip
 
 
-def write(evidence: ReportData, folder: Path, description: dict, title: str = "") -> None:
+def write(
+    evidence: ReportData, folder: Path, description: dict, title: str = "", command: str = ""
+) -> None:
     """Write report.html to the folder of a run.
 
     description: the content of metrics.json; samples that were not evaluated lack the keys
     `metrics` and `seconds`. title: a title in place of the title of the data.
+    command: the command line that wrote the page.
     """
     metrics = description.get("metrics", {})
     data = {part.name: part.data(evidence, folder) for part in PARTS if part.when(evidence)}
@@ -45,7 +47,7 @@ def write(evidence: ReportData, folder: Path, description: dict, title: str = ""
         live=live,
         parts=shown, numbers=words.rows(metrics, names), version=__version__,
         lead=_lead(evidence, metrics, names), facts=_facts(evidence, description),
-        notices=_notices(evidence, folder, metrics), command=COMMAND.get() or _command(folder),
+        notices=_notices(evidence, folder, metrics), command=command or _command(folder),
         config=json.dumps(evidence.experiment.config.to_dict(), indent=2),
     )  # fmt: skip
 

@@ -83,8 +83,10 @@ def label_in_words(experiment: Experiment, config, given=None) -> str:
     return words[index] if index < 0 else (labels.titles or labels.names)[index]
 
 
-def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -> None:
-    """Write samples, metrics and figures, with the wall time of each.
+def finish(
+    experiment: Experiment, folder: Path, params, start_seconds: float, command: str = ""
+) -> None:
+    """Write samples, metrics and figures, with the wall time of each. The page shows `command`.
 
     metrics.json is written before the first figure, so an error in a figure cannot lose it. Raises
     ReportIncomplete after such an error, when all other files are written.
@@ -110,7 +112,8 @@ def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -
         times["pictures"] = time.perf_counter() - began
         description["seconds"] = _rounded(times)
         run_folder.write_json(folder / "metrics.json", description)
-        attempts.write("report.html", lambda _: page.write(evidence, folder, description))
+        attempts.write("report.html", lambda _: page.write(
+            evidence, folder, description, command=command))  # fmt: skip
     log.info("wrote %s; open its report.html", folder)
 
 

@@ -27,7 +27,7 @@ class Causal(Strategy):
 
     log p(X) = sum_i log p(x_i | c_i), exact for the order of the points. With rows (`row_height`)
     it is log q(rows(X)) - log N!, which is a lower bound, because a drawn point may be out of order
-    and no point is rejected (docs/maths.md).
+    and no point is rejected (docs/guides/likelihood.md).
     """
 
     grows: ClassVar[bool] = True
