@@ -9,7 +9,7 @@ _HOME = {
     "default_config": "config",
     **dict.fromkeys(("Experiment", "build", "log_prob", "sample", "train"), "api"),
     "load": "run.load",
-    "ragged": "sets.padding",
+    "ragged": "point_sets",
 }
 
 

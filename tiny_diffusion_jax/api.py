@@ -22,14 +22,18 @@ from tiny_diffusion_jax.checks import (
 )
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.halves import with_validation
+from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, resolve_label
 from tiny_diffusion_jax.data.notices import far_from_data
 from tiny_diffusion_jax.dataset import Dataset, moments_of_draws
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.sets import likelihood as set_likelihood
+from tiny_diffusion_jax.point_sets import lengths
+from tiny_diffusion_jax.sets.likelihood import Estimate, estimate
+from tiny_diffusion_jax.sets.sizes import draw_sizes
 from tiny_diffusion_jax.training import loop
+from tiny_diffusion_jax.training.batches import size_range
 from tiny_diffusion_jax.training.step import TrainState, init_state
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -122,17 +126,95 @@ def sample(
     conditions that the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
-    dim, about = experiment.dataset.dim, data.about_built(experiment.dataset)
-    check_sample(experiment.config, config, labels, given, dim, about)
-    origin = experiment.dataset.origin
+    (_, dataset, process, model), train_config = experiment, experiment.config.train
+    about, origin = data.about_built(dataset), dataset.origin
+    check_sample(experiment.config, config, labels, given, dataset.dim, about)
     num_given = 0 if given is None else len(given)
-    check_drawn(experiment.dataset, experiment.model, config, num_given)
+    check_drawn(dataset, model, config, num_given)
     if given is not None:
         given = units.to_centred(origin, given)
-        if notice := far_from_data(experiment.dataset, np.asarray(given)):
+        if notice := far_from_data(dataset, np.asarray(given)):
             log.warning("notice: %s", notice)
-    drawn = sets.draw(experiment, params, config, keep_trajectory, progress, given, labels)
+    labels, sizes = conditioning(experiment, config, given, labels)
+    warn_if_unseen(experiment, np.array([config.num_points]) if sizes is None else sizes)
+    context = sets.SamplingContext(process, params, config, config.num_points,
+                                   train_config.max_history, dataset.dim,
+                                   keep_trajectory)  # fmt: skip
+    drawn = sets.draw(sets.strategy_of(model), context, dataset, labels, sizes, given,
+                      _progress_bar if progress else None)  # fmt: skip
     return units.to_own(origin, drawn)
+
+
+def _progress_bar(chunks, total: int):
+    from tqdm import tqdm
+
+    return tqdm(chunks, desc="sample", unit="chunk", total=total, disable=total == 1)
+
+
+@devices.without_float64
+def conditioning(
+    experiment: Experiment, config, given: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> tuple[np.ndarray | None, np.ndarray | None]:  # fmt: skip
+    """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
+
+    The labels are None if the model has no labels. The numbers of points are None if all sets have
+    config.num_points. Both follow from config.seed and the number of the set. Arguments: see
+    `sample`.
+    """
+    keys = sets.set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
+    if labels is None:
+        labels = _labels(experiment, config, keys, given)
+    if config.num_points:
+        return labels, None
+    num_given = 0 if given is None else len(given)
+    return labels, draw_sizes(experiment.dataset, keys, labels, num_given)
+
+
+def _labels(experiment: Experiment, config, keys, given) -> jax.Array | None:
+    """Labels i32[num_sets]: config.label, or for RANDOM random labels, as frequent as in the data.
+
+    None if the model has no labels.
+    """
+    label = label_of(experiment, config, given)
+    if label == NO_LABEL:
+        return None
+    if label != RANDOM:
+        return jnp.full(config.num_sets, label)
+    with np.errstate(divide="ignore"):  # a label without sets has share 0
+        log_shares = np.log(experiment.dataset.label_shares).astype(np.float32)
+    return sets.draw_labels(keys, log_shares)
+
+
+def label_of(experiment: Experiment, config, given: np.ndarray | None = None) -> int:
+    """Index of the label that all sets are drawn with, RANDOM, or NO_LABEL.
+
+    A model without labels has NO_LABEL. Sets with given points have no random label, because a
+    random label may not agree with the points.
+    """
+    if not experiment.model.num_labels:
+        return NO_LABEL
+    label = resolve_label(config.label, data.about_built(experiment.dataset).labels)
+    return NO_LABEL if label == RANDOM and given is not None else label
+
+
+def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
+    """Log a warning if the network is given a number of points outside of the training range.
+
+    sizes: i64[S], the number of points of each set.
+    """
+    dataset, train_config = experiment.dataset, experiment.config.train
+    is_known = dataset.has_points or experiment.config.data.name != "sets"
+    if not experiment.model.counts or not is_known:
+        return
+    least, most = size_range(train_config, dataset)
+    unseen = sizes[(sizes < least) | (sizes > most)]
+    if unseen.size:
+        span = f"{unseen.min()} to {unseen.max()}" if np.ptp(unseen) else f"{unseen[0]}"
+        log.warning(
+            "warning: sets of %s points are outside of the range seen in training, %s points "
+            "(config.model.count = True)", span, f"{least} to {most}" if least < most else most,
+        )  # fmt: skip
 
 
 @devices.without_float64
@@ -161,9 +243,7 @@ def log_prob(
     if points.ndim == 2 and not (labels is None and sizes is None):
         points = points[:, None]  # sets of one point, each with its own label and size
     if points.ndim == 3:
-        return set_likelihood.estimate(
-            experiment, params, points, num_steps, labels, draws, sizes=sizes
-        ).log_p
+        return log_prob_of_sets(experiment, params, points, num_steps, labels, draws, sizes).log_p
     if not len(points):
         return np.zeros(0, np.float32)
     (mesh, params), dim = devices.to_draw(params), dataset.dim
@@ -175,6 +255,25 @@ def log_prob(
                              model=model, num_steps=num_steps)) for part in shared
     ]  # fmt: skip
     return np.concatenate(parts)[: len(points)]
+
+
+@devices.without_float64
+def log_prob_of_sets(
+    experiment: Experiment, params, points: np.ndarray, num_steps: int,
+    labels: np.ndarray | None = None, draws: int = 0, sizes: np.ndarray | None = None,
+    seed: int = 0,
+) -> Estimate:  # fmt: skip
+    """Log-likelihood of sets f32[S, N, D] in centred units, with its standard error.
+
+    sets/likelihood.py describes the arguments; `log_prob` checks them.
+    """
+    _, dataset, process, model = experiment
+    if len(points):
+        warn_if_unseen(experiment, lengths(points) if sizes is None else np.asarray(sizes))
+    return estimate(
+        sets.strategy_of(model), process, params, dataset, points, num_steps,
+        experiment.config.train.max_history, labels, draws, seed, sizes,
+    )  # fmt: skip
 
 
 @partial(jax.jit, static_argnames=("model", "num_steps"))

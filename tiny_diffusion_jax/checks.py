@@ -24,9 +24,9 @@ from tiny_diffusion_jax.metrics import ragged
 from tiny_diffusion_jax.metrics.points import MAX_EXACT_POINTS
 from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
-from tiny_diffusion_jax.sets.joint import num_rows
-from tiny_diffusion_jax.sets.padding import lengths
-from tiny_diffusion_jax.training.batches import count_range
+from tiny_diffusion_jax.point_sets import lengths
+from tiny_diffusion_jax.sets import strategy_of
+from tiny_diffusion_jax.training.batches import size_range
 from tiny_diffusion_jax.training.step import OPTIMIZERS
 
 
@@ -194,7 +194,7 @@ def check_sample(
     _require_all(
         config, _asked(config, sample, model, about, labels is not None, given is not None)
     )
-    if given is None and model.traits.generation == "chain":
+    if given is None and strategy_of(model).reads_history:
         drop = config.train.history_drop
         require(drop > 0, "config.train.history_drop", drop,
                 "above 0 to draw new sets, because the model never saw an empty history. It can "
@@ -213,7 +213,7 @@ def check_scored(
     require(good, "points.shape", points.shape,
             f"(n, {dim}) for points or (S, N, {dim}) for sets, N at least 1")  # fmt: skip
     single = points.ndim == 2
-    require(not single or model.traits.generation == "alone", "config.model.name",
+    require(not single or strategy_of(model).has_point_density, "config.model.name",
             config.model.name,
             "a denoiser of single points, as joint models have no density of a point")  # fmt: skip
     require(num_steps >= 1, "num_steps", num_steps, "at least 1")
@@ -255,7 +255,7 @@ def check_counts(config, dataset, model) -> None:
     sizes. Trained runs are not checked, because they still draw good sets of the size of their
     training.
     """
-    least, most = count_range(config.train, dataset)
+    least, most = size_range(config.train, dataset)
     varies = dataset.sizes is not None or least < most
     require(varies or not model.counts, "config.model.count", True,
             f"False if all training sets have {most} points. Vary the size with "
@@ -384,19 +384,15 @@ def _asked(config, sample, model, about: About, labels=False, given=False) -> Ru
     levels, (limit, words) = config.schedule.num_levels, _limit(model)
     yield "sample.num_steps", 1 <= sample.num_steps <= levels, f"in 1..{levels} (the levels)"
     yield "sample.num_points", sample.num_points <= limit, words
-    if model.traits.row_height:
-        for name in ("first_block", "growth"):
-            yield (f"sample.{name}", sample[name] == 1,
-                   "1 with config.model.row_height, which draws point after point")  # fmt: skip
-    yield ("sample.burn_in", sample.burn_in == 0 or model.traits.generation != "causal",
-           "0 with config.model.name = 'causal'. Only history and attention models have a burn-in")
+    for name, holds, allowed in strategy_of(model).sample_limits(sample):
+        yield f"sample.{name}", holds, allowed
     label = NO_LABEL
     if model.num_labels:
         label = resolve_label(sample.label, about.labels)  # raises its own errors
     else:
         yield ("sample.label", str(sample.label) in WORDS,
                "-1 for a model without labels; train one with config.model.labels=True")
-    if given and model.traits.generation == "latent":
+    if given and strategy_of(model).guides_latent:
         reason = "when completing with latents: they come from the points"
         yield "sample.label", label < 0 and not labels, f"-1 {reason}"
         yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
@@ -417,7 +413,7 @@ def _guidance(config, model, named: bool) -> tuple[str, bool, str]:
     if named:
         return (field, train.label_drop > 0,
                 "1: the model saw no set without its label, as config.train.label_drop = 0")
-    if model.traits.generation == "chain":
+    if strategy_of(model).reads_history:
         return (field, train.history_drop > 0,
                 "1: the model saw no set without a history, as config.train.history_drop = 0")
     return field, False, ("1 without a label to guide to: set config.sample.label"
@@ -449,7 +445,8 @@ def _check_given(
 ) -> None:
     """Raise UserError for points that `model` cannot complete to sets of sample.num_points."""
     able = [name for name in models.MODELS if _completes(config, name, about)]
-    require(not model.traits.row_height, "config.model.row_height", config.model.row_height,
+    row_height = getattr(model, "row_height", 0)
+    require(not row_height, "config.model.row_height", row_height,
             "0 for a model that completes sets: points that are given are seldom the first by rows")
     require(model.traits.completes, "config.model.name", config.model.name,
             f"a model that completes sets: {', '.join(able)}")  # fmt: skip
@@ -468,10 +465,10 @@ def _check_given(
 def _check_copies(model, num_points: int, n: int) -> None:
     """Raise UserError if `model` cannot take `num_points` with copies of `n` given points."""
     limit, _ = _limit(model)
-    rows = num_rows(num_points, n) if model.traits.generation == "joint" and n else num_points
-    require(rows <= limit, "config.sample.num_points", num_points,
-            f"lower: with copies of the {n} given points the model sees {rows} at once, and takes "
-            f"at most {limit} for {model.traits.max_points_reason}")  # fmt: skip
+    in_memory = strategy_of(model).points_in_memory(num_points, n)
+    require(in_memory <= limit, "config.sample.num_points", num_points,
+            f"lower: with copies of the {n} given points the model sees {in_memory} at once, and "
+            f"takes at most {limit} for {model.traits.max_points_reason}")  # fmt: skip
 
 
 def _known_dim(config) -> int | None:

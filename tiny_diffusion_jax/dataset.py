@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 import flax.struct
 import jax
@@ -10,16 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-
-class PointSets(NamedTuple):
-    """B sets of N points with D coordinates each."""
-
-    points: jax.Array  # f32[B, N, D]
-    mask: jax.Array | None = None  # bool[B, N], True where a point exists; None: all exist
-    label: jax.Array | None = None  # i32[B], the member of each set; None: no labels
-    # i32[B], number of points of the complete observed set (at most N of these points are drawn).
-    # None: sets are not observed sets.
-    count: jax.Array | None = None
+from tiny_diffusion_jax.point_sets import PointSets
 
 
 @flax.struct.dataclass

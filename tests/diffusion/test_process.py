@@ -9,6 +9,7 @@ from oracle import CLEAN, three_components
 from tiny_diffusion_jax.diffusion import process as diffusion
 from tiny_diffusion_jax.diffusion.process import Level, make_process
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES, make_schedule
+from tiny_diffusion_jax.point_sets import Conditioning
 
 T = 100
 PREDICTIONS = list(diffusion.PREDICTIONS)
@@ -219,7 +220,7 @@ def test_denoising_one_level_for_all_sets_or_one_each(prediction):
     process = make_process(make_schedule("cosine", T), prediction)
     denoise = diffusion.make_denoise(
         process, lambda params, x, time, label: jnp.tanh(x) + time[:, None, None] + label, None,
-        label=0.25,
+        conditioning=Conditioning(label=0.25),
     )
     x_t = normal(0, 3, 5, 2)
     one = denoise(x_t, level_at(process, 30))
@@ -368,7 +369,9 @@ def test_the_network_is_given_the_mask_and_the_condition():
         seen.update(mask=mask, label=label, time=time)
         return x
 
-    diffusion.loss_per_set(process, apply, None, x_0, x_0, t, mask, label="seven")
+    diffusion.loss_per_set(
+        process, apply, None, x_0, x_0, t, mask, conditioning=Conditioning(label="seven")
+    )
     assert seen["mask"] is mask and seen["label"] == "seven"
     np.testing.assert_allclose(seen["time"], [0.05, 0.5])
 

@@ -11,8 +11,8 @@ from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.metrics import likelihood_metrics as likelihood
+from tiny_diffusion_jax.point_sets import lengths, ragged
 from tiny_diffusion_jax.report import evaluate as report
-from tiny_diffusion_jax.sets.padding import lengths, ragged
 from tiny_diffusion_jax.web import words
 
 EXTENT = (-4.0, 4.0, -5.0, 3.0)

@@ -22,7 +22,7 @@ from tiny_diffusion_jax.metrics import (
     points as clouds,
 )
 from tiny_diffusion_jax.metrics import sets as set_metrics
-from tiny_diffusion_jax.sets.padding import lengths
+from tiny_diffusion_jax.point_sets import lengths
 
 KEY = jax.random.key(0)
 

@@ -22,6 +22,7 @@ from loops import (
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.models import make_model
+from tiny_diffusion_jax.point_sets import Conditioning
 
 CELLS = 5
 X, TIME = normal(1, 3, 4, 2), np.float32([0.1, 0.5, 1.0])
@@ -41,7 +42,7 @@ def network(encoder):
     model = make_model(config, 2)
     x = jnp.zeros((1, 2, 2))
     shapes = jax.eval_shape(lambda key: model.init(
-        key, x, jnp.zeros(1), label=jnp.zeros(1, int)), jax.random.key(0))
+        key, x, jnp.zeros(1), Conditioning(label=jnp.zeros(1, int))), jax.random.key(0))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: np.float32(0.6 * rng.normal(size=a.shape)), shapes)
     return model, params, jax.jit(model.apply)
@@ -77,8 +78,7 @@ def aligned64(weights, encoder, x, time, label):
 @pytest.mark.parametrize("encoder", ["forward", "both"])
 def test_it_is_the_loop_over_points_and_masked_ones_pass_by(encoder):
     model, params, apply = network(encoder)
-    out = np.asarray(apply(params, np.where(MASK[..., None], X, np.nan), TIME, mask=MASK,
-                           label=LABEL))  # fmt: skip
+    out = np.asarray(apply(params, np.where(MASK[..., None], X, np.nan), TIME, Conditioning(mask=MASK, label=LABEL)))  # fmt: skip
     assert (model.traits.generation, model.traits.shown) == ("joint", "")
     for b, row in enumerate([1, 2, 0]):  # label -1 is the last row of the table
         alone = aligned64(params["params"], encoder, X[b, MASK[b]], TIME[b], row)
@@ -92,7 +92,9 @@ def test_every_answer_knows_of_every_point_and_most_of_its_own(encoder):
     The LSTM of the student project does not receive the point that it predicts.
     """
     _, params, apply = network(encoder)
-    answer = lambda x: apply(params, x[None], TIME[:1], mask=MASK[:1], label=LABEL[:1])[0]
+    answer = lambda x: apply(
+        params, x[None], TIME[:1], Conditioning(mask=MASK[:1], label=LABEL[:1])
+    )[0]
     slopes = np.abs(jax.jit(jax.jacobian(answer))(X[0])).max((1, 3))  # [answer, point]
     assert slopes.min() > 1e-6
     assert (np.diag(slopes) > slopes.mean(1)).all()

@@ -12,6 +12,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.causal import Context
+from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets import causal
 
 B, N = 2, 7
@@ -37,13 +38,15 @@ def network():
 
 def contexts(points=POINTS, label=LABEL):
     _, params, apply = network()
-    return jax.tree.map(np.asarray, apply(params, points, label=label, method="contexts"))
+    return jax.tree.map(
+        np.asarray, apply(params, points, Conditioning(label=label), method="contexts")
+    )
 
 
 def heads(context, x, time):
     """Output of the head for x f32[B, N, 2] with one context, or with one context per point."""
     _, params, apply = network()
-    return np.asarray(apply(params, x, time, latent=context))
+    return np.asarray(apply(params, x, time, Conditioning(latent=context)))
 
 
 @pytest.mark.parametrize("embedding", ["sinusoidal", "identity"])
@@ -96,11 +99,15 @@ def test_every_context_knows_the_label():
 @pytest.mark.parametrize("parts", [(1,) * 6, (2, 4), (6,)])
 def test_a_cache_gives_the_same_contexts_in_parts_of_any_size(parts):
     _, params, apply = network()
-    cache, first = apply(params, num_sets=B, places=N, label=LABEL, method="begin")
+    cache, first = apply(
+        params, num_sets=B, places=N, conditioning=Conditioning(label=LABEL), method="begin"
+    )
     found, number = [first], 0
     for size in parts:
         points = POINTS[:, number : number + size]
-        cache, later = apply(params, cache, points, number, label=LABEL, method="extend")
+        cache, later = apply(
+            params, cache, points, number, Conditioning(label=LABEL), method="extend"
+        )
         found.append(later)
         number += size
     whole = contexts()
@@ -133,7 +140,7 @@ def test_a_history_is_read_as_the_points_so_far():
     _, params, apply = network()
     x, time = POINTS[:, :3] / 2, np.float32([0.2, 0.7])
     shown = np.arange(N) < np.array([[4], [0]])
-    by_history = apply(params, x, time, history=PointSets(POINTS, shown), label=LABEL)
+    by_history = apply(params, x, time, Conditioning(history=PointSets(POINTS, shown), label=LABEL))
     latent = Context(*contexts()).at(jnp.array([4, 0]))
     np.testing.assert_allclose(heads(latent, x, time), by_history, atol=2e-5)
 

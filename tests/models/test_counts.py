@@ -8,6 +8,7 @@ import pytest
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
+from tiny_diffusion_jax.point_sets import Conditioning
 
 
 @pytest.mark.parametrize("name", [
@@ -26,7 +27,7 @@ def test_a_count_acts_as_the_map_of_its_sines(name):
     rng = np.random.default_rng(0)
     x, history = (rng.normal(size=(2, n, 2)).astype(np.float32) for n in (4, 3))
     apply = jax.jit(lambda params, count: model.apply(
-        params, x, jnp.full(2, 0.3), history=PointSets(history), count=count))  # fmt: skip
+        params, x, jnp.full(2, 0.3), Conditioning(history=PointSets(history), size=count)))  # fmt: skip
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, jnp.zeros(2)))
     params = jax.tree.map(lambda p: np.float32(0.4 * rng.normal(size=p.shape)), shapes)
     layer = params["params"]["label"]["count"]

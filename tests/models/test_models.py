@@ -9,6 +9,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.layers import EMBEDDINGS, sin_turns, sinusoidal, waves
+from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.training.step import decays
 
 
@@ -191,14 +192,14 @@ def test_noisy_points_fade_wherever_a_network_reads_them(name):
     """
     model = make_model(model_config(name=name, fade=True, num_heads=2, num_inducing=2), 0)
     shown, time = PointSets(normal(2, 3, 4, 2)), jnp.array([0.0, 0.4, 0.9])
-    init = jax.jit(lambda x: model.init(jax.random.key(0), x, time, history=shown))
+    init = jax.jit(lambda x: model.init(jax.random.key(0), x, time, Conditioning(history=shown)))
     params = jax.tree.map(lambda p: p + 0.3 * normal(3, *p.shape), init(normal(1, 3, 5, 2)))
     fade = params["params"]["trunk"]["fade"]
     fade["kernel"] = jnp.zeros_like(fade["kernel"])
     outputs = {}
     for bias in (0.0, -40.0):
         fade["bias"] = jnp.full_like(fade["bias"], bias)
-        outputs[bias] = [model.apply(params, normal(seed, 3, 5, 2), time, history=shown)
+        outputs[bias] = [model.apply(params, normal(seed, 3, 5, 2), time, Conditioning(history=shown))
                          for seed in (1, 4)]  # fmt: skip
     seen, gone = (np.abs(np.subtract(*pair)).max() for pair in outputs.values())
     assert seen > 1e-2 and gone < 1e-5

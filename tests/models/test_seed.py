@@ -24,6 +24,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.student import cycle, forced_sets
+from tiny_diffusion_jax.point_sets import Conditioning
 
 
 @functools.cache
@@ -38,7 +39,7 @@ def network(name, num_labels=0, share=0.5):
     model = make_model(config, num_labels)
     x = jnp.zeros((1, 2, 2))
     shapes = jax.eval_shape(lambda key: model.init(
-        key, x, jnp.zeros(1), history=PointSets(x), label=jnp.zeros(1, int)
+        key, x, jnp.zeros(1), Conditioning(history=PointSets(x), label=jnp.zeros(1, int))
     ), jax.random.key(0))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: np.float32(0.6 * rng.normal(size=a.shape)), shapes)
@@ -116,7 +117,9 @@ def test_the_lstm_passes_masked_points_by():
     model, params, apply = network("seq2seq", num_labels=3)
     x, target = (np.where(MASK[..., None], a, np.nan) for a in (X, TARGET))
     label = np.array([2, -1, 0, 1])
-    out = np.asarray(apply(params, x, TIME, target=target, mask=MASK, label=label))
+    out = np.asarray(
+        apply(params, x, TIME, target=target, conditioning=Conditioning(mask=MASK, label=label))
+    )
     for b, row in enumerate([2, 3, 0, 1]):  # label -1 is the last row of the table
         there = MASK[b]
         known = TARGET[b, there] if b in [0, 2] else None
@@ -131,7 +134,7 @@ def test_masked_points_leave_no_trace_in_the_gradient():
     @jax.jit
     def slope(x, target):
         def loss(params):
-            out = model.apply(params, x, TIME, target=target, mask=MASK)
+            out = model.apply(params, x, TIME, target=target, conditioning=Conditioning(mask=MASK))
             return (out**2).sum(where=MASK[..., None])
 
         return jax.grad(loss)(params)
@@ -175,7 +178,7 @@ def test_attention_is_the_loop_over_points(version, num_labels):
     model, params, apply = network(f"attention_v{version}", num_labels)
     points = np.where(THERE[..., None], HISTORY, np.nan)
     label = np.array([1, -1, 2, 0])
-    out = apply(params, X, TIME, history=PointSets(points, THERE), label=label)
+    out = apply(params, X, TIME, Conditioning(history=PointSets(points, THERE), label=label))
     for b, row in enumerate([1, 3, 2, 0]):
         row = row if num_labels else None
         own = HISTORY[b, THERE[b]]
@@ -189,15 +192,20 @@ def test_an_empty_history_is_a_context_of_zeros(version):
     alone = jax.jit(model.trunk.apply)(weights, X, TIME, per_point=jnp.zeros((4, 5, SIZE)))
     nobody = PointSets(HISTORY, np.zeros((4, 3), bool))
     for empty in (None, PointSets(HISTORY[:, :0]), nobody):
-        np.testing.assert_allclose(apply(params, X, TIME, history=empty), alone, atol=1e-6)
-    assert np.abs(apply(params, X, TIME, history=PointSets(HISTORY)) - alone).max() > 1e-2
+        np.testing.assert_allclose(
+            apply(params, X, TIME, Conditioning(history=empty)), alone, atol=1e-6
+        )
+    assert (
+        np.abs(apply(params, X, TIME, Conditioning(history=PointSets(HISTORY))) - alone).max()
+        > 1e-2
+    )
 
 
 @VERSIONS
 def test_attention_weights_are_shown(version):
     model, params, _ = network(f"attention_v{version}")
     apply = jax.jit(lambda history: model.apply(
-        params, X, TIME, history=history, mutable="intermediates"
+        params, X, TIME, Conditioning(history=history), mutable="intermediates"
     ))
     (weights,) = apply(PointSets(HISTORY, THERE))[1]["intermediates"]["context"]["attention"]
     assert weights.shape == (4, 1, 5, 3)
@@ -225,9 +233,9 @@ def test_nothing_is_remembered_between_calls(name):
     model, params, apply = network(name)
     assert set(params) == {"params"}  # no other collection, so no state to carry
     before = jax.tree.map(np.copy, params)
-    first = np.asarray(apply(params, X, TIME, history=PointSets(HISTORY)))
-    apply(params, -X, TIME, history=PointSets(5 * HISTORY))
-    again = np.asarray(apply(params, X, TIME, history=PointSets(HISTORY)))
+    first = np.asarray(apply(params, X, TIME, Conditioning(history=PointSets(HISTORY))))
+    apply(params, -X, TIME, Conditioning(history=PointSets(5 * HISTORY)))
+    again = np.asarray(apply(params, X, TIME, Conditioning(history=PointSets(HISTORY))))
     np.testing.assert_array_equal(first, again)
     jax.tree.map(np.testing.assert_array_equal, params, before)
 

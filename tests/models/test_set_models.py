@@ -10,6 +10,7 @@ import pytest
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import MODELS, make_model
+from tiny_diffusion_jax.point_sets import Conditioning
 
 VARIANTS = {name: {} for name in MODELS} | {
     "set_transformer": dict(num_inducing=3),
@@ -40,7 +41,7 @@ def variant_config(variant, **changes):
 def init_shapes(model, num_points=2):
     x = jnp.zeros((1, num_points, 2))
     return jax.eval_shape(lambda key: model.init(
-        key, x, jnp.zeros(1), history=PointSets(x), label=jnp.zeros(1, int)
+        key, x, jnp.zeros(1), Conditioning(history=PointSets(x), label=jnp.zeros(1, int))
     ), jax.random.key(0))
 
 
@@ -77,7 +78,9 @@ def call(variant, x=X, history=HISTORY, seen=SEEN, label=LABEL, fill=0.0, time=T
     """Output f32[B, N, 2] at the real points; all other points are set to `fill`."""
     model, params, apply = network(variant)
     shown = PointSets(pad(history, SEEN, fill), seen)
-    out = apply(params, pad(x, MASK, fill), time, mask=MASK, history=shown, label=label)
+    out = apply(
+        params, pad(x, MASK, fill), time, Conditioning(mask=MASK, history=shown, label=label)
+    )
     assert out.shape == (*MASK.shape, 2) and out.dtype == jnp.float32
     return np.asarray(out)[MASK].reshape(B, N, 2)
 
@@ -85,7 +88,9 @@ def call(variant, x=X, history=HISTORY, seen=SEEN, label=LABEL, fill=0.0, time=T
 def call_bare(variant):
     """Output of the network in `call`, but without history and label."""
     model, params, apply = network(variant)
-    return np.asarray(apply(params, pad(X, MASK, 0), TIME, mask=MASK))[MASK].reshape(B, N, 2)
+    return np.asarray(apply(params, pad(X, MASK, 0), TIME, Conditioning(mask=MASK)))[MASK].reshape(
+        B, N, 2
+    )
 
 
 def same(a, b):
@@ -128,7 +133,12 @@ def test_a_set_alone_and_unpadded_is_as_in_the_batch(variant):
     out = call(variant, fill=np.nan)
     for b in range(B):
         one = slice(b, b + 1)
-        alone = apply(params, X[one], TIME[one], history=PointSets(HISTORY[one]), label=LABEL[one])
+        alone = apply(
+            params,
+            X[one],
+            TIME[one],
+            Conditioning(history=PointSets(HISTORY[one]), label=LABEL[one]),
+        )
         same(alone, out[one])
 
 
@@ -190,7 +200,7 @@ def test_a_masked_history_is_none(variant):
     nothing = call(variant, seen=nobody, label=unnamed, fill=np.nan)
     same(nothing, call_bare(variant))
     no_points = PointSets(np.zeros((B, 0, 2), np.float32))
-    none = apply(params, pad(X, MASK, 0), TIME, mask=MASK, history=no_points)
+    none = apply(params, pad(X, MASK, 0), TIME, Conditioning(mask=MASK, history=no_points))
     same(np.asarray(none)[MASK].reshape(X.shape), nothing)
     # each set has a separate history: an empty history does not affect other sets
     out = call(variant, label=unnamed)
@@ -207,9 +217,15 @@ def test_attention_is_there_to_be_drawn(variant, size):
     """Weights [B, heads, queries, keys] that sum to 1 and are 0 for masked points."""
     model, params, _ = network(variant)
     shown = PointSets(pad(HISTORY, SEEN, 0), SEEN)
-    apply = jax.jit(lambda params: model.apply(
-        params, pad(X, MASK, 0), TIME, mask=MASK, history=shown, mutable="intermediates"
-    )[1])
+    apply = jax.jit(
+        lambda params: model.apply(
+            params,
+            pad(X, MASK, 0),
+            TIME,
+            Conditioning(mask=MASK, history=shown),
+            mutable="intermediates",
+        )[1]
+    )
     layers = jax.tree.leaves(apply(params))
     assert len(layers) == (2 if "transformer" in variant else 1)
     asked = {7: MASK, 6: SEEN}[size[-1]]
@@ -230,7 +246,9 @@ def named_part(variant):
     model, params, apply = network(variant)
     if model.traits.latent_dim:
         z = normal(5, B, 1, model.traits.latent_dim)
-        return lambda label: np.asarray(apply(params, z, TIME, label=label, method="prior"))
+        return lambda label: np.asarray(
+            apply(params, z, TIME, Conditioning(label=label), method="prior")
+        )
     return lambda label: call(variant, label=label, seen=np.zeros_like(SEEN))
 
 
@@ -252,7 +270,9 @@ def test_a_label_is_heard_and_minus_one_is_none(variant):
 def test_without_labels_none_is_looked_at(variant):
     model, params, apply = network(variant, num_labels=0)
     assert "label" not in params["params"]
-    run = lambda label: model.apply(params, X, TIME, history=PointSets(HISTORY), label=label)
+    run = lambda label: model.apply(
+        params, X, TIME, Conditioning(history=PointSets(HISTORY), label=label)
+    )
     program = jax.make_jaxpr(run)(LABEL).jaxpr
     (label,) = program.invars
     assert not any(label in equation.invars for equation in program.eqns)
@@ -266,7 +286,9 @@ def test_the_table_of_labels_is_trained(variant):
 
     @jax.jit
     def slope(params, label):
-        loss = lambda p: (model.apply(p, x, TIME, label=label, method=method) ** 2).sum()
+        loss = lambda p: (
+            model.apply(p, x, TIME, Conditioning(label=label), method=method) ** 2
+        ).sum()
         return jax.grad(loss)(params)["params"]["label"]["table"]["embedding"]
 
     used = np.abs(slope(params, np.array([1, -1, 1]))).max(1) > 1e-6
@@ -295,21 +317,27 @@ def test_a_latent_is_of_the_set_and_not_of_its_order():
 
 def test_points_are_denoised_given_the_latent():
     model, params, apply = network("set_latent")
-    by_history = apply(params, X, TIME, history=PointSets(HISTORY), label=LABEL)
-    same(apply(params, X, TIME, latent=encode(HISTORY)), by_history)
-    assert distance(apply(params, X, TIME, latent=encode(HISTORY)[::-1]), by_history)[0] > 1e-2
+    by_history = apply(params, X, TIME, Conditioning(history=PointSets(HISTORY), label=LABEL))
+    same(apply(params, X, TIME, Conditioning(latent=encode(HISTORY))), by_history)
+    assert (
+        distance(apply(params, X, TIME, Conditioning(latent=encode(HISTORY)[::-1])), by_history)[0]
+        > 1e-2
+    )
 
 
 def test_the_prior_denoises_latents_of_each_set_alone():
     model, params, apply = network("set_latent")
     z = normal(5, B, 1, 6)
-    out = apply(params, z, TIME, label=LABEL, method="prior")
+    out = apply(params, z, TIME, Conditioning(label=LABEL), method="prior")
     assert out.shape == z.shape
     for b in range(B):
         one = slice(b, b + 1)
-        alone = apply(params, z[one], TIME[one], label=LABEL[one], method="prior")
+        alone = apply(params, z[one], TIME[one], Conditioning(label=LABEL[one]), method="prior")
         same(alone, out[one])
-    assert distance(out, apply(params, z, TIME + 0.1, label=LABEL, method="prior")).min() > 1e-3
+    assert (
+        distance(out, apply(params, z, TIME + 0.1, Conditioning(label=LABEL), method="prior")).min()
+        > 1e-3
+    )
 
 
 # ---------------------------------------------------------------- cost

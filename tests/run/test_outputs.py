@@ -7,9 +7,9 @@ import pytest
 
 from tiny_diffusion_jax.data.halves import part
 from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.point_sets import padded
 from tiny_diffusion_jax.report import overfitting
 from tiny_diffusion_jax.report import save_samples as outputs
-from tiny_diffusion_jax.sets.padding import padded
 from tiny_diffusion_jax.training.step import Best, TrainState
 
 COUNT = np.array([3, 1, 2])

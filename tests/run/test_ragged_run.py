@@ -11,9 +11,9 @@ from command_line import TINY, config, run
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.sets.padding import ragged
 
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
 RAGGED = [config("mnist_sets"), *TINY, *(f"--config.{option}" for option in (

@@ -19,6 +19,7 @@ from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.metrics import scored_points, set_likelihood_numbers
 from tiny_diffusion_jax.sets import likelihood
@@ -347,8 +348,8 @@ class Conditioned:
             return jnp.concatenate([context, jnp.broadcast_to(move, x.shape)], axis=-1)
         if history is not None:
             history = PointSets(history.points - move, history.mask)
-        return move + self.of.apply(params, x - move, time, history=history, latent=latent,
-                                    method=method, mask=mask)  # fmt: skip
+        return move + self.of.apply(params, x - move, time, Conditioning(history=history, latent=latent, mask=mask),
+                                    method=method)  # fmt: skip
 
 
 def conditioned(way, **fields):
@@ -398,7 +399,9 @@ class SizedLatent(Conditioned):
 
     def apply(self, params, x, time=None, *, method=None, latent=None, count=None, **_):
         if method != "prior":
-            return self.of.apply(params, x, time, method=method, latent=latent)
+            return self.of.apply(
+                params, x, time, method=method, conditioning=Conditioning(latent=latent)
+            )
         move = 0.3 * centre(count / 5, None)[:, None]
         return move + self.of.apply(params, x - move, time, method=method)
 

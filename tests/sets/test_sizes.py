@@ -13,8 +13,8 @@ from tiny_diffusion_jax import api, checks, sets
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.point_sets import Conditioning, lengths, padded, ragged
 from tiny_diffusion_jax.sets import joint, sizes
-from tiny_diffusion_jax.sets.padding import lengths, padded, ragged
 from tiny_diffusion_jax.training.batches import count_range, draw_batches, make_batch_spec
 
 SIZES = np.array([3, 3, 3, 7, 6, 6])
@@ -168,7 +168,7 @@ def test_a_joint_set_in_more_places_is_the_same_set():
     x = jax.random.normal(jax.random.key(1), (1, 8, 2))
     mask, count = jnp.arange(8)[None] < 3, jnp.array([3])
     apply = jax.jit(lambda x, mask: built.model.apply(
-        params, x, jnp.array([0.5]), mask=mask, count=count, label=jnp.array([0])))  # fmt: skip
+        params, x, jnp.array([0.5]), Conditioning(mask=mask, size=count, label=jnp.array([0]))))  # fmt: skip
     alone = apply(x[:, :3], None)
     np.testing.assert_allclose(apply(x, mask)[:, :3], alone, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(joint.places(jnp.array([3, 5]), 8, 2)[0],
@@ -195,7 +195,7 @@ def test_the_prior_of_latents_is_conditioned_on_the_count():
     linear["label"] = zero["label"] | {"count": {"kernel": weights, "bias": np.zeros(8)}}
     counts = np.array([1, 20, 25])
     prior = jax.jit(lambda count: built.model.apply(
-        {"params": linear}, jnp.ones((3, 1, 4)), jnp.full(3, 0.5), count=count, method="prior",
+        {"params": linear}, jnp.ones((3, 1, 4)), jnp.full(3, 0.5), Conditioning(size=count), method="prior",
     ))(counts)  # fmt: skip
     angle = 28 * 128.0 ** (-np.arange(16) / 15) * np.log(counts)[:, None]
     waves = np.concatenate([np.sin(angle), np.cos(angle)], axis=1)

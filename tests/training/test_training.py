@@ -18,6 +18,7 @@ from tiny_diffusion_jax.diffusion.process import add_noise, loss_per_set, make_d
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
+from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.training import batches
 from tiny_diffusion_jax.training import step as training
 
@@ -494,7 +495,7 @@ def test_the_loss_with_a_latent_is_the_points_and_the_latents():
         (z, batch.latent_eps,
          lambda x: model.apply(params, x, time, method="prior")),
         (batch.x_0, batch.eps,
-         lambda x: model.apply(params, x, time, latent=z + batch.latent_blur)),
+         lambda x: model.apply(params, x, time, Conditioning(latent=z + batch.latent_blur))),
     ]:
         x_t = alpha * clean + sigma * eps
         error = jax.jit(answer)(x_t) - (sigma * clean - alpha * eps)

@@ -13,6 +13,7 @@ from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.latent import BLUR_KEY, LATENT_RUN
 from tiny_diffusion_jax.sets.sizes import width
@@ -26,7 +27,7 @@ WAY = """([noise, asked]) => {
     if (next.length !== n) throw Error(`${n} numbers are asked for, ${next.length} are there`);
     return next;
   };
-  const way = WAYS[model.way](model, {...asked, given: Float32Array.from(asked.given)}, normal);
+  const way = STRATEGIES[model.strategy](model, {...asked, given: Float32Array.from(asked.given)}, normal);
   let frame = way.next();
   while (!frame.done) frame = way.next();
   if (noise.length) throw Error(`${noise.length} draws of noise are left`);
@@ -111,7 +112,9 @@ def test_networks_agree(name, script):
     time = jnp.array([0.3])
     apply = jax.jit(experiment.model.apply)
     history = PointSets(shown) if name in ("history", "causal", "set_latent") else None
-    expected = apply(params, x, time, history=history, label=jnp.array([1]), count=jnp.array([9]))
+    expected = apply(
+        params, x, time, Conditioning(history=history, label=jnp.array([1]), size=jnp.array([9]))
+    )
     condition = {"label": 1, "count": 9} | ({"history": flat(shown)} if history else {})
     found = script.evaluate(EVALUATE, [flat(x), condition])
     np.testing.assert_allclose(found, flat(expected), atol=1e-4)

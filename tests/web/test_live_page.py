@@ -119,7 +119,7 @@ def test_a_point_of_noise_is_dragged(opened, tmp_path):
     """The trajectory of a single point follows its start."""
     model = models(PAGE.read_text("utf-8"))[1]
     weights = {"trunk": model["weights"]["trunk"], "label": {}}
-    alone = model | {"network": "fourier_mlp", "way": "alone", "weights": weights}
+    alone = model | {"network": "fourier_mlp", "strategy": "independent", "weights": weights}
     write_live(tmp_path / "live.html", [alone])
     tab = opened(tmp_path / "live.html")
     box = tab.page.locator("#board").bounding_box()
@@ -130,9 +130,9 @@ def test_a_point_of_noise_is_dragged(opened, tmp_path):
         tab.page.mouse.down()
         tab.page.mouse.move(middle[0] + x, middle[1])
         tab.page.mouse.up()
-        tab.wait(f"scene.way.length && Math.sign(scene.way[0]) === {np.sign(x)}")
-        ways.append(tab.page.evaluate("[...scene.way]"))
+        tab.wait(f"scene.trajectory.length && Math.sign(scene.trajectory[0]) === {np.sign(x)}")
+        ways.append(tab.page.evaluate("[...scene.trajectory]"))
     assert len(ways[0]) == len(ways[1]) and np.abs(np.subtract(*ways)).max() > 0.1
     tab.page.focus("#board")
     tab.page.keyboard.press("ArrowLeft")
-    tab.wait(f"scene.way[0] < {ways[1][0]} - 0.01")
+    tab.wait(f"scene.trajectory[0] < {ways[1][0]} - 0.01")

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.diffusion.schedules import Schedule
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 MIN_SNR_GAMMA = 5.0  # the value of arXiv 2303.09556
 
@@ -169,24 +170,24 @@ def eps_from_x0(level: Level, x_t: jax.Array, x_0: jax.Array) -> jax.Array:
 
 
 def make_denoise(
-    process: Process, apply: Callable, params, guidance_scale: float = 1.0,
-    unconditional: dict | None = None, **condition,
-) -> Callable:
+    process: Process, apply: Callable, params, conditioning: Conditioning = NO_CONDITIONING,
+    guidance_scale: float = 1.0, unconditional: Conditioning | None = None,
+) -> Callable:  # fmt: skip
     """Make the denoiser `denoise(x_t[B, N, D], level) -> x_0_hat[B, N, D]` of a trained network.
 
-    `level` holds scalars (all sets at one level) or arrays [B]. `condition` is the conditioning of
-    the network (history, label, ...). `unconditional` replaces parts of the conditioning and turns
-    on classifier-free guidance:
-        F = F_unconditional + guidance_scale (F_condition - F_unconditional).
+    `level` holds scalars (all sets at one level) or arrays [B]. The network is called as
+    `apply(params, c_in x_t, time, conditioning)`. With a second conditioning, `unconditional`, the
+    denoiser uses classifier-free guidance:
+        F = F_unconditional + guidance_scale (F_conditional - F_unconditional).
     A scale of 1 is the conditional model. The scale is 1 + w in terms of the w of
     arXiv 2207.12598, equation 6.
     """
     def denoise(x_t: jax.Array, level: Level) -> jax.Array:
         level = Level(*(jnp.broadcast_to(a, x_t.shape[:1]) for a in level))
         c = Coefficients(*map(over_points, process.coefficients(level)))
-        output = apply(params, c.c_in * x_t, level.time, **condition)
+        output = apply(params, c.c_in * x_t, level.time, conditioning)
         if unconditional is not None:
-            free = apply(params, c.c_in * x_t, level.time, **condition | unconditional)
+            free = apply(params, c.c_in * x_t, level.time, unconditional)
             output = free + guidance_scale * (output - free)
         return c.c_skip * x_t + c.c_out * output
 
@@ -194,23 +195,26 @@ def make_denoise(
 
 
 def loss_per_set(
-    process: Process, apply: Callable, params, x_0, eps, t, mask=None, **condition
-) -> jax.Array:
+    process: Process, apply: Callable, params, x_0, eps, t,
+    conditioning: Conditioning = NO_CONDITIONING, forced=None,
+) -> jax.Array:  # fmt: skip
     """w_t mean |x_0_hat - x_0|^2 for each set, f32[B]; x_0, eps: f32[B, N, D], t: i32[B] in 1..T.
 
     If t is i32[B, N], every point has a separate level, and the result is the error f32[B, N] of
     every point. The loss is computed as the error |F - (x_0 - c_skip x_t) / c_out|^2 of the network
     output times w_t c_out^2. Both forms are equal, but this one avoids the overflow of 1/sigma^2
-    at small noise.
+    at small noise. Points where conditioning.mask is False do not count. forced: bool[B], the sets
+    whose network reads the target (teacher forcing); None: the network takes no target.
     """
     level = process.level(t)
     x_t = add_noise(Level(*map(over_points, level)), x_0, eps)
     c = Coefficients(*map(over_points, process.coefficients(level)))
     target = (x_0 - c.c_skip * x_t) / c.c_out
-    output = apply(params, c.c_in * x_t, level.time, mask=mask, target=target, **condition)
+    teacher = {} if forced is None else {"target": target, "forced": forced}
+    output = apply(params, c.c_in * x_t, level.time, conditioning, **teacher)
     error = jnp.mean((output - target) ** 2, axis=-1)  # [B, N]
     if t.ndim == 1:
-        error = jnp.mean(error, axis=-1, where=mask)
+        error = jnp.mean(error, axis=-1, where=conditioning.mask)
     if process.weighting == "simple":
         return error
     return error * WEIGHTINGS[process.weighting](process, t) * c.c_out.reshape(t.shape) ** 2

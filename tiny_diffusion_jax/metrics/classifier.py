@@ -8,7 +8,7 @@ import numpy as np
 
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.metrics import intervals, ragged
-from tiny_diffusion_jax.sets.padding import lengths
+from tiny_diffusion_jax.point_sets import lengths
 
 BINS, BLUR = 16, 0.8  # histograms: squares a side, standard deviation in squares
 TRAIN_SETS = 12_000

@@ -11,7 +11,7 @@ import numpy as np
 
 from tiny_diffusion_jax.dataset import Dataset, PointSets, draw_sets
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.sets.padding import lengths, masked
+from tiny_diffusion_jax.point_sets import lengths, masked
 
 CELLS = 10  # bits of each coordinate in the order along a Morton curve
 

@@ -31,7 +31,7 @@ from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.metrics import intervals, ragged
 from tiny_diffusion_jax.metrics.points import require_finite, sorted_projections
-from tiny_diffusion_jax.sets.padding import lengths
+from tiny_diffusion_jax.point_sets import lengths
 
 BLOCK = 256  # sets of y at once; with 64 points each these sets fit into a core's cache
 DIRECTIONS = 8  # of the lower bound on the EMD; 16 would avoid 2 % more matchings

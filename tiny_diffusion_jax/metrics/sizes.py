@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.sets.padding import lengths
+from tiny_diffusion_jax.point_sets import lengths
 
 REPEATS = 100  # random draws for the floor
 

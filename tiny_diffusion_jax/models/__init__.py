@@ -1,21 +1,18 @@
-"""Denoisers: Flax modules `(x_t[B, N, D], time[B], history, label, ...) -> output[B, N, D]`.
+"""Denoisers: Flax modules `(x_t[B, N, D], time[B], conditioning) -> output[B, N, D]`.
 
 All denoisers have this signature, so one loss, one train step and one sampler serve all of them.
-Their optional inputs are:
+`conditioning` is a `Conditioning` (point_sets.py). Only `Seq2Seq`, which is trained with teacher
+forcing, takes two more arguments.
 
-    history  `PointSets` of clean points; None or all masked: an empty history.
-    label    i32[B]; None or -1: no label.
-    count    i32[B], the number of points of each set; None: unknown.
-    mask     bool[B, N], False for padding.
-    target   the correct outputs, for teacher forcing only.
+`traits` of a denoiser name the strategy that generates whole sets, and say what the history holds
+in training (traits.py). `num_labels` is the number of labels that the denoiser accepts, and
+`counts` says whether the denoiser is conditioned on the number of points of a set.
 
-`traits` of a denoiser say how whole sets are generated and what the history holds in training
-(traits.py). `num_labels` is the number of labels that the denoiser accepts, and `counts` says
-whether the denoiser is conditioned on the number of points of a set.
-
-To add a denoiser, write its module in a new file, name its builder in `MODELS`, and add its
-training settings to recipes.py.
+To add a denoiser, write its module in a new file, name it in `MODELS`, and add its training
+settings to recipes.py. Fields of the module that have the name of an option get its value.
 """
+
+import dataclasses
 
 from tiny_diffusion_jax.models.aligned import AlignedSeq2Seq
 from tiny_diffusion_jax.models.causal import Causal
@@ -25,44 +22,20 @@ from tiny_diffusion_jax.models.set_latent import SetLatent
 from tiny_diffusion_jax.models.set_transformer import SetTransformer
 from tiny_diffusion_jax.models.student import AttentionV1, AttentionV2, Seq2Seq
 
-
-def _trunk(config) -> FourierTrunk:
-    return FourierTrunk(
-        hidden_dim=config.hidden_dim,
-        num_blocks=config.num_blocks,
-        embedding=config.embedding,
-        num_frequencies=config.num_frequencies,
-        scale=config.scale,
-        max_period=config.max_period,
-        time_frequencies=config.time_frequencies,
-        time_scale=config.time_scale,
-        fade=config.fade,
-        num_heads=config.num_heads,
-    )
-
-
-# name -> builder(trunk, config.model, number of labels of the model, 0 for none)
+# name -> (module, fields that are no options)
 MODELS = {
-    "fourier_mlp": lambda trunk, config, labels: FourierMLP(trunk, labels, config.count),
-    "history": lambda trunk, config, labels: HistoryDenoiser(
-        trunk, config.num_heads, labels, config.count),
-    "causal": lambda trunk, config, labels: Causal(
-        trunk, config.context_dim, config.context_blocks, labels, config.count, config.row_height),
-    "set_transformer": lambda trunk, config, labels: SetTransformer(
-        trunk, config.num_heads, config.num_inducing, labels, config.count),
-    "set_latent": lambda trunk, config, labels: SetLatent(
-        trunk, config.latent_dim, config.latent_noise, labels, config.count),
-    "seq2seq": lambda trunk, config, labels: Seq2Seq(
-        trunk, config.teacher_forcing, labels, config.count),
-    "attention_v1": lambda trunk, config, labels: AttentionV1(trunk, labels, config.count),
-    "attention_v2": lambda trunk, config, labels: AttentionV2(trunk, labels, config.count),
-    "seq2seq_aligned": lambda trunk, config, labels: AlignedSeq2Seq(
-        trunk, config.state_dim, config.encoder, labels, config.count),
-    "attention_v1_own": lambda trunk, config, labels: AttentionV1(
-        trunk, labels, config.count, "same_set"),
-    "attention_v2_own": lambda trunk, config, labels: AttentionV2(
-        trunk, labels, config.count, "same_set"),
-}  # fmt: skip
+    "fourier_mlp": (FourierMLP, {}),
+    "history": (HistoryDenoiser, {}),
+    "causal": (Causal, {}),
+    "set_transformer": (SetTransformer, {}),
+    "set_latent": (SetLatent, {}),
+    "seq2seq": (Seq2Seq, {}),
+    "attention_v1": (AttentionV1, {"history_source": "previous_batch"}),
+    "attention_v2": (AttentionV2, {"history_source": "previous_batch"}),
+    "seq2seq_aligned": (AlignedSeq2Seq, {}),
+    "attention_v1_own": (AttentionV1, {"history_source": "same_set"}),
+    "attention_v2_own": (AttentionV2, {"history_source": "same_set"}),
+}
 
 
 def make_model(config, num_labels: int = 0):
@@ -70,4 +43,13 @@ def make_model(config, num_labels: int = 0):
 
     `num_labels` is the number of labels in the data. checks.py defines the ranges of the options.
     """
-    return MODELS[config.name](_trunk(config), config, num_labels if config.labels else 0)
+    module, fixed = MODELS[config.name]
+    return module(
+        trunk=FourierTrunk(**_options(FourierTrunk, config)), counts=config.count,
+        num_labels=num_labels if config.labels else 0, **_options(module, config), **fixed,
+    )  # fmt: skip
+
+
+def _options(module, config) -> dict:
+    names = {field.name for field in dataclasses.fields(module)} - {"name", "parent"}
+    return {name: config[name] for name in names if name in config}

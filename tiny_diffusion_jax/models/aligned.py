@@ -24,6 +24,7 @@ from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding
 from tiny_diffusion_jax.models.student import MAX_SEQUENCE
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 ENCODERS = ("forward", "both")
 
@@ -87,21 +88,20 @@ class AlignedSeq2Seq(nn.Module):
                       max_points_reason="the sequences of seq2seq")  # fmt: skip
 
     @nn.compact
-    def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
-    ) -> jax.Array:
+    def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
         num_sets, num_points, _ = x.shape
+        mask = conditioning.mask
         mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
         points = jnp.where(mask[..., None], x, 0)
         features, per_set = self.trunk.features(points), self.trunk.time_features(time)
         embed = SetEmbedding(self.num_labels, self.trunk.hidden_dim, self.counts, name="label")
-        known = embed(label, num_sets, count)
-        if known is not None:
-            per_set = jnp.concatenate([per_set, known], axis=-1)
+        embedding = embed(conditioning, num_sets)
+        if embedding is not None:
+            per_set = jnp.concatenate([per_set, embedding], axis=-1)
 
         states, last = Lstm(self.state_dim, name="encoder")(features, per_set, mask)
         if self.encoder == "both":
             back, _ = Lstm(self.state_dim, backwards=True, name="back")(features, per_set, mask)
             features = jnp.concatenate([features, states, back], axis=-1)
         states, _ = Lstm(self.state_dim, name="decoder")(features, per_set, mask, last)
-        return self.trunk(points, time, per_point=states, per_set=known)
+        return self.trunk(points, time, per_point=states, per_set=embedding)

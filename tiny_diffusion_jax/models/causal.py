@@ -21,9 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
-from tiny_diffusion_jax.models.layers import SetEmbedding, attend, count_features, read_history
+from tiny_diffusion_jax.models.layers import SetEmbedding, attend, read_history, size_features
 from tiny_diffusion_jax.models.set_transformer import MLP_RATIO, rms_norm
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 
 class CausalBlock(nn.Module):
@@ -77,9 +78,9 @@ class Context(NamedTuple):
 class Causal(nn.Module):
     """`contexts` of whole sets, `begin` and `extend` for sets that grow; a call denoises.
 
-    A call denoises the points x f32[B, N, D]. `latent` is the `Context` of n points, and each of
-    the n contexts serves N / n of the noisy points in turn. Without `latent` the context is
-    computed from `history`, the points so far.
+    A call denoises the points x f32[B, N, D]. conditioning.latent is the `Context` of n points, and
+    each of the n contexts serves N / n of the noisy points in turn. Without it the context is
+    computed from conditioning.history, the points so far.
     """
 
     trunk: FourierTrunk  # the head
@@ -94,8 +95,7 @@ class Causal(nn.Module):
         # Given its context, each point is denoised independently. The cache stores keys and values.
         floats = self.trunk.floats_per_point + 2 * (self.context_blocks + 1) * self.context_dim
         # Given points are seldom the first points in the order of rows.
-        return Traits("causal", floats, self.trunk.num_heads, row_height=self.row_height,
-                      completes=not self.row_height)  # fmt: skip
+        return Traits("causal", floats, self.trunk.num_heads, completes=not self.row_height)
 
     def setup(self):
         size = self.context_dim
@@ -105,62 +105,61 @@ class Causal(nn.Module):
         self.blocks = [CausalBlock(self.trunk.num_heads) for _ in range(self.context_blocks)]
         self.looked_at = nn.Dense(2 * size)
 
-    def contexts(self, points, *, label=None, count=None) -> Context:
+    def contexts(self, points, conditioning: Conditioning = NO_CONDITIONING) -> Context:
         """Context of each of the points f32[B, N, D], given the points before it."""
         start = jnp.zeros((len(points), 1, self.context_dim))
         tokens = jnp.concatenate([start, self._tokens(points[:, :-1])], axis=1)
-        return self._read(self._empty(*points.shape[:2]), tokens, 0, label, count)[1]
+        return self._read(self._empty(*points.shape[:2]), tokens, 0, conditioning)[1]
 
-    def begin(self, num_sets: int, places: int, *, label=None, count=None):
-        """Return (cache for `places` tokens, `Context` of the first point)."""
+    def begin(self, num_sets: int, capacity: int, conditioning: Conditioning = NO_CONDITIONING):
+        """Return (cache for `capacity` tokens, `Context` of the first point)."""
         token = jnp.zeros((num_sets, 1, self.context_dim))
-        return self._read(self._empty(num_sets, places), token, 0, label, count)
+        return self._read(self._empty(num_sets, capacity), token, 0, conditioning)
 
-    def extend(self, cache, points, number, *, label=None, count=None):
+    def extend(self, cache, points, number, conditioning: Conditioning = NO_CONDITIONING):
         """Add points f32[B, n, D]; return (cache, `Context` of the next point after each of them).
 
         The added points have the numbers `number` to number + n - 1 in their sets.
         """
-        return self._read(cache, self._tokens(points), number + 1, label, count)
+        return self._read(cache, self._tokens(points), number + 1, conditioning)
 
-    def _empty(self, num_sets: int, places: int) -> tuple:
+    def _empty(self, num_sets: int, capacity: int) -> tuple:
         """Empty cache: keys and values of the tokens for each block, and for the head."""
-        nothing = lambda: jnp.zeros((num_sets, places, self.context_dim))
+        nothing = lambda: jnp.zeros((num_sets, capacity, self.context_dim))
         return tuple((nothing(), nothing()) for _ in range(self.context_blocks + 1))
 
     def _tokens(self, points: jax.Array) -> jax.Array:
         features = self.trunk.features(points.reshape(-1, points.shape[-1]))
         return self.from_point(features).reshape(*points.shape[:2], self.context_dim)
 
-    def _read(self, cache, h, start, label, count):
+    def _read(self, cache, h, start, conditioning: Conditioning):
         """Pass the tokens f32[B, n, C] number `start` to start + n - 1 through all blocks."""
-        number = self.from_number(count_features(1 + start + jnp.arange(h.shape[1])))
-        known = self.label(label, len(h), count)
-        h = h + number if known is None else h + number + known[:, None]
-        *of_blocks, shown = cache
-        seen, kept = up_to_itself(start, h.shape[1], shown[0].shape[1]), []
+        number = self.from_number(size_features(1 + start + jnp.arange(h.shape[1])))
+        embedding = self.label(conditioning, len(h))
+        h = h + number if embedding is None else h + number + embedding[:, None]
+        *of_blocks, of_head = cache
+        seen, new_cache = up_to_itself(start, h.shape[1], of_head[0].shape[1]), []
         for block, (keys, values) in zip(self.blocks, of_blocks, strict=True):
             h, *pair = block(h, keys, values, start, seen)
-            kept.append(tuple(pair))
+            new_cache.append(tuple(pair))
         h = rms_norm(h)
         added = jnp.split(self.looked_at(h), 2, axis=-1)
-        shown = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
-                      for old, new in zip(shown, added, strict=True))  # fmt: skip
-        return (*kept, shown), Context(self.trunk.film(h), *shown, seen[None])
+        of_head = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
+                        for old, new in zip(of_head, added, strict=True))  # fmt: skip
+        return (*new_cache, of_head), Context(self.trunk.film(h), *of_head, seen[None])
 
-    def _after(self, history, num_sets: int, dim: int, label, count) -> Context:
-        """Context of the point that follows all points of `history`."""
-        points, shown = read_history(history, num_sets, dim)
-        first = jnp.argsort(~shown, axis=1)  # stable: unmasked points keep their order
+    def _after_history(self, conditioning: Conditioning, num_sets: int, dim: int) -> Context:
+        """Context of the point that follows all points of the history."""
+        points, mask = read_history(conditioning.history, num_sets, dim)
+        first = jnp.argsort(~mask, axis=1)  # stable: unmasked points keep their order
         points = jnp.take_along_axis(points, first[..., None], axis=1)
         points = jnp.pad(points, ((0, 0), (0, 1), (0, 0)))  # `contexts` drops the last point
-        return self.contexts(points, label=label, count=count).at(shown.sum(1))
+        return self.contexts(points, conditioning).at(mask.sum(1))
 
-    def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None, latent=None
-    ) -> jax.Array:
-        if latent is None:
-            latent = self._after(history, len(x), x.shape[-1], label, count)
-        each = x.shape[1] // latent.per_layer.shape[1]
-        looked_at = latent.keys, latent.values, jnp.repeat(latent.seen, each, axis=1)
-        return self.trunk(x, time, per_layer=latent.per_layer, looked_at=looked_at)
+    def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
+        context = conditioning.latent
+        if context is None:
+            context = self._after_history(conditioning, len(x), x.shape[-1])
+        repeats = x.shape[1] // context.per_layer.shape[1]
+        attended = context.keys, context.values, jnp.repeat(context.seen, repeats, axis=1)
+        return self.trunk(x, time, per_layer=context.per_layer, attended=attended)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, attend, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 TIME_MAX_PERIOD = 10_000.0  # the usual value for features of t (arXiv 1706.03762)
 
@@ -45,7 +46,7 @@ class FourierTrunk(nn.Module):
         per_set    f32[B, C], or f32[B, n, C] with one vector for every N / n points in turn.
         per_layer  f32[B, n, K + 1, 2 H], the result of `film`, which replaces `per_set` and is
                    computed once for many calls.
-        looked_at  (keys, values f32[B, M, C], mask as for `attend`). The first h then also becomes
+        attended  (keys, values f32[B, M, C], mask as for `attend`). The first h then also becomes
                    h + W_a attention(W_q h).
 
     With `fade`, the strength of each feature of x depends on the noise level (`Fade`).
@@ -60,7 +61,7 @@ class FourierTrunk(nn.Module):
     time_frequencies: int = 64
     time_scale: float = 1000.0
     fade: bool = False
-    num_heads: int = 4  # of the attention to `looked_at`
+    num_heads: int = 4  # of the attention to `attended`
 
     @property
     def floats_per_point(self) -> int:
@@ -95,7 +96,7 @@ class FourierTrunk(nn.Module):
 
     @nn.compact  # beside `setup`, because the size of the output depends on the input
     def __call__(
-        self, x: jax.Array, time: jax.Array, per_point=None, per_set=None, looked_at=None,
+        self, x: jax.Array, time: jax.Array, per_point=None, per_set=None, attended=None,
         per_layer=None,
     ) -> jax.Array:  # fmt: skip
         num_sets, num_points, dim = x.shape
@@ -116,8 +117,8 @@ class FourierTrunk(nn.Module):
             return ((1 + scale) * h + shift).reshape(-1, self.hidden_dim)
 
         h = nn.gelu(scaled(0, self.from_features(jnp.concatenate(features, -1))))
-        if looked_at is not None:
-            keys, values, mask = looked_at
+        if attended is not None:
+            keys, values, mask = attended
             q = nn.Dense(keys.shape[-1], name="query")(h).reshape(num_sets, num_points, -1)
             read, _ = attend(q, keys, values, self.num_heads, mask)
             h = h + nn.Dense(self.hidden_dim, name="read")(read.reshape(len(h), -1))
@@ -135,11 +136,9 @@ class FourierMLP(nn.Module):
 
     @property
     def traits(self) -> Traits:
-        return Traits("alone", self.trunk.floats_per_point)
+        return Traits("independent", self.trunk.floats_per_point)
 
     @nn.compact
-    def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
-    ) -> jax.Array:
+    def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
         embed = SetEmbedding(self.num_labels, self.trunk.hidden_dim, self.counts, name="label")
-        return self.trunk(x, time, per_set=embed(label, len(x), count))
+        return self.trunk(x, time, per_set=embed(conditioning, len(x)))

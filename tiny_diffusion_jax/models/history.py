@@ -1,4 +1,4 @@
-"""Attention to a history of clean points: the chain p(x_1) p(x_2 | x_1) ... of a set.
+"""Attention to a history of clean points: p(x_1) p(x_2 | x_1) ....
 
 The points of a set from one of several densities are not independent. Given the points so far, the
 next points are nearly independent. The history is an argument and never a hidden state.
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, attend, fullness, pool, read_history
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 
 class HistoryAttention(nn.Module):
@@ -52,28 +53,26 @@ class HistoryDenoiser(nn.Module):
     @property
     def traits(self) -> Traits:
         floats = self.trunk.floats_per_point + 4 * self.trunk.hidden_dim
-        return Traits("chain", floats, floats_per_shown=2 * self.num_heads, shown="same_set",
-                      completes=True)  # fmt: skip
+        return Traits("autoregressive", floats, floats_per_history_point=2 * self.num_heads,
+                      history_source="same_set", completes=True)  # fmt: skip
 
     @nn.compact
-    def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
-    ) -> jax.Array:
+    def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
         size = self.trunk.hidden_dim
         num_sets, num_points, dim = x.shape
-        points, shown = read_history(history, num_sets, dim)
-        seen = nn.gelu(nn.Dense(size, name="from_history")(self.trunk.features(points)))
-        seen = seen + nn.gelu(nn.Dense(size, name="history_block")(seen))
+        points, history_mask = read_history(conditioning.history, num_sets, dim)
+        memory = nn.gelu(nn.Dense(size, name="from_history")(self.trunk.features(points)))
+        memory = memory + nn.gelu(nn.Dense(size, name="history_block")(memory))
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
-        known = embed(label, num_sets, count)
-        summary = jnp.concatenate([pool(seen, shown), fullness(shown)], axis=-1)
+        per_set = embed(conditioning, num_sets)
+        summary = jnp.concatenate([pool(memory, history_mask), fullness(history_mask)], axis=-1)
         summary = nn.gelu(nn.Dense(size, name="from_summary")(summary))
-        summary = summary if known is None else summary + known
+        summary = summary if per_set is None else summary + per_set
         time_features = self.trunk.time_features(time)
         query_features = jnp.concatenate([
             self.trunk.noisy_features(x, time_features).reshape(num_sets, num_points, -1),
             jnp.repeat(time_features[:, None], num_points, axis=1),
         ], axis=-1)
         query = nn.Dense(size, name="query")(query_features)
-        read = HistoryAttention(self.num_heads, name="attention")(query, seen, shown)
+        read = HistoryAttention(self.num_heads, name="attention")(query, memory, history_mask)
         return self.trunk(x, time, per_point=read, per_set=summary)

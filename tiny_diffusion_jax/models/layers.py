@@ -12,9 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-# The slowest wave of log(count) makes half a turn from 1 to 10^6 points. The fastest wave makes one
+from tiny_diffusion_jax.point_sets import Conditioning
+
+# The slowest wave of log(size) makes half a turn from 1 to 10^6 points. The fastest wave makes one
 # turn from 20 to 25 points.
-COUNT_FREQUENCIES, COUNT_SCALE, COUNT_MAX_PERIOD = 16, 28.0, 128.0
+SIZE_FREQUENCIES, SIZE_SCALE, SIZE_MAX_PERIOD = 16, 28.0, 128.0
 
 
 def sin_turns(turns: jax.Array) -> jax.Array:
@@ -64,37 +66,24 @@ class Sinusoidal(nn.Module):
         return sinusoidal(x, self.num_frequencies, self.scale, self.max_period)
 
 
-def _turns(x: jax.Array, frequency: jax.Array) -> jax.Array:
-    """x B / 2 pi, always in float32: less precision would lose the fraction of a turn."""
-    return jnp.matmul(x, frequency, precision=jax.lax.Precision.HIGHEST) / (2 * jnp.pi)
-
-
-class Gaussian(nn.Module):
-    """waves(B x / 2 pi) for random directions B ~ N(0, scale^2), drawn once and never trained."""
+class RandomWaves(nn.Module):
+    """waves(B x / 2 pi) for random directions B ~ N(0, scale^2), which are trained or fixed."""
 
     num_frequencies: int  # in all
     scale: float
+    trained: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        # A parameter is saved with the model. stop_gradient, and `decays` in training/step.py (no
-        # weight decay), keep its initial value.
+        # A fixed B is a parameter, too, so that it is saved with the model. stop_gradient, and
+        # `decays` in training/step.py (no weight decay), keep its initial value.
+        name = "frequency" if self.trained else "fixed_frequency"
         shape = (x.shape[-1], self.num_frequencies)
-        frequency = self.param("fixed_frequency", nn.initializers.normal(self.scale), shape)
-        return waves(_turns(x, jax.lax.stop_gradient(frequency)))
-
-
-class Learned(nn.Module):
-    """waves(B x / 2 pi) as in `Gaussian`, with directions B that are trained like any weight."""
-
-    num_frequencies: int  # in all
-    scale: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        shape = (x.shape[-1], self.num_frequencies)
-        frequency = self.param("frequency", nn.initializers.normal(self.scale), shape)
-        return waves(_turns(x, frequency))
+        frequency = self.param(name, nn.initializers.normal(self.scale), shape)
+        frequency = frequency if self.trained else jax.lax.stop_gradient(frequency)
+        # Always in float32: less precision would lose the fraction of a turn.
+        turns = jnp.matmul(x, frequency, precision=jax.lax.Precision.HIGHEST) / (2 * jnp.pi)
+        return waves(turns)
 
 
 class Identity(nn.Module):
@@ -108,8 +97,8 @@ class Identity(nn.Module):
 # name -> builder(num_frequencies, scale, max_period)
 EMBEDDINGS = {
     "sinusoidal": Sinusoidal,
-    "gaussian": lambda num_frequencies, scale, _: Gaussian(num_frequencies, scale),
-    "learned": lambda num_frequencies, scale, _: Learned(num_frequencies, scale),
+    "gaussian": lambda num_frequencies, scale, _: RandomWaves(num_frequencies, scale, False),
+    "learned": lambda num_frequencies, scale, _: RandomWaves(num_frequencies, scale, True),
     "identity": lambda *_: Identity(),
 }
 
@@ -118,8 +107,7 @@ class SetEmbedding(nn.Module):
     """Embedding f32[B, features] of the label and the size of a set; None if neither is used.
 
     The embedding is the sum of a learned vector for each of `num_labels` labels (one more for "no
-    label": -1 or None) and, with `counts`, a learned map of sinusoidal features of log(count).
-    label i32[B]; count i32[B], the number of points of the whole set, None if unknown.
+    label": -1 or None) and, with `counts`, a learned map of sinusoidal features of log(size).
     """
 
     num_labels: int
@@ -127,26 +115,24 @@ class SetEmbedding(nn.Module):
     counts: bool = False
 
     @nn.compact
-    def __call__(
-        self, label: jax.Array | None, num_sets: int, count: jax.Array | None = None
-    ) -> jax.Array | None:
-        known = []
+    def __call__(self, conditioning: Conditioning, num_sets: int) -> jax.Array | None:
+        (label, size, *_), terms = conditioning, []
         if self.num_labels:
             if label is None:
                 label = jnp.full(num_sets, -1)
             row = jnp.where(label < 0, self.num_labels, label)
-            known.append(nn.Embed(self.num_labels + 1, self.features, name="table")(row))
+            terms.append(nn.Embed(self.num_labels + 1, self.features, name="table")(row))
         if self.counts:
-            size = 2 * COUNT_FREQUENCIES
-            waves = jnp.zeros((num_sets, size)) if count is None else count_features(count)
-            known.append(nn.Dense(self.features, name="count")(waves))
-        return functools.reduce(jnp.add, known) if known else None
+            unknown = jnp.zeros((num_sets, 2 * SIZE_FREQUENCIES))
+            features = unknown if size is None else size_features(size)
+            terms.append(nn.Dense(self.features, name="count")(features))
+        return functools.reduce(jnp.add, terms) if terms else None
 
 
-def count_features(count: jax.Array) -> jax.Array:
-    """Sinusoidal features of log(count), f32[B, 2 COUNT_FREQUENCIES] of count i32[B]."""
-    log_count = jnp.log(jnp.maximum(count, 1).astype(jnp.float32))
-    return sinusoidal(log_count[:, None], COUNT_FREQUENCIES, COUNT_SCALE, COUNT_MAX_PERIOD)
+def size_features(size: jax.Array) -> jax.Array:
+    """Sinusoidal features of log(size), f32[B, 2 SIZE_FREQUENCIES] of size i32[B]."""
+    log_size = jnp.log(jnp.maximum(size, 1).astype(jnp.float32))
+    return sinusoidal(log_size[:, None], SIZE_FREQUENCIES, SIZE_SCALE, SIZE_MAX_PERIOD)
 
 
 def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):

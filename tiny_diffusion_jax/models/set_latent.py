@@ -14,6 +14,7 @@ from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models.fourier_mlp import TIME_MAX_PERIOD, FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, pool, read_history, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 
 class SetLatent(nn.Module):
@@ -32,8 +33,7 @@ class SetLatent(nn.Module):
     def traits(self) -> Traits:
         # Given z, points are denoised independently.
         floats = self.trunk.floats_per_point + 2 * self.trunk.hidden_dim
-        return Traits("latent", floats, shown="same_set", completes=True,
-                      latent_dim=self.latent_dim, latent_noise=self.latent_noise)  # fmt: skip
+        return Traits("latent", floats, history_source="same_set", completes=True)
 
     def setup(self):
         size = self.trunk.hidden_dim
@@ -58,25 +58,22 @@ class SetLatent(nn.Module):
         z = z - z.mean(-1, keepdims=True)
         return (z * jax.lax.rsqrt((z**2).mean(-1, keepdims=True) + 1e-4))[:, None]
 
-    def prior(
-        self, z_t, time, *, history=None, label=None, count=None, mask=None, target=None
-    ) -> jax.Array:
+    def prior(self, z_t, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
         """Apply the network of the prior: z_t f32[B, 1, D] and time f32[B] to f32[B, 1, D]."""
         features = sinusoidal(time[:, None], self.trunk.time_frequencies, self.trunk.time_scale,
                               TIME_MAX_PERIOD)  # fmt: skip
         h = self.prior_in(z_t[:, 0]) + self.prior_time(features)
-        known = self.label(label, len(z_t), count)
-        h = h if known is None else h + self.prior_label(known)
+        per_set = self.label(conditioning, len(z_t))
+        h = h if per_set is None else h + self.prior_label(per_set)
         for block in self.prior_blocks:
             h = h + block(nn.gelu(h))
         return self.prior_out(h)[:, None]
 
-    def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None, latent=None
-    ) -> jax.Array:
+    def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
+        latent, history = conditioning.latent, conditioning.history
         if latent is None:
             no_points = PointSets(jnp.zeros((len(x), 0, x.shape[-1])))
             latent = self.encode(no_points if history is None else history)
         if self.is_initializing():
-            self.prior(latent, time, label=label, count=count)
+            self.prior(latent, time, conditioning)
         return self.trunk(x, time, per_set=nn.gelu(self.from_latent(latent[:, 0])))

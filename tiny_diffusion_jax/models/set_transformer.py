@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, attend
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 MAX_POINTS = 4096  # limit for full attention, because its cost is quadratic in the points
 MLP_RATIO = 3  # width of the hidden layer of a block / width of its stream
@@ -83,18 +84,17 @@ class SetTransformer(nn.Module):
         )  # fmt: skip
 
     @nn.compact
-    def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
-    ) -> jax.Array:
+    def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
         size = self.trunk.hidden_dim
         num_sets, num_points, dim = x.shape
+        mask = conditioning.mask
         if mask is not None:
             x = jnp.where(mask[..., None], x, 0)
         time_features = self.trunk.time_features(time)
         c = nn.Dense(size, name="from_time")(time_features)
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
-        known = embed(label, num_sets, count)
-        c = nn.gelu(c if known is None else c + known)
+        per_set = embed(conditioning, num_sets)
+        c = nn.gelu(c if per_set is None else c + per_set)
         h = nn.Dense(size, name="from_features")(self.trunk.noisy_features(x, time_features))
         h = h.reshape(num_sets, num_points, size)
         for i in range(self.trunk.num_blocks):

@@ -1,7 +1,7 @@
 """The three denoisers of the student project, kept to show why none of them separates members.
 
 One change to each model makes it separate members. `attention_v1_own` and `attention_v2_own` are
-the two attentions with `shown="same_set"`, and models/aligned.py has the LSTM.
+the two attentions with `history_source="same_set"`, and models/aligned.py has the LSTM.
 
 Attention V1 and V2 attend to a history that mixes all members:
 
@@ -18,11 +18,8 @@ computes the outputs in the same order (arXiv 1409.3215):
 
 The decoder never reads the point that it denoises. All information of F_i about x_i has passed
 through the last state of the encoder, which has 2 hidden_dim numbers for any number of points. This
-state can store a few points, so training stagnates for many points. The following losses are for a
-mixture of three Gaussians (64 cells, 1,500 steps, noise of variance 1 as the target). The loss is
-0.40 for sets of 2, where a network that denoises each point independently gets 0.37. The loss is
-0.44 for sets of 4 and 0.69 for sets of 8. For sets of 32 the loss stays at 1.00, which is the loss
-of the output 0. The outputs also depend on the order of the points, although a set has no order.
+state can store a few points, so training stagnates for many points (docs/student.md has losses).
+The outputs also depend on the order of the points, although a set has no order.
 """
 
 import flax.linen as nn
@@ -33,6 +30,7 @@ import numpy as np
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, attend, read_history
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 MAX_SEQUENCE = 4096  # points
 
@@ -75,29 +73,28 @@ class _Attention(nn.Module):
     trunk: FourierTrunk
     num_labels: int = 0
     counts: bool = False
-    # Source of the history, see `Traits`. Points of the same set say which member it comes from.
-    shown: str = "previous_batch"
+    # See `Traits`. Points of the same set say which member the set comes from.
+    history_source: str = "previous_batch"
 
     @property
     def traits(self) -> Traits:
         size = self.trunk.hidden_dim
-        return Traits("chain", self.trunk.floats_per_point + 2 * size, floats_per_shown=2,
-                      shown=self.shown)  # fmt: skip
+        return Traits("autoregressive", self.trunk.floats_per_point + 2 * size,
+                      floats_per_history_point=2, history_source=self.history_source)  # fmt: skip
 
-    def query_features(self, x, time, mask, points, shown) -> jax.Array:
+    def query_features(self, x, time, mask, history, history_mask) -> jax.Array:
         """Features f32[B, N, C] from which the queries are computed."""
         raise NotImplementedError
 
     @nn.compact
-    def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None
-    ) -> jax.Array:
+    def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
         size = self.trunk.hidden_dim
-        points, shown = read_history(history, len(x), x.shape[-1])
-        features = self.query_features(x, time, mask, points, shown)
-        context = Context(size, name="context")(features, self.trunk.features(points), shown)
+        history = read_history(conditioning.history, len(x), x.shape[-1])
+        queries = self.query_features(x, time, conditioning.mask, *history)
+        points, history_mask = history
+        context = Context(size, name="context")(queries, self.trunk.features(points), history_mask)
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
-        return self.trunk(x, time, per_point=context, per_set=embed(label, len(x), count))
+        return self.trunk(x, time, per_point=context, per_set=embed(conditioning, len(x)))
 
 
 class AttentionV1(_Attention):
@@ -107,16 +104,16 @@ class AttentionV1(_Attention):
     information about the point. The order of both lists therefore matters, although it should not.
     """
 
-    def query_features(self, x, time, mask, points, shown) -> jax.Array:
+    def query_features(self, x, time, mask, history, history_mask) -> jax.Array:
         mask = jnp.ones(x.shape[:2], bool) if mask is None else mask
         index = jnp.maximum(jnp.cumsum(mask, axis=1) - 1, 0)  # masked points are not counted
-        return self.trunk.features(cycle(points, shown, index))
+        return self.trunk.features(cycle(history, history_mask, index))
 
 
 class AttentionV2(_Attention):
     """Take q from the noisy point and its noise level, k and v from the history."""
 
-    def query_features(self, x, time, mask, points, shown) -> jax.Array:
+    def query_features(self, x, time, mask, history, history_mask) -> jax.Array:
         time = self.trunk.time_features(time)[:, None]
         time = jnp.broadcast_to(time, (*x.shape[:2], time.shape[-1]))
         return jnp.concatenate([self.trunk.features(x), time], axis=-1)
@@ -179,9 +176,9 @@ def _over_points(step, in_axes):
 class Seq2Seq(nn.Module):
     """Encoder and decoder LSTM of `trunk.hidden_dim` cells; only the features of `trunk` are used.
 
-    With `target` f32[B, N, D], the decoder reads the correct outputs so far in sets where `forced`
-    bool[B] is True. By default these are a share `teacher_forcing` of the sets, see `forced_sets`.
-    In all other sets, and without `target`, the decoder reads its previous outputs.
+    In sets where `forced` bool[B] is True, the decoder reads the correct outputs so far, `target`
+    f32[B, N, D]. In all other sets the decoder reads its previous outputs. In training a share
+    `teacher_forcing` of the sets is forced, see `forced_sets`.
     """
 
     trunk: FourierTrunk
@@ -193,21 +190,22 @@ class Seq2Seq(nn.Module):
     def traits(self) -> Traits:
         # The features of the trunk use most of the memory, so the number is the trunk's.
         return Traits("joint", self.trunk.floats_per_point, max_points=MAX_SEQUENCE,
-                      max_points_reason="the sequences of seq2seq",
-                      teacher_forcing=self.teacher_forcing)  # fmt: skip
+                      max_points_reason="the sequences of seq2seq")  # fmt: skip
 
     @nn.compact
     def __call__(
-        self, x, time, *, history=None, label=None, count=None, mask=None, target=None, forced=None
+        self, x, time, conditioning: Conditioning = NO_CONDITIONING, target=None, forced=None
     ) -> jax.Array:
         size = self.trunk.hidden_dim
         num_sets, num_points, _ = x.shape
+        mask = conditioning.mask
         mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
         points = jnp.where(mask[..., None], x, 0)
         per_set = self.trunk.time_features(time)
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
-        known = embed(label, num_sets, count)
-        per_set = per_set if known is None else jnp.concatenate([per_set, known], axis=-1)
+        embedding = embed(conditioning, num_sets)
+        if embedding is not None:
+            per_set = jnp.concatenate([per_set, embedding], axis=-1)
         per_set = jnp.broadcast_to(per_set[:, None], (num_sets, num_points, per_set.shape[-1]))
         features = jnp.concatenate([self.trunk.features(points), per_set], axis=-1)
 
@@ -215,13 +213,9 @@ class Seq2Seq(nn.Module):
         encoder = _over_points(EncoderStep, in_axes=1)(size, name="encoder")
         carry, _ = encoder((zeros, zeros), features, mask)
 
-        if forced is None:
-            share = 0.0 if target is None else self.teacher_forcing
-            forced = jnp.asarray(forced_sets(num_sets, share))
-        if target is not None:
-            target = jnp.where(mask[..., None], target, 0)
+        forced = jnp.zeros(num_sets, bool) if forced is None else forced
+        target = jnp.zeros_like(x) if target is None else jnp.where(mask[..., None], target, 0)
         start = self.param("start", nn.initializers.normal(1.0), (size,))
         start = jnp.broadcast_to(start, (num_sets, size))
         decoder = _over_points(DecoderStep, in_axes=(1, nn.broadcast, 1))(size, name="decoder")
-        target = jnp.zeros_like(x) if target is None else target
         return decoder((carry, start), target, forced, mask)[1]

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import api, cache, sets
+from tiny_diffusion_jax import api, cache
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.dataset import PointSets, draw_points, draw_sets
+from tiny_diffusion_jax.dataset import draw_points, draw_sets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
 from tiny_diffusion_jax.figures.page import square_limits
@@ -26,10 +26,11 @@ from tiny_diffusion_jax.metrics import (
     separation,
 )
 from tiny_diffusion_jax.metrics.ragged import described_sets, first_of_each
-from tiny_diffusion_jax.sets import likelihood as set_likelihood
+from tiny_diffusion_jax.point_sets import Conditioning, ragged
+from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
-from tiny_diffusion_jax.sets.padding import ragged
-from tiny_diffusion_jax.sets.sizes import width
+from tiny_diffusion_jax.sets.likelihood import Estimate
+from tiny_diffusion_jax.sets.sizes import capacity
 
 # More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
 MAX_CLOUDS, CLOUD_POINTS = 64, 4_000
@@ -89,12 +90,12 @@ class ReportData:
         drawn = api.sample(self.experiment, self.params, config, **arguments)
         return units.to_centred(origin, drawn)
 
-    def log_prob_of_sets(self, sets, labels=None, sizes=None) -> set_likelihood.Estimate:
+    def log_prob_of_sets(self, sets, labels=None, sizes=None) -> Estimate:
         """Log-likelihood of sets f32[S, N, D], in centred units and nats per point.
 
-        labels, sizes: i32[S] or None, see `set_likelihood.estimate`.
+        labels, sizes: i32[S] or None, see sets/likelihood.py.
         """
-        return set_likelihood.estimate(
+        return api.log_prob_of_sets(
             self.experiment, self.params, sets, self.config.likelihood_steps, labels, sizes=sizes
         )
 
@@ -175,7 +176,7 @@ class ReportData:
         (None, None) if the model has no density, points are not in the plane, no figure is wanted,
         or real points, which give the extent, are missing.
         """
-        size, alone = self.config.density_size, self.model.traits.generation == "alone"
+        size, alone = self.config.density_size, strategy_of(self.model).has_point_density
         if not (size and alone and self.dataset.dim == 2 and self.dataset.has_points):
             return None, None
         real = self.clouds[1][0, :CLOUD_POINTS]
@@ -203,8 +204,8 @@ class ReportData:
         config = self.experiment.config.sample.copy_and_resolve_references()
         size = len(ragged(self.samples[number : number + 1])[0])
         num_given = 0 if self.given is None else len(self.given)
-        config.num_points = config.num_points or width(size)
-        plan = block_sizes(config, num_given)[1]
+        num_points = config.num_points or capacity(size)
+        plan = block_sizes(config, num_points, num_given)[1]
         ends = np.minimum(num_given + np.cumsum(plan), size)
         return [int(n) for n in np.diff(ends, prepend=num_given) if n > 0]
 
@@ -222,26 +223,18 @@ class ReportData:
         from the last layer and averaged over heads. None if the network has no attention.
         """
         x = self.dataset.normalize(jnp.asarray(points))[None]
-        labels, _ = sets.asked(self.experiment, self.experiment.config.sample, self.given)
-        known = {"label": None if labels is None else jnp.asarray(labels)[:1],
-                 "count": jnp.array([size]) if self.model.counts else None}  # fmt: skip
-        weights = _attention(self.experiment.process, self.params, x, known, model=self.model)
+        labels, _ = api.conditioning(self.experiment, self.experiment.config.sample, self.given)
+        conditioning = Conditioning(
+            None if labels is None else jnp.asarray(labels)[:1],
+            jnp.array([size]) if self.model.counts else None,
+        )
+        weights = _attention(self.experiment.process, self.params, x, conditioning,
+                             strategy=strategy_of(self.model))  # fmt: skip
         if not weights:
             return None
         return np.asarray(weights[-1])[0].mean(0)[:, -len(points):]  # without the null token
 
 
-@partial(jax.jit, static_argnames="model")
-def _attention(process, params, x: jax.Array, known: dict, *, model) -> list[jax.Array]:
-    """Weights f32[1, heads, queries, keys] of each layer, at a quarter of all levels."""
-    if model.traits.generation == "causal":  # each token attends to tokens up to itself
-        whole = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last point has no token
-        _, kept = model.apply(params, whole, **known, method="contexts",
-                              mutable=["intermediates"])  # fmt: skip
-        return [weights[:, :, 1:] for weights in jax.tree.leaves(kept)]  # skip the start token
-    level = process.level(jnp.array([process.schedule.num_levels // 4]))
-    history = PointSets(x) if model.traits.shown else None
-    scaled = process.coefficients(level).c_in[:, None, None] * x
-    _, kept = model.apply(params, scaled, level.time, history=history, **known,
-                          mutable=["intermediates"])  # fmt: skip
-    return jax.tree.leaves(kept)
+@partial(jax.jit, static_argnames="strategy")
+def _attention(process, params, x: jax.Array, conditioning, *, strategy) -> list[jax.Array]:
+    return strategy.attention(process, params, x, conditioning)

@@ -36,11 +36,12 @@ from tiny_diffusion_jax.metrics import (
     score_field as fields,
 )
 from tiny_diffusion_jax.metrics import sets as set_metrics
+from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.report import overfitting
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.save_samples import coordinates
 from tiny_diffusion_jax.run import run_folder
-from tiny_diffusion_jax.sets.padding import ragged
+from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.row_order import out_of_order
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -81,7 +82,7 @@ def is_one_density(experiment: Experiment) -> bool:
 
 
 def has_likelihood(experiment: Experiment) -> bool:
-    return is_one_density(experiment) and experiment.model.traits.generation == "alone"
+    return is_one_density(experiment) and strategy_of(experiment.model).has_point_density
 
 
 def cloud_numbers(evidence: ReportData) -> dict:
@@ -287,7 +288,7 @@ def has_set_likelihood(experiment: Experiment) -> bool:
     If the history comes from another batch, it is not part of the set, so there is no likelihood.
     """
     wanted = is_many(experiment) and experiment.config.evaluate.likelihood_sets > 0
-    return wanted and experiment.model.traits.shown != "previous_batch"
+    return wanted and experiment.model.traits.history_source != "previous_batch"
 
 
 def set_likelihood_numbers(evidence: ReportData) -> dict:
@@ -297,10 +298,9 @@ def set_likelihood_numbers(evidence: ReportData) -> dict:
         evidence.dataset, evidence.log_prob_of_sets, key, config.likelihood_sets,
         scored_points(evidence), given_labels,
     )  # fmt: skip
-    traits = evidence.model.traits
-    found |= {"bound": traits.generation == "latent" or traits.row_height > 0}
-    if traits.row_height:
-        wrong = out_of_order(evidence.samples, traits.row_height, evidence.dataset.origin).any(1)
+    found |= {"bound": strategy_of(evidence.model).is_lower_bound}
+    if row_height := getattr(evidence.model, "row_height", 0):
+        wrong = out_of_order(evidence.samples, row_height, evidence.dataset.origin).any(1)
         found |= {"samples_out_of_order": float(wrong.mean())}
     return {"set_log_likelihood": found | overfitting.chosen_on(evidence.experiment)}
 
@@ -311,8 +311,8 @@ def scored_points(evidence: ReportData) -> int:
     A model of points in rows, and a joint model of observed sets, have learned only the densities
     of sets that are cut as in training: see sets/likelihood.py.
     """
-    traits, observed = evidence.model.traits, evidence.dataset.sizes is not None
-    if traits.row_height or (traits.generation == "joint" and observed):
+    observed = evidence.dataset.sizes is not None
+    if strategy_of(evidence.model).scores_training_sizes(observed):
         return evidence.experiment.config.train.num_points
     return min(evidence.samples.shape[1], LIKELIHOOD_POINTS)
 
@@ -321,7 +321,7 @@ def attention_figure(evidence: ReportData, file: Path) -> bool | None:
     """Draw the attention of a few points of a finished set; False without an attention layer."""
     points, traits = ragged(evidence.samples[:1])[0], evidence.model.traits
     size = len(points)
-    if traits.shown:
+    if traits.history_source:
         points = points[: evidence.experiment.config.train.max_history]
     weights = evidence.attention(points, size)
     if weights is None:
@@ -367,7 +367,7 @@ def birth_figure(evidence: ReportData, file: Path) -> bool | None:
 
 def is_chain(experiment: Experiment) -> bool:
     """Return whether a set is drawn block after block."""
-    return experiment.model.traits.generation in ("chain", "causal")
+    return strategy_of(experiment.model).grows
 
 
 SECTIONS = (

@@ -10,16 +10,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tiny_diffusion_jax import sets
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.figures import loss as loss_figures
 from tiny_diffusion_jax.figures.page import MEMBERS
 from tiny_diffusion_jax.metrics import score_field as fields
+from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.metrics import is_chain, is_mixture, shows_births
 from tiny_diffusion_jax.report.save_samples import coordinates
 from tiny_diffusion_jax.run import run_folder
-from tiny_diffusion_jax.sets.padding import ragged
 from tiny_diffusion_jax.web.packing import pack
 from tiny_diffusion_jax.web.trajectories import (
     MOST_NUMBERS,
@@ -125,7 +125,7 @@ def _marks(evidence: ReportData, count: int) -> Marks:
         found = evidence.separation
         return Marks([names[k] for k in found.member[:count]], found.member, names,
                      rejected=~found.accepted, is_stray=found.is_stray)  # fmt: skip
-    labels, _ = sets.asked(evidence.experiment, evidence.experiment.config.sample)
+    labels, _ = api.conditioning(evidence.experiment, evidence.experiment.config.sample)
     if labels is None or (np.asarray(labels) < 0).any():
         return Marks()
     labels = np.asarray(labels)

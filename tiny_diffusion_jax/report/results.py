@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__, data, devices, sets
+from tiny_diffusion_jax import __version__, api, data, devices
 from tiny_diffusion_jax.api import Experiment, sample
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.figures.page import save_figure
@@ -53,7 +53,7 @@ def draw(
     shows the trajectories of several sets, unless these have too many points.
     """
     config = experiment.config.sample
-    labels, sizes = sets.asked(experiment, config, given)
+    labels, sizes = api.conditioning(experiment, config, given)
     if experiment.model.num_labels:
         log.info("label: %s", label_in_words(experiment, config, given))
     on_the_way = config.num_sets * config.num_points * (config.num_steps + 1)
@@ -77,7 +77,7 @@ def draw(
 
 def label_in_words(experiment: Experiment, config, given=None) -> str:
     """Name of the label that sets are conditioned on; "random" or "none" without a single label."""
-    index = sets.label_of(experiment, config, given)
+    index = api.label_of(experiment, config, given)
     words = {RANDOM: "random, as often as in the data", NO_LABEL: "none"}
     labels = data.about_built(experiment.dataset).labels
     return words[index] if index < 0 else (labels.titles or labels.names)[index]

@@ -15,8 +15,8 @@ import numpy as np
 
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.run import run_folder
-from tiny_diffusion_jax.sets.padding import ragged
 
 FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly.
 AXES = "xyz"  # names of coordinates whose columns have only numbers as names.

@@ -1,152 +1,118 @@
-"""Generate whole sets from a trained denoiser, by the strategy that its traits name.
+"""Generate whole sets from a trained denoiser, by the strategy that the denoiser names.
 
-    alone   independent points.
-    joint   all points of a set together, in one reverse process.
-    chain   block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
-    causal  point after point, given a context that a causal transformer computes from the points
-            so far.
-    latent  first a latent for the set, by its own reverse process, then points given the latent.
+    independent     independent points.
+    joint           all points of a set together, in one reverse process.
+    autoregressive  block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
+    causal          point after point, given a context that a causal transformer computes from the
+                    points so far.
+    latent          first a latent for the set, by its own reverse process, then points given it.
 
-Each strategy is a module with `draw`. If a strategy can start from given points, its module also
-has `complete`. Random keys follow from the seed and the number of a set, so a set depends neither
-on the number of sets nor on the memory. The devices share the sets. For sets of different sizes,
-see `sizes`.
+Each strategy is a class in its own file (strategy.py has the defaults). Random keys follow from the
+seed and the number of a set, so a set depends neither on the number of sets nor on the memory. The
+devices share the sets. For sets of different sizes, see sizes.py.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import data, devices
-from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, resolve_label
-from tiny_diffusion_jax.sets import autoregressive, causal, independent, joint, latent, sizes
-from tiny_diffusion_jax.sets.chunks import chunk_size, each, set_keys
-from tiny_diffusion_jax.sets.padding import padded
-from tiny_diffusion_jax.sets.reverse import Asked, Request
+from tiny_diffusion_jax import devices
+from tiny_diffusion_jax.dataset import Dataset
+from tiny_diffusion_jax.point_sets import Conditioning, padded
+from tiny_diffusion_jax.sets.autoregressive import Autoregressive
+from tiny_diffusion_jax.sets.causal import Causal
+from tiny_diffusion_jax.sets.chunks import chunk_size, map_chunks, set_keys
+from tiny_diffusion_jax.sets.independent import Independent
+from tiny_diffusion_jax.sets.joint import Joint
+from tiny_diffusion_jax.sets.latent import Latent
+from tiny_diffusion_jax.sets.reverse import SamplingContext
+from tiny_diffusion_jax.sets.sizes import MOST_AT_ONCE, by_capacity, capacity
+from tiny_diffusion_jax.sets.strategy import Strategy
 
-__all__ = ["asked", "draw", "label_of"]
-WAYS = {"alone": independent, "joint": joint, "chain": autoregressive, "causal": causal,
-        "latent": latent}  # fmt: skip
+STRATEGIES = {
+    "independent": Independent, "joint": Joint, "autoregressive": Autoregressive,
+    "causal": Causal, "latent": Latent,
+}  # fmt: skip
 LABEL_KEY = 2**30 + 2  # differs from the numbers of parts and blocks
 
 
+def strategy_of(model) -> Strategy:
+    """Return the strategy that generates sets with the denoiser `model`."""
+    return STRATEGIES[model.traits.strategy](model)
+
+
 def draw(
-    experiment, params, config, keep_trajectory: bool = False, progress: bool = False,
-    given: np.ndarray | None = None, labels: np.ndarray | None = None,
+    strategy: Strategy, context: SamplingContext, dataset: Dataset, labels: np.ndarray | None,
+    sizes: np.ndarray | None, given: np.ndarray | None = None, progress: Callable | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Generate sets f32[num_sets, num_points, D]; see `experiment.sample`.
+    """Generate context.options.num_sets sets, f32[S, N, D] in centred units.
 
-    The sets and the `given` points are in centred units.
+    labels: i32[S], or None for a model without labels. sizes: i64[S], the number of points of each
+    set; None: all sets have context.num_points. given: f32[n, D], the first points of every set, in
+    centred units. progress: see `map_chunks`. The result is f32[steps + 1, S, N, D] with
+    context.keep_trajectory, and rows of NaN follow the points of smaller sets.
     """
-    dataset, model = experiment.dataset, experiment.model
-    mesh, params = devices.to_draw(params)
-    request = Request(model, experiment.process, params, config,
-                      experiment.config.train.max_history, keep_trajectory,
-                      dataset.dim)  # fmt: skip
-    labels, wanted = asked(experiment, config, given, labels)
+    mesh, params = devices.to_draw(context.params)
+    context, num_sets = context._replace(params=params), context.options.num_sets
+    key = jax.random.key(context.options.seed)
+    set_sizes = np.full(num_sets, context.num_points) if sizes is None else sizes
+    num_given = 0
     if given is not None:
-        given = dataset.normalize(jnp.asarray(given, jnp.float32))
-    key = jax.random.key(config.seed)
-    count = np.full(config.num_sets, config.num_points) if wanted is None else wanted
-    sizes.warn_if_unseen(experiment, count)
+        given, num_given = dataset.normalize(jnp.asarray(given, jnp.float32)), len(given)
 
-    way = WAYS[model.traits.generation]
-
-    def draw_sets(request: Request, numbers: np.ndarray, size: int):
-        """Draw the sets with these numbers, each with capacity for request.config.num_points."""
+    def draw_chunk(num_points: int, numbers: np.ndarray, size: int) -> np.ndarray:
+        """Draw the sets with these numbers, each with capacity for num_points points."""
         # Fill up the chunk with sets that are dropped later, so that one program serves all chunks.
         numbers = np.pad(numbers, (0, size - len(numbers)), mode="edge")
-        asked = Asked(
+        conditioning = Conditioning(
             None if labels is None else jnp.asarray(labels)[numbers],
-            jnp.asarray(count[numbers], jnp.int32) if model.counts else None,
-            None if wanted is None else jnp.asarray(wanted[numbers], jnp.int32),
+            jnp.asarray(set_sizes[numbers], jnp.int32) if strategy.model.counts else None,
         )
         keys = set_keys(key, jnp.asarray(numbers))
         keys = jax.device_put(keys, devices.by_set(mesh, len(numbers)))
-        drawn = (way.draw(request, keys, asked) if given is None else
-                 way.complete(request, keys, given, asked))  # fmt: skip
-        return np.asarray(dataset.denormalize(drawn))
+        one = context._replace(num_points=num_points)
+        to_draw = None if sizes is None else jnp.asarray(sizes[numbers], jnp.int32)
+        points = (strategy.draw(one, keys, conditioning, to_draw) if given is None else
+                  strategy.complete(one, keys, given, conditioning, to_draw))  # fmt: skip
+        return np.asarray(dataset.denormalize(points))
 
-    num_given = 0 if given is None else len(given)
-    chunks = list(_chunks(request, mesh, way, num_given, wanted))
+    chunks = list(_chunks(strategy, context, mesh, num_given, sizes))
     result = None
-    for (_, numbers, _), points in each(draw_sets, chunks, mesh, "sample" if progress else ""):
+    for (_, numbers, _), points in map_chunks(draw_chunk, chunks, mesh, progress):
         points = points[..., : len(numbers), :, :]
-        if wanted is not None:
-            points = padded(points, wanted[numbers])[..., : count.max(), :]
+        if sizes is not None:
+            points = padded(points, sizes[numbers])[..., : sizes.max(), :]
         if result is None:
-            shape = *points.shape[:-3], config.num_sets, count.max(), points.shape[-1]
+            shape = *points.shape[:-3], num_sets, set_sizes.max(), points.shape[-1]
             result = np.full(shape, np.nan, points.dtype)
         result[..., numbers, : points.shape[-2], :] = points
     return result
 
 
-def asked(
-    experiment, config, given: np.ndarray | None = None, labels: np.ndarray | None = None
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
-
-    The labels are None if the model has no labels. The numbers of points are None if all sets have
-    config.num_points. Both follow from config.seed and the number of the set.
-    """
-    keys = set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
-    if labels is None:
-        labels = _labels(experiment, config, keys, given)
-    if config.num_points:
-        return labels, None
-    num_given = 0 if given is None else len(given)
-    return labels, sizes.draw_sizes(experiment.dataset, keys, labels, num_given)
-
-
-def _chunks(request: Request, mesh, way, num_given: int, wanted: np.ndarray | None):
-    """Yield (request, numbers of the sets i64[n], number of sets with padding) of each chunk.
+def _chunks(strategy: Strategy, context: SamplingContext, mesh, num_given: int, sizes):
+    """Yield (capacity, numbers of the sets i64[n], number of sets with padding) of each chunk.
 
     Sets of different sizes are drawn together if they have the same capacity. Few chunk sizes
     occur, so few programs serve any number of sets.
     """
-    if wanted is None:
-        size = chunk_size(request, way.rows(request, num_given), mesh)
-        for start in range(0, request.config.num_sets, size):
-            yield request, np.arange(start, min(start + size, request.config.num_sets)), size
-        return
-    for places, numbers in sizes.by_width(wanted):
-        config = request.config.copy_and_resolve_references()
-        at_once = sizes.width(min(len(numbers), sizes.MOST_AT_ONCE))
-        config.update(num_points=places, num_sets=at_once)
-        part = request._replace(config=config)
-        size = chunk_size(part, way.rows(part, num_given), mesh)
+    options, num_sets = context.options, context.options.num_sets
+    groups = [(context.num_points, np.arange(num_sets), num_sets)] if sizes is None else [
+        (num_points, numbers, capacity(min(len(numbers), MOST_AT_ONCE)))
+        for num_points, numbers in by_capacity(sizes)
+    ]  # fmt: skip
+    for num_points, numbers, at_once in groups:
+        history = min(context.max_history, options.burn_in + num_points)
+        in_memory = strategy.points_in_memory(num_points, num_given)
+        size = chunk_size(strategy.model.traits, at_once, in_memory, history, options.memory_mb,
+                          mesh)  # fmt: skip
         for start in range(0, len(numbers), size):
-            yield part, numbers[start : start + size], size
-
-
-def _labels(experiment, config, keys, given) -> jax.Array | None:
-    """Labels i32[num_sets]: config.label, or for RANDOM random labels, as frequent as in the data.
-
-    None if the model has no labels.
-    """
-    label = label_of(experiment, config, given)
-    if label == NO_LABEL:
-        return None
-    if label != RANDOM:
-        return jnp.full(config.num_sets, label)
-    with np.errstate(divide="ignore"):  # a label without sets has share 0
-        log_shares = np.log(experiment.dataset.label_shares).astype(np.float32)
-    return _random_labels(log_shares, keys)
-
-
-def label_of(experiment, config, given: np.ndarray | None = None) -> int:
-    """Index of the label that all sets are drawn with, RANDOM, or NO_LABEL.
-
-    A model without labels has NO_LABEL. Sets with given points have no random label, because a
-    random label may not agree with the points.
-    """
-    if not experiment.model.num_labels:
-        return NO_LABEL
-    label = resolve_label(config.label, data.about_built(experiment.dataset).labels)
-    return NO_LABEL if label == RANDOM and given is not None else label
+            yield num_points, numbers[start : start + size], size
 
 
 @jax.jit
-def _random_labels(log_shares: jax.Array, keys: jax.Array) -> jax.Array:
+def draw_labels(keys: jax.Array, log_shares: jax.Array) -> jax.Array:
+    """Draw a label for each set, i32[S], with the log probabilities `log_shares`."""
     label = lambda key: jax.random.categorical(jax.random.fold_in(key, LABEL_KEY), log_shares)
     return jax.vmap(label)(keys)

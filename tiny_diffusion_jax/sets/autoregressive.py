@@ -4,86 +4,204 @@ The history is a plain array that grows. The network has no hidden state.
 """
 
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.dataset import PointSets
-from tiny_diffusion_jax.sets.reverse import Asked, Request, reverse
-from tiny_diffusion_jax.sets.sizes import width
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
+from tiny_diffusion_jax.sets.reverse import SamplingContext, reverse
+from tiny_diffusion_jax.sets.sizes import capacity, log_uniform
+from tiny_diffusion_jax.sets.strategy import ScoredSets, Strategy
 
 
-def rows(request: Request, num_given: int = 0) -> int:
-    """Number of points of a set that are in memory at once."""
-    return request.config.num_points
+class Autoregressive(Strategy):
+    """Blocks of points that are independent given a history of the last points.
 
-
-def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
-    """Generate sets f32[B, N, D], or the trajectories of each block, [steps + 1, B, N, D].
-
-    The first config.burn_in points started without a history, so they are dropped.
+    log p(X) = sum_i log p(x_i | x_1 ... x_{i-1}), exact for the order of the points. Several draws
+    are random orders, and the mean of their densities is exchangeable.
     """
-    burned, blocks = block_sizes(request.config)
-    points, _ = _grow(request, keys, jnp.zeros((0, request.dim)), burned, 0, asked)
-    _, ways = _grow(request, keys, points, blocks, len(burned), asked)
-    return jnp.concatenate(ways, axis=-2)
+
+    grows: ClassVar[bool] = True
+    reads_history: ClassVar[bool] = True
+
+    # ------------------------------------------------------------ training
+
+    def extra_draws(self, spec):
+        return (1, 0) if self._of_previous_batch else (0, spec.max_history)
+
+    def values_per_set(self, spec):
+        return spec.num_points + spec.max_history
+
+    def split(self, key, points, mask, spec):
+        if self._of_previous_batch:
+            history = _previous_batch(key, points, mask, spec)
+            return history, points[1:], None if mask is None else mask[1:]
+        if mask is None:
+            N = spec.num_points
+            return _part_of_set(key, points[:, :, N:], spec), points[:, :, :N], None
+        n = mask.sum(-1, keepdims=True)
+        size_key, drop_key = jax.random.split(key)
+        most = jnp.clip(n - 1, 1, spec.max_history)
+        size = log_uniform(size_key, n.shape, jnp.minimum(spec.min_history, most), most)
+        none = (n < 2) | jax.random.bernoulli(drop_key, spec.history_drop, n.shape)
+        size = jnp.where(none, 0, size)
+        # No point is in both parts, because the history would reveal the answer.
+        return split_sets(points, n, size, size, spec)
+
+    @property
+    def _of_previous_batch(self) -> bool:
+        return self.model.traits.history_source == "previous_batch"
+
+    # ------------------------------------------------------------ sampling
+
+    def draw(self, context, keys, conditioning, sizes=None):
+        """Draw sets block by block.
+
+        The first options.burn_in points started without a history, so they are dropped.
+        """
+        burned, blocks = block_sizes(context.options, context.num_points)
+        nothing = jnp.zeros((0, context.dim))
+        points, _ = self._grow(context, keys, nothing, burned, 0, conditioning)
+        _, blocks = self._grow(context, keys, points, blocks, len(burned), conditioning)
+        return jnp.concatenate(blocks, axis=-2)
+
+    def complete(self, context, keys, given, conditioning, sizes=None):
+        _, blocks = block_sizes(context.options, context.num_points, len(given))
+        _, blocks = self._grow(context, keys, given, blocks, 0, conditioning)
+        lead = jnp.broadcast_to(given, (*blocks[0].shape[:-2], *given.shape))
+        return jnp.concatenate([lead, *blocks], axis=-2)
+
+    def _grow(
+        self, context: SamplingContext, keys, points, sizes: list[int], number: int,
+        conditioning: Conditioning,
+    ) -> tuple:  # fmt: skip
+        """Return all points f32[B, n, D] after blocks of `sizes`, and the blocks or trajectories.
+
+        points: f32[m, D], the same for all sets, or f32[B, m, D]. number: number of the first
+        block, which selects its noise.
+        """
+        points = jnp.broadcast_to(points, (len(keys), *points.shape[-2:]))
+        blocks = []
+        for i, size in enumerate(sizes):
+            # Points of a block are independent, so a larger block contains a smaller one. Sizes
+            # that are powers of two need few programs.
+            history = _history(points, context.max_history)
+            drawn = reverse(
+                context, self.model, keys, (capacity(size), context.dim), number=number + i,
+                conditioning=conditioning._replace(history=history),
+            )  # fmt: skip
+            blocks.append(drawn[..., :size, :])
+            last = blocks[-1][-1] if context.keep_trajectory else blocks[-1]
+            points = jnp.concatenate([points, last], axis=1)
+        return points, blocks
+
+    # ------------------------------------------------------------ likelihood
+
+    def scored_points(self, num_points: int, max_history: int) -> int:
+        return num_points * min(max_history, num_points)
+
+    def random_order(self, scored):
+        return in_random_order(scored)
+
+    def log_prob(self, scored):
+        shape = scored.x.shape
+        x, history = _each_with_its_history(scored.x, scored.max_history)
+        repeat = lambda a: None if a is None else jnp.repeat(a, shape[1], axis=0)
+        label, size, *_ = scored.conditioning
+        conditioning = Conditioning(repeat(label), repeat(size), history)
+        log_p = self.log_prob_of_points(scored._replace(x=x), conditioning)
+        return log_p.reshape(shape[:2]), 0.0
 
 
-def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
-    """Generate sets like `draw`; all sets start with the points `given` f32[n, D]."""
-    _, blocks = block_sizes(request.config, len(given))
-    _, ways = _grow(request, keys, given, blocks, 0, asked)
-    lead = jnp.broadcast_to(given, (*ways[0].shape[:-2], *given.shape))
-    return jnp.concatenate([lead, *ways], axis=-2)
-
-
-def block_sizes(config, num_given: int = 0) -> tuple[list[int], list[int]]:
+def block_sizes(options, num_points: int, num_given: int = 0) -> tuple[list[int], list[int]]:
     """Number of points of each dropped block, and of each kept block after `num_given` points."""
-    burn_in = 0 if num_given else config.burn_in
-    end = burn_in + config.num_points
-    return blocks_between(config, 0, burn_in), blocks_between(config, burn_in + num_given, end)
+    burn_in = 0 if num_given else options.burn_in
+    end = burn_in + num_points
+    return blocks_between(options, 0, burn_in), blocks_between(options, burn_in + num_given, end)
 
 
-def blocks_between(config, filled: int, end: int) -> list[int]:
+def blocks_between(options, filled: int, end: int) -> list[int]:
     """Number of points of each block with which a set grows from `filled` to `end` points.
 
     A block after n points holds max(first_block, (growth - 1) n) points.
     """
     sizes = []
     while filled < end:
-        block = max(config.first_block, math.floor((config.growth - 1) * filled))
+        block = max(options.first_block, math.floor((options.growth - 1) * filled))
         sizes.append(min(block, end - filled))
         filled += sizes[-1]
     return sizes
 
 
-def _grow(request, keys, points, sizes: list[int], number: int, asked: Asked) -> tuple:
-    """Return all points f32[B, n, D] after blocks of `sizes`, and the blocks or their trajectories.
-
-    points: f32[m, D], the same for all sets, or f32[B, m, D]. number: number of the first block,
-    which selects its noise.
-    """
-    points = jnp.broadcast_to(points, (len(keys), *points.shape[-2:]))
-    blocks = []
-    for i, size in enumerate(sizes):
-        # Points of a block are independent, so a larger block contains a smaller one. Widths
-        # that are powers of two need few programs.
-        history = _history(points, request.max_history)
-        drawn = reverse(
-            request, keys, (width(size), request.dim), number=number + i, history=history,
-            **asked.condition(),
-        )  # fmt: skip
-        blocks.append(drawn[..., :size, :])
-        last = blocks[-1][-1] if request.keep_trajectory else blocks[-1]
-        points = jnp.concatenate([points, last], axis=1)
-    return points, blocks
-
-
 def _history(points: jax.Array, max_history: int) -> PointSets:
     """The last max_history points, padded to a power of two or to max_history."""
     points = points[:, -max_history:] if points.shape[1] else points
-    count = points.shape[1]
-    places = min(max_history, width(max(count, 1)))
-    points = jnp.pad(points, ((0, 0), (0, places - count), (0, 0)))
-    return PointSets(points, np.broadcast_to(np.arange(places) < count, points.shape[:2]))
+    size = points.shape[1]
+    slots = min(max_history, capacity(max(size, 1)))
+    points = jnp.pad(points, ((0, 0), (0, slots - size), (0, 0)))
+    return PointSets(points, np.broadcast_to(np.arange(slots) < size, points.shape[:2]))
+
+
+def in_random_order(scored: ScoredSets) -> ScoredSets:
+    """Put the points of each set in a random order, with the padding last."""
+    shape = scored.x.shape
+    random = jax.vmap(lambda key: jax.random.uniform(key, shape[1:2]))(scored.keys)
+    order = jnp.argsort(random + ~scored.mask, axis=1)
+    return scored._replace(x=jnp.take_along_axis(scored.x, order[..., None], axis=1))
+
+
+def _each_with_its_history(x: jax.Array, max_history: int) -> tuple[jax.Array, PointSets]:
+    """Points f32[S N, 1, D] of x f32[S, N, D], and the history of each point.
+
+    The history of a point holds the last max_history points before the point.
+    """
+    num_sets, num_points, dim = x.shape
+    M = min(max_history, num_points)
+    number = jnp.arange(num_points)
+    first = jnp.maximum(number - M, 0)
+    index = jnp.minimum(first[:, None] + jnp.arange(M), num_points - 1)  # [N, M]
+    mask = jnp.arange(M) < jnp.minimum(number, M)[:, None]
+    history = x[:, index].reshape(num_sets * num_points, M, dim)
+    mask = jnp.broadcast_to(mask, (num_sets, *mask.shape)).reshape(num_sets * num_points, M)
+    return x.reshape(-1, 1, dim), PointSets(history, mask)
+
+
+def _part_of_set(key, points, spec) -> PointSets:
+    """Draw a history: a random number of clean points of the same set.
+
+    The history is empty in a share `history_drop` of the sets.
+    """
+    size_key, drop_key = jax.random.split(key)
+    steps, B, M = points.shape[:3]
+    size = log_uniform(size_key, (steps, B, 1), spec.min_history, M)
+    size = jnp.where(jax.random.bernoulli(drop_key, spec.history_drop, size.shape), 0, size)
+    return PointSets(points, jnp.arange(M) < size)
+
+
+def split_sets(points, n, history_size, start, spec) -> tuple[PointSets, jax.Array, jax.Array]:
+    """Split observed sets of different sizes into (history, points to denoise, their mask).
+
+    points [steps, B, num_points + max_history, D] hold the n points of a set, then padding. The
+    history is the first history_size points, and the points from number `start` on are denoised.
+    """
+    N, M = spec.num_points, spec.max_history
+    index = start + jnp.arange(N)  # below M + N
+    history = PointSets(points[:, :, :M], jnp.arange(M) < history_size)
+    return history, jnp.take_along_axis(points, index[..., None], axis=2), index < n
+
+
+def _previous_batch(key, points, mask, spec) -> PointSets:
+    """Return points of the previous batch, from any member, as the same history for all sets.
+
+    The history is empty in a share `history_drop` of the steps.
+    """
+    def spread(a):
+        a = a[:-1].reshape(len(a) - 1, 1, -1, *a.shape[3:])[:, :, -spec.max_history :]
+        return jnp.broadcast_to(a, (len(a), spec.num_sets, *a.shape[2:]))
+
+    before = spread(points)
+    has_history = ~jax.random.bernoulli(key, spec.history_drop, (len(before), 1, 1))
+    exists = jnp.broadcast_to(has_history, before.shape[:3])
+    return PointSets(before, exists if mask is None else exists & spread(mask))

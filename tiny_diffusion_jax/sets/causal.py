@@ -1,97 +1,178 @@
-"""Generate point after point by a causal transformer with a cache of the points so far.
-
-The strategy is like `chain`, with a context from the cache instead of a history. config.first_block
-and config.growth set how many points are drawn from the same context, see `chain.blocks_between`.
-One point per context is exact. There is no burn-in. With rows a drawn point may be out of order,
-and no point is rejected (docs/maths.md).
-"""
+"""Generate point after point by a causal transformer with a cache of the points so far."""
 
 import math
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
+from tiny_diffusion_jax.diffusion import draw_times, loss_per_set
 from tiny_diffusion_jax.models.causal import Context
-from tiny_diffusion_jax.sets.autoregressive import blocks_between
-from tiny_diffusion_jax.sets.reverse import Asked, Request, reverse
-from tiny_diffusion_jax.sets.sizes import width
+from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.sets.autoregressive import blocks_between, in_random_order
+from tiny_diffusion_jax.sets.reverse import SamplingContext, reverse, without_guide
+from tiny_diffusion_jax.sets.row_order import log_orders, row_order
+from tiny_diffusion_jax.sets.sizes import capacity
+from tiny_diffusion_jax.sets.strategy import Strategy
 
-PLACES = 64  # the head reads a multiple of this many cache slots, so that few programs are needed
-
-
-def rows(request: Request, num_given: int = 0) -> int:
-    """Number of points of a set that are in memory at once."""
-    return request.config.num_points
+CACHE_BLOCK = 64  # the head reads a multiple of this many cache slots: few programs are needed
 
 
-def draw(request: Request, keys: jax.Array, asked: Asked) -> jax.Array:
-    """Generate sets f32[B, N, D], or the trajectories of each block, [steps + 1, B, N, D]."""
-    return _grow(request, keys, jnp.zeros((0, request.dim)), asked)
+class Causal(Strategy):
+    """Points given a context that one pass over the points so far computes.
+
+    options.first_block and options.growth set how many points are drawn from the same context, see
+    `blocks_between`. One point per context is exact.
+
+    log p(X) = sum_i log p(x_i | c_i), exact for the order of the points. With rows (`row_height`)
+    it is log q(rows(X)) - log N!, which is a lower bound, because a drawn point may be out of order
+    and no point is rejected (docs/maths.md).
+    """
+
+    grows: ClassVar[bool] = True
+
+    # ------------------------------------------------------------ training
+
+    def values_per_set(self, spec):
+        return spec.num_points * spec.num_levels
+
+    def order(self, points, mask, origin):
+        height = self.model.row_height
+        return row_order(points, height, mask, origin) if height else None
+
+    def noise(self, keys, shape, mask, num_levels, spec):
+        """Draw K noise levels for each point, eps f32[steps, B, N, K, D] and t i32[..., K]."""
+        (eps_key, time_key, _), (steps, B, N, D), K = keys, shape, spec.num_levels
+        # Consecutive levels are similar, so they go to different sets. The levels of a point are
+        # far apart, and the levels of a set are less far apart.
+        t = draw_times(time_key, (steps, K * N * B), num_levels)
+        t = t.reshape(steps, K, N, B).transpose(0, 3, 2, 1)
+        fields = {"eps": jax.random.normal(eps_key, (steps, B, N, K, D)), "t": t}
+        return fields if mask is None else fields | {"weight": _point_weights(mask)}
+
+    def loss(self, process, apply, params, batch):
+        """Weighted loss f32[B, N, K] of each point at K levels, given the points before it."""
+        B, N, K, _ = batch.eps.shape
+        contexts = apply(params, batch.x_0, _label_and_size(batch.conditioning), method="contexts")
+        flat = lambda a: a.reshape(B, N * K, *a.shape[3:])
+        losses = loss_per_set(
+            process, apply, params, jnp.repeat(batch.x_0, K, axis=1), flat(batch.eps),
+            flat(batch.t), Conditioning(latent=contexts),
+        ).reshape(B, N, K)  # fmt: skip
+        return losses if batch.weight is None else losses * batch.weight[..., None]
+
+    # ------------------------------------------------------------ sampling
+
+    def draw(self, context, keys, conditioning, sizes=None):
+        return self._grow(context, keys, jnp.zeros((0, context.dim)), conditioning)
+
+    def complete(self, context, keys, given, conditioning, sizes=None):
+        drawn = self._grow(context, keys, given, conditioning)
+        lead = jnp.broadcast_to(given, (*drawn.shape[:-2], *given.shape))
+        return jnp.concatenate([lead, drawn], axis=-2)
+
+    def _grow(self, context: SamplingContext, keys, given, conditioning: Conditioning):
+        """Generate the points after the points `given` of all sets, block by block."""
+        n, num_points = len(given), context.num_points
+        # Guidance compares two contexts: one with the label, and one without.
+        conditionings = [conditioning]
+        if context.options.guidance_scale != 1 and conditioning.label is not None:
+            conditionings.append(without_guide(conditioning))
+
+        def extended(states, points, number: int):
+            pairs = zip(states, conditionings, strict=True)
+            return [_extend(self.model, context.params, cache, points, number, conditioning)
+                    for (cache, _), conditioning in pairs]  # fmt: skip
+
+        states = [_begin(self.model, context.params, conditioning, num_sets=len(keys),
+                         num_points=num_points) for conditioning in conditionings]  # fmt: skip
+        if n:
+            states = extended(states, jnp.broadcast_to(given, (len(keys), *given.shape)), 0)
+        blocks = []
+        for i, size in enumerate(blocks_between(context.options, n, num_points)):
+            contexts = [Conditioning(latent=_filled_slots(c, n + 1)) for _, c in states]
+            unconditional = contexts[1] if len(contexts) > 1 else None
+            # Points of a block are independent, so draw a power of two of them: few programs.
+            drawn = reverse(
+                context, self.model, keys, (capacity(size), context.dim), number=i,
+                conditioning=contexts[0], unconditional=unconditional,
+            )[..., :size, :]  # fmt: skip
+            blocks.append(drawn)
+            n += size
+            if n < num_points:
+                last = drawn[-1] if context.keep_trajectory else drawn
+                states = extended(states, last, n - size)
+        return jnp.concatenate(blocks, axis=-2)
+
+    def sample_limits(self, options):
+        yield ("burn_in", options.burn_in == 0,
+               "0 with config.model.name = 'causal'. Only history and attention models have a "
+               "burn-in")  # fmt: skip
+        for name in ("first_block", "growth") if self.model.row_height else ():
+            yield (name, options[name] == 1,
+                   "1 with config.model.row_height, which draws point after point")  # fmt: skip
+
+    def attention(self, process, params, x, conditioning):
+        points = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last point has no token
+        _, state = self.model.apply(params, points, conditioning, method="contexts",
+                                    mutable=["intermediates"])  # fmt: skip
+        return [weights[:, :, 1:] for weights in jax.tree.leaves(state)]  # skip the start token
+
+    # ------------------------------------------------------------ likelihood
+
+    @property
+    def is_lower_bound(self) -> bool:
+        return self.model.row_height > 0
+
+    def scores_training_sizes(self, sizes_vary: bool) -> bool:
+        return self.model.row_height > 0
+
+    def num_draws(self, requested: int, num_points: int, dim: int) -> int:
+        # All orders have the same density if the model has rows.
+        return 1 if self.model.row_height else super().num_draws(requested, num_points, dim)
+
+    def random_order(self, scored):
+        return in_random_order(scored)
+
+    def log_prob(self, scored):
+        contexts = self.model.apply(scored.params, scored.x, scored.conditioning,
+                                    method="contexts")  # fmt: skip
+        log_p = self.log_prob_of_points(scored, Conditioning(latent=contexts))
+        return log_p, -log_orders(scored.mask.sum(1)) if self.model.row_height else 0.0
 
 
-def complete(request: Request, keys: jax.Array, given: jax.Array, asked: Asked) -> jax.Array:
-    """Generate sets like `draw`; all sets start with the points `given` f32[n, D]."""
-    drawn = _grow(request, keys, given, asked)
-    lead = jnp.broadcast_to(given, (*drawn.shape[:-2], *given.shape))
-    return jnp.concatenate([lead, drawn], axis=-2)
+def _label_and_size(conditioning: Conditioning) -> Conditioning:
+    return Conditioning(conditioning.label, conditioning.size)
 
 
-def _grow(request: Request, keys, given, asked: Asked) -> jax.Array:
-    """Generate the points after the points `given` of all sets, block by block."""
-    config, known = request.config, asked.condition()
-    n, places = len(given), config.num_points
-    # Guidance compares two contexts: one with the label, and one without.
-    free = None
-    if config.guidance_scale != 1 and asked.label is not None:
-        free = known | {"label": None}
-    readers = [known] if free is None else [known, free]
-    model, params = request.model, request.params
-
-    def extended(states, points, number: int):
-        return [_extend(model, params, cache, points, number, condition)
-                for (cache, _), condition in zip(states, readers, strict=True)]  # fmt: skip
-
-    states = [_begin(model, params, condition, num_sets=len(keys), places=places)
-              for condition in readers]  # fmt: skip
-    if n:
-        states = extended(states, jnp.broadcast_to(given, (len(keys), *given.shape)), 0)
-    blocks = []
-    for i, size in enumerate(blocks_between(config, n, places)):
-        contexts = [_shown(context, n + 1) for _, context in states]
-        # Points of a block are independent, so draw a power of two of them: few programs suffice.
-        drawn = reverse(
-            request, keys, (width(size), request.dim), number=i, latent=contexts[0],
-            unconditional=None if free is None else {"latent": contexts[1]},
-        )[..., :size, :]  # fmt: skip
-        blocks.append(drawn)
-        n += size
-        if n < places:
-            states = extended(states, drawn[-1] if request.keep_trajectory else drawn, n - size)
-    return jnp.concatenate(blocks, axis=-2)
+def _point_weights(mask: jax.Array) -> jax.Array:
+    """Weights f32[steps, B, N]: 0 for padding, equal for all points of a batch, with mean 1."""
+    share = mask.mean((1, 2), keepdims=True)
+    return mask / jnp.maximum(share, 1e-6)
 
 
-def _shown(context: Context, num_tokens: int) -> Context:
+def _filled_slots(context: Context, num_tokens: int) -> Context:
     """Drop cache slots after `num_tokens` tokens, because the head reads every slot in every step.
 
-    The number of slots is rounded up to a multiple of PLACES.
+    The number of slots is rounded up to a multiple of CACHE_BLOCK.
     """
-    end = PLACES * math.ceil(num_tokens / PLACES)
+    end = CACHE_BLOCK * math.ceil(num_tokens / CACHE_BLOCK)
     return context._replace(
         keys=context.keys[:, :end], values=context.values[:, :end], seen=context.seen[..., :end]
     )
 
 
-@partial(jax.jit, static_argnames=("model", "num_sets", "places"))
-def _begin(model, params, known: dict, *, num_sets: int, places: int):
+@partial(jax.jit, static_argnames=("model", "num_sets", "num_points"))
+def _begin(model, params, conditioning: Conditioning, *, num_sets: int, num_points: int):
     """Return (cache, `Context`) of sets without points."""
-    return model.apply(params, num_sets, places, **known, method="begin")
+    return model.apply(params, num_sets, num_points, conditioning, method="begin")
 
 
 @partial(jax.jit, static_argnames="model", donate_argnames="cache")
-def _extend(model, params, cache, points, number, known: dict):
+def _extend(model, params, cache, points, number, conditioning: Conditioning):
     """Return (cache, `Context`) after adding points f32[B, n, D], the first with this number."""
-    cache, contexts = model.apply(params, cache, points, number, **known, method="extend")
+    cache, contexts = model.apply(params, cache, points, number, conditioning, method="extend")
     return cache, contexts._replace(
         per_layer=contexts.per_layer[:, -1:], seen=contexts.seen[:, -1:]
     )

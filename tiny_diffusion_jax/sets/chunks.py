@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import jax
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.sets.reverse import Request
+from tiny_diffusion_jax.models.traits import Traits
 
 
 @jax.jit
@@ -16,43 +16,42 @@ def set_keys(key: jax.Array, numbers: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
 
 
-def chunk_size(request: Request, rows: int, mesh) -> int:
-    """Number of sets in a chunk: as many as fit into config.memory_mb, in nearly equal chunks.
+def chunk_size(
+    traits: Traits, num_sets: int, num_points: int, history_points: int, memory_mb: int, mesh
+) -> int:
+    """Number of sets in a chunk: as many as fit into memory_mb, in nearly equal chunks.
 
-    On a CPU a chunk fits into the caches, and several chunks run at once, see `devices`. rows:
-    points of a set in memory at once.
+    On a CPU a chunk fits into the caches, and several chunks run at once, see `devices`.
+    num_points, history_points: points of a set in memory at once, and points of its history.
     """
-    config, traits = request.config, request.model.traits
-    shown = min(request.max_history, config.burn_in + config.num_points)
-    floats = (traits.floats_per_point + rows * traits.floats_per_pair
-              + shown * traits.floats_per_shown)  # fmt: skip
-    bytes_per_set = 2 * 4 * rows * floats  # arrays in and out of a layer
+    floats = (traits.floats_per_point + num_points * traits.floats_per_pair
+              + history_points * traits.floats_per_history_point)  # fmt: skip
+    bytes_per_set = 2 * 4 * num_points * floats  # arrays in and out of a layer
     workers = devices.workers(mesh)
-    megabytes = min(config.memory_mb / workers, devices.most_at_once_mb(mesh))
+    megabytes = min(memory_mb / workers, devices.most_at_once_mb(mesh))
     most = max(1, int(megabytes * 2**20) // bytes_per_set)
-    chunks = math.ceil(config.num_sets / most)
+    chunks = math.ceil(num_sets / most)
     if chunks > 1:  # the same number of chunks for each worker
         chunks = math.ceil(chunks / workers) * workers
-    return devices.rounded_up(math.ceil(config.num_sets / chunks), mesh)
+    return devices.rounded_up(math.ceil(num_sets / chunks), mesh)
 
 
-def each(function: Callable, chunks: list[tuple], mesh, progress: str = "") -> Iterator[tuple]:
+def map_chunks(
+    function: Callable, chunks: list[tuple], mesh, progress: Callable | None = None
+) -> Iterator[tuple]:
     """Yield (chunk, function(*chunk)) of each chunk; several run at once if they share a CPU.
 
-    The first chunk runs alone and compiles the programs that the other chunks need. progress: name
-    of a progress bar.
+    The first chunk runs alone and compiles the programs that the other chunks need. progress: wraps
+    the iterator of `len(chunks)` results, as tqdm does.
     """
-    from tqdm import tqdm
-
-    def found(pool):
+    def results(pool):
         yield function(*chunks[0])
         # A JAX context applies to one thread only, so enter it in each worker.
         yield from pool.map(devices.without_float64(lambda chunk: function(*chunk)), chunks[1:])
 
     with ThreadPoolExecutor(devices.workers(mesh)) as pool:
-        shown = tqdm(zip(chunks, found(pool), strict=True), desc=progress, unit="chunk",
-                     total=len(chunks), disable=not progress or len(chunks) == 1)  # fmt: skip
+        pairs = zip(chunks, results(pool), strict=True)
         try:
-            yield from shown
+            yield from pairs if progress is None else progress(pairs, total=len(chunks))
         finally:
             pool.shutdown(cancel_futures=True)

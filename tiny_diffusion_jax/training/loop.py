@@ -109,7 +109,7 @@ def _program(model, config, mesh, steps: int, plan: BatchSpec, structure, leaves
     """Compile the block for arguments of this `_signature`; the cache serves later runs, too."""
     arguments = jax.tree.unflatten(structure, leaves)
     block = make_train_block(model, config, mesh)
-    return run_in_thread(block.lower(*arguments, steps=steps, plan=plan).compile).result()
+    return run_in_thread(block.lower(*arguments, steps=steps, spec=plan).compile).result()
 
 
 def _signature(arguments) -> tuple:

@@ -10,9 +10,8 @@ import optax
 from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import devices
+from tiny_diffusion_jax.sets.batch import Batch, BatchSpec
 from tiny_diffusion_jax.training.batches import (
-    Batch,
-    BatchSpec,
     block_key,
     block_spec,
     draw_block,
@@ -61,7 +60,7 @@ def _batch(key, dataset, first, done, *, config, levels: int, plan: BatchSpec) -
 
 @partial(jax.jit, static_argnames="model")
 def _numbers(process, params, batch: Batch, *, model) -> tuple:
-    losses, grads = loss_and_grad(process, model.apply, params, batch, slices=1)
+    losses, grads = loss_and_grad(process, model, params, batch, slices=1)
     return losses, grads, optax.tree.norm(grads)
 
 

@@ -18,15 +18,12 @@ from ml_collections import FrozenConfigDict
 from optax.contrib import MuonDimensionNumbers
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.dataset import Dataset, PointSets
-from tiny_diffusion_jax.diffusion import Process, loss_per_set
-from tiny_diffusion_jax.training.batches import (
-    Batch,
-    BatchSpec,
-    draw_batches,
-    draw_block,
-    make_batch_spec,
-)
+from tiny_diffusion_jax.dataset import Dataset
+from tiny_diffusion_jax.diffusion import Process
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
+from tiny_diffusion_jax.sets import strategy_of
+from tiny_diffusion_jax.sets.batch import Batch, BatchSpec
+from tiny_diffusion_jax.training.batches import draw_batches, draw_block, make_batch_spec
 
 NUM_TIME_BINS = 10  # equal bins of t in which the loss is also reported, low noise first
 # Steps of a block per held-out batch. A batch without a gradient takes a third of the time of a
@@ -122,7 +119,7 @@ def init_state(key: jax.Array, model, config, dim: int = 2) -> TrainState:
 def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
     x, time = jnp.zeros((1, config.num_points, dim)), jnp.zeros(1)
     history, label = PointSets(jnp.zeros((1, 1, dim))), jnp.zeros(1, jnp.int32)
-    params = model.init(key, x, time, history=history, label=label)
+    params = model.init(key, x, time, Conditioning(label, history=history))
     # The EMA weights start equal to the weights.
     opt_state = make_optimizer(config).init(params)
     start = jnp.zeros((), jnp.int32)
@@ -130,50 +127,10 @@ def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
     return TrainState(start, params, params, opt_state, best)
 
 
-def loss_of_batch(process: Process, apply: Callable, params, batch: Batch) -> jax.Array:
-    """Loss f32[B] of each set, or for a causal model f32[B, N, K] of each level of each point.
-
-    For a model with latents, the loss is the loss of the points plus the loss of the latent. The
-    loss of a batch is the mean. A slice of a batch gives the same losses as the whole batch.
-    """
-    known = {"label": batch.label}
-    if batch.count is not None:
-        known["count"] = batch.count
-    if batch.forced is not None:
-        known["forced"] = batch.forced
-    if batch.t.ndim > 1:
-        return _causal_loss(process, apply, params, batch, known)
-    condition, latent_loss = {"history": batch.history} | known, 0.0
-    if batch.latent_eps is not None:
-        latent = apply(params, batch.history, method="encode")
-        # Stop the gradient, so that the prior does not move the latents to make its task easier.
-        prior = functools.partial(apply, method="prior")
-        z_0 = jax.lax.stop_gradient(latent)
-        latent_loss = loss_per_set(
-            process.of_latents(), prior, params, z_0, batch.latent_eps, batch.t, **known
-        )
-        condition["latent"] = latent + batch.latent_blur
-    return latent_loss + loss_per_set(
-        process, apply, params, batch.x_0, batch.eps, batch.t, batch.mask, **condition
-    )
-
-
-def _causal_loss(process: Process, apply: Callable, params, batch: Batch, known: dict) -> jax.Array:
-    """Weighted loss f32[B, N, K] of each point at K noise levels, given the points before it."""
-    B, N, K, _ = batch.eps.shape
-    contexts = apply(params, batch.x_0, method="contexts", **known)
-    each = lambda a: a.reshape(B, N * K, *a.shape[3:])
-    losses = loss_per_set(
-        process, apply, params, jnp.repeat(batch.x_0, K, axis=1), each(batch.eps), each(batch.t),
-        latent=contexts,
-    ).reshape(B, N, K)
-    return losses if batch.weight is None else losses * batch.weight[..., None]
-
-
 def loss_and_grad(
-    process: Process, apply: Callable, params, batch: Batch, slices: int
+    process: Process, model, params, batch: Batch, slices: int
 ) -> tuple[jax.Array, Any]:
-    """Return the losses of `loss_of_batch` (f32[B] or more) and the gradient of their mean.
+    """Return the losses of the strategy (f32[B] or more) and the gradient of their mean.
 
     Cut the batch into equal slices, compute a gradient for each slice, and average the gradients.
     The result is the same, but the slices do not depend on each other, so XLA runs the slices on
@@ -182,8 +139,10 @@ def loss_and_grad(
     network computes them.
     """
 
+    strategy = strategy_of(model)
+
     def slice_loss(params, batch: Batch):
-        losses = loss_of_batch(process, apply, params, batch)
+        losses = strategy.loss(process, model.apply, params, batch)
         return losses.mean(), losses
 
     size = batch.t.shape[0] // slices
@@ -209,7 +168,7 @@ def make_train_step(process: Process, model, config, slices: int) -> Callable:
     optimizer = make_optimizer(config)
 
     def train_step(state: TrainState, batch: Batch):
-        losses, grads = loss_and_grad(process, model.apply, state.params, batch, slices)
+        losses, grads = loss_and_grad(process, model, state.params, batch, slices)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         ema = optax.incremental_update(
@@ -226,13 +185,13 @@ def heldout_loss(
 ) -> jax.Array:
     """Mean loss f32[] on a few batches of held-out sets, which are the same for the same `key`.
 
-    The batches have the plan of the first block, so that the losses after all blocks are
+    The batches have the spec of the first block, so that the losses after all blocks are
     comparable.
     """
     num = max(1, config.block // STEPS_PER_HELDOUT)
-    plan = make_batch_spec(config, model)
-    batches = draw_batches(key, heldout, process.schedule.num_levels, num, plan)
-    loss = lambda batch: loss_of_batch(process, model.apply, params, batch).mean()
+    spec = make_batch_spec(config, model)
+    batches = draw_batches(key, heldout, process.schedule.num_levels, num, spec)
+    loss = lambda batch: spec.strategy.loss(process, model.apply, params, batch).mean()
     return jax.lax.map(loss, batches).mean()
 
 
@@ -245,7 +204,7 @@ def keep_best(state: TrainState, loss: jax.Array) -> TrainState:
 
 
 def make_train_block(model, config, mesh: Mesh, slices: int | None = None) -> Callable:
-    """Return `(state, dataset, process, key, steps, plan) -> (state, BlockMetrics)`, one program.
+    """Return `(state, dataset, process, key, steps, spec) -> (state, BlockMetrics)`, one program.
 
     `config`: the `train` part of a config, frozen. `steps` is `config.block`, or fewer in the last
     block. The last block draws the same values as a full block, and uses the first of them. The
@@ -257,19 +216,19 @@ def make_train_block(model, config, mesh: Mesh, slices: int | None = None) -> Ca
     cpu = {"xla_cpu_prefer_vector_width": 512} if devices.is_cpu(mesh) else None
 
     @functools.partial(
-        jax.jit, static_argnames=("steps", "plan"), compiler_options=cpu,
+        jax.jit, static_argnames=("steps", "spec"), compiler_options=cpu,
         out_shardings=devices.on_all(mesh),
     )  # fmt: skip
     def train_block(
         state: TrainState, dataset: Dataset, process: Process, key: jax.Array, steps: int,
-        plan: BatchSpec,
+        spec: BatchSpec,
     ):  # fmt: skip
-        fitting = devices.cpu_slices(mesh, plan.num_sets, plan.num_points)
+        fitting = devices.cpu_slices(mesh, spec.num_sets, spec.num_points)
         train_step = make_train_step(process, model, config, slices or fitting)
-        T, shared = process.schedule.num_levels, devices.by_set(mesh, plan.num_sets, axis=1)
+        T, shared = process.schedule.num_levels, devices.by_set(mesh, spec.num_sets, axis=1)
         dataset = dataset.at(state.step / config.steps)
         block_key = jax.random.fold_in(key, state.step)
-        batches = draw_block(block_key, dataset, T, config.block, plan)
+        batches = draw_block(block_key, dataset, T, config.block, spec)
         batches = jax.tree.map(lambda a: a[:steps], batches)
         batches = jax.lax.with_sharding_constraint(batches, shared)
         best, state = state.best, state.replace(best=None)  # the steps need not carry it

@@ -7,7 +7,7 @@ import numpy as np
 
 from tiny_diffusion_jax.diffusion.schedules import Schedule
 from tiny_diffusion_jax.figures import film, frames
-from tiny_diffusion_jax.sets.padding import lengths
+from tiny_diffusion_jax.point_sets import lengths
 from tiny_diffusion_jax.web.packing import pack
 
 MOST_NUMBERS = 1_250_000  # coordinates of all positions: 3.3 MB of text

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import sets
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data.label_option import RANDOM
@@ -11,6 +11,7 @@ from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.diffusion import Process
 from tiny_diffusion_jax.diffusion.samplers import time_grid
 from tiny_diffusion_jax.errors import require, require_choice
+from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.web.packing import pack_weights
 
 NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
@@ -35,7 +36,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     steps = sorted({n for n in (*NUM_STEPS, sample.num_steps) if n <= schedule.num_levels})
     return {
         "name": name or config.name, "title": dataset.title, "network": config.model.name,
-        "way": model.traits.generation, "completes": model.traits.completes, "dim": dataset.dim,
+        "strategy": model.traits.strategy, "completes": model.traits.completes, "dim": dataset.dim,
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
@@ -50,7 +51,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "guides": _guides(config, model), "unnamed": config.train.label_drop > 0,
         "sample": sample.to_dict() | {
             "max_history": config.train.max_history,
-            "label": max(sets.label_of(experiment, sample), RANDOM),
+            "label": max(api.label_of(experiment, sample), RANDOM),
             "num_points": min(sample.num_points or MOST_POINTS // 4, MOST_POINTS),
         },
     }  # fmt: skip
@@ -74,6 +75,6 @@ def _guides(config, model) -> list[str]:
     guides = []
     if model.num_labels and config.train.label_drop > 0:
         guides.append("label")
-    if model.traits.generation == "chain" and config.train.history_drop > 0:
+    if strategy_of(model).reads_history and config.train.history_drop > 0:
         guides.append("history")
     return guides

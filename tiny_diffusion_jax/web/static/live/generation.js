@@ -1,20 +1,20 @@
-// From a network to whole sets, in the ways of sets/. Each is a generator of frames
-//   {x f32[n, D], level, placed f32[m, D]}    x on its way at `level`, after the points `placed`
+// From a network to whole sets, by the strategies of sets/. Each is a generator of frames
+//   {x f32[n, D], level, placed f32[m, D]}    x at `level`, after the points `placed`
 // that returns the whole set, all in the network's units. With no points given it draws a new set.
 // asked: {given f32[m, D], label, numPoints, guidanceScale, sampler, numSteps}.
 
-const WAYS = { alone, joint, chain, causal, latent };
+const STRATEGIES = { independent, joint, autoregressive, causal, latent };
 
 // One reverse process for `size` points, given a context, or two of them for guidance.
 function* drawPoints(model, asked, normal, placed, size, [context, free], more = {}) {
   const { network, dim } = model, given = (context) => (x, time) => network.apply(x, time, context);
-  const way = reverse({
+  const frames = reverse({
     denoise: makeDenoise(given(context), free && given(free), asked.guidanceScale),
     sampler: SAMPLERS[asked.sampler](model.sample.eta), levels: path(model, asked, model.levels),
     start: model.start, size: size * dim, normal, ...more,
   });
   let x;
-  for (const frame of way) {
+  for (const frame of frames) {
     ({ x } = frame);
     yield { ...frame, placed };
   }
@@ -40,7 +40,7 @@ function joined(...parts) {
 }
 
 // Points that do not see each other; asked.x_T: that begin there.
-function* alone(model, asked, normal) {
+function* independent(model, asked, normal) {
   const both = contexts(model, asked, { label: asked.label, count: asked.numPoints });
   const { x_T } = asked, size = x_T ? x_T.length / model.dim : asked.numPoints;
   return yield* drawPoints(model, asked, normal, new Float32Array(0), size, both, { x_T });
@@ -64,10 +64,10 @@ function* joint(model, asked, normal) {
     return kept;
   };
   const both = contexts(model, asked, { label: asked.label, count: numPoints });
-  const way = drawPoints(model, asked, normal, given, rows, both, n ? { keep } : {});
+  const frames = drawPoints(model, asked, normal, given, rows, both, n ? { keep } : {});
   const shown = (x) => x.subarray(n * dim, numPoints * dim);
-  let frame = way.next();
-  for (; !frame.done; frame = way.next()) yield { ...frame.value, x: shown(frame.value.x) };
+  let frame = frames.next();
+  for (; !frame.done; frame = frames.next()) yield { ...frame.value, x: shown(frame.value.x) };
   return joined(given, shown(frame.value));
 }
 
@@ -83,7 +83,7 @@ function blockSizes({ first_block: firstBlock, growth }, filled, end) {
 }
 
 // Block after block, each given the points so far; the first burn_in points are thrown away.
-function* chain(model, asked, normal) {
+function* autoregressive(model, asked, normal) {
   const { dim, sample } = model, burnIn = asked.given.length ? 0 : sample.burn_in;
   const n = asked.given.length / dim, sizes = [
     ...blockSizes(sample, 0, burnIn), ...blockSizes(sample, burnIn + n, burnIn + asked.numPoints),

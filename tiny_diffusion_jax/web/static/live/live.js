@@ -21,7 +21,7 @@ function choose(index) {
   const packed = JSON.parse(scripts[index].textContent);
   worker.postMessage({ load: packed });
   model = { ...packed, weights: null };
-  model.tool = model.way === "alone" ? "trace" : model.completes ? "complete" : "draw";
+  model.tool = model.strategy === "independent" ? "trace" : model.completes ? "complete" : "draw";
   board = new Board(canvas, model);
   $("hint").textContent = HINTS[model.tool];
   $("again").textContent = model.tool === "trace" ? "New noise" : "Again";
@@ -101,7 +101,7 @@ function trace() {
 }
 
 worker.onmessage = ({ data }) => {
-  if (data.way) scene.way = data.way;
+  if (data.trajectory) scene.trajectory = data.trajectory;
   else if (data.job === job) frames.push(...data.frames);
   if (data.seconds && data.job === job) frames.push({ seconds: data.seconds });
   show();
@@ -138,7 +138,7 @@ function update() {
   $("clear").disabled = !n && !scene.drawn.length;
   $("points").min = Math.max(2, n + 1);
   // A latent that comes from given points has no label; a set without one has nothing to guide to.
-  $("labels").disabled = model.way === "latent" && n > 0;
+  $("labels").disabled = model.strategy === "latent" && n > 0;
   $("guidance").disabled = !model.guides.includes("history") && n > 0
     && ($("labels").disabled || chosenLabel() < 0);
   $("steps-value").textContent = numSteps();

@@ -10,7 +10,7 @@ let model, board, scene, frames = [], scheduled = false;
 
 // What stands in the plane: given points, those drawn, those on their way and their ways so far.
 const emptyScene = () => ({
-  given: [], drawn: [], moving: [], trail: [], way: [], cross: null, finished: false,
+  given: [], drawn: [], moving: [], trail: [], trajectory: [], cross: null, finished: false,
 });
 
 // Takes in the next frames: all of them in the end, and no backlog.
@@ -53,7 +53,7 @@ function show() {
 }
 
 // Given points are blue, drawn ones orange, with the ways of some that are on theirs.
-function paint(board, { given, drawn, moving, trail, way, cross, finished }) {
+function paint(board, { given, drawn, moving, trail, trajectory, cross, finished }) {
   board.begin();
   const count = Math.max((drawn.length + moving.length) / 2, given.length / 2);
   const radius = board.radius(finished ? count : Math.max(count, Number($("points").value)));
@@ -63,11 +63,11 @@ function paint(board, { given, drawn, moving, trail, way, cross, finished }) {
   }
   board.dots(moving, "samples", radius, 0.6);
   board.dots(given, "data", Math.max(radius, board.side / 140));
-  if (way.length) {
-    board.line(way, "data", 1.6);
-    board.dots(way, "data", 2.2);
-    board.dots(way.slice(-2), "data", 6);
-    board.ring(way[0], way[1], "data", 10);
+  if (trajectory.length) {
+    board.line(trajectory, "data", 1.6);
+    board.dots(trajectory, "data", 2.2);
+    board.dots(trajectory.slice(-2), "data", 6);
+    board.ring(trajectory[0], trajectory[1], "data", 10);
   }
   const isAimed = document.activeElement === canvas && model.tool === "complete";
   if (cross && isAimed) board.cross(...cross);

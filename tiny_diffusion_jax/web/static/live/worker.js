@@ -1,6 +1,6 @@
 // The thread that samples, so that the page stays responsive.
 // In:  {load: model}, {job, asked, seed} or {trace, asked, seed}
-// Out: {job, frames}, in the end with the seconds it took, or {way}
+// Out: {job, frames}, in the end with the seconds it took, or {trajectory}
 
 const NETWORKS = {
   fourier_mlp: FourierMLP, history: HistoryDenoiser, causal: Causal, set_latent: SetLatent,
@@ -67,7 +67,7 @@ if (typeof WorkerGlobalScope !== "undefined") {
       frames = [];
       posted = performance.now();
     };
-    for (const frame of WAYS[model.way](model, asked, gaussian(seed))) {
+    for (const frame of STRATEGIES[model.strategy](model, asked, gaussian(seed))) {
       frames.push({ x: inView(model, frame), placed: frame.placed, time: frame.level.time });
       if (performance.now() - posted > POST) post();
       if (performance.now() - paused < PAUSE) continue;
@@ -80,8 +80,8 @@ if (typeof WorkerGlobalScope !== "undefined") {
 
   const trace = ({ trace: point, asked, seed }) => {
     const one = { ...asked, x_T: fromView(model, point) };
-    const way = [...alone(model, one, gaussian(seed))].map((frame) => inView(model, frame));
-    postMessage({ way: joined(...way) });
+    const trajectory = [...independent(model, one, gaussian(seed))].map((frame) => inView(model, frame));
+    postMessage({ trajectory: joined(...trajectory) });
   };
 
   onmessage = ({ data }) => {
