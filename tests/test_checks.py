@@ -399,11 +399,11 @@ def test_only_models_that_complete_sets_are_given_points(model):
 
 
 @pytest.mark.parametrize("given, line", [
-    (np.zeros((0, 2)), "given: number of points = 0: must be in 1..31, fewer than config.sample."),
-    (np.zeros((32, 2)), "given: number of points = 32: must be in 1..31, fewer than config.sample"),
-    (np.zeros(4), "given: shape = (4,): must be (number of points, 2)"),
-    (np.zeros((4, 3)), "given: shape = (4, 3): must be (number of points, 2)"),
-    (np.array([[0, np.inf]]), "given = 'points': must be finite numbers throughout"),
+    (np.zeros((0, 2)), "given.shape = (0, 2): must be (n, 2), n in 1..31 (config.sample.num_poin"),
+    (np.zeros((32, 2)), "given.shape = (32, 2): must be (n, 2), n in 1..31 (config.sample.num_poi"),
+    (np.zeros(4), "given.shape = (4,): must be (n, 2), n in 1..31"),
+    (np.zeros((4, 3)), "given.shape = (4, 3): must be (n, 2), n in 1..31"),
+    (np.array([[0, np.inf]]), "given: must be finite numbers"),
 ])  # fmt: skip
 def test_points_given_are_part_of_a_set(given, line):
     message = refusal(check_call, MIXTURE, "set_transformer", given=given, num_points=32)

@@ -19,7 +19,7 @@ from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
-from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.errors import NO_VALUE, require
 from tiny_diffusion_jax.metrics import ragged
 from tiny_diffusion_jax.metrics.points import MAX_EXACT_POINTS
 from tiny_diffusion_jax.models.aligned import ENCODERS
@@ -451,15 +451,14 @@ def _check_given(
     require(model.traits.completes, "config.model.name", config.model.name,
             f"a model that completes sets: {', '.join(able)}")  # fmt: skip
     dim = dim or _known_dim(config.data)
-    good = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
-    require(good, "given: shape", given.shape, f"(number of points, {dim or 'D'})")
-    require(bool(np.isfinite(given).all()), "given", "points", "finite numbers throughout")
     n, num_points = len(given), sample.num_points
+    most = f"in 1..{num_points - 1} (config.sample.num_points)" if num_points else "at least 1"
+    has_dim = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
+    require(has_dim and 1 <= n < (num_points or math.inf), "given.shape", given.shape,
+            f"(n, {dim or 'D'}), n {most}")  # fmt: skip
+    require(bool(np.isfinite(given).all()), "given", NO_VALUE, "finite numbers")
     if num_points:
-        require(1 <= n < num_points, "given: number of points", n,
-                f"in 1..{num_points - 1}, fewer than config.sample.num_points = {num_points}")
         _check_copies(model, num_points, n)
-    require(n >= 1, "given: number of points", n, "at least 1")
 
 
 def _check_copies(model, num_points: int, n: int) -> None:

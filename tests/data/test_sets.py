@@ -198,7 +198,7 @@ def test_rows_without_a_set_or_coordinate_may_be_left_out(tmp_path, text):
     with pytest.raises(UserError) as error:
         load(path)
     held = f"holds {text!r}" if text else "is empty"
-    assert f"line 38, column 'set' {held}: must name a set. config.data.skip_in" in str(error.value)
+    assert f"line 38, column 'set' {held}: must be the name of a set. config" in str(error.value)
     read = same(load(path, skip_incomplete=True))
     assert read.notice == "left out: 2 of 38 rows with missing values (the first is line 38)"
 
@@ -374,7 +374,7 @@ REFUSED = {
         "line 38 has 4 cells: must be 3, as in line 1"),
     "nameless set": (
         "a.csv", rows("set,x,y", *many("{},1,2"), ",1,2"), {},
-        "line 38, column 'set' is empty: must name a set"),
+        "line 38, column 'set' is empty: must be the name of a set"),
     "labels differ": (
         "a.csv", rows("set,x,y,label", *many("{},1,2,cat"), "7,1,2,dog"), {},
         "config.data.label_column = 'label': set '7' has 'cat' and 'dog' (line 38): must be the "),

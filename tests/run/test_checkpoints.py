@@ -104,7 +104,7 @@ def test_if_none_is_whole_all_are_named(two):
     for keep in (None, 2):
         with pytest.raises(UserError) as error:
             restored(two, keep)
-        assert f"checkpoint {two / '3'}, {two / '2'}: damaged, or of another version" in str(
+        assert f"checkpoint {two / '3'}, {two / '2'}: must be one that this version can" in str(
             error.value)
     # nothing is renamed, so that the user can repair the files
     assert {p.name for p in two.iterdir()} == {"2", "3"}

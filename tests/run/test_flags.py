@@ -17,7 +17,7 @@ from tiny_diffusion_jax.training.batches import make_batch_spec
 
 CONFIGS = config_files()
 # Recipes that each config file accepts.
-TAKEN = {name: SEED_RECIPES if "/seed/" in name else RECIPES for name in CONFIGS}
+TAKEN = {name: SEED_RECIPES if "/student/" in name else RECIPES for name in CONFIGS}
 
 
 def command(*arguments):
@@ -189,8 +189,8 @@ PUBLISHED = {
     ("mixture", "set_latent"): {"train.steps": 18_000, "train.max_history": 64},
     ("mixture", "attention_v1"): {"train.history_drop": 0.1, "sample.burn_in": 250,
                                   "sample.first_block": 250, "sample.growth": 1.0},
-    ("seed/shuffled", "attention_v2"): {"sample.burn_in": 250, "sample.guidance_scale": 1.7},
-    ("seed/shuffled", "fourier_mlp"): {"sample.burn_in": 0, "train.num_sets": 250},
+    ("student/shuffled", "attention_v2"): {"sample.burn_in": 250, "sample.guidance_scale": 1.7},
+    ("student/shuffled", "fourier_mlp"): {"sample.burn_in": 0, "train.num_sets": 250},
     ("moons", "fourier_mlp"): {},
     ("mnist_digit", "fourier_mlp"): {"train.steps": 12_000, "train.num_points": 16},
 }  # fmt: skip

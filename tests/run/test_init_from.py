@@ -78,19 +78,19 @@ def test_what_cannot_be_started_from_is_one_line(first, tmp_path, only_training)
         assert line.startswith(prefix)
         return line.removeprefix(prefix)
 
-    assert refused(tmp_path / "none") == "holds no run; train one first, --mode=train"
+    assert refused(tmp_path / "none") == "must be the folder of a run"
     assert refused(first, "--config.model.hidden_dim=16") == (
         "must be a run of the same model; it differs in config.model.hidden_dim: 8 -> 16"
     )
     other = shutil.copytree(first, tmp_path / "copy")
     text = (other / "config.json").read_text("utf-8").replace('"hidden_dim": 8', '"hidden_dim": 16')
     (other / "config.json").write_text(text, "utf-8")
-    assert "was made by another model (.ema['params']" in refused(
+    assert "must be of the same model, but its .ema['params']" in refused(
         other, "--config.model.hidden_dim=16"
     )
     shutil.rmtree(other / "checkpoints")
     assert refused(other, "--config.model.hidden_dim=16") == (
-        "holds no checkpoint yet; train that run first"
+        "must be a run with a checkpoint. Train that run first"
     )
 
 

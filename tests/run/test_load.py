@@ -77,7 +77,7 @@ def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
     (lambda stored: stored["train"].pop("steps"), "it lacks train.steps"),
     (lambda stored: stored.pop("model"),
      "it lacks model.context_blocks, model.context_dim, model.count"),
-    (lambda stored: stored["evaluate"].pop("frames"), "it lacks evaluate.frames; name"),
+    (lambda stored: stored["evaluate"].pop("frames"), "it lacks evaluate.frames. Name"),
     (lambda stored: stored["sample"].update(redraw=5), "it has sample.redraw"),
     (lambda stored: stored.update(train=7), "it has train; it lacks train.block, train.chec"),
     (lambda stored: stored["sample"].update(growth="2"), "of another type are sample.growth = '2'"),
@@ -90,8 +90,8 @@ def test_a_config_of_another_version_is_named_and_not_guessed(change, words, cop
     with pytest.raises(UserError) as error:
         td.load(copy)
     message = str(error.value)
-    assert words in message and message.endswith("name the config of the run, --config=FILE")
-    assert "was written by another version of this program" in message and "\n" not in message
+    assert words in message and message.endswith("Name the config of the run, --config=FILE")
+    assert "must be a config of this version of the program, but" in message and "\n" not in message
 
 
 def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, monkeypatch):

@@ -105,7 +105,7 @@ def test_a_label_is_drawn_by_its_name(moved):
     result = run(*here, "--config.sample.label=0")
     assert result.code == 2 and result.err == (
         "error: config.sample.label = '0': must be one of 1, 2, 3, -1 for random ones, or -2 for "
-        "none.\n")  # fmt: skip
+        "none\n")  # fmt: skip
 
 
 def test_only_the_data_of_the_run_are_measured(moved, monkeypatch):
@@ -170,6 +170,6 @@ def test_what_the_network_sees_without_normalised_units_is_kept():
     settings.data.update(name="moons", normalize=False)
     experiment = td.build(settings)
     facts = json.loads(json.dumps(describe(experiment.dataset, settings.data)))
-    kept = td.experiment.assemble(settings, restore(facts)).process
+    kept = td.api.assemble(settings, restore(facts)).process
     assert kept.sigma_data == experiment.process.sigma_data
     np.testing.assert_array_equal(kept.data_mean, experiment.process.data_mean)

@@ -80,7 +80,7 @@ def test_another_config_is_refused_where_the_command_line_refuses_it():
 
 def test_a_folder_of_that_name_comes_first(monkeypatch, tmp_path):
     (tmp_path / "tiny").mkdir()
-    with pytest.raises(UserError, match="--workdir = 'tiny': holds no run"):
+    with pytest.raises(UserError, match="--workdir = 'tiny': must be the folder of a run"):
         td.load("tiny")
 
 
@@ -125,7 +125,7 @@ def test_other_data_are_refused(digits, monkeypatch, tmp_path):
     (tmp_path / "tiny.npz").write_bytes((digits / "tiny.npz").read_bytes())
     monkeypatch.setattr(released, "FOLDER", tmp_path)
     done = run("--pretrained=tiny", "--mode=evaluate")
-    assert done.code == 2 and "can be measured on the data that it was trained on" in done.err
+    assert done.code == 2 and "must be measured on the data that it was trained on" in done.err
 
 
 def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
@@ -134,7 +134,7 @@ def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
     (tmp_path / "tiny.npz").write_bytes(data)
     (tmp_path / "tiny.json").write_text((digits / "tiny.json").read_text("utf-8"), "utf-8")
     monkeypatch.setattr(released, "FOLDER", tmp_path)
-    with pytest.raises(UserError, match="tiny.npz: is damaged: its hash is not that in tiny.json"):
+    with pytest.raises(UserError, match="tiny.npz: must be the file with the hash in tiny.json"):
         td.load("tiny")
 
 
@@ -145,7 +145,7 @@ def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
     (["--pretrained=tiny", "--mode=sample", "--config.model.hidden_dim=9"],
      "--config.model.hidden_dim: the released model 'tiny' is trained, with config.model.hidden_"),
     (["--pretrained=tiny", "--mode=complete"], "--mode=complete: a table of points"),
-    (["--pretrained=tiny", "--mode=sample", "--workdir={run}"], "holds a run; use another"),
+    (["--pretrained=tiny", "--mode=sample", "--workdir={run}"], "must be a folder without a run"),
 ])  # fmt: skip
 def test_what_does_not_go_together(typed, words, digits):
     done = run(*(word.format(run=digits / "run") for word in typed))

@@ -134,7 +134,8 @@ def test_a_loss_that_is_not_finite_ends_training(tmp_path):
     assert not any(line.startswith("batch not finite: ") for line in found)
     (tmp_path / "diverged.npz").write_bytes((tmp_path / "diverged.npz").read_bytes()[:-99])
     damaged = run(f"--workdir={tmp_path}", "--mode=replay")
-    assert damaged.code == 2 and f"error: {tmp_path / 'diverged.npz'}: is damaged (" in damaged.err
+    line = f"error: {tmp_path / 'diverged.npz'}: must be a step of this run, but is damaged ("
+    assert damaged.code == 2 and line in damaged.err
 
 
 def test_weights_that_are_not_finite_are_not_saved(tmp_path):

@@ -1,7 +1,6 @@
 """The modes of `main.py`: train, sample, evaluate, complete, live, compare, draw, replay."""
 
 import logging
-import re
 import time
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
 from tiny_diffusion_jax.report import comparison, overfitting
 from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.report import html as page
@@ -39,6 +38,7 @@ from tiny_diffusion_jax.web.render import write_page
 from tiny_diffusion_jax.web.weights import live_model
 
 log = logging.getLogger("tiny_diffusion_jax")
+DATA_OPTION = "config.data."  # advice to set such an option does not apply to --points
 
 
 # ---------------------------------------------------------------- the modes
@@ -121,18 +121,16 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     """
     about = (None if pretrained else about_run(path)) or data.about(config.data)
     check(config, about)
-    try:
+    names = {"given": "--points", "given.shape": "--points: shape"}
+    with rename_fields(names, without=DATA_OPTION):
         dim = 2 if pretrained else run_folder.dim(path)
-        read = read_points(Options(points), dim=dim, usual=about.columns)
+        read = read_points(Options(points, field="--points"), dim=dim, usual=about.columns)
         given = read.points
         check_sample(config, config.sample, given=given, dim=dim, about=about)
-    except UserError as error:
-        message = re.sub(r"^(given|config\.data\.path)\b", "--points", str(error))
-        raise UserError(_without_options(message)) from error
     experiment, folder, params = _open(config, path, pretrained)
     log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
-    if notice := _without_options(read.notice):
-        log.warning("notice: %s", notice)
+    if notes := [note for note in read.notes if not note.startswith(DATA_OPTION)]:
+        log.warning("notice: %s", "; ".join(notes))
     sets, ways, file = draw(experiment, folder, params, "completed", given)
     title = f"{experiment.dataset.title}: completed from {len(given)} points"
     evidence = ReportData(experiment, params, sets, given, ways)
@@ -207,7 +205,7 @@ def set_up(config) -> None:
     try:
         jax.devices()
     except RuntimeError as error:
-        raise UserError(f"JAX finds no device to run on: {_first_line(error)}") from error
+        raise UserError(f"JAX finds no device to run on ({reason_of(error)})") from error
 
 
 def _open(
@@ -246,18 +244,9 @@ def announce(experiment: Experiment) -> None:
         )
 
 
-def _without_options(text: str) -> str:
-    """Remove advice to set data options from a message, because they do not apply to --points."""
-    return re.sub(r"[.;] config\.data\.[^;]*", "", text)
-
-
 def describe_data(dataset) -> str:
     """Describe the data in words: for a table the file and its columns, else title and source."""
     if dataset.details and dataset.columns and not dataset.members:
         return dataset.details
     source = "" if dataset.source in ("analytic", "") else f", from {dataset.source}"
     return f"{dataset.title}{source}{f'; {dataset.details}' if dataset.details else ''}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

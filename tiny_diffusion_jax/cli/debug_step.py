@@ -26,8 +26,7 @@ def read(folder: Path, experiment: Experiment) -> repeat_step.Step:
     """Read the step in the folder. Raises UserError if there is no file or the file is damaged."""
     file = folder / NAME
     if not file.exists():
-        raise UserError(f"--mode=replay: {folder} holds no {NAME}: no step of this run has come "
-                        "out not finite")  # fmt: skip
+        raise UserError("--workdir", str(folder), f"a run with a {NAME}, but all steps were finite")
     try:
         with np.load(file) as stored:
             arrays = dict(stored)
@@ -38,8 +37,7 @@ def read(folder: Path, experiment: Experiment) -> repeat_step.Step:
         like = repeat_step.Step(np.int32(0), params, batch)
         leaves = [arrays[place] for place in by_place(like)]
     except Exception as error:  # damaged .npz files raise errors of many types
-        raise UserError(
-            f"{file}: is damaged ({reason_of(error)}); train again, and it is written again"
-        ) from error
+        raise UserError(str(file), allowed=f"a step of this run, but is damaged "
+                        f"({reason_of(error)})", hint="Train again to write the file") from error
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 

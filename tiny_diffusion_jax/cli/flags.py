@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-import re
 import runpy
 import traceback
 from pathlib import Path
@@ -12,7 +11,7 @@ from absl import flags
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require, require_choice
 from tiny_diffusion_jax.run import run_folder
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -125,10 +124,8 @@ def _compared(values: dict, options: dict) -> ConfigDict:
     paths = runs_of(values["runs"])
     require(values["config"] is None, "--config", values["config"], "left out: runs have their own")
     values["workdir"] = values["workdir"] or "."
-    try:
+    with rename_fields({"--workdir": "--runs"}):
         config = run_folder.read_config(paths[0])
-    except UserError as error:
-        raise UserError(str(error).replace("--workdir", "--runs", 1)) from error
     _refuse_changes(config, options, f"the run in {paths[0]!r}")
     return config
 
@@ -243,8 +240,7 @@ def load_config(path: str, model: str = "") -> ConfigDict:
     except Exception as error:  # a config is a program, so it can fail in any way
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
         place = f"{file}: line {frames[-1].lineno}" if frames else file
-        sentence = re.split(r"\. |\n", str(error).strip("'\""))[0]
-        raise UserError(f"{place}: {type(error).__name__}: {sentence}") from error
+        raise UserError(f"{place}: {type(error).__name__}: {reason_of(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{file}: get_config() = {config!r}: must be a ConfigDict")
     strange = run_folder.config_mismatch(config.to_dict())

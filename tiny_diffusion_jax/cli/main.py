@@ -10,8 +10,6 @@ import threading
 import warnings
 from collections.abc import Callable
 
-from tiny_diffusion_jax.cli import commands
-
 # Set before jax is imported, because its C++ start-up messages are not for users.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Environment of a command that writes files. It replaces settings of notebooks and other projects.
@@ -77,6 +75,7 @@ def run(command: Command) -> None:
     """Run the command. Raises the errors that `main` turns into one line."""
     if command.mode == "list":
         return print(config_list())
+    from tiny_diffusion_jax.cli import commands  # imports jax
 
     given = {name: getattr(command, name) for name in GIVEN}
     given = {name: value for name, value in given.items() if value is not None}

@@ -122,14 +122,13 @@ def check_finite(values, kinds, column, name: str, rows, place: str, decimal: st
     cell = column[row]
     text = "" if cell is None else str(cell).strip()
     if kinds[row] == NUMBER:
-        reason = "below 3.4e38"
+        hint = "Numbers are float32, so below 3.4e38"
     elif row < leading_text(kinds):
-        reason = "A row of units or of names must be deleted"
+        hint = "A row of units or of names must be deleted"
     else:
-        reason = _advice(text, decimal)
-    tail = f". {reason}" if reason else ""
-    raise UserError(f"{place}: {rows[row]}, column {name!r} holds {text!r}: must be a finite "
-                    f"number{tail}")  # fmt: skip
+        hint = _advice(text, decimal)
+    raise UserError(f"{place}: {rows[row]}, column {name!r} holds {text!r}",
+                    allowed="a finite number", hint=hint)  # fmt: skip
 
 
 def leading_text(kinds: np.ndarray) -> int:

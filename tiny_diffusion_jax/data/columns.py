@@ -71,10 +71,11 @@ class Options(NamedTuple):
     label_column: str = NO_COLUMN
     split_column: str = NO_COLUMN
     skip_incomplete: bool = False
+    field: str = "config.data.path"  # the option that names the file, for error messages
 
     @property
     def place(self) -> str:
-        return f"config.data.path = {str(self.path)!r}"
+        return f"{self.field} = {str(self.path)!r}"
 
 
 class Points(NamedTuple):
@@ -90,7 +91,12 @@ class Points(NamedTuple):
     label_column: str
     split_column: str
     others: tuple[str, ...]  # names of the columns that are not read
-    notice: str  # decisions that the user may want to change
+    notes: tuple[str, ...]  # decisions that the user may want to change
+
+    @property
+    def notice(self) -> str:
+        """All notes in one line."""
+        return "; ".join(self.notes)
 
     def describe(self) -> str:
         """Describe the selection: "4,162 points, coordinates x, y"."""
@@ -130,14 +136,14 @@ def read_points(
     for 2, or 3 if there is a z; usual: names of the coordinates, if all of them exist.
     Raises UserError with the line, the column and the invalid text.
     """
-    source = open_table(options.path, options.header, options.array)
+    source = open_table(options.path, options.header, options.array, options.field)
     names = source.head.names
     roles = _roles(names, options, with_sets)
     named = _by_option(names, options, usual) or _by_name(source, options.place, dim)
     numbers = set(named.columns) if named else set(_guess(source.head, roles, dim)[: _enough(dim)])
     table = _select(source.read(numbers, roles.all()), roles.where, options.where)
     choice = named or _guessed(table, source.head, roles, options.place, dim)
-    require(dim is None or len(choice.columns) == dim, "config.data.path", str(options.path),
+    require(dim is None or len(choice.columns) == dim, options.field, str(options.path),
             f"a table of {dim} coordinates; it has {len(choice.columns)}: "
             f"{', '.join(names[i] for i in choice.columns)}")  # fmt: skip
     return _extract(table, choice, roles, options)
@@ -272,8 +278,8 @@ def _by_name(source: Source, place: str, dim: int | None) -> _Choice | None:
         if not plane:
             return None
         is_space = True
-        notes.append(f"coordinates are {listed([names[i] for i in plane])} by their names; "
-                     "config.data.columns chooses others")  # fmt: skip
+        notes += [f"coordinates are {listed([names[i] for i in plane])} by their names",
+                  "config.data.columns chooses others"]  # fmt: skip
     if dim is not None and dim > 2 and (height is None or dim > 3):
         return None
     if height is None:
@@ -282,8 +288,8 @@ def _by_name(source: Source, place: str, dim: int | None) -> _Choice | None:
     if not reason:
         return _Choice([*plane, height], notes)
     chosen = ",".join(names[i] for i in [*plane, height])
-    advice = "" if dim == 2 else f"; config.data.columns={chosen} reads it"
-    return _Choice(plane, [*notes, f"{names[height]} is left out, because {reason}{advice}"])
+    advice = [] if dim == 2 else [f"config.data.columns={chosen} reads it"]
+    return _Choice(plane, [*notes, f"{names[height]} is left out, because {reason}", *advice])
 
 
 def _why_flat(head: Table, height: int, is_space: bool, dim: int | None) -> str:
@@ -350,15 +356,17 @@ def _guessed(table: Table, head: Table, roles: _Roles, place: str, dim: int | No
     if len(columns) < num:
         beside = " beside the set's" if roles.set is not None else ""
         skipped = [name for i, name in enumerate(names) if name and i not in {*columns, roles.set}]
-        reason = f" No numbers, or identifiers: {listed(skipped)}." if skipped else ""
-        raise UserError(f"{place}: has {len(columns)} numeric columns{beside}: must be at least "
-                        f"{num}.{reason} config.data.columns=NAME,NAME chooses others")  # fmt: skip
+        reason = f". No numbers, or identifiers: {listed(skipped)}" if skipped else ""
+        raise UserError(f"{place}: has {len(columns)} numeric columns{beside}",
+                        allowed=f"at least {num}{reason}",
+                        hint="config.data.columns=NAME,NAME chooses others")  # fmt: skip
     if len([name for name in names if name]) == num:
         return _Choice(columns[:num], [])
     chosen = listed([names[i] or str(i) for i in columns[:num]])
-    note = (f"coordinates are the first {num} columns of numbers: {chosen}; "
-            "config.data.columns=NAME,NAME chooses others")  # fmt: skip
-    return _Choice(columns[:num], [note, *_passed_over(head, columns[num - 1], roles, columns)])
+    note = f"coordinates are the first {num} columns of numbers: {chosen}"
+    advice = "config.data.columns=NAME,NAME chooses others"
+    passed_over = _passed_over(head, columns[num - 1], roles, columns)
+    return _Choice(columns[:num], [note, advice, *passed_over])
 
 
 def _passed_over(head: Table, last: int, roles: _Roles, columns: list[int]) -> list[str]:
@@ -402,7 +410,7 @@ def _extract(table: Table, choice: _Choice, roles: _Roles, options: Options) -> 
         *(None if i is None else table.columns[i] for i in roles[:3]),
         *("" if i is None else names[i] for i in roles[:3]),
         tuple(name for i, name in enumerate(table.names) if i not in used and name),
-        "; ".join([*choice.notes, *notes]),
+        (*choice.notes, *notes),
     )  # fmt: skip
 
 
@@ -415,8 +423,9 @@ def _without_set(table: Table, index: int, name: str, options: Options) -> np.nd
         text = texts[codes[row]]
         raise UserError(
             f"{options.place}: {table.rows[row]}, column {name!r} "
-            f"{f'holds {text!r}' if text else 'is empty'}: must name a set. "
-            "config.data.skip_incomplete=True leaves out rows with missing values"
+            f"{f'holds {text!r}' if text else 'is empty'}",
+            allowed="the name of a set",
+            hint="config.data.skip_incomplete=True leaves out rows with missing values",
         )
     return missing
 

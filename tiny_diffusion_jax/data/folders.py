@@ -97,7 +97,7 @@ def _read(path: str, config) -> images.Ink | str:
     try:
         ink = images.read_ink(path, config.invert, config.max_side)
     except UserError as error:
-        return str(error).partition(": ")[2]
+        return error.reason
     lit = ink.intensity * (ink.intensity >= config.threshold)
     if not np.round(lit * 255).any():
         return "must be a picture with some ink, but it is blank"

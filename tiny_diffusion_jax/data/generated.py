@@ -19,7 +19,7 @@ from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.densities import make_dataset
 from tiny_diffusion_jax.data.table import load_arrays
 from tiny_diffusion_jax.dataset import Dataset, PointSets
-from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.errors import UserError, reason_of, require
 
 # Files of a run, see run/run_folder.py. RAGGED replaces SAMPLES for sets of different sizes.
 SAMPLES, RAGGED, CONFIG = "samples.npy", "samples.npz", "config.json"
@@ -56,7 +56,7 @@ def build(config) -> Dataset:
             raise ValueError(f"{SAMPLES} has shape {sets.shape}, or points that are not finite")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise UserError(f"config.data.path = {config.path!r}: must be the folder of a run, but its "
-                        f"files are damaged ({' '.join(str(error).split())})") from error
+                        f"files are damaged ({reason_of(error)})") from error
     names = tuple(described.get("columns") or "xyz"[: sets.shape[2]])
     checksum = zlib.crc32(np.ascontiguousarray(sets).tobytes())
     origin = units.choose_origin(sets.reshape(-1, sets.shape[-1]))

@@ -200,10 +200,8 @@ def _read_picture(path: str, max_side: int) -> tuple[np.ndarray, np.ndarray, boo
                 # BOX takes the mean over each new pixel: the only filter that moves no mass.
                 image = image.resize(size, Image.Resampling.BOX)
     except Exception as error:  # each of Pillow's 40 readers has different errors
-        raise UserError(
-            f"config.data.path = {path!r}: must be a picture that Pillow can read "
-            f"({reason_of(error)})"
-        ) from error
+        raise UserError("config.data.path", path,
+                        f"a picture that Pillow can read ({reason_of(error)})") from error
     pixels = np.asarray(image, np.float64)
     if image.mode == "F":
         return np.repeat(pixels[..., None] * 255, 3, axis=-1), np.ones(pixels.shape), is_lossy

@@ -35,8 +35,10 @@ def resolve_label(option: str | int, labels: Labels) -> int:
     by_index = text.isdecimal() and not any(map(_is_number, labels.names))
     if by_index and int(text) in labels.present:
         return int(text)
-    raise UserError(f"config.sample.label = {text!r}: must be {in_words(labels)}, -1 for random "
-                    f"ones, or -2 for none.{_hint(text, labels)}")  # fmt: skip
+    near = difflib.get_close_matches(text, [labels.names[index] for index in labels.present], 1)
+    raise UserError("config.sample.label", text,
+                    f"{in_words(labels)}, -1 for random ones, or -2 for none",
+                    f"Did you mean {near[0]}?" if near else "")  # fmt: skip
 
 
 def in_words(labels: Labels) -> str:
@@ -44,11 +46,6 @@ def in_words(labels: Labels) -> str:
     names = [labels.names[index] for index in labels.present]
     more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
     return f"one of {', '.join(names[:MOST_LISTED])}{more}"
-
-
-def _hint(text: str, labels: Labels) -> str:
-    near = difflib.get_close_matches(text, [labels.names[index] for index in labels.present], 1)
-    return f" Did you mean {near[0]}?" if near else ""
 
 
 def _is_number(name: str) -> bool:

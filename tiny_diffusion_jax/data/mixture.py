@@ -7,6 +7,7 @@ column is a member.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -67,8 +68,8 @@ def member_names(members: str) -> tuple[str, ...]:
             try:
                 values = read_column(table, rows)
             except UserError as error:
-                place = f"config.data.members = {members!r}"
-                raise UserError(f"{place}: {name.strip()!r}: {error}") from error
+                place = f"config.data.members = {members!r}: {name.strip()!r}"
+                raise replace(error, field=f"{place}: {error.field}") from error
             names += [f"{table}?{rows}={value}" for value in values]
         else:
             names.append(name.strip())
@@ -119,7 +120,8 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
     try:
         dataset = builders[fields["name"]](member)
     except UserError as error:  # names the invalid field, but not the member
-        raise UserError(f"config.data.members = {config.members!r}: {name!r}: {error}") from error
+        place = f"config.data.members = {config.members!r}: {name!r}"
+        raise replace(error, field=f"{place}: {error.field}") from error
     if dataset.source == "points" and dataset.notice:
         told = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
         dataset = dataset.replace(notice="\n".join(told))
@@ -136,10 +138,10 @@ def parse_member(name: str, members: str) -> dict:
     if head == "mnist":
         place = f"config.data.members = {members!r}: {name!r}"
         if not 1 <= len(numbers) <= 2 or not all(n.isdecimal() for n in numbers):
-            raise UserError(f"{place}: must be mnist:DIGIT or mnist:DIGIT:INDEX")
+            raise UserError(place, allowed="mnist:DIGIT or mnist:DIGIT:INDEX")
         digit, index = map(int, (*numbers, 0)[:2])
         if digit > 9:
-            raise UserError(f"{place}: must be a digit of 0..9")
+            raise UserError(place, allowed="a digit of 0..9")
         return {"name": "mnist", "digit": digit, "index": index, "jitter": "uniform"}
     table, mark, rows = (part.strip() for part in name.partition("?"))
     if is_table(table):
@@ -151,9 +153,8 @@ def parse_member(name: str, members: str) -> dict:
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
     known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, a file, or a run's folder"
-    raise UserError(
-        f"config.data.members = {members!r}: {name!r}: must be one of {known}, joined by +"
-    )
+    raise UserError(f"config.data.members = {members!r}: {name!r}",
+                    allowed=f"one of {known}, joined by +")  # fmt: skip
 
 
 def _pooled_moments(members: list[Dataset], weights: np.ndarray):

@@ -22,7 +22,7 @@ import numpy as np
 from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data import images
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.errors import UserError, reason_of, require
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -178,9 +178,9 @@ def _reading(folder: Path):
     try:
         yield
     except ImportError as error:
-        raise Unavailable(f"tensorflow-datasets cannot be imported ({_one_line(error)})") from error
+        raise Unavailable(f"tensorflow-datasets cannot be imported ({reason_of(error)})") from error
     except Exception as error:  # RuntimeError, ParseError, JSONDecodeError, OSError, ValueError
-        raise Unavailable(f"the copy in {folder} cannot be read ({_one_line(error)})") from error
+        raise Unavailable(f"the copy in {folder} cannot be read ({reason_of(error)})") from error
     finally:
         absl_logging.set_verbosity(verbosity)
 
@@ -255,7 +255,7 @@ def _fetch_openml(home: Path):
         pictures = np.asarray(table.data, np.uint8).reshape(-1, 28, 28)
         return pictures, np.asarray(table.target, np.int64)
     except Exception as error:  # URLError, OSError, errors of arff and of the hash
-        raise Unavailable(f"mnist_784 cannot be fetched ({_one_line(error)})") from error
+        raise Unavailable(f"mnist_784 cannot be fetched ({reason_of(error)})") from error
     finally:
         socket.setdefaulttimeout(patience)
 
@@ -289,7 +289,3 @@ def probe(url: str, seconds: float = PROBE_SECONDS) -> bool:
     thread.start()
     thread.join(seconds)
     return bool(answered)
-
-
-def _one_line(error: Exception) -> str:
-    return (" ".join(str(error).split()) or type(error).__name__)[:200]

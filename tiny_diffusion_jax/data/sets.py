@@ -174,7 +174,7 @@ def read_file(config) -> Collection:
 
 def read_table(config) -> Collection:
     """Read the sets of the table `config.path`; see `columns.read_points` for the options."""
-    options = Options(**{name: config[name] for name in Options._fields})
+    options = Options(**{name: config[name] for name in Options._fields if name in config})
     read = read_points(options, with_sets=True)
     codes, ids = encode(read.set)
     label, split = (

@@ -22,7 +22,7 @@ import numpy as np
 
 from tiny_diffusion_jax.data.cells import NUMBER, kind_of, texts_of
 from tiny_diffusion_jax.data.text_table import TextTable, arrange, collect_rows, decode
-from tiny_diffusion_jax.errors import UserError, reason_of, require, require_choice
+from tiny_diffusion_jax.errors import NO_VALUE, UserError, reason_of, require, require_choice
 
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".asc", ".xyz", ".pts")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
@@ -109,16 +109,19 @@ def stem(path: str) -> str:
     return Path(file.stem).stem if file.suffix.lower() in PACKED else file.stem
 
 
-def open_table(path: str, header: str = "auto", array: str = "") -> Source:
+def open_table(
+    path: str, header: str = "auto", array: str = "", field: str = "config.data.path"
+) -> Source:
     """Open the table in the file `path`.
 
     header: auto, yes or no, whether the first row has names; array: the name of an array in an
-    .npz file or of a sheet in an .xlsx file, "" for `points` or the first one.
+    .npz file or of a sheet in an .xlsx file, "" for `points` or the first one; field: the option
+    that names the file, for error messages.
     Raises UserError for a file that is missing, damaged, empty, or of another format.
     """
-    file, place = Path(path).expanduser(), f"config.data.path = {str(path)!r}"
-    check_format(str(path))
-    require(file.is_file(), "config.data.path", str(path), "an existing file")
+    file, place = Path(path).expanduser(), f"{field} = {str(path)!r}"
+    check_format(str(path), field=field)
+    require(file.is_file(), field, str(path), "an existing file")
     suffix = file.suffix.lower()
     if suffix in ARRAYS:
         source = Source(_read_arrays(file, array, place))
@@ -133,14 +136,14 @@ def open_table(path: str, header: str = "auto", array: str = "") -> Source:
     return source
 
 
-def check_format(path: str, others: str = "") -> None:
+def check_format(path: str, others: str = "", field: str = "config.data.path") -> None:
     """Raise UserError unless `path` has a suffix of tables. others: other allowed files."""
     suffix = Path(path).suffix.lower()
     if suffix in SUFFIXES:
         return
     convert = f". To convert: {CONVERSIONS[suffix]}" if suffix in CONVERSIONS else ""
     kinds = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
-    require(False, "config.data.path", path, f"{others}a {kinds}{convert}")
+    raise UserError(field, path, f"{others}a {kinds}{convert}")
 
 
 # ---------------------------------------------------------------- text
@@ -178,7 +181,7 @@ def _unpack(file: Path, place: str) -> tuple[bytes, str]:
             is_table = lambda name: not name.startswith("__MACOSX/") and not name.endswith(
                 ("/", ".DS_Store"))  # fmt: skip
             names = list(filter(is_table, archive.namelist()))
-            require(len(names) == 1, "config.data.path", str(file),
+            require(len(names) == 1, place, NO_VALUE,
                     f"a .zip file of one table; it holds {', '.join(names[:6]) or 'nothing'}")
             inner, data = Path(names[0]).suffix.lower(), archive.read(names[0])
     elif suffix in openers:
@@ -231,8 +234,8 @@ def _read_arrays(file: Path, name: str, place: str) -> Table:
     if name or len(tables) < 2 or first == "points":
         return table
     others = ", ".join(key for key in tables if key != first)
-    note = f"array {first} is read; config.data.array chooses another ({others})"
-    return table._replace(notes=(*table.notes, note))
+    notes = f"array {first} is read", f"config.data.array chooses another ({others})"
+    return table._replace(notes=(*table.notes, *notes))
 
 
 def columns_of(arrays: dict[str, np.ndarray]) -> Table | None:
@@ -298,8 +301,8 @@ def _read_excel(file: Path, header: str, sheet: str, place: str) -> Table:
     if sheet or len(sheets) == 1:
         return table
     others = ", ".join(name for name in sheets if name != title)
-    note = f"sheet {title} is read; config.data.array chooses another ({others})"
-    return table._replace(notes=(*table.notes, note))
+    notes = f"sheet {title} is read", f"config.data.array chooses another ({others})"
+    return table._replace(notes=(*table.notes, *notes))
 
 
 def _text_of(cell) -> str:

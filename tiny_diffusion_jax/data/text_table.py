@@ -185,8 +185,8 @@ def arrange(rows: Rows, delimiter: str, header: str, num_lines: int, place: str)
     if is_named:
         names = first
         if header == "auto" and is_range(first):
-            notes.append(f"line {lines[0]} ({', '.join(first)}) is read as names of columns, as "
-                         "pandas writes; config.data.header=no reads it as a point")  # fmt: skip
+            notes += [f"line {lines[0]} ({', '.join(first)}) is read as names of columns, as "
+                      "pandas writes", "config.data.header=no reads it as a point"]  # fmt: skip
     points, lines = cells[is_named:], lines[is_named:]
     if width > 2 and points and not (names and names[-1]) and not any(row[-1] for row in points):
         points = [row[:-1] for row in points]  # every line ends with a delimiter

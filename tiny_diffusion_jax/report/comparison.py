@@ -8,7 +8,7 @@ import numpy as np
 from tiny_diffusion_jax import __version__
 from tiny_diffusion_jax.api import Experiment, sample
 from tiny_diffusion_jax.config import flatten
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, rename_fields
 from tiny_diffusion_jax.report import panels as parts
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.metrics import is_many
@@ -48,10 +48,8 @@ def write(folder: Path, paths: list[str], wanted) -> Path:
 
 
 def _load(path: str) -> tuple[Experiment, dict]:
-    try:
+    with rename_fields({"--workdir": "--runs"}):
         return load(path)
-    except UserError as error:
-        raise UserError(str(error).replace("--workdir", "--runs", 1)) from error
 
 
 def _evidence(experiment: Experiment, params, wanted, sets: int, points: int) -> ReportData:
@@ -80,10 +78,8 @@ def _metrics(path: str) -> dict:
     try:
         return json.loads(file.read_text("utf-8"))["metrics"] if file.exists() else {}
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{file}: must be what this program measured, but is damaged; "
-            f"--mode=evaluate --workdir={path} writes it again"
-        ) from error
+        raise UserError(str(file), allowed="the metrics that this program wrote, but is damaged",
+                        hint=f"--mode=evaluate --workdir={path} writes them again") from error
 
 
 def _differences(shown: list[ReportData]) -> list[tuple[str, list]]:

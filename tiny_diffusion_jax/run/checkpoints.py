@@ -62,7 +62,7 @@ def open_checkpoints(folder: Path, keep: int | None = None) -> Checkpoints:
     """
     folder = Path(folder).resolve()
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder}: must be a folder of checkpoints; is it another file?")
+        raise UserError(str(folder), allowed="a folder of checkpoints", hint="Is it another file?")
     if keep is not None:
         make_folder(folder)
         for left_by_a_crash in folder.glob(f"{PART}*"):
@@ -106,10 +106,9 @@ def restore_latest(saved: Checkpoints, like):
     step, arrays, damaged = _latest(saved)
     if arrays is None:
         if damaged:
-            raise UserError(
-                f"checkpoint {', '.join(map(str, damaged))}: damaged, or of another "
-                "version, and there is no other; put back a copy, or train in another --workdir"
-            )
+            raise UserError(f"checkpoint {', '.join(map(str, damaged))}",
+                            allowed="one that this version can read, but is damaged, and there is "
+                            "no other", hint="Put back a copy, or train in another --workdir")
         return None
     for bad in damaged:
         log.warning("warning: checkpoint %s: is damaged%s; the one before it, of step %d, is used",
@@ -119,10 +118,9 @@ def restore_latest(saved: Checkpoints, like):
     ours = {name: leaf.shape for name, leaf in by_place(like).items()}
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
-            raise UserError(
-                f"checkpoint {path}: was made by another model ({name} has shape "
-                f"{theirs.get(name)}, here {ours.get(name)}); use another --workdir"
-            )
+            raise UserError(f"checkpoint {path}", allowed="of the same model, but its "
+                            f"{name} has shape {theirs.get(name)}, here {ours.get(name)}",
+                            hint="Use another --workdir")  # fmt: skip
     leaves = [jnp.array(arrays[name]) for name in ours]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 

@@ -1,6 +1,7 @@
 """Load a trained run from its folder, to draw samples or to start a training on other data."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -38,7 +39,7 @@ def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, d
     saved = open_checkpoints(folder / "checkpoints")
     state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
     if state is None:
-        raise UserError(f"--workdir = {path!r}: holds no checkpoint yet; train first, --mode=train")
+        raise UserError("--workdir", path, "a run with a checkpoint", "Train first, --mode=train")
     log.info("restored step %d", int(state.step))
     if state.best is not None:
         log.info("%s", overfitting.which_weights(state, experiment.dataset))
@@ -67,8 +68,9 @@ def _dataset(path: str, config, with_data: bool) -> data.Dataset:
         if about is None:
             raise
         if with_data:
-            raise UserError(f"{error}. To measure the run, name the data that it was trained on: "
-                            "--config.data.path=FILE") from error  # fmt: skip
+            hint = ("To measure the run, name the data that it was trained on: "
+                    "--config.data.path=FILE")  # fmt: skip
+            raise replace(error, hint=f"{error.hint}. {hint}" if error.hint else hint) from error
         log.info("sampling without the data (%s)", error)
     return restore(facts)
 
@@ -80,20 +82,19 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
     data may differ from the data of that run, but the model must be the same. Raises UserError for
     another model, and if there is no run or no checkpoint.
     """
-    field = f"config.train.init_from = {path!r}"
+    field = "config.train.init_from"
     try:
         theirs = run_folder.read_config(path)
         changes = run_folder.differences(theirs.model.to_dict(), experiment.config.model.to_dict())
         if changes:
-            raise UserError(f"must be a run of the same model; it differs in config.model."
+            raise UserError(field, path, "a run of the same model; it differs in config.model."
                             f"{', config.model.'.join(changes)}")  # fmt: skip
         saved = open_checkpoints(Path(path).expanduser() / "checkpoints")
         state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
     except UserError as error:
-        reason = str(error).removeprefix(f"--workdir = {path!r}: ")
-        raise UserError(f"{field}: {reason.replace('; use another --workdir', '')}") from error
+        raise replace(error, field=field, value=path, hint="") from error
     if state is None:
-        raise UserError(f"{field}: holds no checkpoint yet; train that run first")
+        raise UserError(field, path, "a run with a checkpoint", "Train that run first")
     weights = state.sampled
     # The optimiser and its schedule start again from step 0.
     first = init(experiment).replace(params=weights, ema=weights)

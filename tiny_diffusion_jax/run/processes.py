@@ -43,14 +43,14 @@ def join(how: str) -> None:
             if not 0 <= int(index) < int(num):
                 raise ValueError
         except ValueError as error:
-            raise UserError(f"--distributed = {how!r}: must be auto, or HOST:PORT, how many "
-                            "processes there are, and which this one is from 0 on: "
-                            "localhost:1234,2,0") from error  # fmt: skip
+            allowed = ("auto, or HOST:PORT, how many processes there are, and which this one is "
+                       "from 0 on: localhost:1234,2,0")  # fmt: skip
+            raise UserError("--distributed", how, allowed) from error
     try:
         jax.distributed.initialize(**words)
     except Exception as error:  # of many types: no cluster, no other process, a timeout
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"--distributed = {how!r}: the processes do not meet ({reason})") from error
+        allowed = f"an address where the processes meet ({reason_of(error)})"
+        raise UserError("--distributed", how, allowed) from error
 
 
 def is_first() -> bool:

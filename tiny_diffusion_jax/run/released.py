@@ -65,8 +65,8 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
     if with_data:
         experiment = build(config)
         if changes := run_folder.data_differences(facts, describe_data(experiment.dataset)):
-            raise UserError(f"--pretrained = {name!r}: can be measured on the data that it was "
-                            f"trained on, from {facts['source']}, only; {changes[0]}")  # fmt: skip
+            raise UserError("--pretrained", name, "measured on the data that it was trained on, "
+                            f"from {facts['source']}, but {changes[0]}")  # fmt: skip
     else:
         labels = {"names": list(description["labels"]),
                   "options": list(data.labels(config.data).names),
@@ -75,7 +75,7 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
         experiment = assemble(config, restore(kept | facts))
     file = FOLDER / f"{name}.npz"
     if _hash(file) != description["sha256"]:
-        raise UserError(f"{file}: is damaged: its hash is not that in {name}.json")
+        raise UserError(str(file), allowed=f"the file with the hash in {name}.json, but is damaged")
     like = jax.eval_shape(lambda: init(experiment)).params
     with np.load(file) as arrays:
         leaves = [jnp.array(arrays[place]) for place in by_place(like)]

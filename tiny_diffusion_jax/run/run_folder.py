@@ -15,7 +15,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import default_config, flatten
-from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.errors import UserError, reason_of, require
 from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
 from tiny_diffusion_jax.run.versions import migrate_config
 
@@ -90,10 +90,9 @@ def read_config(path: str) -> ConfigDict:
         if isinstance(data, dict) and data.get("path") and (folder / data["path"]).exists():
             data["path"] = str(folder / data["path"])
     if strange := config_mismatch(stored):
-        raise UserError(
-            f"{Path(path) / 'config.json'}: was written by another version of this program: "
-            f"{strange}; name the config of the run, --config=FILE"
-        )
+        raise UserError(str(Path(path) / "config.json"),
+                        allowed=f"a config of this version of the program, but {strange}",
+                        hint="Name the config of the run, --config=FILE")  # fmt: skip
     config = default_config()
     config.update(stored)
     return config
@@ -131,10 +130,9 @@ def require_same_data(path: str, config, dataset) -> None:
     changes = data_differences(theirs, _facts(dataset, config, init_from))
     if changes:
         field = "path" if config.data.path else "name"
-        raise UserError(
-            f"config.data.{field} = {config.data[field]!r}: must be the data of the run in "
-            f"{str(path)!r}. They differ in {_shortened(changes)}"
-        )
+        raise UserError(f"config.data.{field}", config.data[field],
+                        f"the data of the run in {str(path)!r}",
+                        f"They differ in {_shortened(changes)}")  # fmt: skip
 
 
 def read_facts(path: str) -> dict | None:
@@ -168,8 +166,8 @@ def make_for_samples(path: str) -> None:
     """
     with os_errors_as_user_error(path):
         if (_made(path) / "config.json").exists():
-            raise UserError(f"--workdir = {path!r}: holds a run; use another for the samples of "
-                            "a released model")  # fmt: skip
+            raise UserError("--workdir", path, "a folder without a run",
+                            "Use another --workdir for the samples of a released model")
 
 
 def make(path: str) -> Path:
@@ -190,7 +188,7 @@ def _made(path: str) -> Path:
 def _folder_of_run(path: str) -> Path:
     folder = Path(path).expanduser()
     if not (folder / "config.json").exists():
-        raise UserError(f"--workdir = {path!r}: holds no run; train one first, --mode=train")
+        raise UserError("--workdir", path, "the folder of a run", "Train one first, --mode=train")
     return folder
 
 
@@ -202,10 +200,8 @@ def _read_description(folder: Path) -> dict:
         if not isinstance(stored, dict):
             raise ValueError("not an object")
     except ValueError as error:
-        raise UserError(
-            f"{file}: must be the config that this program wrote, but is damaged ({error}); "
-            "use another --workdir"
-        ) from error
+        raise UserError(str(file), allowed="the config that this program wrote, but is damaged "
+                        f"({reason_of(error)})", hint="Use another --workdir") from error
     return {"dataset": None} | migrate_config(stored)
 
 
@@ -228,10 +224,8 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
                 _change_length(path, folder, config.train.steps)
                 remove_abandoned(folder)
             elif found := [name for name in OUTPUTS if (folder / name).exists()]:
-                raise UserError(
-                    f"--workdir = {path!r}: holds {found[0]} but no config.json that says what "
-                    "made it; use another --workdir"
-                )
+                raise UserError("--workdir", path, "a folder with the config.json that says what "
+                                f"made its {found[0]}", "Use another --workdir")  # fmt: skip
             else:
                 facts = {"dataset": _facts(dataset, config, init_from)}
                 write_json(folder / "config.json", _to_store(config, folder) | facts)
@@ -266,8 +260,7 @@ def os_errors_as_user_error(path: str):
     except (OSError, RuntimeError) as error:  # RuntimeError: no home folder for ~
         is_file = isinstance(error, FileExistsError)
         reason = "it is a file" if is_file else getattr(error, "strerror", None) or error
-        raise UserError(f"--workdir = {path!r}: must be a folder that can be written ({reason})") \
-            from error
+        raise UserError("--workdir", path, f"a folder that can be written ({reason})") from error
 
 
 @contextlib.contextmanager
@@ -283,10 +276,8 @@ def _locked(path: str, folder: Path):
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f"--workdir = {path!r}: another process is training in it; wait for its end, or "
-                "use another --workdir"
-            ) from error
+            raise UserError("--workdir", path, "free, but another process is training in it",
+                            "Wait for its end, or use another --workdir") from error
         except OSError:  # a file system without locks
             pass
         yield
@@ -307,8 +298,8 @@ def _change_length(path: str, folder: Path, steps: int) -> None:
     if steps == old:
         return
     require(steps >= done, "config.train.steps", steps,
-            f"at least {done}, the steps that the run in {path!r} has done. Train for fewer steps "
-            "in another --workdir")  # fmt: skip
+            f"at least {done}, the steps that the run in {path!r} has done",
+            "Train for fewer steps in another --workdir")  # fmt: skip
     kept, metrics = folder / f"metrics_{old}.json", folder / "metrics.json"
     if metrics.exists():
         metrics.replace(kept)
@@ -339,10 +330,8 @@ def _check_same(
     if dataset is not None and not changes:
         changes = data_differences(found, _facts(dataset, config, init_from or ""))
     if changes:
-        raise UserError(
-            f"--workdir = {path!r}: holds a run of another config or other data; use another "
-            f"--workdir. It differs in {_shortened(changes)}"
-        )
+        raise UserError("--workdir", path, "a run of the same config and the same data",
+                        f"It differs in {_shortened(changes)}. Use another --workdir")
 
 
 def _shortened(names: list[str]) -> str:

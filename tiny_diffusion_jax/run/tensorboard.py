@@ -10,10 +10,8 @@ def require_package():
     try:
         import tensorboardX
     except ImportError as error:
-        raise UserError(
-            "config.log.tensorboard = True: needs the package tensorboardX (pip install "
-            "tensorboardX)"
-        ) from error
+        raise UserError("config.log.tensorboard", True, "False without the package tensorboardX",
+                        "To install it: pip install tensorboardX") from error
     return tensorboardX
 
 
