@@ -119,20 +119,21 @@ def test_a_point_of_noise_is_dragged(opened, tmp_path):
     """The trajectory of a single point follows its start."""
     model = models(PAGE.read_text("utf-8"))[1]
     weights = {"trunk": model["weights"]["trunk"], "label": {}}
-    alone = model | {"network": "fourier_mlp", "strategy": "independent", "weights": weights}
-    write_page(tmp_path / "live.html", live_page([alone]))
+    model |= {"network": "fourier_mlp", "strategy": "independent", "weights": weights}
+    write_page(tmp_path / "live.html", live_page([model]))
     tab = opened(tmp_path / "live.html")
     box = tab.page.locator("#board").bounding_box()
     middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
-    ways = []
+    trajectories = []
     for x in (-100, 100):
         tab.page.mouse.move(*middle)
         tab.page.mouse.down()
         tab.page.mouse.move(middle[0] + x, middle[1])
         tab.page.mouse.up()
         tab.wait(f"scene.trajectory.length && Math.sign(scene.trajectory[0]) === {np.sign(x)}")
-        ways.append(tab.page.evaluate("[...scene.trajectory]"))
-    assert len(ways[0]) == len(ways[1]) and np.abs(np.subtract(*ways)).max() > 0.1
+        trajectories.append(tab.page.evaluate("[...scene.trajectory]"))
+    left, right = trajectories
+    assert len(left) == len(right) and np.abs(np.subtract(left, right)).max() > 0.1
     tab.page.focus("#board")
     tab.page.keyboard.press("ArrowLeft")
-    tab.wait(f"scene.trajectory[0] < {ways[1][0]} - 0.01")
+    tab.wait(f"scene.trajectory[0] < {right[0]} - 0.01")
