@@ -11,8 +11,8 @@ from tiny_diffusion_jax import api, checks, data
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.models import MODELS
-from tiny_diffusion_jax.sets.joint import num_rows
+from tiny_diffusion_jax.models import MODELS, make_model
+from tiny_diffusion_jax.sets import strategy_of
 
 NAN = float("nan")
 
@@ -226,7 +226,8 @@ FINE = {  # combinations that must be accepted
     "members always with a label": NAMED | {"train.label_drop": 0.0},
     "one point": {"sample.num_points": 1},
     "guidance of a history": MIXTURE | {"model.name": "history", "sample.guidance_scale": 1.7},
-    "a chain that was never shown nothing": {"model.name": "history", "train.history_drop": 0.0},
+    "autoregressive and never without a history": {
+        "model.name": "history", "train.history_drop": 0.0},
 }  # fmt: skip
 
 
@@ -372,13 +373,13 @@ def test_a_number_of_points_that_varies_is_learned_from(fields):
     checks.check_counts(*built[:2], built.model)
 
 
-def test_observed_sets_have_numbers_of_points_of_their_own():
+def test_observed_sets_have_different_numbers_of_points():
     built = api.build(config_of(COUNTED))
     data = built.dataset.replace(sizes=np.array([3, 3]))
     checks.check_counts(built.config, data, built.model)
 
 
-def test_points_in_rows_come_one_by_one_and_complete_nothing():
+def test_a_model_of_rows_draws_point_after_point_and_completes_no_set():
     rows = {"model.name": "causal", "model.row_height": 2.0}
     assert refusal(check_call, MIXTURE | rows, growth=1.25) == (
         "config.sample.growth = 1.25: must be 1 with config.model.row_height, which draws point "
@@ -390,7 +391,7 @@ def test_points_in_rows_come_one_by_one_and_complete_nothing():
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS])
-def test_only_models_that_complete_sets_are_given_points(model):
+def test_only_models_that_complete_sets_accept_given_points(model):
     if model in ("history", "causal", "set_transformer", "set_latent"):
         return check_call(MIXTURE, model, given=POINTS)
     assert refusal(check_call, MIXTURE, model, given=POINTS) == (
@@ -405,7 +406,7 @@ def test_only_models_that_complete_sets_are_given_points(model):
     (np.zeros((4, 3)), "given.shape = (4, 3): must be (n, 2), n in 1..31"),
     (np.array([[0, np.inf]]), "given: must be finite numbers"),
 ])  # fmt: skip
-def test_points_given_are_part_of_a_set(given, line):
+def test_given_points_are_part_of_a_set(given, line):
     message = refusal(check_call, MIXTURE, "set_transformer", given=given, num_points=32)
     assert message.startswith(line)
 
@@ -433,9 +434,10 @@ def test_completions_with_a_label_or_a_history_may_be_guided():
     check_call(NAMED, "history", given=POINTS, guidance_scale=2.0)  # guidance by the history
 
 
-def test_copies_of_the_points_given_must_fit_into_full_attention():
+def test_copies_of_the_given_points_must_fit_into_full_attention():
     # 2,048 points and 683 copies of 3: 4,097
-    assert num_rows(2048, 3) == 4097
+    joint = strategy_of(make_model(config_of(FULL).model))
+    assert joint.points_in_memory(2048, 3) == 4097
     message = refusal(check_call, FULL, given=POINTS, num_points=2048)
     assert message == (
         "config.sample.num_points = 2048: must be lower: with copies of the 3 given points the "
@@ -446,7 +448,7 @@ def test_copies_of_the_points_given_must_fit_into_full_attention():
     check_call(MIXTURE, "history", given=POINTS, num_points=5000)
 
 
-def test_what_is_measured_has_two_points_and_two_sets():
+def test_measured_samples_have_two_points_and_two_sets():
     one = "must be at least 2, to be compared with real sets; --mode=sample draws any number"
     assert refusal(checks.check_measured, config_of({"sample.num_points": 1})) == (
         f"config.sample.num_points = 1: {one}")  # fmt: skip
@@ -483,7 +485,7 @@ def test_labels_are_those_that_the_data_turn_out_to_have():
     assert tuple(drawn) == data.labels(config).present
 
 
-def test_a_rotation_needs_one_scale_for_all_axes_in_training_alone():
+def test_a_rotation_needs_one_scale_for_all_axes_in_training_only():
     rotated = DIGITS | {"data.augment_rotate": True}
     both = config_of(rotated | {"data.per_axis": True})
     checks.check(both)  # so that existing runs with these options can be loaded
