@@ -151,4 +151,4 @@ def test_how_to_meet_is_told_in_one_way(how, tmp_path):
 
 def test_only_training_is_shared():
     result = run("--pretrained=mnist", "--mode=sample", "--distributed=auto")
-    assert result.code == 2 and "--distributed goes with --mode=train" in result.err
+    assert result.code == 2 and "must be left out without --mode=train" in result.err

@@ -46,7 +46,7 @@ def test_what_may_be_asked_of_the_mode():
     assert (everything.config, everything.workdir) == (None, "runs/live")
     one = parse(["main.py", "--mode=live", "--pretrained=mnist"])
     assert (one.config.model.name, one.workdir) == ("causal", "runs/pretrained_mnist")
-    with pytest.raises(UserError, match="--config is missing"):
+    with pytest.raises(UserError, match="--config: must be given"):
         parse(["main.py", "--mode=live", "--config.sample.num_steps=10"])
 
 

@@ -15,7 +15,6 @@ from tiny_diffusion_jax.checks import (
     check_rotation,
     check_sample,
 )
-from tiny_diffusion_jax.cli.command import COMMAND
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.columns import Options, read_points
@@ -37,10 +36,11 @@ DATA_OPTION = "config.data."  # advice to set such an option does not apply to -
 # ---------------------------------------------------------------- the modes
 
 
-def train_run(config, path: str, distributed: str = "") -> None:
+def train_run(config, path: str, distributed: str = "", command: str = "") -> None:
     """Train a run or resume it, then draw samples and evaluate them.
 
-    distributed: how to join the other processes of the training, see processes.py.
+    distributed: how to join the other processes of the training, see processes.py; command: the
+    command line, which report.html shows.
     """
     began = time.perf_counter()
     check_measured(config)
@@ -50,12 +50,12 @@ def train_run(config, path: str, distributed: str = "") -> None:
         experiment = build(config)
         check_counts(config, experiment.dataset, experiment.model)
         if processes.is_first():
-            _train_and_finish(experiment, path, began)
+            _train_and_finish(experiment, path, began, command)
         else:
             processes.follow(experiment, watch)
 
 
-def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
+def _train_and_finish(experiment: Experiment, path: str, began: float, command: str) -> None:
     config, first, source = experiment.config, None, ""
     if config.train.init_from:
         first, source = start_from(config.train.init_from, experiment)
@@ -73,26 +73,28 @@ def _train_and_finish(experiment: Experiment, path: str, began: float) -> None:
         if state.best is not None:
             log.info("%s", describe_weights(state, experiment.dataset))
         params = jax.device_get(state.sampled)
-        report.evaluate_run(experiment, folder, params, start_seconds, COMMAND.get())
+        report.evaluate_run(experiment, folder, params, start_seconds, command)
 
 
-def sample_run(config, path: str, pretrained: str = "") -> None:
+def sample_run(config, path: str, pretrained: str = "", command: str = "") -> None:
     """Draw from the newest checkpoint, or from a released model, and write samples and report."""
     about = None if pretrained else about_run(path)
     check(config, about)
     check_sample(config, config.sample, about=about)
-    report.sample_run(*_open(config, path, pretrained), COMMAND.get())
+    report.sample_run(*_open(config, path, pretrained), command)
 
 
-def evaluate_run(config, path: str, pretrained: str = "") -> None:
+def evaluate_run(config, path: str, pretrained: str = "", command: str = "") -> None:
     """Draw from the newest checkpoint and evaluate the samples, like the end of `train_run`."""
     began = time.perf_counter()
     check_measured(config, None if pretrained else about_run(path))
     opened = _open(config, path, pretrained, with_data=True)
-    report.evaluate_run(*opened, time.perf_counter() - began, COMMAND.get())
+    report.evaluate_run(*opened, time.perf_counter() - began, command)
 
 
-def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
+def complete_run(
+    config, path: str, points: str, pretrained: str = "", command: str = ""
+) -> None:
     """Complete sets from the points of the table `points`, in the data's own units."""
     about = (None if pretrained else about_run(path)) or data.about(config.data)
     check(config, about)
@@ -105,7 +107,7 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     log.info("points: %s: %s%s", Path(points).name, table.describe(), table.not_read())
     if notes := [note for note in table.notes if not note.startswith(DATA_OPTION)]:
         log.warning("notice: %s", "; ".join(notes))
-    report.sample_run(*opened, COMMAND.get(), table.points)
+    report.sample_run(*opened, command, table.points)
 
 
 def live_run(config, path: str, pretrained: str = "") -> None:
