@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import SETS, config, run
+from spatial_mnist import release
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import flatten
@@ -29,7 +30,7 @@ def digits(tmp_path_factory):
     assert made.code == 0, made
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(released, "FOLDER", home)
-        released.release("tiny", *td.load(home / "run"), "python main.py ...", {"ppll": -3.0})
+        release("tiny", *td.load(home / "run"), "python main.py ...", {"ppll": -3.0})
     return home
 
 

@@ -9,6 +9,7 @@ import pytest
 from command_line import run
 
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.report import words
 from tiny_diffusion_jax.web.render import render, write_page
 from tiny_diffusion_jax.web.trajectories import (
     MOST_FRAMES,
@@ -64,13 +65,20 @@ def test_a_page_of_samples_alone_has_no_numbers(moons, tmp_path):
 
 
 def test_what_a_user_named_is_text(tmp_path):
-    data = {"player": {"reverse": {"sizes": [1, 1]}, "about": EVIL, "forward_of": EVIL},
-            "samples": {"about": EVIL}, "loss": {"stages": []}}  # fmt: skip
+    reverse = {"sizes": [1, 1], "positions": {"shape": [2, 1, 2]}, "blocks": None, "dim": 3}
+    drawn = {"num_sets": 2, "num_points": 1, "num_steps": 1}
+    data = {"player": {"reverse": reverse, "drawn": drawn, "num_steps": 1, "columns": [EVIL, EVIL],
+                       "forward_of": EVIL},
+            "samples": {"kept": [1, 1], "drawn": [1, 1]}, "loss": {"stages": []}}  # fmt: skip
+    config = {"model": {"name": EVIL}, "train": {"steps": 1},
+              "sample": {"sampler": EVIL, "num_steps": 1}}  # fmt: skip
     numbers = [{"name": EVIL, "value": "1", "floor": "", "grade": EVIL, "text": EVIL,
                 "flagged": True}]  # fmt: skip
     write_page(tmp_path / "a.html", render(
-        "report.html", title=EVIL, lead=EVIL, live="", notices=[EVIL], facts=[(EVIL, EVIL)],
-        numbers=numbers, data=data, command=EVIL, config=EVIL, version="0"))  # fmt: skip
+        "report.html", title=EVIL, headline=EVIL, live="", notices=[EVIL], numbers=numbers,
+        data=data, command=EVIL, config=config, config_json=EVIL, version="0", num_given=0,
+        dataset={"title": EVIL, "source": EVIL, "details": EVIL}, duration=words.duration,
+        description={"parameters": 1, "device": EVIL, "seconds": {EVIL: 1.0}}))  # fmt: skip
     text = (tmp_path / "a.html").read_text("utf-8")
     assert EVIL not in text and "<script>alert" not in text
     assert data_of(text) == data and text.count("&lt;/script&gt;") >= 8

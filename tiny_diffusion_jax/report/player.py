@@ -25,12 +25,7 @@ def density_player(data: ReportData) -> dict:
     """Trajectory of one set of a single density, and real points for the forward process."""
     trajectory, levels = data.trajectory
     real = np.asarray(data.clouds[1][:1, : trajectory.shape[1]]) if data.is_comparable else None
-    player = _player(data, trajectory[:, None], levels, real)
-    shown, drawn = len(levels) - 1, data.options.num_steps
-    if shown != drawn:
-        smooth = f"A trajectory of {shown} steps, to move smoothly; the samples took {drawn}."
-        player["about"] = f"{smooth} {player['about']}".strip()
-    return player
+    return _player(data, trajectory[:, None], levels, real)
 
 
 def sets_player(data: ReportData, most: int = MOST_NUMBERS) -> dict:
@@ -59,29 +54,10 @@ def _player(
     return {
         "reverse": reverse, "forward": pack_noising(x_0, eps, dataset.shift, dataset.scale),
         "forward_of": "the samples, noised again" if real is None else "real points",
-        "colours": MEMBERS, "about": _about(data, reverse),
+        "colours": MEMBERS, "columns": coordinates(dataset), "num_steps": len(levels) - 1,
+        "drawn": {"num_sets": len(data.samples), "num_points": data.samples.shape[1],
+                  "num_steps": data.options.num_steps},
     }  # fmt: skip
-
-
-def _about(data: ReportData, reverse: dict) -> str:
-    shown, drawn = reverse["positions"]["shape"][1], data.samples.shape[1]
-    texts = []
-    if reverse["blocks"]:
-        texts.append("Each set is drawn block after block, every block from noise, given the "
-                     "points before it.")  # fmt: skip
-    if reverse["dim"] > 2:
-        names = coordinates(data.dataset)[:2]
-        texts.append(f"Points have {reverse['dim']} coordinates; shown are the first two, "
-                     f"{names[0]} and {names[1]}.")  # fmt: skip
-    if shown < drawn:
-        texts.append(f"Shown are {shown:,} of {drawn:,} points.")
-    num_sets = len(reverse["sizes"])
-    if num_sets > 1:
-        sets = f"{num_sets} sets"
-        if num_sets < len(data.samples):
-            sets = f"Shown are {num_sets} of {len(data.samples):,} sets"
-        texts.append(f"{sets}; choose one to enlarge it.")
-    return " ".join(texts)
 
 
 def _marks(data: ReportData, num_sets: int) -> Marks:

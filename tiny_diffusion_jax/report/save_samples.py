@@ -79,15 +79,10 @@ def table_panel(data: ReportData) -> dict:
     sets = units.to_own(dataset.origin, data.samples)
     num_sets = max(1, PAGE_NUMBERS // (sets.shape[1] * sets.shape[2]))
     kept = sets[:num_sets, : PAGE_NUMBERS // sets.shape[2]]
-    about = f"The samples as a table: {_count(kept)}"
-    if kept.shape != sets.shape:
-        about += f", the first of {_count(sets)}"
-    return {"points": pack(kept), "sizes": lengths(kept).tolist(),
-            "digits": units.significant_digits(sets), "columns": coordinates(dataset),
-            "setColumn": dataset.set_column or "set",
-            "about": f"{about}. Rounded to 1/65,000 of the range of each coordinate; the array in "
-                     "the run's folder is exact."}  # fmt: skip
-
-
-def _count(sets: np.ndarray) -> str:
-    return f"{len(sets):,} set{'s' * (len(sets) > 1)}, {lengths(sets).sum():,} points"
+    return {
+        "points": pack(kept), "sizes": lengths(kept).tolist(),
+        "digits": units.significant_digits(sets), "columns": coordinates(dataset),
+        "setColumn": dataset.set_column or "set",
+        **{name: [len(part), int(lengths(part).sum())]  # numbers of sets and of points
+           for name, part in (("kept", kept), ("drawn", sets))},
+    }  # fmt: skip
