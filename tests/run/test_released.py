@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import SETS, config, run
-from spatial_mnist import release
+from release import release
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import flatten
