@@ -42,7 +42,8 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
         start = time.perf_counter()
         sets = td.sample(experiment, params, config)
         seconds = time.perf_counter() - start
-        rows.append({"growth": growth, "blocks": len(block_sizes(config)[1]), "seconds": seconds,
+        _, blocks = block_sizes(config, config.num_points)
+        rows.append({"growth": growth, "blocks": len(blocks), "seconds": seconds,
                      "num_sets": num_sets} | summary(sets))  # fmt: skip
         print(rows[-1], flush=True)
     return rows, summary(draw_points(dataset, jax.random.key(5), num_sets, config.num_points))

@@ -54,6 +54,7 @@ from tiny_diffusion_jax.metrics import memorization as copies
 from tiny_diffusion_jax.metrics import sets as set_metrics
 from tiny_diffusion_jax.metrics.frechet import frechet
 from tiny_diffusion_jax.run import released
+from tiny_diffusion_jax.sets import strategy_of
 
 TEST_SEED, SEED = 0, 7  # seed of the test sets; seed of all other draws
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
@@ -139,10 +140,10 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
 
     result = {}
     if likelihood_steps:
-        traits = experiment.model.traits
-        is_chain = traits.generation in ("chain", "causal") and not traits.row_height
+        model = experiment.model
+        has_order = strategy_of(model).grows and not getattr(model, "row_height", 0)
         result |= bench.likelihood(lambda sets: td.log_prob(
-            experiment, params, sets, likelihood_steps), orders if is_chain else 1)  # fmt: skip
+            experiment, params, sets, likelihood_steps), orders if has_order else 1)  # fmt: skip
     draw(seed=1)  # compiles
     began = time.perf_counter()
     sets = draw(seed=2)
