@@ -43,6 +43,7 @@ import jax.numpy as jnp
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
 from common import RESULTS, ROOT, command, finished, machine, markdown, write
+from release import release
 from scipy.special import logsumexp
 
 import tiny_diffusion_jax as td
@@ -238,7 +239,7 @@ def main(argv: list[str] | None = None) -> None:
         rows[name] = of_model(bench, experiment, params, args.likelihood_steps, args.orders) | made
     if args.release:
         experiment, params, made = loaded[models[0]]
-        released.release(args.release, experiment, params, made["command"], rows[models[0]])
+        release(args.release, experiment, params, made["command"], rows[models[0]])
     write(output, {
         "command": command(__file__, argv), "machine": machine(), "commit": _commit(),
         "test_sets": bench.hash, "sets": bench.count, "source": bench.dataset.source, "rows": rows,
