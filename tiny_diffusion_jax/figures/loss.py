@@ -7,7 +7,7 @@ import numpy as np
 
 from tiny_diffusion_jax.figures.page import DATA, MUTED, SAMPLES, Page, heading, quiet
 
-SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.7  # inches
+SIDE = 3.6  # inches
 
 
 def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
@@ -22,8 +22,9 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
     speeds = [row["steps_per_second"] for row in rows if row.get("steps_per_second")]
     speed = f", {np.median(speeds):,.0f} steps/s" if speeds else ""
     steps = rows[-1]["step"] if rows else 0
-    page = Page(LEFT + 3 * SIDE + 2 * BETWEEN + 0.3, f"{title}: {steps:,} steps{speed}")
-    by_step, by_level, gradient = axes = page.row(3, SIDE, LEFT, BETWEEN)
+    page = Page(f"{title}: {steps:,} steps{speed}", 3, SIDE)
+    row = page.panels()
+    by_step, by_level, gradient = axes = [page.axes(row, column, column) for column in range(3)]
     _draw_by_step(by_step, rows, "loss", "loss", SAMPLES)
     _draw_heldout(by_step, rows)
     _draw_by_step(gradient, rows, "grad_norm", "gradient norm", DATA)

@@ -1,11 +1,11 @@
-"""The common style of all figures, and a page with a layout in inches, from top to bottom.
+"""The common style of all figures, and a page with a layout from top to bottom.
 
-Data are slate blue and samples burnt orange, on white paper. Dense places are darker, so a figure
-is readable in grey print. Panels keep their size for any text above them. There is no layout
-engine, no pyplot and no global style, so the same input gives the same bytes.
+Data are slate blue and samples burnt orange, on white paper. Dense regions are darker, so a figure
+is readable in grey print. There is no pyplot and no global style, so equal input gives equal bytes.
 """
 
 import unicodedata
+from bisect import bisect_right
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +25,10 @@ MEMBERS = (
     "#979588",
 )  # fmt: skip
 MAX_DOTS = 20_000  # more dots would be a filled shape, and slow to draw.
-EDGE, GAP = 0.3, 0.09  # inches around the panels, and between two panels.
-TICKS = 0.3  # inches for the numbers below the axes.
-WIDTH = 8.4  # inches for all panels of a grid together.
+DPI = 160
+WIDTH, LARGEST = 8.4, 3.5  # inches: all panels of a row with their gaps, and the side of a panel.
+PAD, GAP, EDGE = 0.045, 0.08, 0.2  # inches around a panel, between bands, around the page.
+SPACE = 0.08  # inches above the heading of a part of a page.
 TITLE_LINES, NOTICE_LINES = 4, 12  # largest numbers of lines.
 LEGEND = 3.2  # width of the longest text of a legend, in inches.
 LTR = "\u200e"  # An invisible letter of a script that is written from left to right.
@@ -35,109 +36,130 @@ FULL = 0.95  # largest filled share of a line, because hinting widens letters by
 
 
 class Page:
-    """A figure that grows downwards: title, legend and notice, then room for panels, in inches.
+    """A figure of rows from top to bottom: title, legend, notice, then rows of text and of panels.
 
-    Positions are measured from the lower left corner of the last `room`. Placed objects are kept
-    until `finish`, which knows the height.
+    A row of text has the height 0, and matplotlib's constrained layout makes room for its text.
+    `finish` gives the page the size at which every panel is a square of `side` inches. By default
+    the panels fill `WIDTH`. A gap follows every `band` columns.
     """
 
-    def __init__(self, width, title, notice="", legend=(), alert=False):
+    def __init__(self, title: str, columns: int, side=0.0, notice="", legend=(), band: int = 0):
         from matplotlib.figure import Figure
 
-        self.width, self.height, self.placed = width, 0.14, []
-        self.figure = Figure(figsize=(width, 1), facecolor=PAPER)
-        left = EDGE + GAP / 2
-        room, title = width - 2 * left, one_line(title)
+        self.columns, self.band = columns, band or columns
+        gaps = (columns - 1) // self.band * (GAP + 2 * PAD)
+        self.side = side or min((WIDTH - gaps) / columns - 2 * PAD, LARGEST)
+        self.heights, self.cells = [], []  # inches of each row; (axes, row, first and last column)
+        self.figure = Figure(facecolor=PAPER, dpi=DPI, layout="constrained")
+        self.figure.get_layout_engine().set(w_pad=PAD, h_pad=PAD, wspace=0, hspace=0)
+        room, title = columns * (self.side + 2 * PAD) - 2 * PAD, one_line(title)
         size = 13 if text_width(title, 13, "bold") <= FULL * room else 11
-        for line in wrapped(title, room, size, TITLE_LINES, "bold"):
-            self.room(0.02 + size / 60)
-            self.text(left, size / 120, line, INK, size, weight="bold")
-        self.height += 0.08
-        self._flow(left, legend)
-        weight, lines = "bold" if alert else "normal", []
+        title = wrapped(title, room, size, TITLE_LINES, "bold")
+        self.text(self.row(), "\n".join(title), INK, size, weight="bold")
+        if legend:
+            self._legend(legend)
+        lines = []
         for part in filter(None, map(one_line, notice.split("\n"))):
-            lines += wrapped(part, room, 9, NOTICE_LINES, weight)
-        for line in lines:
-            self.room(0.18)
-            self.text(left, 0.09, line, ALERT if alert else MUTED, 9, weight=weight)
-        self.height += 0.06
+            lines += wrapped(part, room, 9, NOTICE_LINES, "bold")
+        if lines:
+            self.text(self.row(), "\n".join(lines), ALERT, 9, weight="bold")
+        self.row()  # space
 
-    def room(self, height: float) -> None:
-        self.height += height
+    def row(self, height: float = SPACE, count: int = 1) -> int:
+        """Add `count` rows of `height` inches at the bottom; return the number of the first one."""
+        self.heights += [height] * count
+        return len(self.heights) - count
 
-    def text(self, x, y, text, color, size, **style) -> None:
-        drawn = self.figure.text(0, 0, text, color=color, fontsize=size, va="center", **style)
-        self.placed.append((drawn, x, self.height - y, None))
+    def panels(self, count: int = 1) -> int:
+        """Add `count` rows of panels at the bottom; return the number of the first one."""
+        return self.row(self.side, count)
 
-    def axes(self, x, y, width, height):
-        ax = self.figure.add_axes((0, 0, 1, 1), label=str(len(self.placed)))
-        self.placed.append((ax, x, self.height - y, (width, height)))
+    def axes(self, row: int, first: int = 0, last: int = -1):
+        """Add axes over the columns first..last of a row, by default over all columns."""
+        ax = self.figure.add_axes((0, 0, 1, 1), label=str(len(self.cells)))
+        self.cells.append((ax, row, first, last % self.columns))
         return ax
 
-    def panel(self, x, y, side, limits):
+    def panel(self, row: int, column: int, limits):
         """Add square axes without ticks."""
-        ax = self.axes(x, y, side, side)
-        ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+        ax = self.axes(row, column, column)
+        ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal", xticks=[], yticks=[])
         quiet(ax)
-        ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
         return ax
 
-    def row(self, count: int, side: float, left: float, between: float):
-        """Add square axes side by side, with room for their headings, ticks and labels."""
-        self.room(0.3 + side + TICKS)
-        return [self.axes(left + i * (side + between), TICKS, side, side)
-                for i in range(count)]  # fmt: skip
+    def text(self, row, text, color, size, loc="left", first=0, last=-1, **style) -> None:
+        """Write text at the left, centre or right of the columns first..last of a row."""
+        ax = self.axes(row, first, last)
+        ax.set_axis_off()
+        ax.set_title(text, loc=loc, color=color, fontsize=size, pad=-5, **style)
 
-    def _flow(self, left, legend) -> None:
-        """Place the entries of the legend side by side, on as many lines as they need."""
+    def _legend(self, entries) -> None:
+        """Place (marker, colour, text) of each entry in as many columns as fit."""
         from matplotlib.lines import Line2D
 
-        x = self.width
-        for marker, color, text in legend:
-            text = shortened(one_line(text), LEGEND, 9)
-            length = 0.18 + text_width(text, 9)
-            if x + length > self.width - left:
-                x = left
-                self.room(0.21)
-            face = color if marker == "o" else "white"
-            dot = Line2D([0], [0], marker=marker, color=face, mec=color, markersize=6.5, mew=1.3)
-            self.figure.add_artist(dot)
-            self.placed.append((dot, x + 0.05, self.height - 0.105, None))
-            self.text(x + 0.15, 0.1, text, INK, 9)
-            x += length + 0.22
+        texts = [shortened(one_line(text), LEGEND, 9) for _, _, text in entries]
+        widths = [0.4 + text_width(text, 9) for text in texts]
+        fits = lambda columns: sum(
+            max(widths[column::columns]) for column in range(columns)
+        ) <= self.columns * self.side  # fmt: skip
+        columns = max(filter(fits, range(2, len(entries) + 1)), default=1)
+        dots = [
+            Line2D([], [], linestyle="", marker=marker, color=color if marker == "o" else "white",
+                   mec=color, markersize=6.5, mew=1.3) for marker, color, _ in entries
+        ]  # fmt: skip
+        # matplotlib fills a legend column by column
+        order = [i for column in range(columns) for i in range(column, len(entries), columns)]
+        ax = self.axes(self.row())
+        ax.set_axis_off()
+        legend = ax.legend(
+            [dots[i] for i in order], [""] * len(order), ncols=columns, loc="lower left",
+            frameon=False, fontsize=9, labelcolor=INK, borderpad=0, borderaxespad=0,
+            handlelength=1, handletextpad=0.3, columnspacing=1.4,
+        )  # fmt: skip
+        for text, i in zip(legend.get_texts(), order, strict=True):
+            text.set_text(texts[i])  # a label that starts with "_" would be left out
 
     def finish(self):
-        """Put all objects in their places, and return the figure."""
+        """Lay the page out, and return the figure."""
+        from matplotlib.gridspec import GridSpec
+
         as_written(self.figure)
-        height = self.height + EDGE / 2
-        self.figure.set_size_inches(self.width, height)
-        for artist, x, down, size in self.placed:
-            across, up = x / self.width, 1 - down / height
-            if size is not None:
-                artist.set_position((across, up, size[0] / self.width, size[1] / height))
-            elif hasattr(artist, "set_position"):
-                artist.set_position((across, up))
-            else:
-                artist.set_data([across], [up])
+        columns = ([self.side] * self.band + [GAP]) * -(-self.columns // self.band)
+        columns.pop()
+        grid = GridSpec(
+            len(self.heights), len(columns), self.figure, width_ratios=columns,
+            height_ratios=self.heights,
+        )  # fmt: skip
+        for ax, row, *ends in self.cells:
+            first, last = (column + column // self.band for column in ends)
+            ax.set_subplotspec(grid[row, first : last + 1])
+        panel = next(ax for ax, row, *_ in self.cells if self.heights[row] == self.side)
+        wanted = np.array([sum(columns), sum(self.heights)])  # inches without texts
+        size, layout = wanted + 1, self.figure.get_layout_engine()
+        for _ in range(4):  # texts keep their size, so the page grows by what its panels lack
+            self.figure.set_size_inches(size)
+            layout.set(rect=(*(EDGE / size), *(1 - 2 * EDGE / size)))
+            layout.execute(self.figure)
+            side = size * panel.get_position(original=True).size
+            if np.allclose(side, self.side, rtol=1e-3):
+                break
+            size = size + wanted * (1 - side / self.side)
+        self.figure.set_layout_engine("none")
         return self.figure
 
 
 def as_written(figure) -> None:
     """Turn matplotlib's mathematics off, because names of files, columns and labels may hold a `$`.
 
-    Only the numbers that matplotlib writes along an axis keep their formulas.
+    Only the numbers that matplotlib writes along a logarithmic axis keep their formulas.
     """
     from matplotlib.text import Text
-    from matplotlib.ticker import FixedFormatter, FuncFormatter
+    from matplotlib.ticker import LogFormatter
 
-    texts = set(figure.findobj(Text))  # makes the ticks
     axes = [axis for ax in figure.axes for axis in (ax.xaxis, ax.yaxis)]
-    ticks = [tick for axis in axes for tick in axis.minorTicks]
-    for axis in axes:
-        if not isinstance(axis.get_major_formatter(), (FixedFormatter, FuncFormatter)):
-            ticks += axis.majorTicks
-    numbers = {label for tick in ticks for label in (tick.label1, tick.label2)}
-    for text in texts - numbers:
+    logarithmic = [axis for axis in axes if isinstance(axis.get_major_formatter(), LogFormatter)]
+    numbers = {label for axis in logarithmic for label in axis.get_ticklabels(which="both")}
+    for text in {*figure.findobj(Text)} - numbers:
         text.set_parse_math(False)
 
 
@@ -154,11 +176,11 @@ def embedded(name: str) -> str:
 
 def shortened(text: str, width: float, size: float, weight: str = "normal") -> str:
     """Return `text`, or its beginning and end if it is longer than `width` inches."""
-    fits = lambda part: text_width(part, size, weight) <= FULL * width
-    if fits(text):
+    if text_width(text, size, weight) <= FULL * width:
         return text
     cut = lambda count: text[: count - count // 2] + "\u2026" + text[len(text) - count // 2 :]
-    return cut(_largest(lambda count: fits(cut(count)), len(text)))
+    width_of = lambda count: text_width(cut(count), size, weight)
+    return cut(max(bisect_right(range(len(text)), FULL * width, key=width_of) - 1, 0))
 
 
 def wrapped(text: str, width: float, size: float, most: int, weight: str = "normal") -> list[str]:
@@ -166,29 +188,16 @@ def wrapped(text: str, width: float, size: float, most: int, weight: str = "norm
 
     The last line is shortened.
     """
-    fits = lambda part: text_width(part, size, weight) <= FULL * width
-    lines = []
-    while len(lines) < most - 1 and not fits(text):
-        end = _largest(lambda count, text=text: fits(text[:count]), len(text))
+    lines, limit = [], FULL * width
+    while len(lines) < most - 1 and text_width(text, size, weight) > limit:
+        width_of = lambda count, text=text: text_width(text[:count], size, weight)
+        end = bisect_right(range(len(text)), limit, key=width_of) - 1
         end = max(text.rfind(" ", 0, end + 1), 0) or end
-        while unicodedata.combining(text[end]) and end > 0:  # keep accents on their letter
+        while end > 0 and unicodedata.combining(text[end]):  # keep accents on their letter
             end -= 1
-        end = max(end, 1)
-        lines.append(text[:end])
-        text = text[end:].lstrip()
+        lines.append(text[: max(end, 1)])
+        text = text[max(end, 1) :].lstrip()
     return [*lines, shortened(text, width, size, weight)]
-
-
-def _largest(holds, stop: int) -> int:
-    """Largest count in 0..stop - 1 for which `holds`; or 0.
-
-    If `holds` is true for a count, it must be true for smaller counts.
-    """
-    low = 0
-    while stop - low > 1:
-        middle = (low + stop) // 2
-        low, stop = (middle, stop) if holds(middle) else (low, middle)
-    return low
 
 
 def text_width(text: str, size: float, weight: str = "normal") -> float:
@@ -246,6 +255,16 @@ def heading(ax, name: str, color: str, note: str) -> None:
     ax.set_title(note, loc="right", fontsize=8.5, color=MUTED, pad=6)
 
 
+def color_bar(mappable, ax, ticks: dict[float, str]):
+    """Draw the colours of `mappable` at the right of a panel; return the axes of the colours."""
+    bar = ax.figure.colorbar(mappable, ax=ax, aspect=32, fraction=0.04, pad=0.03)
+    bar.outline.set_visible(False)
+    bar.ax.set_yticks([*ticks], [*ticks.values()])
+    bar.ax.set_yticks([], minor=True)
+    bar.ax.tick_params(length=0, labelsize=8, labelcolor=MUTED)
+    return bar.ax
+
+
 def quiet(ax) -> None:
     """Draw thin pale axes on white."""
     ax.set_facecolor("white")
@@ -255,6 +274,6 @@ def quiet(ax) -> None:
 
 
 def save_figure(figure, path) -> None:
-    """Write a figure as a PNG at 160 dots per inch, completely or not at all."""
+    """Write a figure as a PNG at `DPI` dots per inch, completely or not at all."""
     with atomic(Path(path)) as file:
-        figure.savefig(file, format="png", dpi=160, metadata={"Software": None})
+        figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
