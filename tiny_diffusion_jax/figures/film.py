@@ -3,7 +3,6 @@
 Points in space are drawn by their first two coordinates, and the title adds "seen along z".
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from tiny_diffusion_jax.figures.page import (
 from tiny_diffusion_jax.files import atomic
 
 FPS, HOLD = 15, 2.0  # frames per second; seconds for which the last frame stays
-COLUMNS = 4  # columns in a grid of sets
+COLUMNS, GAP = 4, 6  # columns in a grid of sets; pixels between its panels
 
 
 def save_film(
@@ -36,8 +35,7 @@ def save_film(
     every frame has the view of the last frame. `size`: width in pixels. Points that are not finite
     are left out.
     """
-    title += _view_name(frames[0])
-    frames = [np.asarray(points, np.float32)[:MAX_DOTS, :2] for points in frames]
+    title, frames = _seen_along_z(title, frames[0]), [_dots(points) for points in frames]
     centre, half = view(frames)
     count = max(map(len, frames))
 
@@ -61,20 +59,19 @@ def save_grid_film(
     Each panel shows one set, in the colour of its `member: i32[K]` (see `sets.sets_figure`; burnt
     orange without members). All panels share one view. A point that is NaN is not drawn.
     """
-    title += _view_name(frames)
-    frames = np.asarray(frames, np.float32)[:, :, :MAX_DOTS, :2]
+    title, frames = _seen_along_z(title, frames), _dots(frames)
     num_frames, num_sets, count, _ = frames.shape
-    centre, half = view([points.reshape(-1, 2) for points in frames])
+    centre, half = view(list(frames.reshape(num_frames, -1, 2)))
     member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(MEMBERS)
     present, layer = np.unique(member, return_inverse=True)
     columns = min(COLUMNS, num_sets)
-    step, gap = size // columns, 6
-    side, rows = step - gap, math.ceil(num_sets / columns)
+    step, rows = size // columns, -(-num_sets // columns)
+    side = step - GAP
 
     def picture(i):
-        page = np.zeros((rows * step + gap, columns * step), np.uint8)
+        page = np.zeros((rows * step + GAP, columns * step), np.uint8)
         for k, points in enumerate(frames[i]):
-            y, x = k // columns * step + gap, k % columns * step + gap // 2
+            y, x = k // columns * step + GAP, k % columns * step + GAP // 2
             page[y - 1 : y + side + 1, x - 1 : x + side + 1] = ink.LINE
             drawn = ink.splat(ink.to_pixels(points, centre[i], half[i], side), side, count)
             page[y : y + side, x : x + side] = ink.shade(drawn, layer[k])
@@ -82,6 +79,15 @@ def save_grid_film(
 
     ramps = [ink.tints(MEMBERS[m]) for m in present]
     _save(path, map(picture, range(num_frames)), ramps, labels, title)
+
+
+def _dots(points) -> np.ndarray:
+    """Return the drawn points and coordinates, f32[..., n, 2]."""
+    return np.asarray(points, np.float32)[..., :MAX_DOTS, :2]
+
+
+def _seen_along_z(title: str, points) -> str:
+    return f"{title}, seen along z" if np.shape(points)[-1] > 2 else title
 
 
 def _save(
@@ -110,11 +116,6 @@ def _save(
             file, format="GIF", save_all=True, append_images=frames[1:], duration=duration,
             loop=0, optimize=False, disposal=1,
         )  # fmt: skip
-
-
-def _view_name(points) -> str:
-    """Words for the title that name the view of points f32[..., D]; "" for points in the plane."""
-    return ", seen along z" if np.shape(points)[-1] > 2 else ""
 
 
 def view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
