@@ -50,16 +50,8 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
 
 def figure(rows: Sequence[dict], real: dict):
     """Plot separation, stray points and sampling time against the growth."""
-    from tiny_diffusion_jax.figures.page import (
-        DATA,
-        MEMBERS,
-        MUTED,
-        RULE,
-        SAMPLES,
-        Page,
-        heading,
-        quiet,
-    )  # fmt: skip
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import DATA, MEMBERS, MUTED, RULE, SAMPLES, heading, quiet
 
     x = np.arange(len(rows))
     page = Page("history: the growth of its blocks", 3)
@@ -86,7 +78,7 @@ def figure(rows: Sequence[dict], real: dict):
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs/mixture_dino+moons_history")

@@ -17,7 +17,8 @@ COUNT, SIDE = 6, 1.45  # panels per row; inches
 
 def figure(alone, together, member):
     """Plot six sets f32[n, 2] of each run; `member` i32[6] colours the sets of `together`."""
-    from tiny_diffusion_jax.figures.page import MEMBERS, MUTED, Page, dots, square_limits
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import MEMBERS, MUTED, dots, square_limits
 
     limits = square_limits(np.concatenate([*together]))
     title = "Trained on dinosaurs and moons, with no label: six sets drawn from each"
@@ -36,7 +37,7 @@ def figure(alone, together, member):
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
     from tiny_diffusion_jax.report.data import ReportData
     from tiny_diffusion_jax.run.load import load
 

@@ -25,7 +25,8 @@ SIDE = 2.6  # inches
 
 def figure(title: str, panels: list[tuple[str, str, np.ndarray]]):
     """Plot (name, note, points) panels in a row: real points first, then samples in orange."""
-    from tiny_diffusion_jax.figures.page import DATA, SAMPLES, Page, dots, heading, square_limits
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import DATA, SAMPLES, dots, heading, square_limits
 
     page = Page(title, len(panels), SIDE)
     row = page.panels()
@@ -51,7 +52,7 @@ def real_points(folder: Path) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=tuple(EXPERIMENTS))

@@ -122,7 +122,8 @@ def figure(title: str, rows: list[tuple[str, list[tuple]]]):
     A cell is (heading, note, sets f32[SETS, n, 2], member of each set). A set has the colour of its
     member, or grey if no member accepts it.
     """
-    from tiny_diffusion_jax.figures.page import INK, MEMBERS, MUTED, Page, dots, square_limits
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import INK, MEMBERS, MUTED, dots, square_limits
 
     columns = SETS * max(len(cells) for _, cells in rows)
     legend = [("o", MEMBERS[k], name) for k, name in enumerate(("dino", "moons"))]
@@ -163,7 +164,7 @@ def table(rows: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS))

@@ -5,7 +5,7 @@ import pytest
 from drawn import all_inside, texts
 
 from tiny_diffusion_jax.figures.attention import attention_figure
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 
 SETS = np.random.default_rng(0).normal(size=(2, 20, 2)).astype(np.float32)
 

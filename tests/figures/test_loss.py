@@ -6,7 +6,7 @@ from drawn import panels, texts
 from PIL import Image
 
 from tiny_diffusion_jax.figures.loss import loss_figure, smooth
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 
 
 def rows(count=60):

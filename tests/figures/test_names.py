@@ -12,17 +12,11 @@ from tiny_diffusion_jax.figures.attention import attention_figure
 from tiny_diffusion_jax.figures.film import save_film, save_grid_film
 from tiny_diffusion_jax.figures.ink import caption
 from tiny_diffusion_jax.figures.loss import loss_figure
-from tiny_diffusion_jax.figures.page import (
-    Page,
-    embedded,
-    one_line,
-    save_figure,
-    shortened,
-    text_width,
-    wrapped,
-)
+from tiny_diffusion_jax.figures.page import Page
 from tiny_diffusion_jax.figures.samples import samples_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.figures.style import save_figure
+from tiny_diffusion_jax.figures.text import embedded, one_line, shortened, text_width, wrapped
 
 NAMES = {
     "formula": "$x_$", "dollars": "a $ b $ c", "fraction": r"$\frac{$", "underscore": "a_b_",

@@ -6,8 +6,8 @@ from drawn import all_inside, panels, texts
 from PIL import Image
 from sklearn.datasets import make_moons
 
-from tiny_diffusion_jax.figures.page import MAX_DOTS, save_figure, square_limits
 from tiny_diffusion_jax.figures.samples import samples_figure
+from tiny_diffusion_jax.figures.style import MAX_DOTS, save_figure, square_limits
 
 DATA = make_moons(300, noise=0.03, random_state=0)[0].astype(np.float32)
 

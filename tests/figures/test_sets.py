@@ -7,17 +7,10 @@ from matplotlib.colors import to_hex, to_rgba
 from matplotlib.text import Text
 from PIL import Image
 
-from tiny_diffusion_jax.figures.page import (
-    ALERT,
-    DATA,
-    MEMBERS,
-    PAPER,
-    SAMPLES,
-    Page,
-    save_figure,
-    text_width,
-)
+from tiny_diffusion_jax.figures.page import Page
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.figures.style import ALERT, DATA, MEMBERS, PAPER, SAMPLES, save_figure
+from tiny_diffusion_jax.figures.text import text_width
 
 RNG = np.random.default_rng(0)
 SETS = RNG.normal(size=(100, 20, 2)).astype(np.float32)

@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import INK, MUTED, SAMPLES, Page, color_bar, square_limits
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.page import Page
 
-SHADES = ("#b9b7b2", "#f4ae76", SAMPLES, "#5c1a2b")  # from small to large weights
+SHADES = ("#b9b7b2", "#f4ae76", style.SAMPLES, "#5c1a2b")  # from small to large weights
 
 
 def attention_figure(points, weights, queries, title):
@@ -31,7 +32,7 @@ def attention_figure(points, weights, queries, title):
     points, queries = points[:, :2], queries if queries is None else np.asarray(queries)[:, :2]
     if not 1 <= len(weights) <= 6:
         raise ValueError(f"{len(weights)} queries: must be 1..6")
-    limits = square_limits(points if queries is None else np.concatenate([points, queries]))
+    limits = style.square_limits(points if queries is None else np.concatenate([points, queries]))
     top = float(weights.max()) or 1.0
     colors = LinearSegmentedColormap.from_list("weight", SHADES)
     scale = ScalarMappable(PowerNorm(0.5, 0, top), colors)
@@ -43,9 +44,9 @@ def attention_figure(points, weights, queries, title):
         _draw(ax, points, weight, scale, page.side, None if queries is None else queries[q])
         equal = _effective(weight)
         text = f"attends to {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
-        ax.set_title(text, loc="left", fontsize=8.5, color=MUTED, pad=4)
-    bar = color_bar(scale, ax, {0: "0", top / 4: f"{top / 4:.2g}", top: f"{top:.2g}"})
-    bar.set_title("weight", fontsize=8, color=MUTED, pad=8, loc="left")
+        ax.set_title(text, loc="left", fontsize=8.5, color=style.MUTED, pad=4)
+    bar = style.color_bar(scale, ax, {0: "0", top / 4: f"{top / 4:.2g}", top: f"{top:.2g}"})
+    bar.set_title("weight", fontsize=8, color=style.MUTED, pad=8, loc="left")
     return page.finish()
 
 
@@ -56,7 +57,7 @@ def _draw(ax, points, weights, scale, side: float, query) -> None:
     area = base + (4 * side) ** 2 * weights[order] / scale.norm.vmax
     shades = scale.cmap(scale.norm(weights[order]))
     ax.scatter(*points[order].T, s=area, c=shades, alpha=0.85, linewidths=0)
-    for thick, color in ((2.6, "white"), (1.2, INK)) if query is not None else ():
+    for thick, color in ((2.6, "white"), (1.2, style.INK)) if query is not None else ():
         ax.plot(*query, "x", color=color, markersize=5.5, mew=thick)
 
 

@@ -8,15 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_diffusion_jax.figures import ink
-from tiny_diffusion_jax.figures.page import (
-    COOL,
-    MAX_DOTS,
-    MEMBERS,
-    WARM,
-    smallest_side,
-    square_limits,
-)
+from tiny_diffusion_jax.figures import ink, style
 from tiny_diffusion_jax.files import atomic
 
 FPS, HOLD = 15, 2.0  # frames per second; seconds for which the last frame stays
@@ -24,7 +16,7 @@ COLUMNS, GAP = 4, 6  # columns in a grid of sets; pixels between its panels
 
 
 def save_film(
-    path, frames, labels: Sequence[str], title: str, new=None, ramp: Sequence[str] = WARM,
+    path, frames, labels: Sequence[str], title: str, new=None, ramp: Sequence[str] = style.WARM,
     size: int = 480,
 ) -> None:  # fmt: skip
     """Write a GIF of one set: `frames`, a list of f32[n_i, D], with one label per frame.
@@ -43,11 +35,11 @@ def save_film(
         pixels = ink.to_pixels(frames[i], centre[i], half[i], size)
         if new is None:
             return ink.shade(ink.splat(pixels, size, count), 0)
-        is_new = np.asarray(new[i], bool)[:MAX_DOTS]
+        is_new = np.asarray(new[i], bool)[: style.MAX_DOTS]
         rest, now = (ink.splat(pixels[which], size, count) for which in (~is_new, is_new))
         return ink.shade(np.maximum(rest, now), now >= rest)
 
-    ramps = [ramp] if new is None else [ramp, COOL]
+    ramps = [ramp] if new is None else [ramp, style.COOL]
     _save(path, map(picture, range(len(frames))), ramps, labels, title)
 
 
@@ -62,7 +54,7 @@ def save_grid_film(
     title, frames = _seen_along_z(title, frames), _dots(frames)
     num_frames, num_sets, count, _ = frames.shape
     centre, half = view(list(frames.reshape(num_frames, -1, 2)))
-    member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(MEMBERS)
+    member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(style.MEMBERS)
     present, layer = np.unique(member, return_inverse=True)
     columns = min(COLUMNS, num_sets)
     step, rows = size // columns, -(-num_sets // columns)
@@ -77,13 +69,13 @@ def save_grid_film(
             page[y : y + side, x : x + side] = ink.shade(drawn, layer[k])
         return page
 
-    ramps = [ink.tints(MEMBERS[m]) for m in present]
+    ramps = [ink.tints(style.MEMBERS[m]) for m in present]
     _save(path, map(picture, range(num_frames)), ramps, labels, title)
 
 
 def _dots(points) -> np.ndarray:
     """Return the drawn points and coordinates, f32[..., n, 2]."""
-    return np.asarray(points, np.float32)[..., :MAX_DOTS, :2]
+    return np.asarray(points, np.float32)[..., : style.MAX_DOTS, :2]
 
 
 def _seen_along_z(title: str, points) -> str:
@@ -124,9 +116,9 @@ def view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     if len({len(points) for points in finite}) == 1 and len(finite[0]):
         return _camera(finite)
     # A fixed view shows where points are added or removed.
-    left, right, bottom, top = square_limits(finite[-1]) if len(finite[-1]) else (-1, 1, -1, 1)
-    count, centre = len(frames), [(left + right) / 2, (bottom + top) / 2]
-    return np.tile(centre, (count, 1)), np.full(count, (right - left) / 2)
+    limits = style.square_limits(finite[-1]) if len(finite[-1]) else (-1, 1, -1, 1)
+    low, high = np.reshape(limits, (2, 2)).T
+    return np.tile((low + high) / 2, (len(frames), 1)), np.full(len(frames), (high - low)[0] / 2)
 
 
 def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +128,7 @@ def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
     """
     low, high = np.quantile(np.asarray(trajectory), [0.005, 0.995], axis=1)
     centre = (low + high) / 2
-    half = np.maximum(0.57 * (high - low).max(-1), smallest_side(np.asarray(trajectory)))
+    half = np.maximum(0.57 * (high - low).max(-1), style.smallest_side(np.asarray(trajectory)))
     reach = len(trajectory) // 12
     weights = np.hanning(2 * reach + 3)[1:-1]
 

@@ -1,4 +1,4 @@
-"""Draw frames of animations without matplotlib, in milliseconds and in one palette.
+"""Draw frames of animations by numpy, in milliseconds and in one palette.
 
 The palette has eight greys from paper to ink, two colours for lines, and a ramp of shades for each
 kind of point. matplotlib's PillowWriter takes 2.8 times as long for a GIF, and Pillow's ellipses
@@ -10,7 +10,8 @@ from itertools import product
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import INK, PAPER, RULE, one_line
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.text import FULL, one_line, shortened, text_width
 
 GREYS, SHADES = 8, 21  # 31 colours with two line colours and one ramp: five bits per pixel
 LINE, PROGRESS, CAPTION = GREYS, GREYS + 1, 40  # CAPTION: its height in pixels
@@ -52,41 +53,38 @@ def shade(ink, layer) -> np.ndarray:
 
 
 def palette(ramps: Sequence[Sequence]) -> bytes:
-    from PIL import ImageColor
+    """Colours of all indices: greys, two colours of lines, and the shades of each ramp."""
+    from matplotlib.colors import LinearSegmentedColormap
 
     def blend(colors, count):
-        stops = np.array([ImageColor.getrgb(c) if isinstance(c, str) else c for c in colors]).T
-        where = np.linspace(0, len(colors) - 1, count)
-        return np.stack([np.interp(where, range(len(colors)), channel) for channel in stops], -1)
+        ramp = LinearSegmentedColormap.from_list("ramp", colors, count)
+        return ramp(np.arange(count), bytes=True)[:, :3]
 
-    parts = [blend((PAPER, INK), GREYS), blend((RULE, ramps[0][2]), 2)]
+    parts = [blend((style.PAPER, style.INK), GREYS), blend((style.RULE, ramps[0][2]), 2)]
     parts += [blend(ramp, SHADES + 1)[1:] for ramp in ramps]
-    return np.concatenate(parts).round().astype(np.uint8).tobytes()
+    return np.concatenate(parts).tobytes()
 
 
 def tints(color: str) -> tuple:
     """Ramp of colours from paper through a member's colour to nearly black."""
-    from PIL import ImageColor
+    from matplotlib.colors import to_rgb
 
-    paper, full = (np.array(ImageColor.getrgb(c)) for c in (PAPER, color))
-    return PAPER, tuple(0.5 * (paper + full)), color, tuple(0.45 * full)
+    paper, full = np.array(to_rgb(style.PAPER)), np.array(to_rgb(color))
+    return style.PAPER, tuple(0.5 * (paper + full)), color, tuple(0.45 * full)
 
 
 def caption(title: str, label: str, width: int) -> np.ndarray:
     """Draw the title, as large as it fits beside the label, in greys: u8[CAPTION, width]."""
+    from matplotlib.font_manager import findfont
     from PIL import Image, ImageDraw, ImageFont
 
-    title, label = one_line(title), one_line(label)
-    page = Image.new("L", (width, CAPTION), 0)
-    draw, small = ImageDraw.Draw(page), ImageFont.load_default(size=14)
-    room = width - 40 - draw.textlength(label, small)
-    fonts = (ImageFont.load_default(size=points) for points in range(17, 10, -1))
-    font = next((f for f in fonts if draw.textlength(title, f) <= room), None)
-    if font is None:
-        font = ImageFont.load_default(size=12)
-        while title and draw.textlength(title + "...", font) > room:
-            title = title[:-1].rstrip()
-        title += "..."
-    draw.text((14, 22), title, fill=255, font=font, anchor="lm")
-    draw.text((width - 14, 22), label, fill=170, font=small, anchor="rm")
+    def write(x, text, size, fill, anchor):
+        font = ImageFont.truetype(findfont("DejaVu Sans"), size)
+        ImageDraw.Draw(page).text((x, 22), text, fill=fill, font=font, anchor=anchor)
+
+    page, title, label = Image.new("L", (width, CAPTION), 0), one_line(title), one_line(label)
+    room = (width - 40) / 72 - text_width(label, 13)  # one pixel of Pillow's fonts is 1/72 inch
+    size = next((size for size in (16, 14) if text_width(title, size) <= FULL * room), 12)
+    write(14, shortened(title, room, size), size, 255, "lm")
+    write(width - 14, label, 13, 170, "rm")
     return np.round(np.asarray(page) / 255 * (GREYS - 1)).astype(np.uint8)

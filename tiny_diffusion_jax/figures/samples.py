@@ -4,23 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import (
-    DATA,
-    DENSITY,
-    MAX_DOTS,
-    MUTED,
-    SAMPLES,
-    Page,
-    color_bar,
-    dots,
-    heading,
-    one_line,
-    quiet,
-    shortened,
-    square_limits,
-    view_limits,
-    views,
-)
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.page import Page
+from tiny_diffusion_jax.figures.text import one_line, shortened
 
 SIDE, SIDE_IN_SPACE = 3.6, 2.6  # inches
 NAME = 1.8  # width of the longest name of an axis, in inches
@@ -42,26 +28,27 @@ def samples_figure(
     y, ... in space.
     """
     data, samples = np.asarray(data), np.asarray(samples)
-    limits, pairs = square_limits(data), views(data.shape[1])
+    limits, pairs = style.square_limits(data), style.views(data.shape[1])
     in_space = len(pairs) > 1
     labels = axis_labels(origin, names or ("xyz" if in_space else ("", "")))
     columns, side = (3, SIDE_IN_SPACE) if in_space else (2 + (log_density is not None), SIDE)
     page = Page(title, columns, side, notice)
     row = page.panels(1 + in_space)
-    parts = (data, DATA, "data"), (samples, SAMPLES, "samples")
+    parts = (data, style.DATA, "data"), (samples, style.SAMPLES, "samples")
     for i, (points, color, name) in enumerate(parts):
         for k, (a, b) in enumerate(pairs):
             column = k if in_space else i
             ax = page.axes(row + i * in_space, column, column)
-            dots(ax, points[:, (a, b)], color, side, len(points))
-            _set_axes(ax, view_limits(limits, (a, b)), labels[a], labels[b], in_space or i == 0)
+            style.dots(ax, points[:, (a, b)], color, side, len(points))
+            of_view = style.view_limits(limits, (a, b))
+            _set_axes(ax, of_view, labels[a], labels[b], in_space or i == 0)
             note = _note(points, limits) if k == len(pairs) - 1 else ""
-            heading(ax, "" if k else name, color, note)
+            style.heading(ax, "" if k else name, color, note)
     if log_density is not None and not in_space:
         ax = page.axes(row, 2, 2)
         _density(ax, np.asarray(log_density, np.float64), extent or limits)
         _set_axes(ax, limits, labels[0], "", False)
-        heading(ax, "density", DENSITY[-2], "of the model")
+        style.heading(ax, "density", style.DENSITY[-2], "of the model")
     return page.finish()
 
 
@@ -80,19 +67,18 @@ def axis_labels(origin, names=("", "")) -> list[str]:
 
 def _set_axes(ax, limits, across: str, up: str, numbers_at_left: bool) -> None:
     ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
-    quiet(ax)
+    style.quiet(ax)
     ax.tick_params(labelleft=numbers_at_left)
     ax.ticklabel_format(scilimits=(-4, 5))
-    ax.set_xlabel(across, fontsize=9, color=MUTED, labelpad=1)
+    ax.set_xlabel(across, fontsize=9, color=style.MUTED, labelpad=1)
     if numbers_at_left:
-        ax.set_ylabel(up, fontsize=9, color=MUTED, rotation=90 if len(up) > 1 else 0)
+        ax.set_ylabel(up, fontsize=9, color=style.MUTED, rotation=90 if len(up) > 1 else 0)
 
 
 def _note(points, limits) -> str:
-    low, high = np.array(limits).reshape(-1, 2).T
-    outside = len(points) - int(((low <= points) & (points <= high)).all(-1).sum())
     note = f"{len(points):,} points"
-    note += f", {MAX_DOTS:,} drawn" if len(points) > MAX_DOTS else ""
+    note += f", {style.MAX_DOTS:,} drawn" if len(points) > style.MAX_DOTS else ""
+    outside = style.outside(points, limits)
     return note + (f", {outside:,} outside" if outside else "")
 
 
@@ -104,8 +90,8 @@ def _density(ax, log_density, extent) -> None:
     falling = np.sort(density, axis=None)[::-1]
     # The densest 2 % of the mass share the darkest shade, so a sharp peak leaves the rest visible.
     top = falling[np.searchsorted(np.cumsum(falling), 0.02 * falling.sum())] or 1.0
-    ramp = LinearSegmentedColormap.from_list("density", DENSITY)
+    ramp = LinearSegmentedColormap.from_list("density", style.DENSITY)
     image = ax.imshow(density, ramp, vmin=0, vmax=top, extent=extent, origin="lower")
     image.set_interpolation("bilinear")
-    bar = color_bar(image, ax, {0: "0", top: f"\u2265 {top:.2g}"})
-    bar.set_ylabel("per unit area", fontsize=8, color=MUTED, labelpad=-10)
+    bar = style.color_bar(image, ax, {0: "0", top: f"\u2265 {top:.2g}"})
+    bar.set_ylabel("per unit area", fontsize=8, color=style.MUTED, labelpad=-10)

@@ -8,21 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import (
-    ALERT,
-    DATA,
-    MEMBERS,
-    MUTED,
-    SAMPLES,
-    Page,
-    dots,
-    embedded,
-    one_line,
-    shortened,
-    square_limits,
-    view_limits,
-    views,
-)
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.page import Page
+from tiny_diffusion_jax.figures.text import embedded, one_line, shortened
 
 MAX_PANELS, MAX_PANELS_IN_SPACE = 64, 45
 MOST_ACROSS = 12  # largest number of panels in a row, for sets in space with a column per member
@@ -54,22 +42,23 @@ def sets_figure(
     by_member = by_member and member is not None
     if by_member and real is not None and real_member is None:
         raise ValueError("by_member: real sets need a real_member")
-    groups, pairs = num_members if by_member else 1, views(sets.shape[-1])
+    groups, pairs = num_members if by_member else 1, style.views(sets.shape[-1])
     if by_member and len(pairs) * groups > MOST_ACROSS:
         pairs = pairs[:1]
     band = _sets_in_a_row(len(sets), groups, len(pairs))
     columns = groups * band * len(pairs)
     legend = _legend([] if by_member else names, member, bad)
     if given:
-        legend += [("o", DATA, f"{given:,} points given"), ("o", SAMPLES, "drawn given these")]
+        legend.append(("o", style.DATA, f"{given:,} points given"))
+        legend.append(("o", style.SAMPLES, "drawn given these"))
     between = len(pairs) if len(pairs) > 1 else band if band > 1 else 0
     page = Page(title, columns, notice=notice, legend=legend, band=between)
     if by_member:
         row, width = page.row(), columns // groups
         for k, name in enumerate(names):
             name = shortened(one_line(name), width * page.side, 9, "bold")
-            page.text(row, name, MEMBERS[k % len(MEMBERS)], 9, "center", k * width,
-                      (k + 1) * width - 1, weight="bold")  # fmt: skip
+            ends = {"first": k * width, "last": (k + 1) * width - 1}
+            page.text(row, name, style.member_color(k), 9, "center", **ends, weight="bold")
 
     within = real if within is None else within
     limits = _limits(sets if within is None else np.asarray(within))
@@ -77,30 +66,31 @@ def sets_figure(
     is_named = sets.shape[-1] > 2 or tuple(axes[:2]) != ("x", "y")
     view_names = [_view_name(axes[a], axes[b]) for a, b in pairs] if is_named else []
     most_rows = max(1, (MAX_PANELS if len(pairs) == 1 else MAX_PANELS_IN_SPACE) // columns)
-    parts = [("samples", SAMPLES, sets, member, bad, given, most_rows)]
+    parts = [("samples", style.SAMPLES, sets, member, bad, given, most_rows)]
     if real is not None:
-        parts.insert(0, ("data", DATA, np.asarray(real), real_member, None, 0, 2))
+        parts.insert(0, ("data", style.DATA, np.asarray(real), real_member, None, 0, 2))
     for heading, color, points, of_member, rejected, num_given, rows in parts:
         group = of_member if by_member else np.zeros(len(points), int)
         cells = _cells(group, band, rows)
         page.row()  # space
         row = page.row()
         page.text(row, heading, color, 10, weight="bold")
-        page.text(row, _note(points, len(cells), limits), MUTED, 8.5, "right")
+        page.text(row, _note(points, len(cells), limits), style.MUTED, 8.5, "right")
         if len(view_names) == 1:
-            page.text(page.row(), shortened(view_names[0], columns * page.side, 8), MUTED, 8)
+            page.text(page.row(), shortened(view_names[0], columns * page.side, 8), style.MUTED, 8)
         row = page.panels(1 + max(down for down, _ in cells.values()))
         for i, (down, across) in cells.items():
             for k, view in enumerate(pairs):
-                ax = page.panel(row + down, across * len(pairs) + k, view_limits(limits, view))
-                of_set = color if of_member is None else MEMBERS[of_member[i] % len(MEMBERS)]
+                column = across * len(pairs) + k
+                ax = page.panel(row + down, column, style.view_limits(limits, view))
+                of_set = color if of_member is None else style.member_color(of_member[i])
                 _draw_set(ax, points[i][:, view], of_set, num_given, page.side)
                 if rejected is not None and rejected[i]:
                     for spine in ax.spines.values():
-                        spine.set(color=ALERT, linewidth=1.4)
+                        spine.set(color=style.ALERT, linewidth=1.4)
                 if len(view_names) > 1 and down == 0:
                     name = shortened(view_names[k], page.side, 8)
-                    ax.set_title(name, fontsize=8, color=MUTED, pad=2)
+                    ax.set_title(name, fontsize=8, color=style.MUTED, pad=2)
     return page.finish()
 
 
@@ -134,9 +124,9 @@ def _cells(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
 def _draw_set(ax, points, color: str, num_given: int, side: float) -> None:
     """Draw the points of one set, and the given points in the colour of data."""
     count = max(1, int((~np.isnan(points)).all(-1).sum()))
-    dots(ax, points[num_given:], color, side, count)
+    style.dots(ax, points[num_given:], color, side, count)
     if num_given:
-        dots(ax, points[:num_given], DATA, side, count)
+        style.dots(ax, points[:num_given], style.DATA, side, count)
 
 
 def _limits(sets) -> tuple[float, ...]:
@@ -145,7 +135,7 @@ def _limits(sets) -> tuple[float, ...]:
     points = points[np.isfinite(points).all(-1)]
     if not len(points):
         return (-1.0, 1.0) * sets.shape[-1]
-    return square_limits(np.quantile(points, [1e-4, 1 - 1e-4], axis=0))
+    return style.square_limits(np.quantile(points, [1e-4, 1 - 1e-4], axis=0))
 
 
 def _legend(names, member, bad) -> list[tuple[str, str, str]]:
@@ -155,11 +145,11 @@ def _legend(names, member, bad) -> list[tuple[str, str, str]]:
         return f"{100 * np.mean(which):.{1 if len(which) >= 500 else 0}f} %"
 
     entries = [] if member is None else [
-        ("o", MEMBERS[k % len(MEMBERS)], f"{embedded(name)}: {share(member == k)}")
+        ("o", style.member_color(k), f"{embedded(name)}: {share(member == k)}")
         for k, name in enumerate(names)
     ]  # fmt: skip
     if bad is not None:
-        entries.append(("s", ALERT, f"not from one member: {share(bad)}"))
+        entries.append(("s", style.ALERT, f"not from one member: {share(bad)}"))
     return entries
 
 
@@ -170,6 +160,5 @@ def _note(sets, drawn: int, limits) -> str:
     points = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
     note = f"{len(sets):,} set{'s' if len(sets) > 1 else ''} of {points} points"
     note += f", {drawn:,} shown" if drawn < len(sets) else ""
-    low, high = np.array(limits).reshape(-1, 2).T
-    outside = int(exists.sum() - ((low <= sets) & (sets <= high)).all(-1).sum())
+    outside = style.outside(sets[exists], limits)
     return note + (f", {outside:,} point{'s' * (outside > 1)} outside" if outside else "")

@@ -15,7 +15,7 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import PointSets, draw_points, draw_sets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.diffusion.process import add_noise
-from tiny_diffusion_jax.figures.page import square_limits
+from tiny_diffusion_jax.figures.style import square_limits
 from tiny_diffusion_jax.metrics import (
     likelihood_metrics as likelihood,
 )

@@ -17,7 +17,7 @@ from tiny_diffusion_jax.checks import needs_labels
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
-from tiny_diffusion_jax.figures.page import COOL, save_figure
+from tiny_diffusion_jax.figures.style import COOL, save_figure
 from tiny_diffusion_jax.metrics import (
     classifier,
     separation,

@@ -13,7 +13,7 @@ import numpy as np
 from tiny_diffusion_jax import sets
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.figures import loss as loss_figures
-from tiny_diffusion_jax.figures.page import MEMBERS
+from tiny_diffusion_jax.figures.style import MEMBERS
 from tiny_diffusion_jax.metrics import score_field as fields
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.metrics import is_chain, is_mixture, shows_births

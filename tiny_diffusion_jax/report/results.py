@@ -13,8 +13,8 @@ import numpy as np
 from tiny_diffusion_jax import __version__, data, devices, sets
 from tiny_diffusion_jax.api import Experiment, sample
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
-from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.figures.style import save_figure
 from tiny_diffusion_jax.report import (
     evaluate as report,
 )
