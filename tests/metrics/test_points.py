@@ -130,7 +130,8 @@ def test_unbiased_metrics_average_to_zero_between_draws_of_one_density():
     values = np.asarray(jax.vmap(both)(normal(17, repeats, n), normal(18, repeats, m)))
     error = values.std(0) / repeats**0.5
     assert (np.abs(values.mean(0)) < 4 * error).all()
-    assert (20 * error < 1 / n).all()  # including the diagonal would add about 1/n, far outside the bound
+    # including the diagonal would add about 1/n, far outside the bound
+    assert (20 * error < 1 / n).all()
 
 
 def test_gaussian_energy_distance_has_its_closed_form():
