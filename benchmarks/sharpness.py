@@ -31,7 +31,7 @@ from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.data.points import load_points
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import level_at
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 from tiny_diffusion_jax.recipes import NO_FADE
 
 SHAPES = "star,bullseye,h_lines,away,x_shape"

@@ -28,8 +28,7 @@ from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import api, default_config, devices
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, time_grid
-from tiny_diffusion_jax.metrics import points as clouds
-from tiny_diffusion_jax.metrics import sets
+from tiny_diffusion_jax.metrics import points, sets
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING
 from tiny_diffusion_jax.recipes import RECIPES
 from tiny_diffusion_jax.sets import likelihood, reverse, strategy_of
@@ -104,13 +103,13 @@ def log_prob(mesh, model: str):
 
 
 def metric(mesh, name: str):
-    """Trace a distance between sets, or between clouds of points."""
-    x, cloud = by_set(mesh, SETS, POINTS, 2), by_set(mesh, 4096, 2)
+    """Trace a distance between sets, or between two draws of points."""
+    x, draw = by_set(mesh, SETS, POINTS, 2), by_set(mesh, 4096, 2)
     if name == "chamfer":
         return sets._chamfer.trace(x, x, padded=False)
     if name == "sliced_w2":
-        return clouds.sliced_wasserstein2.trace(cloud, cloud, num_projections=128)
-    return clouds.mmd_rbf.trace(cloud, cloud, on_all(mesh, jnp.ones(3)))
+        return jax.jit(points.sliced_wasserstein2, static_argnums=2).trace(draw, draw, 128)
+    return jax.jit(points.energy_and_mmd).trace(draw, draw, on_all(mesh, jnp.ones(3)))
 
 
 METRICS = ("chamfer", "sliced_w2", "mmd")

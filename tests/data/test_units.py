@@ -13,8 +13,8 @@ from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.dataset import draw_points, draw_sets
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.figures.samples import axis_labels, samples_figure
+from tiny_diffusion_jax.figures.style import square_limits
 from tiny_diffusion_jax.report import save_samples
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.run import run_folder

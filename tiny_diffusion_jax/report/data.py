@@ -10,7 +10,7 @@ from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import draw_points, draw_sets
 from tiny_diffusion_jax.diffusion.samplers import time_grid
-from tiny_diffusion_jax.figures.page import square_limits
+from tiny_diffusion_jax.figures.style import square_limits
 from tiny_diffusion_jax.metrics import likelihood_metrics, score_field, separation
 from tiny_diffusion_jax.metrics.ragged import described_sets, first_of_each
 from tiny_diffusion_jax.point_sets import lengths

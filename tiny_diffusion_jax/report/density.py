@@ -10,8 +10,8 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.diffusion.process import add_noise
 from tiny_diffusion_jax.figures import film, samples
 from tiny_diffusion_jax.figures.frames import select_frames
-from tiny_diffusion_jax.figures.page import COOL, save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.figures.style import COOL, save_figure
 from tiny_diffusion_jax.metrics import likelihood_metrics, points, score_field
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.save_samples import coordinates

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tiny_diffusion_jax import api
-from tiny_diffusion_jax.figures.page import MEMBERS
+from tiny_diffusion_jax.figures.style import MEMBERS
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of

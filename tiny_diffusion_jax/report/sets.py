@@ -12,7 +12,7 @@ from tiny_diffusion_jax import api
 from tiny_diffusion_jax.checks import needs_labels
 from tiny_diffusion_jax.figures import attention, film, frames
 from tiny_diffusion_jax.figures import sets as set_figures
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 from tiny_diffusion_jax.metrics import (
     classifier,
     likelihood_metrics,

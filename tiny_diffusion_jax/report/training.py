@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.figures import loss
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 from tiny_diffusion_jax.report.data import ReportData
 
 PAGE_ROWS = 1_000  # rows of metrics.jsonl on the page.
