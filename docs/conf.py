@@ -1,4 +1,4 @@
-"""The site: `pip install -e '.[docs]' && sphinx-build docs build/site`. It loads nothing from a network."""
+"""The site: `pip install -e ".[docs]" && sphinx-build docs build/site`. It needs no network."""
 
 import inspect
 import pkgutil
@@ -73,7 +73,8 @@ class Modules(SphinxDirective):
         fence = "```{{eval-rst}}\n.. automodule:: {}\n   :members:\n```"
         text = [fence.format(package)]
         for name in order:
-            text += [f"## {package.rpartition('.')[2]}/{name}.py", fence.format(f"{package}.{name}")]
+            title = f"## {package.rpartition('.')[2]}/{name}.py"
+            text += [title, fence.format(f"{package}.{name}")]
         return self.parse_text_to_nodes("\n".join(text), allow_section_headings=True)
 
 
