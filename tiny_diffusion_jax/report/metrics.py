@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.checks import needs_labels
+from tiny_diffusion_jax.call_checks import needs_labels
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
