@@ -8,12 +8,12 @@ import jax
 
 from tiny_diffusion_jax import __version__, data, devices, report
 from tiny_diffusion_jax.api import Experiment, build, init
+from tiny_diffusion_jax.call_checks import check_sample
 from tiny_diffusion_jax.checks import (
     check,
-    check_counts,
     check_measured,
     check_rotation,
-    check_sample,
+    check_sizes_vary,
 )
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
@@ -48,7 +48,7 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
     with processes.together(distributed) as watch:
         set_up(config)
         experiment = build(config)
-        check_counts(config, experiment.dataset, experiment.model)
+        check_sizes_vary(config, experiment.dataset, experiment.model)
         if processes.is_first():
             _train_and_finish(experiment, path, began, command)
         else:

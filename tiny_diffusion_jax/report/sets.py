@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import api
-from tiny_diffusion_jax.checks import needs_labels
+from tiny_diffusion_jax.call_checks import needs_labels
 from tiny_diffusion_jax.figures import attention, film, frames
 from tiny_diffusion_jax.figures import sets as set_figures
 from tiny_diffusion_jax.figures.style import save_figure
