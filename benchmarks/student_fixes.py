@@ -34,9 +34,10 @@ ROWS = {
     ]),
     **{f"attention_v{v}": (f"attention V{v}", [
         ("faithful", f"attention_v{v}", f"mended_attention_v{v}", SEED),
-        ("+ history of the same member", f"attention_v{v}_own", f"mended_attention_v{v}_own", SEED),
-        ("+ preconditioning", f"attention_v{v}_own", f"mixture_dino+moons_attention_v{v}_own",
-         MIXTURE),
+        ("+ history of the same member", f"attention_v{v}_same_set",
+         f"mended_attention_v{v}_same_set", SEED),
+        ("+ preconditioning", f"attention_v{v}_same_set",
+         f"mixture_dino+moons_attention_v{v}_same_set", MIXTURE),
     ]) for v in (1, 2)},
 }  # fmt: skip
 ORDERS, ORDER_SETS, LEVELS = 8, 64, (0.25, 0.5, 0.75)  # orders per set; sets; levels / T

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     from tiny_diffusion_jax.figures.page import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="attention_v2_own")
+    parser.add_argument("--model", default="attention_v2_same_set")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / "student_replay.json")
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "replay.png")

@@ -43,7 +43,7 @@ def get_config(path: str = "", model: str = "set_transformer"):
     config.sample.num_sets = 500
     config.sample.num_points = 64
     if not is_folder:  # the sizes of the sets are part of the data
-        config.model.count = True
+        config.model.sizes = True
         config.sample.num_points = 0
     config.train.keep_best = True
     return config

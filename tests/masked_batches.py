@@ -35,7 +35,7 @@ def masked_batch(name: str):
     """
     config = default_config()
     config.update_from_flattened_dict({
-        "model.name": name, "model.labels": True, "model.count": True, "model.hidden_dim": 8,
+        "model.name": name, "model.labels": True, "model.sizes": True, "model.hidden_dim": 8,
         "model.num_blocks": 1, "model.num_frequencies": 4, "model.time_frequencies": 4,
         "model.num_heads": 2, "model.num_inducing": 2, "model.latent_dim": 4,
         "model.context_dim": 8, "model.context_blocks": 1, "model.scale": 2.0,

@@ -34,7 +34,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "data.source": [("web", "must be one of auto, tfds, openml, digits")],
     "data.order": [("sorted", "must be one of shuffled, sequential")],
     "data.digits": [("0x", "must be digits such as '017', or '' for all"), ("0,1", "must be dig")],
-    "schedule.name": [("bogus", "must be one of linear, quadratic, seed_cosine, cosine, karras, ")],
+    "schedule.name": [("bogus", "must be one of linear, quadratic, student_cosine, cosine, ")],
     "schedule.num_levels": [(0, "must be in [1, 1000000]"), (2**31, "must be in [1, 1000000]")],
     "schedule.beta_min": [(0.0, "must be in (0, 1)"), (1.0, "must be in (0, 1)")],
     "schedule.beta_max": [(1.5, "must be in (0, 1)"), (1e-5, "must be at least beta_min")],
@@ -122,7 +122,7 @@ NO_RANGE = {
     "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
     "data.skip_incomplete", "data.skip_small", "data.clip_outliers",
-    "data.augment_reflect", "model.num_heads", "model.count", "model.fade", "train.keep_best",
+    "data.augment_reflect", "model.num_heads", "model.sizes", "model.fade", "train.keep_best",
     "train.split_heldout", "evaluate.gifs",
     "train.init_from",
 }  # fmt: skip
@@ -352,7 +352,7 @@ def test_a_call_of_a_causal_model_has_no_burn_in():
 
 # ---------------------------------------------------------------- training on set sizes
 
-COUNTED = {"model.count": True, "train.num_points": 8, "train.steps": 400, "train.block": 200}
+COUNTED = {"model.sizes": True, "train.num_points": 8, "train.steps": 400, "train.block": 200}
 
 
 @pytest.mark.parametrize("fields", [
@@ -362,14 +362,14 @@ COUNTED = {"model.count": True, "train.num_points": 8, "train.steps": 400, "trai
 def test_a_number_of_points_that_never_varies_is_not_learned_from(fields):
     built = api.build(config_of(COUNTED | fields))
     line = (
-        "config.model.count = True: must be False if all training sets have 8 points. Vary the "
+        "config.model.sizes = True: must be False if all training sets have 8 points. Vary the "
         "size with config.train.min_points below 8, or with config.train.max_points of at least 32 "
         "over several blocks")  # fmt: skip
     assert refusal(api.train, built, progress=False) == line
 
 
 @pytest.mark.parametrize("fields", [
-    {"model.count": False}, {"train.min_points": 7}, {"train.max_points": 32},
+    {"model.sizes": False}, {"train.min_points": 7}, {"train.max_points": 32},
 ])  # fmt: skip
 def test_a_number_of_points_that_varies_is_learned_from(fields):
     built = api.build(config_of(COUNTED | fields))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tiny_diffusion_jax import data, models
-from tiny_diffusion_jax.config import default_config, flatten, options_page
+from tiny_diffusion_jax.cli.flags import parse
+from tiny_diffusion_jax.config import ALIASES, default_config, flatten, options_page
 from tiny_diffusion_jax.data import mnist
 from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
@@ -18,6 +19,7 @@ from tiny_diffusion_jax.metrics.points import MAX_EXACT_POINTS
 from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
 from tiny_diffusion_jax.options import OPTIONS, TYPES
+from tiny_diffusion_jax.run.versions import migrate_config
 from tiny_diffusion_jax.training.step import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
@@ -58,7 +60,7 @@ def test_the_page_of_options_is_current():
 @pytest.mark.parametrize("name, hint", [
     ("train.step", "Did you mean config.train.steps?"),
     ("data.num_steps", "Did you mean config.sample.num_steps?"),
-    ("sample.steps", "Did you mean config.sample.num_steps?"),
+    ("sample.steps", "Did you mean config.sample.num_steps or config.train.steps?"),
     ("schedule.bla", "Options of schedule: beta_max, beta_min, name, num_levels, rho, sigma_max, "),
     ("bla", "Options of a config: compilation_cache, data, diffusion, evaluate, log, mod"),
 ])  # fmt: skip
@@ -68,3 +70,49 @@ def test_an_unknown_option_is_named_with_similar_ones(name, hint):
         config = default_config()
         setattr(config[part] if part else config, last, 1)
     assert str(error.value).startswith(f"config.{name}: must be an option. {hint}")
+
+
+def test_old_spellings_are_accepted_with_a_warning(caplog):
+    config = default_config("attention_v1_own")
+    config.update_from_flattened_dict({"model.count": True, "schedule.name": "seed_cosine"})
+    config.update({"model": {"name": "attention_v2_own", "count": False}})
+    assert (config.model.name, config.schedule.name) == ("attention_v2_same_set", "student_cosine")
+    assert config.model.sizes is False
+    assert caplog.messages == [
+        "warning: model.name=attention_v1_own is now called model.name=attention_v1_same_set",
+        "warning: model.count is now called model.sizes",
+        "warning: schedule.name=seed_cosine is now called schedule.name=student_cosine",
+        "warning: model.name=attention_v2_own is now called model.name=attention_v2_same_set",
+        "warning: model.count is now called model.sizes",
+    ]
+    config.name = "seed_cosine"  # no option of this name is renamed
+    assert config.name == "seed_cosine"
+
+
+def test_old_spellings_on_the_command_line_warn_once(caplog):
+    command = parse(["main.py", f"--config={ROOT}/configs/mixture.py", "--noconfig.model.count",
+                     "--config.model.name=attention_v1_own"])  # fmt: skip
+    assert command.config.model.name == "attention_v1_same_set"
+    assert command.workdir == "runs/mixture_dino+moons_attention_v1_same_set"
+    assert len(caplog.messages) == 2
+    command = parse(["main.py", "--config=configs/seed/digit.py:7"])
+    assert command.config.data.digit == 7 and len(caplog.messages) == 3
+
+
+def test_old_spellings_in_stored_configs_are_converted(caplog):
+    """Nobody can change a file of an old run, so there is no warning."""
+    stored = default_config().to_dict()
+    del stored["model"]["sizes"]
+    stored["model"] |= {"count": True, "name": "attention_v2_own"}
+    stored["schedule"]["name"] = "seed_cosine"
+    config = default_config()
+    config.update(migrate_config(stored))
+    assert (config.model.name, config.model.sizes) == ("attention_v2_same_set", True)
+    assert config.schedule.name == "student_cosine" and not caplog.messages
+
+
+def test_an_alias_leads_to_what_exists():
+    for new in ALIASES.values():
+        option, is_value, value = new.partition("=")
+        assert option in OPTIONS or (ROOT / option).is_file()
+        assert not is_value or OPTIONS[option].rule.holds(value)

@@ -213,7 +213,7 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
         span = f"{unseen.min()} to {unseen.max()}" if np.ptp(unseen) else f"{unseen[0]}"
         log.warning(
             "warning: sets of %s points are outside of the range seen in training, %s points "
-            "(config.model.count = True)", span, f"{least} to {most}" if least < most else most,
+            "(config.model.sizes = True)", span, f"{least} to {most}" if least < most else most,
         )  # fmt: skip
 
 
@@ -231,7 +231,7 @@ def log_prob(
 
     labels: i32[S] or i32[n], for a model with labels. Without labels, log p is unconditional; a
     model with config.train.label_drop = 0 has not learned the unconditional density. sizes: i32[S]
-    or i32[n], for a model with config.model.count: the number of points of the whole set, if
+    or i32[n], for a model with config.model.sizes: the number of points of the whole set, if
     `points` is a part of it. By default a set in `points` is whole. Raises UserError for a shape, a
     number or an argument that the model cannot score.
     """

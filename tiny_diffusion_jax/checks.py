@@ -100,7 +100,7 @@ def check_scored(
         _check_sizes(model, num_points, np.asarray(sizes))
     require(sizes is not None or not (single and model.counts), "sizes", sizes,
             "given for single points: the model is conditioned on the size of their sets, as "
-            "config.model.count = True")  # fmt: skip
+            "config.model.sizes = True")  # fmt: skip
 
 
 def needs_labels(config, model) -> bool:
@@ -117,7 +117,7 @@ def check_data(config, dataset, model) -> None:
 
 
 def check_counts(config, dataset, model) -> None:
-    """Raise UserError if model.count is True and all training sets have one number of points.
+    """Raise UserError if model.sizes is True and all training sets have one number of points.
 
     The network would fail at any other number. Observed sets pass, because the data give their
     sizes. Trained runs are not checked, because they still draw good sets of the size of their
@@ -125,7 +125,7 @@ def check_counts(config, dataset, model) -> None:
     """
     least, most = size_range(config.train, dataset)
     varies = dataset.sizes is not None or least < most
-    require(varies or not model.counts, "config.model.count", True,
+    require(varies or not model.counts, "config.model.sizes", True,
             f"False if all training sets have {most} points. Vary the size with "
             f"config.train.min_points below {config.train.num_points}, or with "
             f"config.train.max_points of at least {4 * config.train.num_points} over several "
@@ -286,7 +286,7 @@ def _guidance(config, model, named: bool) -> tuple[str, bool, str]:
 
 def _check_sizes(model, num_points: np.ndarray, sizes: np.ndarray) -> None:
     """Raise UserError if `model` ignores sizes, or if a size is below the number of its points."""
-    require(model.counts, "sizes", "given", "None for a model with config.model.count = False")
+    require(model.counts, "sizes", "given", "None for a model with config.model.sizes = False")
     require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
             f"(num_sets,) = {num_points.shape}")  # fmt: skip
     small = sizes < num_points
@@ -315,7 +315,7 @@ def _check_given(
     require(model.traits.completes, "config.model.name", config.model.name,
             f"a model that completes sets: {', '.join(able)}")  # fmt: skip
     dim = dim or _known_dim(config.data)
-    n, num_points = len(given), sample.num_points
+    n, num_points = len(np.atleast_1d(given)), sample.num_points
     most = f"in 1..{num_points - 1} (config.sample.num_points)" if num_points else "at least 1"
     has_dim = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
     require(has_dim and 1 <= n < (num_points or math.inf), "given.shape", given.shape,

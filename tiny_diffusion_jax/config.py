@@ -17,6 +17,10 @@ NAMES = {part: {name for name, *_ in rows} for part, rows in ROWS.items()}
 NAMES[""] |= NAMES.keys() - {""}
 # Old spelling -> today's spelling, of options, of values and of config files.
 ALIASES = {
+    "model.count": "model.sizes",
+    "model.name=attention_v1_own": "model.name=attention_v1_same_set",
+    "model.name=attention_v2_own": "model.name=attention_v2_same_set",
+    "schedule.name=seed_cosine": "schedule.name=student_cosine",
     "configs/seed/digit.py": "configs/student/digit.py",
     "configs/seed/replay.py": "configs/student/replay.py",
     "configs/seed/sequential.py": "configs/student/sequential.py",
@@ -89,15 +93,12 @@ def unknown_option(name: str) -> UnknownOption:
 
 
 def similar_options(name: str) -> str:
-    """Similar options of the same part, or the same name in other parts: "config.train.steps"."""
+    """A similar option of the same part, and options of the same name: "config.train.steps"."""
     part, _, last = name.rpartition(".")
-    if name in NAMES:
-        return ""
-    near = [f"{part}.{other}" for other in difflib.get_close_matches(last, NAMES.get(part, ()), 1)]
-    near = near or [option for option in OPTIONS if option.endswith(f".{last}")]
-    if part not in NAMES or not part:
-        near = near or difflib.get_close_matches(name, OPTIONS, 1, 0.8)
-    return " or ".join(f"config.{option.lstrip('.')}" for option in near)
+    candidates = [option for option in OPTIONS if part not in ROWS or option.startswith(part)]
+    near = difflib.get_close_matches(name, candidates, 1, 0.85)
+    near += [option for option in OPTIONS if option.endswith(f".{last}")]
+    return " or ".join(f"config.{option}" for option in dict.fromkeys(near))
 
 
 # ---------------------------------------------------------------- old spellings

@@ -58,8 +58,8 @@ RECIPES = {
     "seq2seq_aligned": _SAME_SET | {
         "train.steps": 8_000, "train.max_points": 256, "train.block": 50,
     },
-    "attention_v1_own": _SAME_SET,
-    "attention_v2_own": _SAME_SET,
+    "attention_v1_same_set": _SAME_SET,
+    "attention_v2_same_set": _SAME_SET,
 }  # fmt: skip
 
 # set_transformer for sets of about a hundred points, for which full attention is cheap enough.
@@ -96,6 +96,6 @@ STUDENT_RECIPES = {
     "attention_v2": _STUDENT | _ATTENTION_V2 | _BATCH,
     # The history is of the same member: 1 to 64 points or none. Sets are generated from their first
     # point on.
-    "attention_v1_own": _STUDENT | _BATCH,
-    "attention_v2_own": _STUDENT | _BATCH,
+    "attention_v1_same_set": _STUDENT | _BATCH,
+    "attention_v2_same_set": _STUDENT | _BATCH,
 }  # fmt: skip

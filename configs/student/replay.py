@@ -17,7 +17,7 @@ from tiny_diffusion_jax.errors import require_choice
 PARTS = ("first", "forget", "replay")
 
 
-def get_config(part: str = "first", model: str = "attention_v2_own"):
+def get_config(part: str = "first", model: str = "attention_v2_same_set"):
     require_choice("configs/student/replay.py:PART", part, PARTS)
     config = default_config(model)
     config.name = f"student_replay_{part}_{model}"

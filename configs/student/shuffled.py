@@ -3,9 +3,9 @@
     python main.py --config=configs/student/shuffled.py --config.model.name=attention_v2
 
 The student models fourier_mlp, attention_v1 and attention_v2 draw the superposition of dino and
-moons, and seq2seq learns nothing. With a history of the same member (attention_v1_own,
-attention_v2_own), the sets become separate. In configs/mixture.py the sets of these models, with
-preconditioning, and of the LSTM seq2seq_aligned are separate too.
+moons, and seq2seq learns nothing. With a history of the same member (attention_v1_same_set,
+attention_v2_same_set), the sets become separate. In configs/mixture.py the sets of these models,
+with preconditioning, and of the LSTM seq2seq_aligned are separate too.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -355,8 +355,8 @@ def test_student_fixes_writes_a_table_and_a_figure_of_finished_runs(runs, tmp_pa
     changes = [(c.data.align, c.diffusion.prediction, c.train.history_drop, c.model.name)
                for c in options_of(cell["command"] for cell in cells)]  # fmt: skip
     assert changes == [
-        (False, "eps", 0.7, "attention_v2"), (False, "eps", 0.15, "attention_v2_own"),
-        (True, "edm", 0.15, "attention_v2_own"),
+        (False, "eps", 0.7, "attention_v2"), (False, "eps", 0.15, "attention_v2_same_set"),
+        (True, "edm", 0.15, "attention_v2_same_set"),
     ]  # fmt: skip
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 5 and len({line.count("|") for line in lines}) == 1
@@ -372,12 +372,12 @@ def test_student_fixes_measures_the_effect_of_the_order():
 
 def test_student_replay_measures_every_part_against_the_true_members(runs, tmp_path, capsys):
     for part in student_replay.PARTS:
-        folder = tmp_path / f"student_replay_{part}_attention_v2_own"
+        folder = tmp_path / f"student_replay_{part}_attention_v2_same_set"
         shutil.copytree(runs / "mixture_moons+circle_history", folder)
     student_replay.main([f"--runs={tmp_path}", f"--output={tmp_path / 'r.json'}",
                  f"--figure={tmp_path / 'r.png'}"])  # fmt: skip
     rows = read(tmp_path / "r.json")["rows"]
-    first = str(tmp_path / "student_replay_first_attention_v2_own")
+    first = str(tmp_path / "student_replay_first_attention_v2_same_set")
     asked = [(c.data.members, c.train.init_from)
              for c in options_of(row["command"] for row in rows.values())]  # fmt: skip
     assert asked == [("dino", ""), ("moons", first), (f"{first}+moons", first)]

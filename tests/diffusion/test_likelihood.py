@@ -34,7 +34,7 @@ def points():
     return np.float32([draw(three_components())[0], grid.reshape(-1, 2)])
 
 
-@pytest.mark.parametrize("name", ["linear", "seed_cosine", "cosine", "karras", "flow"])
+@pytest.mark.parametrize("name", ["linear", "student_cosine", "cosine", "karras", "flow"])
 def test_log_likelihood_of_the_mixture_is_exact_to_a_thousandth(name):
     """`quadratic` is excluded: its x_T keeps 1/37 of the data, which the prior does not model."""
     process = make_process(make_schedule(name, 1000))

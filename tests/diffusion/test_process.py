@@ -231,7 +231,7 @@ def test_denoising_one_level_for_all_sets_or_one_each(prediction):
     np.testing.assert_allclose(one, by_hand, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["linear", "quadratic", "seed_cosine", "cosine"])
+@pytest.mark.parametrize("name", ["linear", "quadratic", "student_cosine", "cosine"])
 def test_edm_is_minus_v_where_variance_is_preserved(name):
     schedule = make_schedule(name, T)
     levels = level_at(make_process(schedule), np.arange(T + 1))

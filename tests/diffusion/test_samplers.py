@@ -117,13 +117,13 @@ RUNS = [("ancestral", 0.0, 250), ("ddim", 0.0, 125), ("ddim", 0.5, 150), ("dpm++
 
 @pytest.mark.parametrize(
     "sampler, eta, num_steps, name",
-    [(*run, name) for run in RUNS for name in FAMILIES if name != "seed_cosine"]
-    + [("ancestral", 0.0, 500, "seed_cosine"), ("dpm++2m", 0.0, 40, "seed_cosine")],
+    [(*run, name) for run in RUNS for name in FAMILIES if name != "student_cosine"]
+    + [("ancestral", 0.0, 500, "student_cosine"), ("dpm++2m", 0.0, 40, "student_cosine")],
 )
 def test_the_ideal_denoiser_gives_back_the_mixture(sampler, eta, num_steps, name):
     mixture = three_components()
     levels, spacing = dict(num_levels=250, beta_min=4e-4, beta_max=0.08), "time"
-    if name == "seed_cosine":
+    if name == "student_cosine":
         # This schedule adds most of its noise near the data. It needs small steps there, so few
         # steps must be spaced by log SNR.
         levels = dict(num_levels=500, beta_min=2e-4, beta_max=0.02)

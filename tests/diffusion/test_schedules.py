@@ -8,7 +8,7 @@ import pytest
 
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES, TERMINAL_SNR_WARNING, make_schedule
 
-VARIANCE_PRESERVING = ["linear", "quadratic", "seed_cosine", "cosine"]
+VARIANCE_PRESERVING = ["linear", "quadratic", "student_cosine", "cosine"]
 SIZES = [1, 2, 7, 50, 1000]
 
 
@@ -31,7 +31,7 @@ def quadratic(T, low=1e-4, high=0.02):
     return alpha_sigma_from_betas([r * r for r in root])
 
 
-def seed_cosine(T, low=1e-4, high=0.02):
+def student_cosine(T, low=1e-4, high=0.02):
     wave = [math.cos(math.pi * i / max(T - 1, 1)) for i in range(T)]
     return alpha_sigma_from_betas([low + (high - low) * (1 + w) / 2 for w in wave])
 
@@ -58,7 +58,7 @@ def flow(T):
 
 
 REFERENCES = dict(
-    linear=linear, quadratic=quadratic, seed_cosine=seed_cosine, cosine=cosine, karras=karras,
+    linear=linear, quadratic=quadratic, student_cosine=student_cosine, cosine=cosine, karras=karras,
     flow=flow,
 )
 
@@ -81,7 +81,7 @@ def test_alpha_and_sigma_are_the_published_formula(name, num_levels):
     np.testing.assert_allclose(schedule.sigma, sigma, rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["linear", "quadratic", "seed_cosine"])
+@pytest.mark.parametrize("name", ["linear", "quadratic", "student_cosine"])
 def test_the_betas_given_are_the_betas_used(name):
     given = dict(beta_min=0.003, beta_max=0.4)
     schedule = make_schedule(name, 30, **given)
@@ -140,9 +140,9 @@ def test_snr_and_log_snr_follow_from_alpha_and_sigma(name):
     assert isinstance(schedule.terminal_snr, float)
 
 
-def test_seed_cosine_adds_most_of_its_noise_first():
+def test_student_cosine_adds_most_of_its_noise_first():
     """beta decreases from beta_max, so log alpha_bar falls by more than half in the first half."""
-    log_alpha_bar = np.log(make_schedule("seed_cosine", 1000).alpha_bar)
+    log_alpha_bar = np.log(make_schedule("student_cosine", 1000).alpha_bar)
     beta = -np.expm1(np.diff(log_alpha_bar))
     assert beta[0] == pytest.approx(0.02, rel=1e-3) and beta[-1] == pytest.approx(1e-4, rel=0.1)
     assert log_alpha_bar[500] / log_alpha_bar[1000] > 0.8

@@ -17,9 +17,9 @@ VARIANTS = {name: {} for name in MODELS} | {
     "set_transformer, full attention": dict(name="set_transformer", num_inducing=0),
 }
 # models whose output depends on the order of the points
-ORDERED = {"seq2seq", "seq2seq_aligned", "attention_v1", "attention_v1_own"}
-READERS = {"history", "causal", "set_latent", "attention_v1", "attention_v2", "attention_v1_own",
-           "attention_v2_own"}  # models with a history
+ORDERED = {"seq2seq", "seq2seq_aligned", "attention_v1", "attention_v1_same_set"}
+READERS = {"history", "causal", "set_latent", "attention_v1", "attention_v2",
+           "attention_v1_same_set", "attention_v2_same_set"}  # models with a history
 EVERY = pytest.mark.parametrize("variant", VARIANTS)
 READING = pytest.mark.parametrize("variant", sorted(READERS))
 NUM_LABELS = 3

@@ -241,8 +241,8 @@ def test_nothing_is_remembered_between_calls(name):
     ("seq2seq", "joint", ""),
     ("attention_v1", "autoregressive", "previous_batch"),
     ("attention_v2", "autoregressive", "previous_batch"),
-    ("attention_v1_own", "autoregressive", "same_set"),
-    ("attention_v2_own", "autoregressive", "same_set"),
+    ("attention_v1_same_set", "autoregressive", "same_set"),
+    ("attention_v2_same_set", "autoregressive", "same_set"),
 ])
 def test_traits_of_the_models(name, strategy, history_source):
     traits = network(name)[0].traits

@@ -188,7 +188,7 @@ def test_attention_is_conditioned_on_the_label_and_the_whole_size_of_the_sample(
 ):
     """A history contains 4 of the 16 points of a set."""
     built = build(**MIXTURE | {
-        "model.name": "history", "model.labels": True, "model.count": True, "train.max_history": 4,
+        "model.name": "history", "model.labels": True, "model.sizes": True, "train.max_history": 4,
         "sample.label": 1,
     })  # fmt: skip
     calls = []

@@ -76,7 +76,7 @@ def test_the_command_line_loads_with_the_same_function(copy, monkeypatch):
 
 @pytest.mark.parametrize("change, words", [
     (lambda stored: stored.pop("model"),
-     "it lacks model.context_blocks, model.context_dim, model.count"),
+     "it lacks model.context_blocks, model.context_dim, model.embedding"),
     (lambda stored: stored["sample"].update(redraw=5), "it has sample.redraw"),
     (lambda stored: stored.update(train=7), "it has train; it lacks train.block, train.chec"),
     (lambda stored: stored["sample"].update(growth="2"), "of another type are sample.growth = '2'"),

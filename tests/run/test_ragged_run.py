@@ -17,7 +17,7 @@ from tiny_diffusion_jax.report.data import ReportData
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
 RAGGED = [config("mnist_sets"), *TINY, *(f"--config.{option}" for option in (
     "sample.num_points=0", "sample.num_sets=5", "train.num_points=8", "train.keep_best=True",
-    "model.count=True", "model.num_heads=2", "data.augment_rotate=True", "data.source=digits",
+    "model.sizes=True", "model.num_heads=2", "data.augment_rotate=True", "data.source=digits",
     "train.block=20", "sample.num_steps=2",
 ))]  # fmt: skip
 

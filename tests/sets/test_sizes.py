@@ -35,7 +35,7 @@ def setup(strategy):
     config = td.default_config(models.get(strategy, strategy))
     config.update_from_flattened_dict({
         "data.name": "mixture", "data.members": "moons+circle", "model.labels": True,
-        "model.count": True, "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
+        "model.sizes": True, "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
         "model.num_frequencies": 4, "model.time_frequencies": 4, "model.num_inducing": 0,
         "model.latent_dim": 4, "model.context_dim": 8, "model.scale": 1.0,
         "model.max_period": 1.0, "train.num_points": 4,
@@ -88,7 +88,7 @@ def warnings_of(caplog, function, *arguments, **named) -> list[str]:
 
 
 UNSEEN = ("warning: sets of %s points are outside of the range seen in training, 3 to 7 points "
-          "(config.model.count = True)")  # fmt: skip
+          "(config.model.sizes = True)")  # fmt: skip
 
 
 def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog):

@@ -116,7 +116,7 @@ def small_config(**changes):
     config = default_config()
     config.update_from_flattened_dict({
         "model.name": "fourier_mlp", "model.hidden_dim": 8, "model.num_blocks": 1,
-        "model.num_frequencies": 4, "model.time_frequencies": 4, "model.count": True,
+        "model.num_frequencies": 4, "model.time_frequencies": 4, "model.sizes": True,
         "train.steps": 6, "train.block": 2, "train.warmup": 0, "train.num_sets": 4,
         "train.num_points": 4, "train.learning_rate": 0.05,
         "train.ema_decay": 0.0,

@@ -61,7 +61,7 @@ def quadratic(num_levels: int, beta_min: float, beta_max: float, **_) -> tuple:
     return _from_betas(np.linspace(beta_min**0.5, beta_max**0.5, num_levels) ** 2)
 
 
-def seed_cosine(num_levels: int, beta_min: float, beta_max: float, **_) -> tuple:
+def student_cosine(num_levels: int, beta_min: float, beta_max: float, **_) -> tuple:
     """beta_i = beta_min + (beta_max - beta_min) (1 + cos(pi i / (T - 1))) / 2, i = 0..T-1.
 
     This is the cosine schedule of the student project. beta runs from beta_max DOWN to beta_min,
@@ -102,7 +102,7 @@ def flow(num_levels: int, **_) -> tuple:
 FAMILIES = {
     "linear": linear,
     "quadratic": quadratic,
-    "seed_cosine": seed_cosine,
+    "student_cosine": student_cosine,
     "cosine": cosine,
     "karras": karras,
     "flow": flow,

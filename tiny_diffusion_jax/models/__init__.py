@@ -33,8 +33,8 @@ MODELS = {
     "attention_v1": (AttentionV1, {"history_source": "previous_batch"}),
     "attention_v2": (AttentionV2, {"history_source": "previous_batch"}),
     "seq2seq_aligned": (AlignedSeq2Seq, {}),
-    "attention_v1_own": (AttentionV1, {"history_source": "same_set"}),
-    "attention_v2_own": (AttentionV2, {"history_source": "same_set"}),
+    "attention_v1_same_set": (AttentionV1, {"history_source": "same_set"}),
+    "attention_v2_same_set": (AttentionV2, {"history_source": "same_set"}),
 }
 
 
@@ -45,7 +45,7 @@ def make_model(config, num_labels: int = 0):
     """
     module, fixed = MODELS[config.name]
     return module(
-        trunk=FourierTrunk(**_options(FourierTrunk, config)), counts=config.count,
+        trunk=FourierTrunk(**_options(FourierTrunk, config)), counts=config.sizes,
         num_labels=num_labels if config.labels else 0, **_options(module, config), **fixed,
     )  # fmt: skip
 

@@ -1,7 +1,8 @@
 """The three denoisers of the student project, kept to show why none of them separates members.
 
-One change to each model makes it separate members. `attention_v1_own` and `attention_v2_own` are
-the two attentions with `history_source="same_set"`, and models/aligned.py has the LSTM.
+One change to each model makes it separate members. `attention_v1_same_set` and
+`attention_v2_same_set` are the two attentions with `history_source="same_set"`, and
+models/aligned.py has the LSTM.
 
 Attention V1 and V2 attend to a history that mixes all members:
 

@@ -29,7 +29,7 @@ def set_sizes(config) -> tuple[int, ...]:
 
 
 def size_range(config, dataset: Dataset) -> tuple[int, int]:
-    """Smallest and largest number of points that a run gives a network with model.count=True.
+    """Smallest and largest number of points that a run gives a network with model.sizes=True.
 
     `config` is the `train` part of a config.
     """
