@@ -98,8 +98,8 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
     """
     field = "config.train.init_from"
     try:
-        theirs = run_folder.read_config(path)
-        changes = run_folder.differences(theirs.model.to_dict(), experiment.config.model.to_dict())
+        models = (run_folder.read_config(path).model, experiment.config.model)
+        changes = run_folder.differences(*(model.to_dict() for model in models))
         if changes:
             raise UserError(field, path, "a run of the same model; it differs in config.model."
                             f"{', config.model.'.join(changes)}")  # fmt: skip
