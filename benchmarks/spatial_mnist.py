@@ -43,16 +43,15 @@ import jax.numpy as jnp
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
 from common import RESULTS, ROOT, command, finished, machine, markdown, write
+from frechet import frechet
 from release import release
 from scipy.special import logsumexp
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.dataset import draw_sets_from
-from tiny_diffusion_jax.metrics import classifier
-from tiny_diffusion_jax.metrics import memorization as copies
+from tiny_diffusion_jax.metrics import classifier, memorization
 from tiny_diffusion_jax.metrics import sets as set_metrics
-from tiny_diffusion_jax.metrics.frechet import frechet
 from tiny_diffusion_jax.run import released
 from tiny_diffusion_jax.sets import strategy_of
 
@@ -123,8 +122,8 @@ class Bench:
         sets, real, other = sets[:n], self.test[:n], self.test[n : 2 * n]
         compared = set_metrics.compare_sets(sets * unit, real * unit, other * unit, n)
         result = {name: entry["value"] for name, entry in compared.items()}
-        copied = copies.compare(self.dataset, jax.random.key(SEED + 1), sets)
-        result |= {"copies": copied["value"], "copies_p": copied["p_value"]}
+        copies = memorization.compare(self.dataset, jax.random.key(SEED + 1), sets)
+        result |= {"copies": copies["value"], "copies_p": copies["p_value"]}
         result["frechet"] = frechet(*(classifier.histograms(x, self.limits) for x in (sets, real)))
         if labels is not None:
             result["label"] = float(np.mean(self.predict(sets) == labels[:n]))

@@ -319,10 +319,10 @@ def test_compare_puts_each_number_beside_that_of_real_sets(two, calibration):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_pooled_distance_is_the_sliced_one_between_clouds(two):
-    clouds = draw(two.members[0], 16, 2, separation.DRAW_POINTS)
-    first, second = separation._as_vectors(clouds)
-    expected = metrics.sliced_wasserstein2(*clouds, separation.NUM_PROJECTIONS)
+def test_pooled_distance_is_the_sliced_one_between_draws(two):
+    draws = draw(two.members[0], 16, 2, separation.DRAW_POINTS)
+    first, second = separation._as_vectors(draws)
+    expected = metrics.sliced_wasserstein2(*draws, separation.NUM_PROJECTIONS)
     assert np.linalg.norm(first - second) == pytest.approx(float(expected), rel=1e-4)
 
 
