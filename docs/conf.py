@@ -1,4 +1,8 @@
-"""The site: `pip install -e ".[docs]" && sphinx-build docs build/site`. It needs no network."""
+"""Configure the site, which needs no network: `sphinx-build docs build/site`.
+
+The packages are in the extra `docs`. Formulas become MathML, and docstrings in plain text become
+reStructuredText.
+"""
 
 import inspect
 import pkgutil
@@ -21,7 +25,10 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3  # links to sections, as GitHub makes them
 suppress_warnings = ["myst.xref_missing"]  # links to the source lead out of the site
+highlight_language = "none"  # of blocks without a language, which are commands
+smartquotes = False
 html_theme = "furo"
+html_show_copyright = False
 html_math_renderer = "mathml"
 html_extra_path = ["live.html"]
 html_static_path = ["site.css"]
@@ -33,7 +40,7 @@ python_use_unqualified_type_names = True
 add_module_names = False
 maximum_signature_line_length = 80
 
-# latex2mathml writes \sim as a letter, primes too small, and no space after the name of a function.
+# latex2mathml writes \sim as a letter, small primes, and no space after the name of a function.
 SYMBOLS = {
     "<mi>&#x0007E;</mi>": "<mo>&#x0223C;</mo>",
     "<mi>&#x02032;</mi>": '<mi style="math-depth: 0">&#x02032;</mi>',
@@ -73,8 +80,7 @@ class Modules(SphinxDirective):
         fence = "```{{eval-rst}}\n.. automodule:: {}\n   :members:\n```"
         text = [fence.format(package)]
         for name in order:
-            title = f"## {package.rpartition('.')[2]}/{name}.py"
-            text += [title, fence.format(f"{package}.{name}")]
+            text += [f"## {package.rpartition('.')[2]}/{name}.py", fence.format(f"{package}.{name}")]
         return self.parse_text_to_nodes("\n".join(text), allow_section_headings=True)
 
 
@@ -110,6 +116,7 @@ def fields_of(cls) -> str:
         return ""
     body = re.split(r"^    (?=def |@)", source, maxsplit=1, flags=re.MULTILINE)[0]
     body = re.sub(r'\A.*?"""(.*?)"""\n', "", body, flags=re.DOTALL)
+    body = re.sub(r"^ *# -{10,}.*\n?", "", body, flags=re.MULTILINE)  # headings within the class
     return textwrap.dedent(body).strip()
 
 
@@ -125,7 +132,7 @@ def process_signature(app, what, name, obj, options, signature, returns):
 
 
 def skip_fields(app, what, name, obj, skip, options) -> bool | None:
-    """Leave out fields, because `fields_of` lists them, and what Flax adds to each class."""
+    """Omit fields, because `fields_of` lists them, and the method that Flax adds to a class."""
     is_field = what == "class" and not callable(obj) and not isinstance(obj, property)
     return True if is_field or name == "replace" else None
 

@@ -74,6 +74,7 @@ def test_modules_of_the_api_exist():
             importlib.import_module(name)
 
 
+@pytest.mark.slow
 def test_formulas_of_the_site_need_no_network(tmp_path):
     """Build the site, which takes 10 s, and look for what a browser would load."""
     for package in ("sphinx", "myst_parser", "furo", "latex2mathml"):
