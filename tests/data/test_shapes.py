@@ -203,7 +203,8 @@ def test_inverse_cdf_does_not_wrap_around_at_one():
 def test_mixture_log_prob_in_blocks_equals_one_pass():
     key = jax.random.key(0)
     centers, points = jax.random.normal(key, (3000, 2)), jax.random.normal(key, (5, 701, 2))
-    log_prob = functools.partial(densities.mixture_log_prob, std=(0.5, 2.0), log_weights=-np.log(3000))
+    options = {"std": (0.5, 2.0), "log_weights": -np.log(3000)}
+    log_prob = functools.partial(densities.mixture_log_prob, **options)
     in_blocks = jax.jit(lambda centers, points: log_prob(centers, points=points))(centers, points)
     z = (np.asarray(points)[..., None, :] - np.asarray(centers)) / [0.5, 2.0]
     expected = np.log(np.exp(-0.5 * (z**2).sum(-1)).mean(-1) / (2 * np.pi))

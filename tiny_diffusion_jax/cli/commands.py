@@ -19,7 +19,7 @@ from tiny_diffusion_jax.checks import (
 from tiny_diffusion_jax.cli import debug_step
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.columns import Options, read_points
+from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.report import comparison, overfitting
@@ -123,7 +123,7 @@ def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
     check(config, about)
     try:
         dim = 2 if pretrained else run_folder.dim(path)
-        read = read_points(Options(points), dim=dim, usual=about.columns)
+        read = read_points(points, dim=dim, usual=about.columns)
         given = read.points
         check_sample(config, config.sample, given=given, dim=dim, about=about)
     except UserError as error:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
-from tiny_diffusion_jax.data.columns import NO_COLUMN, find_column
-from tiny_diffusion_jax.data.table import ARRAYS, RowNames, columns_of, load_arrays
+from tiny_diffusion_jax.data.columns import NO_COLUMN, find_coordinates
+from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 
 ZERO_SETS = 0.05  # smallest share of sets with a zero row at the end for a notice
@@ -23,7 +23,7 @@ def is_table(config) -> bool:
         return True
     arrays = load_arrays(path, _place(config))
     if len(arrays) > 1 and not config.array:
-        return columns_of(arrays) is not None
+        return are_columns(arrays)
     array = arrays.get(config.array, next(iter(arrays.values())))
     return bool(array.dtype.names) or (array.ndim == 2 and config.set_column.isdecimal())
 
@@ -105,10 +105,7 @@ def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, li
     names = list("xyz"[:dim]) if dim <= 3 else [f"x{i}" for i in range(dim)]
     if not config.columns:
         return points, names
-    wanted = [name.strip() for name in config.columns.split(",")]
-    chosen = [find_column(names, name, "config.data.columns", config.columns) for name in wanted]
-    require(len(chosen) >= 2 and len(set(chosen)) == len(chosen), "config.data.columns",
-            config.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")
+    chosen = find_coordinates(names, config.columns)
     return points[..., chosen], [names[i] for i in chosen]
 
 
@@ -202,8 +199,7 @@ def _of_sets(arrays: dict, role: str, codes: np.ndarray, ids, config) -> np.ndar
     if values.shape == (num,):
         return values.astype(str)
     if "set" in arrays and values.shape == (len(codes),):
-        rows = RowNames("row", range(len(codes)))
-        return one_each(values, codes, ids, f"config.data.{role}_column", name, rows.__getitem__)
+        return one_each(values, codes, ids, f"config.data.{role}_column", name, "row {}".format)
     raise UserError(f"{_place(config)}: {name} has shape {values.shape}: must be {(num,)}, one a "
                     "set")  # fmt: skip
 

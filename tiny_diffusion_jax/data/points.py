@@ -1,6 +1,5 @@
 """Tables of points: rows drawn with replacement, plus Gaussian jitter."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -9,7 +8,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
-from tiny_diffusion_jax.data.columns import Options, read_points
+from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.data.densities import make_dataset, mixture_log_prob, single_density
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.table import stem
@@ -32,7 +31,9 @@ def build(config, dim: int | None = None) -> Dataset:
     Raises `UserError` with the invalid row and column.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
-    read = read_points(_options(config), dim=dim)
+    names = ("header", "columns", "where", "array", "skip_incomplete")
+    options = {name: config[name] for name in names if name in config}
+    read = read_points(config.path, dim=dim, **options)
     points, outliers = read.points, notices.find_outliers(read.points)
     clipped, notice = "", notices.join(read.notice, notices.outliers(outliers, read.rows))
     near = points[~outliers.rows]
@@ -75,11 +76,6 @@ def build(config, dim: int | None = None) -> Dataset:
     return dataset.replace(heldout=heldout.replace(shift=dataset.shift, scale=dataset.scale))
 
 
-def _options(config) -> Options:
-    names = ("path", "header", "columns", "where", "array", "skip_incomplete")
-    return Options(**{name: config[name] for name in names if name in config})
-
-
 def chosen_by_name(columns: str) -> tuple[str, ...]:
     """Return the names in the option `columns`, or () if the option has numbers."""
     names = tuple(name.strip() for name in columns.split(","))
@@ -108,11 +104,3 @@ def _sample(rows, std, key: jax.Array, num: int) -> jax.Array:
     index_key, jitter_key = jax.random.split(key)
     index = jax.random.randint(index_key, (num,), 0, len(rows))
     return rows[index] + std * jax.random.normal(jitter_key, (num, rows.shape[1]))
-
-
-def load_points(
-    path: str, header="auto", columns="", where="", array="", dim: int | None = None,
-    usual: Sequence[str] = (),
-) -> np.ndarray:  # fmt: skip
-    """Read points f64[rows, D] of a table; see `columns.read_points` for the options."""
-    return read_points(Options(path, header, columns, where, array), dim=dim, usual=usual).points

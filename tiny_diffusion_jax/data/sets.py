@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from tiny_diffusion_jax.data import arrays, folders, notices, table, units
 from tiny_diffusion_jax.data.cells import encode
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
-from tiny_diffusion_jax.data.columns import Options, column_names, read_points
+from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import Dataset
@@ -143,7 +143,7 @@ def names_labels(path: str) -> bool:
             return bool(folders.find(file, "")[0].label)
         if file.suffix.lower() in table.ARRAYS:
             return "label" in table.load_arrays(file, "")
-        return "label" in [name.lower() for name in column_names(path)]
+        return "label" in [name.lower() for name in table.read_table(path, "yes").names]
     except Exception:  # `load` reports every error
         return False
 
@@ -174,8 +174,9 @@ def read_file(config) -> Collection:
 
 def read_table(config) -> Collection:
     """Read the sets of the table `config.path`; see `columns.read_points` for the options."""
-    options = Options(**{name: config[name] for name in Options._fields})
-    read = read_points(options, with_sets=True)
+    names = ("header", "array", "columns", "where", "set_column", "label_column", "split_column",
+             "skip_incomplete")  # fmt: skip
+    read = read_points(config.path, **{name: config[name] for name in names})
     codes, ids = encode(read.set)
     label, split = (
         None if column is None else one_each(
