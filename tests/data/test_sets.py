@@ -230,10 +230,10 @@ def test_options_name_arrays(tmp_path):
     np.savez(path, points=np.random.default_rng(0).normal(size=(12, 3, 3)),
              labels=np.arange(12)[:, None] % 2, part=["train", "test", "test"] * 4)  # fmt: skip
     read = load(path)
-    assert read.labels is None and read.not_read == "; not read: labels, part"
+    assert read.labels is None and read.remarks == "; not read: labels, part"
     read = load(path, label_column="labels", split_column="part")
     assert read.names == ("0", "1") and read.label_column == "labels"
-    assert read.heldout.tolist() == [False, True, True] * 4 and not read.not_read
+    assert read.heldout.tolist() == [False, True, True] * 4 and not read.remarks
     with pytest.raises(UserError, match="label_column = 'kind': no array 'kind'; there are poi"):
         load(path, label_column="kind")
     np.savez(path, points=POINTS, event=CODES, sizes=SIZES, kind=NAMES[CODES % 2])
