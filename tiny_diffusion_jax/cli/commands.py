@@ -17,7 +17,7 @@ from tiny_diffusion_jax.checks import (
 )
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.columns import Options, read_points
+from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
 from tiny_diffusion_jax.report.comparison import write_comparison
@@ -101,7 +101,7 @@ def complete_run(
     names = {"given": "--points", "given.shape": "--points: shape"}
     with rename_fields(names, without=DATA_OPTION):
         dim = 2 if pretrained else run_folder.dim(path)
-        table = read_points(Options(points, field="--points"), dim=dim, usual=about.columns)
+        table = read_points(points, dim=dim, usual=about.columns, field="--points")
         check_sample(config, config.sample, given=table.points, dim=dim, about=about)
     opened = _open(config, path, pretrained)
     log.info("points: %s: %s%s", Path(points).name, table.describe(), table.not_read())
