@@ -81,7 +81,10 @@ class Bench:
         self.test, self.labels = every[mixed], labels[mixed]
         self.scored = self.test[:num_test]
         self.count = min(num_sets, len(every) // 2)
-        self.predict = classifier.train(self.dataset, jax.random.key(SEED), self.num_points)
+        real = classifier.real_sets(
+            self.dataset, jax.random.key(SEED), classifier.TRAIN_SETS, self.num_points
+        )
+        self.predict = classifier.train(*real, use_size=False)
         self.limits = classifier.limits_of(self.test)
 
     def sets_of(self, dataset, index, seed: int) -> np.ndarray:

@@ -51,7 +51,8 @@ def few_sets(monkeypatch):
 
 def test_shapes_that_lie_apart_are_named():
     sets = draw(FAR, 5, 200)
-    names = classifier.train(FAR, KEY, 20)(sets.points)
+    real = classifier.real_sets(FAR, KEY, 400, 20)
+    names = classifier.train(*real, use_size=False)(sets.points)
     np.testing.assert_array_equal(names, sets.label)
     result = classifier.accuracy(FAR, KEY, np.asarray(sets.points), np.asarray(sets.label))
     assert result["value"] == result["floor"] == 1.0

@@ -29,43 +29,37 @@ def histograms(sets: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """
     from scipy.ndimage import gaussian_filter
 
-    there = ~np.isnan(sets[..., 0])
+    exists = ~np.isnan(sets[..., 0])
     width = np.maximum(limits[1] - limits[0], 1e-30)
-    place = np.where(there[..., None], (sets - limits[0]) / width * BINS, 0)
-    cell = np.clip(np.floor(place).astype(int), 0, BINS - 1)
+    scaled = np.where(exists[..., None], (sets - limits[0]) / width * BINS, 0)
+    cell = np.clip(np.floor(scaled).astype(int), 0, BINS - 1)
     pictures = []
     for x, y in list(combinations(range(sets.shape[-1]), 2)) or [(0, 0)]:
         index = (np.arange(len(sets))[:, None] * BINS + cell[..., y]) * BINS + cell[..., x]
-        count = np.bincount(index[there], minlength=len(sets) * BINS**2)
-        picture = count.reshape(-1, BINS, BINS) / there.sum(1)[:, None, None]
+        count = np.bincount(index[exists], minlength=len(sets) * BINS**2)
+        picture = count.reshape(-1, BINS, BINS) / exists.sum(1)[:, None, None]
         picture = gaussian_filter(picture, (0, BLUR, BLUR))
         pictures.append(np.sqrt(picture).reshape(len(sets), -1))
     return (np.concatenate(pictures, 1) / len(pictures) ** 0.5).astype(np.float32)
 
 
-def train(dataset: Dataset, key: jax.Array, num_points: int) -> Callable[[np.ndarray], np.ndarray]:
-    """Train on real sets of `num_points` points; return the function sets -> labels i64[B].
+def train(points: np.ndarray, label: np.ndarray, use_size: bool) -> Callable:
+    """Train on sets f32[B, N, D] and labels [B]; return the function sets -> labels i64[B].
 
-    Each observed set is used once, and the size of an observed set is an additional feature.
+    use_size: the size of a set is an additional feature. At least two labels must differ.
     """
-    return _fit(dataset, *_real(dataset, key, TRAIN_SETS, num_points))
-
-
-def _fit(dataset: Dataset, points: np.ndarray, label: np.ndarray):
-    """Fit the classifier to sets f32[B, N, D] and labels [B]; at least two labels must differ."""
     from sklearn.svm import SVC
 
-    limits, features = limits_of(points), histograms
-    if dataset.sizes is not None:
-        log_size = np.log(lengths(points))
-        mean, std = log_size.mean(), log_size.std() + 1e-6
+    limits, log_size = limits_of(points), np.log(lengths(points))
+    mean, std = log_size.mean(), log_size.std() + 1e-6
 
-        def features(sets, limits):
-            size = SIZE_WEIGHT * (np.log(lengths(sets)) - mean) / std
-            return np.concatenate([histograms(sets, limits), size[:, None]], 1)
+    def features(sets):
+        size = SIZE_WEIGHT * (np.log(lengths(sets)) - mean) / std
+        of_sets = histograms(sets, limits)
+        return np.concatenate([of_sets, size[:, None]], 1) if use_size else of_sets
 
-    svm = SVC(C=10.0, gamma="scale").fit(features(points, limits), label)
-    return lambda sets: svm.predict(features(np.asarray(sets), limits))
+    svm = SVC(C=10.0, gamma="scale").fit(features(points), label)
+    return lambda sets: svm.predict(features(np.asarray(sets)))
 
 
 def accuracy(
@@ -83,35 +77,37 @@ def accuracy(
     """
     train_key, real_key = jax.random.split(key)
     num_sets, num_points, _ = samples.shape
-    points, label = _real(dataset, train_key, TRAIN_SETS, num_points)
+    points, label = real_sets(dataset, train_key, TRAIN_SETS, num_points)
     trained = np.unique(label)
     if len(trained) < 2:
         return None
-    predict = _fit(dataset, points, label)
+    predict = train(points, label, use_size=dataset.sizes is not None)
     source = dataset.heldout or dataset
-    real, real_label = _real(source, real_key, max(num_sets, 1_000), num_points)
+    real, real_label = real_sets(source, real_key, max(num_sets, 1_000), num_points)
     known = np.isin(real_label, trained)
-    value, value_se = _share(predict(samples) == labels)
-    floor, floor_se, num_real = None, None, int(known.sum())
+    num_real = int(known.sum())
     if source.num_sources:
         num_real = min(num_real, source.num_sources)
+    value, value_se, interval = _share(predict(samples) == labels, num_sets)
+    floor = floor_se = floor_interval = None
     if num_real:
-        floor, floor_se = _share(predict(real[known]) == real_label[known])
+        is_right = predict(real[known]) == real_label[known]
+        floor, floor_se, floor_interval = _share(is_right, num_real)
     return {
         "value": value, "value_se": value_se, "floor": floor, "floor_se": floor_se,
         "ratio": None, "num_sets": num_sets, "num_points": num_points, "num_real": num_real,
-        "interval": intervals.of_share(value, num_sets),
-        "floor_interval": None if floor is None else intervals.of_share(floor, num_real),
+        "interval": interval, "floor_interval": floor_interval,
     } | intervals.note(min(num_sets, num_real))  # fmt: skip
 
 
-def _share(is_right: np.ndarray) -> tuple[float, float]:
-    """Return the share of True in bool[n] and the standard error of this share."""
+def _share(is_right: np.ndarray, count: int) -> tuple[float, float, list[float]]:
+    """Share of True in bool[n], its standard error, and its interval for `count` cases."""
     share = float(np.mean(is_right))
-    return share, float(np.sqrt(share * (1 - share) / len(is_right)))
+    error = float(np.sqrt(share * (1 - share) / len(is_right)))
+    return share, error, intervals.of_share(share, count)
 
 
-def _real(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int):
+def real_sets(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int):
     """(points f32[B, num_points, D], labels [B]) of `num_sets` draws, or of fewer observed sets.
 
     Two draws of one observed set are nearly equal, so each observed set is drawn at most once.

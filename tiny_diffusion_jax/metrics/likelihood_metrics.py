@@ -22,27 +22,16 @@ COMPARED_DRAWS = 2**17  # training points to compare with, for data that are dra
 def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: int) -> dict:
     """Mean log-likelihood of real points that the model was not trained on, in nats per point.
 
-    Returns {value, value_se, floor, nats_to_truth, unit, num_points, points} and the entries of
+    Returns value, value_se, floor, nats_to_truth, unit, num_points, points and the entries of
     `duplicates`. `floor` is the mean log-likelihood of the same points under the true density, if
     the true density is known. `nats_to_truth` is the difference to the floor, an estimate of the
-    Kullback-Leibler divergence. `points` describes the points in words. Data that are drawn anew
-    give fresh draws. A table without jitter gives random held-out rows, each once. A table that is
-    too small for held-out rows gives training rows.
+    Kullback-Leibler divergence. `points` describes the points in words (`real_points`).
     """
     points, which = real_points(dataset, key, num_points)
-    log_p = in_blocks(log_prob, points, num_points)
-    true = dataset.log_prob
-    value = float(log_p.mean())
+    log_p, true = in_blocks(log_prob, points, num_points), dataset.log_prob
     floor = None if true is None else float(np.mean(true(jnp.asarray(points))))
-    return {
-        "value": value,
-        "value_se": float(log_p.std() / np.sqrt(len(log_p))),
-        "floor": floor,
-        "nats_to_truth": None if floor is None else floor - value,
-        "unit": "nats per point, density per unit area of the data",
-        "num_points": len(points),
-        "points": which,
-    } | duplicates(dataset, key, points)
+    size = {"num_points": len(points), "points": which}
+    return _entry(log_p, floor, "point") | size | duplicates(dataset, key, points)
 
 
 def compare_whole_sets(
@@ -55,8 +44,8 @@ def compare_whole_sets(
     (log_p f64[S], its spread f64[S]), as in sets/likelihood.py. `sizes` count the points of
     each complete observed set, and at most N points of a set are scored. With `given_labels` the
     model is conditioned on the label of each set, log p(X | label). The sets are held-out sets, or
-    fresh draws if none are held out. `floor` is `true_log_prob`. The entries of `duplicates` are
-    added.
+    fresh draws if none are held out. `floor` is `true_log_prob`. The other entries are those of
+    `compare`.
     """
     heldout = dataset.heldout
     if heldout is not None and heldout.num_sources:
@@ -67,20 +56,19 @@ def compare_whole_sets(
         which = "fresh draws of the data"
     real, labels = drawn.points, np.asarray(drawn.label) if given_labels else None
     log_p, spread = estimate(real, labels, drawn.count)
-    floor = true_log_prob(dataset, real, labels)
+    entry = _entry(log_p, true_log_prob(dataset, real, labels), "point of a set")
+    entry |= {"spread": float(spread.mean()), "given_labels": given_labels}
+    size = {"num_sets": len(real), "num_points": real.shape[1], "sets": which}
+    return entry | size | duplicates(dataset, key, real.reshape(-1, real.shape[-1]))
+
+
+def _entry(log_p: np.ndarray, floor: float | None, scored: str) -> dict:
     value = float(log_p.mean())
     return {
-        "value": value,
-        "value_se": float(log_p.std() / len(log_p) ** 0.5),
-        "spread": float(spread.mean()),
-        "floor": floor,
+        "value": value, "value_se": float(log_p.std() / np.sqrt(len(log_p))), "floor": floor,
         "nats_to_truth": None if floor is None else floor - value,
-        "unit": "nats per point of a set, density per unit area of the data",
-        "given_labels": given_labels,
-        "num_sets": len(real),
-        "num_points": real.shape[1],
-        "sets": which,
-    } | duplicates(dataset, key, real.reshape(-1, real.shape[-1]))
+        "unit": f"nats per {scored}, density per unit area of the data",
+    }  # fmt: skip
 
 
 def duplicates(dataset: Dataset, key: jax.Array, points: np.ndarray) -> dict:
@@ -129,18 +117,22 @@ def true_log_prob(dataset: Dataset, sets: np.ndarray, labels=None) -> float | No
     if not members or any(member.log_prob is None for member in members):
         return None
     flat = jnp.asarray(sets.reshape(-1, sets.shape[-1]))
-    of_points = [np.asarray(member.log_prob(flat), np.float64) for member in members]
-    each = np.stack([log_p.reshape(sets.shape[:2]).sum(1) for log_p in of_points])
+    of_points = np.stack([np.asarray(member.log_prob(flat), np.float64) for member in members])
+    of_sets = of_points.reshape(len(members), *sets.shape[:2]).sum(2)  # [members, S]
     if labels is None:
         log_weights = np.log(np.asarray(dataset.weights, np.float64))[:, None]
-        log_p = logsumexp(each + log_weights, axis=0)
+        log_p = logsumexp(of_sets + log_weights, axis=0)
     else:
-        log_p = each[labels, np.arange(len(sets))]
+        log_p = of_sets[labels, np.arange(len(sets))]
     return float(log_p.mean() / sets.shape[1])
 
 
 def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.ndarray, str]:
-    """Points f32[n, D], n <= num_points, for the likelihood, and a description in words."""
+    """Points f32[n, D], n <= num_points, for the likelihood, and a description in words.
+
+    Data that are drawn anew give fresh draws. A table without jitter gives random held-out rows,
+    each once. A table that is too small for held-out rows gives training rows.
+    """
     if dataset.rows is None:
         return np.asarray(draw_points(dataset, key, 1, num_points))[0], "fresh draws of the data"
     if dataset.heldout is None:
@@ -153,11 +145,9 @@ def real_points(dataset: Dataset, key: jax.Array, num_points: int) -> tuple[np.n
 
 def in_blocks(log_prob: Callable, points: np.ndarray, size: int) -> np.ndarray:
     """Compute `log_prob` f32[n] of points f32[n, D], always in blocks of exactly `size` points."""
-    count = -(-len(points) // size)
-    dim = points.shape[1]
-    padded = np.resize(points, (count * size, dim)).astype(np.float32)
-    found = [log_prob(block) for block in padded.reshape(count, size, dim)]
-    return np.concatenate(found)[: len(points)]
+    count, dim = -(-len(points) // size), points.shape[1]
+    padded = np.resize(points, (count, size, dim)).astype(np.float32)
+    return np.concatenate([log_prob(block) for block in padded])[: len(points)]
 
 
 def picture(log_prob: Callable, extent, size: int, points: np.ndarray, block: int) -> np.ndarray:
