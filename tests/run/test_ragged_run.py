@@ -14,6 +14,7 @@ from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.sets.joint import Joint
 
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
 RAGGED = [config("mnist_sets"), *TINY, *(f"--config.{option}" for option in (
@@ -79,16 +80,14 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
 def test_points_that_are_no_numbers_are_not_taken_for_smaller_sets(
     observed_data, tmp_path, monkeypatch
 ):  # fmt: skip
-    from tiny_diffusion_jax import sets
-
-    monkeypatch.setattr(sets.joint, "draw", lambda request, keys, told: np.full(
-        (len(keys), request.config.num_points, 2), np.nan, np.float32))  # fmt: skip
+    monkeypatch.setattr(Joint, "draw", lambda self, context, keys, *_: np.full(
+        (len(keys), context.num_points, 2), np.nan, np.float32))  # fmt: skip
     result = run(*RAGGED, f"--workdir={tmp_path}")
     assert result.code == 1 and "sampled points are not finite numbers" in result.err
     assert not (tmp_path / "samples.npz").exists()
 
 
-def test_a_chain_of_a_set_that_is_cut_has_its_blocks_cut():
+def test_the_blocks_of_a_set_end_with_its_size():
     options = td.default_config("history")
     options.sample.update(num_points=0, first_block=3, growth=2.0)
     samples = np.full((1, 12, 2), np.nan)
