@@ -97,7 +97,7 @@ def test_a_cpu_works_on_as_many_slices_as_it_has_cores(monkeypatch, cores, sets,
     assert devices.cpu_slices(devices.make_mesh(), sets, points) == slices
 
 
-def test_only_a_cpu_alone_has_slices(monkeypatch):
+def test_only_a_cpu_has_slices(monkeypatch):
     monkeypatch.setattr(devices, "num_cores", lambda: 8)
     mesh = devices.make_mesh()
     monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)

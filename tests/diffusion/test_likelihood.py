@@ -98,7 +98,7 @@ def test_levels_between_levels(name):
     assert 0.5 * middle.log_snr == pytest.approx(-0.5 * (log_nu[40] + log_nu[41]), abs=1e-5)
 
 
-def test_the_network_is_asked_at_levels_it_knows():
+def test_the_network_is_evaluated_at_levels_of_training():
     """`denoise` is called with alpha z and a level with consistent time, alpha and sigma."""
     process = make_process(make_schedule("cosine", 100))
     seen = []

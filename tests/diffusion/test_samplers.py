@@ -183,7 +183,7 @@ def test_one_point_is_found_in_any_number_of_steps(sampler, name):
         np.testing.assert_allclose(x, np.broadcast_to([0.3, -2.0], x.shape), atol=1e-5)
 
 
-def test_heun_leaves_standard_normal_data_where_it_is():
+def test_heun_does_not_move_standard_normal_data():
     process = make_process(make_schedule("linear", 1000))
     x_T = normal(0, 2, 50, 2)
     x_1 = walk(process, Partial(normal_denoiser, 1.0), [1000, 700, 100, 1], x_T, "heun")
@@ -329,16 +329,16 @@ def test_permuting_points_permutes_the_step(name):
 def test_the_trajectory_runs_from_the_noise_to_the_sample(name):
     process = make_process(make_schedule("cosine", 100), sigma_data=0.5)
     grid = time_grid(process.schedule, 10)
-    way = run(process, tanh_denoiser, grid, KEYS[:3], name, 0.5, 7, keep_trajectory=True)
+    trajectory = run(process, tanh_denoiser, grid, KEYS[:3], name, 0.5, 7, keep_trajectory=True)
     end = run(process, tanh_denoiser, grid, KEYS[:3], name, 0.5, 7)
-    assert way.shape == (11, 3, 7, 2)
-    np.testing.assert_allclose(way[-1], end, atol=1e-5)
+    assert trajectory.shape == (11, 3, 7, 2)
+    np.testing.assert_allclose(trajectory[-1], end, atol=1e-5)
     noise = jax.random.normal(jax.random.fold_in(KEYS[1], 0), (7, 2))
-    np.testing.assert_allclose(way[0, 1], prior_std(process) * noise, rtol=1e-5)
+    np.testing.assert_allclose(trajectory[0, 1], prior_std(process) * noise, rtol=1e-5)
     # the last step leads to clean data, so it ends in the denoiser's output
-    way = np.asarray(way)
-    x_0_hat = np.tanh(2 * way[-2] + level_at(process, grid[-2]).alpha)
-    np.testing.assert_allclose(way[-1], x_0_hat, atol=1e-5)
+    trajectory = np.asarray(trajectory)
+    x_0_hat = np.tanh(2 * trajectory[-2] + level_at(process, grid[-2]).alpha)
+    np.testing.assert_allclose(trajectory[-1], x_0_hat, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", DETERMINISTIC)
@@ -370,30 +370,30 @@ def test_few_steps_are_finite(name):
 
 
 @pytest.mark.parametrize("name", ["ancestral", "sde-dpm++2m", "heun"])
-def test_known_points_end_where_they_are_known(name):
+def test_given_points_end_at_their_positions(name):
     process = make_process(make_schedule("karras", 100))
     grid = jnp.asarray(time_grid(process.schedule, 8))
     points = normal(9, 3, 6, 2)
-    there = np.array([[True] * 6, [True, False, True, False, False, True], [False] * 6])
+    is_given = np.array([[True] * 6, [True, False, True, False, False, True], [False] * 6])
 
     def mean_denoiser(x_t, level):  # the output depends on all points of the set
         return 0.3 * tanh_denoiser(x_t, level) + x_t.mean(1, keepdims=True) / (1 + level.sigma)
 
-    draw = jax.jit(lambda known: sample(
-        process, make_sampler(name), mean_denoiser, grid, KEYS[:3], (6, 2), True, known
+    draw = jax.jit(lambda given: sample(
+        process, make_sampler(name), mean_denoiser, grid, KEYS[:3], (6, 2), True, given
     ))
-    way, free = np.asarray(draw(PointSets(points, there))), np.asarray(draw(None))
-    np.testing.assert_array_equal(way[-1][there], points[there])
+    trajectory, free = np.asarray(draw(PointSets(points, is_given))), np.asarray(draw(None))
+    np.testing.assert_array_equal(trajectory[-1][is_given], points[is_given])
     # the third set has no given points
-    np.testing.assert_allclose(way[:, 2], free[:, 2], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(trajectory[:, 2], free[:, 2], rtol=1e-5, atol=1e-5)
     # given points have the noise of each level, with fresh noise in every step
     alpha, sigma = float64_levels(process)
     at = np.asarray(grid)[:-1, None, None]
-    eps = (way[:-1, 0] - alpha[at] * points[0]) / sigma[at]
+    eps = (trajectory[:-1, 0] - alpha[at] * points[0]) / sigma[at]
     assert 0.8 < np.std(eps) < 1.2
     assert np.abs(np.corrcoef(eps.reshape(len(eps), -1)) - np.eye(len(eps))).max() < 0.9
     # the other points are drawn conditionally on the given points
-    assert np.abs(way[-1, 1, 1] - free[-1, 1, 1]).max() > 0.01
+    assert np.abs(trajectory[-1, 1, 1] - free[-1, 1, 1]).max() > 0.01
 
 
 def test_points_may_have_any_number_of_coordinates():

@@ -35,13 +35,13 @@ def test_noise_starts_where_the_data_are(name):
     grid = time_grid(p.schedule, 20)
     run = jax.jit(lambda keys: sample(
         p, make_sampler("ddim"), ideal, grid, keys, (2_000, 2), keep_trajectory=True))
-    way = run(keys)
+    trajectory = run(keys)
     alpha, sigma = float(p.schedule.alpha[-1]), float(p.schedule.sigma[-1])
     spread = np.hypot(alpha * STD, sigma)  # standard deviation of alpha x_0 + sigma eps
-    start = np.asarray(way[0]).reshape(-1, 2)
+    start = np.asarray(trajectory[0]).reshape(-1, 2)
     np.testing.assert_allclose(start.mean(0), alpha * MEAN, atol=5 * spread / 8000**0.5)
     np.testing.assert_allclose(start.std(0), spread, rtol=5 / 16_000**0.5)
-    end = np.asarray(way[-1]).reshape(-1, 2)
+    end = np.asarray(trajectory[-1]).reshape(-1, 2)
     np.testing.assert_allclose(end.mean(0), MEAN, atol=0.2)
     np.testing.assert_allclose(end.std(0), STD, rtol=0.1)
 

@@ -60,11 +60,11 @@ def test_shapes_that_lie_apart_are_named():
     assert result["num_sets"] == 200 and result["num_points"] == 20
 
 
-def test_accuracy_is_the_share_named_as_asked():
+def test_accuracy_is_the_share_predicted_as_conditioned():
     sets = draw(FAR, 5, 200)
-    asked = np.asarray(sets.label).copy()
-    asked[:50] = (asked[:50] + 1) % 3
-    result = classifier.accuracy(FAR, KEY, np.asarray(sets.points), asked)
+    labels = np.asarray(sets.label).copy()
+    labels[:50] = (labels[:50] + 1) % 3
+    result = classifier.accuracy(FAR, KEY, np.asarray(sets.points), labels)
     assert result["value"] == 0.75 and result["floor"] == 1.0
     assert result["value_se"] == pytest.approx(np.sqrt(0.75 * 0.25 / 200))
 

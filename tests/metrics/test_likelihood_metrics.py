@@ -148,7 +148,7 @@ def test_held_out_sets_of_points_on_a_grid_have_the_warning(decimals, expected):
     assert entry.get("flagged", False) == (decimals == 0)
 
 
-def test_points_are_asked_for_in_blocks_of_one_size():
+def test_points_are_drawn_in_blocks_of_one_size():
     calls, points = [], np.asarray(normal(jax.random.key(3), 25))
     found = likelihood.in_blocks(counting(calls), points, 10)
     assert calls == [(10, 2)] * 3

@@ -153,7 +153,7 @@ def test_sizes_are_those_of_real_sets_or_not(dataset):
     assert json.loads(json.dumps(good, allow_nan=False)) == good
 
 
-def test_labels_of_sets_in_space_are_told(dataset):
+def test_labels_of_sets_in_space_are_predicted(dataset):
     sets, labels = shapes(11, 100)
     found = classifier.accuracy(dataset, KEY, padded(sets), labels)
     assert found["value"] > 0.95 and found["floor"] > 0.95

@@ -89,7 +89,7 @@ def test_nearest_only_keeps_the_least_of_every_row_and_column(num_x, num_y):
         np.testing.assert_array_equal(pruned.argmin(axis), full.argmin(axis))
 
 
-def test_nearest_only_trusts_its_bound_alone_even_when_that_is_loose(monkeypatch):
+def test_nearest_is_exact_even_with_a_loose_bound(monkeypatch):
     monkeypatch.setattr(set_metrics, "DIRECTIONS", 1)
     # so that the first candidates are seldom the nearest sets
     monkeypatch.setattr(set_metrics, "ROUNDS", (1,))
@@ -166,7 +166,7 @@ def test_a_set_as_near_to_its_own_kind_as_to_the_other_is_half_right():
     assert (stolen["nna"], stolen["cov"], stolen["mmd"]) == (0, 1, 0)
 
 
-def test_mmd_cov_nna_leave_their_input_alone():
+def test_mmd_cov_nna_do_not_change_their_input():
     given = np.zeros((3, 3))
     set_metrics.mmd_cov_nna(given, given, given)
     assert (given == 0).all()

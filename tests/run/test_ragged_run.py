@@ -13,11 +13,12 @@ from tiny_diffusion_jax import api, report
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.sets.joint import Joint
 
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
 RAGGED = [config("mnist_sets"), *TINY, *(f"--config.{option}" for option in (
     "sample.num_points=0", "sample.num_sets=5", "train.num_points=8", "train.keep_best=True",
-    "model.sizes=True", "model.num_heads=2", "data.augment_rotate=True", "data.source=digits",
+    "model.count=True", "model.num_heads=2", "data.augment_rotate=True", "data.source=digits",
     "train.block=20", "sample.num_steps=2",
 ))]  # fmt: skip
 
@@ -37,7 +38,7 @@ def observed_data(monkeypatch):
     data = data.replace(heldout=observed(1).replace(shift=data.shift, scale=data.scale))
     monkeypatch.setattr(api.data, "build", lambda config: data)
     copies = {"value": 0.5, "floor": 0.01, "ratio": None, "flagged": True, "verdict": "COPIES: x"}
-    monkeypatch.setattr(report, "measure", lambda data: {"copies": copies})
+    monkeypatch.setattr(report, "evaluate", lambda evidence: {"copies": copies})
 
 
 def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
@@ -78,16 +79,14 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
 def test_points_that_are_no_numbers_are_not_taken_for_smaller_sets(
     observed_data, tmp_path, monkeypatch
 ):  # fmt: skip
-    from tiny_diffusion_jax import sets
-
-    monkeypatch.setattr(sets.Joint, "draw", lambda _, context, keys, *__: np.full(
+    monkeypatch.setattr(Joint, "draw", lambda self, context, keys, *_: np.full(
         (len(keys), context.num_points, 2), np.nan, np.float32))  # fmt: skip
     result = run(*RAGGED, f"--workdir={tmp_path}")
     assert result.code == 1 and "sampled points are not finite numbers" in result.err
     assert not (tmp_path / "samples.npz").exists()
 
 
-def test_a_chain_of_a_set_that_is_cut_has_its_blocks_cut():
+def test_the_blocks_of_a_set_end_with_its_size():
     options = td.default_config("history")
     options.sample.update(num_points=0, first_block=3, growth=2.0)
     samples = np.full((1, 12, 2), np.nan)

@@ -12,7 +12,7 @@ from tiny_diffusion_jax.point_sets import PointSets
 from tiny_diffusion_jax.sets.reverse import reverse
 from tiny_diffusion_jax.sets.strategy import Strategy
 
-EXACT = 16  # numbers N D of a set up to which the divergence is exact
+EXACT = 32  # numbers N D of a set up to which the divergence is exact
 
 
 class Joint(Strategy):
