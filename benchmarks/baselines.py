@@ -19,7 +19,7 @@ from scipy.special import logsumexp
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.metrics.memorization import log_densities, pixel_counts
 from tiny_diffusion_jax.models.causal import CausalBlock, up_to_itself
-from tiny_diffusion_jax.models.set_transformer import unit
+from tiny_diffusion_jax.models.set_transformer import rms_norm
 from tiny_diffusion_jax.sets.row_order import log_orders
 from tiny_diffusion_jax.training.step import make_optimizer
 
@@ -108,7 +108,7 @@ class NextPixel(nn.Module):
         empty, seen = jnp.zeros((B, N, self.size)), up_to_itself(0, N, N)
         for _ in range(self.num_blocks):
             h, *_ = CausalBlock(self.num_heads)(h, empty, empty, 0, seen)
-        return nn.Dense(self.num_pixels)(unit(h))
+        return nn.Dense(self.num_pixels)(rms_norm(h))
 
 
 class PixelSoftmax:

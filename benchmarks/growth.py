@@ -42,7 +42,8 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
         start = time.perf_counter()
         sets = td.sample(experiment, params, config)
         seconds = time.perf_counter() - start
-        rows.append({"growth": growth, "blocks": len(block_sizes(config)[1]), "seconds": seconds,
+        _, blocks = block_sizes(config, config.num_points)
+        rows.append({"growth": growth, "blocks": len(blocks), "seconds": seconds,
                      "num_sets": num_sets} | summary(sets))  # fmt: skip
         print(rows[-1], flush=True)
     return rows, summary(draw_points(dataset, jax.random.key(5), num_sets, config.num_points))
@@ -50,20 +51,13 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
 
 def figure(rows: Sequence[dict], real: dict):
     """Plot separation, stray points and sampling time against the growth."""
-    from tiny_diffusion_jax.figures.page import (
-        DATA,
-        MEMBERS,
-        RULE,
-        SAMPLES,
-        TICKS,
-        Page,
-        heading,
-        quiet,
-    )  # fmt: skip
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import DATA, MEMBERS, MUTED, RULE, SAMPLES, heading, quiet
 
-    x, side, left, between = np.arange(len(rows)), 2.7, 0.6, 0.6
-    page = Page(left + 3 * side + 2 * between + 0.3, "history: the growth of its blocks")
-    axes = page.row(3, side, left, between)
+    x = np.arange(len(rows))
+    page = Page("history: the growth of its blocks", 3)
+    row = page.panels()
+    axes = [page.axes(row, column, column) for column in range(3)]
     for ax, name, color, title, note in (
         (axes[0], "separation", SAMPLES, "separate", "% of sets"),
         (axes[1], "stray", MEMBERS[4], "stray", "% of points"),
@@ -79,14 +73,13 @@ def figure(rows: Sequence[dict], real: dict):
         ax.set_xticks(x, [f"{row['growth']:g}" for row in rows])
         ax.grid(axis="y", color=RULE, linewidth=0.6, alpha=0.7)
         quiet(ax)
-    page.room(0.2)
-    page.text(left, TICKS / 2, "growth g: a block has (g - 1) n points where n are drawn; "
-              "dashed: real sets; bars: 95 % confidence", "#7d8790", 8.5)  # fmt: skip
+    page.text(page.row(), "growth g: a block has (g - 1) n points where n are drawn; "
+              "dashed: real sets; bars: 95 % confidence", MUTED, 8.5)  # fmt: skip
     return page.finish()
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--workdir", type=Path, default=ROOT / "runs/mixture_dino+moons_history")

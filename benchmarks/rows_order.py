@@ -20,8 +20,8 @@ import numpy as np
 from common import RESULTS, ROOT, command, machine, write
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.data.label_option import NO_LABEL
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints
-from tiny_diffusion_jax.sets import NO_LABEL
 from tiny_diffusion_jax.sets.row_order import out_of_order
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     experiment, params = td.load(args.workdir)
     steps = open_checkpoints(Path(args.workdir) / "checkpoints").steps()
-    height = experiment.model.traits.row_height
+    height = getattr(experiment.model, "row_height", 0)
     if not height:
         parser.error(f"--workdir = {args.workdir!r}: must be a run with config.model.row_height "
                      "above 0.")  # fmt: skip

@@ -66,7 +66,7 @@ def figure(rows: list[dict], title: str, path: Path) -> None:
     """Plot the ratio to the floor against network evaluations, one line per sampler."""
     from matplotlib.figure import Figure
 
-    from tiny_diffusion_jax.figures.page import INK, MUTED, PAPER, save_figure
+    from tiny_diffusion_jax.figures.style import INK, MUTED, PAPER, save_figure
 
     colors = {"ancestral": "#8a8f98", "ddim": "#2c4a6e", "dpm++2m": "#d65f2a", "heun": "#6b9080"}
     picture = Figure(figsize=(6.4, 4.4), facecolor=PAPER, layout="constrained")

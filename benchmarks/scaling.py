@@ -43,7 +43,7 @@ def step(model: str, option: str, value: int, calls: int) -> dict:
     arguments = made.dataset, made.process, block_key(0)
     began = time.perf_counter()
     program = block.lower(state, *arguments, steps=STEPS,
-                          plan=make_batch_spec(config.train, made.model)).compile()  # fmt: skip
+                          spec=make_batch_spec(config.train, made.model)).compile()  # fmt: skip
     compile_seconds = time.perf_counter() - began
     seconds = median_seconds(lambda: jax.block_until_ready(program(state, *arguments)), calls)
     return {

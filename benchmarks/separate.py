@@ -12,31 +12,32 @@ from pathlib import Path
 import numpy as np
 from common import ROOT
 
-COUNT, SIDE, GAP = 6, 1.45, 0.12  # panels per row; inches
+COUNT, SIDE = 6, 1.45  # panels per row; inches
 
 
 def figure(alone, together, member):
     """Plot six sets f32[n, 2] of each run; `member` i32[6] colours the sets of `together`."""
-    from tiny_diffusion_jax.figures.page import EDGE, MEMBERS, MUTED, Page, dots, square_limits
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import MEMBERS, MUTED, dots, square_limits
 
     limits = square_limits(np.concatenate([*together]))
-    width = 2 * EDGE + COUNT * SIDE + (COUNT - 1) * GAP
-    page = Page(width, "Trained on dinosaurs and moons, with no label: six sets drawn from each")
+    title = "Trained on dinosaurs and moons, with no label: six sets drawn from each"
+    page = Page(title, COUNT, SIDE)
     for sets, colors, text in (
         (alone, ["#6d7680"] * COUNT, "a network that sees each point alone: their superposition"),
         (together, [MEMBERS[k] for k in member], "one that sees the whole set: each on its own"),
     ):
-        page.room(0.3)
-        page.text(EDGE, 0.1, text, MUTED, 10)
-        page.room(SIDE)
+        page.row()  # space
+        page.text(page.row(), text, MUTED, 10)
+        row = page.panels()
         for i, points in enumerate(sets):
-            ax = page.panel(EDGE + i * (SIDE + GAP), 0, SIDE, limits)
+            ax = page.panel(row, i, limits)
             dots(ax, points, colors[i], SIDE, len(points))
     return page.finish()
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
     from tiny_diffusion_jax.report.data import ReportData
     from tiny_diffusion_jax.run.load import load
 

@@ -28,10 +28,10 @@ from jax.scipy.stats import norm
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.cli.flags import parse
-from tiny_diffusion_jax.data.points import load_points
+from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import level_at
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 from tiny_diffusion_jax.recipes import NO_FADE
 
 SHAPES = "star,bullseye,h_lines,away,x_shape"
@@ -79,7 +79,7 @@ def exact_denoiser(dataset, config):
     """Return the function E[x_0 | x_t] of a digit or a table with jitter, in normalised units."""
     shift, scale = np.asarray(dataset.shift), float(dataset.scale)
     if config.name == "points":
-        rows = (load_points(config.path, where=config.where) - shift) / scale
+        rows = (read_points(config.path, where=config.where).points - shift) / scale
         return of_rows(jnp.asarray(rows, jnp.float32), config.jitter_std / scale)
     # 8x8 digits use the same corner of this canvas, and all other pixels are empty.
     pixel = np.stack(np.meshgrid(np.arange(28.0), np.arange(28.0)), -1).reshape(-1, 2)

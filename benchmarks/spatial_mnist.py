@@ -43,16 +43,17 @@ import jax.numpy as jnp
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
 from common import RESULTS, ROOT, command, finished, machine, markdown, write
+from frechet import frechet
+from release import release
 from scipy.special import logsumexp
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.dataset import draw_sets_from
-from tiny_diffusion_jax.metrics import classifier
-from tiny_diffusion_jax.metrics import memorization as copies
+from tiny_diffusion_jax.metrics import classifier, memorization
 from tiny_diffusion_jax.metrics import sets as set_metrics
-from tiny_diffusion_jax.metrics.frechet import frechet
 from tiny_diffusion_jax.run import released
+from tiny_diffusion_jax.sets import strategy_of
 
 TEST_SEED, SEED = 0, 7  # seed of the test sets; seed of all other draws
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
@@ -121,8 +122,8 @@ class Bench:
         sets, real, other = sets[:n], self.test[:n], self.test[n : 2 * n]
         compared = set_metrics.compare_sets(sets * unit, real * unit, other * unit, n)
         result = {name: entry["value"] for name, entry in compared.items()}
-        copied = copies.compare(self.dataset, jax.random.key(SEED + 1), sets)
-        result |= {"copies": copied["value"], "copies_p": copied["p_value"]}
+        copies = memorization.compare(self.dataset, jax.random.key(SEED + 1), sets)
+        result |= {"copies": copies["value"], "copies_p": copies["p_value"]}
         result["frechet"] = frechet(*(classifier.histograms(x, self.limits) for x in (sets, real)))
         if labels is not None:
             result["label"] = float(np.mean(self.predict(sets) == labels[:n]))
@@ -138,10 +139,10 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
 
     result = {}
     if likelihood_steps:
-        traits = experiment.model.traits
-        is_chain = traits.generation in ("chain", "causal") and not traits.row_height
+        model = experiment.model
+        has_order = strategy_of(model).grows and not getattr(model, "row_height", 0)
         result |= bench.likelihood(lambda sets: td.log_prob(
-            experiment, params, sets, likelihood_steps), orders if is_chain else 1)  # fmt: skip
+            experiment, params, sets, likelihood_steps), orders if has_order else 1)  # fmt: skip
     draw(seed=1)  # compiles
     began = time.perf_counter()
     sets = draw(seed=2)
@@ -237,7 +238,7 @@ def main(argv: list[str] | None = None) -> None:
         rows[name] = of_model(bench, experiment, params, args.likelihood_steps, args.orders) | made
     if args.release:
         experiment, params, made = loaded[models[0]]
-        released.release(args.release, experiment, params, made["command"], rows[models[0]])
+        release(args.release, experiment, params, made["command"], rows[models[0]])
     write(output, {
         "command": command(__file__, argv), "machine": machine(), "commit": _commit(),
         "test_sets": bench.hash, "sets": bench.count, "source": bench.dataset.source, "rows": rows,

@@ -33,7 +33,7 @@ MACS = 2 * 3 * FEATURES * HIDDEN + 3 * (3 * HIDDEN * HIDDEN + 2 * HIDDEN)
 
 
 def experiment(batch: int, steps: int):
-    """Build dataset, process, model, state, training block of `steps`, and batch plan."""
+    """Build dataset, process, model, state, training block of `steps`, and batch spec."""
     import jax
     from ml_collections import FrozenConfigDict
 
@@ -67,12 +67,12 @@ def ours(batch: int, steps: int) -> dict:
     """Microseconds per step of this library, and matmul rates in GFLOP/s."""
     import jax
 
-    dataset, process, _, state, block, plan = experiment(batch, steps)
+    dataset, process, _, state, block, spec = experiment(batch, steps)
     key = jax.random.key(0)
 
     def run():
         nonlocal state  # each call continues from the last state
-        state, metrics = block(state, dataset, process, key, steps=steps, plan=plan)
+        state, metrics = block(state, dataset, process, key, steps=steps, spec=spec)
         metrics.loss.block_until_ready()
 
     return {

@@ -20,27 +20,20 @@ EXPERIMENTS = {
     "shuffled": ("Trained on dino and moons, shuffled", ALL),
     "sequential": ("Trained on dino, then on moons", ("fourier_mlp", "attention_v2")),
 }
-SIDE, LEFT, BETWEEN = 2.6, 0.345, 0.15  # inches
+SIDE = 2.6  # inches
 
 
 def figure(title: str, panels: list[tuple[str, str, np.ndarray]]):
     """Plot (name, note, points) panels in a row: real points first, then samples in orange."""
-    from tiny_diffusion_jax.figures.page import (
-        DATA,
-        SAMPLES,
-        TICKS,
-        Page,
-        dots,
-        heading,
-        square_limits,
-    )  # fmt: skip
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import DATA, SAMPLES, dots, heading, square_limits
 
-    page = Page(2 * LEFT + len(panels) * SIDE + (len(panels) - 1) * BETWEEN, title)
-    page.room(TICKS + SIDE)
+    page = Page(title, len(panels), SIDE)
+    row = page.panels()
     limits = square_limits(panels[0][2])
     for i, (name, note, points) in enumerate(panels):
         color = SAMPLES if i else DATA
-        ax = page.panel(LEFT + i * (SIDE + BETWEEN), 0, SIDE, limits)
+        ax = page.panel(row, i, limits)
         dots(ax, points, color, SIDE, len(points))
         heading(ax, name, color, note)
     return page.finish()
@@ -59,7 +52,7 @@ def real_points(folder: Path) -> np.ndarray:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", choices=tuple(EXPERIMENTS))

@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from common import RESULTS, ROOT, command, finished, markdown, write
 
-SETS, SIDE, GAP, BETWEEN = 4, 0.78, 0.04, 0.26  # sets in a cell; inches
-TITLE_INSET = 0.045  # inset of the title of a page, inches
+SETS, SIDE = 4, 0.78  # sets in a cell; inches
 NO_MEMBER = "#8a929a"  # colour of a set that no member accepts
 # The student project's settings (eps-prediction, T = 250, ancestral sampling), with sets as large
 # as in MIXTURE.
@@ -124,38 +123,27 @@ def figure(title: str, rows: list[tuple[str, list[tuple]]]):
     A cell is (heading, note, sets f32[SETS, n, 2], member of each set). A set has the colour of its
     member, or grey if no member accepts it.
     """
-    from tiny_diffusion_jax.figures.page import (
-        EDGE,
-        INK,
-        MEMBERS,
-        MUTED,
-        Page,
-        dots,
-        square_limits,
-    )
+    from tiny_diffusion_jax.figures.page import Page
+    from tiny_diffusion_jax.figures.style import INK, MEMBERS, MUTED, dots, square_limits
 
-    columns, cell = max(len(cells) for _, cells in rows), SETS * SIDE + (SETS - 1) * GAP
-    left = EDGE + TITLE_INSET
+    columns = SETS * max(len(cells) for _, cells in rows)
     legend = [("o", MEMBERS[k], name) for k, name in enumerate(("dino", "moons"))]
     legend.append(("o", NO_MEMBER, "a set that is of neither"))
-    page = Page(2 * left + columns * cell + (columns - 1) * BETWEEN, title, legend=legend)
+    page = Page(title, columns, SIDE, legend=legend, band=SETS)
     for name, cells in rows:
+        page.row()  # space
         if name:
-            page.room(0.24)
-            page.text(left, 0.06, name, INK, 10.5, weight="bold")
-        page.room(0.26)
-        for j, (heading, note, _, _) in enumerate(cells):
-            page.text(left + j * (cell + BETWEEN), 0.1, heading, MUTED, 9)
-            right = left + j * (cell + BETWEEN) + cell
-            page.text(right, 0.1, note, INK, 9, ha="right", weight="bold")
-        page.room(SIDE)
-        for j, (_, _, sets, members) in enumerate(cells):
+            page.text(page.row(), name, INK, 10.5, weight="bold")
+        headings, row = page.row(), page.panels()
+        for j, (heading, note, sets, members) in enumerate(cells):
+            ends = {"first": j * SETS, "last": (j + 1) * SETS - 1}
+            page.text(headings, heading, MUTED, 9, **ends)
+            page.text(headings, note, INK, 9, "right", **ends, weight="bold")
             limits = square_limits(np.quantile(sets.reshape(-1, 2), [0.01, 0.99], axis=0))
             for i, (points, member) in enumerate(zip(sets, members, strict=True)):
-                ax = page.panel(left + j * (cell + BETWEEN) + i * (SIDE + GAP), 0, SIDE, limits)
+                ax = page.panel(row, j * SETS + i, limits)
                 color = NO_MEMBER if member is None else MEMBERS[member]
                 dots(ax, points, color, SIDE, len(points))
-        page.room(0.12)
     return page.finish()
 
 
@@ -177,7 +165,7 @@ def table(rows: dict) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.page import save_figure
+    from tiny_diffusion_jax.figures.style import save_figure
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", default=",".join(ROWS))

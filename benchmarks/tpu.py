@@ -28,10 +28,10 @@ from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import api, default_config, devices
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, time_grid
-from tiny_diffusion_jax.metrics import points as clouds
-from tiny_diffusion_jax.metrics import sets
+from tiny_diffusion_jax.metrics import points, sets
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING
 from tiny_diffusion_jax.recipes import RECIPES
-from tiny_diffusion_jax.sets import likelihood, reverse
+from tiny_diffusion_jax.sets import likelihood, reverse, strategy_of
 from tiny_diffusion_jax.training.batches import make_batch_spec
 from tiny_diffusion_jax.training.step import make_train_block
 
@@ -71,7 +71,7 @@ def train(mesh, model: str):
     block = make_train_block(of.model, FrozenConfigDict(config), mesh, slices=1)
     arguments = state, of.dataset, of.process, jax.random.key(0)
     return block.trace(*on_all(mesh, arguments), steps=config.block,
-                       plan=make_batch_spec(config, of.model))  # fmt: skip
+                       spec=make_batch_spec(config, of.model))  # fmt: skip
 
 
 def sample(mesh, model: str, sampler: str):
@@ -82,7 +82,7 @@ def sample(mesh, model: str, sampler: str):
     grid = time_grid(of.process.schedule, of.config.sample.num_steps, "time")
     return reverse._run.trace(
         of.model, *on_all(mesh, (of.process, params)),
-        by_set(mesh, SETS, dtype=keys.dtype), on_all(mesh, grid), 1.0, None, {}, None,
+        by_set(mesh, SETS, dtype=keys.dtype), on_all(mesh, grid), 1.0, None, NO_CONDITIONING, None,
         sampler=sampler, eta=0.0, shape=(POINTS, 2), method=None, precision="default",
         keep_trajectory=False,
     )  # fmt: skip
@@ -97,19 +97,19 @@ def log_prob(mesh, model: str):
     return likelihood._log_prob.trace(
         *shared, 0, by_set(mesh, SETS, dtype=keys.dtype), by_set(mesh, SETS, POINTS, 2),
         by_set(mesh, SETS, dtype=jnp.int32),
-        model=of.model, shuffled=False, exact=False, num_steps=16,
+        strategy=strategy_of(of.model), random_order=False, num_steps=16,
         max_history=of.config.train.max_history, origin=of.dataset.origin,
     )  # fmt: skip
 
 
 def metric(mesh, name: str):
-    """Trace a distance between sets, or between clouds of points."""
-    x, cloud = by_set(mesh, SETS, POINTS, 2), by_set(mesh, 4096, 2)
+    """Trace a distance between sets, or between two draws of points."""
+    x, draw = by_set(mesh, SETS, POINTS, 2), by_set(mesh, 4096, 2)
     if name == "chamfer":
         return sets._chamfer.trace(x, x, padded=False)
     if name == "sliced_w2":
-        return clouds.sliced_wasserstein2.trace(cloud, cloud, num_projections=128)
-    return clouds.mmd_rbf.trace(cloud, cloud, on_all(mesh, jnp.ones(3)))
+        return jax.jit(points.sliced_wasserstein2, static_argnums=2).trace(draw, draw, 128)
+    return jax.jit(points.energy_and_mmd).trace(draw, draw, on_all(mesh, jnp.ones(3)))
 
 
 METRICS = ("chamfer", "sliced_w2", "mmd")

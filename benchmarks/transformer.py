@@ -22,15 +22,14 @@ def plain_transformer(num_blocks: int):
 
     from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
     from tiny_diffusion_jax.models.traits import Traits
+    from tiny_diffusion_jax.point_sets import NO_CONDITIONING
 
     class Plain(nn.Module):
         traits = Traits("joint", floats_per_point=4 * HIDDEN)
         num_labels, counts = 0, False
 
         @nn.compact
-        def __call__(
-            self, x, time, *, history=None, label=None, count=None, mask=None, target=None
-        ):
+        def __call__(self, x, time, conditioning=NO_CONDITIONING):
             trunk = FourierTrunk()
             c = nn.Dense(HIDDEN)(trunk.time_features(time))
             h = nn.Dense(HIDDEN)(trunk.features(x)) + c[:, None]
@@ -100,12 +99,12 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     dataset = make_dataset(draw, normalize=False)
     process = diffusion.make_process(make_schedule(**config.schedule))
     state = init_state(jax.random.key(0), model, config.train)
-    plan = make_batch_spec(config.train, model)
+    spec = make_batch_spec(config.train, model)
     block = make_train_block(
         model, FrozenConfigDict(config.train), devices.make_mesh(), slices
     )
     arguments = dataset, process, jax.random.key(1)
-    run = block.lower(state, *arguments, steps=20, plan=plan).compile()
+    run = block.lower(state, *arguments, steps=20, spec=spec).compile()
 
     def once():
         nonlocal state  # each call continues from the last state

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tiny_diffusion_jax import api, checks, data
+from tiny_diffusion_jax import api, call_checks, checks, data
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
@@ -302,7 +302,7 @@ def check_call(fields, model="", labels=None, given=None, **sample):
     config = config_of(fields, model)
     changed = config.sample.copy_and_resolve_references()
     changed.update(sample)
-    checks.check_sample(config, changed, labels, given)
+    call_checks.check_sample(config, changed, labels, given)
 
 
 def test_a_call_is_checked_as_the_config_was():
@@ -373,13 +373,13 @@ def test_a_number_of_points_that_never_varies_is_not_learned_from(fields):
 ])  # fmt: skip
 def test_a_number_of_points_that_varies_is_learned_from(fields):
     built = api.build(config_of(COUNTED | fields))
-    checks.check_counts(*built[:2], built.model)
+    checks.check_sizes_vary(*built[:2], built.model)
 
 
 def test_observed_sets_have_different_numbers_of_points():
     built = api.build(config_of(COUNTED))
     data = built.dataset.replace(sizes=np.array([3, 3]))
-    checks.check_counts(built.config, data, built.model)
+    checks.check_sizes_vary(built.config, data, built.model)
 
 
 def test_a_model_of_rows_draws_point_after_point_and_completes_no_set():

@@ -12,8 +12,7 @@ from ml_collections import FrozenConfigDict
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api, devices
-from tiny_diffusion_jax.metrics import embedding
-from tiny_diffusion_jax.metrics import points as clouds
+from tiny_diffusion_jax.metrics import embedding, points
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING
 from tiny_diffusion_jax.sets import likelihood, reverse, strategy_of
@@ -94,7 +93,7 @@ def test_a_likelihood_is_in_float32():
 def test_distances_and_turns_are_in_float32():
     rotate = jax.jit(lambda key, x: augment.apply(augment.Augment(rotate=True), key, x))
     for program in (
-        clouds.sliced_wasserstein2.lower(SETS[0], SETS[1], 4),
+        jax.jit(points.sliced_wasserstein2, static_argnums=2).lower(SETS[0], SETS[1], 4),
         embedding.embed.lower(SETS[0], SETS[0, 0], jnp.float32(1)),
         rotate.lower(jax.random.key(0), SETS),
     ):  # fmt: skip

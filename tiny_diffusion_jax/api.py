@@ -11,14 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data, devices, models, sets
+from tiny_diffusion_jax.call_checks import check_sample, check_scored
 from tiny_diffusion_jax.checks import (
     check,
-    check_counts,
     check_data,
     check_drawn,
     check_rotation,
-    check_sample,
-    check_scored,
+    check_sizes_vary,
 )
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.halves import with_validation
@@ -95,7 +94,7 @@ def train(
     heldout_loss, and one row has compile_seconds. Training stops if `on_block` returns True. Draw
     samples with `sampled` of the final state. Raises TrainingDiverged if the loss is not finite.
     """
-    check_counts(experiment.config, experiment.dataset, experiment.model)
+    check_sizes_vary(experiment.config, experiment.dataset, experiment.model)
     init_from = experiment.config.train.init_from
     require(state is not None or not init_from, "config.train.init_from", init_from,
             "'' if no state is given; run.load.start_from returns the state of a run")  # fmt: skip

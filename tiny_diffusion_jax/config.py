@@ -93,14 +93,12 @@ def unknown_option(name: str) -> UnknownOption:
 
 
 def similar_options(name: str) -> str:
-    """Options of the same name in other parts, or else a similar option: "config.train.steps"."""
+    """A similar option of the same part, and options of the same name: "config.train.steps"."""
     part, _, last = name.rpartition(".")
-    near = [option for option in OPTIONS if option.endswith(f".{last}")]
-    if not near and part in ROWS:
-        near = [f"{part}.{x}" for x in difflib.get_close_matches(last, NAMES[part] - ROWS.keys(), 1)]
-    if not near and (not part or part not in ROWS) and name not in ROWS:
-        near = difflib.get_close_matches(name, OPTIONS, 1, 0.8)
-    return " or ".join(f"config.{option.lstrip('.')}" for option in near)
+    candidates = [option for option in OPTIONS if part not in ROWS or option.startswith(part)]
+    near = difflib.get_close_matches(name, candidates, 1, 0.85)
+    near += [option for option in OPTIONS if option.endswith(f".{last}")]
+    return " or ".join(f"config.{option}" for option in dict.fromkeys(near))
 
 
 # ---------------------------------------------------------------- old spellings

@@ -8,7 +8,7 @@ import pytest
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.cli.commands import describe_data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.columns import Options, is_identifier, read_column, read_points
+from tiny_diffusion_jax.data.columns import is_identifier, read_column, read_points
 from tiny_diffusion_jax.errors import UserError
 
 
@@ -39,7 +39,7 @@ BY_NAME = {
 
 @pytest.mark.parametrize("names", BY_NAME)
 def test_names_decide_in_any_case_and_order(tmp_path, names):
-    found = read_points(Options(write(tmp_path, table(names.split(",")))))
+    found = read_points(write(tmp_path, table(names.split(","))))
     assert ",".join(found.columns) == BY_NAME[names] and not found.notice
     expected = {name.strip(): [k + 10 * i + i * i for i in range(6)]
                 for k, name in enumerate(names.split(","))}  # fmt: skip
@@ -58,7 +58,7 @@ GUESSED = {
 
 @pytest.mark.parametrize("names", GUESSED)
 def test_a_guess_avoids_identifiers_and_says_so(tmp_path, names):
-    found = read_points(Options(write(tmp_path, table(names.split(",")))))
+    found = read_points(write(tmp_path, table(names.split(","))))
     assert ",".join(found.columns) == GUESSED[names]
     assert found.notice == (
         f"coordinates are the first 2 columns of numbers: {', '.join(found.columns)}; "
@@ -76,10 +76,10 @@ def test_a_guess_wants_numbers_in_all_rows(tmp_path):
         ({"b": late}, ("a", "c"), "column b is not one of them"),
         ({"a": [str(i) for i in range(6)]}, ("b", "c"), ""),  # column a holds the row numbers
     ):
-        found = read_points(Options(write(tmp_path, table("abcd", **cells))))
+        found = read_points(write(tmp_path, table("abcd", **cells)))
         assert found.columns == columns and notice in found.notice
     with pytest.raises(UserError, match="line 2, column 'a' holds 'oak'.* row of units or of na"):
-        read_points(Options(write(tmp_path, table("abcd", a=kinds))))
+        read_points(write(tmp_path, table("abcd", a=kinds)))
 
 
 @pytest.mark.parametrize("row", [0, 1, 5])
@@ -91,11 +91,11 @@ def test_a_missing_value_never_changes_the_columns(tmp_path, names, text, row):
     cells[row] = text
     path = write(tmp_path, table(names.split(","), **{first: cells}))
     with pytest.raises(UserError) as error:
-        read_points(Options(path))
+        read_points(path)
     assert f"line {row + 2}, column {first!r} holds {text!r}: must be a finite" in str(error.value)
     assert str(error.value).endswith(
         ". config.data.skip_incomplete=True leaves out rows with missing values")  # fmt: skip
-    found = read_points(Options(path, skip_incomplete=True))
+    found = read_points(path, skip_incomplete=True)
     assert found.columns == (first, second) and len(found.points) == 5
     left_out = f"left out: 1 of 6 rows with missing values (the first is line {row + 2})"
     assert left_out in found.notice
@@ -104,8 +104,8 @@ def test_a_missing_value_never_changes_the_columns(tmp_path, names, text, row):
 def test_all_rows_missing_is_an_error_and_other_columns_may_be_incomplete(tmp_path):
     path = write(tmp_path, table(["x", "y", "dbh"], x=["NA"] * 6))
     with pytest.raises(UserError, match="skip_incomplete = True: must be False, because every row"):
-        read_points(Options(path, skip_incomplete=True))
-    found = read_points(Options(write(tmp_path, table(["x", "y", "dbh"], dbh=["NA"] * 6))))
+        read_points(path, skip_incomplete=True)
+    found = read_points(write(tmp_path, table(["x", "y", "dbh"], dbh=["NA"] * 6)))
     assert len(found.points) == 6
 
 
@@ -116,26 +116,26 @@ def test_z_is_not_dropped_in_silence(tmp_path):
         ("lon,lat,z", None, "lon,lat", "z is left out, because its unit differs from that of the"),
     ):
         path = write(tmp_path, table(names.split(","), **({"z": z} if z else {})))
-        found = read_points(Options(path))
+        found = read_points(path)
         assert ",".join(found.columns) == columns and found.notice.startswith(notice)
     path = write(tmp_path, table(["x", "y", "z"]))
-    flat = read_points(Options(path), dim=2)
+    flat = read_points(path, dim=2)
     assert flat.columns == ("x", "y")
     assert flat.notice == "z is left out, because points are in the plane"
     with pytest.raises(UserError, match="line 4, column 'z' holds ''"):
-        read_points(Options(write(tmp_path, table("xyz", z=["1", "2", "", "3", "4", "5"]))))
+        read_points(write(tmp_path, table("xyz", z=["1", "2", "", "3", "4", "5"])))
     with pytest.raises(UserError, match="a table of 3 coordinates; it has 2: u, v"):
-        read_points(Options(write(tmp_path, table("uv")), columns="u,v"), dim=3)
+        read_points(write(tmp_path, table("uv")), columns="u,v", dim=3)
 
 
 def test_alike_names_decide_if_only_two_are_alike(tmp_path):
-    found = read_points(Options(write(tmp_path, table(["quality", "pos_y", "pos_x"]))))
+    found = read_points(write(tmp_path, table(["quality", "pos_y", "pos_x"])))
     assert found.columns == ("pos_x", "pos_y")
     assert found.notice.startswith("coordinates are pos_x, pos_y by their names")
     names = ["POSITION_X", "POSITION_Y", "POSITION_Z"]
-    found = read_points(Options(write(tmp_path, table(names))))
+    found = read_points(write(tmp_path, table(names)))
     assert found.columns == ("POSITION_X", "POSITION_Y", "POSITION_Z")
-    found = read_points(Options(write(tmp_path, table(["x_min", "y_min", "x_max", "y_max"]))))
+    found = read_points(write(tmp_path, table(["x_min", "y_min", "x_max", "y_max"])))
     assert found.columns == ("x_min", "y_min") and "first 2 columns of numbers" in found.notice
 
 
@@ -143,29 +143,29 @@ def test_options_name_columns_in_any_case_or_by_number(tmp_path):
     path = write(tmp_path, table(["id", "East", "a, b", "2"]))
     for columns, names in (("east,id", ("East", "id")), ("1,0", ("East", "id")),
                            ('"a, b",0', ("a, b", "id")), ("2,East", ("2", "East"))):  # fmt: skip
-        assert read_points(Options(path, columns=columns)).columns == names
+        assert read_points(path, columns=columns).columns == names
     assert read_column(path, "east") == [str(1 + 10 * i + i * i) for i in range(6)]
     for columns, message in (
         ("East,west", "no column 'west'; there are id, East, a, b, 2"),
         ("East,east", "must be two different columns or more"), ("East", "must be two different c"),
     ):  # fmt: skip
         with pytest.raises(UserError, match=message):
-            read_points(Options(path, columns=columns))
+            read_points(path, columns=columns)
     twice = write(tmp_path, table(["x", "x", "y"]))
     with pytest.raises(UserError, match="columns 0, 1 are all named 'x': must be the number"):
-        read_points(Options(twice, columns="x,y"))
-    assert read_points(Options(twice, columns="1,2")).columns == ("x", "y")
+        read_points(twice, columns="x,y")
+    assert read_points(twice, columns="1,2").columns == ("x", "y")
 
 
 def test_usual_names_come_first(tmp_path):
     path = write(tmp_path, table(["x", "y", "east", "north"]))
-    assert read_points(Options(path), dim=2, usual=("East", "north")).columns == ("east", "north")
-    assert read_points(Options(path), dim=2, usual=("east", "up")).columns == ("x", "y")
+    assert read_points(path, dim=2, usual=("East", "north")).columns == ("east", "north")
+    assert read_points(path, dim=2, usual=("east", "up")).columns == ("x", "y")
 
 
 def test_rows_are_selected_before_they_are_checked(tmp_path):
     path = write(tmp_path, "u,v,kind\n1,2,1\nsix,4,2\n5,6, 1.0\n")
-    found = read_points(Options(path, where="kind=1"))
+    found = read_points(path, where="kind=1")
     assert found.points.tolist() == [[1, 2], [5, 6]] and list(found.rows) == ["line 2", "line 4"]
 
 

@@ -56,9 +56,9 @@ def test_times_are_those_of_the_distance_from_the_median():
 
 def test_several_outliers_are_counted():
     found = notices.find_outliers(with_rows(*[(0.0, -999.0)] * 5))
-    notice = notices.outliers(found, NAMES)
+    notice = notices.outliers(found, NAMES.__getitem__)
     assert notice.startswith("line 2, line 3, line 4 and 2 more are up to ")
-    assert notices.left_out(found, NAMES) == (
+    assert notices.left_out(found, NAMES.__getitem__) == (
         "5 outliers left out (line 2, line 3, line 4 and 2 more)")  # fmt: skip
 
 
@@ -70,7 +70,7 @@ def test_several_outliers_are_counted():
 ])  # fmt: skip
 def test_ordinary_points_have_no_outliers(points):
     found = notices.find_outliers(np.asarray(points, float))
-    assert not found.rows.any() and notices.outliers(found, NAMES) == ""
+    assert not found.rows.any() and notices.outliers(found, NAMES.__getitem__) == ""
 
 
 def test_outliers_of_sets_are_points(tmp_path):

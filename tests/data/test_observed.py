@@ -117,7 +117,7 @@ def test_moments_are_exact_and_every_set_counts_the_same():
     np.testing.assert_allclose(each.scale, np.sqrt(variance), rtol=1e-6)
     flat = POINTS * [1, 0, 1]
     assert from_observed(flat, OFFSETS, SIZES).scale > 0
-    with pytest.raises(UserError, match="per_axis = True: must be False where a coordinate never"):
+    with pytest.raises(UserError, match="per_axis = True: must be False where coordinate 1 never"):
         from_observed(flat, OFFSETS, SIZES, per_axis=True)
     with pytest.raises(UserError, match="normalize = True: must be False where all points coinc"):
         from_observed(flat * 0, OFFSETS, SIZES)

@@ -8,7 +8,7 @@ import scipy.stats
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax import data
-from tiny_diffusion_jax.data.points import load_points
+from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.errors import UserError
 
 XY = np.array([[1.5, -2.0], [3.0, 4e3], [0.0, 7.0]])
@@ -27,6 +27,10 @@ def config(path, **fields):
 def write(tmp_path, text, name="table.csv"):
     (tmp_path / name).write_text(text, encoding="utf-8")
     return tmp_path / name
+
+
+def load(path, **options):
+    return read_points(path, **options).points
 
 
 def draw(dataset, num=4096, seed=0):
@@ -55,26 +59,26 @@ def draw(dataset, num=4096, seed=0):
 def test_text_tables(tmp_path, text, name, options):
     file = tmp_path / name
     file.write_bytes(text.encode())
-    np.testing.assert_array_equal(load_points(file, **options), XY)
+    np.testing.assert_array_equal(load(file, **options), XY)
 
 
 def test_a_numeric_first_row_is_data_unless_told_otherwise(tmp_path):
     file = write(tmp_path, BODY)
-    assert len(load_points(file, header="no")) == 3 and len(load_points(file, header="yes")) == 2
+    assert len(load(file, header="no")) == 3 and len(load(file, header="yes")) == 2
 
 
 def test_numpy_files(tmp_path):
     np.save(tmp_path / "a.npy", XY)
-    np.testing.assert_array_equal(load_points(tmp_path / "a.npy"), XY)
-    np.testing.assert_array_equal(load_points(tmp_path / "a.npy", columns="1,0"), XY[:, ::-1])
-    np.testing.assert_array_equal(load_points(tmp_path / "a.npy", where="0=3"), XY[1:2])
+    np.testing.assert_array_equal(load(tmp_path / "a.npy"), XY)
+    np.testing.assert_array_equal(load(tmp_path / "a.npy", columns="1,0"), XY[:, ::-1])
+    np.testing.assert_array_equal(load(tmp_path / "a.npy", where="0=3"), XY[1:2])
     np.savez(tmp_path / "a.npz", first=XY, second=XY.astype(np.int64))
-    np.testing.assert_array_equal(load_points(tmp_path / "a.npz"), XY)
-    second = load_points(tmp_path / "a.npz", array="second")
+    np.testing.assert_array_equal(load(tmp_path / "a.npz"), XY)
+    second = load(tmp_path / "a.npz", array="second")
     np.testing.assert_array_equal(second, XY.astype(np.int64))
     rows = np.array([("a", 1.5, -2), ("b", 9, 9)], [("kind", "U3"), ("x", "f4"), ("y", "f8")])
     np.save(tmp_path / "rows.npy", rows)
-    np.testing.assert_array_equal(load_points(tmp_path / "rows.npy", where="kind=a"), XY[:1])
+    np.testing.assert_array_equal(load(tmp_path / "rows.npy", where="kind=a"), XY[:1])
 
 
 def test_rows_are_drawn_evenly_with_replacement(tmp_path):
@@ -155,7 +159,7 @@ def test_title_is_the_filter_or_the_file(tmp_path):
 
 @pytest.mark.skipif("DATASAURUS_TSV" not in os.environ, reason="DATASAURUS_TSV names no table")
 def test_datasaurus():
-    xy = load_points(os.environ["DATASAURUS_TSV"], where="dataset=dino")
+    xy = load(os.environ["DATASAURUS_TSV"], where="dataset=dino")
     assert xy.shape == (142, 2)
     # mean and standard deviation as published
     np.testing.assert_allclose(xy.mean(0), [54.263, 47.832], atol=1e-3)
@@ -165,7 +169,7 @@ def test_datasaurus():
 def test_numbers_survive_a_long_table(tmp_path):
     xy = np.random.default_rng(0).normal(size=(20_000, 2))
     np.savetxt(tmp_path / "a.csv", xy, delimiter=",", header="x,y")
-    np.testing.assert_allclose(load_points(tmp_path / "a.csv"), xy)
+    np.testing.assert_allclose(load(tmp_path / "a.csv"), xy)
 
 
 TABLES = {
@@ -244,7 +248,7 @@ def test_three_columns_are_points_in_space(tmp_path):
     some = points[:5]
     density = np.mean([scipy.stats.multivariate_normal(c, 0.01).pdf(some) for c in centre], 0)
     np.testing.assert_allclose(dataset.log_prob(jnp.asarray(some)), np.log(density), atol=1e-3)
-    np.testing.assert_array_equal(load_points(file, dim=3), load_points(file, columns="x,y,z"))
+    np.testing.assert_array_equal(load(file, dim=3), load(file, columns="x,y,z"))
 
 
 def test_a_coordinate_far_narrower_than_another_is_said(tmp_path):

@@ -7,7 +7,7 @@ from PIL import Image
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import sets, text_table
+from tiny_diffusion_jax.data import sets
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
@@ -59,8 +59,9 @@ def same(read, labels=True, points=POINTS):
      {"set_column": "cell", "label_column": "kind"}),
     (table("a,b,c,d", '"{label}","{s}",{x},{y}'), "a.csv",
      {"set_column": "1", "label_column": "0", "columns": "2,3"}),
-    # a blank line makes the slow parser read the file
     (table("set,x,y,label", "a{s},{x},{y},{label}\n"), "a.csv", {}),
+    (table()[:-1], "a.csv", {}),
+    (table().replace("\n", "\r\n"), "a.csv", {}),
     (table("ID,x,y,label,keep", "a{s},{x},{y},{label},1") + "b,1,1,odd,0\n", "a.csv",
      {"where": "keep=1"}),
     (table("set,x,y,label,note", "a{s},{x},{y},{label},any {x} text"), "a.csv", {}),
@@ -68,13 +69,6 @@ def same(read, labels=True, points=POINTS):
 def test_tables(tmp_path, text, name, fields):
     read = same(load(write(tmp_path, text, name), **fields))
     assert len(read.columns) == 2 and read.label_column in ("label", "kind", "a")
-
-
-def test_well_formed_tables_are_read_fast(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_table, "HEAD", 5)
-    monkeypatch.setattr(text_table.TextTable, "read_all", None)
-    same(load(write(tmp_path, table()[:-1])))  # without the newline of the last line
-    same(load(write(tmp_path, table().replace("\n", "\r\n"), "b.csv")))
 
 
 def test_rows_in_any_order_three_coordinates_and_no_labels(tmp_path):
@@ -236,10 +230,10 @@ def test_options_name_arrays(tmp_path):
     np.savez(path, points=np.random.default_rng(0).normal(size=(12, 3, 3)),
              labels=np.arange(12)[:, None] % 2, part=["train", "test", "test"] * 4)  # fmt: skip
     read = load(path)
-    assert read.labels is None and read.not_read == "; not read: labels, part"
+    assert read.labels is None and read.remarks == "; not read: labels, part"
     read = load(path, label_column="labels", split_column="part")
     assert read.names == ("0", "1") and read.label_column == "labels"
-    assert read.heldout.tolist() == [False, True, True] * 4 and not read.not_read
+    assert read.heldout.tolist() == [False, True, True] * 4 and not read.remarks
     with pytest.raises(UserError, match="label_column = 'kind': no array 'kind'; there are poi"):
         load(path, label_column="kind")
     np.savez(path, points=POINTS, event=CODES, sizes=SIZES, kind=NAMES[CODES % 2])

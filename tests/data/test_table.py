@@ -12,9 +12,9 @@ import numpy as np
 import pandas
 import pytest
 
-from tiny_diffusion_jax.data import cells, text_table
-from tiny_diffusion_jax.data.columns import Options, read_points
-from tiny_diffusion_jax.data.table import SUFFIXES, open_table, stem
+from tiny_diffusion_jax.data import cells
+from tiny_diffusion_jax.data.columns import read_points
+from tiny_diffusion_jax.data.table import SUFFIXES, read_table, stem
 from tiny_diffusion_jax.errors import UserError
 
 XY = np.array([[1.5, -2.0], [3.0, 4e3], [0.0, 7.0]])
@@ -27,7 +27,7 @@ def write(tmp_path, content, name="a.csv"):
 
 
 def read(tmp_path, content, name="a.csv", **options):
-    return read_points(Options(write(tmp_path, content, name), **options))
+    return read_points(write(tmp_path, content, name), **options)
 
 
 # ---------------------------------------------------------------- text
@@ -83,12 +83,8 @@ FORMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("head", [1_000, 1])
 @pytest.mark.parametrize("form", FORMS)
-def test_text_forms(tmp_path, form, head, monkeypatch):
-    """Read each form twice: in the first rows, and by pandas."""
-    if head == 1 and form not in ("UTF-16", "comments", "line ends in cells"):
-        monkeypatch.setattr(text_table, "HEAD", 2)
+def test_text_forms(tmp_path, form):
     text, name, *columns = FORMS[form]
     points = read(tmp_path, text, name, columns=",".join(columns)).points
     np.testing.assert_array_equal(points, XY)
@@ -120,23 +116,15 @@ def test_numbers_are_the_nearest_float64(tmp_path):
     np.testing.assert_array_equal(read(tmp_path, text).points, xy)
 
 
-def test_fast_and_slow_readers_agree(tmp_path, monkeypatch):
+def test_empty_lines_and_quotes_change_no_row(tmp_path):
     text = "set,x,y,kind\n" + "".join(f" s {i // 3} ,{i},{i / 7},k{i % 2}\n" for i in range(30))
-    options = {"where": "kind=k1"}
-    whole = read(tmp_path, text, **options)
-    monkeypatch.setattr(text_table, "HEAD", 4)
-    slow = text_table.TextTable.read_all
-    monkeypatch.setattr(text_table.TextTable, "read_all", None)
-    for form in (text, text.replace("k1\n", "k1\n\n"), text.replace("k1\n", '"k1"\n')):
-        fast = read(tmp_path, form, **options)
-        np.testing.assert_array_equal(fast.points, whole.points)
-    fast = read_points(Options(write(tmp_path, text), where="kind=k1"), with_sets=True)
-    assert cells.encode(fast.set)[1][0] == "s 0"
-    monkeypatch.setattr(text_table.TextTable, "read_all", slow)
-    monkeypatch.setattr(text_table.TextTable, "read_fast", lambda *_: None)
-    again = read(tmp_path, text, **options)
-    np.testing.assert_array_equal(again.points, whole.points)
-    assert list(again.rows) == list(fast.rows) == list(whole.rows)
+    options = {"where": "kind=k1", "set_column": ""}
+    table = read(tmp_path, text, **options)
+    assert table.points.tolist() == [[i, i / 7] for i in range(1, 30, 2)]
+    assert list(table.rows) == [f"line {i}" for i in range(3, 33, 2)]
+    assert cells.encode(table.set)[1] == [f"s {i}" for i in range(10)]
+    for form in (text.replace("k1\n", "k1\n\n"), text.replace("k1\n", '"k1"\n'), text[:-1]):
+        np.testing.assert_array_equal(read(tmp_path, form, **options).points, table.points)
 
 
 @pytest.mark.parametrize("end, message", [
@@ -145,16 +133,13 @@ def test_fast_and_slow_readers_agree(tmp_path, monkeypatch):
     ("5,1_0\n", "line 32, column 'y' holds '1_0'"), ("#a\n5,inf\n", "line 33, column 'y' holds 'i"),
     ('"5,6\n7,8\n', "line 32 has 1 cells: must be 2, as in line 1. A quote is opened there"),
 ])  # fmt: skip
-def test_errors_far_below_the_first_rows_are_located(tmp_path, monkeypatch, end, message):
-    monkeypatch.setattr(text_table, "HEAD", 4)
+def test_errors_far_below_the_first_rows_are_located(tmp_path, end, message):
     with pytest.raises(UserError) as error:
         read(tmp_path, "x,y\n" + "1,2\n" * 30 + end)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_rows_that_pandas_would_complete_or_read_are_seen(tmp_path, monkeypatch):
-    """Check a short row far below the first rows, and a comment in a column of text."""
-    monkeypatch.setattr(text_table, "HEAD", 4)
+def test_short_rows_and_comments_far_below_are_seen(tmp_path):
     text = "name,x,y,kind\n" + "a,1,2,b\n" * 30
     with pytest.raises(UserError, match="line 32 has 3 cells: must be 4, as in line 1"):
         read(tmp_path, text + "a,3,4\n")
@@ -261,21 +246,21 @@ def test_archives_of_several_tables_are_refused(tmp_path):
 def test_numpy_files(tmp_path):
     path = lambda name: str(tmp_path / name)
     np.savez(path("columns.npz"), x=XY[:, 0], y=XY[:, 1], name=np.array(["a", "b", "c"]))
-    found = read_points(Options(path("columns.npz"), where="name=b"))
+    found = read_points(path("columns.npz"), where="name=b")
     assert found.columns == ("x", "y") and found.points.tolist() == [[3.0, 4e3]]
     np.savez(path("points.npz"), other=np.ones((4, 3)), points=XY)
-    np.testing.assert_array_equal(read_points(Options(path("points.npz"))).points, XY)
+    np.testing.assert_array_equal(read_points(path("points.npz")).points, XY)
     np.savez(path("two.npz"), a=XY, b=XY + 1)
-    found = read_points(Options(path("two.npz")))
+    found = read_points(path("two.npz"))
     assert found.notice == "array a is read; config.data.array chooses another (b)"
-    assert read_points(Options(path("two.npz"), array="b")).points[0, 0] == 2.5 and found.points[
+    assert read_points(path("two.npz"), array="b").points[0, 0] == 2.5 and found.points[
         0, 0] == 1.5  # fmt: skip
     np.save(path("sets.npy"), np.ones((2, 3, 2)))
     with pytest.raises(UserError, match="must be .rows, columns.; configs/sets.py learns sets"):
-        read_points(Options(path("sets.npy")))
+        read_points(path("sets.npy"))
     big = np.array([[2**53 + 1, 0], [5, 6]])
     np.save(path("big.npy"), big)
-    assert "9007199254740993 is rounded to" in read_points(Options(path("big.npy"))).notice
+    assert "9007199254740993 is rounded to" in read_points(path("big.npy")).notice
 
 
 def test_parquet(tmp_path):
@@ -283,16 +268,16 @@ def test_parquet(tmp_path):
     frame = pandas.DataFrame(XY, columns=["x", "y"], index=[5, 6, 7])
     frame["flag"], frame["day"] = True, pandas.Timestamp("2024-01-02")
     frame.rename_axis("plot").to_parquet(tmp_path / "a.parquet")
-    found = read_points(Options(str(tmp_path / "a.parquet")))
+    found = read_points(str(tmp_path / "a.parquet"))
     np.testing.assert_array_equal(found.points, XY)
     assert set(found.others) == {"flag", "day", "plot"}
     frame.loc[6, "x"] = np.nan
     frame.to_parquet(tmp_path / "a.parquet")
     with pytest.raises(UserError, match="row 1, column 'x' holds 'nan': .*skip_incomplete=True"):
-        read_points(Options(str(tmp_path / "a.parquet")))
+        read_points(str(tmp_path / "a.parquet"))
     frame.drop(columns=["x", "y"]).to_parquet(tmp_path / "a.parquet")
     with pytest.raises(UserError, match="has 0 numeric columns"):
-        read_points(Options(str(tmp_path / "a.parquet")))
+        read_points(str(tmp_path / "a.parquet"))
 
 
 def test_excel(tmp_path):
@@ -303,15 +288,15 @@ def test_excel(tmp_path):
         book.active.append(row)
     book.create_sheet("other").append(["x", "y"])
     book.save(tmp_path / "a.xlsx")
-    found = read_points(Options(str(tmp_path / "a.xlsx")))
+    found = read_points(str(tmp_path / "a.xlsx"))
     np.testing.assert_array_equal(found.points, XY)
     assert "sheet Sheet is read; config.data.array chooses another (other)" in found.notice
     book["other"].append([1, "two"])
     book.save(tmp_path / "a.xlsx")
     with pytest.raises(UserError, match="row 2, column 'y' holds 'two': must be a finite number"):
-        read_points(Options(str(tmp_path / "a.xlsx"), array="other"))
+        read_points(str(tmp_path / "a.xlsx"), array="other")
     with pytest.raises(UserError, match="array = 'third': must be one of Sheet, other"):
-        read_points(Options(str(tmp_path / "a.xlsx"), array="third"))
+        read_points(str(tmp_path / "a.xlsx"), array="third")
 
 
 @pytest.mark.parametrize("name, package", [("a.xlsx", "openpyxl"), ("a.parquet", "pyarrow")])
@@ -385,18 +370,17 @@ class Case:
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_2000_random_tables(tmp_path, monkeypatch, part):
+def test_2000_random_tables(tmp_path, part):
     """The reader returns the table that was written, or an error with line, column and text."""
     outcomes = {"read": 0, "refused": 0, "left out": 0}
     for number in range(500 * part, 500 * (part + 1)):
         rng = random.Random(number)
-        monkeypatch.setattr(text_table, "HEAD", 5 if number % 4 == 0 else 1_000)
         case = Case(rng)
         encoding = rng.choice(["utf-8", "utf-8", "utf-16-le"])
         path = write(tmp_path, case.text.encode(encoding), "a.csv")
-        options = Options(path, skip_incomplete=rng.random() < 0.3)
+        skip_incomplete = rng.random() < 0.3
         try:
-            found = read_points(options)
+            found = read_points(path, skip_incomplete=skip_incomplete)
         except UserError as error:
             if "may be decimal or part thousands" in str(error) and case.decimal == ",":
                 continue
@@ -407,7 +391,7 @@ def test_2000_random_tables(tmp_path, monkeypatch, part):
             outcomes["refused"] += 1
             continue
         keep = ~case.missing
-        assert not case.fault or (options.skip_incomplete and not keep.all()), (number, case.text)
+        assert not case.fault or (skip_incomplete and not keep.all()), (number, case.text)
         assert found.columns == tuple(case.names), (number, case.text)
         np.testing.assert_array_equal(found.points, case.points[keep], err_msg=case.text)
         outcomes["read" if keep.all() else "left out"] += 1
@@ -415,4 +399,4 @@ def test_2000_random_tables(tmp_path, monkeypatch, part):
 
 
 def test_head_of_a_table_has_its_names(tmp_path):
-    assert open_table(write(tmp_path, "\n".join(LINES))).head.names == ["x", "y"]
+    assert read_table(write(tmp_path, "\n".join(LINES))).names == ["x", "y"]

@@ -2,26 +2,12 @@
 
 import numpy as np
 import pytest
+from drawn import all_inside, texts
 
 from tiny_diffusion_jax.figures.attention import attention_figure
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 
 SETS = np.random.default_rng(0).normal(size=(2, 20, 2)).astype(np.float32)
-
-
-def texts(figure):
-    titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "right")]
-    return [t.get_text() for t in figure.texts] + [title for title in titles if title]
-
-
-def all_inside(figure):
-    """Whether all artists lie on the page, with a margin."""
-    figure.canvas.draw()
-    page = figure.bbox
-    boxes = [t.get_window_extent() for t in figure.texts if t.get_text()]
-    boxes += [ax.get_tightbbox() for ax in figure.axes]
-    return all(b.x0 > 2 and b.y0 > 2 and b.x1 < page.x1 - 2 and b.y1 < page.y1 - 2 for b in boxes)
-
 
 
 def weights_of(queries, points, width):
@@ -33,9 +19,9 @@ def weights_of(queries, points, width):
 def test_a_panel_for_each_query_with_its_cross_and_the_heaviest_points_largest(count):
     points, queries = SETS[0], SETS[1, :count]
     w = weights_of(queries, points, 0.5)
-    figure = attention_figure(points, w, queries, "a title", "a note")
+    figure = attention_figure(points, w, queries, "a title")
     panels = [ax for ax in figure.axes if ax.lines]
-    assert len(panels) == count and {"a title", "a note"} <= set(texts(figure))
+    assert len(panels) == count and "a title" in texts(figure)
     for q, ax in enumerate(panels):
         order = np.argsort(w[q])
         drawn = ax.collections[0]

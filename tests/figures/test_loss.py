@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from drawn import panels, texts
 from PIL import Image
 
 from tiny_diffusion_jax.figures.loss import loss_figure, smooth
-from tiny_diffusion_jax.figures.page import save_figure
+from tiny_diffusion_jax.figures.style import save_figure
 
 
 def rows(count=60):
@@ -21,20 +22,14 @@ def rows(count=60):
     ]
 
 
-def texts(figure):
-    """All texts of a figure, except the numbers of its axes."""
-    titles = [ax.get_title(loc) for ax in figure.axes for loc in ("left", "right")]
-    return " | ".join([*(t.get_text() for t in figure.texts), *titles])
-
-
 def test_loss_figure_draws_the_rows(tmp_path):
     figure = loss_figure(rows())
-    loss, by_time, grad = figure.axes
+    loss, by_time, grad = panels(figure)
     np.testing.assert_allclose(loss.lines[0].get_xdata(), 50 * np.arange(1, 61))
     np.testing.assert_allclose(loss.lines[0].get_ydata(), 2 / np.arange(1, 61))
     np.testing.assert_allclose(grad.lines[0].get_ydata(), 1 / np.arange(1, 61))
-    assert {ax.get_yscale() for ax in figure.axes} == {"log"}
-    assert "3,000 steps" in texts(figure) and "1,234 steps/s" in texts(figure)
+    assert {ax.get_yscale() for ax in panels(figure)} == {"log"}
+    assert "Training: 3,000 steps, 1,234 steps/s" in texts(figure)
     assert len(by_time.lines) == 4  # one line per quarter of the training, from early to late
     latest = by_time.lines[-1].get_ydata()
     np.testing.assert_allclose(latest, [np.mean(4 / np.arange(46, 61)), 2, 1])
@@ -46,8 +41,8 @@ def test_loss_figure_takes_gaps_and_repeated_steps():
     log = [*rows(3), {"step": 100, "loss": 7.0}, {"step": 200, "loss": float("nan")}]
     log[0]["loss_by_time"] = [None, 2.0, float("nan")]
     figure = loss_figure(log)
-    assert figure.axes[0].lines[0].get_ydata().tolist() == [2.0, 7.0, pytest.approx(2 / 3)]
-    first = figure.axes[1].lines[0].get_ydata()
+    assert panels(figure)[0].lines[0].get_ydata().tolist() == [2.0, 7.0, pytest.approx(2 / 3)]
+    first = panels(figure)[1].lines[0].get_ydata()
     assert np.isnan(first[[0, 2]]).all() and first[1] == 2
     for empty in ([], [{"step": 1}]):
         assert texts(loss_figure(empty)).count("none logged") == 3
@@ -56,13 +51,13 @@ def test_loss_figure_takes_gaps_and_repeated_steps():
 def test_the_loss_of_held_out_sets_is_drawn_beside_that_of_the_training():
     log = [row | {"heldout_loss": 1.0 + abs(i - 20) / 10} for i, row in enumerate(rows())]
     log[5]["heldout_loss"] = None
-    loss = loss_figure(log).axes[0]
+    loss = panels(loss_figure(log))[0]
     [heldout] = [line for line in loss.lines if line.get_label() == "held-out sets"]
     np.testing.assert_allclose(heldout.get_ydata()[-1], 1 + 39 / 10)
     assert len(heldout.get_xdata()) == 59
     legend = [text.get_text() for text in loss.get_legend().get_texts()]
     assert legend == ["training", "held-out sets", "its lowest, step 1,050"]
-    assert loss_figure(rows()).axes[0].get_legend() is None
+    assert panels(loss_figure(rows()))[0].get_legend() is None
 
 
 def testsmoothing_keeps_a_constant_and_a_power_law():

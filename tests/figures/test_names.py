@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from drawn import all_inside, texts
 from matplotlib.text import Text
 from PIL import Image
 
@@ -11,17 +12,11 @@ from tiny_diffusion_jax.figures.attention import attention_figure
 from tiny_diffusion_jax.figures.film import save_film, save_grid_film
 from tiny_diffusion_jax.figures.ink import caption
 from tiny_diffusion_jax.figures.loss import loss_figure
-from tiny_diffusion_jax.figures.page import (
-    Page,
-    embedded,
-    one_line,
-    save_figure,
-    shortened,
-    text_width,
-    wrapped,
-)
+from tiny_diffusion_jax.figures.page import Page
 from tiny_diffusion_jax.figures.samples import samples_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.figures.style import save_figure
+from tiny_diffusion_jax.figures.text import embedded, one_line, shortened, text_width, wrapped
 
 NAMES = {
     "formula": "$x_$", "dollars": "a $ b $ c", "fraction": r"$\frac{$", "underscore": "a_b_",
@@ -44,27 +39,16 @@ FIGURES = {  # every kind of figure, with the name in every text that can contai
     "members": lambda name: sets_figure(
         PLANE, name, member=MEMBER, names=(name, name), real=PLANE, real_member=MEMBER,
         by_member=True),
-    "attention": lambda name: attention_figure(PLANE[0], np.ones((1, 5)), PLANE[0, :1], name, name),
+    "attention": lambda name: attention_figure(PLANE[0], np.ones((1, 5)), PLANE[0, :1], name),
     "loss": lambda name: loss_figure([{"step": 1, "loss": 1.0}, {"step": 9, "loss": 9.0}], name),
 }  # fmt: skip
-
-
-def outside(figure) -> list[str]:
-    """Texts that extend beyond the edge of the page."""
-    page = figure.bbox
-    boxes = [(t.get_text(), t.get_window_extent()) for t in figure.texts if t.get_text()]
-    return [
-        text for text, b in boxes
-        if b.x0 < 0 or b.y0 < 0 or b.x1 > page.x1 or b.y1 > page.y1
-    ]  # fmt: skip
 
 
 def check(figure):
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.canvas.draw()
-        assert outside(figure) == []
-    assert not any(text.get_parse_math() for text in figure.texts)
+        assert all_inside(figure)
+    assert not any(text.get_parse_math() for text in figure.findobj(Text) if text.get_text())
     width, height = figure.get_size_inches()
     assert height < 1.5 * width + 3  # a long name leaves room for the panels
 
@@ -96,10 +80,10 @@ def test_every_film_has_a_caption_of_every_name(name, tmp_path):
 def test_a_formula_is_drawn_as_the_characters_of_its_name():
     """A formula would be narrower: without dollar signs, and with a raised 2."""
     def drawn(text):
-        page = Page(6, text)
+        page = Page(text, 1, 6)
+        page.panel(page.panels(), 0, (0, 1, 0, 1))
         figure = page.finish()
-        figure.canvas.draw()
-        [title] = [t for t in figure.texts if t.get_text()]
+        [title] = [t for t in figure.findobj(Text) if t.get_text() == text]
         return title.get_window_extent().width
 
     assert drawn("$x^2$") > drawn("x^2") > drawn("x2")
@@ -108,8 +92,8 @@ def test_a_formula_is_drawn_as_the_characters_of_its_name():
 
 def test_names_on_any_part_of_a_page_are_no_formulas():
     """All texts on axes are covered, so figures added later are covered, too."""
-    page = Page(6, "title")
-    [ax] = page.row(1, 3, 0.5, 0.3)
+    page = Page("title", 1, 3)
+    ax = page.axes(page.panels())
     ax.set(xlabel="$x_$", ylabel="$y_$", title="$t_$")
     ax.plot([0, 1], label="$l_$")
     ax.legend(title="$g_$")
@@ -123,8 +107,8 @@ def test_names_on_any_part_of_a_page_are_no_formulas():
 
 def test_numbers_of_a_logarithmic_axis_are_still_formulas():
     """Ticks of a logarithmic axis are written by matplotlib, with an exponent."""
-    page = Page(6, "title")
-    [ax] = page.row(1, 3, 0.5, 0.3)
+    page = Page("title", 1, 3)
+    ax = page.axes(page.panels())
     ax.loglog([1, 1e6], [1, 1e6])
     figure = page.finish()
     figure.canvas.draw()
@@ -153,7 +137,7 @@ def test_a_share_stands_at_the_right_of_a_name_in_any_script():
     assert embedded("dino $x$") == "dino $x$"
     assert one_line(embedded(NAMES["hebrew"])) == f"\u200e{NAMES['hebrew']}\u200e"
     figure = FIGURES["sets"](NAMES["hebrew"])
-    assert f"\u200e{NAMES['hebrew']}\u200e: 50 %" in [t.get_text() for t in figure.texts]
+    assert f"\u200e{NAMES['hebrew']}\u200e: 50 %" in texts(figure)
 
 
 def test_a_caption_of_two_lines_is_that_of_one():

@@ -11,24 +11,9 @@ from jax.tree_util import Partial
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import Dataset, draw_points
-from tiny_diffusion_jax.metrics import (
-    grades,
-    separation,
-    sets,
-    sizes,
-)
-from tiny_diffusion_jax.metrics import (
-    likelihood_metrics as likelihood,
-)
-from tiny_diffusion_jax.metrics import (
-    memorization as copies,
-)
-from tiny_diffusion_jax.metrics import (
-    points as clouds,
-)
-from tiny_diffusion_jax.metrics import (
-    score_field as fields,
-)
+from tiny_diffusion_jax.metrics import grades, memorization, score_field, separation, sets, sizes
+from tiny_diffusion_jax.metrics import likelihood_metrics as likelihood
+from tiny_diffusion_jax.metrics import points as point_metrics
 
 LIKE, CLOSE, DIFFERS = 0, 1, 2
 
@@ -45,14 +30,15 @@ def levels(metrics):
 # ---------------------------------------------------------------- one density
 
 
-def cloud_metrics(change, num_sets=8):
+def metrics_of_points(change, num_sets=8):
     samples, real_a, real_b = (normal(seed, num_sets, 500, 2) for seed in (1, 2, 3))
-    return clouds.compare(change(samples), real_a, real_b, num_projections=16, exact_points=300)
+    options = {"num_projections": 16, "exact_points": 300}
+    return point_metrics.compare(change(samples), real_a, real_b, **options)
 
 
 @pytest.mark.parametrize("num_sets", [1, 2, 8])
 def test_real_points_have_the_best_grade(num_sets):
-    found = levels(cloud_metrics(lambda points: points, num_sets))
+    found = levels(metrics_of_points(lambda points: points, num_sets))
     assert "sliced_wasserstein2" in found and set(found.values()) == {LIKE}
 
 
@@ -62,8 +48,8 @@ def test_real_points_have_the_best_grade(num_sets):
     lambda points: np.tile(points[:, :5], (1, 100, 1)),  # copies of five points
     lambda points: 4 * normal(9, *points.shape),  # noise
 ])  # fmt: skip
-def test_every_distance_of_clouds_sees_a_wrong_cloud(change):
-    metrics = cloud_metrics(change)
+def test_every_distance_of_points_sees_wrong_points(change):
+    metrics = metrics_of_points(change)
     assert grades.worst(metrics)[1].grade == DIFFERS
     found = levels(metrics)
     assert found["mmd_rbf"] == DIFFERS
@@ -97,13 +83,13 @@ def test_mass_elsewhere_is_the_total_variation_beside_that_of_the_truth():
     points = normal(4, 200_000, 2)
     share, *_ = np.histogram2d(points[:, 1], points[:, 0], bins=size, range=[[-4, 4], [-4, 4]])
     share = share / share.sum()
-    same = fields.total_variation(true, share, len(points), true)
+    same = score_field.total_variation(true, share, len(points), true)
     assert same["value"] == same["floor"] < 0.03
     assert grades.grade("total_variation", same).grade == LIKE
-    chance = fields.total_variation(true, share, len(points))
+    chance = score_field.total_variation(true, share, len(points))
     # the difference is counting noise only
     assert chance["floor"] == pytest.approx(same["floor"], rel=0.2)
-    moved = fields.total_variation(log_normal(centres, 1.0), share, len(points), true)
+    moved = score_field.total_variation(log_normal(centres, 1.0), share, len(points), true)
     # the total variation of N(0, I) and N(d, I) is 2 Phi(|d| / 2) - 1, with |d| = sqrt(2)
     assert moved["value"] == pytest.approx(0.5205, abs=0.02)
     assert grades.grade("total_variation", moved).grade == DIFFERS
@@ -199,7 +185,7 @@ def observed(seed, count):
 
 def test_copies_and_sizes_are_graded():
     dataset = observed(5, 120).replace(heldout=observed(6, 120))
-    compare = partial(copies.compare, dataset, jax.random.key(0))
+    compare = partial(memorization.compare, dataset, jax.random.key(0))
     training = np.asarray(dataset.points).reshape(120, 16, 2)
     assert grades.grade("copies", compare(blobs(7, 100))).grade == LIKE
     assert grades.grade("copies", compare(training[:100])).grade == DIFFERS

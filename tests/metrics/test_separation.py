@@ -67,7 +67,7 @@ def test_discrepancy_equals_its_definition_in_float64():
                 for s in sets]  # fmt: skip
     result = embedding.discrepancy(pictures, centre, bandwidth, self_kernel, sets)
     np.testing.assert_allclose(result, expected, atol=1e-6)
-    expected = metrics.mmd_rbf(sets[0], reference[1], bandwidth[1])
+    expected = metrics.energy_and_mmd(sets[0], reference[1], bandwidth[1])[1]
     assert float(result[0, 1]) == pytest.approx(float(expected), abs=1e-6)
 
 
@@ -319,15 +319,15 @@ def test_compare_puts_each_number_beside_that_of_real_sets(two, calibration):
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
-def test_pooled_distance_is_the_sliced_one_between_clouds(two):
-    clouds = draw(two.members[0], 16, 2, separation.CLOUD_POINTS)
-    first, second = separation._as_vectors(clouds)
-    expected = metrics.sliced_wasserstein2(*clouds, separation.NUM_PROJECTIONS)
+def test_pooled_distance_is_the_sliced_one_between_draws(two):
+    draws = draw(two.members[0], 16, 2, separation.DRAW_POINTS)
+    first, second = separation._as_vectors(draws)
+    expected = metrics.sliced_wasserstein2(*draws, separation.NUM_PROJECTIONS)
     assert np.linalg.norm(first - second) == pytest.approx(float(expected), rel=1e-4)
 
 
 def test_pooled_distances_see_a_member_that_is_spoilt_or_missing(two):
-    size = separation.CLOUD_POINTS
+    size = separation.DRAW_POINTS
     sets = np.concatenate([draw(two.members[0], 17, 100), 1.1 * draw(two.members[1], 18, 100)])
     member = np.repeat([0, 1], 100)
     right, wrong = separation.pooled_distances(two, jax.random.key(19), sets, member)

@@ -19,11 +19,11 @@ from tiny_diffusion_jax.run import processes
 LONG = [*MOONS, "--config.train.steps=400", "--config.train.checkpoint_every=50"]
 MAIN = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
-        "from tiny_diffusion_jax.run import modes, report\n"
+        "from tiny_diffusion_jax import report\n"
         "from tiny_diffusion_jax.training import loop\n"
         "CHANGE\n"
         "from tiny_diffusion_jax.cli.main import main; main(sys.argv, leave=os._exit)")  # fmt: skip
-ONLY_TRAINING = "modes.finish = lambda *_: None"
+ONLY_TRAINING = "report.evaluate_run = lambda *_: None"
 RAISE = "def broken(*_): raise OSError(28, 'the disk is full')"
 # One process fails between two blocks, while the other process is inside the next block.
 WHILE_TRAINING = f"""
@@ -33,7 +33,7 @@ loop._send = lambda *words: (broken if words[-1] >= 60 else send)(*words)
 """
 WHILE_MEASURING = f"""
 {RAISE}
-report.evaluate = broken
+report.measure = broken
 """
 
 
@@ -65,7 +65,7 @@ def ends(started) -> list[tuple[int, str]]:
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypatch):
 
-    monkeypatch.setattr(commands, "finish", lambda *_: None)
+    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
     assert run(*LONG, f"--workdir={tmp_path / 'one'}").code == 0
 
     # SIGTERM to the second process stops both, and the first process saves.
@@ -129,7 +129,7 @@ def test_an_error_in_one_process_ends_both(failing, change, tmp_path):
 @pytest.mark.slow
 def test_a_signal_to_the_second_ends_the_first_while_that_measures(tmp_path):
     wait = f"open({str(tmp_path / 'measures')!r}, 'w'); import time; time.sleep(600)"
-    change = f"def wait(*_): {wait}\nreport.evaluate = wait"
+    change = f"def wait(*_): {wait}\nreport.measure = wait"
     started = start(*LONG, f"--workdir={tmp_path / 'run'}", change=(change, ""))
     deadline = time.time() + 150
     while not (tmp_path / "measures").exists() and time.time() < deadline:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import SETS, config, run
+from release import release
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import flatten
@@ -25,12 +26,12 @@ def digits(tmp_path_factory):
     """(folder of released models, run folder of one of them)."""
     home = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tiny_diffusion_jax.cli.commands.finish", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.report.evaluate_run", lambda *_: None)
         made = run(config("spatial_mnist:causal"), *CAUSAL, f"--workdir={home}/run")
     assert made.code == 0, made
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(released, "FOLDER", home)
-        released.release("tiny", *td.load(home / "run"), "python main.py ...", {"ppll": -3.0})
+        release("tiny", *td.load(home / "run"), "python main.py ...", {"ppll": -3.0})
     return home
 
 

@@ -19,7 +19,6 @@ from run_files import FILES, arrays, losses, same
 
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.files import PART
-from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.run import checkpoints, run_folder
 from tiny_diffusion_jax.run import train as training
 from tiny_diffusion_jax.run.signals import Abandoned, Signals
@@ -52,7 +51,7 @@ def screen(written: str) -> list[str]:
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "finish", lambda *_: None)
+        patch.setattr(commands.report, "evaluate_run", lambda *_: None)
         assert run(*LONG, f"--workdir={folder}").code == 0
     return folder
 
@@ -202,7 +201,7 @@ def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
 
 
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "finish", lambda *_: pytest.fail("went on to sample"))
+    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: pytest.fail("sampled"))
 
     def write(self, step):
         if step == 40:
@@ -272,8 +271,8 @@ def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypat
     sets = np.zeros((2, 4, 2))
     drawn = lambda *_, **__: (used.append("drawn") or sets, None, "samples.npy")
     monkeypatch.setattr(commands, "draw", drawn)
-    monkeypatch.setattr(report, "pictures", lambda *_: None)
-    monkeypatch.setattr(commands, "finish", lambda *_: used.append("drawn"))
+    monkeypatch.setattr(commands.report, "write_report", lambda *_: None)
+    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: used.append("drawn"))
     damaged(copy)
     result = run(f"--mode={mode}", f"--workdir={copy}")
     path = copy / "checkpoints" / "40"

@@ -9,8 +9,8 @@ from command_line import run
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.cli.flags import parse
+from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.data.mixture import member_names
-from tiny_diffusion_jax.data.points import load_points
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_one_shape_is_a_table_of_points(opened, pad, tmp_path, monkeypatch):
     stroke(page, (0.25, 0.25), (0.75, 0.25))
     drawn = page.evaluate("drawing.shape.points.length")
     file = saved(page, tmp_path)
-    points = load_points(str(file))
+    points = read_points(str(file)).points
     assert file.name == "drawing.csv" and points.shape == (drawn, 2) and drawn >= 50
     assert points[:, 0].min() < -0.4 and points[:, 0].max() > 0.4  # drawn from left to right
     assert abs(np.median(points[:, 1]) - 0.5) < 0.05  # drawn in the upper half: y points up

@@ -16,8 +16,7 @@ from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.latent import BLUR_KEY, LATENT_RUN
 from tiny_diffusion_jax.sets.sizes import capacity
-from tiny_diffusion_jax.web.live import WORKER
-from tiny_diffusion_jax.web.weights import NETWORKS, level_table, live_model
+from tiny_diffusion_jax.web.live import NETWORKS, WORKER, level_table, live_model
 
 # Generate a whole set by one strategy. All noise is passed in, in the order in which it is used.
 GENERATE = """([noise, options]) => {

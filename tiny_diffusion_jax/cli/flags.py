@@ -1,37 +1,25 @@
 """Parse the command line: its flags, and every option of a config as --config.PART.NAME."""
 
 import difflib
-import inspect
-import runpy
 import shlex
 import textwrap
-import traceback
-from dataclasses import replace
-from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
 from ml_collections import ConfigDict
 
+from tiny_diffusion_jax.cli.config_files import load_config
 from tiny_diffusion_jax.config import (
-    UnknownOption,
     current_option,
     current_spelling,
     flatten,
     similar_options,
     unknown_option,
 )
-from tiny_diffusion_jax.errors import (
-    UserError,
-    reason_of,
-    rename_fields,
-    require,
-    require_choice,
-)
+from tiny_diffusion_jax.errors import UserError, rename_fields, require, require_choice
 from tiny_diffusion_jax.options import OPTIONS, ROWS, TYPES
 from tiny_diffusion_jax.run import run_folder
 
-CONFIGS = Path(__file__).parents[2] / "configs"
 MODES = ("train", "sample", "evaluate", "complete", "live", "compare", "draw", "replay", "list")
 REPORTS = MODES[:4]  # modes that write report.html with the command
 FLAGS = {
@@ -191,61 +179,3 @@ def help_text() -> str:
             lines += textwrap.wrap(f"{name} = {option.default!r}: {option.help} ({about})", 98,
                                    initial_indent="  ", subsequent_indent="      ")  # fmt: skip
     return "\n".join(lines)
-
-
-# ---------------------------------------------------------------- config files
-
-
-def config_files() -> dict[str, Path]:
-    """Return {"configs/moons.py": its path, ...}, in order."""
-    return {f"configs/{f.relative_to(CONFIGS)}": f for f in sorted(CONFIGS.rglob("*.py"))}
-
-
-def find_config(path: str) -> tuple[str, str]:
-    """Split --config=FILE.py:ARGUMENT into the file and the argument; both may contain colons.
-
-    A file that is missing in the working directory is looked up beside main.py. Raises UserError
-    for a file that exists in neither place.
-    """
-    stem, is_split, argument = path.partition(".py:")
-    file = f"{stem}.py" if is_split else path
-    known = config_files()
-    if not Path(file).is_file():
-        name = current_spelling(Path(file).as_posix())
-        require(name in known, "--config", file, f"a config file; there are {', '.join(known)}")
-        file = str(known[name])
-    return file, argument
-
-
-def load_config(path: str, model: str = "") -> ConfigDict:
-    """Call `get_config` of the file of --config with the argument after the file.
-
-    model: --config.model.name, for a `get_config` with a parameter of this name, which selects its
-    settings. Raises UserError for any error of the file.
-    """
-    file, argument = find_config(path)
-    try:
-        get_config = runpy.run_path(file).get("get_config")
-        require(callable(get_config), f"{file}: get_config", get_config, "a function")
-        takes_model = "model" in inspect.signature(get_config).parameters
-        chosen = {"model": model} if model and takes_model else {}
-        config = get_config(argument, **chosen) if argument else get_config(**chosen)
-    except UnknownOption as error:
-        raise replace(error, field=f"{_place(file, error)}: {error.field}") from error
-    except UserError:
-        raise
-    except SyntaxError as error:
-        raise UserError(f"{error.filename}: line {error.lineno}: {error.msg}") from error
-    except Exception as error:  # a config is a program, so it can fail in any way
-        message = f"{_place(file, error)}: {type(error).__name__}: {reason_of(error)}"
-        raise UserError(message) from error
-    require(isinstance(config, ConfigDict), f"{file}: get_config()", config, "a ConfigDict")
-    mismatch = run_folder.config_mismatch(config.to_dict())
-    require(not mismatch, f"{file}: get_config()", ..., f"a changed default_config(): {mismatch}")
-    return config
-
-
-def _place(file: str, error: Exception) -> str:
-    """The file and the line in it that raised `error`, if it was one."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-    return f"{file}: line {frames[-1].lineno}" if frames else file

@@ -1,6 +1,5 @@
 """The command line: parse the arguments, run the command, end with one line and an exit code."""
 
-import ast
 import errno
 import logging
 import os
@@ -18,7 +17,8 @@ ENVIRONMENT = {
     "JAX_ENABLE_X64": "0",  # models are float32
 }
 
-from tiny_diffusion_jax.cli.flags import Command, config_files, help_text, parse
+from tiny_diffusion_jax.cli.config_files import config_list
+from tiny_diffusion_jax.cli.flags import Command, help_text, parse
 from tiny_diffusion_jax.errors import UserError, reason_of
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
@@ -76,17 +76,6 @@ def run(command: Command) -> None:
 
     run_mode = getattr(commands, f"{command.mode}_run")
     run_mode(command.config, command.workdir, **command.arguments)
-
-
-def config_list() -> str:
-    """Return the name of each config with the first line of its header."""
-    lines = []
-    for name, file in config_files().items():
-        header = (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").partition("\n")[0]
-        usage, colon, about = header.partition(": ")
-        lines.append((usage, about) if colon else (name, header))
-    width = max(len(usage) for usage, _ in lines)
-    return "\n".join(f"{usage:{width}}  {about}" for usage, about in lines)
 
 
 # ---------------------------------------------------------------- ends

@@ -5,25 +5,25 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
-from tiny_diffusion_jax.data.columns import NO_COLUMN, find_column
-from tiny_diffusion_jax.data.table import ARRAYS, RowNames, columns_of, load_arrays
+from tiny_diffusion_jax.data.columns import NO_COLUMN, find_coordinates
+from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 
 ZERO_SETS = 0.05  # smallest share of sets with a zero row at the end for a notice
 
 
 def is_table(config) -> bool:
-    """Return whether a numpy file is a table, with a row for each point and a column for the set.
+    """Return whether a file is a table, with a row for each point and a column for the set.
 
-    The table has structured rows, or one array for each column. If `config.set_column` is the
-    number of a column, the table is an array [P, C].
+    A numpy file is a table if it has structured rows, or one array for each column. If
+    `config.set_column` is the number of a column, an array [P, C] is a table.
     """
     path = Path(config.path).expanduser()
     if path.suffix.lower() not in ARRAYS:
         return True
-    arrays = load_arrays(path, _place(config))
+    arrays = load_arrays(path, f"config.data.path = {config.path!r}")
     if len(arrays) > 1 and not config.array:
-        return columns_of(arrays) is not None
+        return are_columns(arrays)
     array = arrays.get(config.array, next(iter(arrays.values())))
     return bool(array.dtype.names) or (array.ndim == 2 and config.set_column.isdecimal())
 
@@ -41,37 +41,36 @@ def read(config) -> Collection:
     replace the array names set, label and split. `config.columns` selects coordinates.
     Raises `UserError` with the name of the array and the invalid entry.
     """
-    place = _place(config)
+    place = f"config.data.path = {config.path!r}"
     require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
-    arrays, others = _named(config, place)
-    points, notices = arrays["points"], []
-    if points.dtype.kind not in "biuf":
-        raise UserError(f"{place}: points are of type {points.dtype}: must be real numbers")
-    points, columns = _coordinates(points, config, place)
-    if points.ndim == 3:
-        rows, codes, ids = _padded(points, arrays.get("mask"), place)
-        notices = [] if "mask" in arrays else _padding_notices(points)
-    else:
-        rows, codes, ids = points, *_ragged(len(points), arrays, config, place)
-    rows, codes = _finite(rows, codes, ids, config, "mask" in arrays, notices)
-    label, split = (_of_sets(arrays, name, codes, ids, config) for name in ("label", "split"))
+    titles = {role: config[f"{role}_column"].strip() or role for role in ("set", "label", "split")}
+    arrays, others = _by_role(config, titles, place)
+    points, columns = _coordinates(arrays["points"], config, place)
+    notices = [] if points.ndim == 2 or "mask" in arrays else _padding_notices(points)
+    split_points = _padded if points.ndim == 3 else _concatenated
+    rows, codes, ids = split_points(points, arrays, config, titles, place)
+    rows, codes = _finite(rows, codes, ids, config, "mask" in arrays, place, notices)
+
+    def of_sets(role: str) -> np.ndarray | None:  # text [S]; the array has S or P entries
+        if role not in arrays:
+            return None
+        name, values = titles[role], _flat(arrays[role])
+        if values.shape == (len(ids),):
+            return values.astype(str)
+        if "set" in arrays and values.shape == (len(codes),):
+            field = f"config.data.{role}_column"
+            return one_each(values, codes, ids, field, name, "row {}".format)
+        raise UserError(f"{place}: {name} has shape {values.shape}: must be {(len(ids),)}, one a "
+                        "set")  # fmt: skip
+
     return collect(
-        rows, codes, ids, config, label=label, split=split, columns=columns,
-        label_column=_name(config, "label"), set_column=_name(config, "set"),
-        notice="; ".join(notices),
-    )._replace(not_read=f"; not read: {listed(others)}" if others else "")  # fmt: skip
+        rows, codes, ids, config, label=of_sets("label"), split=of_sets("split"), columns=columns,
+        label_column=titles["label"], set_column=titles["set"], notice="; ".join(notices),
+        remarks=f"; not read: {listed(others)}" if others else "",
+    )  # fmt: skip
 
 
-def _place(config) -> str:
-    return f"config.data.path = {config.path!r}"
-
-
-def _name(config, role: str) -> str:
-    """Return the name of the array of a role: set, label or split."""
-    return config[f"{role}_column"].strip() or role
-
-
-def _named(config, place: str) -> tuple[dict[str, np.ndarray], list[str]]:
+def _by_role(config, titles: dict[str, str], place: str) -> tuple[dict, list[str]]:
     """Return arrays by role (points, mask, sizes, set, label, split), and names of other arrays."""
     arrays = load_arrays(Path(config.path).expanduser(), place)
     if config.array:
@@ -79,42 +78,38 @@ def _named(config, place: str) -> tuple[dict[str, np.ndarray], list[str]]:
     elif "points" not in arrays and len(arrays) != 1:
         raise UserError(f"{place}: must hold an array points; there are {', '.join(arrays)}; "
                         "config.data.array names another")  # fmt: skip
-    name = config.array or ("points" if "points" in arrays else next(iter(arrays)))
-    roles = {"points": arrays[name]} | {k: arrays[k] for k in ("mask", "sizes") if k in arrays}
-    used = {name, *roles}
-    for role in ("set", "label", "split"):
-        name = _name(config, role)
-        if name in arrays:
-            roles[role] = arrays[name]
-            used.add(name)
-        elif config[f"{role}_column"] and (name != NO_COLUMN or role == "set"):
+    points = config.array or ("points" if "points" in arrays else next(iter(arrays)))
+    names = {"points": points, "mask": "mask", "sizes": "sizes"} | titles
+    for role, name in titles.items():
+        is_named = config[f"{role}_column"] and (name != NO_COLUMN or role == "set")
+        if is_named and name not in arrays:
             raise UserError(f"config.data.{role}_column = {name!r}: no array {name!r}; there are "
                             f"{', '.join(key for key in arrays if key) or 'none'}")  # fmt: skip
-    return roles, [name for name in arrays if name not in used]
+    roles = {role: arrays[name] for role, name in names.items() if name in arrays}
+    return roles, [name for name in arrays if name not in names.values()]
 
 
 def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, list[str]]:
     """Return the coordinates that `config.columns` selects, and their names."""
+    if points.dtype.kind not in "biuf":
+        raise UserError(f"{place}: points are of type {points.dtype}: must be real numbers")
+    shape = f"{place}: points have shape {points.shape}: must"
     if points.ndim not in (2, 3):
-        raise UserError(f"{place}: points have shape {points.shape}: must be [S, N, D], or [P, D] "
-                        "with set[P] or sizes[S]")  # fmt: skip
-    if points.shape[-1] < 2:
-        raise UserError(f"{place}: points have shape {points.shape}: must have D = 2 coordinates "
-                        "or more")  # fmt: skip
+        raise UserError(f"{shape} be [S, N, D], or [P, D] with set[P] or sizes[S]")
     dim = points.shape[-1]
+    if dim < 2:
+        raise UserError(f"{shape} have D = 2 coordinates or more")
     names = list("xyz"[:dim]) if dim <= 3 else [f"x{i}" for i in range(dim)]
     if not config.columns:
         return points, names
-    wanted = [name.strip() for name in config.columns.split(",")]
-    chosen = [find_column(names, name, "config.data.columns", config.columns) for name in wanted]
-    require(len(chosen) >= 2 and len(set(chosen)) == len(chosen), "config.data.columns",
-            config.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")
+    chosen = find_coordinates(names, config.columns)
     return points[..., chosen], [names[i] for i in chosen]
 
 
-def _padded(points: np.ndarray, mask: np.ndarray | None, place: str):
+def _padded(points: np.ndarray, arrays: dict, config, titles, place: str):
     """(rows [P, D], codes [P], ids) of points[S, N, D]."""
     S, N, D = points.shape
+    mask = arrays.get("mask")
     if mask is None:
         mask = ~_trailing(np.isnan(points).all(-1) if points.dtype.kind == "f" else
                           np.zeros((S, N), bool))  # fmt: skip
@@ -123,6 +118,31 @@ def _padded(points: np.ndarray, mask: np.ndarray | None, place: str):
         raise UserError(f"{place}: mask has shape {mask.shape}: must be {(S, N)}, as points")
     mask = mask.astype(bool)
     return points[mask], np.repeat(np.arange(S), mask.sum(1)), list(map(str, range(S)))
+
+
+def _concatenated(points: np.ndarray, arrays: dict, config, titles, place: str):
+    """(rows [P, D], codes [P], ids) of points[P, D]."""
+    num = len(points)
+    if "sizes" in arrays and not config.set_column:
+        sizes = arrays["sizes"]
+        is_valid = sizes.ndim == 1 and sizes.dtype.kind in "iu" and np.all(sizes >= 0)
+        if not is_valid or sizes.sum() != num:
+            raise UserError(f"{place}: sizes of shape {sizes.shape} and sum {sizes.sum()}: must be "
+                            f"[S], whole numbers of sum {num}, the number of points")  # fmt: skip
+        return points, np.repeat(np.arange(len(sizes)), sizes), list(map(str, range(len(sizes))))
+    if "set" not in arrays:
+        raise UserError(f"{place}: points have shape [P, D]: must go with set[P] or sizes[S]; one "
+                        "set of points is learned by configs/points.py")  # fmt: skip
+    sets = _flat(arrays["set"])
+    if sets.shape != (num,):
+        raise UserError(f"{place}: {titles['set']} has shape {sets.shape}: must be {(num,)}")
+    ids, codes = np.unique(sets, return_inverse=True)
+    return points, codes, list(map(str, ids.tolist()))
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Flatten an array [S] or [S, 1] to values [S]."""
+    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
 
 
 def _trailing(is_empty: np.ndarray) -> np.ndarray:
@@ -135,43 +155,20 @@ def _padding_notices(points: np.ndarray) -> list[str]:
     notices = []
     num_zeros = _trailing((points == 0).all(-1)).sum(1)
     if (num_zeros > 1).any() or (num_zeros > 0).mean() > ZERO_SETS:
+        share = 100 * num_zeros.sum() / (len(points) * points.shape[1])
         notices.append(
-            f"{100 * num_zeros.sum() / (len(points) * points.shape[1]):.0f} % of all points are "
-            "zeros at the end of sets: if they are padding, an .npz file with an array mask[S, N] "
-            "leaves them out"
-        )
+            f"{share:.0f} % of all points are zeros at the end of sets: if they are padding, an "
+            ".npz file with an array mask[S, N] leaves them out")  # fmt: skip
     last = points[..., -1]
     if last.size and np.isin(last, (0, 1)).all() and np.ptp(last) > 0:
         others = ",".join(map(str, range(points.shape[-1] - 1)))
         choose = f" and config.data.columns={others}" if points.shape[-1] > 2 else ""
-        notices.append(
-            "the last coordinate is 0 or 1 in all points: if it is a mask, an .npz file with an "
-            f"array mask[S, N]{choose} keeps it from being learned"
-        )
+        notices.append("the last coordinate is 0 or 1 in all points: if it is a mask, an .npz file "
+                       f"with an array mask[S, N]{choose} keeps it from being learned")  # fmt: skip
     return notices
 
 
-def _ragged(num: int, arrays: dict, config, place: str):
-    """(codes [P], ids) of `num` points in a row."""
-    if "sizes" in arrays and not config.set_column:
-        sizes = arrays["sizes"]
-        good = sizes.ndim == 1 and sizes.dtype.kind in "iu" and np.all(sizes >= 0)
-        if not good or sizes.sum() != num:
-            raise UserError(f"{place}: sizes of shape {sizes.shape} and sum {sizes.sum()}: must be "
-                            f"[S], whole numbers of sum {num}, the number of points")  # fmt: skip
-        return np.repeat(np.arange(len(sizes)), sizes), list(map(str, range(len(sizes))))
-    if "set" not in arrays:
-        raise UserError(f"{place}: points have shape [P, D]: must go with set[P] or sizes[S]; one "
-                        "set of points is learned by configs/points.py")  # fmt: skip
-    sets = _flat(arrays["set"])
-    if sets.shape != (num,):
-        name = _name(config, "set")
-        raise UserError(f"{place}: {name} has shape {sets.shape}: must be {(num,)}")
-    ids, codes = np.unique(sets, return_inverse=True)
-    return codes, list(map(str, ids.tolist()))
-
-
-def _finite(rows, codes, ids, config, is_masked: bool, notices: list[str]):
+def _finite(rows, codes, ids, config, is_masked: bool, place: str, notices: list[str]):
     """Return the rows of finite numbers, and their codes.
 
     With `config.skip_incomplete` rows with NaN are left out. Raises UserError for other non-finite
@@ -188,26 +185,7 @@ def _finite(rows, codes, ids, config, is_masked: bool, notices: list[str]):
         row = int(np.argmax(bad.any(1)))
         masked = " where mask is True" if is_masked else ""
         advice = ". config.data.skip_incomplete=True leaves out points with NaN"
-        raise UserError(f"{_place(config)}: set {ids[codes[row]]!r} has a point "
+        raise UserError(f"{place}: set {ids[codes[row]]!r} has a point "
                         f"{rows[row].tolist()}: must be finite numbers{masked}"
                         f"{advice if np.isnan(rows[row]).any() else ''}")  # fmt: skip
     return rows, codes
-
-
-def _of_sets(arrays: dict, role: str, codes: np.ndarray, ids, config) -> np.ndarray | None:
-    """Texts [S] of the array of a role; the array has an entry for each set or each point."""
-    if role not in arrays:
-        return None
-    name, values, num = _name(config, role), _flat(arrays[role]), len(ids)
-    if values.shape == (num,):
-        return values.astype(str)
-    if "set" in arrays and values.shape == (len(codes),):
-        rows = RowNames("row", range(len(codes)))
-        return one_each(values, codes, ids, f"config.data.{role}_column", name, rows.__getitem__)
-    raise UserError(f"{_place(config)}: {name} has shape {values.shape}: must be {(num,)}, one a "
-                    "set")  # fmt: skip
-
-
-def _flat(values: np.ndarray) -> np.ndarray:
-    """Flatten an array [S] or [S, 1] to values [S]."""
-    return values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values

@@ -4,6 +4,7 @@ The last kind, for example 1,234.5 or 5 mm, is an error in a coordinate, because
 have to be guessed.
 """
 
+import contextlib
 import math
 import re
 
@@ -60,38 +61,26 @@ def parse_column(column: np.ndarray, decimal: str = ".") -> tuple[np.ndarray, np
         values = column.astype(np.float64)
         kinds = np.where(np.isnan(values), MISSING, np.where(np.isinf(values), MALFORMED, NUMBER))
         return values, kinds.astype(np.int8)
-    values = None
-    if column.dtype.kind in "OU" and decimal == "." and not any("_" in str(c) for c in column):
-        try:
+    if decimal == "." and column.dtype.kind in "OU":
+        with contextlib.suppress(ValueError):  # the fast way for text that is only numbers
             values = column.astype(np.float64)
-        except (ValueError, TypeError):
-            values = None
-    if values is not None and np.isfinite(values).all():
-        return values, np.zeros(len(values), np.int8)
+            if np.isfinite(values).all() and not any("_" in text for text in column):
+                return values, np.zeros(len(values), np.int8)
     texts = texts_of(column)
-    kinds = np.fromiter((kind_of(text, decimal) for text in texts), np.int8, len(texts))
-    if column.dtype.kind == "b":
-        kinds[:] = TEXT
-    values = np.full(len(texts), np.nan)
-    for row in np.flatnonzero(kinds == NUMBER):
-        values[row] = to_float(texts[row], decimal)
-    for row in np.flatnonzero(kinds == MALFORMED):
-        value = to_float(texts[row], decimal)
-        values[row] = np.nan if value is None else value
-    return values, kinds
+    is_bool = column.dtype.kind == "b"
+    kinds = [TEXT if is_bool else kind_of(text, decimal) for text in texts]
+    values = np.array([to_float(text, decimal) for text in texts], np.float64)  # None becomes NaN
+    return values, np.array(kinds, np.int8)
+
+
+def text_of(cell) -> str:
+    """Convert a cell to text without surrounding blanks; None and NaN become empty."""
+    return "" if cell is None or cell != cell else str(cell).strip()
 
 
 def texts_of(column: np.ndarray) -> np.ndarray:
-    """Convert cells to text object[R] without surrounding blanks; None and NaN become empty."""
-    if column.dtype.kind == "O":
-        cells = ["" if c is None or c != c else str(c).strip() for c in column]
-    elif column.dtype.kind == "f":
-        cells = ["" if c != c else str(c) for c in column.tolist()]
-    else:
-        cells = [str(c).strip() for c in column.tolist()]
-    texts = np.empty(len(cells), object)
-    texts[:] = cells
-    return texts
+    """Convert the cells of a column to text object[R]."""
+    return np.array([text_of(cell) for cell in column.tolist()], object)
 
 
 def _advice(text: str, decimal: str) -> str:
@@ -150,6 +139,5 @@ def encode(values) -> tuple[np.ndarray, list[str]]:
     seen = {value: i for i, value in enumerate(dict.fromkeys(values))}
     numbers = np.fromiter(map(seen.__getitem__, values), np.int64, len(values))
     names: dict[str, int] = {}
-    texts = ("" if value is None or value != value else str(value).strip() for value in seen)
-    order = np.array([names.setdefault(text, len(names)) for text in texts], np.int64)
+    order = np.array([names.setdefault(text_of(value), len(names)) for value in seen], np.int64)
     return order[numbers], list(names)

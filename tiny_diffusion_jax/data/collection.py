@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tiny_diffusion_jax.data import notices
 from tiny_diffusion_jax.data.cells import encode
 from tiny_diffusion_jax.errors import UserError, require
 
@@ -24,17 +25,41 @@ class Collection(NamedTuple):
     names: tuple[str, ...]
     heldout: np.ndarray  # bool[S]
     columns: tuple[str, ...]  # names in the file: of the coordinates,
-    set_column: str = "set"  # of the set,
-    label_column: str = ""  # and of the label; "": no label
-    not_read: str = ""  # columns that are not used, in words
-    notice: str = ""  # decisions that the user may want to change
-    clipped: str = ""  # outliers that were left out, in words
+    set_column: str  # of the set,
+    label_column: str  # and of the label; "": no label
+    notice: str  # decisions that the user may want to change
+    remarks: str  # columns that are not read, and outliers that were left out, in words
+
+    @property
+    def set_of_point(self) -> np.ndarray:
+        """Index i64[P] of the set of each point."""
+        return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    def without_outliers(self) -> "Collection":
+        """Remove outliers, and then sets with fewer than 2 remaining points."""
+        outliers = notices.find_outliers(self.points)
+        if not outliers.rows.any():
+            return self
+        index = self.set_of_point
+        sizes = np.bincount(index[~outliers.rows], minlength=len(self.sizes))
+        kept = sizes >= 2
+        remarks = f"{self.remarks}; {notices.left_out(outliers, self.name_of_point)}"
+        if not kept.all():
+            remarks += f"; {(~kept).sum()} sets left out, of fewer than 2 other points"
+        return self._replace(
+            points=self.points[~outliers.rows & kept[index]], sizes=sizes[kept], remarks=remarks,
+            labels=None if self.labels is None else self.labels[kept], heldout=self.heldout[kept],
+        )  # fmt: skip
+
+    def name_of_point(self, index: int) -> str:
+        """Name of a point in notices: "the point (1.5, 2)"."""
+        return f"the point ({', '.join(f'{x:.7g}' for x in self.points[index])})"
 
 
 def collect(
     points: np.ndarray, codes: np.ndarray, ids: Sequence[str], config, *,
-    label: np.ndarray | None = None, split: np.ndarray | None = None, columns: Sequence[str],
-    set_column: str = "set", label_column: str = "", others: Sequence[str] = (), notice: str = "",
+    label: np.ndarray | None, split: np.ndarray | None, columns: Sequence[str], set_column: str,
+    label_column: str, others: Sequence[str] = (), notice: str = "", remarks: str = "",
 ) -> Collection:  # fmt: skip
     """Collect the sets ids[k] = points[codes == k]; points keep their order.
 
@@ -52,42 +77,31 @@ def collect(
             f"{place}: holds a single set, {ids[0]!r}: must hold several, told apart by "
             "config.data.set_column; one set of points is learned by configs/points.py"
         )
-    if (sizes < 2).any():
-        notice = _join(notice, _check_small(sizes, ids, config, set_column, others))
-        kept = np.flatnonzero(sizes > 1)
+    small, kept = np.flatnonzero(sizes < 2), np.flatnonzero(sizes > 1)
+    if len(small) and config.skip_small and len(kept):
+        left_out = (f"left out: {len(small):,} of {len(sizes):,} sets with fewer than 2 points "
+                    f"(the first is {ids[small[0]]!r})")  # fmt: skip
+        notice = "; ".join(filter(None, (notice, left_out)))
         points, codes = points[sizes[codes] > 1], codes[sizes[codes] > 1]
-        codes, sizes = np.searchsorted(kept, codes), sizes[kept]
-        keep = lambda values: None if values is None else [values[k] for k in kept]
-        ids, label, split = keep(ids), keep(label), keep(split)
+        codes, sizes, ids = np.searchsorted(kept, codes), sizes[kept], [ids[k] for k in kept]
+        label, split = (None if texts is None else texts[kept] for texts in (label, split))
+    elif len(small):
+        more = f" (and {len(small) - 1} more sets)" if len(small) > 1 else ""
+        size = int(sizes[small[0]])
+        column = (f"; sets by column {set_column!r}; config.data.set_column names another "
+                  f"({listed(others)})") if others else ""  # fmt: skip
+        raise UserError(
+            f"{place}: set {ids[small[0]]!r} has {size} point{'s' * (size != 1)}{more}: must be at "
+            f"least 2{column}; config.data.skip_small=True leaves small sets out"
+        )
     if np.any(codes[1:] < codes[:-1]):
         points = points[np.argsort(codes, kind="stable")]
     held = held_out(config, ids, split)
-    labels, names = (None, ()) if label is None else number_labels(label)
+    labels, names = number_labels(label)
     return Collection(
         np.asarray(points, np.float64), sizes, labels, names, held, tuple(columns), set_column,
-        label_column if label is not None else "", notice=notice,
+        label_column if names else "", notice, remarks,
     )  # fmt: skip
-
-
-def _join(*notices: str) -> str:
-    return "; ".join(filter(None, notices))
-
-
-def _check_small(sizes, ids, config, set_column: str, others: Sequence[str]) -> str:
-    """Notice about sets of 0 or 1 points. Raises UserError unless these sets may be left out."""
-    small = np.flatnonzero(sizes < 2)
-    if config.skip_small and len(small) < len(sizes):
-        return (f"left out: {len(small):,} of {len(sizes):,} sets with fewer than 2 points (the "
-                f"first is {ids[small[0]]!r})")  # fmt: skip
-    more = f" (and {len(small) - 1} more sets)" if len(small) > 1 else ""
-    size = int(sizes[small[0]])
-    column = f"; sets by column {set_column!r}; config.data.set_column names another " \
-             f"({listed(others)})" if others else ""
-    raise UserError(
-        f"config.data.path = {config.path!r}: set {ids[small[0]]!r} has {size} "
-        f"point{'s' * (size != 1)}{more}: must be at least 2{column}; config.data.skip_small=True "
-        "leaves small sets out"
-    )
 
 
 def listed(names: Sequence[str]) -> str:
@@ -96,8 +110,10 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(quoted) + (", ..." if len(names) > SHOWN else "")
 
 
-def number_labels(label: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+def number_labels(label: Sequence[str] | None) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """(labels i64[S], names) with sorted names; names are sorted as numbers if all are numbers."""
+    if label is None:
+        return None, ()
     names, labels = np.unique(np.asarray(label, str), return_inverse=True)
     order = np.arange(len(names))
     if all(name.isdecimal() for name in names):
@@ -105,28 +121,26 @@ def number_labels(label: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
     return np.argsort(order)[labels], tuple(names[order].tolist())
 
 
-def held_out(config, ids: Sequence[str], split: np.ndarray | None, what: str = "sets"):
+def held_out(config, ids: Sequence[str], split: Sequence[str] | None, what: str = "sets"):
     """Return bool[S], True for the held-out sets among `ids`; see `collect`."""
     place, num = f"config.data.path = {config.path!r}", len(ids)
     if split is None:
         require(config.heldout > 0, "config.data.heldout", config.heldout,
                 f"above 0 for {what}, which are compared with held-out ones")  # fmt: skip
-        need = MIN_HELDOUT + MIN_TRAIN
-        if num < need:
-            raise UserError(f"{place}: holds {num} {what}: must be at least {need}, of which "
-                            f"{MIN_HELDOUT} are held out to compare with")  # fmt: skip
-        held = np.zeros(num, bool)
+        if num < MIN_HELDOUT + MIN_TRAIN:
+            raise UserError(f"{place}: holds {num} {what}: must be at least "
+                            f"{MIN_HELDOUT + MIN_TRAIN}, of which {MIN_HELDOUT} are held out to "
+                            "compare with")  # fmt: skip
         count = max(MIN_HELDOUT, round(config.heldout * num))
-        held[np.random.default_rng(0).permutation(num)[:count]] = True
-        return held
-    words, code = np.unique(np.char.lower(np.asarray(split, str)), return_inverse=True)
-    known = np.isin(words, HELDOUT_WORDS + TRAIN_WORDS)
-    if not known.all():
+        return np.isin(np.arange(num), np.random.default_rng(0).permutation(num)[:count])
+    words = np.char.lower(np.asarray(split, str))
+    held, is_known = np.isin(words, HELDOUT_WORDS), np.isin(words, HELDOUT_WORDS + TRAIN_WORDS)
+    if not is_known.all():
+        index = int(np.argmin(is_known))
         raise UserError(
-            f"{place}: the split of set {ids[int(np.argmax(~known[code]))]!r} is "
-            f"{str(words[~known][0])!r}: must be one of {', '.join(TRAIN_WORDS + HELDOUT_WORDS)}"
+            f"{place}: the split of set {ids[index]!r} is {str(words[index])!r}: must be one of "
+            f"{', '.join(TRAIN_WORDS + HELDOUT_WORDS)}"
         )
-    held = np.isin(words, HELDOUT_WORDS)[code]
     for count, least, use in ((held.sum(), MIN_HELDOUT, "held out"),
                               ((~held).sum(), MIN_TRAIN, "to train on")):  # fmt: skip
         if count < least:

@@ -27,10 +27,12 @@ from tiny_diffusion_jax.data.cells import (
     encode,
     leading_text,
     parse_column,
+    text_of,
     to_float,
 )
 from tiny_diffusion_jax.data.collection import listed
-from tiny_diffusion_jax.data.table import RowNames, Source, Table, open_table
+from tiny_diffusion_jax.data.layout import Table
+from tiny_diffusion_jax.data.table import read_table
 from tiny_diffusion_jax.errors import UserError, require
 
 SET_NAMES = ("set", "set_id", "id", "group")  # the first existing name is used
@@ -59,31 +61,12 @@ IDENTIFIER = re.compile(
 )
 
 
-class Options(NamedTuple):
-    """Options of config.data for reading a table."""
-
-    path: str
-    header: str = "auto"
-    columns: str = ""
-    where: str = ""
-    array: str = ""
-    set_column: str = ""
-    label_column: str = NO_COLUMN
-    split_column: str = NO_COLUMN
-    skip_incomplete: bool = False
-    field: str = "config.data.path"  # the option that names the file, for error messages
-
-    @property
-    def place(self) -> str:
-        return f"{self.field} = {str(self.path)!r}"
-
-
 class Points(NamedTuple):
     """Points of a table, and the columns [P] of set, label and split, or None."""
 
     points: np.ndarray  # f64[P, D], finite
     columns: tuple[str, ...]  # names of the coordinates
-    rows: RowNames
+    rows: np.ndarray  # names of the rows in messages, object[P]
     set: np.ndarray | None
     label: np.ndarray | None
     split: np.ndarray | None
@@ -116,49 +99,46 @@ class _Roles(NamedTuple):
     split: int | None
     where: int | None
 
-    def all(self) -> set[int]:
-        return {index for index in self if index is not None}
-
-
-class _Choice(NamedTuple):
-    """Indices of the coordinates, and notes on the reasons."""
-
-    columns: list[int]
-    notes: list[str]
-
 
 def read_points(
-    options: Options, *, with_sets: bool = False, dim: int | None = None, usual: Sequence[str] = ()
-) -> Points:
-    """Read the points in the table `options.path`.
+    path: str, *, header: str = "auto", array: str = "", columns: str = "", where: str = "",
+    set_column: str | None = None, label_column: str = NO_COLUMN, split_column: str = NO_COLUMN,
+    skip_incomplete: bool = False, dim: int | None = None, usual: Sequence[str] = (),
+    field: str = "config.data.path",
+) -> Points:  # fmt: skip
+    """Read the points in the table `path`; the options are the options of `config.data`.
 
-    with_sets: whether a column must name the set of each point; dim: number of coordinates, None
-    for 2, or 3 if there is a z; usual: names of the coordinates, if all of them exist.
+    field: the option that names the file, for error messages.
+
+    set_column: None if no column names the set of each point; dim: number of coordinates, None for
+    2, or 3 if there is a z; usual: names of the coordinates, if all of them exist.
     Raises UserError with the line, the column and the invalid text.
     """
-    source = open_table(options.path, options.header, options.array, options.field)
-    names = source.head.names
-    roles = _roles(names, options, with_sets)
-    named = _by_option(names, options, usual) or _by_name(source, options.place, dim)
-    numbers = set(named.columns) if named else set(_guess(source.head, roles, dim)[: _enough(dim)])
-    table = _select(source.read(numbers, roles.all()), roles.where, options.where)
-    choice = named or _guessed(table, source.head, roles, options.place, dim)
-    require(dim is None or len(choice.columns) == dim, options.field, str(options.path),
-            f"a table of {dim} coordinates; it has {len(choice.columns)}: "
-            f"{', '.join(names[i] for i in choice.columns)}")  # fmt: skip
-    return _extract(table, choice, roles, options)
+    place, table = f"{field} = {str(path)!r}", read_table(path, header, array, field)
+    names = table.names
+    roles = _roles(names, set_column, label_column, split_column, where)
+    choice = _by_option(names, columns, usual) or _by_name(table, place, dim)
+    selected = _select(table, roles.where, where)
+    chosen, notes = choice or _by_content(selected, table, roles, place, dim)
+    require(dim is None or len(chosen) == dim, field, str(path),
+            f"a table of {dim} coordinates; it has {len(chosen)}: "
+            f"{', '.join(names[i] for i in chosen)}")  # fmt: skip
+    points, table, more = _extract(selected, chosen, roles, place, skip_incomplete)
+    used = {*chosen, *roles}
+    titles = [name or str(i) for i, name in enumerate(names)]
+    return Points(
+        points, tuple(titles[i] for i in chosen), table.rows,
+        *(None if i is None else table.columns[i] for i in roles[:3]),
+        *("" if i is None else titles[i] for i in roles[:3]),
+        tuple(name for i, name in enumerate(names) if i not in used and name),
+        (*notes, *table.notes, *more),
+    )  # fmt: skip
 
 
 def read_column(path: str, column: str) -> list[str]:
     """Read the different texts of a column, in order of appearance."""
-    source = open_table(path)
-    index = find_column(source.head.names, column, "column", column)
-    return encode(source.read(set(), {index}).columns[index])[1]
-
-
-def column_names(path: str) -> list[str]:
-    """Read the names of the columns of a table."""
-    return open_table(path, "yes").head.names
+    table = read_table(path)
+    return encode(table.columns[find_column(table.names, column, "column", column)])[1]
 
 
 # ---------------------------------------------------------------- by option
@@ -178,41 +158,44 @@ def find_column(names: Sequence[str], name: str, field: str, value: str) -> int:
     raise UserError(f"{field} = {value!r}: no column {name!r}; there are {', '.join(names)}")
 
 
-def _roles(names: Sequence[str], options: Options, with_sets: bool) -> _Roles:
-    def find(field: str, usual: Sequence[str]) -> int | None:
-        value = getattr(options, field)
+def find_coordinates(names: Sequence[str], columns: str) -> list[int]:
+    """Find the indices of the coordinates in the option `columns`, such as "x,y" or "0,1"."""
+    wanted = next(csv.reader([columns], skipinitialspace=True), [])
+    field = "config.data.columns"
+    indices = [find_column(names, name.strip(), field, columns) for name in wanted]
+    require(len(indices) >= 2 and len(set(indices)) == len(indices), field, columns,
+            "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")  # fmt: skip
+    return indices
+
+
+def _by_option(names: Sequence[str], columns: str, usual: Sequence[str]):
+    """Return (indices of the coordinates, notes on the reasons), or None without an option."""
+    if not columns and usual and {n.lower() for n in usual} <= {n.lower() for n in names}:
+        return [find_column(names, name, "config.data.columns", columns) for name in usual], []
+    return (find_coordinates(names, columns), []) if columns else None
+
+
+def _roles(names: Sequence[str], of_set: str | None, label: str, split: str, where: str) -> _Roles:
+    words = [_words(name).replace(" ", "_") for name in names]
+
+    def find(field: str, value: str, usual: Sequence[str]) -> int | None:
         if value.strip() == NO_COLUMN and field != "set_column":
             return None
         if value:
             return find_column(names, value.strip(), f"config.data.{field}", value)
-        words = [_words(name).replace(" ", "_") for name in names]
         return next((words.index(name) for name in usual if name in words), None)
 
-    of_set = find("set_column", SET_NAMES) if with_sets else None
-    if with_sets and of_set is None:
-        raise UserError(
-            f"config.data.set_column = {options.set_column!r}: must name the column that says "
-            f"which set a point belongs to; there are {', '.join(names)}"
-        )
-    where = None
-    if options.where:
-        name, equals, _ = (part.strip() for part in options.where.partition("="))
-        require(bool(name and equals), "config.data.where", options.where, "'column=value' or ''")
-        where = find_column(names, name, "config.data.where", options.where)
-    return _Roles(of_set, find("label_column", ("label",)), find("split_column", ("split",)), where)
-
-
-def _by_option(names: Sequence[str], options: Options, usual: Sequence[str]) -> _Choice | None:
-    wanted = next(csv.reader([options.columns], skipinitialspace=True), [])
-    if not wanted and usual and {name.lower() for name in usual} <= {n.lower() for n in names}:
-        wanted = list(usual)
-    if not wanted:
-        return None
-    find = lambda name: find_column(names, name.strip(), "config.data.columns", options.columns)
-    indices = [find(name) for name in wanted]
-    require(len(indices) >= 2 and len(set(indices)) == len(indices), "config.data.columns",
-            options.columns, "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")
-    return _Choice(indices, [])
+    index = None if of_set is None else find("set_column", of_set, SET_NAMES)
+    if of_set is not None and index is None:
+        raise UserError(f"config.data.set_column = {of_set!r}: must name the column that says "
+                        f"which set a point belongs to; there are {', '.join(names)}")  # fmt: skip
+    filtered = None
+    if where:
+        name, equals, _ = (part.strip() for part in where.partition("="))
+        require(bool(name and equals), "config.data.where", where, "'column=value' or ''")
+        filtered = find_column(names, name, "config.data.where", where)
+    return _Roles(index, find("label_column", label, ("label",)),
+                  find("split_column", split, ("split",)), filtered)  # fmt: skip
 
 
 def _select(table: Table, index: int | None, where: str) -> Table:
@@ -265,8 +248,8 @@ def _named(names: Sequence[str], words: Sequence[str], place: str) -> int | None
     return None
 
 
-def _by_name(source: Source, place: str, dim: int | None) -> _Choice | None:
-    names, notes = source.head.names, []
+def _by_name(table: Table, place: str, dim: int | None) -> tuple[list[int], list[str]] | None:
+    names, notes, is_space = table.names, [], False
     for first, second in PLANES:
         plane = [_named(names, words, place) for words in (first, second)]
         if None not in plane:
@@ -283,23 +266,22 @@ def _by_name(source: Source, place: str, dim: int | None) -> _Choice | None:
     if dim is not None and dim > 2 and (height is None or dim > 3):
         return None
     if height is None:
-        return _Choice(plane, notes)
-    reason = _why_flat(source.head, height, is_space, dim)
-    if not reason:
-        return _Choice([*plane, height], notes)
+        return plane, notes
+    if dim == 2:
+        reason = "points are in the plane"
+    elif not is_space:
+        reason = "its unit differs from that of the other coordinates"
+    elif _has_numbers(parse_column(table.columns[height], table.decimal)[1]):
+        return [*plane, height], notes
+    else:
+        reason = "it holds no numbers"
     chosen = ",".join(names[i] for i in [*plane, height])
     advice = [] if dim == 2 else [f"config.data.columns={chosen} reads it"]
-    return _Choice(plane, [*notes, f"{names[height]} is left out, because {reason}", *advice])
+    return plane, [*notes, f"{names[height]} is left out, because {reason}", *advice]
 
 
-def _why_flat(head: Table, height: int, is_space: bool, dim: int | None) -> str:
-    """Reason why a column named z is not a coordinate, in words; "" if z is a coordinate."""
-    if dim == 2:
-        return "points are in the plane"
-    if not is_space:
-        return "its unit differs from that of the other coordinates"
-    _, kinds = parse_column(head.columns[height], head.decimal)
-    return "" if np.isin(kinds, (NUMBER, MALFORMED)).any() else "it holds no numbers"
+def _has_numbers(kinds: np.ndarray) -> bool:
+    return bool(np.isin(kinds, (NUMBER, MALFORMED)).any())
 
 
 def _named_alike(names: Sequence[str]) -> tuple[list[int], int | None]:
@@ -319,122 +301,89 @@ def _named_alike(names: Sequence[str]) -> tuple[list[int], int | None]:
 # ---------------------------------------------------------------- by content
 
 
-def _enough(dim: int | None) -> int:
-    """Number of numeric columns to read; two may be row numbers or the column of `where`."""
-    return (dim or 2) + 2
-
-
-def _guess(table: Table, roles: _Roles, dim: int | None) -> list[int]:
-    """Columns that may be coordinates: meant as numbers in all rows, and not identifiers.
+def _by_content(table: Table, all_rows: Table, roles: _Roles, place: str, dim: int | None):
+    """Choose the first columns of `table` with numbers in all rows that are not identifiers.
 
     A column with a missing value stays a candidate, because one cell must not decide which
-    coordinates are learned.
+    coordinates are learned. Columns of row numbers, and the column of `where`, come last.
     """
-    columns = []
+    num, names, columns, doubtful = dim or 2, table.names, [], []
     for i, column in enumerate(table.columns):
-        if column is None or i in roles[:3] or is_identifier(table.names[i]):
+        if i in roles[:3] or is_identifier(names[i]):
             continue
-        _, kinds = parse_column(column, table.decimal)
-        kinds = kinds[leading_text(kinds):]
-        if not (kinds == TEXT).any() and np.isin(kinds, (NUMBER, MALFORMED)).any():
-            columns.append(i)
-    doubtful = [i for i in columns if i == roles.where or _counts_rows(table, i)]
-    num_spare = max(0, len(columns) - (dim or 2))
-    return [i for i in columns if i not in doubtful[:num_spare]]
-
-
-def _counts_rows(table: Table, index: int) -> bool:
-    """Return whether a column holds 0, 1, 2, ... or 1, 2, 3, ..."""
-    values, kinds = parse_column(table.columns[index], table.decimal)
-    is_number = (kinds == NUMBER).all() and len(values) > 2 and values[0] in (0, 1)
-    return bool(is_number and (np.diff(values) == 1).all())
-
-
-def _guessed(table: Table, head: Table, roles: _Roles, place: str, dim: int | None) -> _Choice:
-    num, names = dim or 2, table.names
-    columns = _guess(table, roles, dim)
+        values, kinds = parse_column(column, table.decimal)
+        if (kinds[leading_text(kinds) :] == TEXT).any() or not _has_numbers(kinds):
+            continue
+        columns.append(i)
+        is_range = (kinds == NUMBER).all() and len(values) > 2 and values[0] in (0, 1)
+        if i == roles.where or (is_range and (np.diff(values) == 1).all()):
+            doubtful.append(i)
+    skipped = doubtful[: max(0, len(columns) - num)]
+    columns = [i for i in columns if i not in skipped]
     if len(columns) < num:
         beside = " beside the set's" if roles.set is not None else ""
-        skipped = [name for i, name in enumerate(names) if name and i not in {*columns, roles.set}]
-        reason = f". No numbers, or identifiers: {listed(skipped)}" if skipped else ""
+        others = [name for i, name in enumerate(names) if name and i not in {*columns, roles.set}]
+        reason = f". No numbers, or identifiers: {listed(others)}" if others else ""
         raise UserError(f"{place}: has {len(columns)} numeric columns{beside}",
                         allowed=f"at least {num}{reason}",
                         hint="config.data.columns=NAME,NAME chooses others")  # fmt: skip
     if len([name for name in names if name]) == num:
-        return _Choice(columns[:num], [])
-    chosen = listed([names[i] or str(i) for i in columns[:num]])
-    note = f"coordinates are the first {num} columns of numbers: {chosen}"
-    advice = "config.data.columns=NAME,NAME chooses others"
-    passed_over = _passed_over(head, columns[num - 1], roles, columns)
-    return _Choice(columns[:num], [note, advice, *passed_over])
-
-
-def _passed_over(head: Table, last: int, roles: _Roles, columns: list[int]) -> list[str]:
-    """Notices about columns with both numbers and text, before the last selected column."""
-    notes = []
-    for i in range(last):
-        if i in columns or i in roles.all() or is_identifier(head.names[i]):
-            continue
-        _, kinds = parse_column(head.columns[i], head.decimal)
-        if np.isin(kinds, (NUMBER, MALFORMED)).any() and (kinds == TEXT).any():
-            row = int(np.argmax(kinds == TEXT))
-            notes.append(f"column {head.names[i]} is not one of them, because {head.rows[row]} "
-                         f"holds {head.columns[i][row]!r}")  # fmt: skip
-    return notes
+        return columns[:num], []
+    notes = [f"coordinates are the first {num} columns of numbers: "
+             f"{listed([names[i] or str(i) for i in columns[:num]])}",
+             "config.data.columns=NAME,NAME chooses others"]  # fmt: skip
+    for i in range(columns[num - 1]):  # columns with both numbers and text
+        if i not in columns and i not in roles and not is_identifier(names[i]):
+            _, kinds = parse_column(all_rows.columns[i], table.decimal)
+            if _has_numbers(kinds) and (kinds == TEXT).any():
+                row = int(np.argmax(kinds == TEXT))
+                notes.append(f"column {names[i]} is not one of them, because {all_rows.rows[row]} "
+                             f"holds {all_rows.columns[i][row]!r}")  # fmt: skip
+    return columns[:num], notes
 
 
 # ---------------------------------------------------------------- the points
 
 
-def _extract(table: Table, choice: _Choice, roles: _Roles, options: Options) -> Points:
-    names, notes = [name or str(i) for i, name in enumerate(table.names)], list(table.notes)
-    parsed = {i: parse_column(table.columns[i], table.decimal) for i in choice.columns}
-    incomplete = np.any([kinds == MISSING for _, kinds in parsed.values()], axis=0)
+def _extract(table: Table, chosen: list[int], roles: _Roles, place: str, skip_incomplete: bool):
+    """Return (points f64[P, D], the rows of `table` with these points, notes)."""
+    names, notes = [name or str(i) for i, name in enumerate(table.names)], []
+    values, kinds = zip(*(parse_column(table.columns[i], table.decimal) for i in chosen),
+                        strict=True)  # fmt: skip
+    values, kinds = np.stack(values, axis=1), np.stack(kinds, axis=1)
+    incomplete = (kinds == MISSING).any(1)
     if roles.set is not None:
-        incomplete |= _without_set(table, roles.set, names[roles.set], options)
-    if options.skip_incomplete and incomplete.any():
+        incomplete |= _without_set(table, roles.set, names[roles.set], place, skip_incomplete)
+    if skip_incomplete and incomplete.any():
         notes.append(f"left out: {incomplete.sum():,} of {len(incomplete):,} rows with missing "
                      f"values (the first is {table.rows[int(np.argmax(incomplete))]})")  # fmt: skip
         require(not incomplete.all(), "config.data.skip_incomplete", True,
                 "False, because every row has a missing value")  # fmt: skip
-        table = table.keep(~incomplete)
-        parsed = {i: tuple(part[~incomplete] for part in parts) for i, parts in parsed.items()}
-    for i, (values, kinds) in parsed.items():
-        check_finite(values, kinds, table.columns[i], names[i], table.rows, options.place,
-                     table.decimal)  # fmt: skip
-        notes += _rounded(table, i, values, names[i])
-    used = {*choice.columns, *roles.all()}
-    return Points(
-        np.stack([values for values, _ in parsed.values()], axis=1),
-        tuple(names[i] for i in choice.columns), table.rows,
-        *(None if i is None else table.columns[i] for i in roles[:3]),
-        *("" if i is None else names[i] for i in roles[:3]),
-        tuple(name for i, name in enumerate(table.names) if i not in used and name),
-        (*choice.notes, *notes),
-    )  # fmt: skip
+        table, values, kinds = table.keep(~incomplete), values[~incomplete], kinds[~incomplete]
+    for i, x, kinds_of_x in zip(chosen, values.T, kinds.T, strict=True):
+        column, name = table.columns[i], names[i]
+        check_finite(x, kinds_of_x, column, name, table.rows, place, table.decimal)
+        for row in np.flatnonzero(np.abs(x) >= EXACT)[:1_000]:
+            cell = text_of(column[row])
+            if cell.lstrip("+-").isdecimal() and int(cell) != int(x[row]):
+                notes.append(f"{table.rows[row]}, column {name}: {cell} is rounded to "
+                             f"{x[row]:.0f}, because float64 holds whole numbers up to "
+                             "2^53")  # fmt: skip
+                break
+    return values, table, notes
 
 
-def _without_set(table: Table, index: int, name: str, options: Options) -> np.ndarray:
+def _without_set(table: Table, index: int, name: str, place: str, skip: bool) -> np.ndarray:
     """Rows without a set, bool[R]. Raises UserError unless these rows may be left out."""
     codes, texts = encode(table.columns[index])
     missing = np.array([text.lower() in NO_VALUE for text in texts])[codes]
-    if missing.any() and not options.skip_incomplete:
+    if missing.any() and not skip:
         row = int(np.argmax(missing))
         text = texts[codes[row]]
         raise UserError(
-            f"{options.place}: {table.rows[row]}, column {name!r} "
+            f"{place}: {table.rows[row]}, column {name!r} "
             f"{f'holds {text!r}' if text else 'is empty'}",
             allowed="the name of a set",
             hint="config.data.skip_incomplete=True leaves out rows with missing values",
         )
     return missing
-
-
-def _rounded(table: Table, index: int, values: np.ndarray, name: str) -> list[str]:
-    """Notice about whole numbers of 2^53 or more, which float64 cannot represent exactly."""
-    for row in np.flatnonzero(np.abs(values) >= EXACT)[:1_000]:
-        cell = str(table.columns[index][row]).strip()
-        if cell.lstrip("+-").isdecimal() and int(cell) != int(values[row]):
-            return [f"{table.rows[row]}, column {name}: {cell} is rounded to {values[row]:.0f}, "
-                    "because float64 holds whole numbers up to 2^53"]  # fmt: skip
-    return []

@@ -30,7 +30,7 @@ def make_dataset(
     `moments` is the pair (mean[D], variance[D]) if the moments are known exactly. Otherwise the
     moments are estimated from `num_points` points. Their key is fixed, so the moments are the same
     in every run. With `normalize=False` the units are unchanged (shift 0, scale 1), as in the
-    figures of the student project.
+    figures of the student project. fields: see `Dataset`.
     Raises `UserError` if all points coincide, because the scale would be 0. With `per_axis` this
     holds for each coordinate.
     """
@@ -45,11 +45,19 @@ def make_dataset(
     if not variance.mean() > 0:
         raise UserError("config.data.normalize = True: must be False where all points coincide")
     if per_axis and not variance.all():
-        place = f"coordinate {int(np.argmin(variance))}"
-        raise UserError(f"config.data.per_axis = True: must be False where {place} never changes")
+        index = int(np.argmin(variance))
+        name = fields["columns"][index] if "columns" in fields else index
+        raise UserError(f"config.data.per_axis = True: must be False where coordinate {name} never "
+                        "changes")  # fmt: skip
     scale = np.sqrt(variance if per_axis else variance.mean())
     shift, scale = jnp.asarray(mean, jnp.float32), jnp.asarray(scale, jnp.float32)
     return Dataset(draw=draw, shift=shift, scale=scale, **fields)
+
+
+def with_heldout(dataset: Dataset, heldout: Dataset) -> Dataset:
+    """Add the held-out data to `dataset`, in the units of `dataset`."""
+    heldout = heldout.replace(shift=dataset.shift, scale=dataset.scale)
+    return dataset.replace(heldout=heldout)
 
 
 @partial(jax.jit, static_argnames="num_sets")

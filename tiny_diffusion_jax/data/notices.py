@@ -1,7 +1,7 @@
 """Notices about points from a file that hinder training, and the options that help."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -77,59 +77,56 @@ def _robust_spread(points: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, spread, np.inf)
 
 
-def outliers(found: Outliers, names: Sequence[str]) -> str:
-    """Notice about outliers that were read; names: names of all rows, as "line 7"."""
+def outliers(found: Outliers, name: Callable[[int], str]) -> str:
+    """Notice about outliers that were read; name(i) is the name of row i, as "line 7"."""
     if not found.rows.any():
         return ""
     is_, them = ("are up to", "them") if found.rows.sum() > 1 else ("is", "it")
     times = float(f"{found.times:.2g}")
     return (
-        f"{name_rows(found.rows, names)} {is_} {times:,.0f} times as far from the median as 99 % "
+        f"{name_rows(found.rows, name)} {is_} {times:,.0f} times as far from the median as 99 % "
         "of the other rows: the scale at which the model learns follows from such rows; "
         f"config.data.clip_outliers=True leaves {them} out"
     )
 
 
-def left_out(found: Outliers, names: Sequence[str]) -> str:
+def left_out(found: Outliers, name: Callable[[int], str]) -> str:
     """Details about outliers that were left out."""
-    count = int(found.rows.sum())
-    return f"{count:,} outlier{'s' * (count > 1)} left out ({name_rows(found.rows, names)})"
+    num = int(found.rows.sum())
+    return f"{num:,} outlier{'s' * (num > 1)} left out ({name_rows(found.rows, name)})"
 
 
-def name_rows(rows: np.ndarray, names: Sequence[str]) -> str:
+def name_rows(rows: np.ndarray, name: Callable[[int], str]) -> str:
     """Describe the rows bool[P] in words: "line 2, line 7 and 5 more"."""
-    index = np.flatnonzero(rows)
-    named = ", ".join(names[i] for i in index[:NAMED].tolist())
-    more = len(index) - NAMED
-    return f"{named} and {more:,} more" if more > 0 else named
+    index = np.flatnonzero(rows).tolist()
+    more = f" and {len(index) - NAMED:,} more" if len(index) > NAMED else ""
+    return ", ".join(map(name, index[:NAMED])) + more
 
 
 # ---------------------------------------------------------------- coordinates
 
 
-def constant(std: np.ndarray, columns: Sequence[str]) -> str:
-    """Notice about coordinates with standard deviation f64[D] = 0."""
-    flat = [name for name, s in zip(columns, std, strict=True) if s == 0]
-    if not flat or len(flat) == len(columns):
-        return ""
-    return (f"{_coordinates(flat)} never change{'s' * (len(flat) == 1)}: points drawn will differ "
-            "in it by a little; config.data.columns chooses other coordinates")  # fmt: skip
+def spreads(variance: np.ndarray, columns: Sequence[str]) -> str:
+    """Notices about constant coordinates, and about very different standard deviations.
 
-
-def uneven_spreads(std: np.ndarray, columns: Sequence[str]) -> str:
-    """Notice about coordinates with very different standard deviations f64[D].
-
-    With one common scale the narrow coordinate would be nearly constant for the network.
+    variance: f64[D]. With one common scale, a narrow coordinate would be nearly constant for the
+    network.
     """
+    std = np.sqrt(variance)
+    flat = [name for name, s in zip(columns, std, strict=True) if s == 0]
+    constant = uneven = ""
+    if flat and len(flat) < len(columns):
+        constant = (
+            f"{_coordinates(flat)} never change{'s' * (len(flat) == 1)}: points drawn will differ "
+            "in it by a little; config.data.columns chooses other coordinates")  # fmt: skip
     varying = np.where(std > 0, std, np.inf)
     wide, narrow = int(np.argmax(std)), int(np.argmin(varying))
-    if std[wide] <= MAX_SPREAD_RATIO * varying[narrow]:
-        return ""
-    return (
-        f"coordinate {columns[wide]} has a spread of {std[wide]:.3g} and coordinate "
-        f"{columns[narrow]} one of {std[narrow]:.2g}: with one scale for both the narrow one is "
-        "learned as a constant; config.data.per_axis=True gives each a scale of its own"
-    )
+    if std[wide] > MAX_SPREAD_RATIO * varying[narrow]:
+        uneven = (
+            f"coordinate {columns[wide]} has a spread of {std[wide]:.3g} and coordinate "
+            f"{columns[narrow]} one of {std[narrow]:.2g}: with one scale for both the narrow one "
+            "is learned as a constant; config.data.per_axis=True gives each a scale of its own")
+    return join(constant, uneven)
 
 
 def grid(points: np.ndarray, columns: Sequence[str], can_jitter: bool) -> str:

@@ -17,8 +17,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
+from tiny_diffusion_jax.data.densities import make_dataset
 from tiny_diffusion_jax.dataset import Dataset, PointSets
-from tiny_diffusion_jax.errors import require
 
 
 @flax.struct.dataclass
@@ -45,33 +45,21 @@ def from_observed(
     if the spread is 0.
     """
     points = np.asarray(units.to_centred(origin, points), np.float32)
-    columns = fields.setdefault("columns", tuple(map(str, range(points.shape[1]))))
-    shift, scale = np.zeros(points.shape[1]), np.ones(points.shape[1] if per_axis else ())
-    if normalize:
-        shift, variance = moments(points, offsets, sizes)
-        scale = np.sqrt(variance if per_axis else variance.mean())
-        if not per_axis:
-            std = np.sqrt(variance)
-            fields["notice"] = notices.join(
-                notices.constant(std, columns), notices.uneven_spreads(std, columns),
-                fields.get("notice", ""),
-            )
-        if per_axis:
-            flat = [name for name, s in zip(columns, scale, strict=True) if not s > 0]
-            require(not flat, "config.data.per_axis", True,
-                    f"False where a coordinate never changes: {', '.join(flat)}")  # fmt: skip
-        require(bool(np.all(scale > 0)), "config.data.normalize", True,
-                "False where all points coincide")  # fmt: skip
+    dim = points.shape[1]
+    columns = fields.setdefault("columns", tuple(map(str, range(dim))))
+    mean, variance = moments(points, offsets, sizes) if normalize else (np.zeros(dim), np.ones(dim))
+    if normalize and not per_axis:
+        fields["notice"] = notices.join(
+            notices.spreads(variance, columns), fields.get("notice", ""))  # fmt: skip
     observed = Observed(
         jnp.asarray(_shuffled(points, offsets, sizes)), jnp.asarray(offsets, jnp.int32),
         jnp.asarray(sizes, jnp.int32), None if labels is None else jnp.asarray(labels, jnp.int32),
         smallest=int(np.min(sizes)),
     )  # fmt: skip
-    return Dataset(
-        draw=Partial(_draw, observed), draw_from=Partial(_draw_from, observed),
-        shift=jnp.asarray(shift, jnp.float32), scale=jnp.asarray(scale, jnp.float32),
-        points=observed.points, offsets=observed.offsets, sizes=observed.sizes,
-        source_labels=observed.labels, origin=origin, **fields,
+    return make_dataset(
+        Partial(_draw, observed), draw_from=Partial(_draw_from, observed), per_axis=per_axis,
+        moments=(mean, variance), points=observed.points, offsets=observed.offsets,
+        sizes=observed.sizes, source_labels=observed.labels, origin=origin, **fields,
     )  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """Tables of points: rows drawn with replacement, plus Gaussian jitter."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -9,8 +8,13 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
-from tiny_diffusion_jax.data.columns import Options, read_points
-from tiny_diffusion_jax.data.densities import make_dataset, mixture_log_prob, single_density
+from tiny_diffusion_jax.data.columns import read_points
+from tiny_diffusion_jax.data.densities import (
+    make_dataset,
+    mixture_log_prob,
+    single_density,
+    with_heldout,
+)
 from tiny_diffusion_jax.data.images import MAX_MIXTURE
 from tiny_diffusion_jax.data.table import stem
 from tiny_diffusion_jax.dataset import Dataset
@@ -32,72 +36,53 @@ def build(config, dim: int | None = None) -> Dataset:
     Raises `UserError` with the invalid row and column.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
-    read = read_points(_options(config), dim=dim)
-    points, outliers = read.points, notices.find_outliers(read.points)
-    clipped, notice = "", notices.join(read.notice, notices.outliers(outliers, read.rows))
-    near = points[~outliers.rows]
+    names = ("header", "columns", "where", "array", "skip_incomplete")
+    table = read_points(config.path, dim=dim, **{n: config[n] for n in names if n in config})
+    points, outliers = table.points, notices.find_outliers(table.points)
+    near, name = points[~outliers.rows], table.rows.__getitem__
+    where = f" where {config.where.strip()}" if config.where else ""
+    details = f"{Path(config.path).name}{where}: {table.describe()}{table.not_read()}"
     if config.clip_outliers and outliers.rows.any():
-        points, clipped, notice = near, notices.left_out(outliers, read.rows), read.notice
+        points, notice = near, table.notice
+        details += f"; {notices.left_out(outliers, name)}"
+    else:
+        notice = notices.join(table.notice, notices.outliers(outliers, name))
     if std == 0:
-        notice = notices.join(notice, notices.grid(near, read.columns, can_jitter=True),
-                              notices.repeats(near, None, can_jitter=True))
+        notice = notices.join(notice, notices.grid(near, table.columns, can_jitter=True),
+                              notices.repeats(near, None, can_jitter=True))  # fmt: skip
     origin = units.choose_origin(points)
     points = points - origin if origin else points
     heldout = None
     if std == 0 and config.heldout > 0 and len(points) >= MIN_ROWS:
-        points, kept_back = _split(points, config.heldout)
-        kept_back = jnp.asarray(kept_back, jnp.float32)
-        heldout = make_dataset(
-            _draw(kept_back, 0.0), normalize=False, rows=kept_back, origin=origin
-        )
+        order = np.random.default_rng(0).permutation(len(points))
+        num_held = max(1, round(config.heldout * len(points)))
+        is_held = np.isin(np.arange(len(points)), order[:num_held])
+        rows = jnp.asarray(points[is_held], jnp.float32)
+        heldout = make_dataset(_draw(rows, 0.0), normalize=False, rows=rows, origin=origin)
+        points = points[~is_held]
     rows = jnp.asarray(points, jnp.float32)
     log_prob = None
-    if std > 0 and len(rows) <= MAX_MIXTURE:
+    if 0 < std and len(rows) <= MAX_MIXTURE:
         log_weight = -jnp.log(jnp.float32(len(rows)))
         log_prob = Partial(mixture_log_prob, rows, jnp.float32(std), log_weight)
-    value = config.where.partition("=")[2].strip()
-    title = value or stem(config.path)
     # The mean is rounded, so the computed variance of constant coordinates may exceed 0.
     variance = np.where(np.ptp(points, axis=0) > 0, points.var(0), 0.0) + std**2
-    one_scale = config.normalize and not config.per_axis
-    if one_scale:
-        spread = np.sqrt(variance)
-        notice = notices.join(notices.constant(spread, read.columns),
-                              notices.uneven_spreads(spread, read.columns), notice)
+    if config.normalize and not config.per_axis:
+        notice = notices.join(notices.spreads(variance, table.columns), notice)
     dataset = make_dataset(
         _draw(rows, std), normalize=config.normalize, per_axis=config.per_axis,
-        moments=(points.mean(0), variance), log_prob=log_prob, title=title,
-        source="points", rows=rows if std == 0 else None, columns=read.columns, notice=notice,
-        details="; ".join(filter(None, (_details(read, config), clipped))), origin=origin,
+        moments=(points.mean(0), variance), log_prob=log_prob, source="points",
+        title=config.where.partition("=")[2].strip() or stem(config.path),
+        rows=rows if std == 0 else None, columns=table.columns, notice=notice, details=details,
+        origin=origin,
     )  # fmt: skip
-    if heldout is None:
-        return dataset
-    return dataset.replace(heldout=heldout.replace(shift=dataset.shift, scale=dataset.scale))
-
-
-def _options(config) -> Options:
-    names = ("path", "header", "columns", "where", "array", "skip_incomplete")
-    return Options(**{name: config[name] for name in names if name in config})
+    return dataset if heldout is None else with_heldout(dataset, heldout)
 
 
 def chosen_by_name(columns: str) -> tuple[str, ...]:
     """Return the names in the option `columns`, or () if the option has numbers."""
     names = tuple(name.strip() for name in columns.split(","))
     return () if any(not name or name.isdecimal() for name in names) else names
-
-
-def _details(read, config) -> str:
-    """Describe the points and the selected columns in words."""
-    where = f" where {config.where.strip()}" if config.where else ""
-    return f"{Path(config.path).name}{where}: {read.describe()}{read.not_read()}"
-
-
-def _split(points: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows into training rows and held-out rows, each in the order of the table."""
-    held = np.zeros(len(points), bool)
-    chosen = np.random.default_rng(0).permutation(len(points))[: max(1, round(share * len(points)))]
-    held[chosen] = True
-    return points[~held], points[held]
 
 
 def _draw(rows: jax.Array, std: float) -> Partial:
@@ -108,11 +93,3 @@ def _sample(rows, std, key: jax.Array, num: int) -> jax.Array:
     index_key, jitter_key = jax.random.split(key)
     index = jax.random.randint(index_key, (num,), 0, len(rows))
     return rows[index] + std * jax.random.normal(jitter_key, (num, rows.shape[1]))
-
-
-def load_points(
-    path: str, header="auto", columns="", where="", array="", dim: int | None = None,
-    usual: Sequence[str] = (),
-) -> np.ndarray:  # fmt: skip
-    """Read points f64[rows, D] of a table; see `columns.read_points` for the options."""
-    return read_points(Options(path, header, columns, where, array), dim=dim, usual=usual).points

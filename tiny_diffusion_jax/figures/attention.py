@@ -4,21 +4,13 @@ import math
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import (
-    EDGE,
-    GAP,
-    INK,
-    MUTED,
-    SAMPLES,
-    WIDTH,
-    Page,
-    square_limits,
-)
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.page import Page
 
-SHADES = ("#b9b7b2", "#f4ae76", SAMPLES, "#5c1a2b")  # from small to large weights
+SHADES = ("#b9b7b2", "#f4ae76", style.SAMPLES, "#5c1a2b")  # from small to large weights
 
 
-def attention_figure(points, weights, queries, title, note=""):
+def attention_figure(points, weights, queries, title):
     """Draw the attention weights of up to six queries, one panel per query.
 
     `points: f32[N, D]`: the set or the history. `weights: f32[Q, N]`: the weight of each point for
@@ -32,37 +24,30 @@ def attention_figure(points, weights, queries, title, note=""):
     Points in space are drawn seen along z, and the title adds these words. Raises ValueError for no
     query or more than six.
     """
-    points, weights = np.asarray(points), np.asarray(weights, np.float64)
-    title += ", seen along z" if points.shape[1] > 2 else ""
-    points, queries = points[:, :2], queries if queries is None else np.asarray(queries)[:, :2]
-    count = len(weights)
-    if not 1 <= count <= 6:
-        raise ValueError(f"{count} queries: must be 1..6")
-    limits = square_limits(points if queries is None else np.concatenate([points, queries]))
-    scale = _scale(float(weights.max()) or 1.0)
-    columns = count if count <= 3 else math.ceil(count / 2)
-    side = min(WIDTH / columns, WIDTH / 2.4)
-    page = Page(columns * side + 2 * EDGE + 0.75, title, note)
-    for q in range(count):
-        if q % columns == 0:
-            page.room(0.3 + side)
-        x, y = EDGE + q % columns * side + GAP / 2, GAP / 2
-        equal = _effective(weights[q])
-        text = f"attends to {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
-        page.text(x, y + side - GAP + 0.13, text, MUTED, 8.5)
-        ax = page.panel(x, y, side - GAP, limits)
-        _draw(ax, points, weights[q], scale, side, None if queries is None else queries[q])
-    _draw_bar(page.axes(EDGE + columns * side + 0.06, GAP / 2, 0.11, side - GAP), scale)
-    return page.finish()
-
-
-def _scale(top: float):
-    """Colours of weights from 0 to `top`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 
+    points, weights = np.asarray(points), np.asarray(weights, np.float64)
+    title += ", seen along z" if points.shape[1] > 2 else ""
+    points, queries = points[:, :2], queries if queries is None else np.asarray(queries)[:, :2]
+    if not 1 <= len(weights) <= 6:
+        raise ValueError(f"{len(weights)} queries: must be 1..6")
+    limits = style.square_limits(points if queries is None else np.concatenate([points, queries]))
+    top = float(weights.max()) or 1.0
     colors = LinearSegmentedColormap.from_list("weight", SHADES)
-    return ScalarMappable(PowerNorm(0.5, 0, top), colors)
+    scale = ScalarMappable(PowerNorm(0.5, 0, top), colors)
+    columns = len(weights) if len(weights) <= 3 else math.ceil(len(weights) / 2)
+    page = Page(title, columns)
+    row = page.panels(math.ceil(len(weights) / columns))
+    for q, weight in enumerate(weights):
+        ax = page.panel(row + q // columns, q % columns, limits)
+        _draw(ax, points, weight, scale, page.side, None if queries is None else queries[q])
+        equal = _effective(weight)
+        text = f"attends to {equal:.{0 if equal >= 9.95 else 1}f} of {len(points):,} points"
+        ax.set_title(text, loc="left", fontsize=8.5, color=style.MUTED, pad=4)
+    bar = style.color_bar(scale, ax, {0: "0", top / 4: f"{top / 4:.2g}", top: f"{top:.2g}"})
+    bar.set_title("weight", fontsize=8, color=style.MUTED, pad=8, loc="left")
+    return page.finish()
 
 
 def _draw(ax, points, weights, scale, side: float, query) -> None:
@@ -72,17 +57,8 @@ def _draw(ax, points, weights, scale, side: float, query) -> None:
     area = base + (4 * side) ** 2 * weights[order] / scale.norm.vmax
     shades = scale.cmap(scale.norm(weights[order]))
     ax.scatter(*points[order].T, s=area, c=shades, alpha=0.85, linewidths=0)
-    for thick, color in ((2.6, "white"), (1.2, INK)) if query is not None else ():
+    for thick, color in ((2.6, "white"), (1.2, style.INK)) if query is not None else ():
         ax.plot(*query, "x", color=color, markersize=5.5, mew=thick)
-
-
-def _draw_bar(bar, scale) -> None:
-    top = scale.norm.vmax
-    bar.figure.colorbar(scale, cax=bar).outline.set_visible(False)
-    bar.set_yticks([0, top / 4, top], ["0", f"{top / 4:.2g}", f"{top:.2g}"])
-    bar.set_yticks([], minor=True)
-    bar.tick_params(length=0, labelsize=8, labelcolor=MUTED)
-    bar.set_title("weight", fontsize=8, color=MUTED, pad=8, loc="left")
 
 
 def _effective(weights) -> float:

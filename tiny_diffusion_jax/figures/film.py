@@ -3,29 +3,20 @@
 Points in space are drawn by their first two coordinates, and the title adds "seen along z".
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tiny_diffusion_jax.figures import ink
-from tiny_diffusion_jax.figures.page import (
-    COOL,
-    MAX_DOTS,
-    MEMBERS,
-    WARM,
-    smallest_side,
-    square_limits,
-)
+from tiny_diffusion_jax.figures import ink, style
 from tiny_diffusion_jax.files import atomic
 
 FPS, HOLD = 15, 2.0  # frames per second; seconds for which the last frame stays
-COLUMNS = 4  # columns in a grid of sets
+COLUMNS, GAP = 4, 6  # columns in a grid of sets; pixels between its panels
 
 
 def save_film(
-    path, frames, labels: Sequence[str], title: str, new=None, ramp: Sequence[str] = WARM,
+    path, frames, labels: Sequence[str], title: str, new=None, ramp: Sequence[str] = style.WARM,
     size: int = 480,
 ) -> None:  # fmt: skip
     """Write a GIF of one set: `frames`, a list of f32[n_i, D], with one label per frame.
@@ -36,8 +27,7 @@ def save_film(
     every frame has the view of the last frame. `size`: width in pixels. Points that are not finite
     are left out.
     """
-    title += _view_name(frames[0])
-    frames = [np.asarray(points, np.float32)[:MAX_DOTS, :2] for points in frames]
+    title, frames = _seen_along_z(title, frames[0]), [_dots(points) for points in frames]
     centre, half = view(frames)
     count = max(map(len, frames))
 
@@ -45,11 +35,11 @@ def save_film(
         pixels = ink.to_pixels(frames[i], centre[i], half[i], size)
         if new is None:
             return ink.shade(ink.splat(pixels, size, count), 0)
-        is_new = np.asarray(new[i], bool)[:MAX_DOTS]
+        is_new = np.asarray(new[i], bool)[: style.MAX_DOTS]
         rest, now = (ink.splat(pixels[which], size, count) for which in (~is_new, is_new))
         return ink.shade(np.maximum(rest, now), now >= rest)
 
-    ramps = [ramp] if new is None else [ramp, COOL]
+    ramps = [ramp] if new is None else [ramp, style.COOL]
     _save(path, map(picture, range(len(frames))), ramps, labels, title)
 
 
@@ -61,27 +51,35 @@ def save_grid_film(
     Each panel shows one set, in the colour of its `member: i32[K]` (see `sets.sets_figure`; burnt
     orange without members). All panels share one view. A point that is NaN is not drawn.
     """
-    title += _view_name(frames)
-    frames = np.asarray(frames, np.float32)[:, :, :MAX_DOTS, :2]
+    title, frames = _seen_along_z(title, frames), _dots(frames)
     num_frames, num_sets, count, _ = frames.shape
-    centre, half = view([points.reshape(-1, 2) for points in frames])
-    member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(MEMBERS)
+    centre, half = view(list(frames.reshape(num_frames, -1, 2)))
+    member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(style.MEMBERS)
     present, layer = np.unique(member, return_inverse=True)
     columns = min(COLUMNS, num_sets)
-    step, gap = size // columns, 6
-    side, rows = step - gap, math.ceil(num_sets / columns)
+    step, rows = size // columns, -(-num_sets // columns)
+    side = step - GAP
 
     def picture(i):
-        page = np.zeros((rows * step + gap, columns * step), np.uint8)
+        page = np.zeros((rows * step + GAP, columns * step), np.uint8)
         for k, points in enumerate(frames[i]):
-            y, x = k // columns * step + gap, k % columns * step + gap // 2
+            y, x = k // columns * step + GAP, k % columns * step + GAP // 2
             page[y - 1 : y + side + 1, x - 1 : x + side + 1] = ink.LINE
             drawn = ink.splat(ink.to_pixels(points, centre[i], half[i], side), side, count)
             page[y : y + side, x : x + side] = ink.shade(drawn, layer[k])
         return page
 
-    ramps = [ink.tints(MEMBERS[m]) for m in present]
+    ramps = [ink.tints(style.MEMBERS[m]) for m in present]
     _save(path, map(picture, range(num_frames)), ramps, labels, title)
+
+
+def _dots(points) -> np.ndarray:
+    """Return the drawn points and coordinates, f32[..., n, 2]."""
+    return np.asarray(points, np.float32)[..., : style.MAX_DOTS, :2]
+
+
+def _seen_along_z(title: str, points) -> str:
+    return f"{title}, seen along z" if np.shape(points)[-1] > 2 else title
 
 
 def _save(
@@ -112,20 +110,15 @@ def _save(
         )  # fmt: skip
 
 
-def _view_name(points) -> str:
-    """Words for the title that name the view of points f32[..., D]; "" for points in the plane."""
-    return ", seen along z" if np.shape(points)[-1] > 2 else ""
-
-
 def view(frames: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Centre f32[F, 2] and half-width f32[F] of the square that each frame f32[n, 2] shows."""
     finite = [points[np.isfinite(points).all(-1)] for points in frames]
     if len({len(points) for points in finite}) == 1 and len(finite[0]):
         return _camera(finite)
     # A fixed view shows where points are added or removed.
-    left, right, bottom, top = square_limits(finite[-1]) if len(finite[-1]) else (-1, 1, -1, 1)
-    count, centre = len(frames), [(left + right) / 2, (bottom + top) / 2]
-    return np.tile(centre, (count, 1)), np.full(count, (right - left) / 2)
+    limits = style.square_limits(finite[-1]) if len(finite[-1]) else (-1, 1, -1, 1)
+    low, high = np.reshape(limits, (2, 2)).T
+    return np.tile((low + high) / 2, (len(frames), 1)), np.full(len(frames), (high - low)[0] / 2)
 
 
 def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
@@ -135,7 +128,7 @@ def _camera(trajectory) -> tuple[np.ndarray, np.ndarray]:
     """
     low, high = np.quantile(np.asarray(trajectory), [0.005, 0.995], axis=1)
     centre = (low + high) / 2
-    half = np.maximum(0.57 * (high - low).max(-1), smallest_side(np.asarray(trajectory)))
+    half = np.maximum(0.57 * (high - low).max(-1), style.smallest_side(np.asarray(trajectory)))
     reach = len(trajectory) // 12
     weights = np.hanning(2 * reach + 3)[1:-1]
 

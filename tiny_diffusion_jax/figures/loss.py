@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import DATA, MUTED, SAMPLES, Page, heading, quiet
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.page import Page
 
-SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.7  # inches
+SIDE = 3.6  # inches
 
 
 def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
@@ -22,27 +23,32 @@ def loss_figure(metrics_rows: Sequence[dict], title: str = "Training"):
     speeds = [row["steps_per_second"] for row in rows if row.get("steps_per_second")]
     speed = f", {np.median(speeds):,.0f} steps/s" if speeds else ""
     steps = rows[-1]["step"] if rows else 0
-    page = Page(LEFT + 3 * SIDE + 2 * BETWEEN + 0.3, f"{title}: {steps:,} steps{speed}")
-    by_step, by_level, gradient = axes = page.row(3, SIDE, LEFT, BETWEEN)
-    _draw_by_step(by_step, rows, "loss", "loss", SAMPLES)
+    page = Page(f"{title}: {steps:,} steps{speed}", 3, SIDE)
+    row = page.panels()
+    by_step, by_level, gradient = axes = [page.axes(row, column, column) for column in range(3)]
+    _draw_by_step(by_step, rows, "loss", "loss", style.SAMPLES)
     _draw_heldout(by_step, rows)
-    _draw_by_step(gradient, rows, "grad_norm", "gradient norm", DATA)
+    _draw_by_step(gradient, rows, "grad_norm", "gradient norm", style.DATA)
     _draw_by_level(by_level, [row for row in rows if row.get("loss_by_time")])
     for ax in axes:
         _log_axis(ax)
-        quiet(ax)
+        style.quiet(ax)
     return page.finish()
+
+
+def _series(rows, key: str) -> tuple[np.ndarray, np.ndarray, str | None]:
+    """Steps and positive values of a key, and the marker of a single value."""
+    kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
+    return *np.reshape(kept, (-1, 2)).T.astype(float), "o" if len(kept) == 1 else None
 
 
 def _draw_by_step(ax, rows, key: str, name: str, color: str) -> None:
     """Draw the values as a thin pale line, and their running mean above it."""
-    kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
-    heading(ax, name, color, "by step" if kept else "none logged")
-    if kept:
-        steps, values = np.array(kept, float).T
+    steps, values, marker = _series(rows, key)
+    style.heading(ax, name, color, "by step" if len(steps) else "none logged")
+    if len(steps):
         ax.plot(steps, values, color=color, alpha=0.28, linewidth=0.8)
-        alone = "o" if len(kept) == 1 else None
-        ax.plot(steps, smooth(values), marker=alone, color=color, linewidth=1.8)
+        ax.plot(steps, smooth(values), marker=marker, color=color, linewidth=1.8)
     ax.xaxis.set_major_formatter(lambda v, _: f"{v / 1000:g}k" if v >= 1000 else f"{v:g}")
 
 
@@ -52,36 +58,33 @@ def _draw_heldout(ax, rows) -> None:
     This loss fluctuates little, so it has no running mean. It is measured with the EMA weights, so
     it may be below the training loss.
     """
-    key = "heldout_loss"
-    kept = [(row["step"], row[key]) for row in rows if _positive(row.get(key))]
-    if not kept:
+    steps, values, marker = _series(rows, "heldout_loss")
+    if not len(steps):
         return
-    heading(ax, "loss", SAMPLES, "by step")
-    steps, values = np.array(kept, float).T
+    style.heading(ax, "loss", style.SAMPLES, "by step")
     lowest = int(values.argmin())
-    alone = "o" if len(kept) == 1 else None
-    ax.plot([], [], color=SAMPLES, linewidth=1.8, label="training")
-    ax.plot(steps, values, marker=alone, color=DATA, linewidth=1.6, label="held-out sets")
-    if 0 < lowest < len(kept) - 1:
-        label = f"its lowest, step {kept[lowest][0]:,}"
-        ax.plot(*kept[lowest], "o", color=DATA, markersize=5, mec="white", label=label)
-    ax.legend(frameon=False, fontsize=7.5, labelcolor=MUTED, loc="upper right")
+    ax.plot([], [], color=style.SAMPLES, linewidth=1.8, label="training")
+    ax.plot(steps, values, marker=marker, color=style.DATA, linewidth=1.6, label="held-out sets")
+    if 0 < lowest < len(steps) - 1:
+        ax.plot(steps[lowest], values[lowest], "o", color=style.DATA, markersize=5, mec="white",
+                label=f"its lowest, step {steps[lowest]:,.0f}")  # fmt: skip
+    ax.legend(frameon=False, fontsize=7.5, labelcolor=style.MUTED, loc="upper right")
 
 
 def _draw_by_level(ax, rows) -> None:
     """Draw one line for each quarter of the training; later quarters are darker."""
-    heading(ax, "loss", SAMPLES, "by noise level" if rows else "none logged")
+    style.heading(ax, "loss", style.SAMPLES, "by noise level" if rows else "none logged")
     if not rows:
         return
     lines = stages(rows)
     for i, (steps, _, mean) in enumerate(lines):
         late = (i + 1) / len(lines)
-        style = {"color": SAMPLES, "alpha": late, "linewidth": 1 + late, "markersize": 3.5}
-        ax.plot(mean, "-o", label=steps, **style)
+        ax.plot(mean, "-o", label=steps, color=style.SAMPLES, alpha=late, linewidth=1 + late,
+                markersize=3.5)  # fmt: skip
     last = len(rows[-1]["loss_by_time"]) - 1
     ax.set_xticks([0, last] if last else [0], ["clean", "noise"][: last + 1])
-    ax.legend(frameon=False, fontsize=7.5, labelcolor=MUTED, title="steps")
-    ax.get_legend().get_title().set(color=MUTED, fontsize=7.5)
+    legend = ax.legend(frameon=False, fontsize=7.5, labelcolor=style.MUTED, title="steps")
+    legend.get_title().set(color=style.MUTED, fontsize=7.5)
 
 
 def stages(rows: Sequence[dict]) -> list[tuple[str, int, np.ndarray]]:
@@ -90,9 +93,7 @@ def stages(rows: Sequence[dict]) -> list[tuple[str, int, np.ndarray]]:
     The loss is NaN at a level without numbers. rows: the rows with `loss_by_time`.
     """
     result = []
-    for quarter in np.array_split(np.arange(len(rows)), min(4, max(len(rows), 1))):
-        if not len(quarter):
-            continue
+    for quarter in np.array_split(np.arange(len(rows)), min(4, len(rows))) if rows else ():
         levels = np.array([rows[j]["loss_by_time"] for j in quarter], float)  # None becomes NaN
         count = np.isfinite(levels).sum(0)
         mean = np.where(count, np.nansum(levels, 0), np.nan) / np.maximum(count, 1)

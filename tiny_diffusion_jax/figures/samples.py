@@ -4,25 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import (
-    DATA,
-    DENSITY,
-    MAX_DOTS,
-    MUTED,
-    SAMPLES,
-    TICKS,
-    Page,
-    dots,
-    heading,
-    quiet,
-    square_limits,
-    view_limits,
-    views,
-)
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.page import Page
+from tiny_diffusion_jax.figures.text import one_line, shortened
 
-SIDE, LEFT, BETWEEN = 3.6, 0.55, 0.3  # inches
-LONGEST = 24  # largest number of letters in the name of an axis.
-SMALL, APART = 2.6, 0.62  # sides and gaps of the projections of space, in inches.
+SIDE, SIDE_IN_SPACE = 3.6, 2.6  # inches
+NAME = 1.8  # width of the longest name of an axis, in inches
 
 
 def samples_figure(
@@ -41,40 +28,28 @@ def samples_figure(
     y, ... in space.
     """
     data, samples = np.asarray(data), np.asarray(samples)
-    limits = square_limits(data)
-    if data.shape[1] > 2:
-        return _projections(data, samples, limits, title, notice, origin, names or "xyz")
-    count = 2 if log_density is None else 3
-    right = 0.3 if log_density is None else 0.95
-    width = LEFT + count * SIDE + (count - 1) * BETWEEN + right
-    page = Page(width, title, notice, alert=True)
-    axes = page.row(count, SIDE, LEFT, BETWEEN)
-    labels = axis_labels(origin, tuple(names) or ("", ""))
-    for ax, points, color, name in (
-        (axes[0], data, DATA, "data"),
-        (axes[1], samples, SAMPLES, "samples"),
-    ):
-        dots(ax, points, color, SIDE, len(points))
-        heading(ax, name, color, _note(points, limits))
-    if log_density is not None:
-        bar = page.axes(width - right + 0.03 * SIDE, TICKS, 0.03 * SIDE, SIDE)
-        _density(axes[2], bar, np.asarray(log_density, np.float64), extent or limits)
-        heading(axes[2], "density", DENSITY[-2], "of the model")
-    for ax in axes:
-        ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
-        quiet(ax)
-        ax.tick_params(labelleft=ax is axes[0])
-        if any(labels):
-            ax.set_xlabel(labels[0], fontsize=9, color=MUTED, labelpad=1)
-    if any(labels):
-        axes[0].set_ylabel(labels[1], fontsize=9, color=MUTED, labelpad=1)
-        page.room(0.12)
+    limits, pairs = style.square_limits(data), style.views(data.shape[1])
+    in_space = len(pairs) > 1
+    labels = axis_labels(origin, names or ("xyz" if in_space else ("", "")))
+    columns, side = (3, SIDE_IN_SPACE) if in_space else (2 + (log_density is not None), SIDE)
+    page = Page(title, columns, side, notice)
+    row = page.panels(1 + in_space)
+    parts = (data, style.DATA, "data"), (samples, style.SAMPLES, "samples")
+    for i, (points, color, name) in enumerate(parts):
+        for k, (a, b) in enumerate(pairs):
+            column = k if in_space else i
+            ax = page.axes(row + i * in_space, column, column)
+            style.dots(ax, points[:, (a, b)], color, side, len(points))
+            of_view = style.view_limits(limits, (a, b))
+            _set_axes(ax, of_view, labels[a], labels[b], in_space or i == 0)
+            note = _note(points, limits) if k == len(pairs) - 1 else ""
+            style.heading(ax, "" if k else name, color, note)
+    if log_density is not None and not in_space:
+        ax = page.axes(row, 2, 2)
+        _density(ax, np.asarray(log_density, np.float64), extent or limits)
+        _set_axes(ax, limits, labels[0], "", False)
+        style.heading(ax, "density", style.DENSITY[-2], "of the model")
     return page.finish()
-
-
-def shorter(name: str) -> str:
-    """Shorten a name so that it fits below an axis."""
-    return name if len(name) <= LONGEST else name[: LONGEST - 1] + "\u2026"
 
 
 def axis_labels(origin, names=("", "")) -> list[str]:
@@ -84,54 +59,39 @@ def axis_labels(origin, names=("", "")) -> list[str]:
     """
     labels = []
     for i, name in enumerate(names):
-        name, add = shorter(name), origin[i] if origin else 0.0
+        name, add = shortened(one_line(name), NAME, 9), origin[i] if origin else 0.0
         sign = "+" if add < 0 else "\u2212"
         labels.append(f"{name or 'xy'[i]} {sign} {abs(add):.15g}" if add else name)
     return labels
 
 
-def _projections(data, samples, limits, title, notice, origin=(), axes="xyz"):
-    labels = axis_labels(origin, axes)
-    page = Page(LEFT + 3 * SMALL + 2 * APART + 0.3, title, notice, alert=True)
-    for points, color, name in ((data, DATA, "data"), (samples, SAMPLES, "samples")):
-        page.room(0.12)
-        row = page.row(3, SMALL, LEFT, APART)
-        for ax, (a, b) in zip(row, views(data.shape[1]), strict=True):
-            dots(ax, points[:, (a, b)], color, SMALL, len(points))
-            shown = view_limits(limits, (a, b))
-            ax.set(xlim=shown[:2], ylim=shown[2:], aspect="equal")
-            quiet(ax)
-            ax.set_xlabel(labels[a], fontsize=9, color=MUTED, labelpad=1)
-            upright = 90 * (len(labels[b]) > 1)
-            ax.set_ylabel(labels[b], fontsize=9, color=MUTED, rotation=upright)
-            ax.yaxis.set_label_coords(-0.16, 0.49)
-        heading(row[0], name, color, "")
-        heading(row[-1], "", color, _note(points, limits))
-    page.room(0.12)
-    return page.finish()
+def _set_axes(ax, limits, across: str, up: str, numbers_at_left: bool) -> None:
+    ax.set(xlim=limits[:2], ylim=limits[2:], aspect="equal")
+    style.quiet(ax)
+    ax.tick_params(labelleft=numbers_at_left)
+    ax.ticklabel_format(scilimits=(-4, 5))
+    ax.set_xlabel(across, fontsize=9, color=style.MUTED, labelpad=1)
+    if numbers_at_left:
+        ax.set_ylabel(up, fontsize=9, color=style.MUTED, rotation=90 if len(up) > 1 else 0)
 
 
 def _note(points, limits) -> str:
-    low, high = np.array(limits).reshape(-1, 2).T
-    outside = len(points) - int(((low <= points) & (points <= high)).all(-1).sum())
     note = f"{len(points):,} points"
-    note += f", {MAX_DOTS:,} drawn" if len(points) > MAX_DOTS else ""
+    note += f", {style.MAX_DOTS:,} drawn" if len(points) > style.MAX_DOTS else ""
+    outside = style.outside(points, limits)
     return note + (f", {outside:,} outside" if outside else "")
 
 
-def _density(ax, bar, log_density, extent) -> None:
-    """Draw the density as an image, and its colours in the axes `bar`."""
+def _density(ax, log_density, extent) -> None:
+    """Draw the density as an image, and its colours beside the image."""
     from matplotlib.colors import LinearSegmentedColormap
 
     density = np.nan_to_num(np.exp(log_density))
     falling = np.sort(density, axis=None)[::-1]
     # The densest 2 % of the mass share the darkest shade, so a sharp peak leaves the rest visible.
     top = falling[np.searchsorted(np.cumsum(falling), 0.02 * falling.sum())] or 1.0
-    ramp = LinearSegmentedColormap.from_list("density", DENSITY)
+    ramp = LinearSegmentedColormap.from_list("density", style.DENSITY)
     image = ax.imshow(density, ramp, vmin=0, vmax=top, extent=extent, origin="lower")
     image.set_interpolation("bilinear")
-    ax.figure.colorbar(image, cax=bar, ticks=[0, top]).outline.set_visible(False)
-    bar.set_yticklabels(["0", f"\u2265 {top:.2g}"])
-    bar.tick_params(length=0, labelsize=8, labelcolor=MUTED)
-    bar.set_ylabel("per unit area", fontsize=8, color=MUTED)
-    bar.yaxis.set_label_coords(3.2, 0.5)
+    bar = style.color_bar(image, ax, {0: "0", top: f"\u2265 {top:.2g}"})
+    bar.set_ylabel("per unit area", fontsize=8, color=style.MUTED, labelpad=-10)

@@ -5,29 +5,12 @@ A set in space has three plots side by side: its projections on xy, xz and yz.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
-from tiny_diffusion_jax.figures.page import (
-    ALERT,
-    DATA,
-    EDGE,
-    GAP,
-    MEMBERS,
-    MUTED,
-    SAMPLES,
-    WIDTH,
-    Page,
-    dots,
-    embedded,
-    one_line,
-    shortened,
-    square_limits,
-    text_width,
-    view_limits,
-    views,
-)
+from tiny_diffusion_jax.figures import style
+from tiny_diffusion_jax.figures.page import Page
+from tiny_diffusion_jax.figures.text import embedded, one_line, shortened
 
 MAX_PANELS, MAX_PANELS_IN_SPACE = 64, 45
 MOST_ACROSS = 12  # largest number of panels in a row, for sets in space with a column per member
@@ -59,163 +42,91 @@ def sets_figure(
     by_member = by_member and member is not None
     if by_member and real is not None and real_member is None:
         raise ValueError("by_member: real sets need a real_member")
-    groups, shown = num_members if by_member else 1, views(sets.shape[-1])
-    if by_member and len(shown) * groups > MOST_ACROSS:
-        shown = shown[:1]
-    # The single view of a plane needs no name if its coordinates are x and y.
-    is_named = sets.shape[-1] > 2 or tuple(axes[:2]) != ("x", "y")
-    names_of_views = [view_name(axes[a], axes[b]) for a, b in shown] if is_named else []
-    names_of_views = [one_line(name) for name in names_of_views]
-    grid = _grid(len(sets), groups, tuple(shown), tuple(names_of_views))
-    within = real if within is None else within
-    limits = _limits(sets if within is None else np.asarray(within))
-
+    groups, pairs = num_members if by_member else 1, style.views(sets.shape[-1])
+    if by_member and len(pairs) * groups > MOST_ACROSS:
+        pairs = pairs[:1]
+    band = _sets_in_a_row(len(sets), groups, len(pairs))
+    columns = groups * band * len(pairs)
     legend = _legend([] if by_member else names, member, bad)
     if given:
-        legend += [("o", DATA, f"{given:,} points given"), ("o", SAMPLES, "drawn given these")]
-    page = Page(max(grid.right + GAP / 2 + 2 * EDGE, 4.4), title, notice, legend, alert=True)
+        legend.append(("o", style.DATA, f"{given:,} points given"))
+        legend.append(("o", style.SAMPLES, "drawn given these"))
+    between = len(pairs) if len(pairs) > 1 else band if band > 1 else 0
+    page = Page(title, columns, notice=notice, legend=legend, band=between)
     if by_member:
-        page.room(0.24)
+        row, width = page.row(), columns // groups
         for k, name in enumerate(names):
-            centre = grid.centre(k)
-            name = shortened(one_line(name), grid.band * grid.width, 9, "bold")
-            page.text(centre, 0.1, name, MEMBERS[k % len(MEMBERS)], 9, weight="bold", ha="center")
+            name = shortened(one_line(name), width * page.side, 9, "bold")
+            ends = {"first": k * width, "last": (k + 1) * width - 1}
+            page.text(row, name, style.member_color(k), 9, "center", **ends, weight="bold")
+
+    within = real if within is None else within
+    limits = _limits(sets if within is None else np.asarray(within))
+    # The single view of a plane needs no name if its coordinates are x and y.
+    is_named = sets.shape[-1] > 2 or tuple(axes[:2]) != ("x", "y")
+    view_names = [_view_name(axes[a], axes[b]) for a, b in pairs] if is_named else []
+    most_rows = max(1, (MAX_PANELS if len(pairs) == 1 else MAX_PANELS_IN_SPACE) // columns)
+    parts = [("samples", style.SAMPLES, sets, member, bad, given, most_rows)]
     if real is not None:
-        part = _Part("data", DATA, np.asarray(real), real_member)
-        _draw(page, grid, part, limits, max_rows=2)
-    part = _Part("samples", SAMPLES, sets, member, bad, given)
-    most = MAX_PANELS if len(shown) == 1 else MAX_PANELS_IN_SPACE
-    across = grid.columns * len(shown)
-    _draw(page, grid, part, limits, max_rows=max(1, most // across))
+        parts.insert(0, ("data", style.DATA, np.asarray(real), real_member, None, 0, 2))
+    for heading, color, points, of_member, rejected, num_given, rows in parts:
+        group = of_member if by_member else np.zeros(len(points), int)
+        cells = _cells(group, band, rows)
+        page.row()  # space
+        row = page.row()
+        page.text(row, heading, color, 10, weight="bold")
+        page.text(row, _note(points, len(cells), limits), style.MUTED, 8.5, "right")
+        if len(view_names) == 1:
+            page.text(page.row(), shortened(view_names[0], columns * page.side, 8), style.MUTED, 8)
+        row = page.panels(1 + max(down for down, _ in cells.values()))
+        for i, (down, across) in cells.items():
+            for k, view in enumerate(pairs):
+                column = across * len(pairs) + k
+                ax = page.panel(row + down, column, style.view_limits(limits, view))
+                of_set = color if of_member is None else style.member_color(of_member[i])
+                _draw_set(ax, points[i][:, view], of_set, num_given, page.side)
+                if rejected is not None and rejected[i]:
+                    for spine in ax.spines.values():
+                        spine.set(color=style.ALERT, linewidth=1.4)
+                if len(view_names) > 1 and down == 0:
+                    name = shortened(view_names[k], page.side, 8)
+                    ax.set_title(name, fontsize=8, color=style.MUTED, pad=2)
     return page.finish()
 
 
-def view_name(across: str, up: str) -> str:
-    """Axis label of a projection: "xy", or the column names if they are words."""
-    return across + up if len(across) == len(up) == 1 else f"{across}, {up}"
+def _view_name(across: str, up: str) -> str:
+    """Name of a projection: "xy", or the column names if they are words."""
+    return one_line(across + up if len(across) == len(up) == 1 else f"{across}, {up}")
 
 
-class _Part(NamedTuple):
-    """Sets under one heading."""
-
-    name: str
-    color: str
-    sets: np.ndarray
-    member: Sequence[int] | None
-    bad: np.ndarray | None = None
-    given: int = 0
-
-
-class _Grid(NamedTuple):
-    """Columns of sets, in inches: `groups` of `band` columns each, with gaps of `between`.
-
-    A set has one square panel per view, side by side, and `space` after them.
-    """
-
-    groups: int
-    band: int
-    between: float
-    side: float
-    views: tuple[tuple[int, int], ...] = ((0, 1),)
-    view_names: tuple[str, ...] = ()
-    space: float = 0.0
-
-    @property
-    def width(self) -> float:
-        """Width of one set."""
-        return len(self.views) * self.side + self.space
-
-    @property
-    def columns(self) -> int:
-        return self.groups * self.band
-
-    @property
-    def right(self) -> float:
-        """Right end of the last panel, from the left edge of the first panel."""
-        across = self.columns * self.width - self.space
-        return across + (self.groups - 1) * self.between - GAP / 2
-
-    def left(self, column: int) -> float:
-        return EDGE + GAP / 2 + column * self.width + column // self.band * self.between
-
-    def centre(self, group: int) -> float:
-        centre = EDGE + (group + 0.5) * self.band * self.width + group * self.between
-        return centre - self.space / 2
-
-
-def _grid(num_sets: int, groups: int, shown=((0, 1),), view_names=()) -> _Grid:
-    """Grid with few empty panels; with groups, at most eight panels of equal width in a row."""
-    panels = len(shown)
-    band = max(1, 8 // (groups * panels)) if groups > 1 else _columns(num_sets, 10 // panels)
-    between = 0.16 if band > 1 else 0.0
-    space = 0.14 if panels > 1 else 0.0
-    room = WIDTH - (groups - 1) * between - groups * band * space
-    side = min(room / (groups * band * panels), WIDTH / 4)
-    return _Grid(groups, band, between, side, shown, view_names, space)
-
-
-def _columns(count: int, most: int) -> int:
-    """Number of columns, at most 8, that leaves the fewest empty panels.
+def _sets_in_a_row(num_sets: int, groups: int, num_views: int) -> int:
+    """Number of sets in a row of each group: about eight panels in a row, and few empty panels.
 
     There are at least as many columns as rows.
     """
-    most = min(most, 8)
-    fewest = min(math.ceil(math.sqrt(count)), most)
-    return min(range(fewest, min(2 * fewest, most) + 1), key=lambda c: (-count % c, c))
+    if groups > 1:
+        return max(1, 8 // (groups * num_views))
+    most = min(10 // num_views, 8)
+    fewest = min(math.ceil(math.sqrt(num_sets)), most)
+    return min(range(fewest, min(2 * fewest, most) + 1), key=lambda c: (-num_sets % c, c))
 
 
-def _draw(page: Page, grid: _Grid, part: _Part, limits, max_rows: int) -> None:
-    """Draw a heading and, under it, a panel for each set that fits."""
-    group = part.member if grid.groups > 1 else np.zeros(len(part.sets), int)
-    places = _places(group, grid.band, max_rows)
-    rows = 1 + max(row for row, _ in places.values())
-    page.room(0.3)
-    page.text(EDGE + GAP / 2, 0.08, part.name, part.color, 10, weight="bold")
-    note = _note(part.sets, len(places), limits)
-    page.text(EDGE + grid.right, 0.08, note, MUTED, 8.5, ha="right")
-    if grid.view_names:
-        page.room(0.16)
-        columns = sorted({column for _, column in places.values()})
-        if len(grid.view_names) == 1 and text_width(grid.view_names[0], 8) > grid.side - GAP:
-            page.text(grid.left(0), 0.04, grid.view_names[0], MUTED, 8)
-            columns = []
-        for column in columns:
-            for k, name in enumerate(grid.view_names):
-                x = grid.left(column) + k * grid.side + (grid.side - GAP) / 2
-                name = shortened(name, grid.side - GAP, 8)
-                page.text(x, 0.04, name, MUTED, 8, ha="center")
-    page.room(rows * grid.side)
-    for i, (row, column) in places.items():
-        y = (rows - 1 - row) * grid.side + GAP / 2
-        for k, view in enumerate(grid.views):
-            x = grid.left(column) + k * grid.side
-            ax = page.panel(x, y, grid.side - GAP, view_limits(limits, view))
-            _draw_set(ax, part, i, view, grid.side)
-
-
-def _draw_set(ax, part: _Part, i: int, view: tuple[int, int], side: float) -> None:
-    """Draw one set in its panel."""
-    points = part.sets[i][:, view]
-    count = max(1, int((~np.isnan(points)).all(-1).sum()))
-    color = part.color
-    if part.member is not None:
-        color = MEMBERS[int(part.member[i]) % len(MEMBERS)]
-    dots(ax, points[part.given :], color, side, count)
-    if part.given:
-        dots(ax, points[: part.given], DATA, side, count)
-    if part.bad is not None and part.bad[i]:
-        for spine in ax.spines.values():
-            spine.set(color=ALERT, linewidth=1.4)
-
-
-def _places(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
+def _cells(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
     """{set: (row, column)}: the sets of a group fill its band of columns, row by row."""
-    places, filled = {}, {}
+    cells, sizes = {}, {}
     for i, g in enumerate(np.asarray(group).tolist()):
-        number = filled[g] = filled.get(g, -1) + 1
+        number = sizes[g] = sizes.get(g, -1) + 1
         if number < max_rows * band:
-            places[i] = (number // band, g * band + number % band)
-    return places
+            cells[i] = (number // band, g * band + number % band)
+    return cells
+
+
+def _draw_set(ax, points, color: str, num_given: int, side: float) -> None:
+    """Draw the points of one set, and the given points in the colour of data."""
+    count = max(1, int((~np.isnan(points)).all(-1).sum()))
+    style.dots(ax, points[num_given:], color, side, count)
+    if num_given:
+        style.dots(ax, points[:num_given], style.DATA, side, count)
 
 
 def _limits(sets) -> tuple[float, ...]:
@@ -224,7 +135,7 @@ def _limits(sets) -> tuple[float, ...]:
     points = points[np.isfinite(points).all(-1)]
     if not len(points):
         return (-1.0, 1.0) * sets.shape[-1]
-    return square_limits(np.quantile(points, [1e-4, 1 - 1e-4], axis=0))
+    return style.square_limits(np.quantile(points, [1e-4, 1 - 1e-4], axis=0))
 
 
 def _legend(names, member, bad) -> list[tuple[str, str, str]]:
@@ -234,21 +145,20 @@ def _legend(names, member, bad) -> list[tuple[str, str, str]]:
         return f"{100 * np.mean(which):.{1 if len(which) >= 500 else 0}f} %"
 
     entries = [] if member is None else [
-        ("o", MEMBERS[k % len(MEMBERS)], f"{embedded(name)}: {share(member == k)}")
+        ("o", style.member_color(k), f"{embedded(name)}: {share(member == k)}")
         for k, name in enumerate(names)
     ]  # fmt: skip
     if bad is not None:
-        entries.append(("s", ALERT, f"not from one member: {share(bad)}"))
+        entries.append(("s", style.ALERT, f"not from one member: {share(bad)}"))
     return entries
 
 
 def _note(sets, drawn: int, limits) -> str:
     """Text with the numbers of sets, points, drawn sets, and points outside the axes."""
-    count, there = len(sets), ~np.isnan(sets).any(-1)
-    fewest, most = int(there.sum(1).min()), int(there.sum(1).max())
+    exists = ~np.isnan(sets).any(-1)
+    fewest, most = int(exists.sum(1).min()), int(exists.sum(1).max())
     points = f"{most:,}" if fewest == most else f"{fewest:,} to {most:,}"
-    note = f"{count:,} set{'s' if count > 1 else ''} of {points} points"
-    note += f", {drawn:,} shown" if drawn < count else ""
-    low, high = np.array(limits).reshape(-1, 2).T
-    outside = int(there.sum() - ((low <= sets) & (sets <= high)).all(-1).sum())
+    note = f"{len(sets):,} set{'s' if len(sets) > 1 else ''} of {points} points"
+    note += f", {drawn:,} shown" if drawn < len(sets) else ""
+    outside = style.outside(sets[exists], limits)
     return note + (f", {outside:,} point{'s' * (outside > 1)} outside" if outside else "")

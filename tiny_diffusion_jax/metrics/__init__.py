@@ -1,1 +1,1 @@
-"""Metrics of clouds of points and of distributions over sets, each with its floor."""
+"""Metrics of draws of points and of distributions over sets, each with its floor."""

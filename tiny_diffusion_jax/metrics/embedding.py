@@ -28,10 +28,9 @@ def embed(points: jax.Array, centre: jax.Array, bandwidth: jax.Array) -> jax.Arr
     offset = (jnp.arange(NODES) - (NODES - 1) / 2) / 2  # in bandwidths
     # Gaussian products of points inside this border are negligible outside of the grid.
     border = offset[-1] - 2.75
-    place = jnp.clip((points - centre) / bandwidth, -border, border)
-    along_x, along_y = (jnp.exp(-((place[:, axis, None] - offset) ** 2)) for axis in (0, 1))
+    scaled = jnp.clip((points - centre) / bandwidth, -border, border)
+    along_x, along_y = (jnp.exp(-((scaled[:, axis, None] - offset) ** 2)) for axis in (0, 1))
     return along_x.T @ along_y / (len(points) * np.sqrt(2 * np.pi))
-
 
 
 def _distinct(mean: jax.Array, n: int) -> jax.Array:
@@ -47,8 +46,7 @@ def embed_reference(points: np.ndarray, bandwidth: np.ndarray):
     return embedding, centre, _distinct((embedding**2).sum((1, 2)), points.shape[1])
 
 
-def _discrepancy(embedding, centre, bandwidth, self_kernel, points) -> jax.Array:
-    """Squared MMD f32[] of one set f32[N, 2] and one member."""
+def _to_member(embedding, centre, bandwidth, self_kernel, points) -> jax.Array:
     of_set = embed(points, centre, bandwidth)
     within = _distinct((of_set**2).sum(), len(points))
     return within + self_kernel - 2 * (of_set * embedding).sum()
@@ -66,16 +64,12 @@ def discrepancy(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
     memory does not grow with B. Gretton et al. 2012, equation 3.
     """
     members = (embedding, centre, bandwidth, self_kernel)
-    to_all = jax.vmap(_discrepancy, (0, 0, 0, 0, None))
+    to_all = jax.vmap(_to_member, (0, 0, 0, 0, None))
     return jax.lax.map(lambda points: to_all(*members, points), sets)
 
 
 @jax.jit
-def discrepancy_of_each(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
+def discrepancy_to_own_member(embedding, centre, bandwidth, self_kernel, sets) -> jax.Array:
     """Squared MMDs f32[K, B] of sets f32[K, B, N, 2] to the member of each set, in one program."""
-
-    def one(arguments):
-        *member, sets = arguments
-        return jax.lax.map(lambda points: _discrepancy(*member, points), sets)
-
-    return jax.lax.map(one, (embedding, centre, bandwidth, self_kernel, sets))
+    to_one = lambda a: jax.lax.map(lambda points: _to_member(*a[:4], points), a[4])
+    return jax.lax.map(to_one, (embedding, centre, bandwidth, self_kernel, sets))

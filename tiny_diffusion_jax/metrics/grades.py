@@ -19,7 +19,7 @@ GRADES = (
 )
 SHORT = "like data", "close", "differs"
 ERRORS = 3  # standard errors that count as chance
-CLOUD_SPREAD = 0.35  # relative spread of one sliced W2 between two real clouds
+DRAW_SPREAD = 0.35  # relative spread of one sliced W2 between two real draws
 
 
 class Limit(NamedTuple):
@@ -54,7 +54,7 @@ def _ratio_chance(metric: dict) -> float:
 
 
 def _pooled_chance(metric: dict) -> float:
-    return ERRORS * CLOUD_SPREAD / metric.get("num_sets", 1) ** 0.5
+    return ERRORS * DRAW_SPREAD / metric.get("num_sets", 1) ** 0.5
 
 
 def spreads_above_floor(metric: dict) -> float | None:
@@ -63,10 +63,14 @@ def spreads_above_floor(metric: dict) -> float | None:
     return (metric["value"] - metric["floor"]) / spread if spread else None
 
 
+def _error(metric: dict) -> float:
+    """Standard error of the difference of value and floor."""
+    return math.hypot(*(metric.get(name) or 0.0 for name in ("value_se", "floor_se")))
+
+
 def _spreads_chance(metric: dict) -> float:
     """Chance of a difference of two means over few sets, whose spreads come from the same sets."""
-    errors = (metric.get(name) or 0.0 for name in ("value_se", "floor_se"))
-    return _student(metric.get("num_sets", 2)) * math.hypot(*errors) / metric["floor_std"]
+    return _student(metric.get("num_sets", 2)) * _error(metric) / metric["floor_std"]
 
 
 def _student(count: int) -> float:
@@ -86,8 +90,8 @@ def _above(metric: dict) -> float | None:
 
 
 def _below(metric: dict) -> float | None:
-    above = _above(metric)
-    return None if above is None else -above
+    floor = metric.get("floor")
+    return None if floor is None else floor - metric["value"]
 
 
 def _share_chance(metric: dict) -> float:
@@ -98,8 +102,7 @@ def _share_chance(metric: dict) -> float:
 
 
 def _error_chance(metric: dict) -> float:
-    errors = (metric.get(name) or 0.0 for name in ("value_se", "floor_se"))
-    return ERRORS * math.hypot(*errors)
+    return ERRORS * _error(metric)
 
 
 def _frequency_chance(metric: dict) -> float:
@@ -134,7 +137,7 @@ def _nothing(metric: dict) -> float:
 
 LIMITS = {
     "sliced_wasserstein2": Limit(_ratio, _ratio_chance, 0.1, 1.0,
-        "2 x the floor is an error as large as the chance differences of two real clouds"),
+        "2 x the floor is an error as large as the chance differences of two real draws"),
     "wasserstein2": Limit(_ratio, _ratio_chance, 0.1, 1.0, "as sliced W2"),
     "energy_distance": Limit(spreads_above_floor, _spreads_chance, 3.0, 10.0,
         "moons of 4,000 points with a sliced W2 of 1.5 and 3.4 x the floor: 3 and 30 spreads"),
@@ -184,7 +187,7 @@ def grade(name: str, metric: dict) -> Graded | None:
 def worst(metrics: dict) -> tuple[str, Graded, int] | None:
     """(name, grade, number of graded metrics) of the worst metric; None without graded metrics."""
     graded = {name: grade(name, metric) for name, metric in metrics.items()}
-    graded = {name: found for name, found in graded.items() if found is not None}
+    graded = {name: of_metric for name, of_metric in graded.items() if of_metric is not None}
     if not graded:
         return None
     name = max(graded, key=graded.get)

@@ -10,8 +10,7 @@ the percentiles of the deviations from their mean:
 
 The deviations of MMD are scaled by value / mean s*. With 6 to 30 Gaussian sets a group, the
 intervals contain the expected MMD and 1-NNA in 92 to 98 % of the cases, and the expected COV in
-99 %. The random key is fixed, so equal sets have equal intervals. A share of independent sets has
-Wilson's interval, which is a closed form and has a positive width at 0 and at 1.
+99 %. The random key is fixed, so equal sets have equal intervals.
 """
 
 import numpy as np
@@ -42,10 +41,10 @@ def bootstrap(gg, gr, rr, values: dict[str, float]) -> dict[str, list[float]]:
     mean = numbers.mean(1)
     off = dict(zip(NAMES, (np.quantile(numbers, QUANTILES, axis=1) - mean).T, strict=True))
     off["mmd"] *= values["mmd"] / mean[0] if mean[0] > 0 else 1
-    result = {name: np.maximum(0, values[name] + off[name]).tolist() for name in NAMES}
-    for name, count in (("cov", R), ("nna", G + R)):
-        result[name] = np.minimum(1, result[name]).tolist()
-        if np.ptp(off[name]) == 0:  # the same share in every resample
+    result = {}
+    for name, most, count in (("mmd", np.inf, 0), ("cov", 1, R), ("nna", 1, G + R)):
+        result[name] = np.clip(values[name] + off[name], 0, most).tolist()
+        if count and np.ptp(off[name]) == 0:  # the same share in every resample
             result[name] = of_share(values[name], count)
     return result
 
@@ -53,7 +52,8 @@ def bootstrap(gg, gr, rr, values: dict[str, float]) -> dict[str, list[float]]:
 def of_share(share: float, count: int) -> list[float]:
     """Wilson's interval [low, high] of a share of `count` independent cases.
 
-    Wilson 1927: the shares p with |share - p| <= 1.96 sqrt(p (1 - p) / count).
+    Wilson 1927: the shares p with |share - p| <= 1.96 sqrt(p (1 - p) / count). The interval has a
+    positive width at 0 and at 1.
     """
     z = NORMAL**2 / count
     middle = (share + z / 2) / (1 + z)
@@ -68,9 +68,8 @@ def note(num_sets: int) -> dict:
 
 def _multiplicities(rng, count: int, num: int) -> np.ndarray:
     """Draw the multiplicities of `num` sets in `count` resamples, i64[count, num]."""
-    drawn = rng.integers(0, num, (count, num))
-    places = np.arange(count)[:, None] * num + drawn
-    return np.bincount(places.ravel(), minlength=count * num).reshape(count, num)
+    cell = np.arange(count)[:, None] * num + rng.integers(0, num, (count, num))
+    return np.bincount(cell.ravel(), minlength=count * num).reshape(count, num)
 
 
 def _numbers(gg, gr, rr, generated, real) -> np.ndarray:
@@ -109,9 +108,9 @@ def _nearest(distances: np.ndarray, present: np.ndarray, own: bool = False):
     b, i = np.nonzero(index < 0)
     for rank in range(order.shape[1]):
         tried = order[i, rank]
-        found = present[b, tried] > 0
-        index[b[found], i[found]] = tried[found]
-        b, i = b[~found], i[~found]
+        is_present = present[b, tried] > 0
+        index[b[is_present], i[is_present]] = tried[is_present]
+        b, i = b[~is_present], i[~is_present]
         if not len(b):
             break
     nearest = distances[np.arange(len(order)), index]

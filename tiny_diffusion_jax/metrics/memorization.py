@@ -1,4 +1,4 @@
-"""Test whether a generator copies its training data, by comparing each set with every training set.
+"""Test whether a generator memorizes its training data: compare each set with every training set.
 
 An image is a density p_i of points, so a set x_1..x_N has a likelihood under each training image i.
 The images are sorted by this likelihood, and i is the image of l_(1):
@@ -18,9 +18,7 @@ images, these shares exceed the threshold:
     64                   1 %     45 %      51 %
     256                  2 %     66 %      76 %
 
-One matrix product of pixel counts and log densities gives all l_i.
-
-Observed sets have no density. `set_copies` has the corresponding score for observed sets.
+Observed sets have no density. `set_memorization` has the corresponding score for observed sets.
 """
 
 import jax
@@ -28,13 +26,12 @@ import numpy as np
 
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.metrics import ragged
-from tiny_diffusion_jax.metrics import set_memorization as set_copies
+from tiny_diffusion_jax.metrics import ragged, set_memorization
 from tiny_diffusion_jax.metrics.points import require_finite
 
 BLUR = 0.3  # pixels; points just outside of a stroke are unlikely, not impossible.
 BACKGROUND = 1e-3  # share of an image's mass that is spread evenly over all pixels.
-RIVALS = 5  # next best images, which define the lead of the best image.
+RIVALS = set_memorization.RIVALS  # next best images, which define the lead of the best image.
 CHUNK = 4_096  # images whose densities are in memory at once: 13 MB of MNIST
 MAX_REFERENCE = 2_000  # held-out images or sets
 ENOUGH = 100  # held-out sets; with fewer, training sets are added to the reference
@@ -71,15 +68,16 @@ def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
     require(available > 0, f"held-out {kind}s", available, "at least 1")
     B, num_points = sets.shape[:2]
     heldout_key, train_key = jax.random.split(key)
-    real = one_set_each(dataset.heldout, heldout_key, MAX_REFERENCE, num_points)
+    heldout = one_set_each(dataset.heldout, heldout_key, MAX_REFERENCE, num_points)
     redrawn = one_set_each(dataset, train_key, B, num_points)
+    groups = [sets, heldout, redrawn]
     if observed:
-        groups = (ragged.pad(group, num_points) for group in (sets, real, redrawn))
-        scored, extra = _observed_scores(dataset, key, np.concatenate(list(groups)), len(real))
+        groups = np.concatenate([ragged.pad(group, num_points) for group in groups])
+        scored, added = _observed_scores(dataset, key, groups, len(heldout))
     else:
-        scored, extra = scores(dataset.images, np.concatenate([sets, real, redrawn])), []
-    score, reference, copied = np.split(scored, [B, B + len(real)])
-    reference = np.concatenate([reference, extra])
+        scored, added = scores(dataset.images, np.concatenate(groups)), []
+    score, reference, of_redrawn = np.split(scored, [B, B + len(heldout)])
+    reference = np.concatenate([reference, added])
 
     R = len(reference)
     m = max(1, round(EXTREME * R))
@@ -89,7 +87,7 @@ def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
     spread = share * (1 - share) / B + expected * (1 - expected) / (R + 2)
     return {
         "value": share, "value_se": float(spread**0.5), "floor": expected, "ratio": None,
-        "ceiling": float((copied > threshold).mean()), "p_value": p_value,
+        "ceiling": float((of_redrawn > threshold).mean()), "p_value": p_value,
         "flagged": p_value < FLAGGED,
         "verdict": VERDICTS[p_value < FLAGGED].format(kind),
         "sets_95": float(np.quantile(score, 0.95)),
@@ -106,24 +104,25 @@ def one_set_each(dataset: Dataset, key: jax.Array, at_most: int, num_points: int
 
 
 def _observed_scores(dataset: Dataset, key, sets: np.ndarray, num_heldout: int):
-    """`set_copies.scores` of `sets`, and of training sets that replace missing held-out sets."""
+    """Scores of `sets`, and of training sets that replace missing held-out sets."""
     draw, again = jax.random.split(jax.random.fold_in(key, 2))
     index = np.arange(dataset.num_sources)
-    most = min(int(np.max(dataset.sizes)), set_copies.MOST_OF_TRAINING)
+    most = min(int(np.max(dataset.sizes)), set_memorization.MOST_OF_TRAINING)
     training = ragged.real_sets(dataset, draw, index, most)
-    scored = set_copies.scores(training, sets)
+    scored = set_memorization.scores(training, sets)
     if num_heldout >= ENOUGH or len(index) < 3:
         return scored, []
     own = np.random.default_rng(0).permutation(index)[:MAX_REFERENCE]
     alike = ragged.real_sets(dataset, again, own, sets.shape[1])
-    return scored, set_copies.scores(training, alike, own)
+    return scored, set_memorization.scores(training, alike, own)
 
 
 def scores(images: jax.Array, sets: np.ndarray) -> np.ndarray:
     """Scores f32[B] in nats per point: how closely each set f32[B, N, 2] follows one image.
 
-    images: u8[S, H, W], each with a lit pixel; points in pixels with y up. With fewer than 6 images
-    the lead counts as 0, because every set has a large lead over a few unlike images.
+    images: u8[S, H, W], each with a lit pixel; points in pixels with y up. One matrix product of
+    pixel counts and log densities gives all l_i. With fewer than 6 images the lead counts as 0,
+    because every set has a large lead over a few unlike images.
     """
     count = pixel_counts(sets, *images.shape[1:])
     largest, excess = [], []

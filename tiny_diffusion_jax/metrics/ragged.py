@@ -26,9 +26,9 @@ def require_padded(name: str, sets: np.ndarray) -> None:
     missing = np.isnan(sets)
     infinite = int(np.isinf(sets).any(-1).sum())
     require(infinite == 0, f"{name}: points that are not finite", infinite, "0")
-    whole = (missing.all(-1) == missing.any(-1)).all() and not missing[:, 0].any()
-    first = np.all(missing[:, 1:] >= missing[:, :-1])
-    require(bool(whole and first), f"{name}: missing points", "NaN",
+    complete = (missing.all(-1) == missing.any(-1)).all() and not missing[:, 0].any()
+    at_the_end = np.all(missing[:, 1:] >= missing[:, :-1])
+    require(bool(complete and at_the_end), f"{name}: missing points", "NaN",
             "whole points, after those that exist, of which each set has at least 1")  # fmt: skip
 
 
@@ -76,10 +76,8 @@ def first_of_each(sets: np.ndarray) -> np.ndarray:
     Two sets are equal if they have the same points in any order.
     """
     contents = [points[np.lexsort(points.T)].tobytes() for points in sets + np.float32(0)]
-    first = {}
-    for i, content in enumerate(contents):
-        first.setdefault(content, i)
-    return np.array(list(first.values()), int)
+    first = {contents[i]: i for i in reversed(range(len(contents)))}
+    return np.array(sorted(first.values()), int)
 
 
 def to_one_size(sets: np.ndarray, num_points: int) -> np.ndarray:

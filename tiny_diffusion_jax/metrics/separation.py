@@ -5,14 +5,11 @@ member accepts 99 % of the member's real sets. Real sets therefore score 99 %, a
 which contain points of all members, score 0. The test uses the set as a whole, so it accepts a set
 with a few per cent of points from elsewhere. These **stray** points are counted separately.
 
-The kernel is narrow for a reason. The energy distance is the usual choice without a parameter, but
-coarse differences dominate it. Members with one common mean and variance have almost no coarse
-differences. At 256 points the energy distance accepts 10 % of the superpositions of dino and moons,
-and 87 % of the superpositions of MNIST 0 and 1 (300 sets each). The narrow kernel accepts none, but
-at 64 points it accepts half of the superpositions.
-
-The calibration uses independent draws, because scikit-learn's evenly spaced `make_moons` would make
-real sets look too good. A calibration is stored on disk under a hash of the drawn points.
+The kernel is narrow, because coarse differences dominate the energy distance, the usual choice
+without a parameter. Members with one common mean and variance have almost no coarse differences. At
+256 points the energy distance accepts 10 % of the superpositions of dino and moons, and 87 % of the
+superpositions of MNIST 0 and 1 (300 sets each). The narrow kernel accepts none, but at 64 points it
+accepts half of the superpositions.
 
 Some members draw the same points repeatedly, for example the rows of a table without jitter. The
 distance of a real point to the nearest reference point would then be 0, and the stray threshold
@@ -32,14 +29,14 @@ from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.dataset import Dataset, draw_points
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.metrics import embedding
-from tiny_diffusion_jax.metrics import points as metrics
+from tiny_diffusion_jax.metrics.points import median_distance, require_finite, sorted_projections
 
 BANDWIDTH = 1 / 8  # of the kernel, in median distances of a member; resolves single strokes.
 ACCEPTED = 0.99  # share of a member's real sets below its threshold
 NOT_STRAY = 0.999  # share of a member's real points below its stray threshold.
 FEWEST_DISTINCT = 1_000  # real points for this quantile, so that at least one exceeds it.
 REAL_POINTS = 2**18  # for the stray threshold; about 260 of these points exceed it
-CLOUD_POINTS, MAX_CLOUDS = 4_000, 32  # clouds of the sliced W2 within a member
+DRAW_POINTS, MAX_DRAWS = 4_000, 32  # draws of the sliced W2 within a member
 NUM_PROJECTIONS = 32
 VERSION = 2  # of the stored calibration; raise it with any change of the computation
 
@@ -83,15 +80,9 @@ def enough_real(num_sets: int) -> int:
 
 
 def calibrate(
-    dataset: Dataset,
-    key: jax.Array,
-    num_points: int,
-    *,
-    num_reference: int = 4_096,
-    num_real: int = 2_000,
-    num_stray: int = 16_384,
-    folder: Path | None = None,
-) -> Calibration:
+    dataset: Dataset, key: jax.Array, num_points: int, *, num_reference: int = 4_096,
+    num_real: int = 2_000, num_stray: int = 16_384, folder: Path | None = None,
+) -> Calibration:  # fmt: skip
     """Compute thresholds for sets of `num_points` points, from independent draws of each member.
 
     A member's threshold is the 99 % quantile of the MMD over `num_real` of its real sets. The
@@ -116,9 +107,8 @@ def calibrate(
     digest = hashlib.sha256(described + drawn.tobytes()).hexdigest()[:16]
     file, names = folder / f"separation-{digest}.npz", Calibration._fields[:-1]
     if (arrays := cache.read(file, names)) is None:
-        calibration = _calibrate(drawn, *sizes)
-        cache.write(file, **dict(zip(names, calibration[:-1], strict=True)))
-        return calibration
+        arrays = _calibrate(drawn, *sizes)[:-1]
+        cache.write(file, **dict(zip(names, arrays, strict=True)))
     return Calibration(*arrays, num_points)
 
 
@@ -127,9 +117,9 @@ def _calibrate(drawn: np.ndarray, num_real: int, num_reference: int, num_stray: 
     real, rest = drawn[:, :num_real], drawn[:, num_real:].reshape(len(drawn), -1, 2)
     reference, stray_reference = np.split(rest, [num_reference], axis=1)
     stray_reference = stray_reference[:, :num_stray]
-    bandwidth = np.array([BANDWIDTH * metrics.median_distance(r) for r in reference], np.float32)
+    bandwidth = np.array([BANDWIDTH * median_distance(r) for r in reference], np.float32)
     mean, centre, self_kernel = embedding.embed_reference(reference, bandwidth)
-    values = embedding.discrepancy_of_each(mean, centre, bandwidth, self_kernel, real)
+    values = embedding.discrepancy_to_own_member(mean, centre, bandwidth, self_kernel, real)
     points = real.reshape(len(real), -1, 2)[:, :REAL_POINTS]
     distances = [_to_another(*pair) for pair in zip(points, stray_reference, strict=True)]
     distinct = np.array([len(_distinct(member)) for member in points], np.int32)
@@ -162,29 +152,28 @@ def separate(calibration: Calibration, sets) -> Separation:
     statistic_k = MMD^2(set, member k) / threshold_k; member = argmin_k; accepted: min_k <= 1
     stray = share of points farther from the member than 99.9 % of the member's real points
 
-    stray is NaN for members with too few distinct points for this quantile.
-
-    Raises UserError if N is not the size of the calibration or a coordinate is not finite.
+    stray is NaN for members with too few distinct points for this quantile. Raises UserError if N
+    is not the size of the calibration or a coordinate is not finite.
     """
     sets = np.asarray(sets, np.float32)
     good = sets.ndim == 3 and sets.shape[1:] == (calibration.num_points, 2)
     require(good, "sets.shape", sets.shape, f"(num_sets, {calibration.num_points}, 2)")
-    metrics.require_finite("sets", sets)
+    require_finite("sets", sets)
 
     values = embedding.discrepancy(*calibration[:4], sets)
     statistic = np.asarray(values) / calibration.threshold
     member = statistic.argmin(1)
     is_stray = np.zeros(sets.shape[:2], bool)
     for k, threshold in enumerate(calibration.stray_threshold):
-        given = sets[member == k]
-        distances = _to_another(given.reshape(-1, 2), calibration.stray_reference[k])
-        is_stray[member == k] = distances.reshape(given.shape[:2]) > threshold
+        of_member = sets[member == k]
+        distances = _to_another(of_member.reshape(-1, 2), calibration.stray_reference[k])
+        is_stray[member == k] = distances.reshape(of_member.shape[:2]) > threshold
     stray = is_stray.mean(1, dtype=np.float32)
     stray[np.isinf(calibration.stray_threshold)[member]] = np.nan
     return Separation(member.astype(np.int32), statistic.min(1) <= 1, statistic, stray, is_stray)
 
 
-def summarize(found: Separation, weights) -> dict:
+def summarize(result: Separation, weights) -> dict:
     """Shares over all sets and their standard errors, as plain numbers.
 
     separation: share of accepted sets.
@@ -193,97 +182,92 @@ def summarize(found: Separation, weights) -> dict:
     frequencies: share of sets assigned to each member, accepted or not.
     frequency_error: max_k |frequency_k - weight_k|, for the true `weights` of the members.
     """
-    stray = found.stray[~np.isnan(found.stray)]
-    count, weights = len(found.member), np.asarray(weights, np.float64)
-    accepted = float(found.accepted.mean())
-    frequencies = np.bincount(found.member, minlength=len(weights)) / count
+    stray = result.stray[~np.isnan(result.stray)]
+    count, weights = len(result.member), np.asarray(weights, np.float64)
+    accepted = float(result.accepted.mean())
+    frequencies = np.bincount(result.member, minlength=len(weights)) / count
     spreads = np.sqrt(frequencies * (1 - frequencies) / count)
     error = np.abs(frequencies - weights)
     return {
-        "separation": accepted,
-        "separation_se": (accepted * (1 - accepted) / count) ** 0.5,
+        "separation": accepted, "separation_se": (accepted * (1 - accepted) / count) ** 0.5,
         "stray": float(stray.mean()) if len(stray) else None,
         "stray_se": float(stray.std(ddof=1) / len(stray) ** 0.5) if len(stray) > 1 else None,
-        "frequency_error": float(error.max()),
-        "frequency_error_se": float(spreads[error.argmax()]),
-        "frequencies": frequencies.tolist(),
-        "frequencies_se": spreads.tolist(),
-    }
+        "frequency_error": float(error.max()), "frequency_error_se": float(spreads[error.argmax()]),
+        "frequencies": frequencies.tolist(), "frequencies_se": spreads.tolist(),
+    }  # fmt: skip
 
 
 def compare(
-    dataset: Dataset, key: jax.Array, sets, calibration: Calibration, found: Separation
+    dataset: Dataset, key: jax.Array, sets, calibration: Calibration, result: Separation
 ) -> dict[str, dict]:
     """Compare separation, stray points and frequencies of `sets` f32[B, N, 2] with real sets.
 
-    found: the result of `separate(calibration, sets)`.
-    separation, stray, frequency_error: {value, value_se, floor, floor_se, ratio: None, num_sets,
-    num_points}. The floors are the values of equally many real sets. frequency_error also has the
-    shares as `members`, and the true `weights`. stray is left out if no set of the samples or no
-    real set has a member with a stray threshold. Its `num_sets` counts the sets with a threshold.
+    result: `separate(calibration, sets)`. The entries of separation, stray and frequency_error have
+    value, value_se, floor, floor_se, ratio (None), num_sets and num_points. The floors are the
+    values of equally many real sets. stray is left out if no set of the samples or no real set has
+    a member with a stray threshold; its `num_sets` counts the sets with a threshold.
+    frequency_error also has the shares as `members`, and the true `weights`.
     within_sliced_wasserstein2 is the entry of the worst member, with the ratio of every member in
-    `members` (`pooled_distances`). This entry is left out if no member has enough points.
-    All entries are plain numbers, ready for JSON.
+    `members` (`pooled_distances`); it is left out if no member has enough points. All entries are
+    plain numbers, ready for JSON.
     """
     sets = np.asarray(sets, np.float32)
     real_key, pool_key = jax.random.split(key)
     weights = _members(dataset)[1]
     real = separate(calibration, draw_points(dataset, real_key, *sets.shape[:2]))
-    value, floor = summarize(found, weights), summarize(real, weights)
-    size = {"ratio": None, "num_sets": len(sets), "num_points": sets.shape[1]}
-    result = {
+    value, floor = summarize(result, weights), summarize(real, weights)
+    entries = {
         name: {
             "value": value[name], "value_se": value[f"{name}_se"],
-            "floor": floor[name], "floor_se": floor[f"{name}_se"], **size,
+            "floor": floor[name], "floor_se": floor[f"{name}_se"],
+            "ratio": None, "num_sets": len(sets), "num_points": sets.shape[1],
         } for name in ("separation", "stray", "frequency_error")
         if value[name] is not None and floor[name] is not None
     }  # fmt: skip
-    if "stray" in result:
-        result["stray"]["num_sets"] = int(np.sum(~np.isnan(found.stray)))
+    if "stray" in entries:
+        entries["stray"]["num_sets"] = int(np.sum(~np.isnan(result.stray)))
     shares = {"members": value["frequencies"], "members_se": value["frequencies_se"]}
-    result["frequency_error"] |= shares | {"weights": weights.tolist()}
+    entries["frequency_error"] |= shares | {"weights": weights.tolist()}
 
-    pooled = pooled_distances(dataset, pool_key, sets, found.member)
-    ratios = [entry and entry["ratio"] for entry in pooled]
-    if any(entry is not None for entry in pooled):
-        worst = max((entry for entry in pooled if entry), key=lambda entry: entry["ratio"])
-        result["within_sliced_wasserstein2"] = worst | {"members": ratios}
-    return result
+    pooled = pooled_distances(dataset, pool_key, sets, result.member)
+    if any(pooled):
+        worst = max(filter(None, pooled), key=lambda entry: entry["ratio"])
+        ratios = [entry and entry["ratio"] for entry in pooled]
+        entries["within_sliced_wasserstein2"] = worst | {"members": ratios}
+    return entries
 
 
 def pooled_distances(dataset: Dataset, key: jax.Array, sets, member) -> list[dict | None]:
     """Sliced W2 within each member, over its floor, for the points of all its sets together.
 
-    The points of all sets assigned to a member are pooled, shuffled and split into at most 32
-    clouds of 4,000 points. value = mean distance of these clouds to 32 real clouds. floor = mean
-    distance between two different real clouds. Both means are over all pairs, which halves the
-    noise of the ratio to about 0.05 to 0.1 at 16 clouds. None for a member with fewer than 4,000
-    points.
+    The points of all sets assigned to a member are pooled, shuffled and split into at most 32 draws
+    of 4,000 points. value = mean distance of these draws to 32 real draws. floor = mean distance
+    between two different real draws. Both means are over all pairs, which halves the noise of the
+    ratio to about 0.05 to 0.1 at 16 draws. None for a member with fewer than 4,000 points.
     """
     from scipy.spatial.distance import cdist, pdist
 
-    result = []
+    entries = []
     for k, density in enumerate(_members(dataset)[0]):
         shuffle_key, real_key = jax.random.split(jax.random.fold_in(key, k))
         points = np.asarray(sets)[member == k].reshape(-1, 2)
-        num_clouds = min(len(points) // CLOUD_POINTS, MAX_CLOUDS)
-        if num_clouds == 0:
-            result.append(None)
+        count = min(len(points) // DRAW_POINTS, MAX_DRAWS)
+        if count == 0:
+            entries.append(None)
             continue
         order = np.asarray(jax.random.permutation(shuffle_key, len(points)))
-        dealt = points[order[: num_clouds * CLOUD_POINTS]].reshape(num_clouds, CLOUD_POINTS, 2)
-        real = np.asarray(draw_points(density, real_key, MAX_CLOUDS, CLOUD_POINTS))
-        dealt, real = _as_vectors(dealt), _as_vectors(real)
-        value, floor = float(cdist(dealt, real).mean()), float(pdist(real).mean())
-        size = {"num_sets": num_clouds, "num_points": CLOUD_POINTS}
-        result.append({"value": value, "floor": floor, "ratio": value / floor, **size})
-    return result
+        pooled = _as_vectors(points[order[: count * DRAW_POINTS]].reshape(count, DRAW_POINTS, 2))
+        real = _as_vectors(np.asarray(draw_points(density, real_key, MAX_DRAWS, DRAW_POINTS)))
+        value, floor = float(cdist(pooled, real).mean()), float(pdist(real).mean())
+        entries.append({"value": value, "floor": floor, "ratio": value / floor,
+                        "num_sets": count, "num_points": DRAW_POINTS})  # fmt: skip
+    return entries
 
 
-def _as_vectors(clouds: np.ndarray) -> np.ndarray:
-    """f32[B, n NUM_PROJECTIONS] whose Euclidean distances are `metrics.sliced_wasserstein2`.
+def _as_vectors(draws: np.ndarray) -> np.ndarray:
+    """f32[B, n NUM_PROJECTIONS] whose Euclidean distances are `points.sliced_wasserstein2`.
 
-    Each cloud is sorted only once for all pairs.
+    Each draw is sorted only once for all pairs.
     """
-    along = metrics.sorted_projections(clouds, NUM_PROJECTIONS)
-    return along.reshape(len(clouds), -1) / np.sqrt(np.float32(along[0].size))
+    along = sorted_projections(draws, NUM_PROJECTIONS)
+    return along.reshape(len(draws), -1) / np.sqrt(np.float32(along[0].size))

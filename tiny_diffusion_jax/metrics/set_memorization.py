@@ -14,8 +14,6 @@ sets moved by 10 % exceed the threshold. The chamfer distance detects only 13 % 
 without half of the points.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,8 +37,7 @@ def scores(training: np.ndarray, sets: np.ndarray, own: np.ndarray | None = None
     """
     sets, training = ragged.trim(sets, MOST_POINTS), ragged.trim(training, MOST_OF_TRAINING)
     work = len(sets) * sets.shape[1] * training.shape[1]
-    count = min(len(training), max(FEWEST, int(BUDGET / work)))
-    index = _candidates(training, sets, count)
+    index = _candidates(training, sets, max(FEWEST, int(BUDGET / work)))
     distances = np.array(_to_nearest(sets, training, jnp.asarray(index)))
     if own is not None:
         distances[index == own[:, None]] = np.inf
@@ -48,8 +45,8 @@ def scores(training: np.ndarray, sets: np.ndarray, own: np.ndarray | None = None
     least = max(TINY * np.nanvar(points, axis=0).mean(), np.finfo(np.float32).tiny)
     log_d = np.sort(np.log(distances + least), axis=1)
     rivals = log_d[:, 1 : RIVALS + 1]
-    there = np.isfinite(rivals)
-    lead = np.where(there, rivals, 0).sum(1) / np.maximum(there.sum(1), 1)
+    exists = np.isfinite(rivals)
+    lead = np.where(exists, rivals, 0).sum(1) / np.maximum(exists.sum(1), 1)
     return lead - 2 * log_d[:, 0]
 
 
@@ -57,25 +54,25 @@ def scores(training: np.ndarray, sets: np.ndarray, own: np.ndarray | None = None
 def _to_nearest(sets, training, index) -> jax.Array:
     """Distances d f32[B, K] from each set to the K training sets of index i32[B, K]."""
 
-    def one(points, other):
-        squared = sum((points[:, None, d] - other[None, :, d]) ** 2 for d in range(other.shape[1]))
-        nearest = jnp.where(jnp.isnan(squared), jnp.inf, squared).min(1)
-        return nearest.mean(where=~jnp.isnan(points[:, 0]))
-
-    def to_all(arguments):
+    def to_chosen(arguments):
         points, chosen = arguments
-        to_one = partial(one, points)
+
+        def to_one(other):
+            dims = range(other.shape[1])
+            squared = sum((points[:, None, d] - other[None, :, d]) ** 2 for d in dims)
+            nearest = jnp.where(jnp.isnan(squared), jnp.inf, squared).min(1)
+            return nearest.mean(where=~jnp.isnan(points[:, 0]))
+
         return jax.lax.map(to_one, training[chosen], batch_size=min(64, len(chosen)))
 
-    return jax.lax.map(to_all, (sets, index))
+    return jax.lax.map(to_chosen, (sets, index))
 
 
 def _candidates(training, sets, count: int) -> np.ndarray:
     """Indices i32[B, count] of the training sets that are most similar to each set."""
-    if count == len(training):
-        return np.broadcast_to(np.arange(count, dtype=np.int32), (len(sets), count))
+    if count >= len(training):
+        return np.broadcast_to(np.arange(len(training), dtype=np.int32), (len(sets), len(training)))
     limits = limits_of(training)
-    of_sets, of_training = (histograms(each, limits) for each in (sets, training))
-    # Both have norms near 1, so the nearest sets have the largest products.
-    likeness = of_sets @ of_training.T
+    # Histograms have norms near 1, so the nearest sets have the largest products.
+    likeness = histograms(sets, limits) @ histograms(training, limits).T
     return np.argpartition(-likeness, count, axis=1)[:, :count].astype(np.int32)

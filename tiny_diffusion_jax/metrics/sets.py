@@ -14,9 +14,7 @@ PointFlow, arXiv 1906.12320, section 5.1). MMD is a mean of D, the others are sh
             sets of G and R have the same distribution.
 
 COV of real sets is far below 1, so `compare_sets` adds a floor to each metric. A generator that
-copies its training sets does well on all three metrics. `copies` detects such generators.
-
-Points may have any number of coordinates. Sets may have different sizes, as `ragged` describes.
+memorizes its training sets does well on all three metrics; `memorization` detects such generators.
 """
 
 import os
@@ -40,22 +38,6 @@ ROUNDS = (4, 32)  # nearest candidates of a set that are matched before the boun
 MOST_POINTS = 256  # of a set; larger sets are compared by their first points
 
 
-def _chamfer_pair(x: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
-    # |x|^2 - 2 x.y + |y|^2 would cancel, and copies would not have distance 0
-    squared = sum((x[:, None, d] - y[None, :, d]) ** 2 for d in range(x.shape[-1]))
-    if not padded:
-        return squared.min(1).mean() + squared.min(0).mean()
-    squared = jnp.where(jnp.isnan(squared), jnp.inf, squared)
-    there = ~jnp.isnan(x[:, 0]), ~jnp.isnan(y[:, 0])
-    return sum(squared.min(1 - i).mean(where=there[i]) for i in (0, 1))
-
-
-def _to_all(points: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
-    """Chamfer distances f32[B] of one set f32[N, D] to the sets y f32[B, M, D]."""
-    one = lambda q: _chamfer_pair(points, q, padded)
-    return jax.lax.map(one, y, batch_size=min(BLOCK, len(y)))
-
-
 def chamfer(x: jax.Array, y: jax.Array) -> jax.Array:
     """Chamfer distances f32[A, B] of all pairs of sets x: f32[A, N, D], y: f32[B, M, D].
 
@@ -69,7 +51,17 @@ def chamfer(x: jax.Array, y: jax.Array) -> jax.Array:
 
 @partial(jax.jit, static_argnames="padded")
 def _chamfer(x: jax.Array, y: jax.Array, padded: bool) -> jax.Array:
-    return jax.lax.map(lambda points: _to_all(points, y, padded), x)
+    def pair(p, q):
+        # |p|^2 - 2 p.q + |q|^2 would cancel, and equal sets would not have distance 0
+        squared = sum((p[:, None, d] - q[None, :, d]) ** 2 for d in range(p.shape[-1]))
+        if not padded:
+            return squared.min(1).mean() + squared.min(0).mean()
+        squared = jnp.where(jnp.isnan(squared), jnp.inf, squared)
+        exists = ~jnp.isnan(p[:, 0]), ~jnp.isnan(q[:, 0])
+        return sum(squared.min(1 - i).mean(where=exists[i]) for i in (0, 1))
+
+    to_all = lambda p: jax.lax.map(lambda q: pair(p, q), y, batch_size=min(BLOCK, len(y)))
+    return jax.lax.map(to_all, x)
 
 
 def emd(x, y, nearest_only: bool = False) -> np.ndarray:
@@ -169,8 +161,7 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
 
     samples, real_a, real_b: f32[num_sets, N, D]. real_a and real_b are real sets. They are not
     training sets, and all are different (`different_real_sets`), because equal sets would lower
-    1-NNA and COV.
-    For each of mmd_cd, cov_cd, nna_cd, mmd_emd, cov_emd, nna_emd
+    1-NNA and COV. For each of mmd_cd, cov_cd, nna_cd, mmd_emd, cov_emd, nna_emd
 
         value = number(samples, real_a)     floor = number(real_b, real_a)
 
@@ -182,45 +173,47 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
 
     Sets are compared by their first 256 points, because the cost of exact matchings grows with the
     cube of the number of points. For the EMD, sets padded with NaN are uniform measures, resampled
-    to the size of the largest set (`ragged.to_one_size`).
+    to the size of the largest set (`ragged.to_one_size`), with the same points in all comparisons.
     Raises UserError if the shapes differ or a coordinate is not finite.
     """
-    samples, real_a, real_b = (np.asarray(sets, np.float32) for sets in (samples, real_a, real_b))
-    padded = ragged.is_ragged(samples, real_a, real_b)
-    compared = {"samples": samples, "real_a": real_a, "real_b": real_b}
-    for name, sets in compared.items():
-        good = sets.ndim == 3 and (sets.shape == real_a.shape or (
-            padded and sets.shape[::2] == real_a.shape[::2]))  # fmt: skip
-        require(good and len(sets) > 1, f"{name}.shape", sets.shape,
+    groups = {"samples": samples, "real_a": real_a, "real_b": real_b}
+    groups = {name: np.asarray(sets, np.float32) for name, sets in groups.items()}
+    padded, shape = ragged.is_ragged(*groups.values()), groups["real_a"].shape
+    for name, sets in groups.items():
+        good = sets.ndim == 3 and len(sets) > 1
+        good &= sets.shape == shape or (padded and sets.shape[::2] == shape[::2])
+        require(good, f"{name}.shape", sets.shape,
                 "(num_sets, N, D), one shape for all three, at least 2 sets")  # fmt: skip
         (ragged.require_padded if padded else require_finite)(name, sets)
-    largest = max(int(lengths(sets).max()) for sets in compared.values())
-    size = min(largest, MOST_POINTS)
-    samples, real_a, real_b = (ragged.pad(sets, size) for sets in (samples, real_a, real_b))
-
+    size = min(max(int(lengths(sets).max()) for sets in groups.values()), MOST_POINTS)
+    cut = [ragged.pad(sets, size) for sets in groups.values()]
+    few = [ragged.to_one_size(sets[:emd_sets], size) if padded else sets[:emd_sets] for sets in cut]
     nearest_emd = lambda x, y: emd(x, y, nearest_only=True)
-    kinds = ("cd", chamfer, None, len(samples)), ("emd", nearest_emd, _emd_bound, emd_sets)
-    result = {}
-    for suffix, distance, stand_in, count in kinds:
-        if padded and suffix == "emd":  # use the same points of a set in all comparisons
-            samples, real_a, real_b = (
-                ragged.to_one_size(sets[:count], size) for sets in (samples, real_a, real_b)
-            )
-        real = real_a[:count]
-        within = distance(real, real)
-        rough_within = stand_in and stand_in(real, real)
-        numbers, ranges = [], []
-        for sets in (samples[:count], real_b[:count]):
-            exact = distance(sets, sets), distance(sets, real), within
-            rough = stand_in and (stand_in(sets, sets), stand_in(sets, real), rough_within)
-            numbers.append(mmd_cov_nna(*exact))
-            ranges.append(intervals.bootstrap(*(rough or exact), numbers[-1]))
-        for name in intervals.NAMES:
-            value, floor = (group[name] for group in numbers)
-            entry = _entry(value, floor, real, with_ratio=name == "mmd")
-            entry |= {"interval": ranges[0][name], "floor_interval": ranges[1][name]}
-            result[f"{name}_{suffix}"] = entry | intervals.note(len(real))
-    return result
+    return _compare("cd", chamfer, chamfer, *cut) | _compare("emd", nearest_emd, _emd_bound, *few)
+
+
+def _compare(suffix: str, distance, substitute, samples, real_a, real_b) -> dict[str, dict]:
+    """Entries of `compare_sets` for one distance; `substitute`: a distance for the intervals."""
+
+    def distances(between):
+        real = between(real_a, real_a)
+        return [(between(sets, sets), between(sets, real_a), real) for sets in (samples, real_b)]
+
+    exact = distances(distance)
+    rough = exact if substitute is distance else distances(substitute)
+    numbers = value, floor = [mmd_cov_nna(*group) for group in exact]
+    value_range, floor_range = (
+        intervals.bootstrap(*group, of_group)
+        for group, of_group in zip(rough, numbers, strict=True)
+    )
+    return {
+        f"{name}_{suffix}": {
+            "value": value[name], "floor": floor[name],
+            "ratio": value[name] / floor[name] if name == "mmd" and floor[name] > 0 else None,
+            "num_sets": len(real_a), "num_points": real_a.shape[1],
+            "interval": value_range[name], "floor_interval": floor_range[name],
+        } | intervals.note(len(real_a)) for name in intervals.NAMES
+    }  # fmt: skip
 
 
 def different_real_sets(dataset: Dataset, key: jax.Array, at_most: int, num_points: int):
@@ -238,13 +231,3 @@ def different_real_sets(dataset: Dataset, key: jax.Array, at_most: int, num_poin
     index = jax.random.permutation(choose, available)[: 2 * count]
     real = ragged.real_sets(dataset, draw, index, num_points)
     return real[:count], real[count:]
-
-
-def _entry(value: float, floor: float, sets: np.ndarray, with_ratio: bool) -> dict:
-    return {
-        "value": value,
-        "floor": floor,
-        "ratio": value / floor if with_ratio and floor > 0 else None,
-        "num_sets": len(sets),
-        "num_points": sets.shape[1],
-    }

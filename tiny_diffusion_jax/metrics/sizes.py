@@ -9,29 +9,23 @@ from tiny_diffusion_jax.point_sets import lengths
 REPEATS = 100  # random draws for the floor
 
 
-def wasserstein1(x: np.ndarray, y: np.ndarray) -> float:
-    """W_1 = int |F_x - F_y|, in points, of two samples of set sizes, of any lengths."""
-    from scipy.stats import wasserstein_distance
-
-    return float(wasserstein_distance(x, y))
-
-
 def compare(dataset: Dataset, key: jax.Array, sets: np.ndarray) -> dict:
     """W_1 between the sizes of `sets` f32[B, N, D], padded with NaN, and the sizes of real sets.
 
-    The real sets are the held-out sets, or the training sets if none are held out. floor: the mean
-    of W_1 for B sizes of real sets, drawn at random from training and held-out sets together.
-    `mean` and `sd` describe the sizes of `sets`, `true_mean` and `true_sd` the sizes of the real
-    sets. All entries are plain numbers, in points, ready for JSON.
+    W_1 = int |F_x - F_y|, in points. The real sets are the held-out sets, or the training sets if
+    none are held out. floor: the mean of W_1 for B sizes of real sets, drawn at random from
+    training and held-out sets together. `mean` and `sd` describe the sizes of `sets`, `true_mean`
+    and `true_sd` the sizes of the real sets. All entries are plain numbers, ready for JSON.
     """
-    sizes = lengths(sets)
-    trained = np.asarray(dataset.sizes)
+    from scipy.stats import wasserstein_distance
+
+    sizes, trained = lengths(sets), np.asarray(dataset.sizes)
     held_out = dataset.heldout is not None and dataset.heldout.sizes is not None
     real = np.asarray(dataset.heldout.sizes) if held_out else trained
     pool = np.concatenate([trained, real]) if held_out else trained
     draws = np.asarray(jax.random.randint(key, (REPEATS, len(sizes)), 0, len(pool)))
-    floors = np.array([wasserstein1(pool[draw], real) for draw in draws])
-    value, floor = wasserstein1(sizes, real), float(floors.mean())
+    floors = np.array([float(wasserstein_distance(pool[draw], real)) for draw in draws])
+    value, floor = float(wasserstein_distance(sizes, real)), float(floors.mean())
     return {
         "value": value, "floor": floor, "floor_std": float(floors.std()),
         "ratio": value / floor if floor > 0 else None,

@@ -121,8 +121,7 @@ def restore_latest(saved: Checkpoints, like):
             raise UserError(f"checkpoint {path}", allowed="of the same model, but its "
                             f"{name} has shape {theirs.get(name)}, here {ours.get(name)}",
                             hint="Use another --workdir")  # fmt: skip
-    leaves = [jnp.array(arrays[name]) for name in ours]
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return from_arrays(arrays, like)
 
 
 def _latest(saved: Checkpoints) -> tuple[int, dict | None, list[Path]]:
@@ -147,6 +146,12 @@ def by_place(tree) -> dict:
     """Return {".params['block_0']['kernel']": leaf, ...} in the order of the tree."""
     flat = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(place): leaf for place, leaf in flat}
+
+
+def from_arrays(arrays, like):
+    """Return a tree with the structure of `like` from {path of an array in the tree: array}."""
+    leaves = [jnp.array(arrays[name]) for name in by_place(like)]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
 def checksum_of(tree) -> int:

@@ -13,9 +13,8 @@ import numpy as np
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.api import Experiment, train
-from tiny_diffusion_jax.cli import debug_step
 from tiny_diffusion_jax.files import sync
-from tiny_diffusion_jax.run import processes, run_folder, tensorboard
+from tiny_diffusion_jax.run import debug_step, processes, run_folder, tensorboard
 from tiny_diffusion_jax.run.checkpoints import save
 from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged, losses

@@ -20,8 +20,8 @@ def pack(array: np.ndarray) -> dict:
     if np.isinf(array).any():
         raise ValueError("infinite numbers cannot be packed")
     rows = array.reshape(-1, array.shape[-1])
-    known = np.where(np.isnan(rows).all(0), 0.0, rows)  # a column may hold NaN only
-    low, high = np.nanmin(known, 0, initial=np.inf), np.nanmax(known, 0, initial=-np.inf)
+    numbers = np.where(np.isnan(rows).all(0), 0.0, rows)  # a column may hold NaN only
+    low, high = np.nanmin(numbers, 0, initial=np.inf), np.nanmax(numbers, 0, initial=-np.inf)
     low, high = np.where(np.isfinite(low), low, 0), np.where(np.isfinite(high), high, 0)
     scale = np.where(high > low, (high - low) / STEPS, 1.0)
     steps = np.where(np.isnan(rows), NONE, np.rint((rows - low) / scale))

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-
-from tiny_diffusion_jax.metrics.frechet import frechet
+from frechet import frechet
 
 A = np.random.default_rng(0).normal(size=(4_000, 6)) @ np.random.default_rng(1).normal(size=(6, 6))
 
 
-def test_a_cloud_is_at_distance_0_from_itself():
+def test_features_are_at_distance_0_from_themselves():
     assert frechet(A, A) == pytest.approx(0, abs=1e-6)
 
 
@@ -32,5 +31,5 @@ def test_a_rotation_of_two_axes():
     assert frechet(a, b) == pytest.approx(frechet(b, a), rel=1e-9)
 
 
-def test_a_collapsed_cloud_is_far():
+def test_collapsed_features_are_far():
     assert frechet(A, np.repeat(A.mean(0)[None], 10, 0)) == pytest.approx(A.var(0).sum(), rel=1e-6)

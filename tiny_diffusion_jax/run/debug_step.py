@@ -8,7 +8,7 @@ import numpy as np
 from tiny_diffusion_jax.api import Experiment, init
 from tiny_diffusion_jax.errors import UserError, reason_of
 from tiny_diffusion_jax.files import atomic
-from tiny_diffusion_jax.run.checkpoints import by_place
+from tiny_diffusion_jax.run.checkpoints import by_place, from_arrays
 from tiny_diffusion_jax.training import repeat_step
 
 NAME = "diverged.npz"
@@ -34,10 +34,8 @@ def read(folder: Path, experiment: Experiment) -> repeat_step.Step:
         first = (int(arrays[".number"]) - 1) // block * block  # blocks differ in their shapes
         params = jax.eval_shape(lambda: init(experiment)).params
         batch = jax.eval_shape(lambda: repeat_step.batch_of(*experiment, first, 0))
-        like = repeat_step.Step(np.int32(0), params, batch)
-        leaves = [arrays[place] for place in by_place(like)]
+        return from_arrays(arrays, repeat_step.Step(np.int32(0), params, batch))
     except Exception as error:  # damaged .npz files raise errors of many types
         raise UserError(str(file), allowed=f"a step of this run, but is damaged "
                         f"({reason_of(error)})", hint="Train again to write the file") from error
-    return jax.tree.unflatten(jax.tree.structure(like), leaves)
 

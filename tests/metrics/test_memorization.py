@@ -12,7 +12,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.image_sets import from_images
 from tiny_diffusion_jax.dataset import draw_sets, draw_sets_from
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.metrics import memorization as copies
+from tiny_diffusion_jax.metrics import memorization
 
 N = 64
 
@@ -42,11 +42,11 @@ def dataset():
 def fresh():
     """Sets of 200 images that are neither in training nor held out."""
     new = from_images(strokes(2, 200), np.zeros(200), 1.0, True, normalize=False)
-    return copies.one_set_each(new, jax.random.key(3), 200, N)
+    return memorization.one_set_each(new, jax.random.key(3), 200, N)
 
 
 def test_a_generator_that_draws_new_images_is_not_flagged(dataset, fresh):
-    result = copies.compare(dataset, jax.random.key(0), fresh)
+    result = memorization.compare(dataset, jax.random.key(0), fresh)
     assert not result["flagged"] and result["verdict"].startswith("no more")
     assert result["value"] == pytest.approx(result["floor"], abs=4 * result["value_se"])
     assert result["floor"] == pytest.approx(4 / 401) and 0.001 < result["value_se"] < 0.02
@@ -57,16 +57,16 @@ def test_a_generator_that_draws_new_images_is_not_flagged(dataset, fresh):
 
 
 def test_a_generator_that_copies_one_set_in_ten_is_flagged(dataset, fresh):
-    redrawn = copies.one_set_each(dataset, jax.random.key(4), 20, N)
-    result = copies.compare(dataset, jax.random.key(0), np.concatenate([redrawn, fresh[20:]]))
+    redrawn = memorization.one_set_each(dataset, jax.random.key(4), 20, N)
+    result = memorization.compare(dataset, jax.random.key(0), np.concatenate([redrawn, fresh[20:]]))
     assert result["flagged"] and result["verdict"].startswith("COPIES")
     assert 0.05 < result["value"] < 0.12 and result["p_value"] < 1e-3
 
 
 def test_a_generator_that_knows_one_training_set_by_heart_is_flagged(dataset, fresh):
-    copied = copies.one_set_each(dataset, jax.random.key(5), 1, N).repeat(100, 0)
+    copied = memorization.one_set_each(dataset, jax.random.key(5), 1, N).repeat(100, 0)
     spread = np.concatenate([copied + 0.05, fresh[:100]])
-    result = copies.compare(dataset, jax.random.key(0), spread)
+    result = memorization.compare(dataset, jax.random.key(0), spread)
     assert result["flagged"] and result["value"] > 0.45
 
 
@@ -79,7 +79,7 @@ def test_fewer_images_than_the_score_has_rivals(num_train, num_heldout, fresh):
     few = train.replace(heldout=heldout)
     redrawn = np.asarray(draw_sets(train, jax.random.key(4), 40, N).points)
     for sets, least, most in ((redrawn, 1.0, 1.0), (fresh[:40], 0.0, 0.7)):
-        result = copies.compare(few, jax.random.key(0), sets)
+        result = memorization.compare(few, jax.random.key(0), sets)
         assert json.loads(json.dumps(result, allow_nan=False)) == result
         assert result["num_train"] == num_train and result["num_heldout"] == num_heldout
         assert least <= result["value"] <= most
@@ -96,15 +96,15 @@ def test_on_the_bundled_digits():
     images, labels = (np.asarray(array)[order] for array in digits.heldout.draw.args[1:3])
     half = from_images(images[:200], labels[:200], 1.0, True, normalize=False)
     new = draw_sets_from(digits.heldout, jax.random.key(0), order[200:], 1_000)
-    redrawn = copies.one_set_each(digits, jax.random.key(1), 97, 1_000)[:40]
+    redrawn = memorization.one_set_each(digits, jax.random.key(1), 97, 1_000)[:40]
     for sets, flagged in ((new, False), (np.concatenate([redrawn, new[40:]]), True)):
-        result = copies.compare(digits.replace(heldout=half), jax.random.key(2), sets)
+        result = memorization.compare(digits.replace(heldout=half), jax.random.key(2), sets)
         assert result["num_train"] == 1500 and result["flagged"] is flagged, result
 
 
 def test_scores_of_images_of_one_pixel(monkeypatch):
     """The blur spreads a pixel over 3 x 3; pixels farther away have only the background."""
-    monkeypatch.setattr(copies, "CHUNK", 7)
+    monkeypatch.setattr(memorization, "CHUNK", 7)
     lit = [(5, 5), (5, 6), (6, 6), *((9, column) for column in range(11))]  # row, column
     images = np.zeros((14, 12, 12), np.uint8)
     for image, pixel in zip(images, lit, strict=True):
@@ -130,26 +130,27 @@ def test_scores_of_images_of_one_pixel(monkeypatch):
     expected[1] += -((same + side) / 2 + (side + corner) / 2 + 3 * far) / 5 + expected[1] - same
     beside = (side + far) / 2  # mean log p under the image that is lit in column 2
     expected[2] += -((same + side) / 2 + beside + 3 * far) / 5 + expected[2] - same
-    np.testing.assert_allclose(copies.scores(images, sets), expected, atol=1e-4)
+    np.testing.assert_allclose(memorization.scores(images, sets), expected, atol=1e-4)
 
 
 def test_densities_are_the_images_lightly_blurred():
     images = np.zeros((1, 5, 5), np.uint8)
     images[0, 2, 2] = 200
-    log_density, expected = copies.log_densities(jnp.asarray(images))
+    log_density, expected = memorization.log_densities(jnp.asarray(images))
     density = np.exp(log_density[0]).reshape(5, 5)
     assert density.sum() == pytest.approx(1, abs=1e-5) and density[2, 2] > 0.95
-    assert density[0, 0] == pytest.approx(copies.BACKGROUND / 25, rel=1e-3)
+    assert density[0, 0] == pytest.approx(memorization.BACKGROUND / 25, rel=1e-3)
     assert expected[0] == pytest.approx(np.log(density[2, 2]), rel=1e-5)
 
 
 def test_points_outside_of_the_picture_count_at_its_edge():
-    count = copies.pixel_counts(np.array([[[-5.0, 9.0], [0.5, 2.5], [3.5, 0.5], [99, -1]]]), 3, 4)
+    points = np.array([[[-5.0, 9.0], [0.5, 2.5], [3.5, 0.5], [99, -1]]])
+    count = memorization.pixel_counts(points, 3, 4)
     assert count.reshape(3, 4).tolist() == [[0.5, 0, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0.5]]
 
 
 def test_bad_input_is_one_line(dataset):
     with pytest.raises(UserError, match="held-out images = 0: must be at least 1"):
-        copies.compare(dataset.replace(heldout=None), jax.random.key(0), np.zeros((2, 3, 2)))
+        memorization.compare(dataset.replace(heldout=None), jax.random.key(0), np.zeros((2, 3, 2)))
     with pytest.raises(UserError, match="sets: points that are not finite = 1"):
-        copies.compare(dataset, jax.random.key(0), np.array([[[0, np.nan]]]))
+        memorization.compare(dataset, jax.random.key(0), np.array([[[0, np.nan]]]))

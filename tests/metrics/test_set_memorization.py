@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tiny_diffusion_jax.metrics import set_memorization as set_copies
+from tiny_diffusion_jax.metrics import set_memorization
 
 NAN = [np.nan, np.nan]
 # Training set h is (0, h) and (2, h). Its mean squared distances from SETS are h^2 + 1/3 and h^2.
@@ -27,7 +27,7 @@ def score(nearest: int, rivals) -> np.ndarray:
 ])  # fmt: skip
 def test_scores_are_of_mean_distances(count, own, nearest, rivals):
     own = None if own is None else np.array([own, own])
-    found = set_copies.scores(TRAINING[:count], SETS, own)
+    found = set_memorization.scores(TRAINING[:count], SETS, own)
     np.testing.assert_allclose(found, score(nearest, rivals), atol=1e-5)
 
 
@@ -35,7 +35,7 @@ def test_an_exact_copy_has_a_finite_score():
     """A distance of 0 is replaced by 1e-10 of the mean variance over the coordinates."""
     points = TRAINING[:, :2]
     least = 1e-10 * (1 + np.var(np.arange(1, 9))) / 2
-    found = set_copies.scores(TRAINING, points[:1])
+    found = set_memorization.scores(TRAINING, points[:1])
     # the rivals are at distances 1, 2, ...
     rivals = np.mean([np.log(float(h) ** 2) for h in range(1, 6)])
     np.testing.assert_allclose(found, rivals - 2 * np.log(least), rtol=1e-5)

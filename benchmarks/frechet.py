@@ -1,4 +1,4 @@
-"""Frechet distance between two clouds of features, under the assumption that both are Gaussian."""
+"""Frechet distance between two groups of features, under the assumption that both are Gaussian."""
 
 import numpy as np
 

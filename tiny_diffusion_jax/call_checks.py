@@ -1,0 +1,209 @@
+"""Check the arguments of one call of `sample` or `log_prob`, and what a trained model allows."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from tiny_diffusion_jax import data, models
+from tiny_diffusion_jax.config import flatten, require_allowed
+from tiny_diffusion_jax.data import About
+from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, resolve_label
+from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
+from tiny_diffusion_jax.metrics import ragged
+from tiny_diffusion_jax.point_sets import lengths
+from tiny_diffusion_jax.sets import strategy_of
+
+# (option, whether its rule holds, the rule in words, which follow "must be")
+Rules = Iterator[tuple[str, bool, str]]
+NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.label_drop = 0"
+
+
+# ---------------------------------------------------------------- what a model allows
+
+
+def needs_labels(config, model) -> bool:
+    """Return whether `model` saw the label of every set, so it has no density without a label."""
+    return model.num_labels > 0 and config.train.label_drop == 0
+
+
+def require_rules(config, rules: Rules) -> None:
+    """Raise UserError for the first rule of the options of `config` that does not hold."""
+    values = flatten(config)
+    for option, holds, words in rules:
+        require(holds, f"config.{option}", values[option], words)
+
+
+def make_denoiser(config, about: About):
+    """Return the denoiser of a config, with as many labels as the data have."""
+    return models.make_model(config.model, len(about.labels.names))
+
+
+def size_limit(model) -> tuple[float, str]:
+    """The largest number of points in a set that the model takes, and this limit in words."""
+    traits = model.traits
+    if traits.max_points is None:
+        return math.inf, "any number"
+    return traits.max_points, f"at most {traits.max_points} for {traits.max_points_reason}"
+
+
+def check_copies(model, num_points: int, n: int) -> None:
+    """Raise UserError if `model` cannot take `num_points` with copies of `n` given points."""
+    limit, _ = size_limit(model)
+    in_memory = strategy_of(model).points_in_memory(num_points, n)
+    require(in_memory <= limit, "config.sample.num_points", num_points,
+            f"lower: with copies of the {n} given points the model sees {in_memory} at once, and "
+            f"takes at most {limit} for {model.traits.max_points_reason}")  # fmt: skip
+
+
+def _check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, ...]) -> None:
+    """Raise UserError unless `labels` holds one of the labels `present` for each set."""
+    require(model.num_labels > 0, "labels", labels.tolist(),
+            "None for a model without labels; train one with config.model.labels=True")
+    require(labels.shape == (num_sets,), "labels.shape", labels.shape,
+            f"(num_sets,) = ({num_sets},)")  # fmt: skip
+    unknown = sorted(set(labels.tolist()) - set(present))
+    is_range = present == tuple(range(len(present)))
+    words = f"in 0..{len(present) - 1}" if is_range else f"one of {', '.join(map(str, present))}"
+    require(not unknown, "labels", unknown, f"all {words}")
+
+
+# ---------------------------------------------------------------- sample
+
+
+def check_sample(
+    config, sample, labels=None, given=None, dim: int | None = None, about: About | None = None
+) -> None:
+    """Raise UserError for a bad argument of `api.sample`.
+
+    config: the whole config of the training, because a model cannot do what it never saw in
+    training; sample: the `sample` part of a config, for this call; labels i32[num_sets] and given
+    f32[n, D]: see `api.sample`; dim: D of the data, or None if the data have not been read; about:
+    see `check`.
+    """
+    for name, value in sample.items():
+        require_allowed(f"sample.{name}", value)
+    about = about or data.about(config.data)
+    model = make_denoiser(config, about)
+    if given is not None:
+        _check_given(config, sample, model, np.asarray(given), dim, about)
+    if labels is not None:
+        _check_labels(sample.num_sets, model, np.asarray(labels), about.labels.present)
+    config = config.copy_and_resolve_references()
+    config.sample.update(sample)
+    rules = sample_rules(config, sample, model, about, labels is not None, given is not None)
+    require_rules(config, rules)
+    if given is None and strategy_of(model).reads_history:
+        drop = config.train.history_drop
+        require(drop > 0, "config.train.history_drop", drop, "above 0 to draw new sets, because "
+                "the model never saw an empty history. It can complete sets")  # fmt: skip
+
+
+def sample_rules(
+    config, sample, model, about: About, has_labels: bool = False, completes: bool = False
+) -> Rules:
+    """Rules of a call of `sample`, with an argument `labels`, or to complete given points."""
+    levels, (limit, words) = config.schedule.num_levels, size_limit(model)
+    strategy = strategy_of(model)
+    yield ("sample.num_steps", sample.num_steps <= levels,
+           f"at most config.schedule.num_levels = {levels}")  # fmt: skip
+    yield "sample.num_points", sample.num_points <= limit, words
+    for name, holds, allowed in strategy.sample_limits(sample):
+        yield f"sample.{name}", holds, allowed
+    label = NO_LABEL
+    if model.num_labels:
+        label = resolve_label(sample.label, about.labels)  # raises its own errors
+    else:
+        yield ("sample.label", str(sample.label) in WORDS,
+               "-1 for a model without labels; train one with config.model.labels=True")
+    if completes and strategy.guides_latent:
+        reason = "when completing with latents: they come from the points"
+        yield "sample.label", label < 0 and not has_labels, f"-1 {reason}"
+        yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
+        return
+    # A random label may contradict the given points, so completed sets have no random label.
+    has_label = label >= 0 or (label == RANDOM and not completes)
+    is_labelled = model.num_labels > 0 and (has_labels or has_label)
+    if model.num_labels and not is_labelled:
+        yield ("sample.label", config.train.label_drop > 0,
+               "a label: the model saw no set without one, as config.train.label_drop = 0")
+    if sample.guidance_scale == 1:
+        return
+    # Guidance needs a condition, and a model that learned to do without it.
+    if is_labelled:
+        holds, words = config.train.label_drop > 0, f"1: {NEVER_WITHOUT_LABEL}"
+    elif strategy.reads_history:
+        holds = config.train.history_drop > 0
+        words = "1: the model saw no set without a history, as config.train.history_drop = 0"
+    else:
+        holds, words = False, ("1 without a label to guide to: set config.sample.label"
+                               if model.num_labels else "1 for a model without labels or history")
+    yield "sample.guidance_scale", holds, words
+
+
+def _check_given(
+    config, sample, model, given: np.ndarray, dim: int | None, about: About
+) -> None:
+    """Raise UserError for points that `model` cannot complete to sets of sample.num_points."""
+    row_height = getattr(model, "row_height", 0)
+    require(not row_height, "config.model.row_height", row_height,
+            "0 for a model that completes sets: points that are given are seldom the first by rows")
+    if not model.traits.completes:
+        settings, completing = config.copy_and_resolve_references(), []
+        for settings.model.name in models.MODELS:
+            completing += [settings.model.name] * make_denoiser(settings, about).traits.completes
+        raise UserError("config.model.name", config.model.name,
+                        f"a model that completes sets: {', '.join(completing)}")  # fmt: skip
+    columns, depends_on_file = config.data.columns, config.data.name in ("points", "sets")
+    dim = dim or (columns.count(",") + 1 if columns else None if depends_on_file else 2)
+    n, num_points = len(np.atleast_1d(given)), sample.num_points
+    has_dim = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
+    words = f"in 1..{num_points - 1} (config.sample.num_points)" if num_points else "at least 1"
+    require(has_dim and 1 <= n < (num_points or math.inf), "given.shape", given.shape,
+            f"(n, {dim or 'D'}), n {words}")  # fmt: skip
+    require(bool(np.isfinite(given).all()), "given", NO_VALUE, "finite numbers")
+    if num_points:
+        check_copies(model, num_points, n)
+
+
+# ---------------------------------------------------------------- log_prob
+
+
+def check_scored(
+    config, model, dim: int, points: np.ndarray, num_steps: int, labels, draws: int, sizes,
+    about: About,
+) -> None:  # fmt: skip
+    """Raise UserError for arguments of `api.log_prob` that `model` cannot score.
+
+    points: f32[n, D] or f32[S, N, D]; config: the whole config of the training.
+    """
+    has_shape = points.ndim in (2, 3) and points.shape[-1] == dim and points.shape[1] > 0
+    require(has_shape, "points.shape", points.shape,
+            f"(n, {dim}) for points or (S, N, {dim}) for sets, N at least 1")  # fmt: skip
+    single = points.ndim == 2
+    require(not single or strategy_of(model).has_point_density, "config.model.name",
+            config.model.name,
+            "a denoiser of single points, as joint models have no density of a point")  # fmt: skip
+    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
+    require(draws >= 0, "draws", draws, "at least 0")
+    if single:
+        infinite = int((~np.isfinite(points)).any(-1).sum())
+        require(infinite == 0, "points: points that are not finite", infinite, "0")
+    else:
+        ragged.require_padded("points", points)
+    if labels is not None:
+        _check_labels(len(points), model, np.asarray(labels), about.labels.present)
+    require(labels is not None or not needs_labels(config, model), "labels", labels,
+            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    require(sizes is not None or not (single and model.counts), "sizes", sizes,
+            "given for single points: the model is conditioned on the size of their sets, as "
+            "config.model.sizes = True")  # fmt: skip
+    if sizes is None:
+        return
+    num_points, sizes = np.ones(len(points), int) if single else lengths(points), np.asarray(sizes)
+    require(model.counts, "sizes", "given", "None for a model with config.model.sizes = False")
+    require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
+            f"(num_sets,) = {num_points.shape}")  # fmt: skip
+    small = sizes < num_points
+    require(not small.any(), "sizes", sizes[small].tolist()[:1],
+            f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
