@@ -78,9 +78,9 @@ class Modules(SphinxDirective):
         names = [module.name for module in pkgutil.iter_modules(path) if not module.ispkg]
         order = [*self.content, *(name for name in names if name not in self.content)]
         fence = "```{{eval-rst}}\n.. automodule:: {}\n   :members:\n```"
-        text = [fence.format(package)]
+        text, room = [fence.format(package)], package.rpartition(".")[2]
         for name in order:
-            text += [f"## {package.rpartition('.')[2]}/{name}.py", fence.format(f"{package}.{name}")]
+            text += [f"## {room}/{name}.py", fence.format(f"{package}.{name}")]
         return self.parse_text_to_nodes("\n".join(text), allow_section_headings=True)
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from ml_collections import ConfigDict
 
 from tiny_diffusion_jax import sets
+from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import draw_points
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 
@@ -94,3 +96,15 @@ def test_formulas_of_the_site_need_no_network(tmp_path):
     formulas = re.findall(r"<math\b.*?</math>", pages["ideas.html"], re.DOTALL)
     assert len(formulas) > 80
     assert not re.search(r"\$|\\[a-z]+", "".join(formulas))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_name_real_files_and_options(page):
+    text = read(page)
+    for file in re.findall(r"\b((?:configs|benchmarks|tests|examples)/[\w/]+\.\w+)", text):
+        assert (DOCS.parent / file).exists(), file
+    config = default_config()
+    parts = "|".join(part for part, value in config.items() if isinstance(value, ConfigDict))
+    options = re.findall(rf"(?:--config\.|`)({parts})\.([a-z]\w+)(?=[=`])", text)
+    for part, name in options:
+        assert name in config[part], f"config.{part}.{name}"
