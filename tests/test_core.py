@@ -14,7 +14,7 @@ DEPENDENCIES = {"jinja2", "matplotlib", "ml_collections", "pandas", "tqdm"}
 @pytest.mark.parametrize("module", [
     "sets",
     # Left to do: `from ml_collections import FrozenConfigDict` in training/step.py and loop.py.
-    pytest.param("training.loop", marks=pytest.mark.xfail(reason="FrozenConfigDict", strict=True)),
+    "training.loop",
 ])  # fmt: skip
 def test_the_core_imports_nothing_of_the_application(module):
     code = f"import sys, tiny_diffusion_jax.{module}; print(*sys.modules, sep='\\n')"

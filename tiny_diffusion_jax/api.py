@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import FrozenConfigDict
+from tqdm import tqdm
 
 from tiny_diffusion_jax import data, devices, models, sets
 from tiny_diffusion_jax.call_checks import check_sample, check_scored
@@ -77,7 +79,7 @@ def init(experiment: Experiment) -> TrainState:
     """State before the first step, which depends on config.seed only."""
     config = experiment.config
     key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    return init_state(key, experiment.model, config.train, experiment.dataset.dim)
+    return init_state(key, experiment.model, FrozenConfigDict(config.train), experiment.dataset.dim)
 
 
 @devices.without_float64
@@ -100,7 +102,10 @@ def train(
             "'' if no state is given; run.load.start_from returns the state of a run")  # fmt: skip
     check_rotation(experiment.config)
     state = init(experiment) if state is None else state
-    return loop.train(*experiment, state, on_block, progress)
+    config = FrozenConfigDict(experiment.config)
+    with tqdm(total=config.train.steps, initial=int(state.step), unit="step", smoothing=0.05,
+              disable=not progress, dynamic_ncols=True, desc="train") as bar:  # fmt: skip
+        return loop.train(config, *experiment[1:], state, on_block, bar)
 
 
 @devices.without_float64
@@ -145,8 +150,6 @@ def sample(
 
 
 def _progress_bar(chunks, total: int):
-    from tqdm import tqdm
-
     return tqdm(chunks, desc="sample", unit="chunk", total=total, disable=total == 1)
 
 

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
+from tiny_diffusion_jax.models.causal import Causal as CausalNetwork
+from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
+from tiny_diffusion_jax.sets.causal import Causal as CausalSets
 from tiny_diffusion_jax.sets.row_order import log_orders, out_of_order, row_order
 from tiny_diffusion_jax.training.batches import BatchSpec, draw_batches
 
@@ -45,11 +48,14 @@ def test_training_sees_sets_in_rows():
     data = make_dataset(single_density(lambda key, n: 10 * jax.random.normal(key, (n, 2))),
                         normalize=True)  # fmt: skip
     draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
-    batch = draw(jax.random.key(0), data, 100, 3, BatchSpec(4, 16, min_points=2, row_height=2.0))
-    plain = draw(jax.random.key(0), data, 100, 3, BatchSpec(4, 16, min_points=2))
-    np.testing.assert_array_equal(batch.mask, plain.mask)  # real points precede the padding
+    batch, plain = (
+        draw(jax.random.key(0), data, 100, 3, BatchSpec(
+            CausalSets(CausalNetwork(FourierTrunk(), row_height=height)), 4, 16, min_points=2))
+        for height in (2.0, 0.0)
+    )  # fmt: skip
+    np.testing.assert_array_equal(batch.conditioning.mask, plain.conditioning.mask)  # real points precede the padding
     for x, before, exists in zip(batch.x_0.reshape(-1, 16, 2), plain.x_0.reshape(-1, 16, 2),
-                                 batch.mask.reshape(-1, 16), strict=True):  # fmt: skip
+                                 batch.conditioning.mask.reshape(-1, 16), strict=True):  # fmt: skip
         x, before = (np.asarray(data.denormalize(a[exists])) for a in (x, before))
         order = np.lexsort((before[:, 0], -np.floor(before[:, 1] / 2)))
         np.testing.assert_allclose(x, before[order], rtol=1e-5)

@@ -202,7 +202,7 @@ def test_rows_of_a_page_are_counted_in_own_units():
 def test_training_sees_the_rows_of_own_units(pairs):
     near, far = pairs["sets"]
     plan = make_batch_spec(near.config.train, near.model)
-    assert plan.row_height == 0.7 and far.dataset.origin[1] % 0.7 > 0.1
+    assert near.model.row_height == 0.7 and far.dataset.origin[1] % 0.7 > 0.1
     a, b = (draw_batches(jax.random.key(0), setup.dataset, 10, 2, plan) for setup in (near, far))
     np.testing.assert_allclose(a.x_0, b.x_0, atol=2e-6)
 

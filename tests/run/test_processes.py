@@ -107,7 +107,7 @@ def test_both_stop_when_training_diverges_and_the_step_is_written(tmp_path):
     flags = [*LONG, "--config.train.learning_rate=1e30", f"--workdir={tmp_path}"]
     (code, line), (other, said) = ends(start(*flags))
     step = int(re.match(r"error: loss = nan at step (\d+): training stopped", line)[1])
-    assert step % 10 > 1  # the first process repeats steps of a block, see training/repeat_step.py
+    assert step % 10 > 1  # the first process repeats steps of a block, see run/repeat_step.py
     assert said.startswith(f"error: another process has ended: loss = nan at step {step}: ")
     assert code == other == 1
     with np.load(tmp_path / "diverged.npz") as file:

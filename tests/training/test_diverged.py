@@ -9,8 +9,8 @@ from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.cli.flags import parse
-from tiny_diffusion_jax.run import debug_step
-from tiny_diffusion_jax.training import loop, repeat_step
+from tiny_diffusion_jax.run import debug_step, repeat_step
+from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.batches import make_batch_spec
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 from tiny_diffusion_jax.training.step import BlockMetrics, make_train_block

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from batch_specs import INDEPENDENT, PREVIOUS_BATCH, SAME_SET, Model, make_spec
 from jax.tree_util import Partial
+from ml_collections import FrozenConfigDict
 from oracle import GaussianMixture, three_components
 
 from tiny_diffusion_jax import api, devices
@@ -65,7 +66,7 @@ PROCESS = make_process(make_schedule("cosine", 100))
 def programs():
     """(fresh state, train step, train block), compiled once for all tests."""
     config, model = train_config(), small_model()
-    state = training.init_state(jax.random.key(0), model, config)
+    state = training.init_state(jax.random.key(0), model, FrozenConfigDict(config))
     step = jax.jit(training.make_train_step(PROCESS, model, config, 2))
     # a block donates its state, so copy the state
     return lambda: jax.tree.map(jnp.copy, state), step, train_block(model, config)
@@ -512,7 +513,7 @@ def latent_model():
 @functools.cache
 def latent_batch():
     model = latent_model()
-    params = training.init_state(jax.random.key(0), model, train_config()).params
+    params = training.init_state(jax.random.key(0), model, FrozenConfigDict(train_config())).params
     config = train_config(num_sets=6, max_history=7, min_history=3)
     batch = draw_batches(KEY, dataset(), 100, 1, batches.make_batch_spec(config, model))
     return model, params, pick(batch, 0)
@@ -628,7 +629,7 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
         hidden_dim=48, num_blocks=2, num_frequencies=8, scale=4.0, max_period=20.0,
         time_frequencies=8, time_scale=20.0))
     block = train_block(model, config)
-    state = training.init_state(jax.random.key(0), model, config)
+    state = training.init_state(jax.random.key(0), model, FrozenConfigDict(config))
     mixture = three_components()
 
     @jax.jit

@@ -21,11 +21,17 @@ from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
 from tiny_diffusion_jax.report.comparison import write_comparison
-from tiny_diffusion_jax.run import debug_step, processes, released, run_folder, tensorboard
+from tiny_diffusion_jax.run import (
+    debug_step,
+    processes,
+    released,
+    repeat_step,
+    run_folder,
+    tensorboard,
+)
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.load import about_run, describe_weights, load, start_from
 from tiny_diffusion_jax.run.train import train_in_folder
-from tiny_diffusion_jax.training import repeat_step
 from tiny_diffusion_jax.web.live import live_model, live_page
 from tiny_diffusion_jax.web.render import render, write_page
 

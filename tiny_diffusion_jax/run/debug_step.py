@@ -8,8 +8,8 @@ import numpy as np
 from tiny_diffusion_jax.api import Experiment, init
 from tiny_diffusion_jax.errors import UserError, reason_of
 from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.run import repeat_step
 from tiny_diffusion_jax.run.checkpoints import by_place, from_arrays
-from tiny_diffusion_jax.training import repeat_step
 
 NAME = "diverged.npz"
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.errors import require
@@ -46,43 +45,40 @@ class Block(NamedTuple):
 
 def train(
     config, dataset, process, model, state: TrainState,
-    on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True,
+    on_block: Callable[[TrainState, dict], bool] | None = None, bar=None,
 ) -> TrainState:  # fmt: skip
     """Train from `state` to config.train.steps; return the final state.
 
-    `config` is a whole config, of which `seed`, `train` and `data.augment_*` are read.
-    `experiment.train` describes `on_block`, rows and errors. While `on_block` processes the metrics
-    of a block, the device computes the next block.
+    `config` is a whole config, frozen, of which `seed`, `train` and `data.augment_*` are read.
+    `api.train` describes `on_block`, rows and errors. While `on_block` processes the metrics of a
+    block, the device computes the next block. bar: a progress bar with the methods of tqdm.
     """
-    from tqdm import tqdm
-
     mesh = devices.make_mesh()
     state, *shared = devices.replicated(mesh, (state, dataset, process, block_key(config.seed)))
     require(config.train.num_sets % mesh.size == 0, "config.train.num_sets", config.train.num_sets,
             f"a multiple of {mesh.size}, the number of devices")  # fmt: skip
     running, last_done, newest = None, 0.0, state
-    first = step = int(state.step)
-    with tqdm(total=config.train.steps, initial=first, unit="step", disable=not progress,
-              smoothing=0.05, dynamic_ncols=True, desc="train") as bar:
-        while running or step < config.train.steps:
-            following = None
-            if step < config.train.steps:
-                following = _send(config, model, mesh, newest, shared, step)
-                newest, step = following.after, step + following.steps
-                if following.compile_seconds:
-                    bar.unpause()  # compilation does not count for the time left
-            if running:
-                metrics, done = running.done.result()
-                _require_finite(metrics, running.first, running.before)
-                # The threads that wait for two short blocks may wake in reverse order.
-                seconds = max(done - max(running.sent, last_done), SHORTEST)
-                state, row = running.after, _row(running, metrics, seconds)
-                last_done = max(last_done, done)
+    step = int(state.step)
+    while running or step < config.train.steps:
+        following = None
+        if step < config.train.steps:
+            following = _send(config, model, mesh, newest, shared, step)
+            newest, step = following.after, step + following.steps
+            if bar is not None and following.compile_seconds:
+                bar.unpause()  # compilation does not count for the time left
+        if running:
+            metrics, done = running.done.result()
+            _require_finite(metrics, running.first, running.before)
+            # The threads that wait for two short blocks may wake in reverse order.
+            seconds = max(done - max(running.sent, last_done), SHORTEST)
+            state, row = running.after, _row(running, metrics, seconds)
+            last_done = max(last_done, done)
+            if bar is not None:
                 bar.set_postfix(losses(row), refresh=False)
                 bar.update(running.steps)
-                if on_block is not None and on_block(state, row):
-                    break
-            running = following
+            if on_block is not None and on_block(state, row):
+                break
+        running = following
     return state
 
 
@@ -91,7 +87,7 @@ def _send(config, model, mesh, state: TrainState, shared: list, first: int) -> B
     steps = min(config.train.block, config.train.steps - first)
     plan, known = block_spec(config, model, first), _program.cache_info().misses
     arguments, began = (state, *shared), time.perf_counter()
-    program = _program(model, FrozenConfigDict(config.train), mesh, steps, plan,
+    program = _program(model, config.train, mesh, steps, plan,
                        *_signature(arguments))  # fmt: skip
     sent = time.perf_counter()
     compile_seconds = sent - began if _program.cache_info().misses > known else 0.0
