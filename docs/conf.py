@@ -38,6 +38,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 maximum_signature_line_length = 80
 
 # latex2mathml writes \sim as a letter, small primes, and no space after the name of a function.
@@ -78,7 +79,8 @@ class Modules(SphinxDirective):
         names = [module.name for module in pkgutil.iter_modules(path) if not module.ispkg]
         order = [*self.content, *(name for name in names if name not in self.content)]
         fence = "```{{eval-rst}}\n.. automodule:: {}\n   :members:\n```"
-        text, room = [fence.format(package)], package.rpartition(".")[2]
+        room = package.rpartition(".")[2]
+        text = [f"## {room}/\\_\\_init\\_\\_.py", fence.format(package)]
         for name in order:
             text += [f"## {room}/{name}.py", fence.format(f"{package}.{name}")]
         return self.parse_text_to_nodes("\n".join(text), allow_section_headings=True)
