@@ -39,22 +39,13 @@ class Graded(NamedTuple):
     severity: float
 
 
-# ---------------------------------------------------------------- excess, and chance
+# ---------------------------------------------------------------- excess of a metric m
 
-
-def _ratio(metric: dict) -> float | None:
-    ratio = metric.get("ratio")
-    return None if ratio is None else ratio - 1
-
-
-def _ratio_chance(metric: dict) -> float:
-    """Chance of a ratio, by Student's t for few sets; at most 1, the error for a single set."""
-    error, count = metric.get("ratio_se"), metric.get("num_sets", 1)
-    return 1.0 if error is None else min(1.0, _student(count) * error)
-
-
-def _pooled_chance(metric: dict) -> float:
-    return ERRORS * DRAW_SPREAD / metric.get("num_sets", 1) ** 0.5
+_ratio = lambda m: None if m.get("ratio") is None else m["ratio"] - 1
+_above = lambda m: None if m.get("floor") is None else m["value"] - m["floor"]
+_below = lambda m: None if m.get("floor") is None else m["floor"] - m["value"]
+_missing_nats = lambda m: None if m.get("bound") else m.get("nats_to_truth")
+_size_excess = lambda m: (m["value"] - m["floor"]) / max(m["true_sd"], 0.5)
 
 
 def spreads_above_floor(metric: dict) -> float | None:
@@ -63,14 +54,14 @@ def spreads_above_floor(metric: dict) -> float | None:
     return (metric["value"] - metric["floor"]) / spread if spread else None
 
 
-def _error(metric: dict) -> float:
-    """Standard error of the difference of value and floor."""
-    return math.hypot(*(metric.get(name) or 0.0 for name in ("value_se", "floor_se")))
+# ---------------------------------------------------------------- chance of this excess
 
-
-def _spreads_chance(metric: dict) -> float:
-    """Chance of a difference of two means over few sets, whose spreads come from the same sets."""
-    return _student(metric.get("num_sets", 2)) * _error(metric) / metric["floor_std"]
+_nothing = lambda m: 0.0
+_error = lambda m: math.hypot(*(m.get(name) or 0.0 for name in ("value_se", "floor_se")))
+_error_chance = lambda m: ERRORS * _error(m)
+_pooled_chance = lambda m: ERRORS * DRAW_SPREAD / m.get("num_sets", 1) ** 0.5
+_relative_interval_chance = lambda m: _interval_chance(m) / m["floor"]
+_size_chance = lambda m: (ERRORS + 1) * m["floor_std"] / max(m["true_sd"], 0.5)
 
 
 def _student(count: int) -> float:
@@ -80,18 +71,15 @@ def _student(count: int) -> float:
     return float(t.ppf(0.999, max(count - 1, 1)))
 
 
-def _missing_nats(metric: dict) -> float | None:
-    return None if metric.get("bound") else metric.get("nats_to_truth")
+def _ratio_chance(metric: dict) -> float:
+    """Chance of a ratio, by Student's t for few sets; at most 1, the error for a single set."""
+    error, count = metric.get("ratio_se"), metric.get("num_sets", 1)
+    return 1.0 if error is None else min(1.0, _student(count) * error)
 
 
-def _above(metric: dict) -> float | None:
-    floor = metric.get("floor")
-    return None if floor is None else metric["value"] - floor
-
-
-def _below(metric: dict) -> float | None:
-    floor = metric.get("floor")
-    return None if floor is None else floor - metric["value"]
+def _spreads_chance(metric: dict) -> float:
+    """Chance of a difference of two means over few sets, whose spreads come from the same sets."""
+    return _student(metric.get("num_sets", 2)) * _error(metric) / metric["floor_std"]
 
 
 def _share_chance(metric: dict) -> float:
@@ -99,10 +87,6 @@ def _share_chance(metric: dict) -> float:
     count = metric.get("num_sets", 1)
     pooled = (count * (metric["value"] + metric["floor"]) + 1) / (2 * count + 2)
     return ERRORS * (2 * max(pooled * (1 - pooled), 0.0) / count) ** 0.5
-
-
-def _error_chance(metric: dict) -> float:
-    return ERRORS * _error(metric)
 
 
 def _frequency_chance(metric: dict) -> float:
@@ -115,22 +99,6 @@ def _interval_chance(metric: dict) -> float:
     """Chance from a 95 % interval, which is four standard errors wide."""
     ends = (metric.get(name) for name in ("interval", "floor_interval"))
     return ERRORS * math.hypot(*((high - low) / 4 for low, high in filter(None, ends)))
-
-
-def _relative_interval_chance(metric: dict) -> float:
-    return _interval_chance(metric) / metric["floor"]
-
-
-def _size_excess(metric: dict) -> float:
-    return (metric["value"] - metric["floor"]) / max(metric["true_sd"], 0.5)
-
-
-def _size_chance(metric: dict) -> float:
-    return (ERRORS + 1) * metric["floor_std"] / max(metric["true_sd"], 0.5)
-
-
-def _nothing(metric: dict) -> float:
-    return 0.0
 
 
 # ---------------------------------------------------------------- the table of limits

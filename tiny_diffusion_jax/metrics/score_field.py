@@ -52,21 +52,19 @@ def count(dataset: Dataset, key: jax.Array, extent) -> Counts:
 
     The data lie in the plane. For a table without jitter the real points are the rows of the table.
     """
-    limits = np.array(extent, float).reshape(2, 2)
-    total = np.zeros((CELLS, CELLS))
+    low, high = np.array(extent, float).reshape(2, 2).T
+    total = np.zeros(CELLS**2)
     for i in range(TIMES if dataset.rows is None else 1):
         if dataset.rows is None:
             points = np.asarray(draw_points(dataset, jax.random.fold_in(key, i), 1, DRAWS))[0]
         else:
             points = np.asarray(dataset.rows)
-        cell = np.floor((points - limits[:, 0]) / (limits[:, 1] - limits[:, 0]) * CELLS).astype(int)
+        cell = np.floor((points - low) / (high - low) * CELLS).astype(int)
         cell = cell[((cell >= 0) & (cell < CELLS)).all(1)]
-        total += np.bincount(cell[:, 1] * CELLS + cell[:, 0], minlength=CELLS**2).reshape(
-            CELLS, CELLS)  # fmt: skip
-    middles = (np.arange(CELLS)[:, None] + 0.5) / CELLS * (limits[:, 1] - limits[:, 0])
-    own = middles + limits[:, 0]
-    x, y = ((own - np.asarray(dataset.shift)) / np.asarray(dataset.scale)).T
-    return Counts(total / max(total.sum(), 1), x, y)
+        total += np.bincount(cell[:, 1] * CELLS + cell[:, 0], minlength=CELLS**2)
+    centres = (np.arange(CELLS)[:, None] + 0.5) / CELLS * (high - low) + low
+    x, y = ((centres - np.asarray(dataset.shift)) / np.asarray(dataset.scale)).T
+    return Counts(total.reshape(CELLS, CELLS) / max(total.sum(), 1), x, y)
 
 
 def chosen_levels(process: Process, cell: float, number: int) -> np.ndarray:
@@ -85,23 +83,17 @@ def compare(
     """Compute the field of a denoiser of independent points and the field of the data."""
     levels = chosen_levels(process, counts.cell, number)
     level = process.level(levels)
-    alpha, sigma = (np.asarray(a, float) for a in (level.alpha, level.sigma))
-    nu = sigma / alpha
-    places = [grid(counts, float(noise), size) for noise in nu]  # in x_t / alpha_t
-    x_t = np.stack([np.stack(np.meshgrid(x, y), -1) for x, y in places])
-    x_t = x_t * alpha[:, None, None, None]
+    alpha, sigma = (np.asarray(a, float)[:, None, None, None] for a in (level.alpha, level.sigma))
+    nodes = [(*grid(counts, float(nu), size), float(nu)) for nu in (sigma / alpha).ravel()]
+    x_t = np.stack([np.stack(np.meshgrid(x, y), -1) for x, y, _ in nodes]) * alpha
     flat = x_t.reshape(len(levels), -1, 2)
-    found = np.asarray(_denoise(process, params, flat, level, model=model))
-    wide = lambda a: a[:, None, None, None]
-    field = (wide(alpha) * found.reshape(x_t.shape) - x_t) / wide(sigma)
-    data, density = map(np.stack, zip(*(
-        of_data(counts, x, y, noise) for (x, y), noise in zip(places, nu, strict=True)
-    ), strict=True))  # fmt: skip
+    x_0 = np.asarray(_denoise(process, params, flat, level, model=model)).reshape(x_t.shape)
+    field = (alpha * x_0 - x_t) / sigma
+    data, density = map(np.stack, zip(*(of_data(counts, *at) for at in nodes), strict=True))
     squared = np.nan_to_num(((field - data) ** 2).mean(-1))
     error = (squared * density).sum((1, 2)) / density.sum((1, 2))
     density = density / density.max((1, 2), keepdims=True)
-    to_f4 = lambda array: np.asarray(array, np.float32)
-    return Fields(levels, to_f4(field), to_f4(data), to_f4(density), error)
+    return Fields(levels, *(np.asarray(a, np.float32) for a in (field, data, density)), error)
 
 
 def grid(counts: Counts, nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -114,12 +106,12 @@ def grid(counts: Counts, nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
 
 def of_data(counts: Counts, x, y, nu: float) -> tuple[np.ndarray, np.ndarray]:
     """(field f64[G, G, 2], density f64[G, G] up to a factor) at nodes x, y f64[G], noise nu."""
-    x_features, of_y = (_gaussian((at[:, None] - axis) / nu)
-                  for at, axis in ((x, counts.x), (y, counts.y)))  # fmt: skip
-    density = of_y @ counts.share @ x_features.T
+    near_x, near_y = (_gaussian((nodes[:, None] - cells) / nu)
+                      for nodes, cells in ((x, counts.x), (y, counts.y)))  # fmt: skip
+    density = near_y @ counts.share @ near_x.T
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean_x = of_y @ counts.share @ (x_features * counts.x).T / density
-        mean_y = (of_y * counts.y) @ counts.share @ x_features.T / density
+        mean_x = near_y @ counts.share @ (near_x * counts.x).T / density
+        mean_y = (near_y * counts.y) @ counts.share @ near_x.T / density
     field = np.stack([mean_x - x, mean_y - y[:, None]], -1) / nu
     return field, density
 
