@@ -54,8 +54,9 @@ def test_training_sees_sets_in_rows():
         for height in (2.0, 0.0)
     )  # fmt: skip
     np.testing.assert_array_equal(batch.conditioning.mask, plain.conditioning.mask)  # real points precede the padding
-    for x, before, exists in zip(batch.x_0.reshape(-1, 16, 2), plain.x_0.reshape(-1, 16, 2),
-                                 batch.conditioning.mask.reshape(-1, 16), strict=True):  # fmt: skip
+    is_point = batch.conditioning.mask
+    for x, before, exists in zip(*(a.reshape(-1, 16, *a.shape[3:]) for a in (
+            batch.x_0, plain.x_0, is_point)), strict=True):  # fmt: skip
         x, before = (np.asarray(data.denormalize(a[exists])) for a in (x, before))
         order = np.lexsort((before[:, 0], -np.floor(before[:, 1] / 2)))
         np.testing.assert_allclose(x, before[order], rtol=1e-5)
