@@ -66,7 +66,7 @@ def tiny(name: str, **options):
     config = td.default_config(name)
     config.data.update(name="mixture", members="moons+circle")
     config.model.update(
-        labels=True, count=True, hidden_dim=16, num_blocks=2, num_heads=2, num_frequencies=3,
+        labels=True, sizes=True, hidden_dim=16, num_blocks=2, num_heads=2, num_frequencies=3,
         time_frequencies=3, scale=3.0, max_period=10.0, latent_dim=4, context_dim=8,
         context_blocks=2, num_inducing=3,
     )  # fmt: skip

@@ -86,7 +86,7 @@ class Trunk {
 
 // The sum of a vector of the label and one of the number of points; undefined where there is none.
 // label: null or -1 for a set without a name; count: null where it is unknown.
-function setEmbedding(weights, { num_labels: numLabels, count: counts }, { label, count }) {
+function setEmbedding(weights, { num_labels: numLabels, sizes: counts }, { label, count }) {
   const known = [];
   if (numLabels) {
     const table = weights.table.embedding, size = table.length / (numLabels + 1);
