@@ -12,7 +12,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.image_sets import from_images
 from tiny_diffusion_jax.dataset import draw_sets, draw_sets_from
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.metrics import memorization
+from tiny_diffusion_jax.metrics import memorization, ragged
 
 N = 64
 
@@ -42,7 +42,7 @@ def dataset():
 def fresh():
     """Sets of 200 images that are neither in training nor held out."""
     new = from_images(strokes(2, 200), np.zeros(200), 1.0, True, normalize=False)
-    return memorization.one_set_each(new, jax.random.key(3), 200, N)
+    return ragged.one_set_each(new, jax.random.key(3), 200, N)[0]
 
 
 def test_a_generator_that_draws_new_images_is_not_flagged(dataset, fresh):
@@ -57,14 +57,14 @@ def test_a_generator_that_draws_new_images_is_not_flagged(dataset, fresh):
 
 
 def test_a_generator_that_copies_one_set_in_ten_is_flagged(dataset, fresh):
-    redrawn = memorization.one_set_each(dataset, jax.random.key(4), 20, N)
+    redrawn = ragged.one_set_each(dataset, jax.random.key(4), 20, N)[0]
     result = memorization.compare(dataset, jax.random.key(0), np.concatenate([redrawn, fresh[20:]]))
     assert result["flagged"] and result["verdict"].startswith("COPIES")
     assert 0.05 < result["value"] < 0.12 and result["p_value"] < 1e-3
 
 
 def test_a_generator_that_knows_one_training_set_by_heart_is_flagged(dataset, fresh):
-    copied = memorization.one_set_each(dataset, jax.random.key(5), 1, N).repeat(100, 0)
+    copied = ragged.one_set_each(dataset, jax.random.key(5), 1, N)[0].repeat(100, 0)
     spread = np.concatenate([copied + 0.05, fresh[:100]])
     result = memorization.compare(dataset, jax.random.key(0), spread)
     assert result["flagged"] and result["value"] > 0.45
@@ -96,7 +96,7 @@ def test_on_the_bundled_digits():
     images, labels = (np.asarray(array)[order] for array in digits.heldout.draw.args[1:3])
     half = from_images(images[:200], labels[:200], 1.0, True, normalize=False)
     new = draw_sets_from(digits.heldout, jax.random.key(0), order[200:], 1_000)
-    redrawn = memorization.one_set_each(digits, jax.random.key(1), 97, 1_000)[:40]
+    redrawn = ragged.one_set_each(digits, jax.random.key(1), 97, 1_000)[0][:40]
     for sets, flagged in ((new, False), (np.concatenate([redrawn, new[40:]]), True)):
         result = memorization.compare(digits.replace(heldout=half), jax.random.key(2), sets)
         assert result["num_train"] == 1500 and result["flagged"] is flagged, result

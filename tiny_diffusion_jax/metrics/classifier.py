@@ -116,7 +116,5 @@ def real_sets(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int):
         draw = jax.jit(lambda dataset, key: dataset.draw(key, num_sets, num_points))
         real = draw(dataset, key)
         return np.asarray(real.points), np.asarray(real.label)
-    choose, key = jax.random.split(key)
-    index = jax.random.permutation(choose, dataset.num_sources)[:num_sets]
-    points = ragged.real_sets(dataset, key, index, num_points)
-    return points, np.asarray(dataset.source_labels)[np.asarray(index)]
+    points, index = ragged.one_set_each(dataset, key, num_sets, num_points)
+    return points, np.asarray(dataset.source_labels)[index]

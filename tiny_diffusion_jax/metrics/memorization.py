@@ -68,8 +68,8 @@ def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
     require(available > 0, f"held-out {kind}s", available, "at least 1")
     B, num_points = sets.shape[:2]
     heldout_key, train_key = jax.random.split(key)
-    heldout = one_set_each(dataset.heldout, heldout_key, MAX_REFERENCE, num_points)
-    redrawn = one_set_each(dataset, train_key, B, num_points)
+    heldout, _ = ragged.one_set_each(dataset.heldout, heldout_key, MAX_REFERENCE, num_points)
+    redrawn, _ = ragged.one_set_each(dataset, train_key, B, num_points)
     groups = [sets, heldout, redrawn]
     if observed:
         groups = np.concatenate([ragged.pad(group, num_points) for group in groups])
@@ -94,13 +94,6 @@ def compare(dataset: Dataset, key: jax.Array, sets) -> dict:
         "heldout_95": float(np.quantile(reference, 0.95)), "num_sets": B,
         "num_points": num_points, "num_train": dataset.num_sources, "num_heldout": R,
     }  # fmt: skip
-
-
-def one_set_each(dataset: Dataset, key: jax.Array, at_most: int, num_points: int) -> np.ndarray:
-    """Draw one set from each of at most `at_most` different sources of `dataset`."""
-    choose, draw = jax.random.split(key)
-    index = jax.random.permutation(choose, dataset.num_sources)[:at_most]
-    return ragged.real_sets(dataset, draw, index, num_points)
 
 
 def _observed_scores(dataset: Dataset, key, sets: np.ndarray, num_heldout: int):

@@ -53,6 +53,16 @@ def described_sets(dataset: Dataset, key: jax.Array, which, num_points: int) -> 
     return sets._replace(points=masked(sets.points, sets.mask), mask=None)
 
 
+def one_set_each(dataset: Dataset, key: jax.Array, at_most: int, num_points: int):
+    """(sets f32[B, N, D], index i32[B]): one set from each of B <= `at_most` different sources.
+
+    The sources are chosen at random, and the sets have the form of `real_sets`.
+    """
+    choose, draw = jax.random.split(key)
+    index = jax.random.permutation(choose, dataset.num_sources)[:at_most]
+    return real_sets(dataset, draw, index, num_points), np.asarray(index)
+
+
 @partial(jax.jit, static_argnames="num_points")
 def _draw_from(dataset, key, index, num_points: int) -> PointSets:
     return dataset.draw_from(key, index, num_points)

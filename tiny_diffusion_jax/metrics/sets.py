@@ -227,7 +227,5 @@ def different_real_sets(dataset: Dataset, key: jax.Array, at_most: int, num_poin
     kind = "images" if dataset.sizes is None else "observed sets"
     require(available >= 4, f"{kind} to compare with", available, "at least 4")
     count = min(at_most, available // 2)
-    choose, draw = jax.random.split(key)
-    index = jax.random.permutation(choose, available)[: 2 * count]
-    real = ragged.real_sets(dataset, draw, index, num_points)
+    real, _ = ragged.one_set_each(dataset, key, 2 * count, num_points)
     return real[:count], real[count:]
