@@ -18,7 +18,7 @@ from tiny_diffusion_jax.sets.joint import Joint
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
 RAGGED = [config("mnist_sets"), *TINY, *(f"--config.{option}" for option in (
     "sample.num_points=0", "sample.num_sets=5", "train.num_points=8", "train.keep_best=True",
-    "model.count=True", "model.num_heads=2", "data.augment_rotate=True", "data.source=digits",
+    "model.sizes=True", "model.num_heads=2", "data.augment_rotate=True", "data.source=digits",
     "train.block=20", "sample.num_steps=2",
 ))]  # fmt: skip
 
@@ -38,7 +38,7 @@ def observed_data(monkeypatch):
     data = data.replace(heldout=observed(1).replace(shift=data.shift, scale=data.scale))
     monkeypatch.setattr(api.data, "build", lambda config: data)
     copies = {"value": 0.5, "floor": 0.01, "ratio": None, "flagged": True, "verdict": "COPIES: x"}
-    monkeypatch.setattr(report, "evaluate", lambda evidence: {"copies": copies})
+    monkeypatch.setattr(report, "measure", lambda data: {"copies": copies})
 
 
 def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):

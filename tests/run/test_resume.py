@@ -12,7 +12,6 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_line import MOONS, ROOT, run
 from run_files import FILES, arrays, losses, same
@@ -268,11 +267,8 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
 @pytest.mark.parametrize("mode", ["sample", "evaluate"])
 def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypatch):
     used = []
-    sets = np.zeros((2, 4, 2))
-    drawn = lambda *_, **__: (used.append("drawn") or sets, None, "samples.npy")
-    monkeypatch.setattr(commands, "draw", drawn)
-    monkeypatch.setattr(commands.report, "write_report", lambda *_: None)
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: used.append("drawn"))
+    for name in ("sample_run", "evaluate_run"):
+        monkeypatch.setattr(commands.report, name, lambda *_: used.append("drawn"))
     damaged(copy)
     result = run(f"--mode={mode}", f"--workdir={copy}")
     path = copy / "checkpoints" / "40"

@@ -483,7 +483,7 @@ def test_joint_sets_are_cut_as_in_training():
     ((2, 0, 2), {}, "points.shape = (2, 0, 2): must be (n, 2) for points"),
     ((6, 2), {"num_steps": 0}, "num_steps = 0: must be at least 1"),
     ((2, 6, 2), {"num_steps": -1}, "num_steps = -1: must be at least 1"),
-    ((2, 6, 2), {"draws": -1}, "draws = -1: must be 0 or more"),
+    ((2, 6, 2), {"draws": -1}, "draws = -1: must be at least 0"),
     ((6, 2), {"labels": np.zeros(6)}, "labels = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0]: must be None for"),
     ((6, 2), {"sizes": np.full(6, 9)}, "sizes = 'given': must be None for a model with config."),
 ])  # fmt: skip
