@@ -44,8 +44,8 @@ def compare_whole_sets(
     (log_p f64[S], its spread f64[S]), as in sets/likelihood.py. `sizes` count the points of
     each complete observed set, and at most N points of a set are scored. With `given_labels` the
     model is conditioned on the label of each set, log p(X | label). The sets are held-out sets, or
-    fresh draws if none are held out. `floor` is `true_log_prob`. The other entries are those of
-    `compare`.
+    fresh draws if none are held out. `floor` is `true_log_prob`. `compare` describes the other
+    entries.
     """
     heldout = dataset.heldout
     if heldout is not None and heldout.num_sources:
