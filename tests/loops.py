@@ -49,16 +49,16 @@ def lstm64(weights, carry, row):
     return c, sigmoid(gate("o")) * np.tanh(c)
 
 
-def trunk64(weights, point, time, context, told=None):
+def trunk64(weights, point, time, context, per_set=None):
     def film(layer, a):
-        if told is None:
+        if per_set is None:
             return a
-        scale_shift = dense(weights[f"films_{layer}"], told)
+        scale_shift = dense(weights[f"films_{layer}"], per_set)
         return (1 + scale_shift[:SIZE]) * a + scale_shift[SIZE:]
 
-    of_time = time_features(time)
-    strength = 2 * sigmoid(dense(weights["fade"], of_time)) if "fade" in weights else 1.0
-    row = np.concatenate([strength * place(point), of_time, context])
+    features = time_features(time)
+    strength = 2 * sigmoid(dense(weights["fade"], features)) if "fade" in weights else 1.0
+    row = np.concatenate([strength * place(point), features, context])
     h = gelu(film(0, dense(weights["from_features"], row)))
     for i in range(BLOCKS):
         h = h + gelu(film(i + 1, dense(weights[f"blocks_{i}"], h)))

@@ -199,7 +199,7 @@ def test_a_perfect_network_recovers_the_clean_points(name, prediction, sigma_dat
     a, s = alpha[t, None, None], sigma[t, None, None]
     seen = {}
 
-    def apply(params, x, time, **_):
+    def apply(params, x, time, _):
         seen.update(params=params, x=x, time=time)
         return jnp.float32(network_target(prediction, a, s, sigma_data, x_0, eps))
 
@@ -219,9 +219,9 @@ def test_a_perfect_network_recovers_the_clean_points(name, prediction, sigma_dat
 def test_denoising_one_level_for_all_sets_or_one_each(prediction):
     process = make_process(make_schedule("cosine", T), prediction)
     denoise = diffusion.make_denoise(
-        process, lambda params, x, time, label: jnp.tanh(x) + time[:, None, None] + label, None,
-        conditioning=Conditioning(label=0.25),
-    )
+        process, lambda params, x, time, conditioning:
+        jnp.tanh(x) + time[:, None, None] + conditioning.label, None, Conditioning(label=0.25),
+    )  # fmt: skip
     x_t = normal(0, 3, 5, 2)
     one = denoise(x_t, level_at(process, 30))
     each = denoise(x_t, level_at(process, [30, 30, 30]))
@@ -268,9 +268,9 @@ def test_prior_is_the_spread_of_the_last_level(name):
 # ---------------------------------------------------------------- the loss
 
 
-def network(params, x, time, mask=None, target=None, shift=0.0):
+def network(params, x, time, _):
     """Arbitrary output instead of a trained network."""
-    return jnp.sin(3 * x) * params + time[:, None, None] + shift
+    return jnp.sin(3 * x) * params + time[:, None, None]
 
 
 def squared_errors(process, x_0, eps, t, params):
@@ -336,7 +336,8 @@ def test_loss_and_gradient_are_finite_at_every_level(prediction, weighting):
 
 @jax.jit
 def loss_and_slope(process, x_0, eps, t, mask):
-    loss = lambda w: diffusion.loss_per_set(process, network, w, x_0, eps, t, mask)
+    conditioning = Conditioning(mask=mask)
+    loss = lambda w: diffusion.loss_per_set(process, network, w, x_0, eps, t, conditioning)
     return loss(0.5), jax.grad(lambda w: loss(w).sum())(0.5)
 
 
@@ -360,20 +361,24 @@ def test_padding_changes_nothing(weighting):
         np.testing.assert_allclose(loss[b], expected[0], rtol=1e-4)
 
 
-def test_the_network_is_given_the_mask_and_the_condition():
-    process = make_process(make_schedule("cosine", T))
-    x_0, t, mask = normal(0, 2, 3, 2), jnp.array([5, 50]), jnp.ones((2, 3), bool)
-    seen = {}
+def test_the_network_is_called_with_the_conditioning_and_the_target_of_forced_sets():
+    process = make_process(make_schedule("cosine", T), "x0")
+    x_0, t = normal(0, 2, 3, 2), jnp.array([5, 50])
+    conditioning = Conditioning(mask=jnp.ones((2, 3), bool), label="seven")
+    calls = []
 
-    def apply(params, x, time, mask, target, label):
-        seen.update(mask=mask, label=label, time=time)
+    def apply(params, x, time, conditioning, **teacher):
+        calls.append((time, conditioning, teacher))
         return x
 
-    diffusion.loss_per_set(
-        process, apply, None, x_0, x_0, t, mask, conditioning=Conditioning(label="seven")
-    )
-    assert seen["mask"] is mask and seen["label"] == "seven"
-    np.testing.assert_allclose(seen["time"], [0.05, 0.5])
+    for forced in (None, jnp.array([True, False])):
+        diffusion.loss_per_set(process, apply, None, x_0, x_0, t, conditioning, forced)
+    (time, passed, nothing), (*_, teacher) = calls
+    assert passed is conditioning and not nothing
+    np.testing.assert_allclose(time, [0.05, 0.5])
+    np.testing.assert_allclose(teacher["target"], x_0, atol=1e-6)  # x0-prediction
+    np.testing.assert_array_equal(teacher["forced"], [True, False])
+
 
 
 # ---------------------------------------------------------------- times

@@ -48,11 +48,11 @@ def network(encoder):
     return model, params, jax.jit(model.apply)
 
 
-def lstm64(weights, rows, known, carry):
+def lstm64(weights, rows, per_set, carry):
     """States at all rows, and the last (c, h)."""
     states = []
     for row in rows:
-        inside = dense(weights["input"], row) + dense(weights["per_set"], known)
+        inside = dense(weights["input"], row) + dense(weights["per_set"], per_set)
         c, h = carry
         i, f, g, o = np.split(inside + h @ np.float64(weights["recurrent"]), 4)
         c = sigmoid(f + 1) * c + sigmoid(i) * np.tanh(g)
@@ -64,37 +64,38 @@ def lstm64(weights, rows, known, carry):
 def aligned64(weights, encoder, x, time, label):
     """Output for one set without masked points."""
     vector = np.float64(weights["label"]["table"]["embedding"][label])
-    known, rows = np.concatenate([time_features(time), vector]), [place(point) for point in x]
+    per_set, rows = np.concatenate([time_features(time), vector]), [place(point) for point in x]
     empty = np.zeros(CELLS), np.zeros(CELLS)
-    states, last = lstm64(weights["encoder"], rows, known, empty)
+    states, last = lstm64(weights["encoder"], rows, per_set, empty)
     if encoder == "both":
-        back, _ = lstm64(weights["back"], rows[::-1], known, empty)
+        back, _ = lstm64(weights["back"], rows[::-1], per_set, empty)
         rows = [np.concatenate(row) for row in zip(rows, states, back[::-1], strict=True)]
-    states, _ = lstm64(weights["decoder"], rows, known, last)
+    states, _ = lstm64(weights["decoder"], rows, per_set, last)
+
     return np.array([trunk64(weights["trunk"], point, time, state, vector)
                      for point, state in zip(x, states, strict=True)])  # fmt: skip
 
 
 @pytest.mark.parametrize("encoder", ["forward", "both"])
-def test_it_is_the_loop_over_points_and_masked_ones_pass_by(encoder):
+def test_it_is_the_loop_over_points_and_skips_masked_points(encoder):
     model, params, apply = network(encoder)
-    out = np.asarray(apply(params, np.where(MASK[..., None], X, np.nan), TIME, Conditioning(mask=MASK, label=LABEL)))  # fmt: skip
-    assert (model.traits.generation, model.traits.shown) == ("joint", "")
+    x = np.where(MASK[..., None], X, np.nan)
+    out = np.asarray(apply(params, x, TIME, Conditioning(LABEL, mask=MASK)))
+    assert (model.traits.strategy, model.traits.history_source) == ("joint", "")
     for b, row in enumerate([1, 2, 0]):  # label -1 is the last row of the table
-        alone = aligned64(params["params"], encoder, X[b, MASK[b]], TIME[b], row)
-        allclose(out[b, MASK[b]], alone)
+        expected = aligned64(params["params"], encoder, X[b, MASK[b]], TIME[b], row)
+        allclose(out[b, MASK[b]], expected)
 
 
 @pytest.mark.parametrize("encoder", ["forward", "both"])
-def test_every_answer_knows_of_every_point_and_most_of_its_own(encoder):
+def test_an_output_depends_on_all_points_and_most_on_its_own(encoder):
     """Each output depends on all points, and most on its own point.
 
     The LSTM of the student project does not receive the point that it predicts.
     """
     _, params, apply = network(encoder)
-    answer = lambda x: apply(
-        params, x[None], TIME[:1], Conditioning(mask=MASK[:1], label=LABEL[:1])
-    )[0]
-    slopes = np.abs(jax.jit(jax.jacobian(answer))(X[0])).max((1, 3))  # [answer, point]
+    conditioning = Conditioning(LABEL[:1], mask=MASK[:1])
+    output = lambda x: apply(params, x[None], TIME[:1], conditioning)[0]
+    slopes = np.abs(jax.jit(jax.jacobian(output))(X[0])).max((1, 3))  # [output, point]
     assert slopes.min() > 1e-6
     assert (np.diag(slopes) > slopes.mean(1)).all()

@@ -33,14 +33,12 @@ def network():
     noise = np.random.default_rng(1)
     weight = lambda p: np.float32(noise.normal(size=p.shape) * max(p.shape[0], 4) ** -0.5)
     return model, jax.tree.map(weight, shapes), jax.jit(
-        model.apply, static_argnames=("method", "num_sets", "places"))  # fmt: skip
+        model.apply, static_argnames=("method", "num_sets", "capacity"))  # fmt: skip
 
 
 def contexts(points=POINTS, label=LABEL):
     _, params, apply = network()
-    return jax.tree.map(
-        np.asarray, apply(params, points, Conditioning(label=label), method="contexts")
-    )
+    return jax.tree.map(np.asarray, apply(params, points, Conditioning(label), method="contexts"))
 
 
 def heads(context, x, time):
@@ -61,7 +59,7 @@ def test_a_set_of_one_point_has_the_first_context_of_any_set(embedding):
     np.testing.assert_allclose(one.keys, many.keys[:, :1], atol=1e-6)
 
 
-def test_a_context_is_of_the_points_before_it():
+def test_a_context_depends_on_the_points_before_it():
     before = contexts()
     assert before.per_layer.shape == (B, N, 2, 32)
     x, time = POINTS[:, ::-1] / 2, np.full(B, 0.3, np.float32)
@@ -70,13 +68,13 @@ def test_a_context_is_of_the_points_before_it():
         moved = POINTS.copy()
         moved[:, j] += 1
         after = contexts(moved)
-        said = np.abs(after.per_layer - before.per_layer)
-        for change in (said.max(-1), np.abs(heads(after, x, time) - drawn)):
+        difference = np.abs(after.per_layer - before.per_layer)
+        for change in (difference.max(-1), np.abs(heads(after, x, time) - drawn)):
             np.testing.assert_allclose(change[:, : j + 1], 0, atol=1e-6)
             assert (change.max(-1)[:, j + 1 :] > 1e-3).all()
 
 
-def test_the_head_looks_at_the_points_so_far_and_at_no_other():
+def test_the_head_attends_to_the_points_so_far_and_to_no_other():
     context, time = contexts(), np.full(B, 0.3, np.float32)
     x = POINTS[:, ::-1] / 2
     drawn = heads(context, x, time)
@@ -91,7 +89,7 @@ def test_the_head_looks_at_the_points_so_far_and_at_no_other():
             assert (later.max(-1) > 1e-6).all()
 
 
-def test_every_context_knows_the_label():
+def test_every_context_depends_on_the_label():
     change = contexts(label=LABEL[::-1].copy()).per_layer - contexts().per_layer
     assert np.abs(change).max(-1).min() > 1e-3
 
@@ -99,48 +97,47 @@ def test_every_context_knows_the_label():
 @pytest.mark.parametrize("parts", [(1,) * 6, (2, 4), (6,)])
 def test_a_cache_gives_the_same_contexts_in_parts_of_any_size(parts):
     _, params, apply = network()
-    cache, first = apply(
-        params, num_sets=B, places=N, conditioning=Conditioning(label=LABEL), method="begin"
+    conditioning = Conditioning(LABEL)
+    cache, context = apply(
+        params, num_sets=B, capacity=N, conditioning=conditioning, method="begin"
     )
-    found, number = [first], 0
+    results, number = [context], 0
     for size in parts:
         points = POINTS[:, number : number + size]
-        cache, later = apply(
-            params, cache, points, number, Conditioning(label=LABEL), method="extend"
-        )
-        found.append(later)
+        cache, context = apply(params, cache, points, number, conditioning, method="extend")
+        results.append(context)
         number += size
-    whole = contexts()
-    said = np.concatenate([context.per_layer for context in found], axis=1)
-    np.testing.assert_allclose(said, whole.per_layer, atol=2e-5)
-    np.testing.assert_allclose(found[-1].keys, whole.keys, atol=2e-5)
-    np.testing.assert_allclose(found[-1].values, whole.values, atol=2e-5)
-    seen = np.concatenate([context.seen for context in found], axis=1)
-    np.testing.assert_array_equal(seen, whole.seen)
+    expected = contexts()
+    per_layer = np.concatenate([context.per_layer for context in results], axis=1)
+    np.testing.assert_allclose(per_layer, expected.per_layer, atol=2e-5)
+    np.testing.assert_allclose(context.keys, expected.keys, atol=2e-5)
+    np.testing.assert_allclose(context.values, expected.values, atol=2e-5)
+    seen = np.concatenate([context.seen for context in results], axis=1)
+    np.testing.assert_array_equal(seen, expected.seen)
 
 
-def test_a_set_goes_on_from_the_last_of_several_points():
+def test_a_set_grows_after_the_last_of_several_points():
     model, params, _ = network()
-    known = {"label": LABEL, "count": None}
+    conditioning = Conditioning(LABEL)
 
     def after(*parts):
-        cache, context = causal._begin(model, params, known, num_sets=B, places=N)
-        for start, stop in itertools.pairwise(parts):
-            points = POINTS[:, start:stop]
-            cache, context = causal._extend(model, params, cache, points, start, known)
+        cache, context = causal._begin(model, params, conditioning, num_sets=B, num_points=N)
+        for start, end in itertools.pairwise(parts):
+            points = POINTS[:, start:end]
+            cache, context = causal._extend(model, params, cache, points, start, conditioning)
         return context
 
     one_by_one = after(0, 1, 2, 3, 4)
-    for name, found in after(0, 1, 4)._asdict().items():
-        np.testing.assert_allclose(found, getattr(one_by_one, name), atol=2e-5, err_msg=name)
+    for name, array in after(0, 1, 4)._asdict().items():
+        np.testing.assert_allclose(array, getattr(one_by_one, name), atol=2e-5, err_msg=name)
     assert np.abs(after(0, 1).per_layer - one_by_one.per_layer).max() > 1e-2
 
 
 def test_a_history_is_read_as_the_points_so_far():
     _, params, apply = network()
     x, time = POINTS[:, :3] / 2, np.float32([0.2, 0.7])
-    shown = np.arange(N) < np.array([[4], [0]])
-    by_history = apply(params, x, time, Conditioning(history=PointSets(POINTS, shown), label=LABEL))
+    history = PointSets(POINTS, np.arange(N) < np.array([[4], [0]]))
+    by_history = apply(params, x, time, Conditioning(LABEL, history=history))
     latent = Context(*contexts()).at(jnp.array([4, 0]))
     np.testing.assert_allclose(heads(latent, x, time), by_history, atol=2e-5)
 
@@ -148,7 +145,8 @@ def test_a_history_is_read_as_the_points_so_far():
 def test_each_point_is_denoised_with_its_own_context_and_level():
     time = np.random.default_rng(2).random((B, N, 2)).astype(np.float32)
     x = np.stack([POINTS, POINTS[:, ::-1]], axis=2)  # two noisy points per context
-    every = heads(contexts(), x.reshape(B, 2 * N, 2), time.reshape(B, 2 * N)).reshape(x.shape)
+    outputs = heads(contexts(), x.reshape(B, 2 * N, 2), time.reshape(B, 2 * N)).reshape(x.shape)
     for i in range(N):
         one = Context(*contexts()).at(jnp.full(B, i))
-        np.testing.assert_allclose(every[:, i], heads(one, x[:, i], time[:, i]), atol=2e-5)
+        np.testing.assert_allclose(outputs[:, i],
+ heads(one, x[:, i], time[:, i]), atol=2e-5)

@@ -1,5 +1,7 @@
 """Compare features with numpy in float64, and check the symmetries of per-point networks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,8 +124,9 @@ def network(request):
     name, embedding = request.param
     model = make_model(model_config(name=name, embedding=embedding))
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros(1))
-    apply = jax.jit(lambda x, time, **others: model.apply(params, x, time, **others))
-    return model, lambda x, time, **others: np.asarray(apply(x, time, **others))
+    apply = jax.jit(functools.partial(model.apply, params))
+    return model, lambda *inputs: np.asarray(apply(*inputs))
+
 
 
 def test_output_has_the_shape_of_the_points(network):
@@ -145,16 +148,16 @@ def test_a_batch_is_its_sets_one_by_one(network):
         np.testing.assert_allclose(out[b], alone[0], atol=1e-5)
 
 
-def test_points_of_a_per_point_model_do_not_see_each_other(network):
+def test_points_of_a_per_point_model_do_not_interact(network):
     model, apply = network
-    assert model.traits.generation == "alone"
+    assert model.traits.strategy == "independent"
     before, after = apply(X, TIME), apply(X.at[:, 3].add(7.0), TIME)
     others = np.arange(5) != 3
     np.testing.assert_allclose(after[:, others], before[:, others], atol=1e-6)
     assert np.abs(after[:, 3] - before[:, 3]).max() > 1e-2
 
 
-def test_time_and_place_both_matter(network):
+def test_time_and_position_both_matter(network):
     out = network[1](X, TIME)
     assert np.abs(network[1](X, TIME + 0.3) - out).min(axis=(1, 2)).max() > 1e-3
     assert np.abs(network[1](X[:, ::-1], TIME) - out).max() > 1e-2
@@ -191,31 +194,34 @@ def test_noisy_points_fade_wherever_a_network_reads_them(name):
     The clean points of a history do not fade.
     """
     model = make_model(model_config(name=name, fade=True, num_heads=2, num_inducing=2), 0)
-    shown, time = PointSets(normal(2, 3, 4, 2)), jnp.array([0.0, 0.4, 0.9])
-    init = jax.jit(lambda x: model.init(jax.random.key(0), x, time, Conditioning(history=shown)))
+    time = jnp.array([0.0, 0.4, 0.9])
+    conditioning = Conditioning(history=PointSets(normal(2, 3, 4, 2)))
+    init = jax.jit(lambda x: model.init(jax.random.key(0), x, time, conditioning))
     params = jax.tree.map(lambda p: p + 0.3 * normal(3, *p.shape), init(normal(1, 3, 5, 2)))
     fade = params["params"]["trunk"]["fade"]
     fade["kernel"] = jnp.zeros_like(fade["kernel"])
     outputs = {}
     for bias in (0.0, -40.0):
         fade["bias"] = jnp.full_like(fade["bias"], bias)
-        outputs[bias] = [model.apply(params, normal(seed, 3, 5, 2), time, Conditioning(history=shown))
+        outputs[bias] = [model.apply(params, normal(seed, 3, 5, 2), time, conditioning)
                          for seed in (1, 4)]  # fmt: skip
     seen, gone = (np.abs(np.subtract(*pair)).max() for pair in outputs.values())
     assert seen > 1e-2 and gone < 1e-5
 
 
-def test_each_set_is_told_its_own_time(network):
+def test_each_set_has_a_time(network):
     same = jnp.broadcast_to(X[:1], X.shape)
     out = network[1](same, TIME)
     np.testing.assert_allclose(network[1](same, TIME[::-1]), out[::-1], atol=1e-6)
     assert np.abs(out[0] - out[1]).max() > 1e-2
 
 
-def test_mask_label_and_history_are_accepted(network):
-    mask, label = jnp.ones((3, 5), bool), jnp.arange(3)
-    out = network[1](X, TIME, mask=mask, label=label, history=None)
-    np.testing.assert_allclose(out, network[1](X, TIME), atol=1e-6)
+def test_any_conditioning_is_accepted(network):
+    """A network ignores the conditioning that it does not use."""
+    conditioning = Conditioning(jnp.arange(3), jnp.full(3, 5), PointSets(X),
+                                mask=jnp.ones((3, 5), bool))  # fmt: skip
+    np.testing.assert_allclose(network[1](X, TIME, conditioning), network[1](X, TIME), atol=1e-6)
+
 
 
 def test_memory_estimate_counts_the_widest_arrays():

@@ -77,10 +77,10 @@ def pad(points, mask, fill):
 def call(variant, x=X, history=HISTORY, seen=SEEN, label=LABEL, fill=0.0, time=TIME):
     """Output f32[B, N, 2] at the real points; all other points are set to `fill`."""
     model, params, apply = network(variant)
-    shown = PointSets(pad(history, SEEN, fill), seen)
-    out = apply(
-        params, pad(x, MASK, fill), time, Conditioning(mask=MASK, history=shown, label=label)
+    conditioning = Conditioning(
+        label, history=PointSets(pad(history, SEEN, fill), seen), mask=MASK
     )
+    out = apply(params, pad(x, MASK, fill), time, conditioning)
     assert out.shape == (*MASK.shape, 2) and out.dtype == jnp.float32
     return np.asarray(out)[MASK].reshape(B, N, 2)
 
@@ -88,9 +88,8 @@ def call(variant, x=X, history=HISTORY, seen=SEEN, label=LABEL, fill=0.0, time=T
 def call_bare(variant):
     """Output of the network in `call`, but without history and label."""
     model, params, apply = network(variant)
-    return np.asarray(apply(params, pad(X, MASK, 0), TIME, Conditioning(mask=MASK)))[MASK].reshape(
-        B, N, 2
-    )
+    out = apply(params, pad(X, MASK, 0), TIME, Conditioning(mask=MASK))
+    return np.asarray(out)[MASK].reshape(B, N, 2)
 
 
 def same(a, b):
@@ -102,7 +101,7 @@ def distance(a, b):
     return np.abs(a - b).max(axis=(1, 2))
 
 
-def test_every_model_is_here():
+def test_every_model_is_tested():
     assert {config.get("name", key) for key, config in VARIANTS.items()} == set(MODELS)
 
 
@@ -122,24 +121,19 @@ def test_another_order_of_the_points_orders_the_output(variant):
 
 @EVERY
 @pytest.mark.parametrize("fill", [3e4, np.nan])
-def test_what_stands_at_masked_places_changes_nothing(variant, fill):
+def test_the_values_of_masked_points_change_nothing(variant, fill):
     same(call(variant, fill=fill), call(variant))
 
 
 @EVERY
-def test_a_set_alone_and_unpadded_is_as_in_the_batch(variant):
+def test_a_single_unpadded_set_has_the_output_of_the_batch(variant):
     """Batches equal single sets, and padded inputs equal unpadded ones (points and history)."""
     model, params, apply = network(variant)
     out = call(variant, fill=np.nan)
     for b in range(B):
         one = slice(b, b + 1)
-        alone = apply(
-            params,
-            X[one],
-            TIME[one],
-            Conditioning(history=PointSets(HISTORY[one]), label=LABEL[one]),
-        )
-        same(alone, out[one])
+        conditioning = Conditioning(LABEL[one], history=PointSets(HISTORY[one]))
+        same(apply(params, X[one], TIME[one], conditioning), out[one])
 
 
 @EVERY
@@ -152,13 +146,13 @@ def test_a_set_does_not_see_its_neighbours(variant):
 
 
 @EVERY
-def test_points_see_each_other_where_a_model_says_so(variant):
+def test_points_interact_in_joint_models_only(variant):
     """A joint model must let points interact, otherwise its sets would be incoherent."""
     model, _, _ = network(variant)
     others = np.arange(N) != 1
     moved = np.where(others[:, None], X, X + 1)
     change = distance(call(variant, moved)[:, others], call(variant)[:, others])
-    if model.traits.generation != "joint":
+    if model.traits.strategy != "joint":
         # points interact only through the history or the latent, if at all
         assert change.max() < 1e-5
     else:
@@ -179,7 +173,7 @@ def test_time_matters(variant):
 def test_only_models_with_a_history_read_it(variant):
     # a causal model is trained on whole sets, so it has no separate history
     traits = network(variant)[0].traits
-    assert (bool(traits.shown) or traits.generation == "causal") == (variant in READERS)
+    assert (bool(traits.history_source) or traits.strategy == "causal") == (variant in READERS)
     change = distance(call(variant, history=HISTORY + 1), call(variant))
     assert change.min() > 1e-3 if variant in READERS else change.max() == 0
 
@@ -213,39 +207,32 @@ def test_a_masked_history_is_none(variant):
     ("history", (2, 7, 7)), ("attention_v1", (1, 7, 6)), ("attention_v2", (1, 7, 6)),
     ("set_transformer", (2, 3, 7)), ("set_transformer, full attention", (2, 7, 7)),
 ])  # fmt: skip
-def test_attention_is_there_to_be_drawn(variant, size):
+def test_attention_weights_are_recorded(variant, size):
     """Weights [B, heads, queries, keys] that sum to 1 and are 0 for masked points."""
     model, params, _ = network(variant)
-    shown = PointSets(pad(HISTORY, SEEN, 0), SEEN)
-    apply = jax.jit(
-        lambda params: model.apply(
-            params,
-            pad(X, MASK, 0),
-            TIME,
-            Conditioning(mask=MASK, history=shown),
-            mutable="intermediates",
-        )[1]
-    )
+    conditioning = Conditioning(history=PointSets(pad(HISTORY, SEEN, 0), SEEN), mask=MASK)
+    apply = jax.jit(lambda params: model.apply(
+        params, pad(X, MASK, 0), TIME, conditioning, mutable="intermediates")[1])  # fmt: skip
     layers = jax.tree.leaves(apply(params))
     assert len(layers) == (2 if "transformer" in variant else 1)
-    asked = {7: MASK, 6: SEEN}[size[-1]]
+    keys = {7: MASK, 6: SEEN}[size[-1]]
     if variant == "history":  # the first token is always present
-        asked = np.pad(SEEN, ((0, 0), (1, 0)), constant_values=True)
+        keys = np.pad(SEEN, ((0, 0), (1, 0)), constant_values=True)
     for weights in layers:
         assert weights.shape == (B, *size)
         np.testing.assert_allclose(weights.sum(-1), 1.0, atol=1e-5)
-        looked_at = np.asarray(weights).max(axis=(1, 2)) > 0
-        np.testing.assert_array_equal(looked_at, asked)
+        attended = np.asarray(weights).max(axis=(1, 2)) > 0
+        np.testing.assert_array_equal(attended, keys)
 
 
 # ---------------------------------------------------------------- labels
 
 
-def named_part(variant):
+def output_by_label(variant):
     """Function of the label: the prior of a latent model, otherwise the denoiser."""
     model, params, apply = network(variant)
-    if model.traits.latent_dim:
-        z = normal(5, B, 1, model.traits.latent_dim)
+    if variant == "set_latent":
+        z = normal(5, B, 1, model.latent_dim)
         return lambda label: np.asarray(
             apply(params, z, TIME, Conditioning(label=label), method="prior")
         )
@@ -253,21 +240,21 @@ def named_part(variant):
 
 
 @EVERY
-def test_a_label_is_heard_and_minus_one_is_none(variant):
-    part = named_part(variant)
-    unnamed = part(np.full(B, -1))
-    same(part(None) if variant == "set_latent" else call_bare(variant), unnamed)
-    answers = [unnamed] + [part(np.full(B, k)) for k in range(NUM_LABELS)]
-    for i, answer in enumerate(answers):
-        for other in answers[:i]:
-            assert distance(answer, other).min() > 1e-3
+def test_each_label_has_its_output_and_minus_one_is_no_label(variant):
+    output = output_by_label(variant)
+    unnamed = output(np.full(B, -1))
+    same(output(None) if variant == "set_latent" else call_bare(variant), unnamed)
+    outputs = [unnamed] + [output(np.full(B, k)) for k in range(NUM_LABELS)]
+    for i, one in enumerate(outputs):
+        for other in outputs[:i]:
+            assert distance(one, other).min() > 1e-3
     # each set has a separate label
-    mixed = part(np.array([-1, 2, 0]))
-    same(mixed, np.stack([answers[0][0], answers[3][1], answers[1][2]]))
+    mixed = output(np.array([-1, 2, 0]))
+    same(mixed, np.stack([outputs[0][0], outputs[3][1], outputs[1][2]]))
 
 
 @EVERY
-def test_without_labels_none_is_looked_at(variant):
+def test_a_model_without_labels_reads_none(variant):
     model, params, apply = network(variant, num_labels=0)
     assert "label" not in params["params"]
     run = lambda label: model.apply(
@@ -282,13 +269,12 @@ def test_without_labels_none_is_looked_at(variant):
 def test_the_table_of_labels_is_trained(variant):
     """Rows in use have a gradient, including "unnamed"; all other rows have none."""
     model, params, _ = network(variant)
-    method, x = ("prior", normal(5, B, 1, 6)) if model.traits.latent_dim else (None, X)
+    method, x = ("prior", normal(5, B, 1, 6)) if variant == "set_latent" else (None, X)
 
     @jax.jit
     def slope(params, label):
-        loss = lambda p: (
-            model.apply(p, x, TIME, Conditioning(label=label), method=method) ** 2
-        ).sum()
+        output = lambda p: model.apply(p, x, TIME, Conditioning(label=label), method=method)
+        loss = lambda p: (output(p) ** 2).sum()
         return jax.grad(loss)(params)["params"]["label"]["table"]["embedding"]
 
     used = np.abs(slope(params, np.array([1, -1, 1]))).max(1) > 1e-6
@@ -303,9 +289,9 @@ def encode(points, seen=None):
     return np.asarray(apply(params, PointSets(points, seen), method="encode"))
 
 
-def test_a_latent_is_of_the_set_and_not_of_its_order():
+def test_a_latent_describes_the_set_and_not_its_order():
     z = encode(HISTORY)
-    assert z.shape == (B, 1, 6) and network("set_latent")[0].traits.latent_dim == 6
+    assert z.shape == (B, 1, 6) and network("set_latent")[0].latent_dim == 6
     same(encode(HISTORY[:, [1, 3, 0, 2]]), z)
     same(encode(pad(HISTORY, SEEN, np.nan), SEEN), z)
     np.testing.assert_allclose(z.mean(-1), 0, atol=1e-6)
@@ -318,26 +304,21 @@ def test_a_latent_is_of_the_set_and_not_of_its_order():
 def test_points_are_denoised_given_the_latent():
     model, params, apply = network("set_latent")
     by_history = apply(params, X, TIME, Conditioning(history=PointSets(HISTORY), label=LABEL))
-    same(apply(params, X, TIME, Conditioning(latent=encode(HISTORY))), by_history)
-    assert (
-        distance(apply(params, X, TIME, Conditioning(latent=encode(HISTORY)[::-1])), by_history)[0]
-        > 1e-2
-    )
+    by_latent = lambda z: apply(params, X, TIME, Conditioning(latent=z))
+    same(by_latent(encode(HISTORY)), by_history)
+    assert distance(by_latent(encode(HISTORY)[::-1]), by_history)[0] > 1e-2
 
 
-def test_the_prior_denoises_latents_of_each_set_alone():
+def test_the_prior_denoises_the_latent_of_each_set_independently():
     model, params, apply = network("set_latent")
+    prior = lambda z, time, label: apply(params, z, time, Conditioning(label), method="prior")
     z = normal(5, B, 1, 6)
-    out = apply(params, z, TIME, Conditioning(label=LABEL), method="prior")
+    out = prior(z, TIME, LABEL)
     assert out.shape == z.shape
     for b in range(B):
         one = slice(b, b + 1)
-        alone = apply(params, z[one], TIME[one], Conditioning(label=LABEL[one]), method="prior")
-        same(alone, out[one])
-    assert (
-        distance(out, apply(params, z, TIME + 0.1, Conditioning(label=LABEL), method="prior")).min()
-        > 1e-3
-    )
+        same(prior(z[one], TIME[one], LABEL[one]), out[one])
+    assert distance(out, prior(z, TIME + 0.1, LABEL)).min() > 1e-3
 
 
 # ---------------------------------------------------------------- cost
@@ -380,7 +361,8 @@ def test_memory_per_point_is_a_sane_number(variant):
     assert wide - small >= 144
 
 
-def test_labels_are_told_only_when_asked_for():
+def test_a_model_has_labels_only_with_the_option():
+
     for name in MODELS:
         assert make_model(model_config(name=name), 7).num_labels == 0
         assert make_model(model_config(name=name, labels=True), 7).num_labels == 7

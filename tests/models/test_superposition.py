@@ -55,8 +55,7 @@ def generated(sampler, score):
     @jax.jit
     def draw(mixture, keys):
         denoise = functools.partial(getattr(MemberMixture, score), mixture)
-        way = make_sampler(sampler, 0.5)
-        x = sample(process, way, denoise, grid, keys, (NUM_POINTS, 2))
+        x = sample(process, make_sampler(sampler, 0.5), denoise, grid, keys, (NUM_POINTS, 2))
         return mixture.owner(x), mixture.log_prob(x)
 
     return tuple(map(np.asarray, draw(mixture, jax.random.split(jax.random.key(4), NUM_SETS))))
@@ -65,16 +64,17 @@ def generated(sampler, score):
 # ---------------------------------------------------------------- the oracle itself
 
 
-def test_real_sets_are_of_one_member_each():
+def test_real_sets_have_one_member_each():
+
     points, label, owner, _ = real()
     assert points.shape == (4000, NUM_POINTS, 2)
     np.testing.assert_allclose(np.bincount(label) / 4000, WEIGHT, atol=0.03)
     assert (owner == label[:, None]).mean() > 0.95  # members overlap a little
     for k, member in enumerate(members(three_members())):
-        own = points[label == k].reshape(-1, 2)
-        np.testing.assert_allclose(own.mean(0), 0, atol=0.05)
+        of_member = points[label == k].reshape(-1, 2)
+        np.testing.assert_allclose(of_member.mean(0), 0, atol=0.05)
         np.testing.assert_allclose(member.weight @ member.mean, 0, atol=1e-5)
-        assert own.var(0).mean() == pytest.approx(1.0, abs=0.05)
+        assert of_member.var(0).mean() == pytest.approx(1.0, abs=0.05)
 
 
 def test_the_joint_density_is_the_sum_over_members():

@@ -14,16 +14,16 @@ import numpy as np
 import pytest
 from command_line import ROOT
 
-from tiny_diffusion_jax import api, devices, diffusion, sets
+from tiny_diffusion_jax import api, devices, diffusion
 from tiny_diffusion_jax.cli.flags import load_config
+from tiny_diffusion_jax.data.label_option import NO_LABEL
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
-from tiny_diffusion_jax.sets import causal, independent
+from tiny_diffusion_jax.sets import causal, independent, latent, strategy_of
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.chunks import chunk_size
-from tiny_diffusion_jax.sets.reverse import Request
 
 TINY = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -35,8 +35,8 @@ TINY = {
     "sample.num_points": 16, "sample.first_block": 8, "sample.growth": 1.0,
     "sample.sampler": "dpm++2m",
 }  # fmt: skip
-WAYS = {"joint": "set_transformer", "chain": "history", "causal": "causal",
-        "latent": "set_latent"}  # fmt: skip
+STRATEGIES = {"joint": "set_transformer", "autoregressive": "history", "causal": "causal",
+              "latent": "set_latent"}  # fmt: skip
 
 
 def config_of(model, **changes):
@@ -47,9 +47,9 @@ def config_of(model, **changes):
 
 
 @functools.cache
-def untrained(way, **changes):
+def untrained(strategy, **changes):
     """(experiment, random weights), without zeros where training starts from zeros."""
-    setup = api.build(config_of(WAYS[way], **changes))
+    setup = api.build(config_of(STRATEGIES[strategy], **changes))
     leaves, tree = jax.tree.flatten(api.init(setup).params)
     noise = np.random.default_rng(0)
     return setup, tree.unflatten([
@@ -57,46 +57,47 @@ def untrained(way, **changes):
     ])
 
 
-def sample(way, given=None, labels=None, keep_trajectory=False, **changes):
-    setup, params = untrained(way)
+def sample(strategy, given=None, labels=None, keep_trajectory=False, **changes):
+    setup, params = untrained(strategy)
     config = setup.config.sample.copy_and_resolve_references()
     config.update(changes)
-    return api.sample(
-        setup, params, config, keep_trajectory, given=given, labels=labels
-    )
+    return api.sample(setup, params, config, keep_trajectory, given=given, labels=labels)
 
 
 class Fake(NamedTuple):
     """A network with the output `answer(x, history, label)` for every point, broadcast."""
 
     answer: Callable
-    shown: str = ""
+    history_source: str = ""
     num_labels: int = 0
     counts: bool = False
 
     @property
     def traits(self):
-        return Traits("chain" if self.shown else "joint", 10, shown=self.shown, completes=True)
+        strategy = "autoregressive" if self.history_source else "joint"
+        return Traits(strategy, 10, history_source=self.history_source, completes=True)
 
-    def apply(self, params, x, time, *, history=None, label=None, mask=None, method=None):
-        points, there = read_history(history, len(x), x.shape[-1])
-        return jnp.broadcast_to(self.answer(x, (points, there), label), x.shape)
+    def apply(self, params, x, time, conditioning, method=None):
+        history = read_history(conditioning.history, len(x), x.shape[-1])
+        return jnp.broadcast_to(self.answer(x, history, conditioning.label), x.shape)
 
 
-def fake(answer, shown="", num_labels=0, max_history=64, **changes):
+def fake(answer, history_source="", num_labels=0, max_history=64, **changes):
     """Sets f32[num_sets, num_points, 2] of a fake network; the data are a mixture of two."""
-    setup, _ = untrained("chain")
+    setup, _ = untrained("autoregressive")
     setup = setup._replace(
-        config=setup.config.copy_and_resolve_references(), model=Fake(answer, shown, num_labels),
+        config=setup.config.copy_and_resolve_references(),
+        model=Fake(answer, history_source, num_labels),
         process=diffusion.make_process(setup.process.schedule, "x0"),
         dataset=with_labels(setup.dataset, num_labels),
     )  # fmt: skip
     setup.config.train.max_history = max_history
+    setup.config.model.labels = num_labels > 0
     config = setup.config.sample
     config.update(sampler="ddim", num_points=6, num_steps=2, first_block=1, growth=1.0)
     given, labels = changes.pop("given", None), changes.pop("labels", None)
     config.update(changes)
-    return sets.draw(setup, None, config, given=given, labels=labels)
+    return api.sample(setup, None, config, given=given, labels=labels)
 
 
 def with_labels(dataset, num_labels):
@@ -109,11 +110,11 @@ def with_labels(dataset, num_labels):
 
 def sum_of_history(x, history, label):
     """1 + the sum of the points of the history, independent of x."""
-    points, there = history
-    return 1 + jnp.where(there[..., None], points, 0).sum(1, keepdims=True)
+    points, mask = history
+    return 1 + jnp.where(mask[..., None], points, 0).sum(1, keepdims=True)
 
 
-def label_alone(x, history, label):
+def label_only(x, history, label):
     return 0.0 if label is None else label[:, None, None]
 
 
@@ -122,10 +123,10 @@ def label_or_minus_one(x, history, label):
 
 
 def both(x, history, label):
-    return sum_of_history(x, history, label) + label_alone(x, history, label)
+    return sum_of_history(x, history, label) + label_only(x, history, label)
 
 
-chain = functools.partial(fake, sum_of_history, "same_set")
+sums = functools.partial(fake, sum_of_history, "same_set")
 
 
 def columns(x):
@@ -149,58 +150,57 @@ def columns(x):
     (9, 0, 1, 1e300, [1, 8]),
 ])  # fmt: skip
 def test_blocks_grow_and_fill_the_set(num_points, filled, first, growth, expected):
-    config = SimpleNamespace(
-        num_points=num_points, first_block=first, growth=growth, burn_in=0)
-    burned, sizes = block_sizes(config, filled)
+    options = SimpleNamespace(first_block=first, growth=growth, burn_in=0)
+    burned, sizes = block_sizes(options, num_points, filled)
     assert burned == [] and sizes == expected and filled + sum(sizes) == num_points
 
 
 # ---------------------------------------------------------------- autoregressive generation
 
 
-def test_each_point_of_a_chain_is_shown_those_before_it():
+def test_the_history_of_each_point_holds_all_earlier_points():
     """The sums 1, 1 + 1, 1 + 1 + 2, ... need every earlier point exactly once in the history."""
     expected = np.tile([1.0, 2, 4, 8, 16, 32], (3, 1))
-    np.testing.assert_allclose(columns(chain()), expected, rtol=1e-5)
+    np.testing.assert_allclose(columns(sums()), expected, rtol=1e-5)
 
 
-def test_a_block_is_shown_the_blocks_before_it():
+def test_the_history_of_a_block_holds_the_earlier_blocks():
     """Generate blocks of 1, 1, 2 and 2 points."""
     expected = np.tile([1.0, 2, 4, 4, 12, 12], (3, 1))
-    np.testing.assert_allclose(columns(chain(growth=2.0)), expected, rtol=1e-5)
+    np.testing.assert_allclose(columns(sums(growth=2.0)), expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("longest, expected", [
     (1, [1, 2, 3, 4, 5, 6]), (2, [1, 2, 4, 7, 12, 20]), (3, [1, 2, 4, 8, 15, 28])])
 def test_a_long_history_is_cut_to_its_last_points(longest, expected):
-    drawn = columns(chain(max_history=longest, num_sets=1))
+    drawn = columns(sums(max_history=longest, num_sets=1))
     np.testing.assert_allclose(drawn, [expected], rtol=1e-5)
 
 
-def test_a_chain_goes_on_from_points_given():
-    drawn = columns(chain(given=np.array([[10.0, 10.0], [3.0, 3.0]])))
+def test_a_set_grows_from_the_given_points():
+    drawn = columns(sums(given=np.array([[10.0, 10.0], [3.0, 3.0]])))
     np.testing.assert_allclose(drawn, np.tile([10, 3, 14, 28, 56, 112], (3, 1)), rtol=1e-5)
 
 
-def test_a_chain_by_hand():
+def test_autoregressive_generation_by_hand():
     """Run the reverse process block by block, with the noise of each set and block."""
     def answer(x, history, label):
-        points, there = history
-        # an extra point in the history would change this count
-        count = jnp.maximum(there.sum(1), 1)[:, None, None]
-        mean = jnp.where(there[..., None], points, 0).sum(1, keepdims=True) / count
+        points, mask = history
+        # an extra point in the history would change this number
+        size = jnp.maximum(mask.sum(1), 1)[:, None, None]
+        mean = jnp.where(mask[..., None], points, 0).sum(1, keepdims=True) / size
         return jnp.tanh(3 * x) + mean
 
     drawn = fake(answer, "same_set", sampler="ancestral", num_steps=5, num_points=13,
                  first_block=5, seed=3)  # fmt: skip
-    process = diffusion.make_process(untrained("chain")[0].process.schedule, "x0")
+    process = diffusion.make_process(untrained("autoregressive")[0].process.schedule, "x0")
     grid = jnp.asarray(samplers.time_grid(process.schedule, 5))
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(3))
     points = np.zeros((3, 0, 2), np.float32)
     # the blocks are padded to 8, 8 and 4 points, which must not change the points
     for number, size in enumerate([5, 5, 3]):
-        shown = PointSets(points)
-        denoise = lambda x, level, shown=shown: answer(x, read_history(shown, 3, 2), None)
+        history = read_history(PointSets(points), 3, 2)
+        denoise = lambda x, level, history=history: answer(x, history, None)
         draw = jax.jit(lambda keys, denoise=denoise, size=size: samplers.sample(
             process, samplers.make_sampler("ancestral"), denoise, grid, keys, (size, 2)))
         block = draw(jax.vmap(jax.random.fold_in, (0, None))(keys, number))
@@ -214,38 +214,40 @@ class FakeLatent(NamedTuple):
 
     num_labels: int = 0
     counts: bool = False
-    traits: Traits = Traits("latent", 10, latent_dim=2)
+    latent_dim: int = 2
+    latent_noise: float = 0.0
+    traits: Traits = Traits("latent", 10, completes=True)
 
-    def apply(self, params, x, time=None, *, latent=None, method=None, **condition):
+    def apply(self, params, x, time=None, conditioning=None, method=None):
         if method == "encode":
             return x.points.mean(1, keepdims=True)
-        return x if method == "prior" else jnp.broadcast_to(latent, x.shape)
+        return x if method == "prior" else jnp.broadcast_to(conditioning.latent, x.shape)
 
 
-def test_latents_start_from_noise_of_their_own_units():
+def test_latents_start_from_noise_in_the_units_of_latents():
     """Latents have mean 0 and variance 1 for any data; one step of this prior keeps x_T."""
-    setup, _ = untrained("chain")
+    setup, _ = untrained("autoregressive")
     schedule = setup.process.schedule
     process = diffusion.make_process(schedule, "x0", sigma_data=3.0,
                                      data_mean=jnp.array([140.0, -50.0]))  # fmt: skip
     config = setup.config.sample.copy_and_resolve_references()
     config.update(sampler="ddim", num_sets=500, num_points=2, num_steps=1, label=-2)
     setup = setup._replace(model=FakeLatent(), process=process)
-    z = setup.dataset.normalize(sets.draw(setup, None, config))
+    z = setup.dataset.normalize(api.sample(setup, None, config))
     np.testing.assert_array_equal(z[:, 0], z[:, 1])
     spread = float(np.hypot(schedule.alpha[-1], schedule.sigma[-1]))
     np.testing.assert_allclose(z[:, 0].mean(0), 0, atol=4 * spread / 500**0.5)
     np.testing.assert_allclose(z[:, 0].std(0), spread, rtol=0.13)  # four standard errors
 
 
-def test_a_completed_set_has_the_latent_of_all_points_given():
-    setup, _ = untrained("chain")
+def test_a_completed_set_has_the_latent_of_all_given_points():
+    setup, _ = untrained("autoregressive")
     config = setup.config.sample.copy_and_resolve_references()
     config.update(sampler="ddim", num_sets=2, num_points=5, num_steps=2, label=-2)
     process = diffusion.make_process(setup.process.schedule, "x0")
     setup = setup._replace(model=FakeLatent(), process=process)
     given = np.array([[0.0, 1.0], [2.0, 3.0], [7.0, -1.0]])
-    drawn = sets.draw(setup, None, config, given=given)
+    drawn = api.sample(setup, None, config, given=given)
     np.testing.assert_allclose(drawn, [[*given, [3, 1], [3, 1]]] * 2, atol=1e-5)
 
 
@@ -261,35 +263,35 @@ def test_guidance_by_the_history():
         return [points] * 3
 
     for g in (0.0, 0.5, 1.7):
-        drawn = columns(chain(guidance_scale=g))
+        drawn = columns(sums(guidance_scale=g))
         np.testing.assert_allclose(drawn, expected(g), rtol=1e-5)
-    np.testing.assert_array_equal(chain(guidance_scale=1.0), chain())
-    np.testing.assert_allclose(columns(chain(guidance_scale=1.0)), expected(1.0), rtol=1e-5)
+    np.testing.assert_array_equal(sums(guidance_scale=1.0), sums())
+    np.testing.assert_allclose(columns(sums(guidance_scale=1.0)), expected(1.0), rtol=1e-5)
 
 
 def test_guidance_by_the_label():
     for label, g in [(0, 3.0), (2, 1.0), (2, 3.0), (2, 0.0)]:
-        drawn = fake(label_alone, num_labels=3, label=label, guidance_scale=g)
+        drawn = fake(label_only, num_labels=3, label=label, guidance_scale=g)
         np.testing.assert_allclose(drawn, label * g, atol=1e-5)
 
 
-def test_with_a_label_the_history_is_not_what_is_guided():
+def test_with_a_label_the_history_has_no_guidance():
     """Both sides of the guidance have the history, so F = 1 + sum + g label."""
     drawn = columns(fake(both, "same_set", 3, label=2, guidance_scale=5.0, num_points=3))
     np.testing.assert_allclose(drawn, [[11, 22, 44]] * 3, rtol=1e-5)
 
 
-def test_labels_are_given_one_a_set():
-    drawn = fake(label_alone, num_labels=3, labels=np.array([2, 0, 1]))
+def test_each_set_has_a_label():
+    drawn = fake(label_only, num_labels=3, labels=np.array([2, 0, 1]))
     np.testing.assert_allclose(columns(drawn), [[2] * 6, [0] * 6, [1] * 6], atol=1e-5)
-    same = fake(label_alone, num_labels=3, label=1)
-    np.testing.assert_array_equal(same, fake(label_alone, num_labels=3, labels=np.full(3, 1)))
-    unnamed = fake(label_or_minus_one, num_labels=3, label=sets.NO_LABEL)
+    same = fake(label_only, num_labels=3, label=1)
+    np.testing.assert_array_equal(same, fake(label_only, num_labels=3, labels=np.full(3, 1)))
+    unnamed = fake(label_or_minus_one, num_labels=3, label=NO_LABEL)
     np.testing.assert_allclose(unnamed, -1, atol=1e-5)
 
 
-def test_random_labels_come_as_often_as_in_the_data():
-    draw = functools.partial(fake, label_alone, num_labels=2, num_points=1, num_steps=1)
+def test_random_labels_are_as_frequent_as_in_the_data():
+    draw = functools.partial(fake, label_only, num_labels=2, num_points=1, num_steps=1)
     many = columns(draw(num_sets=2000))[:, 0]
     assert set(np.round(many, 4)) == {0, 1}
     assert np.mean(many) == pytest.approx(0.7, abs=0.04)  # four standard errors
@@ -297,80 +299,77 @@ def test_random_labels_come_as_often_as_in_the_data():
     assert not np.array_equal(many[:50], columns(draw(num_sets=50, seed=9))[:, 0])
 
 
-def test_a_completed_set_is_given_no_random_label():
+def test_a_completed_set_has_no_random_label():
     """A random label may not fit the given points; a requested label is used."""
     given = np.zeros((2, 2))
     np.testing.assert_allclose(
         fake(label_or_minus_one, num_labels=2, given=given)[:, 2:], -1, atol=1e-5)
     np.testing.assert_allclose(
-        fake(label_alone, num_labels=2, given=given, label=1)[:, 2:], 1.0, atol=1e-5)
+        fake(label_only, num_labels=2, given=given, label=1)[:, 2:], 1.0, atol=1e-5)
 
 
 # ---------------------------------------------------------------- real networks, all strategies
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_set_depends_on_seed_and_number_alone(way, monkeypatch):
-    few = sample(way)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_set_depends_on_seed_and_number_only(strategy, monkeypatch):
+    few = sample(strategy)
     assert few.shape == (3, 16, 2) and few.dtype == np.float32
-    many = sample(way, num_sets=7)
+    many = sample(strategy, num_sets=7)
     np.testing.assert_allclose(many[:3], few, atol=1e-4)
     assert np.abs(many[:3] - many[4:]).max(axis=(1, 2)).min() > 0.1
-    assert np.abs(sample(way, seed=2) - few).max() > 0.1
+    assert np.abs(sample(strategy, seed=2) - few).max() > 0.1
     # one megabyte holds two sets, and seven sets do not divide into chunks of two
-    setup, _ = untrained(way)
+    setup, _ = untrained(strategy)
     traits = setup.model.traits._replace(floats_per_point=2**17 // 40)
     monkeypatch.setattr(type(setup.model), "traits", traits)
-    config = setup.config.sample.copy_and_resolve_references()
-    config.update(num_sets=7, memory_mb=1)
-    request = Request(setup.model, None, None, config, setup.config.train.max_history)
-    rows = sets.WAYS[setup.model.traits.generation].rows(request)
+    in_memory = strategy_of(setup.model).points_in_memory(16)
     # chunks one after another on one core, and several at once on three cores
     for cores, size in ((1, 2), (3, 1)):
         monkeypatch.setattr(devices, "num_cores", lambda cores=cores: cores)
-        assert chunk_size(request, rows, devices.make_mesh()) == size
-        np.testing.assert_allclose(sample(way, num_sets=7, memory_mb=1), many, atol=1e-4)
+        assert chunk_size(traits, 7, in_memory, 16, 1, devices.make_mesh()) == size
+        np.testing.assert_allclose(sample(strategy, num_sets=7, memory_mb=1), many, atol=1e-4)
 
 
-def test_a_head_is_shown_all_of_the_cache_that_is_filled(monkeypatch):
-    whole = sample("causal")
-    monkeypatch.setattr(causal, "PLACES", 4)  # a small block of the cache, for sets of 16 points
-    np.testing.assert_allclose(sample("causal"), whole, atol=1e-4)
+def test_the_head_reads_all_filled_slots_of_the_cache(monkeypatch):
+    expected = sample("causal")
+    monkeypatch.setattr(causal, "CACHE_BLOCK", 4)  # several blocks for sets of 16 points
+    np.testing.assert_allclose(sample("causal"), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_points_given_stand_at_the_front(way):
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_given_points_are_the_first_points(strategy):
     given = np.array([[0.5, -1.0], [2.0, 0.25], [-0.125, 0.0]], np.float32)
-    drawn = sample(way, given=given)
+    drawn = sample(strategy, given=given)
     assert drawn.shape == (3, 16, 2) and np.isfinite(drawn).all()
     np.testing.assert_allclose(drawn[:, :3], np.stack([given] * 3), atol=1e-6)
     rest = drawn[:, 3:]
     assert min(np.abs(rest[i] - rest[j]).max() for i, j in ((0, 1), (0, 2), (1, 2))) > 0.05
     # the given points change the generated points
-    assert np.abs(sample(way, given=given + 1)[:, 3:] - rest).max() > 1e-3
-    path = sample(way, given=given, keep_trajectory=True)
-    assert path.shape == (5, 3, 16, 2)
-    np.testing.assert_allclose(path[-1], drawn, atol=1e-4)
+    assert np.abs(sample(strategy, given=given + 1)[:, 3:] - rest).max() > 1e-3
+    trajectory = sample(strategy, given=given, keep_trajectory=True)
+    assert trajectory.shape == (5, 3, 16, 2)
+    np.testing.assert_allclose(trajectory[-1], drawn, atol=1e-4)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_way_runs_from_noise_to_the_samples(way):
-    path = sample(way, keep_trajectory=True, num_sets=40)
-    assert path.shape == (5, 40, 16, 2)
-    np.testing.assert_allclose(path[-1], sample(way, num_sets=40), atol=1e-4)
-    setup, _ = untrained(way)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_trajectory_starts_from_noise_and_ends_in_the_samples(strategy):
+    trajectory = sample(strategy, keep_trajectory=True, num_sets=40)
+    assert trajectory.shape == (5, 40, 16, 2)
+    np.testing.assert_allclose(trajectory[-1], sample(strategy, num_sets=40), atol=1e-4)
+    setup, _ = untrained(strategy)
     schedule = setup.process.schedule
     prior_std = float(setup.process.prior(schedule.alpha[-1], schedule.sigma[-1])[1]) ** 0.5
-    noise = np.asarray(setup.dataset.normalize(path[0])) / prior_std
+    noise = np.asarray(setup.dataset.normalize(trajectory[0])) / prior_std
     assert noise.mean() == pytest.approx(0, abs=0.12)  # 4 standard errors
     assert noise.std() == pytest.approx(1, abs=0.08)
     # every point starts from different noise, in every block
     assert len(np.unique(noise)) == noise.size
 
 
-def test_units_are_the_datas_own():
+def test_samples_are_in_the_units_of_the_data():
     """Shift and scale the data: the history is normalised, generated points are in own units."""
-    setup, params = untrained("chain")
+    setup, params = untrained("autoregressive")
     moved = setup.dataset.replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
     far = api.sample(setup._replace(dataset=moved), params)
     plain = api.sample(setup, params)
@@ -381,19 +380,20 @@ def test_units_are_the_datas_own():
     np.testing.assert_allclose(far, 2 * plain + np.array([5, -1]), atol=1e-4)
 
 
-def test_points_that_do_not_see_each_other_are_drawn_in_parts(monkeypatch):
-    whole = sample("latent", num_points=8)
-    monkeypatch.setattr(independent, "PART", 8)
+def test_independent_points_are_drawn_in_parts(monkeypatch):
+    one_part = sample("latent", num_points=8)
+    for module in (independent, latent):
+        monkeypatch.setattr(module, "PART", 8)
     parts = sample("latent", num_points=21)
     assert parts.shape == (3, 21, 2)
-    np.testing.assert_allclose(parts[:, :8], whole, atol=1e-4)
+    np.testing.assert_allclose(parts[:, :8], one_part, atol=1e-4)
     assert len(np.unique(parts[..., 0])) == 63  # each part has different noise
     given = np.ones((5, 2))
-    done = sample("latent", num_points=21, given=given)
-    assert done.shape == (3, 21, 2) and (done[:, :5] == 1).all()
+    completed = sample("latent", num_points=21, given=given)
+    assert completed.shape == (3, 21, 2) and (completed[:, :5] == 1).all()
 
 
-def test_a_label_for_all_sets_is_that_label_for_each():
+def test_one_label_for_all_sets_equals_a_label_for_each_set():
     changes = dict(model__labels=True)
     setup, params = untrained("joint", **changes)
     config = setup.config.sample.copy_and_resolve_references()

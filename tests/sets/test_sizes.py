@@ -9,13 +9,13 @@ import pytest
 from jax.tree_util import Partial
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api, checks, sets
+from tiny_diffusion_jax import api, checks
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, lengths, padded, ragged
-from tiny_diffusion_jax.sets import joint, sizes
-from tiny_diffusion_jax.training.batches import count_range, draw_batches, make_batch_spec
+from tiny_diffusion_jax.sets import sizes, strategy_of
+from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec, size_range
 
 SIZES = np.array([3, 3, 3, 7, 6, 6])
 LABELS = np.array([0, 0, 0, 0, 1, 1])
@@ -29,10 +29,10 @@ def observed():
 
 
 @functools.cache
-def setup(way):
+def setup(strategy):
     """(experiment, random weights), without zeros where training starts from zeros."""
-    models = {"joint": "set_transformer", "chain": "history", "latent": "set_latent"}
-    config = td.default_config(models.get(way, way))
+    models = {"joint": "set_transformer", "autoregressive": "history", "latent": "set_latent"}
+    config = td.default_config(models.get(strategy, strategy))
     config.update_from_flattened_dict({
         "data.name": "mixture", "data.members": "moons+circle", "model.labels": True,
         "model.count": True, "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
@@ -51,8 +51,8 @@ def setup(way):
     return built._replace(dataset=observed()), params
 
 
-def draw(way, num_sets, num_points=0, **arguments):
-    built, params = setup(way)
+def draw(strategy, num_sets, num_points=0, **arguments):
+    built, params = setup(strategy)
     config = built.config.sample.copy_and_resolve_references()
     config.update(num_sets=num_sets, num_points=num_points, num_steps=2)
     return api.sample(built, params, config, **arguments)
@@ -67,17 +67,18 @@ def draw(way, num_sets, num_points=0, **arguments):
     ({"min_points": 3}, SIZES, (3, 7)),  # sizes of complete sets
     ({"max_points": 128}, SIZES + 1, (4, 8)),
 ])  # fmt: skip
-def test_the_range_of_counts_in_training(fields, observed_sizes, expected):
+def test_the_range_of_sizes_in_training(fields, observed_sizes, expected):
     config = td.default_config().train
     config.update({"num_points": 8, "steps": 600, "block": 200} | fields)
     dataset = observed().replace(sizes=observed_sizes)
-    assert count_range(config, dataset) == expected
+    assert size_range(config, dataset) == expected
     if observed_sizes is None:  # the sizes that the blocks draw
         draw, model = jax.jit(draw_batches, static_argnums=(2, 3, 4)), setup("joint")[0].model
         plain = dataset.replace(draw=Partial(lambda key, b, n: PointSets(jnp.zeros((b, n, 2)))))
         blocks = [make_batch_spec(config, model, block) for block in range(config.steps // 200)]
-        counts = [draw(jax.random.key(0), plain, 10, 40, plan).count for plan in blocks]
-        assert (min(c.min() for c in counts), max(c.max() for c in counts)) == expected
+        drawn = [draw(jax.random.key(0), plain, 10, 40, spec) for spec in blocks]
+        drawn = np.concatenate([batch.conditioning.size.ravel() for batch in drawn])
+        assert (drawn.min(), drawn.max()) == expected
 
 
 def warnings_of(caplog, function, *arguments, **named) -> list[str]:
@@ -90,7 +91,7 @@ UNSEEN = ("warning: sets of %s points are outside of the range seen in training,
           "(config.model.count = True)")  # fmt: skip
 
 
-def test_a_number_of_points_that_training_never_had_is_said(caplog):
+def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog):
     given = np.zeros((7, 2), np.float32)
     built, params = setup("joint")
     assert warnings_of(caplog, draw, "joint", 2, 8) == [UNSEEN % 8]
@@ -99,15 +100,15 @@ def test_a_number_of_points_that_training_never_had_is_said(caplog):
     sets[0, 2:], sets[1, 5:] = np.nan, np.nan
     score = functools.partial(td.log_prob, built, params, num_steps=1)
     assert warnings_of(caplog, score, sets) == [UNSEEN % "2 to 9"]
-    assert warnings_of(caplog, sizes.warn_if_unseen, built, np.array([3, 5, 7])) == []
+    assert warnings_of(caplog, api.warn_if_unseen, built, np.array([3, 5, 7])) == []
     uncounted = built._replace(model=built.model.clone(counts=False))
-    assert warnings_of(caplog, sizes.warn_if_unseen, uncounted, np.array([99])) == []
+    assert warnings_of(caplog, api.warn_if_unseen, uncounted, np.array([99])) == []
 
 
 KEYS = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(2_000))
 
 
-def test_sizes_are_as_often_as_in_the_data():
+def test_sizes_are_as_frequent_as_in_the_data():
     drawn = sizes.draw_sizes(observed(), KEYS, None)
     share = [np.mean(drawn == n) for n in (3, 6, 7)]
     np.testing.assert_allclose(share, [1 / 2, 1 / 3, 1 / 6], atol=0.04)
@@ -117,15 +118,15 @@ def test_sizes_are_as_often_as_in_the_data():
     assert np.mean(drawn[labels == 0] == 3) == pytest.approx(0.75, abs=0.05)
 
 
-def test_sizes_of_sets_that_are_completed_are_those_of_the_larger_sets():
+def test_completed_sets_have_the_sizes_of_the_larger_sets():
     drawn = sizes.draw_sizes(observed(), KEYS, None, 4)
     assert set(drawn) == {6, 7} and np.mean(drawn == 7) == pytest.approx(1 / 3, abs=0.04)
     assert set(sizes.draw_sizes(observed(), KEYS[:9], None, 9)) == {10}
 
 
-def test_widths_are_powers_of_two():
-    assert [sizes.width(n) for n in (1, 2, 3, 4, 5, 64, 65)] == [1, 2, 4, 4, 8, 64, 128]
-    groups = {w: list(index) for w, index in sizes.by_width(np.array([3, 9, 4, 16, 1]))}
+def test_capacities_are_powers_of_two():
+    assert [sizes.capacity(n) for n in (1, 2, 3, 4, 5, 64, 65)] == [1, 2, 4, 4, 8, 64, 128]
+    groups = {w: list(index) for w, index in sizes.by_capacity(np.array([3, 9, 4, 16, 1]))}
     assert groups == {1: [4], 4: [0, 2], 16: [1, 3]}
 
 
@@ -138,54 +139,55 @@ def test_ragged_undoes_the_padding():
     np.testing.assert_array_equal(ragged(cut)[0], sets[0])
 
 
-@pytest.mark.parametrize("way", ["joint", "chain", "causal", "latent"])
-def test_a_set_depends_on_its_number_only(way):
-    few, many = draw(way, 2), draw(way, 5)
-    counts = lengths(many)
-    built, _ = setup(way)
+@pytest.mark.parametrize("strategy", ["joint", "autoregressive", "causal", "latent"])
+def test_a_set_depends_on_its_number_only(strategy):
+    few, many = draw(strategy, 2), draw(strategy, 5)
+    drawn = lengths(many)
+    built, _ = setup(strategy)
     config = built.config.sample.copy_and_resolve_references()
     config.update(num_sets=5, num_points=0)
-    labels, wanted = sets.asked(built, config)
-    np.testing.assert_array_equal(counts, wanted)
-    assert set(counts[np.asarray(labels) == 1]) <= {6} and set(counts) <= {3, 6, 7}
-    assert len(set(counts)) > 1 and many.shape == (5, counts.max(), 2)
+    labels, expected = api.conditioning(built, config)
+    np.testing.assert_array_equal(drawn, expected)
+    assert set(drawn[np.asarray(labels) == 1]) <= {6} and set(drawn) <= {3, 6, 7}
+    assert len(set(drawn)) > 1 and many.shape == (5, drawn.max(), 2)
     for a, b in zip(ragged(few), ragged(many)[:2], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     assert np.isfinite(np.concatenate(ragged(many))).all()
     # a requested number of points applies to all sets
-    assert not np.isnan(draw(way, 2, num_points=5)).any()
+    assert not np.isnan(draw(strategy, 2, num_points=5)).any()
 
 
-def test_a_way_from_noise_has_its_places_too():
-    way = draw("joint", 2, keep_trajectory=True)
-    np.testing.assert_allclose(way[-1], draw("joint", 2), rtol=1e-5)
-    assert (np.isnan(way) == np.isnan(way[-1])).all() and way.shape[0] == 3
+def test_all_levels_of_a_trajectory_have_the_same_padding():
+    trajectory = draw("joint", 2, keep_trajectory=True)
+    np.testing.assert_allclose(trajectory[-1], draw("joint", 2), rtol=1e-5)
+    assert (np.isnan(trajectory) == np.isnan(trajectory[-1])).all() and len(trajectory) == 3
 
 
-def test_a_joint_set_in_more_places_is_the_same_set():
+def test_a_joint_set_with_padding_is_the_same_set():
     """Apart from the noise, padding does not change the output for the real points."""
     built, params = setup("joint")
     x = jax.random.normal(jax.random.key(1), (1, 8, 2))
-    mask, count = jnp.arange(8)[None] < 3, jnp.array([3])
     apply = jax.jit(lambda x, mask: built.model.apply(
-        params, x, jnp.array([0.5]), Conditioning(mask=mask, size=count, label=jnp.array([0]))))  # fmt: skip
-    alone = apply(x[:, :3], None)
-    np.testing.assert_allclose(apply(x, mask)[:, :3], alone, rtol=1e-4, atol=1e-5)
-    np.testing.assert_array_equal(joint.places(jnp.array([3, 5]), 8, 2)[0],
+        params, x, jnp.array([0.5]), Conditioning(jnp.array([0]), jnp.array([3]), mask=mask)))
+    unpadded = apply(x[:, :3], None)
+    padded = apply(x, jnp.arange(8)[None] < 3)[:, :3]
+    np.testing.assert_allclose(padded, unpadded, rtol=1e-4, atol=1e-5)
+    joint = strategy_of(built.model)
+    np.testing.assert_array_equal(joint.slots(jnp.array([3, 5]), 8, 2)[0],
                                   [1, 1, 1, 0, 0, 0, 0, 0, 1, 1, 1, 1, 0, 0, 0, 0])  # fmt: skip
-    assert joint.places(None, 8) is None
+    assert joint.slots(None, 8) is None
 
 
-@pytest.mark.parametrize("way", ["joint", "chain", "latent"])
-def test_completed_sets_begin_with_the_points_given(way):
+@pytest.mark.parametrize("strategy", ["joint", "autoregressive", "latent"])
+def test_completed_sets_start_with_the_given_points(strategy):
     given = np.random.default_rng(1).normal(size=(4, 2)).astype(np.float32)
-    sets = draw(way, 2, given=given)
+    sets = draw(strategy, 2, given=given)
     assert set(lengths(sets)) <= {6, 7}
     np.testing.assert_allclose(sets[:, :4], np.stack([given] * 2), atol=2e-2 * np.abs(sets).max()
-                               if way == "joint" else 1e-5)  # fmt: skip
+                               if strategy == "joint" else 1e-5)  # fmt: skip
 
 
-def test_the_prior_of_latents_is_conditioned_on_the_count():
+def test_the_prior_of_latents_is_conditioned_on_the_size():
     """A linear prior receives sines and cosines of 28 * 128^(-i / 15) log n."""
     built, params = setup("latent")
     zero = jax.tree.map(np.zeros_like, params["params"])
@@ -193,18 +195,18 @@ def test_the_prior_of_latents_is_conditioned_on_the_count():
     linear = zero | {name: ones(zero[name]) for name in ("prior_label", "prior_out")}
     weights = np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32)
     linear["label"] = zero["label"] | {"count": {"kernel": weights, "bias": np.zeros(8)}}
-    counts = np.array([1, 20, 25])
-    prior = jax.jit(lambda count: built.model.apply(
-        {"params": linear}, jnp.ones((3, 1, 4)), jnp.full(3, 0.5), Conditioning(size=count), method="prior",
-    ))(counts)  # fmt: skip
-    angle = 28 * 128.0 ** (-np.arange(16) / 15) * np.log(counts)[:, None]
+    size = np.array([1, 20, 25])
+    prior = jax.jit(lambda size: built.model.apply(
+        {"params": linear}, jnp.ones((3, 1, 4)), jnp.full(3, 0.5), Conditioning(size=size),
+        method="prior"))(size)  # fmt: skip
+    angle = 28 * 128.0 ** (-np.arange(16) / 15) * np.log(size)[:, None]
     waves = np.concatenate([np.sin(angle), np.cos(angle)], axis=1)
     # the layers of ones, 8 x 16 and 16 x 4, sum the features
     expected = 16 * (waves @ weights).sum(1)
     np.testing.assert_allclose(prior[:, 0], np.repeat(expected[:, None], 4, axis=1), rtol=1e-3)
 
 
-def test_sizes_that_nobody_knows_cannot_be_drawn():
+def test_sizes_cannot_be_drawn_from_data_without_sizes():
     built, params = setup("joint")
     built = built._replace(dataset=built.dataset.replace(sizes=None))
     config = built.config.sample.copy_and_resolve_references()

@@ -14,7 +14,7 @@ from tiny_diffusion_jax.point_sets import Conditioning
 @pytest.mark.parametrize("name", [
     "fourier_mlp", "history", "causal", "set_transformer", "seq2seq", "attention_v2",
 ])  # fmt: skip
-def test_a_count_acts_as_the_map_of_its_sines(name):
+def test_a_size_acts_as_the_map_of_its_sines(name):
     """Replacing W by a bias W waves(n) gives the same output.
 
     waves(n) has the angles 28 * 128^(-i / 15) log n.
@@ -26,8 +26,9 @@ def test_a_count_acts_as_the_map_of_its_sines(name):
     model = make_model(config)
     rng = np.random.default_rng(0)
     x, history = (rng.normal(size=(2, n, 2)).astype(np.float32) for n in (4, 3))
-    apply = jax.jit(lambda params, count: model.apply(
-        params, x, jnp.full(2, 0.3), Conditioning(history=PointSets(history), size=count)))  # fmt: skip
+    history = PointSets(history)
+    apply = jax.jit(lambda params, size: model.apply(
+        params, x, jnp.full(2, 0.3), Conditioning(size=size, history=history)))  # fmt: skip
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, jnp.zeros(2)))
     params = jax.tree.map(lambda p: np.float32(0.4 * rng.normal(size=p.shape)), shapes)
     layer = params["params"]["label"]["count"]
@@ -36,6 +37,7 @@ def test_a_count_acts_as_the_map_of_its_sines(name):
     bias = np.float32(waves @ layer["kernel"] + layer["bias"])
     moved = {"kernel": np.zeros_like(layer["kernel"]), "bias": bias}
     by_hand = {"params": params["params"] | {"label": params["params"]["label"] | {"count": moved}}}
-    found = apply(params, jnp.array([20, 20]))
-    np.testing.assert_allclose(found, apply(by_hand, jnp.array([20, 20])), atol=2e-4)
-    assert np.abs(found - apply(params, jnp.array([25, 25]))).max() > 5e-3
+    output = apply(params, jnp.array([20, 20]))
+    np.testing.assert_allclose(output, apply(by_hand, jnp.array([20, 20])), atol=2e-4)
+    assert np.abs(output - apply(params, jnp.array([25, 25]))).max() > 5e-3
+
