@@ -58,7 +58,7 @@ def experiment(batch: int, steps: int):
     dataset = make_dataset(jax.tree_util.Partial(draw, table), normalize=False)
     process = diffusion.make_process(make_schedule("linear", T), "eps")
     model = models.make_model(config.model, 0)
-    state = init_state(jax.random.key(0), model, config.train)
+    state = init_state(jax.random.key(0), model, FrozenConfigDict(config.train))
     block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh())
     return dataset, process, model, state, block, make_batch_spec(config.train, model)
 

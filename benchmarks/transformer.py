@@ -99,7 +99,7 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
     draw = jax.tree_util.Partial(lambda key, b, n: PointSets(jax.random.normal(key, (b, n, 2))))
     dataset = make_dataset(draw, normalize=False)
     process = diffusion.make_process(make_schedule(**config.schedule))
-    state = init_state(jax.random.key(0), model, config.train)
+    state = init_state(jax.random.key(0), model, FrozenConfigDict(config.train))
     plan = make_batch_spec(config.train, model)
     block = make_train_block(
         model, FrozenConfigDict(config.train), devices.make_mesh(), slices

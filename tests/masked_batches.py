@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.observed import from_observed
@@ -48,7 +49,8 @@ def masked_batch(name: str):
     batch = jax.tree.map(lambda a: a[0], draw(jax.random.key(5), observed(), 100, 1, plan))
     order = jnp.argsort(batch.mask.sum(-1))
     assert np.ptp(batch.mask.sum(-1)) >= 5
-    leaves, tree = jax.tree.flatten(init_state(jax.random.key(0), model, config.train).params)
+    state = init_state(jax.random.key(0), model, FrozenConfigDict(config.train))
+    leaves, tree = jax.tree.flatten(state.params)
     noise = np.random.default_rng(0)
     params = tree.unflatten([np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape))
                              for p in leaves])  # fmt: skip

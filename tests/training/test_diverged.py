@@ -8,12 +8,12 @@ from command_line import MOONS
 from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import api, devices
-from tiny_diffusion_jax.cli import debug_step
 from tiny_diffusion_jax.cli.flags import parse
-from tiny_diffusion_jax.training import loop, repeat_step
+from tiny_diffusion_jax.run import debug_step
+from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.batches import make_batch_spec
 from tiny_diffusion_jax.training.loop import TrainingDiverged
-from tiny_diffusion_jax.training.step import BlockMetrics, make_train_block
+from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
 
 
 def built(*arguments):
@@ -26,8 +26,10 @@ def moons():
 
 
 @pytest.fixture(scope="module")
-def step(moons):
-    return repeat_step.find(*moons, api.init(moons), 0)
+def step(moons, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("diverged")
+    debug_step.write(folder, moons, api.init(moons), 0)
+    return debug_step.read(folder, moons)
 
 
 def test_the_step_is_as_it_was_in_its_block_and_its_file_holds_it(tmp_path):
@@ -40,22 +42,22 @@ def test_the_step_is_as_it_was_in_its_block_and_its_file_holds_it(tmp_path):
     for done in (0, 1):
         debug_step.write(tmp_path, made, start, done)
         found = debug_step.read(tmp_path, made)
-        losses, _, norm = repeat_step._numbers(
+        losses, _, norm = debug_step._loss_and_grad(
             made.process, found.params, found.batch, model=made.model)
-        assert found.number == done + 1 and found.batch.mask is not None
+        assert found.number == done + 1 and found.batch.conditioning.mask is not None
         np.testing.assert_allclose(losses.mean(), metrics.loss[done], rtol=1e-5)
         np.testing.assert_allclose(norm, metrics.grad_norm[done], rtol=1e-4)
 
 
 def test_what_is_finite(moons, step):
-    first, last = repeat_step.lines(moons, step)
+    first, last = debug_step.describe(moons, step)
     assert first.startswith("step 1: loss = ")
     assert last.startswith("all values of the repeated step are finite")
 
 
 def test_a_point_that_is_no_number_is_found_with_its_noise_level(moons, step):
     batch = step.batch._replace(x_0=step.batch.x_0.at[3, 5, 1].set(jnp.nan))
-    first, losses, points, *gradients = repeat_step.lines(moons, step._replace(batch=batch))
+    first, losses, points, *gradients = debug_step.describe(moons, step._replace(batch=batch))
     assert first == "step 1: loss = nan, gradient norm = nan"
     assert losses == (f"losses not finite: 1 of 8, at the noise levels {int(batch.t[3])} of 1000")
     assert points == "batch not finite: x_0, 1 of 128 numbers"
@@ -66,7 +68,7 @@ def test_a_point_that_is_no_number_is_found_with_its_noise_level(moons, step):
 def test_a_layer_that_is_no_number_is_named(moons, step):
     flat, structure = jax.tree.flatten(step.params)
     flat[-1] = flat[-1].at[0].set(jnp.inf)
-    lines = repeat_step.lines(moons, step._replace(params=jax.tree.unflatten(structure, flat)))
+    lines = debug_step.describe(moons, step._replace(params=jax.tree.unflatten(structure, flat)))
     [weights] = [line for line in lines if line.startswith("weights not finite: ")]
     assert "params" not in weights and ", 1 of " not in weights.partition("numbers")[2]
 
@@ -80,9 +82,10 @@ def test_a_layer_that_is_no_number_is_named(moons, step):
     ([1, 2, 3], [np.inf, 1, 1], None, ""),
 ])  # fmt: skip
 def test_the_step_at_fault(loss, norm, at, words):
+    state = TrainState(np.int32(10), {}, {}, ())
     metrics = BlockMetrics(np.array(loss), np.array(norm), np.ones(10))
     if at is None:
-        return loop._require_finite(metrics, 10, "state")
+        return loop._require_finite(metrics, state)
     with pytest.raises(TrainingDiverged) as error:
-        loop._require_finite(metrics, 10, "state")
-    assert (str(error.value), error.value.state, error.value.done) == (words, "state", at)
+        loop._require_finite(metrics, state)
+    assert (str(error.value), error.value.state, error.value.done) == (words, state, at)

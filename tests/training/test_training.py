@@ -2,12 +2,14 @@
 
 import functools
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from ml_collections import FrozenConfigDict
 from oracle import GaussianMixture, three_components
 
 from tiny_diffusion_jax import api, devices
@@ -60,7 +62,7 @@ PROCESS = make_process(make_schedule("cosine", 100))
 def programs():
     """(fresh state, train step, train block), compiled once for all tests."""
     config, model = train_config(), small_model()
-    state = training.init_state(jax.random.key(0), model, config)
+    state = training.init_state(jax.random.key(0), model, FrozenConfigDict(config))
     step = jax.jit(training.make_train_step(PROCESS, model, config, 2))
     # a block donates its state, so copy the state
     return lambda: jax.tree.map(jnp.copy, state), step, train_block(model, config)
@@ -478,7 +480,7 @@ def latent_model():
 @functools.cache
 def latent_batch():
     model = latent_model()
-    params = training.init_state(jax.random.key(0), model, train_config()).params
+    params = training.init_state(jax.random.key(0), model, FrozenConfigDict(train_config())).params
     config = train_config(num_sets=6, max_history=7, min_history=3)
     batch = draw_batches(KEY, dataset(), 100, 1, batches.make_batch_spec(config, model))
     return model, params, pick(batch, 0)
@@ -590,7 +592,7 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
         hidden_dim=48, num_blocks=2, num_frequencies=8, scale=4.0, max_period=20.0,
         time_frequencies=8, time_scale=20.0))
     block = train_block(model, config)
-    state = training.init_state(jax.random.key(0), model, config)
+    state = training.init_state(jax.random.key(0), model, FrozenConfigDict(config))
     mixture = three_components()
 
     @jax.jit
@@ -645,9 +647,9 @@ def test_a_second_training_compiles_nothing():
     for seed in (0, 1):
         config.seed = seed
         setup = api.Experiment(config, dataset(), PROCESS, small_model())
-        misses = loop._program.cache_info().misses
+        programs = list(loop._programs)
         ends.append(api.train(setup, progress=False))
-    assert loop._program.cache_info().misses == misses
+    assert list(loop._programs) == programs
     kernels = [s.params["params"]["trunk"]["to_output"]["kernel"] for s in ends]
     assert not np.array_equal(*kernels)
 
@@ -659,13 +661,16 @@ def test_each_block_is_trained_with_its_own_plan(monkeypatch):
 
     taken = []
 
-    def program(model, config, mesh, steps, plan, *signature):
-        taken.append((steps, plan.num_sets, plan.num_points))
-        metrics = BlockMetrics(np.ones(steps), np.ones(steps), np.ones(10), None)
-        return lambda state, *shared: (state.replace(step=state.step + steps), metrics)
+    def lower(state, *constants, steps, spec):
+        def program(state, *constants):
+            taken.append((steps, spec.num_sets, spec.num_points))
+            metrics = BlockMetrics(np.ones(steps), np.ones(steps), np.ones(10), None)
+            return state.replace(step=state.step + steps), metrics
 
-    program.cache_info = loop._program.cache_info
-    monkeypatch.setattr(loop, "_program", program)
+        return SimpleNamespace(compile=lambda: program)
+
+    monkeypatch.setattr(loop, "_programs", {})
+    monkeypatch.setattr(loop, "make_train_block", lambda *_: SimpleNamespace(lower=lower))
     config = default_config()
     config.train = train_config(steps=7, block=2, num_sets=16, num_points=8, max_points=32)
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
@@ -702,19 +707,18 @@ def test_a_block_runs_while_the_one_before_it_is_looked_at(monkeypatch):
 
     config, events = default_config(), []
     config.train = train_config(steps=7, block=3)
-    send = loop._send
+    make_batch_spec = loop.make_batch_spec
 
-    def recorded(*arguments):
-        block = send(*arguments)
-        events.append(("sent", block.first + block.steps))
-        return block
+    def recorded(config, model, block, augment):
+        events.append(("sent", min(3 * block + 3, 7)))
+        return make_batch_spec(config, model, block, augment)
 
     def on_block(state, row):
         assert row["step"] == int(state.step)
         events.append(("given", row["step"]))
         return row["step"] == stop
 
-    monkeypatch.setattr(loop, "_send", recorded)
+    monkeypatch.setattr(loop, "make_batch_spec", recorded)
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
     stop = 0
     assert api.train(setup, on_block=on_block, progress=False).step == 7

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require, require_choice
 from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.same_run import affects_model, config_mismatch
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MODES = ("train", "sample", "evaluate", "complete", "live", "compare", "draw", "replay", "list")
@@ -139,7 +140,7 @@ def runs_of(text: str) -> list[str]:
 
 def _refuse_changes(config: ConfigDict, options: dict, what: str) -> None:
     """Raise UserError if an option is one that the trained model depends on."""
-    for field in filter(run_folder.affects_model, options):
+    for field in filter(affects_model, options):
         raise UserError(f"--config.{field}: {what} is trained, with "
                         f"config.{field} = {flatten(config)[field]!r}; train another")
 
@@ -243,6 +244,6 @@ def load_config(path: str, model: str = "") -> ConfigDict:
         raise UserError(f"{place}: {type(error).__name__}: {reason_of(error)}") from error
     if not isinstance(config, ConfigDict):
         raise UserError(f"{file}: get_config() = {config!r}: must be a ConfigDict")
-    strange = run_folder.config_mismatch(config.to_dict())
+    strange = config_mismatch(config.to_dict())
     require(not strange, f"{file}: get_config()", "a config", f"one of default_config(): {strange}")
     return config

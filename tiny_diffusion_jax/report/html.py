@@ -9,7 +9,7 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.report import overfitting
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.panels import PARTS
-from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.web import words
 from tiny_diffusion_jax.web.live import live_text
 from tiny_diffusion_jax.web.render import write_page
@@ -96,7 +96,7 @@ def _facts(evidence: ReportData, description: dict) -> list[tuple[str, str]]:
 
 def _notices(evidence: ReportData, folder: Path, metrics: dict) -> list[str]:
     """Warnings for the top of the page."""
-    rows = run_folder.read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     keeps_best = evidence.experiment.config.train.keep_best
     notices = [*evidence.dataset.notice.split("\n"), overfitting.warning(rows, keeps_best)]
     notices += words.warnings(metrics)

@@ -18,6 +18,7 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.figures import attention, film, frames, loss, samples
 from tiny_diffusion_jax.figures import sets as set_figures
 from tiny_diffusion_jax.figures.page import COOL, save_figure
+from tiny_diffusion_jax.files import write_array
 from tiny_diffusion_jax.metrics import (
     classifier,
     separation,
@@ -40,7 +41,7 @@ from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.report import overfitting
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.save_samples import coordinates
-from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.row_order import out_of_order
 
@@ -68,7 +69,7 @@ class Section(NamedTuple):
 
 
 def loss_figure(evidence: ReportData, file: Path) -> bool | None:
-    rows = run_folder.read_rows(file.parent / "metrics.jsonl")
+    rows = read_rows(file.parent / "metrics.jsonl")
     if not rows:
         return False
     save_figure(loss.loss_figure(rows), file)
@@ -133,7 +134,7 @@ def samples_figure(evidence: ReportData, file: Path) -> None:
 
 def trajectory_array(evidence: ReportData, file: Path) -> None:
     """Write the trajectory of one set as an array."""
-    run_folder.write_array(file, units.to_own(evidence.dataset.origin, evidence.trajectory[0]))
+    write_array(file, units.to_own(evidence.dataset.origin, evidence.trajectory[0]))
 
 
 def reverse_film(evidence: ReportData, file: Path) -> bool | None:

@@ -19,7 +19,7 @@ from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.metrics import is_chain, is_mixture, shows_births
 from tiny_diffusion_jax.report.save_samples import coordinates
-from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.web.packing import pack
 from tiny_diffusion_jax.web.trajectories import (
     MOST_NUMBERS,
@@ -171,7 +171,7 @@ def _about_many(count: int) -> str:
 
 def loss(evidence: ReportData, folder: Path) -> dict | None:
     """Loss by step and by noise level, from metrics.jsonl."""
-    rows = [row for row in run_folder.read_rows(folder / "metrics.jsonl") if row.get("loss")]
+    rows = [row for row in read_rows(folder / "metrics.jsonl") if row.get("loss")]
     if not rows:
         return None
     rows = [row for _, row in sorted({row["step"]: row for row in rows}.items())]

@@ -15,6 +15,7 @@ from tiny_diffusion_jax.api import Experiment, sample
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.figures.page import save_figure
 from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.report import (
     evaluate as report,
 )
@@ -30,8 +31,7 @@ from tiny_diffusion_jax.report import (
 from tiny_diffusion_jax.report.attempts import Attempts
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.metrics import shows_births
-from tiny_diffusion_jax.run import run_folder
-from tiny_diffusion_jax.run.train import training_seconds
+from tiny_diffusion_jax.run.train_log import read_rows, training_seconds
 from tiny_diffusion_jax.web import words
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -89,7 +89,7 @@ def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -
     metrics.json is written before the first figure, so an error in a figure cannot lose it. Raises
     ReportIncomplete after such an error, when all other files are written.
     """
-    rows = run_folder.read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     times = {"start": start_seconds} | training_seconds(rows)
     began = time.perf_counter()
     samples, ways, _ = draw(experiment, folder, params)
@@ -100,7 +100,7 @@ def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -
     _require_finite(metrics, samples)
     times["evaluate"] = time.perf_counter() - began
     description = describe(experiment, params) | {"metrics": metrics, "seconds": _rounded(times)}
-    run_folder.write_json(folder / "metrics.json", description)
+    write_json(folder / "metrics.json", description)
     _log_metrics(metrics)
     if overfit := overfitting.warning(rows, experiment.config.train.keep_best):
         log.warning("warning: %s", overfit)
@@ -109,7 +109,7 @@ def finish(experiment: Experiment, folder: Path, params, start_seconds: float) -
         report.pictures(evidence, attempts)
         times["pictures"] = time.perf_counter() - began
         description["seconds"] = _rounded(times)
-        run_folder.write_json(folder / "metrics.json", description)
+        write_json(folder / "metrics.json", description)
         attempts.write("report.html", lambda _: page.write(evidence, folder, description))
     log.info("wrote %s; open its report.html", folder)
 

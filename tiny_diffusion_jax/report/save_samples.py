@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.files import atomic, write_array
 from tiny_diffusion_jax.point_sets import ragged
-from tiny_diffusion_jax.run import run_folder
 
 FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly.
 AXES = "xyz"  # names of coordinates whose columns have only numbers as names.
@@ -30,7 +29,7 @@ def write_sets(folder: Path, name: str, sets, dataset: Dataset, labels, same_siz
     """
     file = f"{name}.npy" if same_size else f"{name}.npz"
     if same_size:
-        run_folder.write_array(folder / file, sets)
+        write_array(folder / file, sets)
     else:
         write_ragged(folder / file, sets, labels)
     is_table = dataset.sizes is not None

@@ -16,11 +16,15 @@ import threading
 
 import jax
 import numpy as np
-from jax._src import distributed  # the only way to the key-value store of jax.distributed
+
+# The key-value store has no public name: jax.distributed (0.7.2 to 0.10.2) exports `initialize`,
+# `is_initialized` and `shutdown`. A collective cannot report an error, because it needs all
+# processes.
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.api import init, train
+from tiny_diffusion_jax.api import init, train_blocks
 from tiny_diffusion_jax.errors import UserError, reason_of
 from tiny_diffusion_jax.run.signals import Interrupted, Signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged
@@ -31,26 +35,24 @@ DONE = ""
 POLL_SECONDS = 0.5
 
 
-def join(how: str) -> None:
+def join(address: str) -> None:
     """Join the other processes, before JAX uses a device. Raises UserError if this fails."""
-    if not how:
-        return
-    words = {}
-    if how != "auto":
+    options = {}
+    if address != "auto":
         try:
-            words["coordinator_address"], num, index = how.split(",")
-            words |= {"num_processes": int(num), "process_id": int(index)}
+            host, num, index = address.split(",")
             if not 0 <= int(index) < int(num):
                 raise ValueError
         except ValueError as error:
             allowed = ("auto, or HOST:PORT, how many processes there are, and which this one is "
                        "from 0 on: localhost:1234,2,0")  # fmt: skip
-            raise UserError("--distributed", how, allowed) from error
+            raise UserError("--distributed", address, allowed) from error
+        options = {"coordinator_address": host, "num_processes": int(num), "process_id": int(index)}
     try:
-        jax.distributed.initialize(**words)
+        jax.distributed.initialize(**options)
     except Exception as error:  # of many types: no cluster, no other process, a timeout
         allowed = f"an address where the processes meet ({reason_of(error)})"
-        raise UserError("--distributed", how, allowed) from error
+        raise UserError("--distributed", address, allowed) from error
 
 
 def is_first() -> bool:
@@ -102,16 +104,16 @@ class Watch(threading.Thread):
 
 
 @contextlib.contextmanager
-def together(how: str):
+def together(address: str):
     """Join the other processes (see `join`), and end together with them.
 
-    Yield the Watch of this process, or None without other processes. An error in the block goes to
-    the other processes through a key-value store, because a collective needs all processes.
+    Yield the Watch of this process, or None if `address` is "", without other processes. An error
+    in the block is written to END.
     """
-    join(how)
-    if not how:
+    if not address:
         yield None
         return
+    join(address)
     watch, message = Watch(), DONE
     try:
         yield watch
@@ -131,17 +133,13 @@ def follow(experiment, watch: Watch) -> None:
 
     Raises Interrupted when a process has received a signal.
     """
-    state, signal_number = from_first(init(experiment)), 0
-
-    def on_block(*_) -> bool:
-        nonlocal signal_number
-        signal_number = agree(signals.received)
-        return bool(signal_number)
-
+    signal_number = 0
     # All processes diverge at the same step. The first process redoes the step, writes a file,
     # and then writes its error as END.
     with Signals() as signals, contextlib.suppress(TrainingDiverged):
-        train(experiment, state, on_block, progress=False)
+        for _ in train_blocks(experiment, from_first(init(experiment))):
+            if signal_number := agree(signals.received):
+                break
     watch.join()
     if signal_number:
         raise Interrupted("interrupted: the first process says what is saved", signal_number)

@@ -12,7 +12,6 @@ import logging
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data
@@ -21,8 +20,9 @@ from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.data.description import describe as describe_data
 from tiny_diffusion_jax.data.description import restore
 from tiny_diffusion_jax.errors import UserError, require, require_choice
-from tiny_diffusion_jax.run import run_folder
-from tiny_diffusion_jax.run.checkpoints import by_place
+from tiny_diffusion_jax.files import write_json
+from tiny_diffusion_jax.run.checkpoints import named_leaves, restore_tree
+from tiny_diffusion_jax.run.same_run import affects_model, data_differences
 from tiny_diffusion_jax.run.versions import migrate_config
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -64,7 +64,7 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
     facts = description["dataset"]
     if with_data:
         experiment = build(config)
-        if changes := run_folder.data_differences(facts, describe_data(experiment.dataset)):
+        if changes := data_differences(facts, describe_data(experiment.dataset)):
             raise UserError("--pretrained", name, "measured on the data that it was trained on, "
                             f"from {facts['source']}, but {changes[0]}")  # fmt: skip
     else:
@@ -76,17 +76,16 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
     file = FOLDER / f"{name}.npz"
     if _hash(file) != description["sha256"]:
         raise UserError(str(file), allowed=f"the file with the hash in {name}.json, but is damaged")
-    like = jax.eval_shape(lambda: init(experiment)).params
     with np.load(file) as arrays:
-        leaves = [jnp.array(arrays[place]) for place in by_place(like)]
+        params = restore_tree(arrays, jax.eval_shape(lambda: init(experiment)).params)
     log.info("released model %s: %s; trained by %s", name, facts["title"], description["command"])
-    return experiment, jax.tree.unflatten(jax.tree.structure(like), leaves)
+    return experiment, params
 
 
 def _check_same_model(name: str, config) -> None:
     """Raise UserError if `config` differs in an option that the trained model depends on."""
     stored, fields = flatten(config_of(name)), flatten(config)
-    for field in filter(run_folder.affects_model, stored):
+    for field in filter(affects_model, stored):
         require(fields[field] == stored[field], f"config.{field}", fields[field],
                 f"{stored[field]!r}, with which the released model {name!r} is trained")
 
@@ -95,11 +94,11 @@ def release(name: str, experiment: Experiment, params, command: str, scores: dic
     """Write a trained model to the package, with its command and its scores."""
     FOLDER.mkdir(exist_ok=True)
     file = FOLDER / f"{name}.npz"
-    np.savez_compressed(file, **jax.device_get(by_place(params)))
+    np.savez_compressed(file, **jax.device_get(named_leaves(params)))
     config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
     config.data.update(data_dir="", cache_dir="")
     config.sample.num_sets = min(config.sample.num_sets, NUM_SETS)
-    run_folder.write_json(FOLDER / f"{name}.json", {
+    write_json(FOLDER / f"{name}.json", {
         "command": command, "sha256": _hash(file), "dataset": describe_data(dataset),
         "labels": dict(zip(dataset.label_names, dataset.label_shares.tolist(), strict=True)),
         "scores": scores, "config": config.to_dict(),

@@ -26,37 +26,35 @@ class Signals:
     def __enter__(self):
         self.received, self._raises = 0, False
         self._previous = {
-            s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)
+            number: signal.signal(number, self._receive)
+            for number in (signal.SIGINT, signal.SIGTERM)
         }
         return self
 
+    def __exit__(self, *_):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
     def raised(self):
         """Raise signals at once, for a block of steps that may take minutes."""
-        return self._with(True)
+        return self._raising(True)
 
     def held(self):
         """Hold signals, while files are written."""
-        return self._with(False)
+        return self._raising(False)
 
     @contextlib.contextmanager
-    def _with(self, raises: bool):
+    def _raising(self, raises: bool):
         before, self._raises = self._raises, raises
         try:
             yield
         finally:
             self._raises = before
             if self.received:
-                self._restore()
+                self.__exit__()
 
     def _receive(self, number, frame):
         self.received = number
         if self._raises:
             raise Abandoned(number)
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def __exit__(self, *_):
-        self._restore()
+        self.__exit__()

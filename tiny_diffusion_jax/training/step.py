@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
-from ml_collections import FrozenConfigDict
 from optax.contrib import MuonDimensionNumbers
 
 from tiny_diffusion_jax import devices
@@ -110,13 +109,12 @@ def make_optimizer(config) -> optax.GradientTransformation:
     )
 
 
-def init_state(key: jax.Array, model, config, dim: int = 2) -> TrainState:
-    """State before the first step. `config`: the `train` part of a config; dim: coordinates."""
-    return _init_state(key, model, FrozenConfigDict(config), dim)
-
-
 @functools.partial(jax.jit, static_argnames=("model", "config", "dim"))
-def _init_state(key: jax.Array, model, config, dim: int) -> TrainState:
+def init_state(key: jax.Array, model, config, dim: int = 2) -> TrainState:
+    """State before the first step, for points of `dim` coordinates.
+
+    `config`: the `train` part of a config, frozen.
+    """
     x, time = jnp.zeros((1, config.num_points, dim)), jnp.zeros(1)
     history, label = PointSets(jnp.zeros((1, 1, dim))), jnp.zeros(1, jnp.int32)
     params = model.init(key, x, time, Conditioning(label, history=history))
