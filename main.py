@@ -12,8 +12,8 @@
   python main.py --mode=draw                                  draw your own shapes, in draw.html.
 
 Training again in the same --workdir resumes an interrupted run, and with more --config.train.steps
-the run trains longer. tiny_diffusion_jax/config.py describes all options, and
---config.PART.FIELD=VALUE sets one of them.
+the run trains longer. --help and docs/options.md describe all options, and
+--config.PART.NAME=VALUE sets one of them.
 """
 
 import os

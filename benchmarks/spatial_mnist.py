@@ -47,17 +47,21 @@ from scipy.special import logsumexp
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
+from tiny_diffusion_jax.data.description import describe, hash_of
 from tiny_diffusion_jax.dataset import draw_sets_from
+from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.metrics import classifier
 from tiny_diffusion_jax.metrics import memorization as copies
 from tiny_diffusion_jax.metrics import sets as set_metrics
 from tiny_diffusion_jax.metrics.frechet import frechet
 from tiny_diffusion_jax.run import released
+from tiny_diffusion_jax.run.checkpoints import named_leaves
 
 TEST_SEED, SEED = 0, 7  # seed of the test sets; seed of all other draws
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
 GUIDED = 2.0
 VALIDATION = 1_000  # sets of training images 50,001 and on
+RELEASED_SETS = 100  # default number of sets in --mode=sample, which takes seconds
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
     "--config.sample.num_points=16", "--config.sample.num_sets=32", "--config.train.block=30",
@@ -237,12 +241,28 @@ def main(argv: list[str] | None = None) -> None:
         rows[name] = of_model(bench, experiment, params, args.likelihood_steps, args.orders) | made
     if args.release:
         experiment, params, made = loaded[models[0]]
-        released.release(args.release, experiment, params, made["command"], rows[models[0]])
+        release(args.release, experiment, params, made["command"], rows[models[0]])
     write(output, {
         "command": command(__file__, argv), "machine": machine(), "commit": _commit(),
         "test_sets": bench.hash, "sets": bench.count, "source": bench.dataset.source, "rows": rows,
     })  # fmt: skip
     print(f"test sets {bench.hash}, {bench.dataset.title}", table(rows), sep="\n\n")
+
+
+def release(name: str, experiment, params, command: str, scores: dict) -> Path:
+    """Write a trained model to the package, with its command and its scores."""
+    released.FOLDER.mkdir(exist_ok=True)
+    file = released.FOLDER / f"{name}.npz"
+    np.savez_compressed(file, **jax.device_get(named_leaves(params)))
+    config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
+    config.data.update(data_dir="", cache_dir="")
+    config.sample.num_sets = min(config.sample.num_sets, RELEASED_SETS)
+    write_json(released.FOLDER / f"{name}.json", {
+        "command": command, "sha256": hash_of(file), "dataset": describe(dataset),
+        "labels": dict(zip(dataset.label_names, dataset.label_shares.tolist(), strict=True)),
+        "scores": scores, "config": config.to_dict(),
+    })  # fmt: skip
+    return file
 
 
 def _load(name: str, folder: Path, flags: list[str]) -> tuple[td.Experiment, dict, dict]:

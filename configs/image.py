@@ -14,7 +14,8 @@ from tiny_diffusion_jax.errors import UserError
 
 def get_config(path: str = "", model: str = "fourier_mlp"):
     if not path:
-        raise UserError("configs/image.py: name a picture, as in --config=configs/image.py:cat.png")
+        raise UserError("--config", "configs/image.py", "followed by a picture, as in "
+                        "--config=configs/image.py:cat.png")  # fmt: skip
     config = default_config(model)
     config.name = f"image_{Path(path).stem}" + ("" if model == "fourier_mlp" else f"_{model}")
     config.data.name = "image"

@@ -13,7 +13,7 @@ from tiny_diffusion_jax.errors import UserError
 
 def get_config(digit: str = "3", model: str = "fourier_mlp"):
     if not digit.isdecimal():
-        raise UserError(f"configs/mnist_digit.py:{digit}: must be a digit, 0..9")
+        raise UserError(f"configs/mnist_digit.py:{digit}", allowed="a digit, 0..9")
     config = default_config(model)
     config.name = f"mnist_{digit}" + ("" if model == "fourier_mlp" else f"_{model}")
     config.data.name = "mnist"

@@ -17,7 +17,8 @@ from tiny_diffusion_jax.errors import UserError
 
 def get_config(path: str = "", model: str = "fourier_mlp"):
     if not path:
-        raise UserError("configs/points.py: name a table, as in --config=configs/points.py:a.csv")
+        raise UserError("--config", "configs/points.py", "followed by a table, as in "
+                        "--config=configs/points.py:a.csv")  # fmt: skip
     config = default_config(model)
     config.name = f"points_{stem(path)}" + ("" if model == "fourier_mlp" else f"_{model}")
     config.data.name = "points"

@@ -23,10 +23,8 @@ from tiny_diffusion_jax.recipes import SMALL_SETS
 
 def get_config(path: str = "", model: str = "set_transformer"):
     if not path:
-        raise UserError(
-            "configs/sets.py: name a table, an array or a folder of pictures, as in "
-            "--config=configs/sets.py:a.csv"
-        )
+        raise UserError("--config", "configs/sets.py", "followed by a table, an array or a folder "
+                        "of pictures, as in --config=configs/sets.py:a.csv")  # fmt: skip
     config = default_config(model)
     config.name = f"sets_{stem(path)}" + ("" if model == "set_transformer" else f"_{model}")
     config.data.name = "sets"

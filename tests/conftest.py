@@ -7,6 +7,7 @@ that starts them.
 
 import gc
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,3 +84,9 @@ def finished(tmp_path_factory):
     result = run(*MOONS, f"--workdir={folder}")
     assert result.code == 0 and result.out == "", result
     return folder, result.err
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """A copy of the folder of a complete run, for tests that change the folder."""
+    return shutil.copytree(finished[0], tmp_path / "run")

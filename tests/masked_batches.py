@@ -45,10 +45,11 @@ def masked_batch(name: str):
         "train.num_levels": 2,
     })  # fmt: skip
     model = make_model(config.model, 2)
-    plan = batches.make_batch_spec(config.train, model)
-    batch = jax.tree.map(lambda a: a[0], draw(jax.random.key(5), observed(), 100, 1, plan))
-    order = jnp.argsort(batch.mask.sum(-1))
-    assert np.ptp(batch.mask.sum(-1)) >= 5
+    spec = batches.make_batch_spec(config.train, model)
+    batch = jax.tree.map(lambda a: a[0], draw(jax.random.key(5), observed(), 100, 1, spec))
+    sizes = batch.conditioning.mask.sum(-1)
+    order = jnp.argsort(sizes)
+    assert np.ptp(sizes) >= 5
     state = init_state(jax.random.key(0), model, FrozenConfigDict(config.train))
     leaves, tree = jax.tree.flatten(state.params)
     noise = np.random.default_rng(0)

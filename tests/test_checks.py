@@ -11,36 +11,37 @@ from tiny_diffusion_jax import api, checks, data
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.models import MODELS
-from tiny_diffusion_jax.sets.joint import num_rows
+from tiny_diffusion_jax.models import MODELS, make_model
+from tiny_diffusion_jax.options import ANY, OPTIONS
+from tiny_diffusion_jax.sets import strategy_of
 
 NAN = float("nan")
 
 ALONE = {  # option: [(value, allowed values), ...], for the default config
-    "seed": [(-1, "must be in 0..4294967295"), (2**32, "must be in"), (10**20, "must be in ")],
+    "seed": [(-1, "must be in [0, 4294967295]"), (2**32, "must be in"), (10**20, "must be")],
     "data.name": [("heart", "must be one of moons, circle, line, ")],
     "data.jitter": [("big", "must be one of uniform, gaussian, none")],
-    "data.jitter_std": [(-1.0, "must be a finite number, 0 or more"), (NAN, "must be a finite")],
+    "data.jitter_std": [(-1.0, "must be at least 0"), (NAN, "must be at least 0")],
     "data.invert": [("maybe", "must be one of auto, yes, no")],
-    "data.threshold": [(2.0, "must be within 0..1"), (NAN, "must be within 0..1")],
+    "data.threshold": [(2.0, "must be in [0, 1]"), (NAN, "must be in [0, 1]")],
     "data.max_side": [(0, "must be at least 1")],
     "data.header": [("2", "must be one of auto, yes, no")],
-    "data.augment_shift": [(-0.1, "must be a finite number, 0 or more"), (NAN, "must be a finite")],
-    "data.augment_scale": [(-0.1, "must be within 0..1"), (2.0, "must be within 0..1")],
-    "data.heldout": [(0.6, "must be within 0..0.5"), (-0.1, "must be within")],
-    "data.digit": [(12, "must be one of 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"), (-1, "must be one of 0, ")],
-    "data.max_images": [(-1, "must be 0 or more")],
+    "data.augment_shift": [(-0.1, "must be at least 0"), (NAN, "must be at least 0")],
+    "data.augment_scale": [(-0.1, "must be in [0, 1]"), (2.0, "must be in [0, 1]")],
+    "data.heldout": [(0.6, "must be in [0, 0.5]"), (-0.1, "must be in [0, 0.5]")],
+    "data.digit": [(12, "must be in [0, 9]"), (-1, "must be in [0, 9]")],
+    "data.max_images": [(-1, "must be at least 0")],
     "data.source": [("web", "must be one of auto, tfds, openml, digits")],
     "data.order": [("sorted", "must be one of shuffled, sequential")],
     "data.digits": [("0x", "must be digits such as '017', or '' for all"), ("0,1", "must be dig")],
     "schedule.name": [("bogus", "must be one of linear, quadratic, seed_cosine, cosine, karras, ")],
-    "schedule.num_levels": [(0, "must be in 1..1000000"), (2**31, "must be in 1..1000000")],
-    "schedule.beta_min": [(0.0, "must be between 0 and 1"), (1.0, "must be between 0 and 1")],
-    "schedule.beta_max": [(1.5, "must be in [beta_min, 1)"), (1e-5, "must be in [beta_min, 1)")],
+    "schedule.num_levels": [(0, "must be in [1, 1000000]"), (2**31, "must be in [1, 1000000]")],
+    "schedule.beta_min": [(0.0, "must be in (0, 1)"), (1.0, "must be in (0, 1)")],
+    "schedule.beta_max": [(1.5, "must be in (0, 1)"), (1e-5, "must be at least beta_min")],
     "schedule.sigma_min": [(-1.0, "must be above 0")],
     "schedule.sigma_max": [
-        (0.001, "must be above sigma_min"), (1e7, "must be at most 1000000")],
-    "schedule.rho": [(0.0, "must be within 0.1..1000"), (0.001, "must be within 0.1..1000")],
+        (0.001, "must be above sigma_min"), (1e7, "must be in (0, 1000000]")],
+    "schedule.rho": [(0.0, "must be in [0.1, 1000]"), (0.001, "must be in [0.1, 1000]")],
     "diffusion.prediction": [("y", "must be one of eps, x0, v, edm")],
     "train.optimizer": [("sgd", "must be one of adamw, muon")],
     "train.precision": [("half", "must be one of default, float32")],
@@ -48,14 +49,14 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "model.name": [("transformer9", "must be one of fourier_mlp")],
     "model.embedding": [("wavelet", "must be one of sinusoidal, gaussian, learned, identity")],
     "model.hidden_dim": [(0, "must be at least 1")],
-    "model.num_blocks": [(-1, "must be 0 or more")],
-    "model.num_inducing": [(-1, "must be 0 (full attention) or more")],
+    "model.num_blocks": [(-1, "must be at least 0")],
+    "model.num_inducing": [(-1, "must be at least 0")],
     "model.context_dim": [(0, "must be at least 1")],
     "model.context_blocks": [(0, "must be at least 1")],
-    "model.row_height": [(-1.0, "must be 0 or more")],
+    "model.row_height": [(-1.0, "must be at least 0")],
     "model.latent_dim": [(1, "must be at least 2")],
-    "model.latent_noise": [(-0.1, "must be 0 or more")],
-    "model.teacher_forcing": [(2.0, "must be between 0 and 1"), (NAN, "must be between 0 and 1")],
+    "model.latent_noise": [(-0.1, "must be at least 0")],
+    "model.teacher_forcing": [(2.0, "must be in [0, 1]"), (NAN, "must be in [0, 1]")],
     "model.state_dim": [(0, "must be at least 1")],
     "model.encoder": [("backward", "must be one of forward, both")],
     "model.num_frequencies": [(0, "must be at least 1")],
@@ -64,7 +65,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "model.time_frequencies": [(0, "must be at least 1")],
     "model.time_scale": [(-1.0, "must be above 0")],
     "model.labels": [(True, "must be False for data without labels")],
-    "train.steps": [(-5, "must be at least 1"), (0, "must be at least 1"), (10**20, "must be")],
+    "train.steps": [(-5, "must be in [1, 2147483647]"), (0, "must be in"), (10**20, "must be in")],
     "train.num_sets": [(0, "must be at least 1")],
     "train.num_points": [(0, "must be at least 1")],
     "train.min_points": [
@@ -72,26 +73,27 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "train.max_points": [(-1, "must be at least 0")],
     "train.num_levels": [(0, "must be at least 1")],
     "train.min_history": [(0, "must be at least 1")],
-    "train.max_history": [(0, "must be at least config.train.min_history = 1")],
+    "train.max_history": [(0, "must be at least 1")],
     "train.history_drop": [(1.5, "must be in [0, 1]"), (NAN, "must be in [0, 1]")],
     "train.label_drop": [(-0.1, "must be in [0, 1]")],
     "train.learning_rate": [(0.0, "must be above 0"), (NAN, "must be above 0")],
     "train.warmup": [(-1, "must be at least 0")],
-    "train.weight_decay": [(NAN, "must be 0 or more"), (-0.1, "must be 0 or more")],
+    "train.weight_decay": [(NAN, "must be at least 0"), (-0.1, "must be at least 0")],
     "train.clip_norm": [(0.0, "must be above 0")],
     "train.ema_decay": [(1.0, "must be in [0, 1)")],
     "train.block": [(0, "must be at least 1")],
     "train.checkpoint_every": [(0, "must be at least 1")],
     "train.keep": [(0, "must be at least 1")],
     "sample.sampler": [("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun")],
-    "sample.eta": [(1.5, "must be between 0")],
-    "sample.num_steps": [(1001, "must be in 1..1000"), (0, "must be in 1..1000")],
+    "sample.eta": [(1.5, "must be in [0, 1]")],
+    "sample.num_steps": [
+        (1001, "must be at most config.schedule.num_levels = 1000"), (0, "must be at least 1")],
     "sample.spacing": [("wide", "must be one of time, log_snr")],
-    "sample.sigma_min": [(-0.1, "must be within 0..1"), (2.0, "must be within 0..1")],
+    "sample.sigma_min": [(-0.1, "must be in [0, 1]"), (2.0, "must be in [0, 1]")],
     "sample.precision": [("half", "must be one of default, float32")],
     "sample.num_sets": [(0, "must be at least 1")],
-    "sample.num_points": [(-1, "must be at least 1, or 0 for each set's own number")],
-    "sample.seed": [(-1, "must be in 0..4294967295")],
+    "sample.num_points": [(-1, "must be at least 0")],
+    "sample.seed": [(-1, "must be in [0, 4294967295]")],
     "sample.memory_mb": [(0, "must be at least 1")],
     "sample.label": [
         ("0", "must be -1 for a model without labels; train one with config.model.labels=True"),
@@ -99,17 +101,17 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "sample.guidance_scale": [
         (2.0, "must be 1 for a model without labels or history"), (NAN, "must be a finite number")],
     "sample.first_block": [(0, "must be at least 1")],
-    "sample.growth": [(0.5, "must be a finite number, at least 1"), (float("inf"), "must be a fi")],
-    "sample.burn_in": [(-1, "must be 0 or more")],
-    "evaluate.seed": [(-1, "must be in 0..4294967295")],
+    "sample.growth": [(0.5, "must be at least 1"), (float("inf"), "must be a finite number")],
+    "sample.burn_in": [(-1, "must be at least 0")],
+    "evaluate.seed": [(-1, "must be in [0, 4294967295]")],
     "evaluate.num_projections": [(0, "must be at least 1")],
-    "evaluate.exact_points": [(0, "must be at least 1"), (2001, "must be at least 1 and at most ")],
+    "evaluate.exact_points": [(0, "must be in [1, 2000]"), (2001, "must be in [1, 2000]")],
     "evaluate.likelihood_steps": [(0, "must be at least 1")],
     "evaluate.density_steps": [(0, "must be at least 1")],
-    "evaluate.likelihood_sets": [(-1, "must be 0 or more")],
+    "evaluate.likelihood_sets": [(-1, "must be at least 0")],
     "evaluate.heldout_points": [(0, "must be at least 1")],
-    "evaluate.density_size": [(-1, "must be 0 or more")],
-    "evaluate.frames": [(-1, "must be 0 or more")],
+    "evaluate.density_size": [(-1, "must be at least 0")],
+    "evaluate.frames": [(-1, "must be at least 0")],
     "evaluate.max_sets": [(1, "must be at least 2")],
     "evaluate.guidance_scale": [(NAN, "must be a finite number")],
 }  # fmt: skip
@@ -226,7 +228,8 @@ FINE = {  # combinations that must be accepted
     "members always with a label": NAMED | {"train.label_drop": 0.0},
     "one point": {"sample.num_points": 1},
     "guidance of a history": MIXTURE | {"model.name": "history", "sample.guidance_scale": 1.7},
-    "a chain that was never shown nothing": {"model.name": "history", "train.history_drop": 0.0},
+    "autoregressive and never without a history": {
+        "model.name": "history", "train.history_drop": 0.0},
 }  # fmt: skip
 
 
@@ -265,7 +268,7 @@ def test_a_number_is_finite_whatever_option_it_is_of():
 def test_every_option_has_a_range_or_can_have_none():
     fields = flatten(default_config()).keys()
     assert ALONE.keys() | NO_RANGE == fields and not ALONE.keys() & NO_RANGE
-    assert checks.RULES.keys() <= ALONE.keys()
+    assert {option for option in fields if OPTIONS[option].rule != ANY} <= ALONE.keys()
 
 
 @pytest.mark.parametrize("fields, line", TOGETHER.values(), ids=TOGETHER)
@@ -306,7 +309,8 @@ def test_a_call_is_checked_as_the_config_was():
     line = refusal(check_call, {}, sampler="euler9")
     assert line.startswith("config.sample.sampler = 'euler9': must be one of ancestral")
     assert refusal(check_call, {}, num_steps=2000) == (
-        "config.sample.num_steps = 2000: must be in 1..1000 (the levels)")  # fmt: skip
+        "config.sample.num_steps = 2000: must be at most config.schedule.num_levels = 1000"
+    )
     assert "= 5000: must be at most 4096" in refusal(check_call, FULL, num_points=5000)
     check_call({}, num_points=1)
 
@@ -372,13 +376,13 @@ def test_a_number_of_points_that_varies_is_learned_from(fields):
     checks.check_counts(*built[:2], built.model)
 
 
-def test_observed_sets_have_numbers_of_points_of_their_own():
+def test_observed_sets_have_different_numbers_of_points():
     built = api.build(config_of(COUNTED))
     data = built.dataset.replace(sizes=np.array([3, 3]))
     checks.check_counts(built.config, data, built.model)
 
 
-def test_points_in_rows_come_one_by_one_and_complete_nothing():
+def test_a_model_of_rows_draws_point_after_point_and_completes_no_set():
     rows = {"model.name": "causal", "model.row_height": 2.0}
     assert refusal(check_call, MIXTURE | rows, growth=1.25) == (
         "config.sample.growth = 1.25: must be 1 with config.model.row_height, which draws point "
@@ -390,7 +394,7 @@ def test_points_in_rows_come_one_by_one_and_complete_nothing():
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS])
-def test_only_models_that_complete_sets_are_given_points(model):
+def test_only_models_that_complete_sets_accept_given_points(model):
     if model in ("history", "causal", "set_transformer", "set_latent"):
         return check_call(MIXTURE, model, given=POINTS)
     assert refusal(check_call, MIXTURE, model, given=POINTS) == (
@@ -405,7 +409,7 @@ def test_only_models_that_complete_sets_are_given_points(model):
     (np.zeros((4, 3)), "given.shape = (4, 3): must be (n, 2), n in 1..31"),
     (np.array([[0, np.inf]]), "given: must be finite numbers"),
 ])  # fmt: skip
-def test_points_given_are_part_of_a_set(given, line):
+def test_given_points_are_part_of_a_set(given, line):
     message = refusal(check_call, MIXTURE, "set_transformer", given=given, num_points=32)
     assert message.startswith(line)
 
@@ -433,9 +437,10 @@ def test_completions_with_a_label_or_a_history_may_be_guided():
     check_call(NAMED, "history", given=POINTS, guidance_scale=2.0)  # guidance by the history
 
 
-def test_copies_of_the_points_given_must_fit_into_full_attention():
+def test_copies_of_the_given_points_must_fit_into_full_attention():
     # 2,048 points and 683 copies of 3: 4,097
-    assert num_rows(2048, 3) == 4097
+    joint = strategy_of(make_model(config_of(FULL).model))
+    assert joint.points_in_memory(2048, 3) == 4097
     message = refusal(check_call, FULL, given=POINTS, num_points=2048)
     assert message == (
         "config.sample.num_points = 2048: must be lower: with copies of the 3 given points the "
@@ -446,7 +451,7 @@ def test_copies_of_the_points_given_must_fit_into_full_attention():
     check_call(MIXTURE, "history", given=POINTS, num_points=5000)
 
 
-def test_what_is_measured_has_two_points_and_two_sets():
+def test_measured_samples_have_two_points_and_two_sets():
     one = "must be at least 2, to be compared with real sets; --mode=sample draws any number"
     assert refusal(checks.check_measured, config_of({"sample.num_points": 1})) == (
         f"config.sample.num_points = 1: {one}")  # fmt: skip
@@ -483,7 +488,7 @@ def test_labels_are_those_that_the_data_turn_out_to_have():
     assert tuple(drawn) == data.labels(config).present
 
 
-def test_a_rotation_needs_one_scale_for_all_axes_in_training_alone():
+def test_a_rotation_needs_one_scale_for_all_axes_in_training_only():
     rotated = DIGITS | {"data.augment_rotate": True}
     both = config_of(rotated | {"data.per_axis": True})
     checks.check(both)  # so that existing runs with these options can be loaded

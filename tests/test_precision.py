@@ -15,7 +15,8 @@ from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.metrics import embedding
 from tiny_diffusion_jax.metrics import points as clouds
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
-from tiny_diffusion_jax.sets import likelihood, reverse
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING
+from tiny_diffusion_jax.sets import likelihood, reverse, strategy_of
 from tiny_diffusion_jax.training import augment, batches, step
 
 SETS = jnp.zeros((2, 8, 2))
@@ -23,8 +24,8 @@ SETS = jnp.zeros((2, 8, 2))
 
 def products(lowered) -> list[bool]:
     """Whether each matrix product of a program is in float32 on every device."""
-    found = re.findall(r"dot_general.*", lowered.as_text())
-    return ["HIGHEST, HIGHEST" in line for line in found]
+    lines = re.findall(r"dot_general.*", lowered.as_text())
+    return ["HIGHEST, HIGHEST" in line for line in lines]
 
 
 def build(model="fourier_mlp", **fields):
@@ -45,26 +46,26 @@ def train_block(of):
     block = step.make_train_block(of.model, FrozenConfigDict(config), devices.make_mesh(), 1)
     state = jax.eval_shape(lambda: api.init(of))
     return block.lower(state, of.dataset, of.process, key, steps=2,
-                       plan=batches.make_batch_spec(config, of.model))  # fmt: skip
+                       spec=batches.make_batch_spec(config, of.model))  # fmt: skip
 
 
 def sampler(of):
     keys, grid = jax.random.split(jax.random.key(0), 2), jnp.array([1000, 500, 0])
     return reverse._run.lower(
-        of.model, of.process, params_of(of), keys, grid, 1.0, None, {}, None, sampler="ddim",
-        eta=0.0, shape=(8, 2), method=None, precision=of.config.sample.precision,
+        of.model, of.process, params_of(of), keys, grid, 1.0, None, NO_CONDITIONING, None,
+        sampler="ddim", eta=0.0, shape=(8, 2), method=None, precision=of.config.sample.precision,
         keep_trajectory=False,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("embedding", ["gaussian", "learned"])
-def test_angles_are_in_float32_whatever_the_network_is_in(embedding):
+def test_angles_are_in_float32_at_any_precision_of_the_network(embedding):
     module = EMBEDDINGS[embedding](4, 12.0, 100.0)
     params = module.init(jax.random.key(0), SETS)
     assert products(jax.jit(module.apply).lower(params, SETS)) == [True]
 
 
-def test_a_network_is_in_what_its_config_says():
+def test_a_network_has_the_precision_of_its_config():
     """One product of a block is always exact: the product for the loss by noise level."""
     fast, exact = build(), build(**{"train.precision": "float32", "sample.precision": "float32"})
     of_block = products(train_block(fast))
@@ -81,13 +82,12 @@ def test_a_likelihood_is_in_float32():
         num_steps=2,
     )  # fmt: skip
     of = build("causal")
-    whole = likelihood._log_prob.lower(
+    of_sets = likelihood._log_prob.lower(
         of.process, params_of(of), of.dataset.shift, of.dataset.scale, 0,
-        jax.random.split(jax.random.key(0), len(SETS)), SETS,
-        jnp.array([8, 8]), model=of.model, shuffled=False, exact=False, max_history=8, num_steps=2,
-        origin=(),
+        jax.random.split(jax.random.key(0), len(SETS)), SETS, jnp.array([8, 8]),
+        strategy=strategy_of(of.model), random_order=False, max_history=8, num_steps=2, origin=(),
     )  # fmt: skip
-    for program in (one, whole):
+    for program in (one, of_sets):
         assert len(products(program)) > 2 and all(products(program))
 
 
@@ -98,5 +98,4 @@ def test_distances_and_turns_are_in_float32():
         embedding.embed.lower(SETS[0], SETS[0, 0], jnp.float32(1)),
         rotate.lower(jax.random.key(0), SETS),
     ):  # fmt: skip
-        found = products(program)
-        assert found and all(found)
+        assert products(program) and all(products(program))

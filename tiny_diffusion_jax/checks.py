@@ -1,153 +1,27 @@
-"""Check the range of every option before any data is read.
+"""Check options that depend on each other, on the model, or on one call, before data are read.
 
-`RULES` holds the rule of each single option. The functions below it hold the rules of options that
-depend on each other. Rules that depend on the content of a file are checked by the reader of the
-file.
+options.py holds the rule of each single option. The reader of a file checks rules that depend on
+the content of the file.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 
 from tiny_diffusion_jax import data, models
-from tiny_diffusion_jax.config import flatten
-from tiny_diffusion_jax.data import About, mixture, mnist
+from tiny_diffusion_jax.config import flatten, require_allowed
+from tiny_diffusion_jax.data import About, mixture
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, Labels, resolve_label
-from tiny_diffusion_jax.devices import PRECISIONS
-from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
-from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
-from tiny_diffusion_jax.errors import NO_VALUE, require
+from tiny_diffusion_jax.errors import NO_VALUE, require, require_choice
 from tiny_diffusion_jax.metrics import ragged
-from tiny_diffusion_jax.metrics.points import MAX_EXACT_POINTS
-from tiny_diffusion_jax.models.aligned import ENCODERS
-from tiny_diffusion_jax.models.layers import EMBEDDINGS
 from tiny_diffusion_jax.point_sets import lengths
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.training.batches import size_range
-from tiny_diffusion_jax.training.step import OPTIMIZERS
 
-
-class Rule(NamedTuple):
-    """A rule of an option: `holds(value)`, and `words`, which follow "must be" in a message."""
-
-    holds: Callable[[Any], bool]
-    words: str
-
-
-# (option, whether its rule holds, the rule in words), for options that depend on each other.
+# (option, whether its rule holds, the rule in words, which follow "must be")
 Rules = Iterator[tuple[str, bool, str]]
-
-
-def one_of(choices: Iterable) -> Rule:
-    choices = tuple(choices)
-    return Rule(lambda value: value in choices, "one of " + ", ".join(map(str, choices)))
-
-
-def at_least(least: int) -> Rule:
-    return Rule(lambda value: value >= least, f"at least {least}")
-
-
-LARGEST = 3e38  # about the largest float32 number
-NOT_NEGATIVE = Rule(lambda value: value >= 0, "0 or more")
-ABOVE_0 = Rule(lambda value: value > 0, "above 0")
-FINITE = Rule(lambda value: abs(value) < LARGEST, "a finite number")
-SHARE = Rule(lambda value: 0 <= value <= 1, "in [0, 1]")
-SEED = Rule(lambda value: 0 <= value < 2**32, "in 0..4294967295")
-DIGITS = "0123456789"
-
-RULES = {
-    "seed": SEED,
-    "data.name": one_of(data.BUILDERS),
-    "data.jitter_std": Rule(lambda std: 0 <= std < math.inf, "a finite number, 0 or more"),
-    "data.invert": one_of(("auto", "yes", "no")),
-    "data.threshold": Rule(lambda threshold: 0 <= threshold <= 1, "within 0..1"),
-    "data.max_side": at_least(1),
-    "data.header": one_of(("auto", "yes", "no")),
-    "data.heldout": Rule(lambda share: 0 <= share <= 0.5, "within 0..0.5"),
-    "data.augment_shift": Rule(lambda std: 0 <= std < math.inf, "a finite number, 0 or more"),
-    "data.augment_scale": Rule(lambda std: 0 <= std <= 1, "within 0..1"),
-    "data.digit": one_of(range(10)),
-    "data.source": one_of(mnist.SOURCES),
-    "data.order": one_of(("shuffled", "sequential")),
-    "data.digits": Rule(lambda digits: set(digits) <= set(DIGITS),
-                        "digits such as '017', or '' for all"),
-    "data.max_images": NOT_NEGATIVE,
-    "schedule.name": one_of(FAMILIES),
-    "schedule.num_levels": Rule(lambda levels: 1 <= levels <= 10**6, "in 1..1000000"),
-    "schedule.beta_min": Rule(lambda beta: 0 < beta < 1, "between 0 and 1"),
-    "schedule.sigma_min": ABOVE_0,
-    "schedule.sigma_max": Rule(lambda sigma: sigma <= 1e6, "at most 1000000"),
-    "schedule.rho": Rule(lambda rho: 0.1 <= rho <= 1000, "within 0.1..1000"),
-    "diffusion.prediction": one_of(PREDICTIONS),
-    "diffusion.weighting": one_of(WEIGHTINGS),
-    "model.name": one_of(models.MODELS),
-    "model.hidden_dim": at_least(1),
-    "model.num_blocks": NOT_NEGATIVE,
-    "model.num_inducing": Rule(lambda number: number >= 0, "0 (full attention) or more"),
-    "model.context_dim": at_least(1),
-    "model.context_blocks": at_least(1),
-    "model.row_height": NOT_NEGATIVE,
-    "model.latent_dim": at_least(2),
-    "model.latent_noise": NOT_NEGATIVE,
-    "model.teacher_forcing": Rule(lambda share: 0 <= share <= 1, "between 0 and 1"),
-    "model.state_dim": at_least(1),
-    "model.encoder": one_of(ENCODERS),
-    "model.embedding": one_of(EMBEDDINGS),
-    "model.num_frequencies": at_least(1),
-    "model.scale": ABOVE_0,
-    "model.max_period": at_least(1),
-    "model.time_frequencies": at_least(1),
-    "model.time_scale": ABOVE_0,
-    "train.optimizer": one_of(OPTIMIZERS),
-    "train.precision": one_of(PRECISIONS),
-    "train.steps": Rule(lambda steps: 1 <= steps < 2**31, "at least 1 and below 2^31, an int32"),
-    "train.num_sets": at_least(1),
-    "train.num_points": at_least(1),
-    "train.min_points": at_least(0),
-    "train.max_points": at_least(0),
-    "train.num_levels": at_least(1),
-    "train.min_history": at_least(1),
-    "train.history_drop": SHARE,
-    "train.label_drop": SHARE,
-    "train.learning_rate": ABOVE_0,
-    "train.warmup": at_least(0),
-    "train.weight_decay": NOT_NEGATIVE,
-    "train.clip_norm": ABOVE_0,
-    "train.ema_decay": Rule(lambda decay: 0 <= decay < 1, "in [0, 1)"),
-    "train.block": at_least(1),
-    "train.checkpoint_every": at_least(1),
-    "train.keep": at_least(1),
-    "sample.sampler": one_of(SAMPLERS),
-    "sample.spacing": one_of(("time", "log_snr")),
-    "sample.sigma_min": Rule(lambda noise: 0 <= noise <= 1, "within 0..1"),
-    "sample.precision": one_of(PRECISIONS),
-    "sample.eta": Rule(lambda eta: 0 <= eta <= 1, "between 0 (deterministic) and 1 (ancestral)"),
-    "sample.num_sets": at_least(1),
-    "sample.num_points": Rule(lambda number: number >= 0,
-                              "at least 1, or 0 for each set's own number"),
-    "sample.seed": SEED,
-    "sample.guidance_scale": FINITE,
-    "sample.first_block": at_least(1),
-    "sample.growth": Rule(lambda growth: 1 <= growth < math.inf, "a finite number, at least 1"),
-    "sample.burn_in": NOT_NEGATIVE,
-    "sample.memory_mb": at_least(1),
-    "evaluate.seed": SEED,
-    "evaluate.num_projections": at_least(1),
-    "evaluate.exact_points": Rule(lambda number: 1 <= number <= MAX_EXACT_POINTS,
-                                  f"at least 1 and at most {MAX_EXACT_POINTS}"),
-    "evaluate.likelihood_steps": at_least(1),
-    "evaluate.likelihood_sets": NOT_NEGATIVE,
-    "evaluate.density_steps": at_least(1),
-    "evaluate.density_size": NOT_NEGATIVE,
-    "evaluate.heldout_points": at_least(1),
-    "evaluate.frames": NOT_NEGATIVE,
-    "evaluate.max_sets": at_least(2),
-    "evaluate.guidance_scale": FINITE,
-}  # fmt: skip
-
 AUGMENTATIONS = ("augment_shift", "augment_rotate", "augment_scale", "augment_reflect")
 
 
@@ -156,12 +30,8 @@ def check(config, about: About | None = None) -> None:
 
     about: facts about the data of a trained run, which works without its data.
     """
-    for field, rule in RULES.items():
-        value = _value(config, field)
-        require(rule.holds(value), f"config.{field}", value, rule.words)
-    for field, value in flatten(config).items():
-        if isinstance(value, float):
-            require(FINITE.holds(value), f"config.{field}", value, FINITE.words)
+    for option, value in flatten(config).items():
+        require_allowed(option, value)
     _require_all(config, _together(config, about))
     about = about or data.about(config.data)
     model = _model(config, about)
@@ -179,10 +49,8 @@ def check_sample(
     f32[n, D]: see `experiment.sample`; dim: D of the data, or None if the data have not been read;
     about: see `check`.
     """
-    for field, rule in RULES.items():
-        part, _, name = field.partition(".")
-        if part == "sample":
-            require(rule.holds(sample[name]), f"config.{field}", sample[name], rule.words)
+    for name, value in sample.items():
+        require_allowed(f"sample.{name}", value)
     about = about or data.about(config.data)
     model = _model(config, about)
     if given is not None:
@@ -299,25 +167,20 @@ def check_measured(config, about: About | None = None) -> None:
             "config.sample.num_sets", config.sample.num_sets, f"at least 2, {drawn}")  # fmt: skip
 
 
-def _value(config, field: str):
-    for name in field.split("."):
-        config = config[name]
-    return config
-
-
 def _model(config, about: About):
     return models.make_model(config.model, len(about.labels.names))
 
 
 def _require_all(config, rules: Rules) -> None:
-    for field, holds, words in rules:
-        require(holds, f"config.{field}", _value(config, field), words)
+    values = flatten(config)
+    for option, holds, words in rules:
+        require(holds, f"config.{option}", values[option], words)
 
 
 def _together(config, about: About | None) -> Rules:
     """Rules between options of one part of a config, and between these options and the data."""
     schedule, train, model = config.schedule, config.train, config.model
-    yield "schedule.beta_max", schedule.beta_min <= schedule.beta_max < 1, "in [beta_min, 1)"
+    yield "schedule.beta_max", schedule.beta_min <= schedule.beta_max, "at least beta_min"
     yield "schedule.sigma_max", schedule.sigma_max > schedule.sigma_min, "above sigma_min"
     # x_0_hat = (x_T - sigma_T eps) / 0: at t = T the noise says nothing about the data.
     alpha, _ = FAMILIES[schedule.name](**{k: v for k, v in schedule.items() if k != "name"})
@@ -331,7 +194,7 @@ def _together(config, about: About | None) -> Rules:
         yield ("data.per_axis", not config.data.per_axis or config.data.align,
                "False for members in their own units (config.data.align = False)")  # fmt: skip
     about = about or data.about(config.data)
-    yield "data.jitter", config.data.jitter in about.jitters, one_of(about.jitters).words
+    require_choice("config.data.jitter", config.data.jitter, about.jitters)
     is_table = config.data.name in ("points", "mixture") or bool(about.columns)
     yield ("data.clip_outliers", is_table or not config.data.clip_outliers,
            "False for data that are not points from a file")  # fmt: skip
@@ -364,7 +227,7 @@ def _sizes(config, model, about: About) -> Rules:
     yield "train.max_points", config.train.max_points <= limit, words
     yield ("sample.num_points", config.data.name != "mixture" or config.sample.num_points >= 2,
            "at least 2, for a set to be told apart")  # fmt: skip
-    # Labels are measured for sets of many sources only, see "labels" of report/metrics.py.
+    # Labels are measured for sets of many sources only, see "labels" of report/sections.py.
     if about.many_sources and model.num_labels and config.train.label_drop == 0:
         yield ("evaluate.guidance_scale", config.evaluate.guidance_scale == 1,
                "1 for a model that saw no set without its label: set "
@@ -382,7 +245,8 @@ def _limit(model) -> tuple[float, str]:
 def _asked(config, sample, model, about: About, labels=False, given=False) -> Rules:
     """Rules of one call of `sample`; labels, given: whether the call has labels or given points."""
     levels, (limit, words) = config.schedule.num_levels, _limit(model)
-    yield "sample.num_steps", 1 <= sample.num_steps <= levels, f"in 1..{levels} (the levels)"
+    yield ("sample.num_steps", sample.num_steps <= levels,
+           f"at most config.schedule.num_levels = {levels}")  # fmt: skip
     yield "sample.num_points", sample.num_points <= limit, words
     for name, holds, allowed in strategy_of(model).sample_limits(sample):
         yield f"sample.{name}", holds, allowed

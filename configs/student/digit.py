@@ -5,14 +5,16 @@
 There is only one density, so the plain Fourier MLP draws it well.
 """
 
+from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.recipes import student_config
+from tiny_diffusion_jax.recipes import STUDENT_RECIPES
 
 
 def get_config(digit: str = "0", model: str = "fourier_mlp"):
     if not digit.isdecimal():
-        raise UserError(f"configs/student/digit.py:{digit}: must be a digit, 0..9")
-    config = student_config(f"digit{digit}", model)
+        raise UserError(f"configs/student/digit.py:{digit}", allowed="a digit, 0..9")
+    config = default_config(model, STUDENT_RECIPES)
+    config.name = f"student_digit{digit}_{model}"
     config.data.name = "mnist"
     config.data.digit = int(digit)
     config.data.threshold = 250 / 255

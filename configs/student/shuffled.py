@@ -8,11 +8,13 @@ attention_v2_own), the sets become separate. In configs/mixture.py the sets of t
 preconditioning, and of the LSTM seq2seq_aligned are separate too.
 """
 
-from tiny_diffusion_jax.recipes import student_config
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.recipes import STUDENT_RECIPES
 
 
 def get_config(members: str = "dino+moons", model: str = "fourier_mlp"):
-    config = student_config("shuffled", model)
+    config = default_config(model, STUDENT_RECIPES)
+    config.name = f"student_shuffled_{model}"
     config.data.name = "mixture"
     config.data.members = members
     return config

@@ -16,14 +16,13 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.figures.page import square_limits
 from tiny_diffusion_jax.figures.samples import axis_labels, samples_figure
 from tiny_diffusion_jax.files import write_json
-from tiny_diffusion_jax.report import panels as parts
-from tiny_diffusion_jax.report import save_samples as outputs
+from tiny_diffusion_jax.report import save_samples
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.run.same_run import data_differences
 from tiny_diffusion_jax.sets.row_order import row_order
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec
+from tiny_diffusion_jax.web.live import live_model
 from tiny_diffusion_jax.web.trajectories import pack_trajectories
-from tiny_diffusion_jax.web.weights import live_model
 
 UTM = np.array([388098.25, 5603948.7])  # y is 0.7 times an integer
 PLANE = np.random.default_rng(0).normal(size=(90, 2)) * (3.0, 1.5)
@@ -306,13 +305,13 @@ def test_files_of_samples_keep_millimetres(tmp_path, pairs):
     sets = np.full((3, 4, 2), np.nan)
     sets[0], sets[1, :2], sets[2, :3] = PLANE[:4] + UTM, PLANE[4:6] + UTM, PLANE[6:9] + UTM
     own = sets[~np.isnan(sets[..., 0])]
-    outputs.write_sets(tmp_path, "samples", sets, dataset, None, same_size=False)
+    save_samples.write_sets(tmp_path, "samples", sets, dataset, None, same_size=False)
     with np.load(tmp_path / "samples.npz") as arrays:
         assert arrays["points"].dtype == np.float64
         np.testing.assert_array_equal(arrays["points"], own)
     table = np.genfromtxt(tmp_path / "samples.csv", delimiter=",", skip_header=1)
     np.testing.assert_array_equal(table[:, 1:], own)
-    outputs.write_sets(tmp_path, "samples", sets[:1], dataset, None, same_size=True)
+    save_samples.write_sets(tmp_path, "samples", sets[:1], dataset, None, same_size=True)
     np.testing.assert_array_equal(np.load(tmp_path / "samples.npy"), sets[:1])
 
 
@@ -320,11 +319,11 @@ def test_pages_have_own_units(tmp_path, pairs):
     setup = pairs["points"][1]
     params = api.init(setup).params
     sets = td.sample(setup, params)
-    evidence = ReportData(setup, params, sets)
-    assert evidence.samples.dtype == np.float32
-    np.testing.assert_allclose(units.to_own(setup.dataset.origin, evidence.samples), sets,
+    report_data = ReportData(setup, params, sets)
+    assert report_data.samples.dtype == np.float32
+    np.testing.assert_allclose(units.to_own(setup.dataset.origin, report_data.samples), sets,
                                rtol=0, atol=1e-6)  # fmt: skip
-    packed = parts.samples(evidence, tmp_path)
+    packed = save_samples.table_panel(report_data)
     low = np.array(packed["points"]["offset"])
     np.testing.assert_array_equal(low, sets.min((0, 1)))
     assert packed["digits"] == 9 + 7  # 5,603,948 m with a resolution of 1 m

@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from tiny_diffusion_jax.data import image_sets as images
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.metrics import classifier
-from tiny_diffusion_jax.web import words
+from tiny_diffusion_jax.report import summary
 
 KEY = jax.random.key(0)
 
@@ -119,7 +119,7 @@ def test_the_floor_is_of_labels_that_were_trained_on():
     rings = FAR.reweighted(jnp.array([0.0, 0.0, 1.0]))
     result = classifier.accuracy(two.replace(heldout=rings), KEY, *samples)
     assert result["floor"] is None and result["floor_se"] is None
-    row = words.rows({"label_accuracy": result | {"value": 0.5}})[0]
+    row = summary.rows({"label_accuracy": result | {"value": 0.5}})[0]
     assert row["floor"] == "" and row["text"].startswith("too few held-out sets")
 
 

@@ -25,7 +25,7 @@ class Oracle:
     def __init__(self, process, bias: float):
         self.process, self.bias = process, bias
 
-    def apply(self, params, x, time):
+    def apply(self, params, x, time, conditioning):
         level = self.process.level(jnp.round(time * self.process.schedule.num_levels).astype(int))
         return MIXTURE.denoise(x, level) + self.bias
 
@@ -39,18 +39,18 @@ def counted():
 def test_the_field_is_sigma_times_the_score(counted):
     for nu in (0.05, 0.5, 4.0):
         x, y = fields.grid(counted, nu, 16)
-        found, density = fields.of_data(counted, x, y, nu)
-        places = jnp.asarray(np.stack(np.meshgrid(x, y), -1).reshape(1, -1, 2), jnp.float32)
-        log_p = np.asarray(MIXTURE.log_prob(places, Level(0.0, 1.0, nu))).reshape(16, 16)
-        mean = MIXTURE.denoise(places, Level(0.0, 1.0, nu))
-        exact = np.asarray((mean - places) / nu).reshape(16, 16, 2)
-        there = log_p > log_p.max() - 4
-        np.testing.assert_allclose(found[there], exact[there], atol=0.1)
-        assert np.std(np.log(density[there]) - log_p[there]) < 0.05
+        field, density = fields.of_data(counted, x, y, nu)
+        points = jnp.asarray(np.stack(np.meshgrid(x, y), -1).reshape(1, -1, 2), jnp.float32)
+        log_p = np.asarray(MIXTURE.log_prob(points, Level(0.0, 1.0, nu))).reshape(16, 16)
+        mean = MIXTURE.denoise(points, Level(0.0, 1.0, nu))
+        exact = np.asarray((mean - points) / nu).reshape(16, 16, 2)
+        dense = log_p > log_p.max() - 4
+        np.testing.assert_allclose(field[dense], exact[dense], atol=0.1)
+        assert np.std(np.log(density[dense]) - log_p[dense]) < 0.05
 
 
 @pytest.mark.parametrize("schedule", ["karras", "cosine", "flow"])
-def test_a_network_that_knows_is_told_from_one_that_errs(counted, schedule):
+def test_the_error_of_an_exact_network_is_0_and_a_bias_has_its_error(counted, schedule):
     """A bias b of x_0_hat is an error of alpha b / sigma in eps_hat."""
     process = make_process(make_schedule(schedule, 200, sigma_max=12.0), "x0")
     right, wrong = (fields.compare(process, Oracle(process, bias), {}, counted, 4, 24)
@@ -63,12 +63,12 @@ def test_a_network_that_knows_is_told_from_one_that_errs(counted, schedule):
     np.testing.assert_allclose(wrong.error, off, rtol=0.1, atol=2e-3)
 
 
-def test_rows_of_a_table_are_all_points_there_are():
+def test_a_table_is_counted_by_its_rows():
     rows = jnp.array([[-1.0, 0.0], [1.0, 0.5]])
     dataset = make_dataset(Partial(GaussianMixture.draw, MIXTURE), normalize=False, rows=rows)
-    found = fields.count(dataset, jax.random.key(0), (-2, 2, -2, 2))
-    assert np.sort(found.share.ravel())[-3:].tolist() == [0, 0.5, 0.5]
-    field, _ = fields.of_data(found, np.array([-1.0, 0.9]), np.array([0.1]), 0.1)
+    histogram = fields.count(dataset, jax.random.key(0), (-2, 2, -2, 2))
+    assert np.sort(histogram.share.ravel())[-3:].tolist() == [0, 0.5, 0.5]
+    field, _ = fields.of_data(histogram, np.array([-1.0, 0.9]), np.array([0.1]), 0.1)
     np.testing.assert_allclose(field[0], [[0, -1], [1, 4]], atol=0.05)
 
 

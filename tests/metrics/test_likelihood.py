@@ -12,8 +12,7 @@ from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.metrics import likelihood_metrics as likelihood
 from tiny_diffusion_jax.point_sets import lengths, ragged
-from tiny_diffusion_jax.report import evaluate as report
-from tiny_diffusion_jax.web import words
+from tiny_diffusion_jax.report import summary, words
 
 EXTENT = (-4.0, 4.0, -5.0, 3.0)
 
@@ -102,10 +101,10 @@ def test_held_out_rows_of_a_grid_are_also_training_rows():
     entry = likelihood.compare(split_table(grid[400:], grid[:400]), spikes, jax.random.key(0), 400)
     assert entry["value"] == 50 and entry["duplicates"] == 1.0 and entry["flagged"]
     assert entry["warning"].startswith("100.0 % of the scored points equal a training point")
-    row = words.rows({"log_likelihood": entry})[0]
+    row = summary.rows({"log_likelihood": entry})[0]
     assert row["flagged"] and row["text"].endswith(entry["warning"])
-    assert words.warnings({"log_likelihood": entry}) == [f"Log-likelihood: {entry['warning']}"]
-    assert report.lines({"log_likelihood": entry}) == [f"log_likelihood: 50: {entry['warning']}"]
+    assert summary.warnings({"log_likelihood": entry}) == [f"Log-likelihood: {entry['warning']}"]
+    assert words.log_line("log_likelihood", entry) == f"log_likelihood: 50: {entry['warning']}"
 
 
 def test_new_rows_have_no_warning_and_duplicates_are_counted():

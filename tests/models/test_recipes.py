@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.recipes import SEED_RECIPES, student_config
+from tiny_diffusion_jax.recipes import STUDENT_RECIPES
 
 
-@pytest.mark.parametrize("model", SEED_RECIPES)
+@pytest.mark.parametrize("model", STUDENT_RECIPES)
 def test_the_student_project_predicts_eps_over_250_levels_of_linear_betas(model):
     """alpha_bar_T = prod (1 - beta) is 0.080, so x_T keeps signal and samples are blurred."""
-    config = student_config("test", model)
+    config = td.default_config(model, STUDENT_RECIPES)
     config.data.name = "moons"
     process = td.build(config).process
     alpha_bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 250))

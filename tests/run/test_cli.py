@@ -55,12 +55,13 @@ def test_the_command_reaches_its_mode(monkeypatch):
     assert run(config("mixture"), "--mode=complete", "--points=some.csv").code == 0
     (first, (used, path), _), (second, (_, here), nothing), (third, _, given) = calls
     assert first == "train" and path == "runs/mnist_7" and used.train.steps == 2000
-    assert (second, here, nothing) == ("sample", "here", {})
-    assert (third, given) == ("complete", {"points": "some.csv"})
+    assert (second, here, list(nothing)) == ("sample", "here", ["command"])
+    assert third == "complete" and given["points"] == "some.csv"
+    assert given["command"].startswith("python main.py --config=")
 
 
 def ends_with(error, monkeypatch):
-    def train_run(config, path):
+    def train_run(config, path, command):
         raise error
 
     monkeypatch.setattr(commands, "train_run", train_run)
@@ -131,7 +132,7 @@ class Dying:
 
 
 def test_a_signal_that_struck_in_a_destructor_is_not_lost(monkeypatch):
-    def train_run(config, path):
+    def train_run(config, path, command):
         Dying()
         gc.collect()
         time.sleep(5)

@@ -12,12 +12,12 @@ from tiny_diffusion_jax.cli.flags import config_files, find_config, load_config,
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
-from tiny_diffusion_jax.recipes import RECIPES, SEED_RECIPES
+from tiny_diffusion_jax.recipes import RECIPES, STUDENT_RECIPES
 from tiny_diffusion_jax.training.batches import make_batch_spec
 
 CONFIGS = config_files()
 # Recipes that each config file accepts.
-TAKEN = {name: SEED_RECIPES if "/student/" in name else RECIPES for name in CONFIGS}
+TAKEN = {name: STUDENT_RECIPES if "/student/" in name else RECIPES for name in CONFIGS}
 
 
 def command(*arguments):
@@ -78,7 +78,8 @@ def test_the_folder_has_the_configs_name_or_that_of_workdir():
     done = command(config("moons:pinwheel"), "--mode=evaluate", "--workdir=here")
     assert (done.mode, done.workdir, done.config.data.name) == ("evaluate", "here", "pinwheel")
     done = command(config("mixture:dino+circle"), "--mode", "complete", "--points", "some.csv")
-    assert done.points == "some.csv" and done.workdir == "runs/mixture_dino+circle_set_transformer"
+    assert done.workdir == "runs/mixture_dino+circle_set_transformer"
+    assert done.arguments["points"] == "some.csv"
 
 
 # ---------------------------------------------------------------- configs
@@ -151,7 +152,7 @@ def test_a_config_has_the_fields_that_there_are_and_takes_every_model(name, monk
 
 
 def test_every_model_has_a_recipe():
-    assert list(RECIPES) == list(MODELS) and SEED_RECIPES.keys() <= MODELS.keys()
+    assert list(RECIPES) == list(MODELS) and STUDENT_RECIPES.keys() <= MODELS.keys()
 
 
 def changed(fields: dict) -> dict:
@@ -163,7 +164,7 @@ def changed(fields: dict) -> dict:
 def test_default_config_of_a_model_is_its_recipe_and_nothing_else(model):
     used = default_config(model)
     assert changed(flatten(used)) == changed(RECIPES[model] | {"model.name": model})
-    with pytest.raises(AttributeError):
+    with pytest.raises(UserError, match="config.model.nmae: must be an option. Did you mean"):
         used.model.nmae = "x"
 
 

@@ -19,12 +19,11 @@ from tiny_diffusion_jax.run import processes
 LONG = [*MOONS, "--config.train.steps=400", "--config.train.checkpoint_every=50"]
 MAIN = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
-        "from tiny_diffusion_jax.cli import commands\n"
-        "from tiny_diffusion_jax.report import evaluate as report\n"
+        "from tiny_diffusion_jax import report\n"
         "from tiny_diffusion_jax.training import loop\n"
         "CHANGE\n"
         "from tiny_diffusion_jax.cli.main import main; main(sys.argv, leave=os._exit)")  # fmt: skip
-ONLY_TRAINING = "commands.finish = lambda *_: None"
+ONLY_TRAINING = "report.evaluate_run = lambda *_: None"
 RAISE = "def broken(*_): raise OSError(28, 'the disk is full')"
 # One process fails between two blocks, while the other process is inside the next block.
 WHILE_TRAINING = f"""
@@ -35,7 +34,7 @@ loop.make_batch_spec = lambda config, model, block, augment: (
 """
 WHILE_MEASURING = f"""
 {RAISE}
-report.evaluate = broken
+report.measure = broken
 """
 
 
@@ -67,7 +66,7 @@ def ends(started) -> list[tuple[int, str]]:
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypatch):
 
-    monkeypatch.setattr(commands, "finish", lambda *_: None)
+    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
     assert run(*LONG, f"--workdir={tmp_path / 'one'}").code == 0
 
     # SIGTERM to the second process stops both, and the first process saves.
@@ -131,7 +130,7 @@ def test_an_error_in_one_process_ends_both(failing, change, tmp_path):
 @pytest.mark.slow
 def test_a_signal_to_the_second_ends_the_first_while_that_measures(tmp_path):
     wait = f"open({str(tmp_path / 'measures')!r}, 'w'); import time; time.sleep(600)"
-    change = f"def wait(*_): {wait}\nreport.evaluate = wait"
+    change = f"def wait(*_): {wait}\nreport.measure = wait"
     started = start(*LONG, f"--workdir={tmp_path / 'run'}", change=(change, ""))
     deadline = time.time() + 150
     while not (tmp_path / "measures").exists() and time.time() < deadline:
@@ -154,4 +153,4 @@ def test_how_to_meet_is_told_in_one_way(how, tmp_path):
 
 def test_only_training_is_shared():
     result = run("--pretrained=mnist", "--mode=sample", "--distributed=auto")
-    assert result.code == 2 and "--distributed goes with --mode=train" in result.err
+    assert result.code == 2 and "must be left out without --mode=train" in result.err

@@ -9,10 +9,9 @@ import pytest
 from command_line import TINY, config, run
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import api, report
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.point_sets import ragged
-from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.report.data import ReportData
 
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
@@ -38,7 +37,7 @@ def observed_data(monkeypatch):
     data = data.replace(heldout=observed(1).replace(shift=data.shift, scale=data.scale))
     monkeypatch.setattr(api.data, "build", lambda config: data)
     copies = {"value": 0.5, "floor": 0.01, "ratio": None, "flagged": True, "verdict": "COPIES: x"}
-    monkeypatch.setattr(report, "evaluate", lambda evidence: {"copies": copies})
+    monkeypatch.setattr(report, "measure", lambda data: {"copies": copies})
 
 
 def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
@@ -81,8 +80,8 @@ def test_points_that_are_no_numbers_are_not_taken_for_smaller_sets(
 ):  # fmt: skip
     from tiny_diffusion_jax import sets
 
-    monkeypatch.setattr(sets.joint, "draw", lambda request, keys, told: np.full(
-        (len(keys), request.config.num_points, 2), np.nan, np.float32))  # fmt: skip
+    monkeypatch.setattr(sets.Joint, "draw", lambda _, context, keys, *__: np.full(
+        (len(keys), context.num_points, 2), np.nan, np.float32))  # fmt: skip
     result = run(*RAGGED, f"--workdir={tmp_path}")
     assert result.code == 1 and "sampled points are not finite numbers" in result.err
     assert not (tmp_path / "samples.npz").exists()

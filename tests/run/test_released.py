@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from command_line import SETS, config, run
+from spatial_mnist import release
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import flatten
@@ -25,12 +26,12 @@ def digits(tmp_path_factory):
     """(folder of released models, run folder of one of them)."""
     home = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tiny_diffusion_jax.cli.commands.finish", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.report.evaluate_run", lambda *_: None)
         made = run(config("spatial_mnist:causal"), *CAUSAL, f"--workdir={home}/run")
     assert made.code == 0, made
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(released, "FOLDER", home)
-        released.release("tiny", *td.load(home / "run"), "python main.py ...", {"ppll": -3.0})
+        release("tiny", *td.load(home / "run"), "python main.py ...", {"ppll": -3.0})
     return home
 
 
@@ -76,7 +77,8 @@ def test_another_config_is_refused_where_the_command_line_refuses_it():
         assert str(error.value).startswith(f"config.{field} = {value!r}: must be ")
         assert str(error.value).endswith("with which the released model 'tiny' is trained")
         typed = run("--pretrained=tiny", "--mode=sample", f"--config.{field}={value}")
-        assert typed.code == 2 and f"--config.{field}: the released model 'tiny'" in typed.err
+        assert typed.code == 2 and f"--config.{field} = {value!r}: must be " in typed.err
+        assert "with which the released model 'tiny' was trained" in typed.err
 
 
 def test_a_folder_of_that_name_comes_first(monkeypatch, tmp_path):
@@ -141,11 +143,11 @@ def test_a_damaged_file_is_named(digits, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("typed, words", [
     (["--pretrained=nope", "--mode=sample"], "--pretrained = 'nope': must be one of tiny"),
-    (["--pretrained=tiny"], "--pretrained goes with --mode=sample, evaluate, complete or live"),
-    (["--pretrained=tiny", "--mode=sample", config("moons")], "has a config of its own: leave out"),
+    (["--pretrained=tiny"], "must be left out without --mode=sample or"),
+    (["--pretrained=tiny", "--mode=sample", config("moons")], "must be left out, because tr"),
     (["--pretrained=tiny", "--mode=sample", "--config.model.hidden_dim=9"],
-     "--config.model.hidden_dim: the released model 'tiny' is trained, with config.model.hidden_"),
-    (["--pretrained=tiny", "--mode=complete"], "--mode=complete: a table of points"),
+     "--config.model.hidden_dim = 9: must be 8, with which the released model 'tiny' was trained"),
+    (["--pretrained=tiny", "--mode=complete"], "must be given with --points"),
     (["--pretrained=tiny", "--mode=sample", "--workdir={run}"], "must be a folder without a run"),
 ])  # fmt: skip
 def test_what_does_not_go_together(typed, words, digits):

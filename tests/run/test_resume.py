@@ -12,17 +12,15 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command_line import MOONS, ROOT, run
 from run_files import FILES, arrays, losses, same
 
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.files import PART
-from tiny_diffusion_jax.report import evaluate as report
 from tiny_diffusion_jax.run import checkpoints
 from tiny_diffusion_jax.run import train as training
-from tiny_diffusion_jax.run.signals import Abandoned, Signals
+from tiny_diffusion_jax.run.signals import abandon_at_signal, held_signals
 from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.training import loop
 
@@ -53,7 +51,7 @@ def screen(written: str) -> list[str]:
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "finish", lambda *_: None)
+        patch.setattr(commands.report, "evaluate_run", lambda *_: None)
         assert run(*LONG, f"--workdir={folder}").code == 0
     return folder
 
@@ -139,10 +137,10 @@ def test_a_signal_while_sampling(copy):
 
 
 def test_a_second_signal_does_not_wait():
-    handler = signal.getsignal(signal.SIGINT)
-    with Signals() as signals:
+    handler, signals = signal.getsignal(signal.SIGINT), []
+    with held_signals(signals):
         os.kill(os.getpid(), signal.SIGINT)
-        assert signals.received == signal.SIGINT
+        assert signals == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
@@ -191,17 +189,19 @@ def test_a_signal_before_the_first_block_is_done(tmp_path):
 
 
 def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
-    with Signals() as signals, signals.raised():
-        with signals.held():
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert signals.received == signal.SIGTERM
-    with Signals() as signals, pytest.raises(Abandoned), signals.raised():
-        os.kill(os.getpid(), signal.SIGTERM)
+    signals = []
+    with abandon_at_signal(signals):
+        with held_signals(signals):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
+        pytest.fail("not abandoned")
+    assert signals == [signal.SIGINT] * 2
 
 
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands, "finish", lambda *_: pytest.fail("went on to sample"))
+    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: pytest.fail("sampled"))
 
     def write(self, step):
         if step == 40:
@@ -268,11 +268,8 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
 @pytest.mark.parametrize("mode", ["sample", "evaluate"])
 def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypatch):
     used = []
-    sets = np.zeros((2, 4, 2))
-    drawn = lambda *_, **__: (used.append("drawn") or sets, None, "samples.npy")
-    monkeypatch.setattr(commands, "draw", drawn)
-    monkeypatch.setattr(report, "pictures", lambda *_: None)
-    monkeypatch.setattr(commands, "finish", lambda *_: used.append("drawn"))
+    for name in ("sample_run", "evaluate_run"):
+        monkeypatch.setattr(commands.report, name, lambda *_: used.append("drawn"))
     damaged(copy)
     result = run(f"--mode={mode}", f"--workdir={copy}")
     path = copy / "checkpoints" / "40"

@@ -14,8 +14,9 @@ from PIL import Image
 from run_files import FILES, arrays, losses, same
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax import report
 from tiny_diffusion_jax.metrics import separation
-from tiny_diffusion_jax.report import evaluate as report
+from tiny_diffusion_jax.report import sections
 from tiny_diffusion_jax.run.train_log import training_seconds
 
 
@@ -78,7 +79,7 @@ def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
 
 def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
     monkeypatch.delattr("tiny_diffusion_jax.run.train.train_blocks")
-    monkeypatch.setattr("tiny_diffusion_jax.report.evaluate.pictures", lambda *_: None)
+    monkeypatch.setattr("tiny_diffusion_jax.report.write_report", lambda *_: None)
     metrics = (copy / "metrics.json").read_bytes()
     options = ["--config.sample.num_sets=3", "--config.sample.num_points=50",
                "--config.sample.sampler=heun", "--config.sample.seed=5"]  # fmt: skip
@@ -94,7 +95,7 @@ def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
 
 def test_samples_come_in_the_units_of_the_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tiny_diffusion_jax.report.evaluate.pictures", lambda *_: None)
+    monkeypatch.setattr("tiny_diffusion_jax.report.write_report", lambda *_: None)
     rows = np.random.default_rng(0).normal(size=(50, 2)) * 10 + [5000, -70]
     np.savetxt("table.csv", rows, delimiter=",")
     result = run(config("points") + ":table.csv", *TINY, "--config.data.heldout=0")
@@ -154,7 +155,8 @@ def test_a_number_that_is_not_finite_is_not_written(copy, monkeypatch):
     """The files of the run remain, and metrics.json is unchanged."""
     before = (copy / "metrics.json").read_bytes()
     numbers = {"good": {"value": 1.0, "floor": None}, "mmd_rbf": {"value": [float("nan")]}}
-    monkeypatch.setattr(report, "evaluate", lambda _: numbers)
+    row = sections.Section("numbers", lambda data: True, lambda data: numbers)
+    monkeypatch.setattr(sections, "SECTIONS", [row])
     result = run(f"--workdir={copy}", "--mode=evaluate")
     assert result.code == 1 and result.err.splitlines()[-1].startswith(
         "error: mmd_rbf is not a finite number, so metrics.json was not written; the samples were"
@@ -238,7 +240,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
 
     # an error in the picture keeps the sets and the page
     Path("partial.csv").write_text("x,y\n0.5,0.25\n", encoding="utf-8")
-    monkeypatch.setattr("tiny_diffusion_jax.report.results.sets_figure", None)
+    monkeypatch.setattr("tiny_diffusion_jax.figures.sets.sets_figure", None)
     failed = run(*here)
     assert failed.code == 1 and "error: completed.png could not be written" in failed.err
     assert not Path(folder, "completed.png").exists() and Path(folder, "report.html").exists()
@@ -246,10 +248,10 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
 
 
 def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
-    """Check guided sets here; test_report.py checks all other metrics and pictures."""
+    """Check guided sets here; test_sections.py checks all other metrics and pictures."""
     monkeypatch.setattr("tiny_diffusion_jax.metrics.classifier.TRAIN_SETS", 400)
-    sections = [s for s in report.SECTIONS if s.name in ("training", "labels")]
-    monkeypatch.setattr(report, "SECTIONS", sections)
+    rows = [row for row in sections.SECTIONS if row.name in ("training", "labels", "page")]
+    monkeypatch.setattr(sections, "SECTIONS", rows)
     result = run(config("mnist_sets:01"), *SETS, "--config.data.source=digits",
                  "--config.train.num_points=8", f"--workdir={tmp_path}")  # fmt: skip
     assert result.code == 0, result.err
@@ -258,7 +260,7 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     assert accuracy["guidance_scale"] == 2.0 and accuracy["floor"] > 0.8
     assert stored["data_source"] == "digits" and is_picture(tmp_path / "labels.png")
 
-    monkeypatch.setattr(report, "pictures", lambda *_: None)
+    monkeypatch.setattr(report, "write_report", lambda *_: None)
     ask = [f"--workdir={tmp_path}", "--mode=sample", "--config.sample.num_sets=1"]
     drawn = []
     for options in (["--config.sample.label=1", "--config.sample.guidance_scale=2"],

@@ -32,7 +32,7 @@ def test_more_steps_continue_the_run_with_the_schedule_of_the_new_length(copy, o
     experiment = build(parse(["main.py", *LONGER]).config)
     saved = checkpoints.open_checkpoints(copy / "checkpoints")
     like = jax.eval_shape(lambda: init(experiment))
-    first = checkpoints.restore_tree(saved.load(40), like)
+    first = checkpoints.from_arrays(saved.load(40), like)
     state = train(experiment, first, progress=False)
     expected = {name: np.asarray(a) for name, a in checkpoints.named_leaves(state).items()}
     assert same(arrays(copy, 60), expected)

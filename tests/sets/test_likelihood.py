@@ -20,7 +20,8 @@ from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.metrics import scored_points, set_likelihood_numbers
+from tiny_diffusion_jax.report.sets import likelihood as set_likelihood
+from tiny_diffusion_jax.report.sets import scored_points
 from tiny_diffusion_jax.sets import joint, likelihood, strategy_of
 from tiny_diffusion_jax.sets.row_order import out_of_order
 
@@ -440,8 +441,8 @@ def test_the_report_conditions_a_set_on_its_complete_size():
     sets = observed([40, 400])
     setup = conditioned("independent")._replace(dataset=sets.replace(heldout=sets))
     setup.config.evaluate.likelihood_steps = STEPS
-    evidence = ReportData(setup, None, np.zeros((2, 400, 2), np.float32))
-    metric = set_likelihood_numbers(evidence)["set_log_likelihood"]
+    data = ReportData(setup, None, np.zeros((2, 400, 2), np.float32))
+    metric = set_likelihood(data)["set_log_likelihood"]
     assert metric["value"] == pytest.approx(-ENTROPY, abs=0.1)
     assert metric["num_sets"] == 20 and metric["num_points"] == 64 and not metric["given_labels"]
 
@@ -451,8 +452,8 @@ def test_the_report_gives_labels_to_a_model_that_saw_no_set_without():
     setup = conditioned("independent", num_labels=2)._replace(dataset=sets.replace(heldout=sets))
     setup.config.train.label_drop = 0.0
     setup.config.evaluate.likelihood_steps = STEPS
-    evidence = ReportData(setup, None, np.zeros((2, 9, 2), np.float32))
-    metric = set_likelihood_numbers(evidence)["set_log_likelihood"]
+    data = ReportData(setup, None, np.zeros((2, 9, 2), np.float32))
+    metric = set_likelihood(data)["set_log_likelihood"]
     # the value is a mean over 140 points
     assert metric["value"] == pytest.approx(-ENTROPY, abs=0.25)
     assert metric["given_labels"]

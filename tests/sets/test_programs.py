@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api as experiments
-from tiny_diffusion_jax import devices
+from tiny_diffusion_jax import api, devices, sets
 from tiny_diffusion_jax.models.traits import Traits
-from tiny_diffusion_jax.sets.autoregressive import block_sizes
+from tiny_diffusion_jax.sets.autoregressive import Autoregressive, block_sizes
 from tiny_diffusion_jax.sets.chunks import chunk_size
-from tiny_diffusion_jax.sets.reverse import Request
-from tiny_diffusion_jax.training.batches import make_batch_spec
+from tiny_diffusion_jax.sets.reverse import SamplingContext
+from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec
 
 SMALL = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -54,7 +53,7 @@ def test_a_second_sample_compiles_nothing(model):
     """Arguments that keep shapes may change: seed, weights, label, guidance scale."""
     config = small(model, model__labels=True, sample__guidance_scale=2.0)
     experiment = td.build(config)
-    params = experiments.init(experiment).params
+    params = api.init(experiment).params
     given = np.ones((2, 2), np.float32)
     td.sample(experiment, params)
     assert compilations.since() > 0
@@ -76,7 +75,7 @@ def test_a_second_sample_compiles_nothing(model):
 def test_a_second_log_prob_compiles_nothing():
     config = small("fourier_mlp", data__name="moons", data__members="")
     experiment = td.build(config)
-    params = experiments.init(experiment).params
+    params = api.init(experiment).params
     points = np.zeros((5, 2), np.float32)
     first = td.log_prob(experiment, params, points, 4)
     assert compilations.since() > 0
@@ -87,23 +86,18 @@ def test_a_second_log_prob_compiles_nothing():
     assert compilations.since() == 0
 
 
-def request(num_sets, num_points=10, memory_mb=1, max_history=64, burn_in=0, **traits):
-    model = SimpleNamespace(traits=Traits("joint", **{"floats_per_point": 1} | traits))
-    config = SimpleNamespace(num_sets=num_sets, num_points=num_points, memory_mb=memory_mb,
-                             burn_in=burn_in)  # fmt: skip
-    return Request(model, None, None, config, max_history)
-
-
-def size_of_chunks(request, rows, monkeypatch, cores=1):
+def size_of_chunks(monkeypatch, num_sets, num_points=8, history_points=0, memory_mb=1, cores=1,
+                   **floats):  # fmt: skip
     monkeypatch.setattr(devices, "num_cores", lambda: cores)
-    return chunk_size(request, rows, devices.make_mesh())
+    traits = Traits("joint", **{"floats_per_point": 1} | floats)
+    return chunk_size(traits, num_sets, num_points, history_points, memory_mb, devices.make_mesh())
 
 
 @pytest.mark.parametrize("num_sets, chunks", [(512, 1), (513, 2), (1024, 2), (1025, 3), (7, 1)])
-def test_chunks_are_of_nearly_equal_size(num_sets, chunks, monkeypatch):
+def test_chunks_have_nearly_equal_sizes(num_sets, chunks, monkeypatch):
     """One set more than a chunk adds about one set of work, not a nearly empty chunk."""
     floats = 2**20 // (512 * 2 * 4 * 8)  # chosen so that 512 sets of 8 points fit into 1 MB
-    size = size_of_chunks(request(num_sets, floats_per_point=floats), 8, monkeypatch)
+    size = size_of_chunks(monkeypatch, num_sets, floats_per_point=floats)
     assert size == -(-num_sets // chunks)
     assert chunks * size - num_sets < chunks
 
@@ -111,51 +105,59 @@ def test_chunks_are_of_nearly_equal_size(num_sets, chunks, monkeypatch):
 def test_the_cores_of_a_cpu_have_as_many_chunks_each(monkeypatch):
     """Each core has an equal share of the memory, at most as much as the caches hold."""
     floats = 2**20 // (512 * 2 * 4 * 8)  # chosen so that 512 sets of 8 points fit into 1 MB
-    sizes = [size_of_chunks(request(num_sets, memory_mb=memory, floats_per_point=floats), 8,
-                            monkeypatch, cores=4)
-             for num_sets, memory in ((128, 1), (129, 1), (1025, 4), (10**6, 10**6))]  # fmt: skip
+    size = lambda num_sets, memory: size_of_chunks(
+        monkeypatch, num_sets, memory_mb=memory, cores=4, floats_per_point=floats)
+    sizes = [size(128, 1), size(129, 1), size(1025, 4), size(10**6, 10**6)]
     # the last size: 31 chunks of 64 MB, and one more chunk
     assert sizes == [128, 33, 257, -(-(10**6) // 32)]
     monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)
-    large = request(10**6, memory_mb=10**6, floats_per_point=floats)
-    assert size_of_chunks(large, 8, monkeypatch, cores=4) == 10**6
+    assert size(10**6, 10**6) == 10**6
 
 
-def test_memory_counts_the_points_that_are_shown(monkeypatch):
+def test_memory_counts_the_points_of_the_history(monkeypatch):
     """A history of 1,000 points needs more memory than 10 points, up to the size of the set."""
     monkeypatch.setattr(devices, "is_cpu", lambda mesh: False)
-    sizes = [size_of_chunks(request(10**6, 2_000, 10_000, shown, floats_per_shown=8), 2_000,
-                            monkeypatch)
-             for shown in (10, 1_000, 4_000, 8_000)]  # fmt: skip
-    assert sizes[0] > 50 * sizes[1] > 75 * sizes[2] and sizes[2] == sizes[3]
+    sizes = [size_of_chunks(monkeypatch, 10**6, 2_000, history, 10_000, floats_per_history_point=8)
+             for history in (10, 1_000, 2_000)]  # fmt: skip
+    assert sizes[0] > 50 * sizes[1] > 75 * sizes[2]
+    arguments = []
+    monkeypatch.setattr(sets, "chunk_size", lambda *a: arguments.append(a) or a[1])
+    options = SimpleNamespace(num_sets=5, burn_in=100, memory_mb=1)
+    strategy = Autoregressive(SimpleNamespace(traits=Traits("autoregressive", 1)))
+    for max_history in (10, 1_000, 2_200, 4_000):
+        context = SamplingContext(None, None, options, 2_000, max_history)
+        list(sets._chunks(strategy, context, None, 0, None))
+    assert [history for *_, history, _, _ in arguments] == [10, 1_000, 2_100, 2_100]
 
 
 def test_blocks_with_a_burn_in():
-    config = SimpleNamespace(num_points=256, first_block=250, growth=1.0, burn_in=250)
-    assert block_sizes(config) == ([250], [250, 6])
-    assert block_sizes(config, num_given=6) == ([], [250])  # given points are a history
-    config.update = None
-    config = SimpleNamespace(num_points=10, first_block=1, growth=2.0, burn_in=0)
-    assert block_sizes(config) == ([], [1, 1, 2, 4, 2])
-    config = SimpleNamespace(num_points=10, first_block=1, growth=2.0, burn_in=3)
-    assert block_sizes(config) == ([1, 1, 1], [3, 6, 1])
+    options = SimpleNamespace(first_block=250, growth=1.0, burn_in=250)
+    assert block_sizes(options, 256) == ([250], [250, 6])
+    assert block_sizes(options, 256, num_given=6) == ([], [250])  # given points are a history
+    options = SimpleNamespace(first_block=1, growth=2.0, burn_in=0)
+    assert block_sizes(options, 10) == ([], [1, 1, 2, 4, 2])
+    options = SimpleNamespace(first_block=1, growth=2.0, burn_in=3)
+    assert block_sizes(options, 10) == ([1, 1, 1], [3, 6, 1])
 
 
-def test_every_point_of_the_attention_models_is_shown_a_history():
+def test_every_point_of_the_attention_models_has_a_history():
     """Blocks without a burn-in are [250, 6], and 250 points have no history."""
     for model in ("attention_v1", "attention_v2"):
         config = td.default_config(model)
         config.sample.update(num_points=256, first_block=250, growth=1.0, burn_in=250)
-        burned, kept = block_sizes(config.sample)
+        burned, kept = block_sizes(config.sample, 256)
         assert sum(burned) >= config.sample.first_block and sum(kept) == 256
         # training includes the first block, which has no history
         assert config.train.history_drop > 0
 
 
-def test_latents_are_of_whole_sets_whatever_the_config_says():
+@pytest.mark.parametrize("drop, min_history", [(0.15, 1), (0.0, 64)])
+def test_latents_are_computed_from_complete_histories_in_any_config(drop, min_history):
     """Otherwise the prior would learn latents of empty sets and of one-point sets."""
-    for drop, fewest in ((0.15, 1), (0.0, 64)):
-        config = small("set_latent", train__history_drop=drop, train__min_history=fewest,
-                       train__max_history=64)  # fmt: skip
-        plan = make_batch_spec(config.train, td.build(config).model)
-        assert (plan.min_history, plan.max_history, plan.history_drop) == (64, 64, 0.0)
+    config = small("set_latent", train__history_drop=drop, train__min_history=min_history,
+                   train__max_history=64)  # fmt: skip
+    experiment = td.build(config)
+    spec = make_batch_spec(config.train, experiment.model)
+    batch = draw_batches(jax.random.key(0), experiment.dataset, 10, 3, spec)
+    history = batch.conditioning.history
+    assert history.points.shape == (3, 4, 64, 2) and np.all(history.mask)

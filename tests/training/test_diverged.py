@@ -32,30 +32,29 @@ def step(moons, tmp_path_factory):
     return debug_step.read(folder, moons)
 
 
-def test_the_step_is_as_it_was_in_its_block_and_its_file_holds_it(tmp_path):
-    made = built(*MOONS, "--config.train.block=2", "--config.train.min_points=2")
-    train, start = made.config.train, api.init(made)
-    key = jax.random.fold_in(jax.random.key(made.config.seed), 1)
-    block = make_train_block(made.model, FrozenConfigDict(train), devices.make_mesh(), 1)
-    spec = make_batch_spec(train, made.model)
-    _, metrics = block(start, made.dataset, made.process, key, 2, spec)
+def test_the_repeated_step_equals_the_step_of_the_block_and_its_file(tmp_path):
+    experiment = built(*MOONS, "--config.train.block=2", "--config.train.min_points=2")
+    config, data, process, model = experiment
+    start, key = api.init(experiment), jax.random.fold_in(jax.random.key(config.seed), 1)
+    block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh(), 1)
+    spec = make_batch_spec(config.train, model)
+    _, metrics = block(start, data, process, key, 2, spec)
     for done in (0, 1):
-        debug_step.write(tmp_path, made, start, done)
-        found = debug_step.read(tmp_path, made)
-        losses, _, norm = debug_step._loss_and_grad(
-            made.process, found.params, found.batch, model=made.model)
-        assert found.number == done + 1 and found.batch.conditioning.mask is not None
+        debug_step.write(tmp_path, experiment, start, done)
+        number, params, batch = debug_step.read(tmp_path, experiment)
+        losses, _, norm = debug_step._loss_and_grad(process, params, batch, model=model)
+        assert number == done + 1 and batch.conditioning.mask is not None
         np.testing.assert_allclose(losses.mean(), metrics.loss[done], rtol=1e-5)
         np.testing.assert_allclose(norm, metrics.grad_norm[done], rtol=1e-4)
 
 
-def test_what_is_finite(moons, step):
+def test_finite_values_are_reported(moons, step):
     first, last = debug_step.describe(moons, step)
     assert first.startswith("step 1: loss = ")
     assert last.startswith("all values of the repeated step are finite")
 
 
-def test_a_point_that_is_no_number_is_found_with_its_noise_level(moons, step):
+def test_a_nan_point_is_reported_with_its_noise_level(moons, step):
     batch = step.batch._replace(x_0=step.batch.x_0.at[3, 5, 1].set(jnp.nan))
     first, losses, points, *gradients = debug_step.describe(moons, step._replace(batch=batch))
     assert first == "step 1: loss = nan, gradient norm = nan"
@@ -65,7 +64,7 @@ def test_a_point_that_is_no_number_is_found_with_its_noise_level(moons, step):
     assert len(kernels) >= 3 and all(line.startswith("gradient not finite: ") for line in gradients)
 
 
-def test_a_layer_that_is_no_number_is_named(moons, step):
+def test_an_infinite_weight_is_reported_with_its_name(moons, step):
     flat, structure = jax.tree.flatten(step.params)
     flat[-1] = flat[-1].at[0].set(jnp.inf)
     lines = debug_step.describe(moons, step._replace(params=jax.tree.unflatten(structure, flat)))

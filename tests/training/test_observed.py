@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batch_specs import INDEPENDENT, SAME_SET, Model, make_spec
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax import api
@@ -35,73 +36,77 @@ def observed(sizes=SIZES, **fields):
 draw_batches = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
 
 
-def draw(**plan):
-    """A batch of 30 x 32 sets, in numpy."""
-    plan = batches.BatchSpec(32, 4, counts=True, **plan)
-    return jax.tree.map(np.asarray, draw_batches(KEY, observed(), 100, 30, plan))
+def draw(model=INDEPENDENT, **fields):
+    """Points f32[30, 32, N, 2] of 30 x 32 sets and their conditioning, in numpy."""
+    spec = make_spec(32, 4, model._replace(counts=True), **fields)
+    batch = jax.tree.map(np.asarray, draw_batches(KEY, observed(), 100, 30, spec))
+    return batch.x_0, batch.conditioning
 
 
-def test_sets_are_masked_and_counted():
-    batch = draw()
-    np.testing.assert_array_equal(batch.count, SIZES[batch.label])
-    np.testing.assert_array_equal(batch.mask.sum(-1), np.minimum(batch.count, 4))
-    assert (batch.x_0[~batch.mask] == 0).all()  # padding is 0, not random
-    assert (batch.x_0[..., 0] == batch.label[..., None])[batch.mask].all()
-    assert batch.history is None
-    few = draw(min_points=1)
-    assert set(few.mask.sum(-1).ravel()) == {1, 2, 3, 4} and few.mask[..., 0].all()
-    # the count is the size of the complete set
-    np.testing.assert_array_equal(few.count, SIZES[few.label])
+def test_sets_have_masks_and_sizes():
+    x_0, (label, size, history, _, mask) = draw()
+    np.testing.assert_array_equal(size, SIZES[label])
+    np.testing.assert_array_equal(mask.sum(-1), np.minimum(size, 4))
+    assert (x_0[~mask] == 0).all()  # padding is 0, not random
+    assert (x_0[..., 0] == label[..., None])[mask].all()
+    assert history is None
+    _, (label, size, *_, mask) = draw(min_points=1)
+    assert set(mask.sum(-1).ravel()) == {1, 2, 3, 4} and mask[..., 0].all()
+    # the size is the size of the complete set
+    np.testing.assert_array_equal(size, SIZES[label])
 
 
-def test_no_point_is_shown_and_denoised():
-    batch = draw(shown="same_set", min_history=2, max_history=8, history_drop=0.25)
-    h, n = batch.history.mask.sum(-1), batch.mask.sum(-1)
-    np.testing.assert_array_equal(n, np.minimum(4, batch.count - h))
+def test_no_point_is_in_the_history_and_denoised():
+    x_0, (label, size, history, _, mask) = draw(
+        SAME_SET, min_history=2, max_history=8, history_drop=0.25
+    )
+    h, n = history.mask.sum(-1), mask.sum(-1)
+    np.testing.assert_array_equal(n, np.minimum(4, size - h))
     assert (n >= 1).all()
-    most = np.minimum(8, batch.count - 1)
+    most = np.minimum(8, size - 1)
     assert (h <= most).all() and np.mean(h == 0) == pytest.approx(0.25, abs=0.05)
     assert (h[h > 0] >= np.minimum(2, most)[h > 0]).all()
     # the history of the largest set has a log-uniform size on 2..8
-    sizes = h[(batch.label == 3) & (h > 0)]
+    sizes = h[(label == 3) & (h > 0)]
     k = np.arange(2, 9)
     share = [np.mean(sizes == i) for i in k]
     np.testing.assert_allclose(share, np.log((k + 1) / k) / np.log(9 / 2), atol=0.12)
-    points = np.concatenate([batch.x_0, batch.history.points], axis=2)
-    there = np.concatenate([batch.mask, batch.history.mask], axis=2)
+    points = np.concatenate([x_0, history.points], axis=2)
+    exists = np.concatenate([mask, history.mask], axis=2)
     for step in range(3):
         for b in range(32):
-            mine = points[step, b][there[step, b]]
-            assert len(np.unique(mine, axis=0)) == len(mine)
-            assert (mine[:, 0] == batch.label[step, b]).all()
+            of_set = points[step, b][exists[step, b]]
+            assert len(np.unique(of_set, axis=0)) == len(of_set)
+            assert (of_set[:, 0] == label[step, b]).all()
 
 
-def test_a_latent_is_of_the_whole_set():
-    batch = draw(shown="same_set", min_history=8, max_history=8, latent_dim=3)
-    np.testing.assert_array_equal(batch.history.mask.sum(-1), np.minimum(batch.count, 8))
-    np.testing.assert_array_equal(batch.mask.sum(-1), np.minimum(batch.count, 4))
-    large = batch.label == 3  # no point appears twice if the set is large enough
-    both = np.concatenate([batch.x_0[large], batch.history.points[large]], axis=1)
+def test_a_latent_describes_the_complete_set():
+    model = Model("latent", "same_set", latent_dim=3)
+    x_0, (label, size, history, _, mask) = draw(model, min_history=2, max_history=8)
+    np.testing.assert_array_equal(history.mask.sum(-1), np.minimum(size, 8))
+    np.testing.assert_array_equal(mask.sum(-1), np.minimum(size, 4))
+    large = label == 3  # no point appears twice if the set is large enough
+    both = np.concatenate([x_0[large], history.points[large]], axis=1)
     assert all(len(np.unique(points, axis=0)) == 12 for points in both)
-    [small] = batch.history.points[0, batch.label[0] == 0][:1]
+    [small] = history.points[0, label[0] == 0][:1]
     assert set(small[:2, 1]) == {0, 1}
 
 
-def test_a_whole_set_is_moved_with_its_history():
-    """Points of a set lie on a line x = s, and a shift moves the whole line."""
+def test_a_complete_set_is_moved_with_its_history():
+    """Points of a set lie on a line x = s, and a shift moves the complete line."""
     move = Augment(shift=10.0)
-    batch = draw(shown="same_set", min_history=2, max_history=8, augment=move)
-    there = batch.history.mask
-    x = np.where(there, batch.history.points[..., 0], np.nan)
-    same = np.abs(x - batch.x_0[..., :1, 0])[there]
-    assert same.max() < 1e-4 and np.std(batch.x_0[..., 0, 0]) > 5
+    x_0, (*_, history, _, _) = draw(SAME_SET, min_history=2, max_history=8, augment=move)
+    x = np.where(history.mask, history.points[..., 0], np.nan)
+    distance = np.abs(x - x_0[..., :1, 0])[history.mask]
+    assert distance.max() < 1e-4 and np.std(x_0[..., 0, 0]) > 5
 
 
-def test_sets_without_a_size_of_their_own_have_as_many_points_as_there_are():
+def test_the_size_of_sets_without_a_size_is_their_number_of_points():
     plain = observed().replace(draw=Partial(lambda key, b, n: PointSets(jnp.zeros((b, n, 2)))))
-    plan = batches.BatchSpec(4, 3, counts=True)
-    assert (draw_batches(KEY, plain, 100, 2, plan).count == 3).all()
-    assert draw_batches(KEY, plain, 100, 2, plan._replace(counts=False)).count is None
+    for counts in (True, False):
+        spec = make_spec(4, 3, Model(counts=counts))
+        size = draw_batches(KEY, plain, 100, 2, spec).conditioning.size
+        assert (size == 3).all() if counts else size is None
 
 
 # ---------------------------------------------------------------- held-out loss, best weights
@@ -129,36 +134,36 @@ def setup(keep_best):
     return api.Experiment(config, data, PROCESS, make_model(config.model, 0))
 
 
-def run(keep_best, state=None, stop=None):
+def run(keep_best, state=None, last=None):
     """(final state in numpy, states after each block, rows)."""
     kept, rows = [], []
 
     def on_block(state, row):
         kept.append(jax.tree.map(np.array, state))
         rows.append(row)
-        return row["step"] == stop
+        return row["step"] == last
 
     state = api.train(setup(keep_best), state, on_block, progress=False)
     return jax.tree.map(np.array, state), kept, rows
 
 
 @functools.cache
-def whole():
+def complete_run():
     return run(True)
 
 
-def test_held_out_loss_is_of_the_averaged_weights_on_the_same_batches():
-    _, states, rows = whole()
+def test_held_out_loss_of_the_ema_weights_on_the_same_batches():
+    _, states, rows = complete_run()
     config, data, process, model = setup(True)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    plan = batches.make_batch_spec(config.train, model)
+    spec = batches.make_batch_spec(config.train, model)
     key = jax.random.fold_in(key, training.HELDOUT_KEY)
-    drawn = draw_batches(key, data.heldout, 100, 1, plan)
+    drawn = draw_batches(key, data.heldout, 100, 1, spec)
     batch = jax.tree.map(lambda a: a[0], drawn)
-    assert set(np.asarray(batch.count)) <= {3, 7}
-    loss = jax.jit(lambda ema: training.loss_of_batch(PROCESS, model.apply, ema, batch).mean())
-    found = [row["heldout_loss"] for row in rows]
-    np.testing.assert_allclose(found, [loss(state.ema) for state in states], rtol=1e-4)
+    assert set(np.asarray(batch.conditioning.size)) <= {3, 7}
+    loss = jax.jit(lambda ema: spec.strategy.loss(PROCESS, model.apply, ema, batch).mean())
+    losses = [row["heldout_loss"] for row in rows]
+    np.testing.assert_allclose(losses, [loss(state.ema) for state in states], rtol=1e-4)
 
 
 def test_weights_are_chosen_on_the_validation_half():
@@ -167,7 +172,7 @@ def test_weights_are_chosen_on_the_validation_half():
     split = api.Experiment(config, data, process, model)
     rows = []
     api.train(split, None, lambda state, row: rows.append(row), progress=False)
-    expected = [row["heldout_loss"] for row in whole()[2]]
+    expected = [row["heldout_loss"] for row in complete_run()[2]]
     np.testing.assert_allclose([row["heldout_loss"] for row in rows], expected, rtol=1e-5)
 
 
@@ -177,8 +182,8 @@ def test_a_rotation_with_a_scale_for_each_axis_is_not_trained():
         api.train(setup(True)._replace(config=config), progress=False)
 
 
-def test_the_best_weights_are_those_of_the_lowest_loss():
-    end, states, rows = whole()
+def test_the_best_weights_have_the_lowest_loss():
+    end, states, rows = complete_run()
     losses = [row["heldout_loss"] for row in rows]
     best = int(np.argmin(losses))
     assert end.best.step == rows[best]["step"]
@@ -186,7 +191,7 @@ def test_the_best_weights_are_those_of_the_lowest_loss():
     jax.tree.map(np.testing.assert_array_equal, end.sampled, states[best].ema)
 
 
-def test_a_worse_or_strange_loss_is_never_the_best():
+def test_a_larger_or_nan_loss_is_never_the_best():
     state = training.TrainState(jnp.int32(7), None, {"w": jnp.ones(2)}, None, training.Best(
         {"w": jnp.zeros(2)}, jnp.float32(0.5), jnp.int32(3)))  # fmt: skip
     for loss, step in ((0.6, 3), (np.nan, 3), (0.4, 7)):
@@ -196,7 +201,7 @@ def test_a_worse_or_strange_loss_is_never_the_best():
 
 
 def test_training_is_the_same_with_and_without_the_best_and_after_a_stop():
-    end, states, _ = whole()
+    end, states, _ = complete_run()
     without, *_ = run(False)
     assert without.best is None and without.sampled is without.ema
     assert len(jax.tree.leaves(without)) < len(jax.tree.leaves(end))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from batch_specs import INDEPENDENT, PREVIOUS_BATCH, SAME_SET, Model, make_spec
 from jax.tree_util import Partial
 from ml_collections import FrozenConfigDict
 from oracle import GaussianMixture, three_components
@@ -20,7 +21,11 @@ from tiny_diffusion_jax.diffusion.process import add_noise, loss_per_set, make_d
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
+from tiny_diffusion_jax.models.student import forced_sets
+from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.sets.independent import Independent
+from tiny_diffusion_jax.sets.latent import Latent
 from tiny_diffusion_jax.training import batches
 from tiny_diffusion_jax.training import step as training
 
@@ -69,15 +74,15 @@ def programs():
 
 
 def train_block(model, config, process=PROCESS):
-    """Function (state, dataset, key, steps, plan) -> (state, metrics)."""
+    """Function (state, dataset, key, steps, spec) -> (state, metrics)."""
     block = training.make_train_block(model, config, devices.make_mesh(), 2)
-    return lambda state, dataset, key, steps, plan: block(
-        state, dataset, process, key, steps=steps, plan=plan
+    return lambda state, dataset, key, steps, spec: block(
+        state, dataset, process, key, steps=steps, spec=spec
     )
 
 
 draw_batches = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
-PLAN = batches.BatchSpec(num_sets=8, num_points=3)
+SPEC = make_spec(8, 3)
 
 
 def pick(batch, i):
@@ -94,7 +99,7 @@ def assert_trees_close(a, b, **tolerance):
 
 @functools.partial(jax.jit, static_argnames="slices")
 def loss_and_grad(params, batch, slices):
-    return training.loss_and_grad(PROCESS, small_model().apply, params, batch, slices)
+    return training.loss_and_grad(PROCESS, small_model(), params, batch, slices)
 
 
 # ---------------------------------------------------------------- contents of a batch
@@ -102,8 +107,8 @@ def loss_and_grad(params, batch, slices):
 
 def test_batches_are_normalised_data_and_standard_noise():
     shifted = dataset().replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
-    batch = draw_batches(KEY, shifted, 100, 20, batches.BatchSpec(50, 8))
-    assert batch.mask is None and batch.label is None
+    batch = draw_batches(KEY, shifted, 100, 20, make_spec(50, 8))
+    assert batch.conditioning == Conditioning()
     x_0, eps, t = map(np.asarray, batch[:3])
     assert x_0.shape == eps.shape == (20, 50, 8, 2) and t.shape == (20, 50)
     np.testing.assert_allclose(x_0.mean((0, 1, 2)), [-2.5, 0.5], atol=0.05)
@@ -115,9 +120,9 @@ def test_batches_are_normalised_data_and_standard_noise():
 
 
 def test_batches_carry_mask_and_label():
-    batch = draw_batches(KEY, dataset(masked_draw), 100, 2, PLAN)
-    assert batch.mask.shape == (2, 8, 3) and batch.label.shape == (2, 8)
-    np.testing.assert_array_equal(np.asarray(batch.mask).sum(-1), batch.label)
+    label, *_, mask = draw_batches(KEY, dataset(masked_draw), 100, 2, SPEC).conditioning
+    assert mask.shape == (2, 8, 3) and label.shape == (2, 8)
+    np.testing.assert_array_equal(np.asarray(mask).sum(-1), label)
 
 
 # ---------------------------------------------------------------- the gradient
@@ -126,18 +131,19 @@ def test_batches_carry_mask_and_label():
 def test_slices_do_not_change_loss_or_gradient():
     fresh, _, _ = programs()
     params = fresh().params
-    batch = pick(draw_batches(KEY, dataset(masked_draw), 100, 2, PLAN), 0)
+    batch = pick(draw_batches(KEY, dataset(masked_draw), 100, 2, SPEC), 0)
 
     def plain(params):
         losses = loss_per_set(
-            PROCESS, small_model().apply, params, batch.x_0, batch.eps, batch.t, batch.mask
-        )
+            PROCESS, small_model().apply, params, batch.x_0, batch.eps, batch.t,
+            batch.conditioning,
+        )  # fmt: skip
         return losses.mean(), losses
 
     expected, losses = jax.jit(jax.grad(plain, has_aux=True))(params)
     for slices in (1, 2, 4):
-        got, grads = loss_and_grad(params, batch, slices)
-        np.testing.assert_allclose(got, losses, rtol=1e-5)
+        sliced, grads = loss_and_grad(params, batch, slices)
+        np.testing.assert_allclose(sliced, losses, rtol=1e-5)
         assert_trees_close(grads, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -150,7 +156,7 @@ def test_one_step_is_adamw_by_hand():
     fresh, step, _ = programs()
     state, config = fresh(), train_config()
     state = state.replace(ema=jax.tree.map(lambda p: p - 1, state.params))
-    batch = pick(draw_batches(KEY, dataset(), 100, 5, PLAN), 0)
+    batch = pick(draw_batches(KEY, dataset(), 100, 5, SPEC), 0)
     after, (losses, norm) = step(state, batch)
     plain, grads = loss_and_grad(state.params, batch, 1)
     np.testing.assert_allclose(losses, plain, rtol=1e-5)
@@ -233,8 +239,8 @@ def test_learning_rate_warms_up_then_falls_to_zero():
 
 def test_a_block_is_its_steps_one_by_one():
     fresh, step, block = programs()
-    end, metrics = block(fresh(), dataset(), KEY, 5, PLAN)
-    drawn = batches.draw_block(jax.random.fold_in(KEY, 0), dataset(), 100, 5, PLAN)
+    end, metrics = block(fresh(), dataset(), KEY, 5, SPEC)
+    drawn = batches.draw_block(jax.random.fold_in(KEY, 0), dataset(), 100, 5, SPEC)
     state, all_losses, norms = fresh(), [], []
     for i in range(5):
         state, (losses, norm) = step(state, pick(drawn, i))
@@ -252,7 +258,7 @@ def test_a_block_is_its_steps_one_by_one():
 
 def test_slices_of_time_without_a_loss_are_nan():
     fresh, _, block = programs()
-    _, metrics = block(fresh(), dataset(), KEY, 1, PLAN)
+    _, metrics = block(fresh(), dataset(), KEY, 1, SPEC)
     # Eight sets with a stratum of T / 8 each: two sets share a slice of T / 10 only by wrap-around.
     assert 7 <= np.isfinite(metrics.loss_by_time).sum() <= 8
 
@@ -260,7 +266,7 @@ def test_slices_of_time_without_a_loss_are_nan():
 def run_blocks(state, total):
     _, _, block = programs()
     while state.step < total:
-        state, _ = block(state, dataset(), KEY, min(5, total - int(state.step)), PLAN)
+        state, _ = block(state, dataset(), KEY, min(5, total - int(state.step)), SPEC)
     return state
 
 
@@ -268,11 +274,11 @@ def run_blocks(state, total):
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(total):
     """Resume also before a last block of a single step."""
     fresh, _, _ = programs()
-    whole = jax.tree.map(np.asarray, run_blocks(fresh(), total))
+    uninterrupted = jax.tree.map(np.asarray, run_blocks(fresh(), total))
     half = jax.tree.map(np.array, run_blocks(fresh(), 10))  # the state that is saved
     resumed = run_blocks(jax.tree.map(jnp.asarray, half), total)
     assert resumed.step == total
-    assert_trees_equal(whole, resumed)
+    assert_trees_equal(uninterrupted, resumed)
     moved = lambda s: np.asarray(s.params["params"]["trunk"]["to_output"]["kernel"])
     assert not np.array_equal(moved(half), moved(resumed))
 
@@ -280,13 +286,13 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(total):
 def test_blocks_draw_fresh_numbers():
     """Two blocks from one state at different steps must have different batches."""
     fresh, _, block = programs()
-    _, first = block(fresh(), dataset(), KEY, 5, PLAN)
-    _, later = block(fresh().replace(step=jnp.int32(5)), dataset(), KEY, 5, PLAN)
-    _, again = block(fresh(), dataset(), KEY, 5, PLAN)
-    _, other = block(fresh(), dataset(), jax.random.key(6), 5, PLAN)
+    _, first = block(fresh(), dataset(), KEY, 5, SPEC)
+    _, later = block(fresh().replace(step=jnp.int32(5)), dataset(), KEY, 5, SPEC)
+    _, again = block(fresh(), dataset(), KEY, 5, SPEC)
+    _, other = block(fresh(), dataset(), jax.random.key(6), 5, SPEC)
     np.testing.assert_array_equal(first.loss, again.loss)
     # a short last block uses the first draws of a full block
-    _, short = block(fresh(), dataset(), KEY, 1, PLAN)
+    _, short = block(fresh(), dataset(), KEY, 1, SPEC)
     np.testing.assert_allclose(short.loss, first.loss[:1], rtol=1e-5)
     losses = [np.asarray(m.loss)[0] for m in (first, later, other)]
     assert len(set(losses)) == 3
@@ -311,8 +317,8 @@ def far_apart(num=2):
         make_dataset(single_density(Partial(sample, jnp.float32(100.0 * (k + 1)))), normalize=False)
         for k in range(num)
     )
-    whole = members[0].replace(draw=None, members=members, num_labels=num)
-    return whole.reweighted(jnp.full(num, 1 / num))
+    mixture = members[0].replace(draw=None, members=members, num_labels=num)
+    return mixture.reweighted(jnp.full(num, 1 / num))
 
 
 def member_of(points):
@@ -324,22 +330,21 @@ def shares(sizes, last):
     return np.array([np.mean(sizes == n) for n in range(last + 1)])
 
 
-def test_a_history_of_the_same_set_is_of_its_member_and_of_other_points():
-    plan = batches.BatchSpec(
-        64, 3, shown="same_set", min_history=1, max_history=12, history_drop=0.25
-    )
-    batch = draw_batches(KEY, far_apart(), 100, 60, plan)
-    assert batch.x_0.shape == (60, 64, 3, 2) and batch.history.points.shape == (60, 64, 12, 2)
-    label = np.asarray(batch.label)
+def test_a_history_of_the_same_set_has_other_points_of_its_member():
+    spec = make_spec(64, 3, SAME_SET, min_history=1, max_history=12, history_drop=0.25)
+    batch = draw_batches(KEY, far_apart(), 100, 60, spec)
+    history = batch.conditioning.history
+    assert batch.x_0.shape == (60, 64, 3, 2) and history.points.shape == (60, 64, 12, 2)
+    label = np.asarray(batch.conditioning.label)
     assert 0.45 < label.mean() < 0.55
     np.testing.assert_array_equal(member_of(batch.x_0), np.stack([label] * 3, -1))
-    np.testing.assert_array_equal(member_of(batch.history.points), np.stack([label] * 12, -1))
-    both = np.concatenate([batch.x_0, batch.history.points], axis=2)
+    np.testing.assert_array_equal(member_of(history.points), np.stack([label] * 12, -1))
+    both = np.concatenate([batch.x_0, history.points], axis=2)
     points = both.reshape(-1, 2)
     # equal points come from rounding only
     assert len(np.unique(points, axis=0)) > 0.999 * len(points)
     # the history is empty in a quarter of the sets, else its size is floor(exp(uniform))
-    mask = np.asarray(batch.history.mask)
+    mask = np.asarray(history.mask)
     sizes = mask.sum(-1)
     assert (mask == (np.arange(12) < sizes[..., None])).all()
     n = np.arange(1, 13)
@@ -351,120 +356,149 @@ def test_a_history_of_the_same_set_is_of_its_member_and_of_other_points():
 
 
 @pytest.mark.parametrize("drop, smallest", [(0.0, 5), (1.0, 0)])
-def test_a_history_has_at_least_its_fewest_points(drop, smallest):
-    plan = batches.BatchSpec(
-        32, 2, shown="same_set", min_history=5, max_history=9, history_drop=drop)
-    sizes = np.asarray(draw_batches(KEY, dataset(), 100, 20, plan).history.mask).sum(-1)
+def test_a_history_has_at_least_min_history_points(drop, smallest):
+    spec = make_spec(32, 2, SAME_SET, min_history=5, max_history=9, history_drop=drop)
+    batch = draw_batches(KEY, dataset(), 100, 20, spec)
+    sizes = np.asarray(batch.conditioning.history.mask).sum(-1)
     assert sizes.min() == smallest and sizes.max() == (9 if drop == 0 else 0)
     assert drop or set(np.unique(sizes)) == {5, 6, 7, 8, 9}
 
 
-def test_a_history_has_no_points_that_its_set_has_not():
+def test_a_history_has_only_points_of_its_set():
     """A set has 5 points: at most 4 are in the history, and the others are denoised."""
     def draw(key, num_sets, num_points):
         points = jax.random.normal(key, (num_sets, num_points, 2))
         return PointSets(points, jnp.broadcast_to(jnp.arange(num_points) < 5, points.shape[:2]))
 
-    plan = batches.BatchSpec(8, 3, shown="same_set", max_history=6, min_history=6)
+    spec = make_spec(8, 3, SAME_SET, max_history=6, min_history=6)
     short = make_dataset(Partial(draw), normalize=False)
-    batch = draw_batches(KEY, short, 100, 4, plan)
-    assert batch.mask.shape == (4, 8, 3)
-    np.testing.assert_array_equal(np.asarray(batch.history.mask).sum(-1), 4)
-    np.testing.assert_array_equal(np.asarray(batch.mask).sum(-1), 1)
+    _, _, history, _, mask = draw_batches(KEY, short, 100, 4, spec).conditioning
+    assert mask.shape == (4, 8, 3)
+    np.testing.assert_array_equal(np.asarray(history.mask).sum(-1), 4)
+    np.testing.assert_array_equal(np.asarray(mask).sum(-1), 1)
 
 
 def test_the_previous_batch_is_the_history_of_the_next():
-    plan = batches.BatchSpec(4, 5, shown="previous_batch", max_history=1000, history_drop=0.0)
-    batch = draw_batches(KEY, far_apart(), 100, 6, plan)
-    assert batch.x_0.shape == (6, 4, 5, 2) and batch.history.points.shape == (6, 4, 20, 2)
-    assert batch.label.shape == (6, 4) and batch.t.shape == (6, 4)
+    spec = make_spec(4, 5, PREVIOUS_BATCH, max_history=1000, history_drop=0.0)
+    batch = draw_batches(KEY, far_apart(), 100, 6, spec)
+    label, _, history, *_ = batch.conditioning
+    assert batch.x_0.shape == (6, 4, 5, 2) and history.points.shape == (6, 4, 20, 2)
+    assert label.shape == (6, 4) and batch.t.shape == (6, 4)
     for step in range(1, 6):
         before = np.asarray(batch.x_0[step - 1]).reshape(20, 2)
-        np.testing.assert_array_equal(batch.history.points[step], np.stack([before] * 4))
-    np.testing.assert_array_equal(member_of(batch.x_0), np.stack([batch.label] * 5, -1))
+        np.testing.assert_array_equal(history.points[step], np.stack([before] * 4))
+    np.testing.assert_array_equal(member_of(batch.x_0), np.stack([label] * 5, -1))
     # the first set has a history, too
-    assert len(np.unique(batch.history.points[0, 0], axis=0)) == 20
-    assert np.asarray(batch.history.mask).all()
-    last = draw_batches(KEY, far_apart(), 100, 6, plan._replace(max_history=7))
-    np.testing.assert_array_equal(last.history.points, batch.history.points[:, :, -7:])
+    assert len(np.unique(history.points[0, 0], axis=0)) == 20
+    assert np.asarray(history.mask).all()
+    last = draw_batches(KEY, far_apart(), 100, 6, spec._replace(max_history=7))
+    last = last.conditioning.history
+    np.testing.assert_array_equal(last.points, history.points[:, :, -7:])
 
 
-def test_the_previous_batch_is_shown_to_all_or_none():
-    plan = batches.BatchSpec(4, 2, shown="previous_batch", max_history=8, history_drop=0.7)
-    mask = np.asarray(draw_batches(KEY, dataset(), 100, 1000, plan).history.mask)
-    shown = mask[:, 0, 0]
-    np.testing.assert_array_equal(mask, np.broadcast_to(shown[:, None, None], mask.shape))
-    assert shown.mean() == pytest.approx(0.3, abs=0.06)  # four standard errors
+def test_all_sets_of_a_step_or_none_have_the_previous_batch():
+    spec = make_spec(4, 2, PREVIOUS_BATCH, max_history=8, history_drop=0.7)
+    batch = draw_batches(KEY, dataset(), 100, 1000, spec)
+    mask = np.asarray(batch.conditioning.history.mask)
+    has_history = mask[:, 0, 0]
+    np.testing.assert_array_equal(mask, np.broadcast_to(has_history[:, None, None], mask.shape))
+    assert has_history.mean() == pytest.approx(0.3, abs=0.06)  # four standard errors
 
 
 def test_set_sizes_are_log_uniform():
-    plan = batches.BatchSpec(64, 8, min_points=2)
-    mask = np.asarray(draw_batches(KEY, dataset(), 100, 60, plan).mask)
+    spec = make_spec(64, 8, min_points=2)
+    mask = np.asarray(draw_batches(KEY, dataset(), 100, 60, spec).conditioning.mask)
     sizes = mask.sum(-1)
     assert (mask == (np.arange(8) < sizes[..., None])).all()
     n = np.arange(2, 9)
     expected = [0, 0, *(np.log((n + 1) / n) / np.log(9 / 2))]
     np.testing.assert_allclose(shares(sizes, 8), expected, atol=0.03)
     # the history is never larger than the set allows
-    both = draw_batches(KEY, dataset(masked_draw), 100, 60, plan)
-    there = np.asarray(both.mask)
-    assert (there.sum(-1) <= np.asarray(both.label)).all()
-    assert (there == (np.arange(8) < there.sum(-1, keepdims=True))).all()
+    label, *_, mask = draw_batches(KEY, dataset(masked_draw), 100, 60, spec).conditioning
+    mask = np.asarray(mask)
+    assert (mask.sum(-1) <= np.asarray(label)).all()
+    assert (mask == (np.arange(8) < mask.sum(-1, keepdims=True))).all()
 
 
-def test_labels_are_dropped_as_often_as_asked():
-    plan = batches.BatchSpec(64, 1, label_drop=0.2)
-    batch = draw_batches(KEY, far_apart(3), 100, 60, plan)
-    label = np.asarray(batch.label)
+def test_labels_are_dropped_in_a_share_label_drop():
+    spec = make_spec(64, 1, label_drop=0.2)
+    batch = draw_batches(KEY, far_apart(3), 100, 60, spec)
+    label = np.asarray(batch.conditioning.label)
     assert np.mean(label == -1) == pytest.approx(0.2, abs=0.025)
-    told = label >= 0
-    np.testing.assert_array_equal(label[told], member_of(batch.x_0)[..., 0][told])
-    assert (np.asarray(draw_batches(KEY, far_apart(3), 100, 60, PLAN).label) >= 0).all()
+    kept = label >= 0
+    np.testing.assert_array_equal(label[kept], member_of(batch.x_0)[..., 0][kept])
+    undropped = draw_batches(KEY, far_apart(3), 100, 60, SPEC)
+    assert (np.asarray(undropped.conditioning.label) >= 0).all()
 
 
-def test_latents_have_noise_of_their_own():
-    plan = batches.BatchSpec(64, 2, latent_dim=5, latent_noise=0.1)
-    batch = draw_batches(KEY, dataset(), 100, 30, plan)
+def test_latents_have_separate_noise():
+    spec = make_spec(64, 2, Model("latent", "same_set", latent_dim=5, latent_noise=0.1),
+                     max_history=3)  # fmt: skip
+    batch = draw_batches(KEY, dataset(), 100, 30, spec)
     eps, blur = np.asarray(batch.latent_eps), np.asarray(batch.latent_blur)
     assert eps.shape == blur.shape == (30, 64, 1, 5)
     assert eps.std() == pytest.approx(1.0, abs=0.03) and eps.mean() == pytest.approx(0, abs=0.04)
     assert blur.std() == pytest.approx(0.1, abs=0.003)
     assert abs(np.corrcoef(eps.ravel(), blur.ravel())[0, 1]) < 0.04
-    none = draw_batches(KEY, dataset(), 100, 3, PLAN)
-    assert none.latent_eps is None and none.latent_blur is None and none.history is None
+    none = draw_batches(KEY, dataset(), 100, 3, SPEC)
+    assert none.latent_eps is None and none.latent_blur is None
+    assert none.conditioning.history is None
 
 
-# ---------------------------------------------------------------- the plan of a block
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.7])
+def test_a_share_teacher_forcing_of_the_sets_is_forced(share):
+    spec = make_spec(8, 2, Model("joint", teacher_forcing=share))
+    forced = draw_batches(KEY, dataset(), 100, 3, spec).forced
+    if share:
+        np.testing.assert_array_equal(forced, np.stack([forced_sets(8, share)] * 3))
+    else:  # the network takes no target
+        assert forced is None
 
 
-def plans(model=None, blocks=range(9), **changes):
+# ---------------------------------------------------------------- the spec of a block
+
+
+def specs(model=None, blocks=range(9), **changes):
     config = train_config(**changes)
     return [batches.make_batch_spec(config, model or small_model(), block) for block in blocks]
 
 
 def test_blocks_take_turns_at_the_sizes_of_sets():
     options = dict(num_sets=128, num_points=32, max_points=2048)
-    taken = plans(**options)
-    assert [p.num_points for p in taken] == [32, 128, 512, 2048] * 2 + [32]
-    assert [p.num_sets for p in taken] == [128, 32, 8, 2] * 2 + [128]
-    below = plans(**options | dict(max_points=2047))
-    assert [p.num_points for p in below] == [32, 128, 512] * 3
-    few = plans(**options | dict(num_sets=12))
-    assert [p.num_sets for p in few] == [12, 3, 1, 1] * 2 + [12]
+    large = specs(**options)
+    assert [s.num_points for s in large] == [32, 128, 512, 2048] * 2 + [32]
+    assert [s.num_sets for s in large] == [128, 32, 8, 2] * 2 + [128]
+    below = specs(**options | dict(max_points=2047))
+    assert [s.num_points for s in below] == [32, 128, 512] * 3
+    few = specs(**options | dict(num_sets=12))
+    assert [s.num_sets for s in few] == [12, 3, 1, 1] * 2 + [12]
     for max_points in (0, 1, 32, 127):
-        same = plans(**options | dict(max_points=max_points))
-        assert {(p.num_sets, p.num_points) for p in same} == {(128, 32)}
+        same = specs(**options | dict(max_points=max_points))
+        assert {(s.num_sets, s.num_points) for s in same} == {(128, 32)}
 
 
-def test_a_plan_asks_for_what_the_model_uses():
+def test_a_batch_has_only_the_values_that_the_model_uses():
     options = dict(max_history=9, min_history=2, history_drop=0.3, label_drop=0.4, min_points=1)
-    [plain] = plans(blocks=[0], **options)
-    assert plain.shown == "" and plain.max_history == 0 and plain.label_drop == 0
-    assert plain.min_points == 1 and plain.latent_dim == 0
+    [spec] = specs(blocks=[0], **options)
+    assert (spec.num_sets, spec.num_points, spec.min_points, spec.label_drop) == (8, 3, 1, 0)
+    assert spec.strategy == Independent(small_model())
+    draws = {"none": ((0, 0), 3), "same set": ((0, 9), 12), "previous batch": ((1, 0), 12),
+             "causal": ((0, 0), 3 * spec.num_levels)}  # fmt: skip
+    models = {"none": INDEPENDENT, "same set": SAME_SET, "previous batch": PREVIOUS_BATCH,
+              "causal": Model("causal")}  # fmt: skip
+    for name, model in models.items():
+        strategy = make_spec(8, 3, model).strategy
+        assert (strategy.extra_draws(spec), strategy.values_per_set(spec)) == draws[name]
     config = default_config().model
     config.update(name="set_latent", labels=True, latent_dim=5, latent_noise=0.2)
-    [latent] = plans(make_model(config, 2), blocks=[0], **options)
-    assert latent == batches.BatchSpec(8, 3, 1, "same_set", 9, 9, 0.0, 0.4, 5, 0.2)
+    model = make_model(config, 2)
+    [spec] = specs(model, blocks=[0], **options)
+    assert spec.strategy == Latent(model) and spec.label_drop == 0.4
+    batch = pick(draw_batches(KEY, far_apart(), 100, 1, spec), 0)
+    assert batch.latent_eps.shape == (8, 1, 5) and batch.conditioning.size is None
+    # the encoder reads complete histories, whatever min_history and history_drop are
+    assert np.asarray(batch.conditioning.history.mask).shape == (8, 9)
+    assert np.asarray(batch.conditioning.history.mask).all()
 
 
 # ---------------------------------------------------------------- the loss of a latent model
@@ -486,10 +520,12 @@ def latent_batch():
     return model, params, pick(batch, 0)
 
 
-def test_the_loss_with_a_latent_is_the_points_and_the_latents():
+def test_the_loss_with_a_latent_is_the_loss_of_points_plus_the_loss_of_latents():
     model, params, batch = latent_batch()
-    losses = jax.jit(lambda *a: training.loss_of_batch(PROCESS, model.apply, *a))(params, batch)
-    z = jax.jit(lambda *a: model.apply(*a, method="encode"))(params, batch.history)
+    loss = functools.partial(Latent(model).loss, PROCESS, model.apply)
+    losses = jax.jit(loss)(params, batch)
+    encode = functools.partial(model.apply, method="encode")
+    z = jax.jit(encode)(params, batch.conditioning.history)
     level = PROCESS.level(batch.t).expand()
     alpha, sigma = (np.asarray(a) for a in level[1:])  # alpha^2 + sigma^2 = 1, so F is -v
     expected, time = np.zeros(6), batch.t / 100
@@ -514,7 +550,7 @@ def test_the_prior_does_not_pull_at_the_encoder():
         leaves = params["params"]
         scaled = {k: jax.tree.map(lambda w: w * factor, v) if k == "prior_out" else v
                   for k, v in leaves.items()}
-        loss = lambda p: training.loss_of_batch(PROCESS, model.apply, p, batch).mean()
+        loss = lambda p: Latent(model).loss(PROCESS, model.apply, p, batch).mean()
         return jax.grad(loss)({"params": scaled})["params"]
 
     small, large = gradient(params, 1.0), gradient(params, 1000.0)
@@ -552,19 +588,21 @@ def test_every_model_resumes_bit_for_bit(name):
         kept.append(jax.tree.map(np.array, state))
 
     api.train(setup, state, on_block=keep, progress=False)
-    half, whole = kept
-    assert half.step == 2 and whole.step == 4
+    half, end = kept
+    assert half.step == 2 and end.step == 4
     resumed = api.train(setup, jax.device_put(half), progress=False)
-    assert_trees_equal(whole, jax.tree.map(np.asarray, resumed))
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(whole.params))
-    changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), start, whole.params)
+    assert_trees_equal(end, jax.tree.map(np.asarray, resumed))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(end.params))
+    changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), start, end.params)
     assert np.mean(jax.tree.leaves(changed)) > 0.6
 
 
-def test_members_in_sequence_are_seen_one_after_the_other():
+def test_sequential_members_are_trained_one_after_the_other():
     """A network with output 0 has the mean square of the data as its loss."""
     class Silent:
-        def apply(self, params, x, time, **condition):
+        traits, counts, num_labels = Traits("independent", 1), False, 0
+
+        def apply(self, params, x, time, conditioning):
             return jnp.zeros_like(x) * params["w"]
 
     sequential = far_apart().replace(sequential=True)
@@ -576,7 +614,7 @@ def test_members_in_sequence_are_seen_one_after_the_other():
     block = train_block(Silent(), config, process)
     seen = []
     for _ in range(4):
-        state, metrics = block(state, sequential, KEY, 5, PLAN)
+        state, metrics = block(state, sequential, KEY, 5, SPEC)
         seen.append(np.sqrt(metrics.loss))
     np.testing.assert_allclose(np.concatenate(seen), [100.0] * 10 + [200.0] * 10, rtol=0.02)
 
@@ -612,7 +650,7 @@ def test_a_small_model_comes_near_the_ideal_denoiser():
     of_model = jax.jit(lambda x, level, p: make_denoise(PROCESS, model.apply, p)(x, level))
     start = loss(lambda x, level: of_model(x, level, state.params))
     for _ in range(2):
-        state, _ = block(state, dataset(), KEY, 400, batches.BatchSpec(256, 1))
+        state, _ = block(state, dataset(), KEY, 400, make_spec(256, 1))
     ideal = loss(jax.jit(mixture.denoise))
     learned = loss(lambda x, level: of_model(x, level, state.ema))
     assert start > 1.5 * ideal
@@ -654,16 +692,16 @@ def test_a_second_training_compiles_nothing():
     assert not np.array_equal(*kernels)
 
 
-def test_each_block_is_trained_with_its_own_plan(monkeypatch):
+def test_each_block_is_trained_with_its_spec(monkeypatch):
     """Blocks alternate between sets of 8 and 32 points; the last block has the remaining step."""
     from tiny_diffusion_jax.training import loop
     from tiny_diffusion_jax.training.step import BlockMetrics
 
-    taken = []
+    blocks = []
 
     def lower(state, *constants, steps, spec):
         def program(state, *constants):
-            taken.append((steps, spec.num_sets, spec.num_points))
+            blocks.append((steps, spec.num_sets, spec.num_points))
             metrics = BlockMetrics(np.ones(steps), np.ones(steps), np.ones(10), None)
             return state.replace(step=state.step + steps), metrics
 
@@ -675,10 +713,10 @@ def test_each_block_is_trained_with_its_own_plan(monkeypatch):
     config.train = train_config(steps=7, block=2, num_sets=16, num_points=8, max_points=32)
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
     assert api.train(setup, progress=False).step == 7
-    assert taken == [(2, 16, 8), (2, 4, 32), (2, 16, 8), (1, 4, 32)]
+    assert blocks == [(2, 16, 8), (2, 4, 32), (2, 16, 8), (1, 4, 32)]
 
 
-def test_the_end_of_a_block_is_when_its_numbers_have_arrived():
+def test_a_block_ends_when_its_metrics_have_arrived():
     from tiny_diffusion_jax.training import loop
 
     before = time.perf_counter()
@@ -687,7 +725,7 @@ def test_the_end_of_a_block_is_when_its_numbers_have_arrived():
     assert isinstance(metrics["loss"], np.ndarray) and metrics["loss"].tolist() == [0, 1, 2]
 
 
-def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(monkeypatch):
+def test_a_block_that_ends_before_the_block_before_it_takes_time(monkeypatch):
     """Threads that wait for short blocks may return in a different order."""
     from tiny_diffusion_jax.training import loop
 
@@ -701,7 +739,7 @@ def test_a_block_whose_end_is_noticed_before_that_of_the_one_before_takes_time(m
     assert all(0 < speed < np.inf for speed in speeds) and len(speeds) == 3
 
 
-def test_a_block_runs_while_the_one_before_it_is_looked_at(monkeypatch):
+def test_a_block_runs_while_the_block_before_it_is_reported(monkeypatch):
     """Each block's results and state are passed on after the next block was sent."""
     from tiny_diffusion_jax.training import loop
 
@@ -715,16 +753,16 @@ def test_a_block_runs_while_the_one_before_it_is_looked_at(monkeypatch):
 
     def on_block(state, row):
         assert row["step"] == int(state.step)
-        events.append(("given", row["step"]))
-        return row["step"] == stop
+        events.append(("reported", row["step"]))
+        return row["step"] == last
 
     monkeypatch.setattr(loop, "make_batch_spec", recorded)
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
-    stop = 0
+    last = 0
     assert api.train(setup, on_block=on_block, progress=False).step == 7
-    sent, given = (lambda step: ("sent", step)), (lambda step: ("given", step))
-    assert events == [sent(3), sent(6), given(3), sent(7), given(6), given(7)]
+    sent, reported = (lambda step: ("sent", step)), (lambda step: ("reported", step))
+    assert events == [sent(3), sent(6), reported(3), sent(7), reported(6), reported(7)]
     events.clear()
-    stop = 3
+    last = 3
     assert api.train(setup, on_block=on_block, progress=False).step == 3
-    assert events == [sent(3), sent(6), given(3)]
+    assert events == [sent(3), sent(6), reported(3)]

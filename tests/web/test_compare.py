@@ -67,8 +67,8 @@ def test_the_seed_is_the_one_that_was_asked_for(compared):
     assert result.code == 0
     text = (folder / "compare.html").read_text("utf-8")
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
-    ways = data["players"][0]["reverse"]["ways"]
-    low, step = np.array(ways["offset"][-2:]), np.array(ways["scale"][-2:])
+    positions = data["players"][0]["reverse"]["positions"]
+    low, step = np.array(positions["offset"][-2:]), np.array(positions["scale"][-2:])
     sets = np.load(of / "samples.npy")
     np.testing.assert_allclose(low, sets.min((0, 1)), atol=1e-5)
     np.testing.assert_allclose(low + 65_534 * step, sets.max((0, 1)), atol=1e-5)

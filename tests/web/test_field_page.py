@@ -11,8 +11,8 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.metrics import score_field as fields
-from tiny_diffusion_jax.report import html as page
 from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.report.html import write_html
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,8 @@ def folder(tmp_path_factory):
             12, 1, a[2].num_steps + 1)[:, None, None, None] * noise[:1])  # fmt: skip
         patch.setattr(api, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
         patch.setattr(fields, "DRAWS", 2**12)
-        page.write(ReportData(setup, params, noise[0]), folder, {"parameters": 1, "device": "cpu"})
+        data, description = ReportData(setup, params, noise[0]), {"parameters": 1, "device": "cpu"}
+        write_html(data, folder / "report.html", description)
     return folder
 
 

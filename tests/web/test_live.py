@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import sets
-from tiny_diffusion_jax.api import init
+from tiny_diffusion_jax.api import init, label_of
 from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample
@@ -16,32 +15,33 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.latent import BLUR_KEY, LATENT_RUN
-from tiny_diffusion_jax.sets.sizes import width
-from tiny_diffusion_jax.web.live import WORKER
-from tiny_diffusion_jax.web.weights import NETWORKS, level_table, live_model
+from tiny_diffusion_jax.sets.sizes import capacity
+from tiny_diffusion_jax.web.live import NETWORKS, WORKER, level_table, live_model
 
 # Generate a whole set by one strategy. All noise is passed in, in the order in which it is used.
-WAY = """([noise, asked]) => {
+GENERATE = """([noise, options]) => {
   const normal = (n) => {
     const next = Float32Array.from(noise.shift());
-    if (next.length !== n) throw Error(`${n} numbers are asked for, ${next.length} are there`);
+    if (next.length !== n) throw Error(`${n} numbers requested, ${next.length} drawn`);
     return next;
   };
-  const way = STRATEGIES[model.strategy](model, {...asked, given: Float32Array.from(asked.given)}, normal);
-  let frame = way.next();
-  while (!frame.done) frame = way.next();
+  options.given = Float32Array.from(options.given);
+  const frames = STRATEGIES[model.strategy](model, options, normal);
+  let frame = frames.next();
+  while (!frame.done) frame = frames.next();
   if (noise.length) throw Error(`${noise.length} draws of noise are left`);
   return [...frame.value];
 }"""
 EVALUATE = """([x, condition]) => {
   const array = (numbers) => numbers && Float32Array.from(numbers);
-  const given = {...condition, history: array(condition.history)}, { network } = model;
-  const begun = () => {
-    const cache = network.begin(9, given);
-    return given.history ? network.extend(cache, given.history) : cache;
+  const conditioning = {...condition, history: array(condition.history)}, { network } = model;
+  const filledCache = () => {
+    const cache = network.begin(9, conditioning), { history } = conditioning;
+    return history ? network.extend(cache, history) : cache;
   };
-  if (network.encode) given.latent = network.encode(given.history ?? new Float32Array(0));
-  const context = network.given(network.begin ? begun() : given);
+  if (network.encode)
+    conditioning.latent = network.encode(conditioning.history ?? new Float32Array(0));
+  const context = network.given(network.begin ? filledCache() : conditioning);
   return [...network.apply(array(x), Math.fround(0.3), context)];
 }"""
 REVERSE = """([table, grid, name, noise]) => {
@@ -50,8 +50,8 @@ REVERSE = """([table, grid, name, noise]) => {
     x.map((v) => (alpha * v) / (alpha ** 2 + sigma ** 2) - 1);
   const start = { mean: [0, 0], std: Math.hypot(all.at(-1).alpha, all.at(-1).sigma) };
   const normal = () => Float32Array.from(noise.shift()), sampler = SAMPLERS[name](0.5);
-  const way = reverse({ denoise, sampler, levels, start, size: 6, normal });
-  return [...way].map(({ x }) => [...x]);
+  const frames = reverse({ denoise, sampler, levels, start, size: 6, normal });
+  return [...frames].map(({ x }) => [...x]);
 }"""
 
 
@@ -108,16 +108,14 @@ def test_networks_agree(name, script):
     experiment, params = tiny(name, **options)
     load(script, experiment, params)
     rng = np.random.default_rng(1)
-    x, shown = (rng.normal(size=(1, n, 2)).astype(np.float32) for n in (7, 3))
+    x, points = (rng.normal(size=(1, n, 2)).astype(np.float32) for n in (7, 3))
     time = jnp.array([0.3])
     apply = jax.jit(experiment.model.apply)
-    history = PointSets(shown) if name in ("history", "causal", "set_latent") else None
-    expected = apply(
-        params, x, time, Conditioning(history=history, label=jnp.array([1]), size=jnp.array([9]))
-    )
-    condition = {"label": 1, "count": 9} | ({"history": flat(shown)} if history else {})
-    found = script.evaluate(EVALUATE, [flat(x), condition])
-    np.testing.assert_allclose(found, flat(expected), atol=1e-4)
+    history = PointSets(points) if name in ("history", "causal", "set_latent") else None
+    expected = apply(params, x, time, Conditioning(jnp.array([1]), jnp.array([9]), history))
+    condition = {"label": 1, "count": 9} | ({"history": flat(points)} if history else {})
+    output = script.evaluate(EVALUATE, [flat(x), condition])
+    np.testing.assert_allclose(output, flat(expected), atol=1e-4)
 
 
 # ---------------------------------------------------------------- samplers
@@ -131,11 +129,11 @@ def test_samplers_agree(schedule, names, script):
     denoise = lambda x, level: level.alpha * x / (level.alpha**2 + level.sigma**2) - 1
     for name in names:
         sampler = make_sampler(name, 0.5)
-        path = sample(process, sampler, denoise, grid, keys, (3, 2), keep_trajectory=True)
+        expected = sample(process, sampler, denoise, grid, keys, (3, 2), keep_trajectory=True)
         draws = range(len(grid) if sampler.stochastic else 1)
         noise = [flat(jax.random.normal(jax.random.fold_in(keys[0], i), (3, 2))) for i in draws]
-        found = script.evaluate(REVERSE, [level_table(process), grid.tolist(), name, noise])
-        np.testing.assert_allclose(found, np.reshape(path, (len(grid), -1)), atol=1e-4,
+        drawn = script.evaluate(REVERSE, [level_table(process), grid.tolist(), name, noise])
+        np.testing.assert_allclose(drawn, np.reshape(expected, (len(grid), -1)), atol=1e-4,
                                    err_msg=name)  # fmt: skip
 
 
@@ -145,21 +143,21 @@ def test_samplers_agree(schedule, names, script):
 def noise_of(experiment, sample, num_given: int) -> list:
     """Noise that td.sample draws for its first set, in the order in which the page uses it."""
     key = jax.random.fold_in(jax.random.key(sample.seed), 0)
-    num_points, way = sample.num_points, experiment.model.traits.generation
+    num_points, strategy = sample.num_points, experiment.model.traits.strategy
 
     def draw(number: int, index: int, rows: int, dim: int = 2) -> list[float]:
         one = jax.random.fold_in(jax.random.fold_in(key, number), index)
         return flat(jax.random.normal(one, (rows, dim)))
 
-    if way in ("chain", "causal"):
-        burned, kept = block_sizes(sample, num_given)
-        return [draw(i, 0, width(n))[: 2 * n] for i, n in enumerate([*burned, *kept])]
-    if way == "latent":
+    if strategy in ("autoregressive", "causal"):
+        burned, kept = block_sizes(sample, num_points, num_given)
+        return [draw(i, 0, capacity(n))[: 2 * n] for i, n in enumerate([*burned, *kept])]
+    if strategy == "latent":
         size = experiment.config.model.latent_dim
         latent = [] if num_given else [draw(LATENT_RUN, 0, 1, size)]
         blur = flat(jax.random.normal(jax.random.fold_in(key, BLUR_KEY), (1, size)))
         return [*latent, blur, draw(0, 0, num_points - num_given)]
-    if way == "joint" and num_given:
+    if strategy == "joint" and num_given:
         rows, levels = num_points + -(-num_points // num_given) * num_given, sample.num_steps + 1
         return [draw(0, 0, rows)] + [draw(0, levels + i, rows) for i in range(levels)]
     return [draw(0, 0, num_points)]
@@ -171,15 +169,15 @@ def largest_error(script, experiment, params, given=None) -> float:
     expected = dataset.normalize(td.sample(experiment, params, config, given=given)[0])
     load(script, experiment, params)
     num_given = 0 if given is None else len(given)
-    label = sets.label_of(experiment, config, given)
-    asked = {
+    label = label_of(experiment, config, given)
+    options = {
         "given": [] if given is None else flat(dataset.normalize(given)),
         "label": None if label < 0 else label, "numPoints": config.num_points,
         "guidanceScale": config.guidance_scale, "sampler": config.sampler,
         "numSteps": config.num_steps,
     }  # fmt: skip
-    found = script.evaluate(WAY, [noise_of(experiment, config, num_given), asked])
-    return np.abs(np.reshape(found, expected.shape) - expected).max()
+    drawn = script.evaluate(GENERATE, [noise_of(experiment, config, num_given), options])
+    return np.abs(np.reshape(drawn, expected.shape) - expected).max()
 
 
 @pytest.mark.parametrize("name, num_given, options", [
@@ -216,7 +214,7 @@ def test_samples_are_guided_by_what_training_left_out(
 # ---------------------------------------------------------------- what cannot be sampled there
 
 
-def test_what_a_page_does_not_know_is_refused():
+def test_what_a_page_does_not_support_is_refused():
     config = td.default_config("attention_v1")
     with pytest.raises(UserError, match="config.model.name.* must be one of fourier_mlp, history"):
         live_model(td.build(config), {})

@@ -11,8 +11,8 @@ from command_line import ROOT, run
 
 from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.web.live import values, write_live
-from tiny_diffusion_jax.web.render import render
+from tiny_diffusion_jax.web.live import live_page
+from tiny_diffusion_jax.web.render import write_page
 
 PAGE = ROOT / "docs" / "live.html"
 MODEL = re.compile(r'<script type="application/json" class="model">(.*?)</script>', re.DOTALL)
@@ -46,7 +46,7 @@ def test_what_may_be_asked_of_the_mode():
     assert (everything.config, everything.workdir) == (None, "runs/live")
     one = parse(["main.py", "--mode=live", "--pretrained=mnist"])
     assert (one.config.model.name, one.workdir) == ("causal", "runs/pretrained_mnist")
-    with pytest.raises(UserError, match="--config is missing"):
+    with pytest.raises(UserError, match="--config: must be given"):
         parse(["main.py", "--mode=live", "--config.sample.num_steps=10"])
 
 
@@ -55,7 +55,7 @@ def test_titles_and_labels_are_text():
     evil = copy.deepcopy(plain)
     evil["title"] = evil["name"] = "</script><script>alert(1)</script>"
     evil["labels"] = [{"name": "<img src=x onerror=alert(1)>", "share": 1.0}]
-    count = lambda model: len(re.findall("<script|<img", render("live.html", **values([model]))))
+    count = lambda model: len(re.findall("<script|<img", live_page([model])))
     assert count(evil) == count(plain)
 
 
@@ -119,20 +119,21 @@ def test_a_point_of_noise_is_dragged(opened, tmp_path):
     """The trajectory of a single point follows its start."""
     model = models(PAGE.read_text("utf-8"))[1]
     weights = {"trunk": model["weights"]["trunk"], "label": {}}
-    alone = model | {"network": "fourier_mlp", "strategy": "independent", "weights": weights}
-    write_live(tmp_path / "live.html", [alone])
+    model |= {"network": "fourier_mlp", "strategy": "independent", "weights": weights}
+    write_page(tmp_path / "live.html", live_page([model]))
     tab = opened(tmp_path / "live.html")
     box = tab.page.locator("#board").bounding_box()
     middle = [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]
-    ways = []
+    trajectories = []
     for x in (-100, 100):
         tab.page.mouse.move(*middle)
         tab.page.mouse.down()
         tab.page.mouse.move(middle[0] + x, middle[1])
         tab.page.mouse.up()
         tab.wait(f"scene.trajectory.length && Math.sign(scene.trajectory[0]) === {np.sign(x)}")
-        ways.append(tab.page.evaluate("[...scene.trajectory]"))
-    assert len(ways[0]) == len(ways[1]) and np.abs(np.subtract(*ways)).max() > 0.1
+        trajectories.append(tab.page.evaluate("[...scene.trajectory]"))
+    left, right = trajectories
+    assert len(left) == len(right) and np.abs(np.subtract(left, right)).max() > 0.1
     tab.page.focus("#board")
     tab.page.keyboard.press("ArrowLeft")
-    tab.wait(f"scene.trajectory[0] < {ways[1][0]} - 0.01")
+    tab.wait(f"scene.trajectory[0] < {right[0]} - 0.01")

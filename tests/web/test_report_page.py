@@ -9,9 +9,7 @@ import pytest
 from command_line import run
 
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
-from tiny_diffusion_jax.metrics.intervals import TOO_FEW
-from tiny_diffusion_jax.report import evaluate as report
-from tiny_diffusion_jax.web import words
+from tiny_diffusion_jax.report import words
 from tiny_diffusion_jax.web.render import render, write_page
 from tiny_diffusion_jax.web.trajectories import (
     MOST_FRAMES,
@@ -67,13 +65,20 @@ def test_a_page_of_samples_alone_has_no_numbers(moons, tmp_path):
 
 
 def test_what_a_user_named_is_text(tmp_path):
-    data = {"player": {"reverse": {"sizes": [1, 1]}, "about": EVIL, "forward_of": EVIL},
-            "samples": {"about": EVIL}, "loss": {"stages": []}}  # fmt: skip
+    reverse = {"sizes": [1, 1], "positions": {"shape": [2, 1, 2]}, "blocks": None, "dim": 3}
+    drawn = {"num_sets": 2, "num_points": 1, "num_steps": 1}
+    data = {"player": {"reverse": reverse, "drawn": drawn, "num_steps": 1, "columns": [EVIL, EVIL],
+                       "forward_of": EVIL},
+            "samples": {"kept": [1, 1], "drawn": [1, 1]}, "loss": {"stages": []}}  # fmt: skip
+    config = {"model": {"name": EVIL}, "train": {"steps": 1},
+              "sample": {"sampler": EVIL, "num_steps": 1}}  # fmt: skip
     numbers = [{"name": EVIL, "value": "1", "floor": "", "grade": EVIL, "text": EVIL,
                 "flagged": True}]  # fmt: skip
-    write_page(tmp_path / "a.html", "report.html", title=EVIL, lead=EVIL, live="", notices=[EVIL],
-               facts=[(EVIL, EVIL)], parts=["player", "numbers", "loss"], numbers=numbers,
-               data=data, command=EVIL, config=EVIL, version="0")  # fmt: skip
+    write_page(tmp_path / "a.html", render(
+        "report.html", title=EVIL, headline=EVIL, live="", notices=[EVIL], numbers=numbers,
+        data=data, command=EVIL, config=config, config_json=EVIL, version="0", num_given=0,
+        dataset={"title": EVIL, "source": EVIL, "details": EVIL}, duration=words.duration,
+        description={"parameters": 1, "device": EVIL, "seconds": {EVIL: 1.0}}))  # fmt: skip
     text = (tmp_path / "a.html").read_text("utf-8")
     assert EVIL not in text and "<script>alert" not in text
     assert data_of(text) == data and text.count("&lt;/script&gt;") >= 8
@@ -84,7 +89,8 @@ def test_what_a_user_named_is_text(tmp_path):
 
 def test_a_name_of_bytes_that_are_no_text_is_written(tmp_path):
     """Python represents undecodable bytes of file names as lone surrogates."""
-    write_page(tmp_path / "a.html", "draw.html", title="caf\udce9 \u05e9", version="0")
+    html = render("draw.html", title="caf\udce9 \u05e9", version="0")
+    write_page(tmp_path / "a.html", html)
     assert "<title>caf\\udce9 \u05e9</title>" in (tmp_path / "a.html").read_text(encoding="utf-8")
 
 
@@ -93,15 +99,15 @@ def test_a_name_of_bytes_that_are_no_text_is_written(tmp_path):
 
 def test_trajectories_keep_their_ends_and_their_marks():
     schedule, grid = make_schedule("karras", 100, sigma_max=12.0), np.arange(100, -1, -1)
-    ways = np.random.default_rng(0).normal(size=(101, 3, 5, 3)).astype(np.float32)
-    ways[:, 1, 2:] = np.nan  # the second set has two points
+    trajectories = np.random.default_rng(0).normal(size=(101, 3, 5, 3)).astype(np.float32)
+    trajectories[:, 1, 2:] = np.nan  # the second set has two points
     is_stray = np.zeros((9, 5), bool)
     is_stray[1, [1, 4]] = True  # the fifth point is padding
     rejected = np.arange(9) == 2
     marks = Marks(["a", "b", "c", "d"], np.arange(9), ["x"], "label", rejected, is_stray, 2)
-    packed = pack_trajectories(ways, grid, schedule, marks)
+    packed = pack_trajectories(trajectories, grid, schedule, marks)
     frames = packed["frames"]
-    assert frames <= MOST_FRAMES and packed["ways"]["shape"] == [3, 5, 2 * frames]
+    assert frames <= MOST_FRAMES and packed["positions"]["shape"] == [3, 5, 2 * frames]
     assert packed["sizes"] == [5, 2, 5] and packed["dim"] == 3
     assert packed["levels"]["t"][0] == 100 and packed["levels"]["t"][-1] == 0
     assert packed["levels"]["sigma"][0] == pytest.approx(12) and packed["levels"]["sigma"][-1] == 0
@@ -116,10 +122,10 @@ def test_large_trajectories_fit_in_a_page():
     schedule, grid = make_schedule("karras", 60), np.arange(60, -1, -1)
     one = np.zeros((61, 1, 12_000, 2), np.float32)
     packed = pack_trajectories(one, grid, schedule)
-    assert 10_000 <= packed["ways"]["shape"][1] < packed["num_points"] == 12_000
-    assert len(packed["ways"]["data"]) < 3.4e6
+    assert 10_000 <= packed["positions"]["shape"][1] < packed["num_points"] == 12_000
+    assert len(packed["positions"]["data"]) < 3.4e6
     several = np.zeros((61, 5, 4_000, 2), np.float32)
-    assert pack_trajectories(several, grid, schedule)["ways"]["shape"][:2] == [2, 4_000]
+    assert pack_trajectories(several, grid, schedule)["positions"]["shape"][:2] == [2, 4_000]
 
 
 def test_noising_of_smaller_sets():
@@ -128,81 +134,3 @@ def test_noising_of_smaller_sets():
     packed = pack_noising(x_0, np.ones((1, 4, 2)), np.zeros(2), 2.0)
     assert packed["sizes"] == [3] and packed["scale"] == [2.0, 2.0]
     assert packed["points"]["shape"] == [1, 4, 4]
-
-
-# -- numbers in words ---------------------------------------------------------------------------
-
-
-def test_a_likelihood_that_is_conditional_says_so():
-    metric = {"value": -1.0, "floor": None, "nats_to_truth": None, "given_labels": True}
-    [row] = words.rows({"set_log_likelihood": metric})
-    assert row["text"].endswith(", given the label of each set")
-    [row] = words.rows({"set_log_likelihood": metric | {"given_labels": False}})
-    assert "label" not in row["text"]
-
-
-def test_words_follow_the_numbers():
-    metric = {"value": 0.031, "floor": 0.0295, "floor_std": 0.0041, "ratio": 1.05, "num_sets": 9}
-    assert words.headline({"sliced_wasserstein2": metric}) == (
-        "Cannot be told from the data by these measures; the only measure is Sliced W2: 0.031 "
-        "(floor 0.0295 ± 0.0041), 1.05 x the floor")  # fmt: skip
-    far = words.rows({"wasserstein2": metric | {"ratio": 4.0}, "new_metric": {"value": 3}})
-    assert far[0]["grade"] == "differs"
-    assert far[1] == {"name": "new metric", "value": "3", "floor": "", "grade": "", "text": "",
-                      "flagged": False}  # fmt: skip
-    copies = {"value": 0.5, "floor": 0.01, "flagged": True, "verdict": "COPIES: half"}
-    assert words.rows({"copies": copies})[0]["text"] == "COPIES: half"
-    near = {"value": 1.0, "floor": 0.0, "floor_std": 0.1, "ratio": None, "num_sets": 8}
-    row = words.rows({"mmd_rbf": near})[0]
-    assert row["floor"] == "0 ± 0.1" and row["text"].startswith("10.0 spreads above the floor")
-    assert [words.duration(s) for s in (0.04, 48.2, 200, 7500)] == [
-        "0.0 s", "48 s", "3 min 20 s", "2 h 5 min"]  # fmt: skip
-
-
-def test_shares_are_per_cent_and_members_have_names():
-    shares = {"value": 0.02, "floor": 0.01, "members": [0.48, 0.52], "weights": [0.5, 0.5]}
-    text = words.rows({"frequency_error": shares}, ["dino", "moons"])[0]["text"]
-    assert "dino 48.0 % (should be 50.0 %), moons 52.0 % (should be 50.0 %)" in text
-    separate = {"value": 1.0, "floor": 0.996, "num_sets": 100}
-    assert "100 % of the sets" in words.headline({"separation": separate})
-    none = {"value": 0.0, "floor": 0.996, "num_sets": 100}
-    assert words.headline({"separation": none}) == (
-        "Differs from the data; the only measure is Separate sets: 0 (floor 0.996), 0 % of the "
-        "sets are one member and nothing else; of real sets 99.60 % pass the test")  # fmt: skip
-
-
-def test_the_worst_measure_makes_the_headline_with_one_ratio_everywhere():
-    """A value of 119 floors was 13 spreads above the floor, below another metric's headline."""
-    good = {"value": 0.06, "floor": 0.05, "floor_std": 0.01, "ratio": 1.2, "ratio_se": 0.1,
-            "num_sets": 32}  # fmt: skip
-    energy = {"value": 0.0119, "floor": 0.0001, "floor_std": 0.0009, "ratio": None, "num_sets": 8}
-    metrics = {"sliced_wasserstein2": good, "energy_distance": energy,
-               "total_variation": {"value": 0.2, "floor": 0.01}}  # fmt: skip
-    assert words.headline(metrics) == (
-        "Differs from the data; the worst of 3 measures is Energy distance: 0.0119 (floor 0.0001 "
-        "± 0.0009), 13.1 spreads above the floor")  # fmt: skip
-    assert [row["grade"] for row in words.rows(metrics)] == ["like data", "differs", "close"]
-    assert report.lines({"energy_distance": energy}) == [
-        "energy_distance: 0.0119, floor 0.0001 ± 0.0009"]  # fmt: skip
-    metrics["total_variation"]["value"] = 0.771
-    assert words.verdict(metrics).endswith("the worst of 3 measures is Mass elsewhere")
-
-
-def test_few_sets_are_not_judged():
-    few = {"value": 1 / 3, "floor": 0.5, "ratio": None, "num_sets": 3, "interval": [0.1, 0.8],
-           "floor_interval": [0.2, 0.9], "note": TOO_FEW}  # fmt: skip
-    row = words.rows({"nna_cd": few})[0]
-    assert row["text"] == "too few held-out sets to judge: 95 % interval 0.1 to 0.8 over 3 sets"
-    assert row["grade"] == "" and row["floor"] == "0.5 (0.2 to 0.9)"
-    assert words.headline({"nna_cd": few}) == "Too few held-out sets to judge"
-    likelihood = {"value": -2.0, "floor": -1.0, "nats_to_truth": 1.0}
-    assert words.verdict({"nna_cd": few, "set_log_likelihood": likelihood}) == (
-        "Differs from the data; for 1 more there are too few held-out sets to judge; the only "
-        "measure is Log-likelihood of sets")  # fmt: skip
-    copies = {"value": 0.0, "floor": 0.04, "flagged": False}
-    assert words.headline({"nna_cd": few, "copies": copies}) == (
-        "Too few held-out sets to judge; another measure sees no difference")  # fmt: skip
-    assert report.lines({"nna_cd": few}) == [
-        "nna_cd: 0.3333, floor 0.5 (0.2 to 0.9), 95 % interval 0.1 to 0.8, too few held-out sets "
-        "to judge"]  # fmt: skip
-    assert words.headline({"log_likelihood": {"value": 1.0, "floor": None}}) == ""

@@ -15,8 +15,8 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import draw_points
 from tiny_diffusion_jax.metrics import separation
-from tiny_diffusion_jax.report import html as page
 from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.report.html import write_html
 
 SMALL = {"model.name": "set_transformer", "model.hidden_dim": 8, "sample.num_steps": 4,
          "sample.num_points": 200, "data.cache_dir": ""}  # fmt: skip
@@ -29,26 +29,26 @@ def options(**fields):
     return config
 
 
-def ways_to(sets: np.ndarray, steps: int = 4) -> np.ndarray:
+def trajectories_to(sets: np.ndarray, steps: int = 4) -> np.ndarray:
     """Straight trajectories from noise to `sets`."""
     noise = np.random.default_rng(0).normal(size=sets.shape) * 12
     share = np.linspace(0, 1, steps + 1)[:, None, None, None]
     return ((1 - share) * noise + share * sets).astype(np.float32)
 
 
-def write(folder, setup, sets: np.ndarray, given=None, title="") -> ReportData:
+def write(folder, setup, sets: np.ndarray, given=None) -> ReportData:
     """Write the page of `sets`, which replace the output of a network."""
     def draw(setup, params, config, keep_trajectory=False, given=None):
-        ways = ways_to(sets[: config.num_sets])
-        return ways if keep_trajectory else ways[-1]
+        trajectories = trajectories_to(sets[: config.num_sets])
+        return trajectories if keep_trajectory else trajectories[-1]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(api, "sample", draw)
         calibrate = partial(separation.calibrate, num_reference=512, num_stray=512)
         patch.setattr(separation, "calibrate", calibrate)
-        evidence = ReportData(setup, None, sets, given)
-        page.write(evidence, folder, DESCRIPTION, title)
-    return evidence
+        data = ReportData(setup, None, sets, given)
+        write_html(data, folder / "report.html", DESCRIPTION)
+    return data
 
 
 SIZES = np.array([8, 12, 10])
@@ -67,7 +67,7 @@ def jets(points: np.ndarray, **fields) -> Experiment:
 
 @pytest.fixture(scope="module")
 def mixture(tmp_path_factory):
-    """(folder, evidence) of real sets of moons and circle; the last set is half of each."""
+    """(folder, data) of real sets of moons and circle; the last set is half of each."""
     folder = tmp_path_factory.mktemp("mixture")
     setup = td.build(options(**{"data.name": "mixture", "data.members": "moons+circle",
                                 "data.cache_dir": str(folder)}))  # fmt: skip
@@ -83,9 +83,9 @@ def data_of(folder) -> dict:
     return json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-def test_marks_are_what_the_metrics_found(mixture):
-    folder, evidence = mixture
-    marks, found = data_of(folder)["player"]["reverse"]["marks"], evidence.separation
+def test_marks_agree_with_the_metrics(mixture):
+    folder, report_data = mixture
+    marks, found = data_of(folder)["player"]["reverse"]["marks"], report_data.separation
     assert marks["names"][:4] == ["moons", "moons", "circle", "circle"]
     assert marks["member"] == found.member.tolist() and marks["members"] == ["moons", "circle"]
     assert marks["rejected"] == (~found.accepted).tolist() and marks["rejected"][-1]
@@ -153,8 +153,9 @@ def test_given_points_are_marked(opened, tmp_path):
     given = np.array([[0.0, 0.5], [1.0, 0.0]])
     sets = np.random.default_rng(2).normal(size=(2, 20, 2))
     sets[:, :2] = given
-    write(tmp_path, setup, sets, given, "moons: completed from 2 points")
+    write(tmp_path, setup, sets, given)
     tab = opened(tmp_path / "report.html")
+    assert tab.page.inner_text("h1") == "moons: completed from 2 points"
     assert "contain the same 2 given points" in tab.page.inner_text(".lead")
     assert "given point" in tab.page.inner_text(".legend")
     marked = tab.pixels()

@@ -8,8 +8,9 @@ from tiny_diffusion_jax.web.trajectories import Marks, pack_noising, pack_trajec
 
 GRID = np.array([4, 3, 2, 1, 0])
 SCHEDULE = make_schedule("cosine", 4)
-WAYS = np.random.default_rng(0).normal(size=(5, 2, 3, 3)).astype(np.float32)  # three coordinates
-WAYS[:, 1, 2] = np.nan  # the second set has two points
+# five frames of two sets of three points, with three coordinates
+TRAJECTORIES = np.random.default_rng(0).normal(size=(5, 2, 3, 3)).astype(np.float32)
+TRAJECTORIES[:, 1, 2] = np.nan  # the second set has two points
 POSITIONS = """([packed, set, time]) => {
   const process = new Reverse(packed), xy = new Float32Array(6).fill(NaN);
   process.positions(set, time, xy);
@@ -29,9 +30,9 @@ def numbers(values) -> np.ndarray:
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_the_first_two_coordinates_move_straight_from_frame_to_frame(script, number):
-    packed = pack_trajectories(WAYS, GRID, SCHEDULE)
+    packed = pack_trajectories(TRAJECTORIES, GRID, SCHEDULE)
     at = lambda time: numbers(script.evaluate(POSITIONS, [packed, number, time])).reshape(3, 2)
-    frames = WAYS[:, number, :, :2]
+    frames = TRAJECTORIES[:, number, :, :2]
     for time, expected in ((0, frames[0]), (1, frames[4]), (0.5, frames[2]),
                            (0.3125, 0.75 * frames[1] + 0.25 * frames[2])):  # fmt: skip
         np.testing.assert_allclose(at(time), expected, atol=1e-4)
@@ -39,9 +40,9 @@ def test_the_first_two_coordinates_move_straight_from_frame_to_frame(script, num
 
 def test_blocks_move_one_after_the_other(script):
     """After 1 given point there are 2 blocks of 1 point, and each block takes half of the time."""
-    packed = pack_trajectories(WAYS[:, :1], GRID, SCHEDULE, Marks(num_given=1), [[1, 1]])
+    packed = pack_trajectories(TRAJECTORIES[:, :1], GRID, SCHEDULE, Marks(num_given=1), [[1, 1]])
     at = lambda time: numbers(script.evaluate(POSITIONS, [packed, 0, time])).reshape(3, 2)
-    frames = WAYS[:, 0, :, :2]
+    frames = TRAJECTORIES[:, 0, :, :2]
     nothing = np.full(2, np.nan)
     for time, expected in ((0.25, [frames[4, 0], frames[2, 1], nothing]),
                            (0.75, [frames[4, 0], frames[4, 1], frames[2, 2]])):  # fmt: skip
@@ -50,7 +51,7 @@ def test_blocks_move_one_after_the_other(script):
 
 def test_noise_levels_between_frames(script):
     """t and alpha are arithmetic means of their neighbours; sigma is the geometric mean."""
-    packed = pack_trajectories(WAYS, GRID, SCHEDULE)
+    packed = pack_trajectories(TRAJECTORIES, GRID, SCHEDULE)
     level = script.evaluate("packed => new Reverse(packed).level(0.375)", packed)
     alpha, sigma = (np.asarray(a, float) for a in (SCHEDULE.alpha, SCHEDULE.sigma))
     expected = {"T": 4, "t": 2.5, "alpha": (alpha[3] + alpha[2]) / 2,
@@ -64,9 +65,9 @@ def test_the_forward_process_is_its_formula(script):
     rng = np.random.default_rng(1)
     x_0, eps = rng.normal(size=(2, 1, 3, 2))
     shift, scale = np.array([0.5, -1.0]), np.array([2.0, 3.0])
-    packed = [pack_noising(x_0, eps, shift, scale), pack_trajectories(WAYS, GRID, SCHEDULE)]
-    found = numbers(script.evaluate("""([points, ways]) => {
-      const process = new Forward(points, new Reverse(ways)), xy = new Float32Array(6);
+    packed = [pack_noising(x_0, eps, shift, scale), pack_trajectories(TRAJECTORIES, GRID, SCHEDULE)]
+    found = numbers(script.evaluate("""([points, reverse]) => {
+      const process = new Forward(points, new Reverse(reverse)), xy = new Float32Array(6);
       process.positions(0, 0.25, xy);
       return [...xy];
     }""", packed)).reshape(3, 2)  # fmt: skip

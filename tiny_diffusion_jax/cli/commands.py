@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from tiny_diffusion_jax import __version__, data, devices
+from tiny_diffusion_jax import __version__, data, devices, report
 from tiny_diffusion_jax.api import Experiment, build, init
 from tiny_diffusion_jax.checks import (
     check,
@@ -20,21 +20,14 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.columns import Options, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
-from tiny_diffusion_jax.report import comparison, overfitting
-from tiny_diffusion_jax.report import evaluate as report
-from tiny_diffusion_jax.report import html as page
-from tiny_diffusion_jax.report.attempts import Attempts
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.metrics import is_many
-from tiny_diffusion_jax.report.results import describe, draw, draw_picture, finish
+from tiny_diffusion_jax.report.comparison import write_comparison
 from tiny_diffusion_jax.run import debug_step, processes, released, run_folder
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
-from tiny_diffusion_jax.run.load import about_run, load, start_from
+from tiny_diffusion_jax.run.load import about_run, describe_weights, load, start_from
 from tiny_diffusion_jax.run.train import train_in_folder
 from tiny_diffusion_jax.run.train_log import require_tensorboard
-from tiny_diffusion_jax.web.live import write_live
-from tiny_diffusion_jax.web.render import write_page
-from tiny_diffusion_jax.web.weights import live_model
+from tiny_diffusion_jax.web.live import live_model, live_page
+from tiny_diffusion_jax.web.render import render, write_page
 
 log = logging.getLogger("tiny_diffusion_jax")
 DATA_OPTION = "config.data."  # advice to set such an option does not apply to --points
@@ -43,10 +36,11 @@ DATA_OPTION = "config.data."  # advice to set such an option does not apply to -
 # ---------------------------------------------------------------- the modes
 
 
-def train_run(config, path: str, distributed: str = "") -> None:
+def train_run(config, path: str, distributed: str = "", command: str = "") -> None:
     """Train a run or resume it, then draw samples and evaluate them.
 
-    distributed: how to join the other processes of the training, see processes.py.
+    distributed: how to join the other processes of the training, see processes.py; command: the
+    command line, which report.html shows.
     """
     began = time.perf_counter()
     check_measured(config)
@@ -72,68 +66,43 @@ def train_run(config, path: str, distributed: str = "") -> None:
             start_seconds = time.perf_counter() - began
             state = train_in_folder(experiment, state, checkpoints, folder)
             if state.best is not None:
-                log.info("%s", overfitting.which_weights(state, experiment.dataset))
-            finish(experiment, folder, jax.device_get(state.sampled), start_seconds)
+                log.info("%s", describe_weights(state, experiment.dataset))
+            params = jax.device_get(state.sampled)
+            report.evaluate_run(experiment, folder, params, start_seconds, command)
 
 
-def sample_run(config, path: str, pretrained: str = "") -> None:
-    """Draw from the newest checkpoint; write the samples, trajectory.npy, figures and report.html.
-
-    pretrained: a released model in place of a checkpoint. Without the data, as for a released
-    model, the only figure shows the samples.
-    """
+def sample_run(config, path: str, pretrained: str = "", command: str = "") -> None:
+    """Draw from the newest checkpoint, or from a released model, and write samples and report."""
     about = None if pretrained else about_run(path)
     check(config, about)
     check_sample(config, config.sample, about=about)
-    experiment, folder, params = _open(config, path, pretrained)
-    samples, ways, file = draw(experiment, folder, params)
-    evidence = ReportData(experiment, params, samples, ways=ways)
-    with Attempts(folder) as attempts:
-        if not experiment.dataset.has_points:
-            title = experiment.dataset.title
-            picture = "sets.png" if is_many(experiment) else "samples.png"
-            attempts.write(picture, lambda file: draw_picture(experiment, samples, file, title))
-        else:
-            report.pictures(evidence, attempts)
-        description = describe(experiment, params)
-        attempts.write("report.html", lambda _: page.write(evidence, folder, description))
-    log.info("wrote %s", folder / file)
+    report.sample_run(*_open(config, path, pretrained), command)
 
 
-def evaluate_run(config, path: str, pretrained: str = "") -> None:
+def evaluate_run(config, path: str, pretrained: str = "", command: str = "") -> None:
     """Draw from the newest checkpoint and evaluate the samples, like the end of `train_run`."""
     began = time.perf_counter()
     check_measured(config, None if pretrained else about_run(path))
-    experiment, folder, params = _open(config, path, pretrained, with_data=True)
-    finish(experiment, folder, params, time.perf_counter() - began)
+    opened = _open(config, path, pretrained, with_data=True)
+    report.evaluate_run(*opened, time.perf_counter() - began, command)
 
 
-def complete_run(config, path: str, points: str, pretrained: str = "") -> None:
-    """Complete sets from the points of the table `points`, in the data's own units.
-
-    Writes completed.npy (completed.npz for sets of different sizes), completed.png and report.html.
-    """
+def complete_run(
+    config, path: str, points: str, pretrained: str = "", command: str = ""
+) -> None:
+    """Complete sets from the points of the table `points`, in the data's own units."""
     about = (None if pretrained else about_run(path)) or data.about(config.data)
     check(config, about)
     names = {"given": "--points", "given.shape": "--points: shape"}
     with rename_fields(names, without=DATA_OPTION):
         dim = 2 if pretrained else run_folder.dim(path)
-        read = read_points(Options(points, field="--points"), dim=dim, usual=about.columns)
-        given = read.points
-        check_sample(config, config.sample, given=given, dim=dim, about=about)
-    experiment, folder, params = _open(config, path, pretrained)
-    log.info("points: %s: %s%s", Path(points).name, read.describe(), read.not_read())
-    if notes := [note for note in read.notes if not note.startswith(DATA_OPTION)]:
+        table = read_points(Options(points, field="--points"), dim=dim, usual=about.columns)
+        check_sample(config, config.sample, given=table.points, dim=dim, about=about)
+    opened = _open(config, path, pretrained)
+    log.info("points: %s: %s%s", Path(points).name, table.describe(), table.not_read())
+    if notes := [note for note in table.notes if not note.startswith(DATA_OPTION)]:
         log.warning("notice: %s", "; ".join(notes))
-    sets, ways, file = draw(experiment, folder, params, "completed", given)
-    title = f"{experiment.dataset.title}: completed from {len(given)} points"
-    evidence = ReportData(experiment, params, sets, given, ways)
-    description = describe(experiment, params)
-    with Attempts(folder) as attempts:
-        attempts.write("completed.png", lambda file: draw_picture(
-            experiment, sets, file, title, given=len(given)))  # fmt: skip
-        attempts.write("report.html", lambda _: page.write(evidence, folder, description, title))
-    log.info("wrote %s", folder / file)
+    report.sample_run(*opened, command, table.points)
 
 
 def live_run(config, path: str, pretrained: str = "") -> None:
@@ -144,14 +113,14 @@ def live_run(config, path: str, pretrained: str = "") -> None:
     if config is None:
         set_up(default_config())
         run_folder.make_writable(path, holds_run=False)
-        found = [live_model(*released.load_released(name), name) for name in released.names()]
-        found.sort(key=lambda model: -len(model["labels"]))
+        models = [live_model(*released.load_released(name), name) for name in released.names()]
+        models.sort(key=lambda model: -len(model["labels"]))
     else:
         check(config, None if pretrained else about_run(path))
         experiment, _, params = _open(config, path, pretrained)
-        found = [live_model(experiment, params)]
+        models = [live_model(experiment, params)]
     file = Path(path).expanduser() / "live.html"
-    write_live(file, found)
+    write_page(file, live_page(models))
     log.info("wrote %s", file)
 
 
@@ -159,14 +128,14 @@ def compare_run(config, path: str, runs: str) -> None:
     """Write compare.html: two or more runs side by side, drawn with the seed of the first run."""
     folder = run_folder.make_writable(path)
     set_up(config)
-    file = comparison.write(folder, runs_of(runs), config.sample)
-    log.info("wrote %s", file)
+    log.info("wrote %s", write_comparison(folder, runs_of(runs), config.sample))
 
 
 def draw_run(config, path: str) -> None:
     """Write draw.html, a page to draw shapes, which a model can then learn."""
     file = run_folder.make_writable(path) / "draw.html"
-    write_page(file, "draw.html", title="Draw what is to be learned", version=__version__)
+    html = render("draw.html", title="Draw what is to be learned", version=__version__)
+    write_page(file, html)
     log.info("wrote %s; open it in a browser", file)
 
 

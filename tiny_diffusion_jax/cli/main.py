@@ -18,9 +18,8 @@ ENVIRONMENT = {
     "JAX_ENABLE_X64": "0",  # models are float32
 }
 
-from tiny_diffusion_jax.cli import command as command_line
-from tiny_diffusion_jax.cli.flags import GIVEN, HELP, Command, config_files, parse
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.cli.flags import Command, config_files, help_text, parse
+from tiny_diffusion_jax.errors import UserError, reason_of
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
@@ -44,12 +43,10 @@ def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.ex
     _set_up_logging()
     signal.signal(signal.SIGTERM, stop)
     sys.unraisablehook = resend_signal
-    command_line.note(argv)
     try:
         command = parse(argv)
         if command is None:
-            print(usage, "flags:", *(f"  --{flag}: {text}" for flag, text in HELP.items()),
-                  sep="\n")  # fmt: skip
+            print(usage, help_text(), sep="\n")
         else:
             run(command)
     except UserError as error:
@@ -67,7 +64,7 @@ def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.ex
         if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
             fail(RuntimeError(
                 "out of memory: lower config.sample.num_points, num_sets or memory_mb, or "
-                f"config.train.num_sets ({str(error).partition(chr(10))[0]})"), 1, leave)
+                f"config.train.num_sets ({reason_of(error)})"), 1, leave)
         raise
 
 
@@ -77,9 +74,8 @@ def run(command: Command) -> None:
         return print(config_list())
     from tiny_diffusion_jax.cli import commands  # imports jax
 
-    given = {name: getattr(command, name) for name in GIVEN}
-    given = {name: value for name, value in given.items() if value is not None}
-    getattr(commands, f"{command.mode}_run")(command.config, command.workdir, **given)
+    run_mode = getattr(commands, f"{command.mode}_run")
+    run_mode(command.config, command.workdir, **command.arguments)
 
 
 def config_list() -> str:

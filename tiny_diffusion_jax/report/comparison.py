@@ -5,71 +5,59 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_diffusion_jax import __version__
-from tiny_diffusion_jax.api import Experiment, sample
+from tiny_diffusion_jax import __version__, api
+from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import UserError, rename_fields
-from tiny_diffusion_jax.report import panels as parts
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.metrics import is_many
+from tiny_diffusion_jax.report import player, summary
+from tiny_diffusion_jax.report.data import ReportData, sets_differ
 from tiny_diffusion_jax.run.load import load
-from tiny_diffusion_jax.web import words
-from tiny_diffusion_jax.web.render import write_page
+from tiny_diffusion_jax.web.render import render, write_page
 from tiny_diffusion_jax.web.trajectories import MOST_NUMBERS
 
 SETS, POINTS = 6, 1_000  # largest numbers for each run, if the sets of a run differ.
-ALONE = 4_000  # points of the single set, if every run is of one density.
+DENSITY_POINTS = 4_000  # points of the single set, if every run is of one density.
 
 
-def write(folder: Path, paths: list[str], wanted) -> Path:
+def write_comparison(folder: Path, paths: list[str], options) -> Path:
     """Write compare.html of the runs in `paths` to `folder`.
 
-    wanted: the `sample` part of a config. Its seed and its numbers of sets and points hold for all
+    options: the `sample` part of a config. Its seed and its numbers of sets and points hold for all
     runs; each run keeps its own sampler and steps. Raises UserError if a folder holds no trained
     run.
     """
-    runs = [_load(path) for path in paths]
-    many = any(is_many(experiment) for experiment, _ in runs)
-    size = (SETS, POINTS) if many else (1, ALONE)
-    shown = [_evidence(*run, wanted, *size) for run in runs]
-    share = MOST_NUMBERS // len(runs)
-    data = {"players": [parts.births(evidence, folder, share) for evidence in shown]}
+    with rename_fields({"--workdir": "--runs"}):
+        loaded = [load(path) for path in paths]
+    many = any(sets_differ(experiment) for experiment, _ in loaded)
+    num_sets, num_points = (SETS, POINTS) if many else (1, DENSITY_POINTS)
+    common = {"seed": options.seed, "num_sets": min(options.num_sets, num_sets),
+              "num_points": min(options.num_points, num_points)}  # fmt: skip
+    runs = [_draw(*run, common) for run in loaded]
+    data = {"players": [player.sets_player(run, MOST_NUMBERS // len(runs)) for run in runs]}
+    metrics = [{row["name"]: row for row in summary.rows(_metrics(path))} for path in paths]
+    names = dict.fromkeys(name for rows in metrics for name in rows)
+    last = [Path(path).name for path in paths]
     file = folder / "compare.html"
-    write_page(
-        file, "compare.html", title=f"{len(runs)} runs side by side", data=data,
-        runs=[{"path": path, "title": evidence.dataset.title,
-               "notice": evidence.dataset.notice.replace("\n", "; "),
-               "model": evidence.experiment.config.model.name}
-              for path, evidence in zip(paths, shown, strict=True)],
-        names=_short(paths), numbers=_numbers(paths), options=_differences(shown),
-        noise=_same_noise(shown), forward_of=data["players"][0]["forward_of"], version=__version__,
-    )  # fmt: skip
+    write_page(file, render(
+        "compare.html", title=f"{len(runs)} runs side by side", data=data,
+        runs=[{"path": path, "title": run.dataset.title,
+               "notice": run.dataset.notice.replace("\n", "; "),
+               "model": run.experiment.config.model.name}
+              for path, run in zip(paths, runs, strict=True)],
+        names=last if len(set(last)) == len(last) else list(paths),
+        numbers=[{"name": name, "cells": [rows.get(name) for rows in metrics]} for name in names],
+        options=_differences(runs), noise=_same_noise(runs),
+        forward_of=data["players"][0]["forward_of"], version=__version__,
+    ))  # fmt: skip
     return file
 
 
-def _load(path: str) -> tuple[Experiment, dict]:
-    with rename_fields({"--workdir": "--runs"}):
-        return load(path)
-
-
-def _evidence(experiment: Experiment, params, wanted, sets: int, points: int) -> ReportData:
-    """Samples of a run with the common seed, and the data that show them."""
+def _draw(experiment: Experiment, params, options: dict) -> ReportData:
+    """Samples of a run with the common `options`."""
     config = experiment.config.copy_and_resolve_references()
-    config.sample.update(
-        seed=wanted.seed, num_sets=min(wanted.num_sets, sets),
-        num_points=min(wanted.num_points, points),
-    )  # fmt: skip
+    config.sample.update(options)
     experiment = experiment._replace(config=config)
-    return ReportData(experiment, params, sample(experiment, params))
-
-
-def _numbers(paths: list[str]) -> list[dict]:
-    """One row for each metric that a run has: its name, and its value and floor for each run."""
-    found = []
-    for path in paths:
-        found.append({row["name"]: row for row in words.rows(_metrics(path))})
-    names = dict.fromkeys(name for rows in found for name in rows)
-    return [{"name": name, "cells": [rows.get(name) for rows in found]} for name in names]
+    return ReportData(experiment, params, api.sample(experiment, params))
 
 
 def _metrics(path: str) -> dict:
@@ -82,25 +70,21 @@ def _metrics(path: str) -> dict:
                         hint=f"--mode=evaluate --workdir={path} writes them again") from error
 
 
-def _differences(shown: list[ReportData]) -> list[tuple[str, list]]:
+def _differences(runs: list[ReportData]) -> list[tuple[str, list]]:
     """Options in which the runs differ, except their names, as (option, value of each run)."""
-    fields = [flatten(evidence.experiment.config.to_dict()) for evidence in shown]
-    return [(name, [each.get(name) for each in fields]) for name in fields[0]
-            if name != "name" and any(each.get(name) != fields[0][name] for each in fields)]
+    configs = [flatten(run.experiment.config.to_dict()) for run in runs]
+    values = {name: [config.get(name) for config in configs] for name in configs[0]}
+    return [(name, row) for name, row in values.items()
+            if name != "name" and any(value != row[0] for value in row)]  # fmt: skip
 
 
-def _same_noise(shown: list[ReportData]) -> str:
+def _same_noise(runs: list[ReportData]) -> str:
     """Sentence that says whether all runs start from the same noise."""
-    starts = [np.asarray(evidence.dataset.normalize(evidence.births[0][0])) for evidence in shown]
-    first = starts[0].ravel()
-    if all(start.size == first.size and np.corrcoef(first, start.ravel())[0, 1] > 0.999
-           for start in starts[1:]):  # fmt: skip
+    first, *others = (
+        np.asarray(run.dataset.normalize(run.trajectories[0][0])).ravel() for run in runs
+    )
+    if all(noise.size == first.size and np.corrcoef(first, noise)[0, 1] > 0.999
+           for noise in others):  # fmt: skip
         return "All runs start from the same noise."
     return ("All runs have the same seed. Models that generate sets in different ways do not "
-    "start from the same noise.")  # fmt: skip
-
-
-def _short(paths: list[str]) -> list[str]:
-    """Last part of each path, or the whole paths if two of the last parts are equal."""
-    last = [Path(path).name for path in paths]
-    return last if len(set(last)) == len(last) else list(paths)
+            "start from the same noise.")  # fmt: skip

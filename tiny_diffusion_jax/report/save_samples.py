@@ -13,12 +13,16 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.files import atomic, write_array
-from tiny_diffusion_jax.point_sets import ragged
+from tiny_diffusion_jax.point_sets import lengths, ragged
+from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.web.packing import pack
 
 FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly.
 AXES = "xyz"  # names of coordinates whose columns have only numbers as names.
+PAGE_NUMBERS = 350_000  # numbers in the table that a page can save: 0.9 MB of text.
 
 
 def write_sets(folder: Path, name: str, sets, dataset: Dataset, labels, same_size: bool) -> str:
@@ -27,48 +31,37 @@ def write_sets(folder: Path, name: str, sets, dataset: Dataset, labels, same_siz
     labels: labels that the sets were conditioned on, i32[S], or None. Files of an earlier call that
     do not match the new sets are removed.
     """
+    sizes, points = lengths(sets), np.concatenate(ragged(sets))
+    number = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     file = f"{name}.npy" if same_size else f"{name}.npz"
     if same_size:
         write_array(folder / file, sets)
     else:
-        write_ragged(folder / file, sets, labels)
-    is_table = dataset.sizes is not None
-    if is_table:
-        write_table(folder / f"{name}.csv", sets, dataset, labels)
-    for other in {f"{name}.npy", f"{name}.npz", f"{name}.csv"} - {file}:
-        if not (is_table and other.endswith(".csv")):
-            (folder / other).unlink(missing_ok=True)
+        label = {} if labels is None else {"label": np.asarray(labels, np.int32)}
+        arrays = {"points": points, "sizes": sizes.astype(np.int32), "set": number} | label
+        with atomic(folder / file) as temporary, temporary.open("wb") as opened:
+            np.savez(opened, **arrays)
+    table = f"{name}.csv" if dataset.sizes is not None else ""
+    if table:
+        _write_table(folder / table, points, number, dataset, labels)
+    for other in {f"{name}.npy", f"{name}.npz", f"{name}.csv"} - {file, table}:
+        (folder / other).unlink(missing_ok=True)
     return file
 
 
-def write_ragged(path: Path, sets, labels) -> None:
-    """Write a .npz file of sets of different sizes, one after the other."""
-    each = ragged(sets)
-    sizes = np.array([len(points) for points in each], np.int32)
-    arrays = {
-        "points": np.concatenate(each), "sizes": sizes,
-        "set": np.repeat(np.arange(len(each), dtype=np.int32), sizes),
-    }  # fmt: skip
+def _write_table(path: Path, points, number, dataset: Dataset, labels) -> None:
+    """Write points f[P, D] of sets i32[P] with the column names of the input table."""
+    header, digits = [dataset.set_column or "set", *coordinates(dataset)], FORMATS[points.itemsize]
+    cells = [[]] * (number.max(initial=-1) + 1)  # cells after the coordinates, of each set
     if labels is not None:
-        arrays["label"] = np.asarray(labels, np.int32)
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays)
-
-
-def write_table(path: Path, sets, dataset: Dataset, labels) -> None:
-    """Write a .csv file with one row per point, with the column names of the input table."""
-    names = None
-    if labels is not None:
-        texts = dataset.label_names
-        names = [texts[k] if 0 <= k < len(texts) else "" for k in np.asarray(labels).tolist()]
-    header = [dataset.set_column or "set", *coordinates(dataset)]
-    number = FORMATS[np.asarray(sets).dtype.itemsize]
+        header.append(dataset.label_column or "label")
+        names = dict(enumerate(dataset.label_names))
+        cells = [[names.get(label, "")] for label in np.asarray(labels).tolist()]
     with atomic(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
-        rows.writerow(header + ([dataset.label_column or "label"] if names else []))
-        for i, points in enumerate(ragged(sets)):
-            last = [names[i]] if names else []
-            rows.writerows([i, *(format(x, number) for x in point), *last] for point in points)
+        rows.writerow(header)
+        rows.writerows([i, *(format(x, digits) for x in point), *cells[i]]
+                       for i, point in zip(number.tolist(), points, strict=True))  # fmt: skip
 
 
 def coordinates(dataset: Dataset) -> list[str]:
@@ -77,3 +70,18 @@ def coordinates(dataset: Dataset) -> list[str]:
     if all(name.isdecimal() for name in names):
         return [AXES[i] if dataset.dim <= len(AXES) else f"x{i}" for i in range(dataset.dim)]
     return list(names)
+
+
+def table_panel(data: ReportData) -> dict:
+    """Samples that a page can save as a table: as many sets as the page has room for."""
+    dataset = data.dataset
+    sets = units.to_own(dataset.origin, data.samples)
+    num_sets = max(1, PAGE_NUMBERS // (sets.shape[1] * sets.shape[2]))
+    kept = sets[:num_sets, : PAGE_NUMBERS // sets.shape[2]]
+    return {
+        "points": pack(kept), "sizes": lengths(kept).tolist(),
+        "digits": units.significant_digits(sets), "columns": coordinates(dataset),
+        "setColumn": dataset.set_column or "set",
+        **{name: [len(part), int(lengths(part).sum())]  # numbers of sets and of points
+           for name, part in (("kept", kept), ("drawn", sets))},
+    }  # fmt: skip

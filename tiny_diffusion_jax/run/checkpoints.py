@@ -122,7 +122,7 @@ def restore_latest(checkpoints: Checkpoints, like):
             raise UserError(f"checkpoint {checkpoints.folder / str(step)}",
                             allowed=f"of the same model, but its {name} has shape {stored}, here "
                             f"{expected}", hint="Use another --workdir")  # fmt: skip
-    return restore_tree(arrays, like)
+    return from_arrays(arrays, like)
 
 
 def _load_latest(checkpoints: Checkpoints) -> tuple[int, dict | None, list[Path]]:
@@ -145,7 +145,7 @@ def named_leaves(tree) -> dict:
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
-def restore_tree(arrays: Mapping, like):
+def from_arrays(arrays: Mapping, like):
     """Return the tree with the structure of `like` whose `named_leaves` are `arrays`."""
     leaves = [jnp.array(arrays[name]) for name in named_leaves(like)]
     return jax.tree.unflatten(jax.tree.structure(like), leaves)

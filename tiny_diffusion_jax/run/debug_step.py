@@ -14,7 +14,7 @@ from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.api import Experiment, init
 from tiny_diffusion_jax.errors import UserError, reason_of
 from tiny_diffusion_jax.files import atomic
-from tiny_diffusion_jax.run.checkpoints import named_leaves, restore_tree
+from tiny_diffusion_jax.run.checkpoints import from_arrays, named_leaves
 from tiny_diffusion_jax.sets.batch import Batch
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import block_key, draw_block, make_batch_spec
@@ -60,7 +60,7 @@ def read(folder: Path, experiment: Experiment) -> Step:
             first = (int(arrays[".number"]) - 1) // block * block  # blocks differ in their shapes
             params = jax.eval_shape(lambda: init(experiment)).params
             batch = jax.eval_shape(lambda: _batch(experiment, first, 0))
-            return restore_tree(arrays, Step(np.int32(0), params, batch))
+            return from_arrays(arrays, Step(np.int32(0), params, batch))
     except Exception as error:  # damaged .npz files raise errors of many types
         raise UserError(str(file), allowed=f"a step of this run, but is damaged "
                         f"({reason_of(error)})", hint="Train again to write the file") from error

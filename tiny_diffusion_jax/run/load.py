@@ -10,8 +10,8 @@ from tiny_diffusion_jax import data
 from tiny_diffusion_jax.api import Experiment, assemble, init
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data.description import is_complete, restore
+from tiny_diffusion_jax.data.halves import size
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.report import overfitting
 from tiny_diffusion_jax.run import released, run_folder
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.same_run import differences
@@ -43,7 +43,7 @@ def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, d
         raise UserError("--workdir", path, "a run with a checkpoint", "Train first, --mode=train")
     log.info("restored step %d", int(state.step))
     if state.best is not None:
-        log.info("%s", overfitting.which_weights(state, experiment.dataset))
+        log.info("%s", describe_weights(state, experiment.dataset))
     return experiment, state.sampled
 
 
@@ -58,8 +58,7 @@ def _dataset(path: str, config, with_data: bool) -> data.Dataset:
 
     Raises UserError instead if `with_data` is True, and for a run of an older version.
     """
-    facts = run_folder.read_facts(path)
-    about = data.about_built(restore(facts)) if is_complete(facts) else None
+    about = about_run(path)
     check(config, about)
     try:
         dataset = data.build(config.data)
@@ -73,7 +72,22 @@ def _dataset(path: str, config, with_data: bool) -> data.Dataset:
                     "--config.data.path=FILE")  # fmt: skip
             raise replace(error, hint=f"{error.hint}. {hint}" if error.hint else hint) from error
         log.info("sampling without the data (%s)", error)
-    return restore(facts)
+    return restore(run_folder.read_facts(path))
+
+
+def describe_weights(state: TrainState, dataset: data.Dataset) -> str:
+    """Sentence with the step of the best weights, and the held-out sets that selected them."""
+    num_measured = 0 if dataset.heldout is None else size(dataset.heldout)
+    if not num_measured:  # a run that is read without its data
+        sets = "held-out sets"
+    elif dataset.validation is None:
+        sets = (f"{num_measured} sets; 1-NNA and likelihood are measured on the same sets, so they "
+                "are optimistic")  # fmt: skip
+    else:
+        sets = (f"{size(dataset.validation)} sets; 1-NNA and likelihood are measured on "
+                f"{num_measured} other sets")  # fmt: skip
+    return (f"weights: the average at step {int(state.best.step)} of {int(state.step)}, which has "
+            f"the lowest held-out loss, {float(state.best.loss):.4f}, on {sets}")  # fmt: skip
 
 
 def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:

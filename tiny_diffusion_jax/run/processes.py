@@ -26,7 +26,7 @@ from jax.experimental import multihost_utils
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.api import init, train_blocks
 from tiny_diffusion_jax.errors import UserError, reason_of
-from tiny_diffusion_jax.run.signals import Interrupted, Signals
+from tiny_diffusion_jax.run.signals import Interrupted, held_signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -59,11 +59,16 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def agree(signal_number: int) -> int:
-    """Return the largest number of all processes; each process must call this function."""
+def agree(signals: list[int]) -> bool:
+    """Return whether any process has received a signal, and append it to `signals` of all.
+
+    Each process must call this function.
+    """
     if not devices.is_multiprocess():
-        return signal_number
-    return int(multihost_utils.process_allgather(np.int32(signal_number)).max())
+        return bool(signals)
+    number = int(multihost_utils.process_allgather(np.int32(max(signals, default=0))).max())
+    signals += [number] if number else []
+    return number > 0
 
 
 def from_first(state):
@@ -71,50 +76,20 @@ def from_first(state):
     return multihost_utils.broadcast_one_to_all(state) if devices.is_multiprocess() else state
 
 
-class Watch(threading.Thread):
-    """Wait until END is written, and end this process if END is the error of another process.
-
-    The main thread may be in a collective which the failed process never joins. Python cannot
-    interrupt a collective, so this thread ends the process.
-    """
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self._client, self._stopped = distributed.global_state.client, threading.Event()
-        self.start()
-
-    def run(self):
-        while not self._stopped.wait(POLL_SECONDS):
-            try:
-                message = self._client.key_value_try_get(END)
-            except jax.errors.JaxRuntimeError:  # not written yet
-                continue
-            if message == DONE:
-                return
-            log.error("error: another process has ended: %s", message)
-            jax.distributed.shutdown()
-            os._exit(1)
-
-    def write(self, message: str) -> None:
-        """Write END, unless another process has written END already."""
-        self._stopped.set()
-        self.join()
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            self._client.key_value_set(END, message)
-
-
 @contextlib.contextmanager
 def together(address: str):
     """Join the other processes (see `join`), and end together with them.
 
-    Yield the Watch of this process, or None if `address` is "", without other processes. An error
-    in the block is written to END.
+    An error in the block is written to END. Yield the thread that waits until END is written, or
+    None if `address` is "", without other processes.
     """
     if not address:
         yield None
         return
     join(address)
-    watch, message = Watch(), DONE
+    client, stopped, message = distributed.global_state.client, threading.Event(), DONE
+    watch = threading.Thread(target=_wait_for_end, args=(client, stopped), daemon=True)
+    watch.start()
     try:
         yield watch
     except Interrupted:  # all processes have agreed to stop
@@ -124,22 +99,43 @@ def together(address: str):
         raise
     finally:
         if is_first() or message != DONE:
-            watch.write(message)
+            stopped.set()
+            watch.join()
+            with contextlib.suppress(jax.errors.JaxRuntimeError):  # another process wrote END
+                client.key_value_set(END, message)
         jax.distributed.shutdown()  # waits until all processes call this function
 
 
-def follow(experiment, watch: Watch) -> None:
+def _wait_for_end(client, stopped: threading.Event) -> None:
+    """Wait until END is written, and end this process if END is the error of another process.
+
+    The main thread may be in a collective which the failed process never joins. Python cannot
+    interrupt a collective, so this thread ends the process.
+    """
+    while not stopped.wait(POLL_SECONDS):
+        try:
+            message = client.key_value_try_get(END)
+        except jax.errors.JaxRuntimeError:  # not written yet
+            continue
+        if message == DONE:
+            return
+        log.error("error: another process has ended: %s", message)
+        jax.distributed.shutdown()
+        os._exit(1)
+
+
+def follow(experiment, watch: threading.Thread) -> None:
     """Train along with the first process, and wait until the first process is done.
 
     Raises Interrupted when a process has received a signal.
     """
-    signal_number = 0
+    signals, is_stopped = [], False
     # All processes diverge at the same step. The first process redoes the step, writes a file,
     # and then writes its error as END.
-    with Signals() as signals, contextlib.suppress(TrainingDiverged):
+    with held_signals(signals), contextlib.suppress(TrainingDiverged):
         for _ in train_blocks(experiment, from_first(init(experiment))):
-            if signal_number := agree(signals.received):
+            if is_stopped := agree(signals):
                 break
     watch.join()
-    if signal_number:
-        raise Interrupted("interrupted: the first process says what is saved", signal_number)
+    if is_stopped:
+        raise Interrupted("interrupted: the first process says what is saved", max(signals))

@@ -6,7 +6,6 @@
 Sampling needs no data. To evaluate a model, its data are built in the same way as for any run.
 """
 
-import hashlib
 import json
 import logging
 from pathlib import Path
@@ -18,17 +17,15 @@ from tiny_diffusion_jax import data
 from tiny_diffusion_jax.api import Experiment, assemble, build, init
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.data.description import describe as describe_data
-from tiny_diffusion_jax.data.description import restore
+from tiny_diffusion_jax.data.description import hash_of, restore
 from tiny_diffusion_jax.errors import UserError, require, require_choice
-from tiny_diffusion_jax.files import write_json
-from tiny_diffusion_jax.run.checkpoints import named_leaves, restore_tree
+from tiny_diffusion_jax.run.checkpoints import from_arrays
 from tiny_diffusion_jax.run.same_run import affects_model, data_differences
 from tiny_diffusion_jax.run.versions import migrate_config
 
 log = logging.getLogger("tiny_diffusion_jax")
 
 FOLDER = Path(__file__).parents[1] / "released"
-NUM_SETS = 100  # default number of sets in --mode=sample, which takes seconds
 
 
 def names() -> list[str]:
@@ -74,10 +71,10 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
         kept = {"labels": labels, "num_sources": int(data.about(config.data).many_sources)}
         experiment = assemble(config, restore(kept | facts))
     file = FOLDER / f"{name}.npz"
-    if _hash(file) != description["sha256"]:
+    if hash_of(file) != description["sha256"]:
         raise UserError(str(file), allowed=f"the file with the hash in {name}.json, but is damaged")
     with np.load(file) as arrays:
-        params = restore_tree(arrays, jax.eval_shape(lambda: init(experiment)).params)
+        params = from_arrays(arrays, jax.eval_shape(lambda: init(experiment)).params)
     log.info("released model %s: %s; trained by %s", name, facts["title"], description["command"])
     return experiment, params
 
@@ -88,24 +85,3 @@ def _check_same_model(name: str, config) -> None:
     for field in filter(affects_model, stored):
         require(fields[field] == stored[field], f"config.{field}", fields[field],
                 f"{stored[field]!r}, with which the released model {name!r} is trained")
-
-
-def release(name: str, experiment: Experiment, params, command: str, scores: dict) -> Path:
-    """Write a trained model to the package, with its command and its scores."""
-    FOLDER.mkdir(exist_ok=True)
-    file = FOLDER / f"{name}.npz"
-    np.savez_compressed(file, **jax.device_get(named_leaves(params)))
-    config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
-    config.data.update(data_dir="", cache_dir="")
-    config.sample.num_sets = min(config.sample.num_sets, NUM_SETS)
-    write_json(FOLDER / f"{name}.json", {
-        "command": command, "sha256": _hash(file), "dataset": describe_data(dataset),
-        "labels": dict(zip(dataset.label_names, dataset.label_shares.tolist(), strict=True)),
-        "scores": scores, "config": config.to_dict(),
-    })  # fmt: skip
-    return file
-
-
-def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-

@@ -13,7 +13,7 @@ from tiny_diffusion_jax.api import Experiment, train_blocks
 from tiny_diffusion_jax.files import sync
 from tiny_diffusion_jax.run import debug_step, processes
 from tiny_diffusion_jax.run.checkpoints import Checkpoints, save
-from tiny_diffusion_jax.run.signals import Abandoned, Interrupted, Signals
+from tiny_diffusion_jax.run.signals import Interrupted, abandon_at_signal, held_signals
 from tiny_diffusion_jax.run.train_log import ROWS, TrainLogger, rewind_rows
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 
@@ -34,23 +34,24 @@ def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, fol
         return state
     if saved_step:
         log.info("resuming from step %d of %d", saved_step, config.steps)
-    before = state
-    with Signals() as signals, TrainLogger(experiment.config, folder, saved_step) as logger:
+    before, signals = state, []
+    during_block, during_write = abandon_at_signal, held_signals
+    if devices.is_multiprocess():
         # Several processes share a block, and no process can leave it alone, so wait for its end.
-        at_once = signals.held() if devices.is_multiprocess() else signals.raised()
+        during_block, during_write = held_signals, contextlib.nullcontext
+    with TrainLogger(experiment.config, folder, saved_step) as logger:
         try:
-            with contextlib.suppress(Abandoned), at_once:
+            with during_block(signals):
                 for block in train_blocks(experiment, state):
-                    with signals.held():
+                    with during_write(signals):
                         before, state, row = block
                         step = row["step"]
                         logger.write(row)
                         if step - saved_step >= config.checkpoint_every or step == config.steps:
                             saved_step = _save(checkpoints, before, state, rows)
-                    signals.received = processes.agree(signals.received)  # of any process
-                    if signals.received:
+                    if processes.agree(signals):
                         break
-            if signals.received and int(state.step) > saved_step:
+            if signals and int(state.step) > saved_step:
                 saved_step = _save(checkpoints, before, state, rows)
         except TrainingDiverged as error:
             debug_step.write(folder, experiment, error.state, error.done)
@@ -61,11 +62,11 @@ def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, fol
                 f"finite: python main.py {shlex.quote(f'--workdir={folder}')} --mode=replay",
                 error.state, error.done,
             ) from error
-    if signals.received:
+    if signals:
         raise Interrupted("interrupted: " + (
             f"step {saved_step} of {config.steps} is saved in {folder}; the same command resumes "
             "from there" if saved_step else "no step is done yet; the same command starts again"
-        ), signals.received)  # fmt: skip
+        ), signals[0])  # fmt: skip
     return state
 
 

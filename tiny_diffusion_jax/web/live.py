@@ -1,27 +1,80 @@
-"""A page that samples trained models in the browser, without a server."""
+"""Pack trained models into a page that samples them in the browser, without a server."""
 
-from pathlib import Path
+import jax
+import numpy as np
 
-from tiny_diffusion_jax.web.render import render, write_page
+from tiny_diffusion_jax import api
+from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.data.label_option import RANDOM
+from tiny_diffusion_jax.data.units import to_own
+from tiny_diffusion_jax.diffusion import Process
+from tiny_diffusion_jax.diffusion.samplers import time_grid
+from tiny_diffusion_jax.errors import require, require_choice
+from tiny_diffusion_jax.sets import strategy_of
+from tiny_diffusion_jax.web.packing import pack_weights
+from tiny_diffusion_jax.web.render import render
 
 # Scripts of the worker. Each script uses the scripts before it.
 WORKER = (
     "arrays.js", "live/layers.js", "live/trunk.js", "live/networks.js", "live/causal.js",
     "live/set_transformer.js", "live/samplers.js", "live/generation.js", "live/worker.js",
 )  # fmt: skip
+NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
+NUM_STEPS = (5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.
+MOST_POINTS = 1000  # largest size of the first set: one or two seconds on a laptop.
+BYTES_EACH = 3  # per weight: samples move by less than 3e-4, but by up to 7e-3 with 2 bytes.
 
 
-def write_live(path: Path, models: list[dict]) -> None:
-    """Write the page of `models`, each a result of `weights.live_model`."""
-    write_page(path, "live.html", **values(models))
-
-
-def live_text(models: list[dict]) -> str:
-    """Return the HTML of the page of `models`, which another page can hold."""
-    return render("live.html", **values(models))
-
-
-def values(models: list[dict]) -> dict:
-    """Values for the template live.html."""
+def live_page(models: list[dict]) -> str:
+    """Return the HTML of the page of `models`, each a result of `live_model`."""
     titles = ", ".join(model["title"] for model in models)
-    return {"title": f"{titles}: sampled live", "models": models, "worker": WORKER}
+    return render("live.html", title=f"{titles}: sampled live", models=models, worker=WORKER)
+
+
+def live_model(experiment: Experiment, params, name: str = "") -> dict:
+    """Pack all that the page needs to sample the model as `td.sample` does, as JSON.
+
+    Points on the page are in the network's units; shift and scale convert them to the data's own
+    units. Raises UserError for a model that the page does not support, for points that are not in
+    the plane, and for options that `td.sample` rejects.
+    """
+    config, dataset, process, model = experiment
+    check(config)  # the config may have changed since `build`
+    require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
+    require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
+    options, train, schedule = config.sample, config.train, process.schedule
+    steps = sorted({n for n in (*NUM_STEPS, options.num_steps) if n <= schedule.num_levels})
+    labels = zip(dataset.label_names, dataset.label_shares, strict=True) if model.num_labels else ()
+    guides = {  # guidance needs a model that was also trained without the conditioning
+        "label": model.num_labels and train.label_drop > 0,
+        "history": strategy_of(model).reads_history and train.history_drop > 0,
+    }
+    return {
+        "name": name or config.name, "title": dataset.title, "network": config.model.name,
+        "strategy": model.traits.strategy, "completes": model.traits.completes, "dim": dataset.dim,
+        "options": config.model.to_dict() | {"num_labels": model.num_labels},
+        "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
+        "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
+        "grids": {str(n): time_grid(schedule, n, options.spacing, options.sigma_min).tolist()
+                  for n in steps},
+        "sigma_data": process.sigma_data,
+        "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
+        "shift": to_own(dataset.origin, np.asarray(dataset.shift)).tolist(),
+        "scale": np.broadcast_to(dataset.scale, dataset.dim).tolist(),
+        "labels": [{"name": label, "share": round(float(share), 3)} for label, share in labels],
+        "guides": [name for name, is_trained in guides.items() if is_trained],
+        "unnamed": train.label_drop > 0,
+        "sample": options.to_dict() | {
+            "max_history": train.max_history,
+            "label": max(api.label_of(experiment, options), RANDOM),
+            "num_points": min(options.num_points or MOST_POINTS // 4, MOST_POINTS),
+        },
+    }  # fmt: skip
+
+
+def level_table(process: Process) -> dict:
+    """f32[T + 1, 6]: time, alpha, sigma, c_in, c_skip, c_out of each level."""
+    level = process.level(np.arange(process.schedule.num_levels + 1))
+    table = np.stack([*level, *process.coefficients(level)], axis=-1)
+    return pack_weights(np.nan_to_num(table))  # level 0 is never denoised, and has some 0 / 0

@@ -28,9 +28,8 @@ def render(template: str, **values) -> str:
     return environment.get_template(template).render(**values)
 
 
-def write_page(path: Path, template: str, **values) -> None:
-    """Write the page to `path`, completely or not at all."""
-    text = render(template, **values)
+def write_page(path: Path, html: str) -> None:
+    """Write the HTML to `path`, completely or not at all."""
     with atomic(path) as part:
         # Names of files may hold bytes that are no text: shown as \udcXX.
-        part.write_text(text, encoding="utf-8", errors="backslashreplace")
+        part.write_text(html, encoding="utf-8", errors="backslashreplace")

@@ -30,7 +30,7 @@ NO_MARKS = Marks()
 
 
 def pack_trajectories(
-    ways: np.ndarray, grid: np.ndarray, schedule: Schedule, marks: Marks = NO_MARKS,
+    trajectories: np.ndarray, grid: np.ndarray, schedule: Schedule, marks: Marks = NO_MARKS,
     blocks: Sequence[Sequence[int]] | None = None, most: int = MOST_NUMBERS,
 ) -> dict:  # fmt: skip
     """Pack trajectories f32[F, K, N, D] of K sets from noise, at the noise levels grid i[F].
@@ -41,20 +41,33 @@ def pack_trajectories(
     A single set that is too large is cut to its first points.
     """
     index = frames.select_frames(np.asarray(schedule.log_snr)[grid], MOST_FRAMES)
-    ways, grid, dim = ways[index, ..., :2], grid[index], ways.shape[-1]
-    num_frames, num_sets, num_points, _ = ways.shape
+    positions, grid, dim = trajectories[index, ..., :2], grid[index], trajectories.shape[-1]
+    num_frames, num_sets, num_points, _ = positions.shape
     kept_points = min(num_points, most // (2 * num_frames))
     kept_sets = max(1, min(num_sets, most // (2 * num_frames * kept_points)))
-    ways = ways[:, :kept_sets, :kept_points]
+    positions = positions[:, :kept_sets, :kept_points]
     # Each coordinate of each frame is a column with its own steps, because noise has a wider range.
-    columns = ways.transpose(1, 2, 0, 3).reshape(kept_sets, kept_points, 2 * num_frames)
-    sizes = lengths(ways[-1])
+    columns = positions.transpose(1, 2, 0, 3).reshape(kept_sets, kept_points, 2 * num_frames)
+    sizes = lengths(positions[-1])
+    kept = lambda array: None if array is None else np.asarray(array)[:kept_sets].tolist()
     return {
-        "frames": num_frames, "sizes": sizes.tolist(), "ways": pack(columns),
-        "levels": levels(schedule, grid), "view": _view(ways, still=blocks is not None),
-        "blocks": None if blocks is None else [list(plan) for plan in blocks[:kept_sets]],
-        "marks": _marks(marks, kept_sets, sizes), "dim": dim,
-        "num_points": num_points,
+        "frames": num_frames, "sizes": sizes.tolist(), "positions": pack(columns),
+        "levels": {
+            "T": schedule.num_levels, "t": np.asarray(grid).tolist(),
+            "alpha": np.asarray(schedule.alpha)[grid].tolist(),
+            "sigma": np.asarray(schedule.sigma)[grid].tolist(),
+        },
+        "view": _view(positions, still=blocks is not None),
+        "blocks": None if blocks is None else list(map(list, blocks[:kept_sets])),
+        "marks": {
+            "names": list(marks.names[:kept_sets]), "member": kept(marks.member),
+            "members": list(marks.members), "kind": marks.kind, "rejected": kept(marks.rejected),
+            "stray": None if marks.is_stray is None else [
+                np.flatnonzero(is_stray[:size]).tolist()
+                for is_stray, size in zip(marks.is_stray, sizes, strict=False)
+            ], "given": marks.num_given,
+        },
+        "dim": dim, "num_points": num_points,
     }  # fmt: skip
 
 
@@ -69,29 +82,10 @@ def pack_noising(x_0: np.ndarray, eps: np.ndarray, shift, scale) -> dict:
             "shift": two(shift), "scale": two(scale)}  # fmt: skip
 
 
-def levels(schedule: Schedule, grid) -> dict:
-    """{"T", "t", "alpha", "sigma"} of the levels grid i[F]."""
-    return {"T": schedule.num_levels, "t": np.asarray(grid).tolist(),
-            "alpha": np.asarray(schedule.alpha)[grid].tolist(),
-            "sigma": np.asarray(schedule.sigma)[grid].tolist()}  # fmt: skip
-
-
-def _view(ways: np.ndarray, still: bool) -> dict:
+def _view(positions: np.ndarray, still: bool) -> dict:
     """Square that each frame shows; `still`: all frames show the square of the data."""
-    flat = ways.reshape(len(ways), -1, 2)
+    flat = positions.reshape(len(positions), -1, 2)
     centre, half = film.view([flat[-1]] * 2 if still else list(flat))
     if still:
-        centre, half = np.repeat(centre[-1:], len(ways), 0), np.repeat(half[-1:], len(ways))
+        centre, half = np.repeat(centre[-1:], len(flat), 0), np.repeat(half[-1:], len(flat))
     return {"centre": centre.tolist(), "half": half.tolist()}
-
-
-def _marks(marks: Marks, num_sets: int, sizes: np.ndarray) -> dict:
-    first = lambda array: None if array is None else np.asarray(array)[:num_sets].tolist()
-    stray = marks.is_stray
-    if stray is not None:
-        stray = [np.flatnonzero(row[:n]).tolist() for row, n in zip(stray, sizes, strict=False)]
-    return {
-        "names": list(marks.names[:num_sets]), "member": first(marks.member),
-        "members": list(marks.members), "kind": marks.kind,
-        "rejected": first(marks.rejected), "stray": stray, "given": marks.num_given,
-    }  # fmt: skip

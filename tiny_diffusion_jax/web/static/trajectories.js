@@ -17,9 +17,9 @@ function betweenLogs(values, v) {
 
 // The reverse process: sets from noise (time 0) to data (time 1).
 class Reverse {
-  constructor({ frames, sizes, ways, levels, view, blocks, marks }) {
+  constructor({ frames, sizes, positions, levels, view, blocks, marks }) {
     Object.assign(this, { frames, sizes, levels, view, blocks, marks });
-    const { shape, values } = unpack(ways); // [sets, points, 2 frames]
+    const { shape, values } = unpack(positions); // [sets, points, 2 frames]
     this.numPoints = shape[1];
     this.values = values;
   }

@@ -10,15 +10,13 @@ from jax.tree_util import Partial
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.metrics import separation
+from tiny_diffusion_jax.data.description import describe, restore
+from tiny_diffusion_jax.metrics import points, separation
 from tiny_diffusion_jax.metrics.ragged import first_of_each
-from tiny_diffusion_jax.report import data as evidence_module
-from tiny_diffusion_jax.report import evaluate as report
-from tiny_diffusion_jax.report import metrics as sections
-from tiny_diffusion_jax.report import panels as parts
-from tiny_diffusion_jax.report.attempts import Attempts
+from tiny_diffusion_jax.report import density, measure, sets, summary
 from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.web import words as page_words
+from tiny_diffusion_jax.report.player import sets_player
+from tiny_diffusion_jax.report.sections import sections_of
 
 SMALL = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -43,11 +41,11 @@ def model(monkeypatch):
     asked = []
 
     def sample(experiment, params, config=None, keep_trajectory=False, labels=None):
-        config = config or api.config.sample
+        config = config or experiment.config.sample
         asked.append(labels)
         shape = config.num_sets, config.num_points, 2
-        way = (config.num_steps + 1,) if keep_trajectory else ()
-        return np.random.default_rng(0).normal(size=way + shape).astype(np.float32)
+        steps = (config.num_steps + 1,) if keep_trajectory else ()
+        return np.random.default_rng(0).normal(size=steps + shape).astype(np.float32)
 
     monkeypatch.setattr(api, "sample", sample)
     monkeypatch.setattr(api, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
@@ -59,58 +57,72 @@ def gather(built):
     return ReportData(built, init, api.sample(built, init))
 
 
-def pictures(evidence, folder):
-    with Attempts(folder) as attempts:
-        return report.pictures(evidence, attempts)
+def figures_of(data, folder):
+    """Write the figures of each section; return the names of the files of each section."""
+    return {section.name: [name for name, write in section.figures.items()
+                           if write(data, folder / name) is not False]
+            for section in sections_of(data)}  # fmt: skip
 
 
 @pytest.mark.parametrize("fields, names", [
-    ({}, "training samples likelihood density trajectory"),
-    ({"evaluate.density_size": 0}, "training samples likelihood trajectory"),
-    ({"model.name": "set_transformer"}, "training samples trajectory"),
-    (MIXTURE, "training members set_likelihood attention birth"),
-    (IMAGES, "training collection set_likelihood attention birth"),
-    (IMAGES | {"model.labels": True}, "training collection labels set_likelihood attention birth"),
+    ({}, "training samples likelihood density trajectory films page"),
+    ({"evaluate.density_size": 0}, "training samples likelihood trajectory films page"),
+    ({"model.name": "set_transformer"}, "training samples trajectory films page"),
+    (MIXTURE, "training sets members set_likelihood attention set_film page"),
+    (IMAGES, "training sets collection set_likelihood attention set_film page"),
+    (IMAGES | {"model.labels": True},
+     "training sets collection labels set_likelihood attention set_film page"),
 ])  # fmt: skip
 def test_sections_follow_from_data_and_model(fields, names):
-    assert [section.name for section in report.chosen(build(**fields))] == names.split()
+    data = ReportData(build(**fields), None, np.zeros((2, 16, 2), np.float32))
+    assert [section.name for section in sections_of(data)] == names.split()
+
+
+def test_completions_and_samples_without_data_are_drawn_and_not_compared():
+    for fields, alone in (({}, "samples"), (MIXTURE, "sets")):
+        built, samples = build(**fields), np.zeros((2, 16, 2), np.float32)
+        completed = ReportData(built, None, samples, samples[0, :3])
+        assert [section.name for section in sections_of(completed)] == ["completion", "page"]
+        restored = built._replace(dataset=restore(describe(built.dataset)))
+        rest = sections_of(ReportData(restored, None, samples))
+        assert [section.name for section in rest] == [alone, "page"]
 
 
 def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatch):
-    evidence = gather(build(**{"data.jitter": "none"}))
-    draws, clouds = [], sections.clouds
+    data = gather(build(**{"data.jitter": "none"}))
+    draws, clouds = [], points
     real = clouds.compare
     monkeypatch.setattr(clouds, "compare", lambda *a, **k: draws.append(a) or real(*a, **k))
-    numbers = report.evaluate(evidence)
+    numbers = measure(data)
     assert {"sliced_wasserstein2", "energy_distance", "mmd_rbf", "wasserstein2",
             "log_likelihood", "total_variation"} == set(numbers)  # fmt: skip
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     assert numbers["wasserstein2"]["num_points"] == 12
     shown = []
-    draw = sections.samples.samples_figure
-    monkeypatch.setattr(sections.samples, "samples_figure",
+    draw = density.samples.samples_figure
+    monkeypatch.setattr(density.samples, "samples_figure",
                         lambda *a: shown.append(a) or draw(*a))
-    files = pictures(evidence, tmp_path)
+    files = figures_of(data, tmp_path)
     assert files == {"training": [], "samples": ["samples.png"], "likelihood": [], "density": [],
-                     "trajectory": ["trajectory.npy", "reverse.gif", "forward.gif"]}  # fmt: skip
+                     "trajectory": ["trajectory.npy"], "films": ["reverse.gif", "forward.gif"],
+                     "page": []}  # fmt: skip
     assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), []))
     # both figures use the same real points
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])
 
 
-def test_a_page_can_give_way_for_animations(tmp_path):
+def test_animations_can_be_left_out(tmp_path):
     built = build(**{"data.jitter": "none", "evaluate.gifs": False, "evaluate.density_size": 0})
-    files = pictures(gather(built), tmp_path)
+    files = figures_of(gather(built), tmp_path)
     assert files["trajectory"] == ["trajectory.npy"] and not list(tmp_path.glob("*.gif"))
     built = build(**MIXTURE, **{"evaluate.gifs": False})
-    assert sections.birth_figure(gather(built), tmp_path / "birth.gif") is False
-    assert not any(tmp_path.glob("*.gif"))
+    assert "set_film" not in {section.name for section in sections_of(gather(built))}
 
 
 def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):
-    evidence = gather(build(**MIXTURE, **{"data.cache_dir": str(tmp_path / "cache")}))
+    data = gather(build(**MIXTURE, **{"data.cache_dir": str(tmp_path / "cache")}))
     calls, shown = [], []
-    real, draw = separation.calibrate, sections.set_figures.sets_figure
+    real, draw = separation.calibrate, sets.set_figures.sets_figure
 
     def calibrate(*arguments, **fields):
         calls.append(fields)
@@ -121,15 +133,15 @@ def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypa
         return draw(*arguments, **fields)
 
     monkeypatch.setattr(separation, "calibrate", calibrate)
-    monkeypatch.setattr(sections.set_figures, "sets_figure", sets_figure)
-    numbers, files = report.evaluate(evidence), pictures(evidence, tmp_path)
+    monkeypatch.setattr(sets.set_figures, "sets_figure", sets_figure)
+    numbers, files = measure(data), figures_of(data, tmp_path)
     assert len(calls) == 1 and calls[0]["num_real"] == 200  # as many real sets as 6 samples need
     assert len(list((tmp_path / "cache").iterdir())) == 1
     rejected = shown[0]["bad"]  # the figure agrees with the metric
     assert numbers["separation"]["value"] == pytest.approx(1 - rejected.mean())
     share = np.bincount(shown[0]["member"], minlength=2) / 6
     np.testing.assert_allclose(numbers["frequency_error"]["members"], share)
-    assert files["members"] == ["sets.png"] and files["birth"] == ["birth.gif"]
+    assert files["sets"] == ["sets.png"] and files["set_film"] == ["birth.gif"]
     assert files["attention"] == ["attention.png"]
 
 
@@ -137,10 +149,10 @@ def test_members_of_few_rows_are_named_and_have_no_stray_points(tmp_path, caplog
     rows = np.random.default_rng(0).normal(size=(30, 2))
     lines = [f"{x},{y},{kind}" for kind in ("oak", "elm") for x, y in rows]
     (tmp_path / "trees.csv").write_text("\n".join(["x,y,species", *lines]))
-    evidence = gather(build(**MIXTURE | {
+    data = gather(build(**MIXTURE | {
         "data.members": f"{tmp_path}/trees.csv?species", "data.cache_dir": str(tmp_path),
     }))  # fmt: skip
-    numbers = sections.member_numbers(evidence)
+    numbers = sets.member_metrics(data)
     assert "separation" in numbers and "stray" not in numbers
     assert [message.partition(" (")[0] for message in caplog.messages] == [
         f"no stray points of {name}: their threshold needs 1000 distinct real points, and 30 are "
@@ -151,7 +163,8 @@ def test_a_causal_point_looks_at_those_up_to_itself():
     """Rows and columns are points; the first token is not a point and is omitted."""
     built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
                                "model.context_blocks": 2})  # fmt: skip
-    weights = gather(built).attention(np.random.default_rng(0).normal(size=(5, 2)), 5)
+    points = np.random.default_rng(0).normal(size=(5, 2))
+    weights = sets.attention_weights(gather(built), points, 5)
     assert weights.shape == (5, 5)
     np.testing.assert_array_equal(weights > 0, np.tri(5, dtype=bool))
     assert (weights.sum(1) < 1).all()
@@ -163,10 +176,10 @@ def test_a_causal_point_looks_at_those_up_to_itself():
 def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch, height, expected):
     built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
                                "model.row_height": height, "sample.growth": 1.0})  # fmt: skip
-    monkeypatch.setattr(sections.likelihood, "compare_whole_sets", lambda *_: {"value": 0.5})
+    monkeypatch.setattr(sets.likelihood_metrics, "compare_whole_sets", lambda *_: {"value": 0.5})
     samples = np.float32([[[0, 2], [1, 2], [0, 1]]] * 4)
     samples[1, :2] = samples[1, 1::-1]
-    numbers = sections.set_likelihood_numbers(ReportData(built, None, samples))
+    numbers = sets.likelihood(ReportData(built, None, samples))
     assert numbers["set_log_likelihood"] == {"value": 0.5} | expected
 
 
@@ -178,25 +191,25 @@ def test_attention_is_conditioned_on_the_label_and_the_whole_size_of_the_sample(
         "model.name": "history", "model.labels": True, "model.count": True, "train.max_history": 4,
         "sample.label": 1,
     })  # fmt: skip
-    seen = []
-    monkeypatch.setattr(evidence_module, "_attention",
-                        lambda process, params, x, known, model: seen.append((x, known)) or [])
-    assert not sections.attention_figure(gather(built), tmp_path)
-    [(x, known)] = seen
-    assert x.shape == (1, 4, 2) and known["count"] == 16 and known["label"] == 1
+    calls = []
+    monkeypatch.setattr(sets, "_attention",
+                        lambda process, params, *seen, strategy: calls.append(seen) or [])
+    assert not sets.attention_figure(gather(built), tmp_path)
+    [(x, conditioning)] = calls
+    assert x.shape == (1, 4, 2) and conditioning.size == 16 and conditioning.label == 1
 
 
 def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
-    monkeypatch.setattr(sections.classifier, "TRAIN_SETS", 200)
-    monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)
-    monkeypatch.setattr(sections, "LABELLED", 4)
-    shown, draw = [], sections.set_figures.sets_figure
-    monkeypatch.setattr(sections.set_figures, "sets_figure",
+    monkeypatch.setattr(sets.classifier, "TRAIN_SETS", 200)
+    monkeypatch.setattr(sets.memorization, "MAX_REFERENCE", 40)
+    monkeypatch.setattr(sets, "LABELLED", 4)
+    shown, draw = [], sets.set_figures.sets_figure
+    monkeypatch.setattr(sets.set_figures, "sets_figure",
                         lambda *a, **k: shown.append((a[0], k)) or draw(*a, **k))  # fmt: skip
-    evidence = gather(build(**IMAGES, **{
+    data = gather(build(**IMAGES, **{
         "model.labels": True, "data.digits": "01", "evaluate.max_sets": 5, "evaluate.frames": 0,
     }))  # fmt: skip
-    numbers, files = report.evaluate(evidence), pictures(evidence, tmp_path)
+    numbers, files = measure(data), figures_of(data, tmp_path)
     assert {"nna_cd", "nna_emd", "cov_cd", "mmd_emd", "copies", "label_accuracy"} <= set(numbers)
     assert numbers["nna_cd"]["num_sets"] == 5 and numbers["copies"]["num_heldout"] == 40
     assert numbers["label_accuracy"]["guidance_scale"] == 2.0
@@ -207,23 +220,23 @@ def test_image_sets_have_copies_and_labels(tmp_path, monkeypatch, model):
     # the figure has the first four sets, sorted by label
     order = sorted(range(4), key=lambda i: labels[i])
     assert order != [0, 1, 2, 3]
-    np.testing.assert_array_equal(shown[-1][0], evidence.labelled(4)[0][order])
+    np.testing.assert_array_equal(shown[-1][0], data.labelled(4)[0][order])
     np.testing.assert_array_equal(shown[-1][1]["member"], np.asarray(labels)[order])
     assert files["labels"] == ["labels.png"] and (tmp_path / "labels.png").exists()
 
 
 def test_one_training_image_has_all_numbers_but_the_accuracy(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(sections.copies, "MAX_REFERENCE", 40)
-    monkeypatch.setattr(sections, "LABELLED", 2)
-    evidence = gather(build(**IMAGES, **{
+    monkeypatch.setattr(sets.memorization, "MAX_REFERENCE", 40)
+    monkeypatch.setattr(sets, "LABELLED", 2)
+    data = gather(build(**IMAGES, **{
         "model.labels": True, "data.max_images": 1, "evaluate.max_sets": 5, "evaluate.frames": 0,
         "evaluate.likelihood_sets": 0,
     }))  # fmt: skip
-    numbers = report.evaluate(evidence)
+    numbers = measure(data)
     assert "label_accuracy" not in numbers and {"nna_cd", "mmd_emd", "copies"} <= set(numbers)
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     assert caplog.messages == ["no label accuracy: the training data have a single label"]
-    sections.label_figure(evidence, tmp_path / "labels.png")
+    sets.label_figure(data, tmp_path / "labels.png")
     assert (tmp_path / "labels.png").exists()
 
 
@@ -232,16 +245,16 @@ def test_one_training_image_has_all_numbers_but_the_accuracy(tmp_path, monkeypat
     (1, "no MMD, COV and 1-NNA: they need at least 4 sets held out, and 1 are"),
 ])  # fmt: skip
 def test_zero_or_one_set_held_out(count, missing, caplog):
-    evidence = gather(build(**IMAGES, **{"evaluate.max_sets": 5}))
-    heldout = evidence.dataset.heldout
+    data = gather(build(**IMAGES, **{"evaluate.max_sets": 5}))
+    heldout = data.dataset.heldout
     images, labels = heldout.images[:count], heldout.source_labels[:count]
     args = heldout.draw_from.args[0], images, labels, heldout.draw_from.args[3]
     few = heldout.replace(
         images=images, source_labels=labels,
         draw_from=Partial(heldout.draw_from.func, *args),
     )  # fmt: skip
-    evidence.dataset = evidence.dataset.replace(heldout=few)
-    numbers = sections.collection_numbers(evidence)
+    data.dataset = data.dataset.replace(heldout=few)
+    numbers = sets.collection_metrics(data)
     assert list(numbers) == ["copies"] * count
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     assert [message.partition(" (")[0] for message in caplog.messages] == [missing]
@@ -253,13 +266,13 @@ def test_zero_or_one_set_held_out(count, missing, caplog):
 def test_metrics_say_whether_other_sets_chose_the_weights(monkeypatch, split, words):
     options = {"data.digits": "01", "evaluate.max_sets": 5, "train.split_heldout": split}
     built = build(**IMAGES, **options, **{"train.keep_best": True})
-    monkeypatch.setattr(sections.copies, "compare", lambda *_: {"value": 0.0, "verdict": "none"})
-    monkeypatch.setattr(sections.likelihood, "compare_whole_sets", lambda *_: {"value": 0.0})
-    evidence = ReportData(built, None, np.zeros((6, 16, 2), np.float32))
-    numbers = sections.collection_numbers(evidence) | sections.set_likelihood_numbers(evidence)
+    monkeypatch.setattr(sets.memorization, "compare", lambda *_: {"value": 0.0, "verdict": "none"})
+    monkeypatch.setattr(sets.likelihood_metrics, "compare_whole_sets", lambda *_: {"value": 0.0})
+    data = ReportData(built, None, np.zeros((6, 16, 2), np.float32))
+    numbers = sets.collection_metrics(data) | sets.likelihood(data)
     for name in ("nna_cd", "mmd_emd", "set_log_likelihood"):
         assert numbers[name]["weights_chosen_on"] == words
-    text = {row["name"]: row["text"] for row in page_words.rows(numbers)}
+    text = {row["name"]: row["text"] for row in summary.rows(numbers)}
     assert all(("optimistic" in line) == (not split) for name, line in text.items()
                if "1-NNA" in name or "likelihood" in name)  # fmt: skip
     assert any("1-NNA" in name for name in text) and any("likelihood" in name for name in text)
@@ -278,10 +291,10 @@ def test_no_real_set_is_pictured_twice(count, source, tmp_path):
         lines = [f"{s},{x},{y},{split[s]}" for s, points in enumerate(rows) for x, y in points]
         (tmp_path / "sets.csv").write_text("\n".join(["set,x,y,split", *lines]))
         built = build(**IMAGES | {"data.name": "sets", "data.path": f"{tmp_path}/sets.csv"})
-    evidence = gather(built)
-    real, labels = evidence.real_sets
+    data = gather(built)
+    real, labels = data.real_sets
     assert len(real) == count and (labels is None or len(labels) == count)
-    player = parts.births(evidence, tmp_path)
+    player = sets_player(data)
     assert player["reverse"]["sizes"] == [16] * 6
     assert player["forward"]["sizes"] == [16] * count + [0] * (6 - count)
 
@@ -294,24 +307,18 @@ def test_different_sets_are_found_whatever_the_order_of_their_points():
     np.testing.assert_array_equal(first_of_each(repeated[[0, 3, 1, 4, 2, 8]]), [0, 2, 4])
 
 
-def test_lines_say_what_is_flagged():
-    entry = {"value": 0.25, "floor": 0.01, "ratio": None, "flagged": True, "verdict": "COPIES: x"}
-    assert report.lines({"copies": entry, "nll": {"value": 1.0, "floor": None}}) == [
-        "copies: 0.25, floor 0.01: COPIES: x", "nll: 1"]  # fmt: skip
-
-
-def test_evidence_that_nobody_asks_for_is_not_computed(monkeypatch):
+def test_data_that_no_section_reads_are_not_computed(monkeypatch):
     monkeypatch.setattr(separation, "calibrate", None)
     built = build(**MIXTURE)
     ReportData(built, None, np.zeros((2, 16, 2)))
     assert jax.tree.leaves(built.dataset.weights)[0].shape == (2,)
 
 
-def test_ways_that_were_kept_are_not_drawn_again(monkeypatch):
+def test_trajectories_that_were_kept_are_not_drawn_again(monkeypatch):
     """The page shows the trajectories of the first sets, which were kept with the samples."""
     built = build(**MIXTURE, **{"sample.num_sets": 30})
-    ways = np.random.default_rng(1).normal(size=(4, 30, 16, 2)).astype(np.float32)
+    kept = np.random.default_rng(1).normal(size=(4, 30, 16, 2)).astype(np.float32)
     monkeypatch.setattr(api, "sample", lambda *_, **__: pytest.fail("drawn again"))
-    found, levels = ReportData(built, None, ways[-1], ways=ways).births
+    shown, levels = ReportData(built, None, kept[-1], trajectories=kept).trajectories
     assert len(levels) == 4
-    np.testing.assert_array_equal(found, ways[:, :24])
+    np.testing.assert_array_equal(shown, kept[:, :24])

@@ -10,10 +10,7 @@ import pytest
 from command_line import SETS, config, run
 from run_files import FILES
 
-from tiny_diffusion_jax.report import html as page
-from tiny_diffusion_jax.report import metrics as sections
-from tiny_diffusion_jax.report import results
-from tiny_diffusion_jax.report.attempts import Attempts, ReportIncomplete
+from tiny_diffusion_jax import report
 
 
 def fail(*_, **__):
@@ -49,8 +46,8 @@ def test_pictures_that_fail_are_named_and_all_others_written(where, failed, copy
     assert stored["sample"]["seed"] == 7 and "sliced_wasserstein2" in stored["metrics"]
     warned = [line for line in result.err.splitlines() if line.startswith("warning: ")]
     for line, name in zip(warned, failed, strict=True):
-        pattern = rf"warning: {name} was not written \(ValueError at test_attempts.py:\d+: (.*)\)"
-        assert re.fullmatch(pattern, line)[1] == "no such font"
+        pattern = rf"warning: {name} was not written \(ValueError at test_incomplete.py:\d+: (.*)\)"
+        assert re.fullmatch(pattern, line)[1] == "no such"
     assert result.err.splitlines()[-1] == (
         f"error: {', '.join(failed)} could not be written (see the warnings above); all other "
         f"files are in {copy}")  # fmt: skip
@@ -58,7 +55,7 @@ def test_pictures_that_fail_are_named_and_all_others_written(where, failed, copy
 
 
 def test_a_page_that_fails_leaves_the_numbers_and_the_pictures(copy, monkeypatch):
-    monkeypatch.setattr(page, "write", fail)
+    monkeypatch.setattr(report, "write_html", fail)
     result, written = again(copy)
     assert result.code == 1 and written == WRITTEN - {"report.html"}
     assert "warning: report.html was not written (ValueError at " in result.err
@@ -66,7 +63,7 @@ def test_a_page_that_fails_leaves_the_numbers_and_the_pictures(copy, monkeypatch
 
 
 def test_samples_alone_are_left_as_well(copy, monkeypatch):
-    monkeypatch.setattr(sections.samples, "samples_figure", fail)
+    monkeypatch.setattr("tiny_diffusion_jax.figures.samples.samples_figure", fail)
     result, written = again(copy, "sample")
     assert result.code == 1 and "error: samples.png could not be written" in result.err
     assert written == WRITTEN - {"metrics.json", "samples.png"}
@@ -77,22 +74,11 @@ def test_metrics_are_written_before_the_first_picture(copy, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(results.report, "pictures", stop)
+    monkeypatch.setattr(report, "write_report", stop)
     (copy / "metrics.json").unlink()
     assert again(copy)[0].code == 130
     stored = json.loads((copy / "metrics.json").read_text())
     assert stored["sample"]["seed"] == 7 and stored["seconds"]["evaluate"] > 0
-
-
-def test_an_error_of_the_block_itself_is_the_one_that_is_seen(tmp_path):
-    with pytest.raises(KeyError), Attempts(tmp_path) as attempts:
-        assert attempts.write("a", fail) is False
-        raise KeyError
-    with pytest.raises(ReportIncomplete, match="^a could not"), Attempts(tmp_path) as attempts:
-        attempts.write("a", fail)
-    with Attempts(tmp_path) as attempts:
-        assert attempts.write("b", lambda file: file.write_text("b") and None) is True
-        assert attempts.write("c", lambda file: False) is False
 
 
 # ---------------------------------------------------------------- names that users choose
@@ -104,7 +90,7 @@ NAMES = ["$x_$", "a_$%_", "back\\slash\\", "\u05e9\u05dc\u05d5\u05dd e\u0301", "
 def test_a_run_of_a_table_with_names_of_any_kind(tmp_path, monkeypatch):
     """Names of the file, of the columns and of two labels are kept from training to the page."""
     numbers = {"nna_cd": {"value": 0.5, "floor": 0.5}}
-    monkeypatch.setattr(results.report, "evaluate", lambda _: numbers)
+    monkeypatch.setattr(report, "measure", lambda _: numbers)
     a, b, c, d, e, f = NAMES
     file = tmp_path / f"{a}.csv"
     rng = np.random.default_rng(0)

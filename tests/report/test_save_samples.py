@@ -5,12 +5,9 @@ import csv
 import numpy as np
 import pytest
 
-from tiny_diffusion_jax.data.halves import part
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.point_sets import padded
-from tiny_diffusion_jax.report import overfitting
-from tiny_diffusion_jax.report import save_samples as outputs
-from tiny_diffusion_jax.training.step import Best, TrainState
+from tiny_diffusion_jax.report import save_samples
 
 COUNT = np.array([3, 1, 2])
 SETS = padded(np.random.default_rng(0).normal(size=(3, 4, 2)), COUNT)[:, :3]
@@ -22,7 +19,8 @@ def observed(**fields):
 
 
 def test_sets_of_different_sizes_one_after_the_other(tmp_path):
-    name = outputs.write_sets(tmp_path, "samples", SETS, observed(), [1, 0, 1], same_size=False)
+    name = save_samples.write_sets(
+        tmp_path, "samples", SETS, observed(), [1, 0, 1], same_size=False)  # fmt: skip
     with np.load(tmp_path / name) as arrays:
         assert {key: (a.dtype, a.shape) for key, a in arrays.items()} == {
             "points": ("f4", (6, 2)), "set": ("i4", (6,)), "sizes": ("i4", (3,)),
@@ -40,7 +38,7 @@ def test_sets_of_different_sizes_one_after_the_other(tmp_path):
 ])  # fmt: skip
 def test_a_table_is_as_the_one_that_was_read(fields, header, tmp_path):
     data = observed(**fields)
-    outputs.write_sets(tmp_path, "samples", SETS, data, [1, 0, -1], same_size=False)
+    save_samples.write_sets(tmp_path, "samples", SETS, data, [1, 0, -1], same_size=False)
     with (tmp_path / "samples.csv").open(newline="", encoding="utf-8") as file:
         first, *rows = csv.reader(file)
     assert first == header
@@ -63,7 +61,7 @@ def random_bits(dtype, count=6_000):
 @pytest.mark.parametrize("name", ["samples", "completed"])
 def test_every_number_of_a_table_is_read_back_exactly(dtype, name, tmp_path):
     points = random_bits(dtype)
-    outputs.write_sets(tmp_path, name, points[None], observed(), None, same_size=True)
+    save_samples.write_sets(tmp_path, name, points[None], observed(), None, same_size=True)
     with (tmp_path / f"{name}.csv").open(newline="") as file:
         table = np.array(list(csv.reader(file))[1:])[:, 1:]
     np.testing.assert_array_equal(table.astype(float).astype(dtype), points)
@@ -71,50 +69,23 @@ def test_every_number_of_a_table_is_read_back_exactly(dtype, name, tmp_path):
 
 def test_the_table_has_nine_digits(tmp_path):
     sets = np.full((1, 1, 2), 123456.78, np.float32)
-    outputs.write_sets(tmp_path, "samples", sets, observed(), None, same_size=True)
+    save_samples.write_sets(tmp_path, "samples", sets, observed(), None, same_size=True)
     assert (tmp_path / "samples.csv").read_text().splitlines()[1] == "0,123456.781,123456.781"
 
 
 def test_no_file_is_left_that_says_something_else(tmp_path):
-    outputs.write_sets(tmp_path, "samples", SETS, observed(), None, same_size=False)
+    save_samples.write_sets(tmp_path, "samples", SETS, observed(), None, same_size=False)
     assert {p.name for p in tmp_path.iterdir()} == {"samples.npz", "samples.csv"}
     full = np.zeros((2, 3, 2), np.float32)
-    outputs.write_sets(tmp_path, "samples", full, observed(), None, same_size=True)
+    save_samples.write_sets(tmp_path, "samples", full, observed(), None, same_size=True)
     assert {p.name for p in tmp_path.iterdir()} == {"samples.npy", "samples.csv"}
     assert (tmp_path / "samples.csv").read_text("utf-8").splitlines()[:2] == ["set,x,y", "0,0,0"]
     images = observed().replace(sizes=None)
-    outputs.write_sets(tmp_path, "samples", full, images, None, same_size=True)
+    save_samples.write_sets(tmp_path, "samples", full, images, None, same_size=True)
     assert {p.name for p in tmp_path.iterdir()} == {"samples.npy"}
 
 
 def test_coordinates_have_names():
     many = observed().replace(shift=np.zeros(4), columns=tuple("0123"))
-    assert outputs.coordinates(many) == ["x0", "x1", "x2", "x3"]
-    assert outputs.coordinates(many.replace(shift=np.zeros(3), columns=())) == ["x", "y", "z"]
-
-
-# ---------------------------------------------------------------- messages about held-out loss
-
-
-def curve(*losses):
-    return [{"step": 10 * i + 10, "heldout_loss": loss} for i, loss in enumerate(losses)]
-
-
-def test_a_loss_that_rises_is_warned_of():
-    text = overfitting.warning(curve(3.0, 1.0, 1.1, 1.3), keeps_best=True)
-    assert "held-out loss was 1.0000 at step 20 and is 1.3000 at the end" in text
-    assert "keep_best=True" in overfitting.warning(curve(1.0, 2.0), keeps_best=False)
-    for fine in (curve(3.0, 2.0, 1.0), curve(3.0, 1.0, 1.01), [{"step": 1}], []):
-        assert overfitting.warning(fine, keeps_best=True) == ""
-
-
-def test_the_step_of_the_weights_is_said():
-    best = Best(None, np.float32(0.25), np.int32(20))
-    state = TrainState(np.int32(40), None, None, None, best)
-    line = "weights: the average at step 20 of 40, which has the lowest held-out loss, 0.2500, on "
-    few = observed().replace(heldout=observed())
-    assert overfitting.which_weights(state, few) == line + (
-        "2 sets; 1-NNA and likelihood are measured on the same sets, so they are optimistic")
-    halves = few.replace(validation=part(observed(), np.array([0])))
-    assert overfitting.which_weights(state, halves) == line + (
-        "1 sets; 1-NNA and likelihood are measured on 2 other sets")
+    assert save_samples.coordinates(many) == ["x0", "x1", "x2", "x3"]
+    assert save_samples.coordinates(many.replace(shift=np.zeros(3), columns=())) == ["x", "y", "z"]

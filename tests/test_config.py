@@ -1,0 +1,70 @@
+"""Check that the table of options agrees with the code, and that it is documented."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tiny_diffusion_jax import data, models
+from tiny_diffusion_jax.config import default_config, flatten, options_page
+from tiny_diffusion_jax.data import mnist
+from tiny_diffusion_jax.devices import PRECISIONS
+from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
+from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
+from tiny_diffusion_jax.diffusion.schedules import FAMILIES
+from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.metrics.points import MAX_EXACT_POINTS
+from tiny_diffusion_jax.models.aligned import ENCODERS
+from tiny_diffusion_jax.models.layers import EMBEDDINGS
+from tiny_diffusion_jax.options import OPTIONS, TYPES
+from tiny_diffusion_jax.training.step import OPTIMIZERS
+
+ROOT = Path(__file__).parents[1]
+CHOICES = {
+    "data.name": data.BUILDERS, "data.jitter": data.ALL_JITTERS, "data.source": mnist.SOURCES,
+    "schedule.name": FAMILIES, "diffusion.prediction": PREDICTIONS,
+    "diffusion.weighting": WEIGHTINGS, "model.name": models.MODELS, "model.encoder": ENCODERS,
+    "model.embedding": EMBEDDINGS, "train.optimizer": OPTIMIZERS, "train.precision": PRECISIONS,
+    "sample.precision": PRECISIONS, "sample.sampler": SAMPLERS,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", CHOICES)
+def test_choices_are_the_names_in_the_code(option):
+    assert OPTIONS[option].allowed == "one of " + ", ".join(CHOICES[option])
+
+
+def test_exact_points_are_limited_by_their_cost():
+    assert OPTIONS["evaluate.exact_points"].rule.words == f"in [1, {MAX_EXACT_POINTS}]"
+
+
+def test_a_default_is_allowed_and_has_a_help():
+    assert OPTIONS.keys() == flatten(default_config()).keys()
+    for option in OPTIONS.values():
+        assert option.rule.holds(option.default) and type(option.default) in TYPES
+        assert option.help and option.help[-1] != "." and "|" not in option.help
+
+
+def test_the_page_of_options_is_current():
+    """`python -m tiny_diffusion_jax.config > docs/options.md` writes the page, without jax."""
+    assert (ROOT / "docs/options.md").read_text("utf-8") == options_page()
+    code = ("import sys, runpy; sys.modules['jax'] = None; "
+            "runpy.run_module('tiny_diffusion_jax.config', run_name='__main__')")  # fmt: skip
+    page = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True)
+    assert page.stdout.decode() == options_page()
+
+
+@pytest.mark.parametrize("name, hint", [
+    ("train.step", "Did you mean config.train.steps?"),
+    ("data.num_steps", "Did you mean config.sample.num_steps?"),
+    ("sample.steps", "Did you mean config.sample.num_steps?"),
+    ("schedule.bla", "Options of schedule: beta_max, beta_min, name, num_levels, rho, sigma_max, "),
+    ("bla", "Options of a config: compilation_cache, data, diffusion, evaluate, log, mod"),
+])  # fmt: skip
+def test_an_unknown_option_is_named_with_similar_ones(name, hint):
+    with pytest.raises(UserError) as error:
+        part, _, last = name.rpartition(".")
+        config = default_config()
+        setattr(config[part] if part else config, last, 1)
+    assert str(error.value).startswith(f"config.{name}: must be an option. {hint}")

@@ -1,0 +1,295 @@
+"""All options of a run: name, default, meaning, allowed values, and what the option applies to.
+
+Configs, checks of single options, the help of the command line and docs/options.md follow from this
+table. checks.py holds the rules of options that depend on each other.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from tiny_diffusion_jax.recipes import RECIPES
+
+
+class Rule(NamedTuple):
+    """A rule of values: `holds(value)`, and `words`, which follow "must be" in a message."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+def one_of(*choices) -> Rule:
+    return Rule(lambda value: value in choices, "one of " + ", ".join(map(str, choices)))
+
+
+def at_least(least: float) -> Rule:
+    return Rule(lambda value: value >= least, f"at least {least}")
+
+
+def above(limit: float) -> Rule:
+    return Rule(lambda value: value > limit, f"above {limit}")
+
+
+def interval(text: str) -> Rule:
+    """Rule of an interval: "[0, 1)" holds for 0 <= value < 1."""
+    low, high = map(float, text[1:-1].split(","))
+    left = operator.ge if text[0] == "[" else operator.gt
+    right = operator.le if text[-1] == "]" else operator.lt
+    return Rule(lambda value: left(value, low) and right(value, high), f"in {text}")
+
+
+ANY = Rule(lambda value: True, "")
+FINITE = interval("(-3e38, 3e38)")._replace(words="a finite number")  # about the range of float32
+SEED = interval("[0, 4294967295]")
+SWITCH = one_of("auto", "yes", "no")
+PRECISION = one_of("default", "float32")
+DIGITS = Rule(lambda text: set(text) <= set("0123456789"), "digits such as '017', or '' for all")
+
+
+class Option(NamedTuple):
+    """One option. The type of `default` is the type of the option."""
+
+    name: str  # with its part of the config, as in "train.steps"
+    default: Any
+    help: str
+    rule: Rule = ANY
+    applies: str = ""  # data, models, samplers or schedules that use the option; "": all
+
+    @property
+    def allowed(self) -> str:
+        """The allowed values in words: the rule, or else the type."""
+        return self.rule.words or TYPES[type(self.default)]
+
+
+TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
+SHAPES = ("moons", "circle", "line", "eight_gaussians", "two_spirals", "pinwheel", "checkerboard",
+          "rings", "swiss_roll", "dino")  # fmt: skip
+KINDS = ("image", "points", "mnist", "mixture", "mnist_sets", "sets")
+TABLES = "points, sets"
+ATTENTION = "history, attention"
+
+# Rows (name, default, help, rule, applies) of each part of a config, as in `Option`.
+ROWS = {
+    "": (
+        ("name", "run", "name of the default run folder, runs/NAME"),
+        ("seed", 0, "random seed of the weights and the training", SEED),
+        ("compilation_cache", "~/.cache/tiny_diffusion_jax/xla", "folder of compiled programs, "
+         "which make a second start faster; '' = none"),
+    ),
+    "data": (
+        ("name", "moons", "a shape, or a kind of data", one_of(*SHAPES, *KINDS)),
+        ("normalize", True, "mean 0 and variance 1 for the network; samples keep their units"),
+        ("jitter", "none", "noise added to a drawn point; uniform = within its pixel",
+         one_of("uniform", "gaussian", "none")),
+        ("jitter_std", 0.0, "std of gaussian jitter, in pixels or in the units of the table",
+         at_least(0), "image, mnist, points"),
+        ("path", "", "the file, or the folder of pictures", ANY, "image, points, sets"),
+        ("invert", "auto", "yes = dark is dense, no = light is dense, auto = by the border", SWITCH,
+         "image, pictures in sets"),
+        ("threshold", 0.0, "intensity below which a pixel is empty", interval("[0, 1]"),
+         "image, mnist, mnist_sets, pictures in sets"),
+        ("max_side", 256, "larger pictures are reduced to this many pixels per side", at_least(1),
+         "image, pictures in sets"),
+        ("columns", "", "coordinates: names x,y or numbers 0,1, two or more; '' = x, y (and z), "
+         "else longitude and latitude, else the first two columns of numbers", ANY, TABLES),
+        ("header", "auto", "whether the table starts with names", SWITCH, TABLES),
+        ("where", "", "keep only these rows, column=value", ANY, TABLES),
+        ("array", "", "array of an .npz file or sheet of an .xlsx file; '' = points, or the first",
+         ANY, TABLES),
+        ("skip_incomplete", False, "leave out rows with missing values", ANY, TABLES),
+        ("skip_small", False, "leave out sets with fewer than 2 points", ANY, "sets"),
+        ("per_axis", False, "each coordinate has its own scale; False = one scale for all", ANY,
+         TABLES),
+        ("clip_outliers", False, "leave out rows far from all others; False = a notice", ANY,
+         TABLES),
+        ("heldout", 0.1, "share of rows (points without jitter) or of sets held out to measure the "
+         "model", interval("[0, 0.5]"), TABLES),
+        ("set_column", "", "names the set of each row; '' = set, set_id, id or group", ANY, "sets"),
+        ("label_column", "", "label of each set, any text; '' = a column label, if there is one; "
+         "none = no labels", ANY, "sets"),
+        ("split_column", "", "train or test for each set; '' = a column split, if there is one; "
+         "none = no split", ANY, "sets"),
+        ("skip_unreadable", False, "leave out unreadable and blank pictures", ANY,
+         "pictures in sets"),
+        ("augment_shift", 0.0, "augmentation: std of a normal shift, in normalised units",
+         at_least(0), "sets, mnist_sets"),
+        ("augment_rotate", False, "augmentation: rotate by a random angle about the mean of all "
+         "data", ANY, "sets, mnist_sets"),
+        ("augment_scale", 0.0, "augmentation: std of the log of a random factor",
+         interval("[0, 1]"), "sets, mnist_sets"),
+        ("augment_reflect", False, "augmentation: reflect half of the sets in the first coordinate",
+         ANY, "sets, mnist_sets"),
+        ("digit", 0, "class of the digit", interval("[0, 9]"), "mnist"),
+        ("index", 0, "number of the image in its class, in the training split", ANY, "mnist"),
+        ("source", "auto", "source of the images; digits = 8x8, bundled; auto = the first that "
+         "works", one_of("auto", "tfds", "openml", "digits"), "mnist, mnist_sets"),
+        ("data_dir", "", "folder of tensorflow_datasets; '' = $TFDS_DATA_DIR, else the default of "
+         "the package", ANY, "mnist, mnist_sets"),
+        ("cache_dir", "", "folder of downloads and decoded images; '' = "
+         "~/.cache/tiny_diffusion_jax", ANY, "mnist, mnist_sets"),
+        ("members", "", "members joined by +: a shape, mnist:DIGIT[:INDEX], a file, the folder of "
+         "a run with samples; table.csv?column=value selects rows, table.csv?column makes a member "
+         "of each value", ANY, "mixture"),
+        ("weights", "", "0.3+0.7, a probability for each member; '' = equal", ANY, "mixture"),
+        ("order", "shuffled", "sequential = train on one member after the other",
+         one_of("shuffled", "sequential"), "mixture"),
+        ("align", True, "bring each member to mean 0 and mean variance 1; False = own units", ANY,
+         "mixture"),
+        ("digits", "", "017 = only these digits; '' = all", DIGITS, "mnist_sets"),
+        ("max_images", 0, "number of images to train on, from the first; 0 = all", at_least(0),
+         "mnist_sets"),
+        ("replace", True, "draw pixels with replacement; False = different pixels", ANY,
+         "mnist_sets, pictures in sets"),
+    ),
+    "schedule": (
+        ("name", "karras", "family of noise schedules",
+         one_of("linear", "quadratic", "seed_cosine", "cosine", "karras", "flow")),
+        ("num_levels", 1000, "T, the number of noise levels", interval("[1, 1000000]")),
+        ("beta_min", 1e-4, "beta of the first level", interval("(0, 1)"),
+         "linear, quadratic, seed_cosine"),
+        ("beta_max", 0.02, "beta of the last level, at least beta_min", interval("(0, 1)"),
+         "linear, quadratic, seed_cosine"),
+        ("sigma_min", 0.002, "sigma of the first level, in units of the normalised data", above(0),
+         "karras"),
+        ("sigma_max", 12.0, "sigma of the last level, above sigma_min", interval("(0, 1000000]"),
+         "karras"),
+        ("rho", 7.0, "a larger rho puts more levels near the data", interval("[0.1, 1000]"),
+         "karras"),
+    ),
+    "diffusion": (
+        ("prediction", "edm", "output of the network; edm = preconditioned",
+         one_of("eps", "x0", "v", "edm")),
+        ("weighting", "simple", "weights of the noise levels in the loss",
+         one_of("simple", "min_snr", "likelihood")),
+    ),
+    "model": (
+        ("name", "fourier_mlp", "the denoiser", one_of(*RECIPES)),
+        ("labels", False, "condition on the label of each set: the member or the digit"),
+        ("count", False, "condition on the number of points of each set, which must vary"),
+        ("hidden_dim", 128, "width of the network", at_least(1)),
+        ("num_blocks", 3, "residual blocks", at_least(0)),
+        ("num_heads", 4, "attention heads, a divisor of the width", ANY,
+         "history, causal, set_transformer"),
+        ("num_inducing", 32, "learned queries that read the set; 0 = full attention", at_least(0),
+         "set_transformer"),
+        ("context_dim", 96, "width of the transformer; hidden_dim is the width of the head",
+         at_least(1), "causal"),
+        ("context_blocks", 3, "blocks of the transformer; num_blocks counts the head's",
+         at_least(1), "causal"),
+        ("row_height", 0.0, "height of a row in the units of the data: points are drawn row by row "
+         "from the top, each row from left to right, so sets cannot be completed; 0 = any order",
+         at_least(0), "causal"),
+        ("latent_dim", 16, "numbers in the latent of a set", at_least(2), "set_latent"),
+        ("latent_noise", 0.1, "std of the noise on latents in training of the decoder", at_least(0),
+         "set_latent"),
+        ("teacher_forcing", 0.5, "share of sets whose decoder reads the correct outputs",
+         interval("[0, 1]"), "seq2seq"),
+        ("state_dim", 64, "cells of each LSTM", at_least(1), "seq2seq_aligned"),
+        ("encoder", "both", "directions of the encoder", one_of("forward", "both"),
+         "seq2seq_aligned"),
+        ("embedding", "sinusoidal", "features of coordinates",
+         one_of("sinusoidal", "gaussian", "learned", "identity")),
+        ("num_frequencies", 32, "frequencies per coordinate (sinusoidal) or in total (gaussian, "
+         "learned)", at_least(1)),
+        ("scale", 100.0, "highest frequency (sinusoidal), or std of the frequencies (gaussian, "
+         "learned: use about 12)", above(0)),
+        ("max_period", 1000.0, "ratio of the highest to the lowest frequency", at_least(1),
+         "embedding sinusoidal"),
+        ("fade", True, "features of noisy coordinates fade with t, each by a learned gate"),
+        ("time_frequencies", 16, "frequencies of t", at_least(1)),
+        ("time_scale", 50.0, "t / T is multiplied by this; T gives the classic features", above(0)),
+    ),
+    "train": (
+        ("steps", 12_000, "training steps", interval("[1, 2147483647]")),
+        ("init_from", "", "run folder: start from its EMA weights; '' = random weights"),
+        ("num_sets", 64, "B: sets in a batch, each at its own noise level", at_least(1)),
+        ("num_points", 8, "N: points of each set", at_least(1)),
+        ("min_points", 0, "sizes are log-uniform from this to num_points; 0 = num_points",
+         at_least(0)),
+        ("max_points", 0, "also train on sets of 4, 16, ... x num_points points, at most this; 0 = "
+         "none", at_least(0)),
+        ("num_levels", 4, "noise levels at which each point is denoised in a step", at_least(1),
+         "causal"),
+        ("max_history", 64, "largest size of the history, or number of points to encode",
+         at_least(1), f"{ATTENTION}, set_latent"),
+        ("min_history", 1, "smallest size of the history; sizes are log-uniform", at_least(1),
+         "history"),
+        ("history_drop", 0.15, "share of sets without a history, as for first points",
+         interval("[0, 1]"), ATTENTION),
+        ("label_drop", 0.15, "share of sets whose label is dropped", interval("[0, 1]"),
+         "models with labels"),
+        ("optimizer", "adamw", "muon = muon for matrices, adam for all other weights",
+         one_of("adamw", "muon")),
+        ("learning_rate", 3e-3, "peak, after a linear warm-up, before a cosine decay to 0",
+         above(0)),
+        ("warmup", 200, "steps of the warm-up, at most a tenth of all steps", at_least(0)),
+        ("weight_decay", 1e-4, "decay of the weights, times the learning rate", at_least(0)),
+        ("clip_norm", 1.0, "largest norm of the gradient; longer ones are scaled down", above(0)),
+        ("precision", "default", "matrix products in the network; default = the fastest of the "
+         "device (TPU: bfloat16, recent GPU: TF32, CPU: float32)", PRECISION),
+        ("ema_decay", 0.998, "decay of the EMA weights, which draw the samples",
+         interval("[0, 1)")),
+        ("keep_best", False, "draw with the EMA weights of the lowest held-out loss"),
+        ("split_heldout", True, "with keep_best: choose on half of the held-out sets, measure on "
+         "the others; False = both on all"),
+        ("block", 200, "steps in one compiled program, which write one line of metrics.jsonl",
+         at_least(1)),
+        ("checkpoint_every", 4000, "steps between checkpoints, rounded up to whole blocks",
+         at_least(1)),
+        ("keep", 2, "number of checkpoints to keep", at_least(1)),
+    ),
+    "sample": (
+        ("sampler", "dpm++2m", "the sampler",
+         one_of("ancestral", "ddim", "dpm++2m", "sde-dpm++2m", "heun")),
+        ("num_steps", 25, "steps of the sampler, at most schedule.num_levels", at_least(1)),
+        ("spacing", "time", "noise levels are evenly spaced in time or in log_snr",
+         one_of("time", "log_snr")),
+        ("sigma_min", 0.0, "sigma / alpha of the last level before the data; 0 = lowest",
+         interval("[0, 1]"), "spacing log_snr"),
+        ("eta", 0.0, "0 = deterministic, 1 = ancestral", interval("[0, 1]"), "ddim"),
+        ("num_sets", 32, "number of sets", at_least(1)),
+        ("num_points", 4000, "points of each set; 0 = as often as in the data, for observed sets",
+         at_least(0)),
+        ("seed", 1, "random seed of the samples", SEED),
+        ("label", "", "name of the label of every set; '' or -1 = random, -2 = none; a label with "
+         "the name -1 or -2 takes precedence", ANY, "models with labels"),
+        ("guidance_scale", 1.0, "guidance to the label, or to the history if there is no label; 1 "
+         "= none"),
+        ("first_block", 1, "points of the first block, which has no history", at_least(1),
+         f"{ATTENTION}, causal"),
+        ("growth", 1.5, "a block extends the set from n to growth x n points; 1 = equal blocks",
+         at_least(1), f"{ATTENTION}, causal"),
+        ("burn_in", 0, "first points, which are thrown away", at_least(0), ATTENTION),
+        ("precision", "default", "as train.precision; likelihoods are always in float32",
+         PRECISION),
+        ("memory_mb", 1024, "larger requests are drawn in chunks of about this size", at_least(1)),
+    ),
+    "evaluate": (
+        ("seed", 2, "random seed of the real draws", SEED),
+        ("num_projections", 128, "directions of the sliced Wasserstein distance", at_least(1)),
+        ("exact_points", 1000, "points of the exact 2-Wasserstein distance, with a cost that grows "
+         "as their cube", interval("[1, 2000]")),
+        ("likelihood_steps", 48, "Runge-Kutta steps of the probability-flow ODE", at_least(1)),
+        ("likelihood_sets", 32, "real sets whose log-likelihood is measured, 0 = none; of at most "
+         "64 points (joint, and causal in rows: train.num_points)", at_least(0),
+         "mixture, sets, mnist_sets"),
+        ("density_steps", 16, "as likelihood_steps, for the density picture", at_least(1)),
+        ("density_size", 160, "pixels per side of the density picture; 0 = no picture",
+         at_least(0)),
+        ("heldout_points", 2000, "points whose likelihood is measured", at_least(1)),
+        ("frames", 48, "frames of the animations; 0 = none", at_least(0)),
+        ("gifs", True, "write animations; False = only report.html shows how points move"),
+        ("max_sets", 500, "sets to compare with the same number of real sets", at_least(2),
+         "mnist_sets, sets"),
+        ("guidance_scale", 2.0, "guidance of the sets that measure label accuracy", ANY,
+         "mnist_sets, sets"),
+    ),
+    "log": (
+        ("tensorboard", False, "also write TensorBoard event files (needs tensorboardX)"),
+    ),
+}  # fmt: skip
+OPTIONS = {
+    option.name: option
+    for part, rows in ROWS.items()
+    for option in (Option(f"{part}.{name}".lstrip("."), *row) for name, *row in rows)
+}

@@ -1,0 +1,118 @@
+"""Metrics, figures and the panel of one density, such as moons or one digit."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.diffusion.process import add_noise
+from tiny_diffusion_jax.figures import film, samples
+from tiny_diffusion_jax.figures.frames import select_frames
+from tiny_diffusion_jax.figures.page import COOL, save_figure
+from tiny_diffusion_jax.figures.sets import sets_figure
+from tiny_diffusion_jax.files import write_array
+from tiny_diffusion_jax.metrics import likelihood_metrics, points, score_field
+from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.report.save_samples import coordinates
+from tiny_diffusion_jax.web.packing import pack
+
+FIGURE_POINTS = 4_000  # points in a scatter plot or an animation.
+
+
+def cloud_metrics(data: ReportData) -> dict:
+    config = data.config
+    return points.compare(
+        *data.clouds, num_projections=config.num_projections, exact_points=config.exact_points
+    )
+
+
+def likelihood(data: ReportData) -> dict:
+    log_prob = lambda points: data.log_prob(points, data.config.likelihood_steps)
+    key = jax.random.key(data.config.seed + 1)
+    metric = likelihood_metrics.compare(data.dataset, log_prob, key, data.config.heldout_points)
+    return {"log_likelihood": metric | data.weights_chosen_on}
+
+
+def total_variation(data: ReportData) -> dict:
+    """Share of the mass that the model puts in other places than the data; tables have none."""
+    if data.dataset.rows is not None:
+        return {}
+    log_density, extent = data.density
+    if not (np.isfinite(log_density).any() and data.counts.share.any()):
+        return {}
+    share = score_field.coarser(data.counts.share, len(log_density))
+    log_prob = data.dataset.log_prob
+    if log_prob is not None:
+        centres = likelihood_metrics.centres(extent, len(log_density))
+        log_prob = np.asarray(log_prob(jnp.asarray(centres)))
+    num_points = score_field.DRAWS * score_field.TIMES
+    return {
+        "total_variation": score_field.total_variation(log_density, share, num_points, log_prob)
+    }
+
+
+def samples_figure(data: ReportData, file: Path) -> None:
+    """Draw real points beside samples and the density; draw only samples if there are no data."""
+    dataset = data.dataset
+    if not dataset.has_points:
+        figure = sets_figure(data.samples, data.title, dataset.notice, axes=coordinates(dataset))
+    else:
+        generated, real, _ = data.clouds
+        density, extent = data.density if data.has_density else (None, None)
+        names = coordinates(dataset) if dataset.columns or dataset.dim > 2 else ()
+        figure = samples.samples_figure(
+            real[0, :FIGURE_POINTS], generated[0, :FIGURE_POINTS], data.title, dataset.notice,
+            density, extent, dataset.origin, names,
+        )  # fmt: skip
+    save_figure(figure, file)
+
+
+def trajectory_array(data: ReportData, file: Path) -> None:
+    """Write the trajectory of one set as an array."""
+    write_array(file, units.to_own(data.dataset.origin, data.trajectory[0]))
+
+
+def reverse_film(data: ReportData, file: Path) -> None:
+    """Animate one set from noise to data."""
+    trajectory, levels = data.trajectory
+    log_snr = np.asarray(data.experiment.process.schedule.log_snr)
+    index = select_frames(log_snr[levels], data.config.frames)
+    _film(file, trajectory[index], log_snr, levels[index], f"{data.title}: from noise")
+
+
+def forward_film(data: ReportData, file: Path) -> None:
+    """Animate real points from data to noise, with one eps per point."""
+    dataset, process = data.dataset, data.experiment.process
+    x_0 = dataset.normalize(jnp.asarray(data.clouds[1][0, :FIGURE_POINTS]))
+    log_snr = np.asarray(process.schedule.log_snr)
+    levels = select_frames(log_snr, data.config.frames)
+    x_t = add_noise(process.level(levels).expand(), x_0, jax.random.normal(data.key, x_0.shape))
+    x_t = np.asarray(dataset.denormalize(x_t))
+    _film(file, x_t, log_snr, levels, f"{data.title}: to noise", ramp=COOL)
+
+
+def _film(file: Path, trajectory, log_snr, levels, title: str, **style) -> None:
+    labels = ["data" if t == 0 else f"log SNR {log_snr[t]:+.1f}" for t in levels]
+    film.save_film(file, trajectory, labels, title, **style)
+
+
+def field_panel(data: ReportData) -> dict | None:
+    """Score field and density of the model and of the data, for the page."""
+    log_density, counts, rows = data.density[0], data.counts, data.dataset.rows
+    if not counts.share.any():
+        return None
+    process = data.experiment.process
+    field = score_field.compare(process, data.model, data.params, counts)
+    real = score_field.coarser(counts.share, len(log_density))
+    density = np.nan_to_num(np.exp(log_density.astype(float)))
+    level = process.level(field.levels)
+    about = f"about {float(f'{score_field.DRAWS * score_field.TIMES:.2g}'):,.0f}"
+    return {
+        "nu": (np.asarray(level.sigma) / np.asarray(level.alpha)).tolist(),
+        "sigma": np.asarray(level.sigma).tolist(), "error": field.error.tolist(),
+        "model": pack(field.model), "data": pack(field.data), "p": pack(field.density[..., None]),
+        "density": pack(np.stack([density / density.sum(), real / real.sum()], -1)),
+        "rows": rows is not None, "points": about if rows is None else f"{len(rows):,}",
+    }  # fmt: skip
