@@ -25,8 +25,8 @@ import numpy as np
 from common import RESULTS, ROOT, command, machine, write
 
 from tiny_diffusion_jax.cli import main as cli
-from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.checkpoints import Checkpoints
+from tiny_diffusion_jax.run.train_log import read_rows
 
 RUN = [f"--config={ROOT / 'configs' / 'moons.py'}", *(f"--config.{option}" for option in (
     "data.name=circle", "train.block=10", "train.checkpoint_every=10", "train.num_sets=8",
@@ -61,7 +61,7 @@ def finish(process) -> None:
 
 def rows(folder: Path) -> dict:
     """Return {step: fields of the block that ends at this step, without times}."""
-    found = run_folder.read_rows(folder / "metrics.jsonl")
+    found = read_rows(folder / "metrics.jsonl")
     return {row["step"]: [row[name] for name in SOME] for row in found}
 
 

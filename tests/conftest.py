@@ -80,7 +80,7 @@ def finished(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("finished") / "run"
     # as in a new process: the program is compiled, and the log reports the compilation
-    loop._program.cache_clear()
+    loop._programs.clear()
     result = run(*MOONS, f"--workdir={folder}")
     assert result.code == 0 and result.out == "", result
     return folder, result.err

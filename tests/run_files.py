@@ -5,8 +5,9 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax.run import checkpoints, run_folder
+from tiny_diffusion_jax.run import checkpoints
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints
+from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.training.step import TrainState
 
 FILES = {  # files of a run of one density
@@ -29,7 +30,7 @@ def same(a: dict, b: dict) -> bool:
 
 def losses(folder: Path) -> list:
     """Rows of metrics.jsonl about training, without times."""
-    rows = run_folder.read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     return [(row["step"], row["loss"], row["grad_norm"], row["loss_by_time"]) for row in rows]
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -31,9 +31,11 @@ from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.point_sets import lengths
+from tiny_diffusion_jax.progress import TrainingBar
 from tiny_diffusion_jax.sets.likelihood import Estimate, estimate
 from tiny_diffusion_jax.sets.sizes import draw_sizes
 from tiny_diffusion_jax.training import loop
+from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import size_range
 from tiny_diffusion_jax.training.step import TrainState, init_state
 
@@ -78,8 +80,8 @@ def assemble(config, dataset: Dataset) -> Experiment:
 def init(experiment: Experiment) -> TrainState:
     """State before the first step, which depends on config.seed only."""
     config = experiment.config
-    key = jax.random.fold_in(jax.random.key(config.seed), 0)
-    return init_state(key, experiment.model, FrozenConfigDict(config.train), experiment.dataset.dim)
+    key, frozen = jax.random.fold_in(jax.random.key(config.seed), 0), FrozenConfigDict(config.train)
+    return init_state(key, experiment.model, frozen, experiment.dataset.dim)
 
 
 @devices.without_float64
@@ -96,16 +98,26 @@ def train(
     heldout_loss, and one row has compile_seconds. Training stops if `on_block` returns True. Draw
     samples with `sampled` of the final state. Raises TrainingDiverged if the loss is not finite.
     """
-    check_sizes_vary(experiment.config, experiment.dataset, experiment.model)
-    init_from = experiment.config.train.init_from
+    init_from, steps = experiment.config.train.init_from, experiment.config.train.steps
     require(state is not None or not init_from, "config.train.init_from", init_from,
             "'' if no state is given; run.load.start_from returns the state of a run")  # fmt: skip
-    check_rotation(experiment.config)
     state = init(experiment) if state is None else state
-    config = FrozenConfigDict(experiment.config)
-    with tqdm(total=config.train.steps, initial=int(state.step), unit="step", smoothing=0.05,
-              disable=not progress, dynamic_ncols=True, desc="train") as bar:  # fmt: skip
-        return loop.train(config, *experiment[1:], state, on_block, bar)
+    blocks = train_blocks(experiment, state)
+    with TrainingBar(int(state.step), steps, progress) as bar:
+        for _, state, row in blocks:
+            bar.show(row)
+            if on_block is not None and on_block(state, row):
+                break
+    return state
+
+
+def train_blocks(experiment: Experiment, state: TrainState) -> Iterator:
+    """Train like `loop.train_blocks`. The caller switches 64-bit numbers off."""
+    config, dataset, process, model = experiment
+    check_sizes_vary(config, dataset, model)
+    check_rotation(config)
+    return loop.train_blocks(FrozenConfigDict(config.train), config.seed, make_augment(config.data),
+                             dataset, process, model, state)  # fmt: skip
 
 
 @devices.without_float64

@@ -2,9 +2,12 @@
 
 import contextlib
 import errno
+import json
 import os
 import tempfile
 from pathlib import Path
+
+import numpy as np
 
 try:
     import fcntl
@@ -22,12 +25,24 @@ def atomic(path: Path):
     os.close(handle)
     part = Path(name)
     try:
-        with _locked(part):
+        with locked(part):
             yield part
             part.chmod(0o644)
             publish(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value) -> None:
+    """Write `value` as indented JSON."""
+    with atomic(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file."""
+    with atomic(path) as temporary:
+        np.save(temporary, array)
 
 
 def publish(part: Path, path: Path) -> None:
@@ -48,17 +63,14 @@ def make_folder(folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Wait until the disk holds the contents of a file, or the names in a folder."""
-    is_folder = path.is_dir()
-    if is_folder and os.name == "nt":  # Windows cannot open a folder
+    if path.is_dir() and os.name == "nt":  # Windows cannot open a folder
         return
-    handle = os.open(path, os.O_RDONLY if is_folder else os.O_RDWR)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in CANNOT_SYNC:
-            raise
-    finally:
-        os.close(handle)
+    with _opened(path) as handle:
+        try:
+            os.fsync(handle)
+        except OSError as error:
+            if error.errno not in CANNOT_SYNC:
+                raise
 
 
 def remove_abandoned(folder: Path) -> None:
@@ -67,21 +79,36 @@ def remove_abandoned(folder: Path) -> None:
     A process that still writes a temporary file holds its lock, so the file is kept.
     """
     for part in folder.glob(f"{PART}*"):
-        with contextlib.suppress(OSError), _locked(part) as is_locked:
+        with contextlib.suppress(OSError), locked(part) as is_locked:
             if is_locked:
                 part.unlink()
 
 
 @contextlib.contextmanager
-def _locked(path: Path):
-    """Lock a file; yield False if another process has the lock, or if there are no locks."""
+def locked(path: Path):
+    """Lock a file or folder in the block, until this process ends for any reason.
+
+    Yield True; False if another process has the lock; None if the system has no locks.
+    """
     if fcntl is None:
-        yield False
+        yield None
         return
-    with path.open("r+b") as file:
+    with _opened(path) as handle:
         is_locked = True
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another process has the lock, or the file system has no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
             is_locked = False
+        except OSError:  # a file system without locks
+            is_locked = None
         yield is_locked
+
+
+@contextlib.contextmanager
+def _opened(path: Path):
+    """Yield a handle of a file or folder."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        yield handle
+    finally:
+        os.close(handle)

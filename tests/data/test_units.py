@@ -15,9 +15,10 @@ from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.figures.samples import axis_labels, samples_figure
 from tiny_diffusion_jax.figures.style import square_limits
+from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.report import save_samples
 from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.same_run import data_differences
 from tiny_diffusion_jax.sets.row_order import row_order
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec
 from tiny_diffusion_jax.web.live import live_model
@@ -264,7 +265,7 @@ def test_a_run_at_an_offset_is_a_member(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     np.save(folder / "samples.npy", samples)
-    run_folder.write_json(folder / "config.json", {
+    write_json(folder / "config.json", {
         "data": {"name": "points", "normalize": True},
         "dataset": {"title": "cells", "shift": (PLANE.mean(0) + UTM).tolist(), "scale": 2.0,
                     "origin": [388098.0, 5603949.0]},
@@ -286,13 +287,13 @@ def test_a_run_keeps_its_units(pairs):
     rows = units.to_own(dataset.origin, dataset.rows)
     np.testing.assert_allclose(facts["shift"], rows.mean(0), rtol=0, atol=1e-6)
     assert facts["origin"] == list(dataset.origin)
-    assert run_folder.data_differences(facts, facts) == []
+    assert data_differences(facts, facts) == []
     older = {key: value for key, value in facts.items() if key != "origin"}
     older["shift"] = np.float32(facts["shift"]).tolist()
     # files written by the version without origins are still accepted
-    assert run_folder.data_differences(older, facts) == []
+    assert data_differences(older, facts) == []
     moved = facts | {"shift": [facts["shift"][0], facts["shift"][1] + 100]}
-    assert "dataset.shift" in run_folder.data_differences(moved, facts)[0]
+    assert "dataset.shift" in data_differences(moved, facts)[0]
     assert "origin" not in describe(pairs["points"][0].dataset)
     again = restore(facts)
     assert again.origin == dataset.origin

@@ -402,7 +402,7 @@ def refuses(arguments, line, *folders) -> None:
     """Run the command, and check that it prints one line and changes no file."""
     before = contents(*folders)
     with pytest.MonkeyPatch.context() as patch:
-        patch.delattr("tiny_diffusion_jax.run.train.train")  # training would fail here
+        patch.delattr("tiny_diffusion_jax.run.train.train_blocks")  # training would fail here
         result = run(*arguments)
     assert result.code == 2, result
     assert result.err.startswith("error: ") and result.err.count("\n") == 1, result.err

@@ -54,7 +54,7 @@ def test_what_is_saved_is_restored_and_the_last_are_kept(two):
     assert saved.steps() == [2, 3] and {p.name for p in two.iterdir()} == {"2", "3"}
     state = restored(two)
     assert state.step == 3
-    assert same(saved.load(3), checkpoints.by_place(state))
+    assert same(saved.load(3), checkpoints.named_leaves(state))
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)

@@ -42,12 +42,12 @@ def test_load_needs_no_right_to_write(finished, monkeypatch):
     monkeypatch.setattr(run_folder.tempfile, "TemporaryFile", no_file)
     td.load(str(finished[0]))
     with pytest.raises(UserError, match="must be a folder that can be written"):
-        run_folder.check_writable(str(finished[0]))
+        run_folder.make_writable(str(finished[0]), holds_run=True)
 
 
 def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
     monkeypatch.setattr(commands.report, "write_report", lambda *_: None)
-    monkeypatch.delattr("tiny_diffusion_jax.run.train.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.train.train_blocks")
     drawn = np.load(copy / "samples.npy")
     (copy / "samples.npy").unlink()
     assert run(f"--workdir={copy}", "--mode=sample").code == 0

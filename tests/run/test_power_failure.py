@@ -16,7 +16,7 @@ from run_files import restored, state_of
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.files import atomic, remove_abandoned
+from tiny_diffusion_jax.files import atomic, remove_abandoned, write_json
 from tiny_diffusion_jax.run import checkpoints, run_folder
 
 CHANGES = ("mkdir", "rename", "replace", "unlink", "rmdir", "fsync")
@@ -143,7 +143,7 @@ class Failures(RuleBasedStateMachine):
     def write(self, value):
         self.before = (self.step, self.value)
         with self.disk.recording():
-            run_folder.write_json(self.folder / "metrics.json", value)
+            write_json(self.folder / "metrics.json", value)
         self.value = value
 
     @precondition(lambda self: len(self.evaluations) < 2)
@@ -223,10 +223,10 @@ def test_a_failure_at_any_moment_of_a_save_leaves_the_old_or_the_new_checkpoint(
 def test_a_failure_at_any_moment_of_a_write_leaves_the_old_or_the_new_file(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
-    run_folder.write_json(folder / "metrics.json", "old")
+    write_json(folder / "metrics.json", "old")
     disk = Disk(folder)
     with disk.recording():
-        run_folder.write_json(folder / "metrics.json", "new")
+        write_json(folder / "metrics.json", "new")
     disk.close()
     for failure in FAILURES:
         values = [json.loads(images[failure]["metrics.json"]) for images in disk.images]

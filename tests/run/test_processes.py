@@ -27,9 +27,10 @@ ONLY_TRAINING = "report.evaluate_run = lambda *_: None"
 RAISE = "def broken(*_): raise OSError(28, 'the disk is full')"
 # One process fails between two blocks, while the other process is inside the next block.
 WHILE_TRAINING = f"""
-send = loop._send
+make_batch_spec = loop.make_batch_spec
 {RAISE}
-loop._send = lambda *words: (broken if words[-1] >= 60 else send)(*words)
+loop.make_batch_spec = lambda config, model, block, augment: (
+    broken if block >= 6 else make_batch_spec)(config, model, block, augment)
 """
 WHILE_MEASURING = f"""
 {RAISE}
@@ -107,7 +108,7 @@ def test_both_stop_when_training_diverges_and_the_step_is_written(tmp_path):
     flags = [*LONG, "--config.train.learning_rate=1e30", f"--workdir={tmp_path}"]
     (code, line), (other, said) = ends(start(*flags))
     step = int(re.match(r"error: loss = nan at step (\d+): training stopped", line)[1])
-    assert step % 10 > 1  # the first process repeats steps of a block, see run/repeat_step.py
+    assert step % 10 > 1  # the first process repeats steps of a block, see run/debug_step.py
     assert said.startswith(f"error: another process has ended: loss = nan at step {step}: ")
     assert code == other == 1
     with np.load(tmp_path / "diverged.npz") as file:
@@ -143,7 +144,8 @@ def test_a_signal_to_the_second_ends_the_first_while_that_measures(tmp_path):
 @pytest.mark.parametrize("how", ["", "here", "localhost:1,2", "localhost:1,2,2", "a:1,x,0"])
 def test_how_to_meet_is_told_in_one_way(how, tmp_path):
     if how == "":
-        return processes.join(how)
+        with processes.together(how) as watch:
+            return None if watch is None else pytest.fail("no other process")
     result = run(*MOONS, f"--workdir={tmp_path}", f"--distributed={how}")
     assert result.code == 2 and result.err.startswith(
         f"error: --distributed = {how!r}: must be auto, or HOST:PORT, how many processes")

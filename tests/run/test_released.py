@@ -13,7 +13,8 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics import classifier
-from tiny_diffusion_jax.run import released, run_folder
+from tiny_diffusion_jax.run import released
+from tiny_diffusion_jax.run.same_run import config_mismatch
 from tiny_diffusion_jax.run.versions import migrate_config
 
 CAUSAL = [*SETS, "--config.data.source=digits", "--config.model.context_dim=8",
@@ -162,7 +163,7 @@ def test_what_comes_with_the_package_draws(name, monkeypatch):
     description = released.describe(name)
     assert description["command"].startswith("python ") and description["scores"]
     assert (released.FOLDER / f"{name}.npz").stat().st_size < 4e6
-    assert not run_folder.config_mismatch(migrate_config(description["config"]))
+    assert not config_mismatch(migrate_config(description["config"]))
     for option in re.findall(r"--config\.([\w.]+)=", description["command"]):
         # the log prints this command, so that the user can repeat it
         assert option in flatten(td.default_config()), option

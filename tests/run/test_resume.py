@@ -18,9 +18,10 @@ from run_files import FILES, arrays, losses, same
 
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.files import PART
-from tiny_diffusion_jax.run import checkpoints, run_folder
+from tiny_diffusion_jax.run import checkpoints
 from tiny_diffusion_jax.run import train as training
-from tiny_diffusion_jax.run.signals import Abandoned, Signals
+from tiny_diffusion_jax.run.signals import abandon_at_signal, held_signals
+from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.training import loop
 
 # Training takes some seconds, to leave time for a signal. A save takes as long as 1,000 steps.
@@ -35,7 +36,7 @@ def start(*arguments, **options) -> subprocess.Popen:
 def wait_for_rows(folder: Path, more_than: int, process) -> None:
     """Wait until training has finished several more blocks."""
     deadline = time.time() + 60
-    while len(run_folder.read_rows(folder / "metrics.jsonl")) < more_than + 5:
+    while len(read_rows(folder / "metrics.jsonl")) < more_than + 5:
         assert process.poll() is None, process.stderr and process.stderr.read()
         assert time.time() < deadline
         time.sleep(0.005)
@@ -90,19 +91,17 @@ def test_stopped_three_times_a_run_ends_as_if_never_stopped(uninterrupted, tmp_p
     assert "Traceback" not in process.stderr.read()
 
     # SIGTERM, as sent by a scheduler.
-    train, calls = training.train, []
+    train_blocks, calls = training.train_blocks, []
 
-    def terminated(experiment, state, on_block, progress):
-        def after_some(state, row):
-            calls.append(row["step"])
+    def terminated(experiment, state):
+        for block in train_blocks(experiment, state):
+            calls.append(block)
             if len(calls) == 3:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return on_block(state, row)
-
-        return train(experiment, state, after_some, progress)
+            yield block
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "train", terminated)
+        patch.setattr(training, "train_blocks", terminated)
         result = run(*here)
     log = result.err.splitlines()
     assert result.code == 143 and len(calls) == 3
@@ -138,10 +137,10 @@ def test_a_signal_while_sampling(copy):
 
 
 def test_a_second_signal_does_not_wait():
-    handler = signal.getsignal(signal.SIGINT)
-    with Signals() as signals:
+    handler, signals = signal.getsignal(signal.SIGINT), []
+    with held_signals(signals):
         os.kill(os.getpid(), signal.SIGINT)
-        assert signals.received == signal.SIGINT
+        assert signals == [signal.SIGINT]
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
@@ -190,13 +189,15 @@ def test_a_signal_before_the_first_block_is_done(tmp_path):
 
 
 def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
-    with Signals() as signals, signals.raised():
-        with signals.held():
-            os.kill(os.getpid(), signal.SIGTERM)
-            assert signals.received == signal.SIGTERM
-    with Signals() as signals, pytest.raises(Abandoned), signals.raised():
-        os.kill(os.getpid(), signal.SIGTERM)
+    signals = []
+    with abandon_at_signal(signals):
+        with held_signals(signals):
+            os.kill(os.getpid(), signal.SIGINT)
+            assert signals == [signal.SIGINT]
+        os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)
+        pytest.fail("not abandoned")
+    assert signals == [signal.SIGINT] * 2
 
 
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):

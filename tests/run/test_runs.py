@@ -17,7 +17,7 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import report
 from tiny_diffusion_jax.metrics import separation
 from tiny_diffusion_jax.report import sections
-from tiny_diffusion_jax.run import train as training
+from tiny_diffusion_jax.run.train_log import training_seconds
 
 
 def test_a_run_leaves_the_files_it_promises_and_no_others(finished):
@@ -65,7 +65,7 @@ def test_the_log_is_short_and_plain(finished):
 
 
 def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.run.train.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.train.train_blocks")
     before = (copy / "metrics.jsonl").read_bytes(), arrays(copy, 40), np.load(copy / "samples.npy")
     seconds = json.loads((copy / "metrics.json").read_text("utf-8"))["seconds"]
     (copy / "samples.npy").unlink()
@@ -78,7 +78,7 @@ def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
 
 
 def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
-    monkeypatch.delattr("tiny_diffusion_jax.run.train.train")
+    monkeypatch.delattr("tiny_diffusion_jax.run.train.train_blocks")
     monkeypatch.setattr("tiny_diffusion_jax.report.write_report", lambda *_: None)
     metrics = (copy / "metrics.json").read_bytes()
     options = ["--config.sample.num_sets=3", "--config.sample.num_points=50",
@@ -313,5 +313,5 @@ def test_seconds_add_up_over_interruptions():
     rows = [{"step": 10, "steps_per_second": 5.0, "compile_seconds": 2.0},
             {"step": 30, "steps_per_second": 10.0},
             {"step": 40, "steps_per_second": 10.0, "compile_seconds": 1.5}]  # fmt: skip
-    assert training.training_seconds(rows) == {"compile": 3.5, "train": 2.0 + 2.0 + 1.0}
-    assert training.training_seconds([]) == {"compile": 0.0, "train": 0.0}
+    assert training_seconds(rows) == {"compile": 3.5, "train": 2.0 + 2.0 + 1.0}
+    assert training_seconds([]) == {"compile": 0.0, "train": 0.0}

@@ -31,9 +31,10 @@ def test_more_steps_continue_the_run_with_the_schedule_of_the_new_length(copy, o
     # Train with the library from the same state, with the schedule of 60 steps.
     experiment = build(parse(["main.py", *LONGER]).config)
     saved = checkpoints.open_checkpoints(copy / "checkpoints")
-    first = restored(saved, 40, jax.eval_shape(lambda: init(experiment)))
+    like = jax.eval_shape(lambda: init(experiment))
+    first = checkpoints.from_arrays(saved.load(40), like)
     state = train(experiment, first, progress=False)
-    expected = {name: np.asarray(a) for name, a in checkpoints.by_place(state).items()}
+    expected = {name: np.asarray(a) for name, a in checkpoints.named_leaves(state).items()}
     assert same(arrays(copy, 60), expected)
 
     # After an interruption, the longer run ends in the same state.
@@ -42,12 +43,6 @@ def test_more_steps_continue_the_run_with_the_schedule_of_the_new_length(copy, o
     again = run(*LONGER, f"--workdir={copy}")
     assert again.code == 0 and "changing" not in again.err
     assert same(arrays(copy, 60), before)
-
-
-def restored(saved, step, like):
-    leaves = saved.load(step)
-    places = checkpoints.by_place(like)
-    return jax.tree.unflatten(jax.tree.structure(like), [leaves[name] for name in places])
 
 
 def test_fewer_steps_than_are_done_are_refused(copy):

@@ -10,8 +10,9 @@ import pytest
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.files import PART, atomic
+from tiny_diffusion_jax.files import PART, atomic, write_json
 from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.train_log import read_rows, rewind_rows
 
 DATA = Dataset(draw=None, title="moons", shift=np.array([1.0, 2.0]), scale=3.0)
 
@@ -50,7 +51,7 @@ def changed(**fields):
 
 def test_a_file_appears_whole(tmp_path):
     path = tmp_path / "a.json"
-    run_folder.write_json(path, {"old": 1})
+    write_json(path, {"old": 1})
     with pytest.raises(ZeroDivisionError), atomic(path) as temporary:
         temporary.write_text("half", "utf-8")
         assert json.loads(path.read_text("utf-8")) == {"old": 1}
@@ -66,21 +67,21 @@ def test_a_file_appears_whole(tmp_path):
 
 def test_json_holds_no_nan(tmp_path):
     with pytest.raises(ValueError):
-        run_folder.write_json(tmp_path / "a.json", {"x": float("nan")})
+        write_json(tmp_path / "a.json", {"x": float("nan")})
     assert not any(tmp_path.iterdir())
 
 
 def test_rows_survive_damage(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    assert run_folder.read_rows(path) == []
+    assert read_rows(path) == []
     rows = [{"step": step, "loss": 1.0} for step in (10, 20, 30, 40)]
     lines = [json.dumps(row).encode() for row in rows]
     path.write_bytes(b"\n".join([*lines[:2], b"\xff\x00{", b"[1]", b'"step"', *lines[2:], b'{"st']))
-    assert run_folder.read_rows(path) == rows[:2] + rows[2:]
-    assert run_folder.read_rows(path, 30) == rows[:3]
-    run_folder.rewind_rows(path, 20)
+    assert read_rows(path) == rows[:2] + rows[2:]
+    assert read_rows(path, 30) == rows[:3]
+    rewind_rows(path, 20)
     assert path.read_bytes() == b"".join(line + b"\n" for line in lines[:2])
-    run_folder.rewind_rows(path, 0)
+    rewind_rows(path, 0)
     assert path.read_bytes() == b""
 
 

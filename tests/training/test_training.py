@@ -2,6 +2,7 @@
 
 import functools
 import time
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -684,9 +685,9 @@ def test_a_second_training_compiles_nothing():
     for seed in (0, 1):
         config.seed = seed
         setup = api.Experiment(config, dataset(), PROCESS, small_model())
-        misses = loop._program.cache_info().misses
+        programs = list(loop._programs)
         ends.append(api.train(setup, progress=False))
-    assert loop._program.cache_info().misses == misses
+    assert list(loop._programs) == programs
     kernels = [s.params["params"]["trunk"]["to_output"]["kernel"] for s in ends]
     assert not np.array_equal(*kernels)
 
@@ -698,13 +699,16 @@ def test_each_block_is_trained_with_its_spec(monkeypatch):
 
     blocks = []
 
-    def program(model, config, mesh, steps, spec, *signature):
-        blocks.append((steps, spec.num_sets, spec.num_points))
-        metrics = BlockMetrics(np.ones(steps), np.ones(steps), np.ones(10), None)
-        return lambda state, *shared: (state.replace(step=state.step + steps), metrics)
+    def lower(state, *constants, steps, spec):
+        def program(state, *constants):
+            blocks.append((steps, spec.num_sets, spec.num_points))
+            metrics = BlockMetrics(np.ones(steps), np.ones(steps), np.ones(10), None)
+            return state.replace(step=state.step + steps), metrics
 
-    program.cache_info = loop._program.cache_info
-    monkeypatch.setattr(loop, "_program", program)
+        return SimpleNamespace(compile=lambda: program)
+
+    monkeypatch.setattr(loop, "_programs", {})
+    monkeypatch.setattr(loop, "make_train_block", lambda *_: SimpleNamespace(lower=lower))
     config = default_config()
     config.train = train_config(steps=7, block=2, num_sets=16, num_points=8, max_points=32)
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
@@ -741,19 +745,18 @@ def test_a_block_runs_while_the_block_before_it_is_reported(monkeypatch):
 
     config, events = default_config(), []
     config.train = train_config(steps=7, block=3)
-    send = loop._send
+    make_batch_spec = loop.make_batch_spec
 
-    def recorded(*arguments):
-        block = send(*arguments)
-        events.append(("sent", block.first + block.steps))
-        return block
+    def recorded(config, model, block, augment):
+        events.append(("sent", min(3 * block + 3, 7)))
+        return make_batch_spec(config, model, block, augment)
 
     def on_block(state, row):
         assert row["step"] == int(state.step)
         events.append(("reported", row["step"]))
         return row["step"] == last
 
-    monkeypatch.setattr(loop, "_send", recorded)
+    monkeypatch.setattr(loop, "make_batch_spec", recorded)
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
     last = 0
     assert api.train(setup, on_block=on_block, progress=False).step == 7

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from command_line import run
 
-from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.files import write_json
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def compared(finished, tmp_path_factory):
     folder = tmp_path_factory.mktemp("compare")
     other = shutil.copytree(finished[0], folder / "other")
     (other / "metrics.json").unlink()
-    run_folder.write_json(other / "config.json", json.loads(
+    write_json(other / "config.json", json.loads(
         (other / "config.json").read_text("utf-8")) | {"name": "other"})  # fmt: skip
     result = run("--mode=compare", f"--runs={finished[0]},{other}", f"--workdir={folder}",
                  "--config.sample.seed=7")  # fmt: skip

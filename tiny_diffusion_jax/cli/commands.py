@@ -21,17 +21,11 @@ from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
 from tiny_diffusion_jax.report.comparison import write_comparison
-from tiny_diffusion_jax.run import (
-    debug_step,
-    processes,
-    released,
-    repeat_step,
-    run_folder,
-    tensorboard,
-)
+from tiny_diffusion_jax.run import debug_step, processes, released, run_folder
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.load import about_run, describe_weights, load, start_from
 from tiny_diffusion_jax.run.train import train_in_folder
+from tiny_diffusion_jax.run.train_log import require_tensorboard
 from tiny_diffusion_jax.web.live import live_model, live_page
 from tiny_diffusion_jax.web.render import render, write_page
 
@@ -55,31 +49,26 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
         set_up(config)
         experiment = build(config)
         check_sizes_vary(config, experiment.dataset, experiment.model)
-        if processes.is_first():
-            _train_and_finish(experiment, path, began, command)
-        else:
-            processes.follow(experiment, watch)
-
-
-def _train_and_finish(experiment: Experiment, path: str, began: float, command: str) -> None:
-    config, first, source = experiment.config, None, ""
-    if config.train.init_from:
-        first, source = start_from(config.train.init_from, experiment)
-    with run_folder.open_to_train(path, config, experiment.dataset, source) as folder:
-        saved = open_checkpoints(folder / "checkpoints", config.train.keep)
-        state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
-        announce(experiment)
-        if first is not None:
-            log.info("starting from the weights of %s (%s)", config.train.init_from, source)
-        if state is None:
-            state = init(experiment) if first is None else first
-        state = processes.from_first(state)
-        start_seconds = time.perf_counter() - began
-        state = train_in_folder(experiment, state, saved, folder)
-        if state.best is not None:
-            log.info("%s", describe_weights(state, experiment.dataset))
-        params = jax.device_get(state.sampled)
-        report.evaluate_run(experiment, folder, params, start_seconds, command)
+        if not processes.is_first():
+            return processes.follow(experiment, watch)
+        first, source = None, ""
+        if config.train.init_from:
+            first, source = start_from(config.train.init_from, experiment)
+        with run_folder.open_to_train(path, config, experiment.dataset, source) as folder:
+            checkpoints = open_checkpoints(folder / "checkpoints", config.train.keep)
+            state = restore_latest(checkpoints, jax.eval_shape(lambda: init(experiment)))
+            announce(experiment)
+            if source:
+                log.info("starting from the weights of %s (%s)", config.train.init_from, source)
+            if state is None:
+                state = first or init(experiment)
+            state = processes.from_first(state)
+            start_seconds = time.perf_counter() - began
+            state = train_in_folder(experiment, state, checkpoints, folder)
+            if state.best is not None:
+                log.info("%s", describe_weights(state, experiment.dataset))
+            params = jax.device_get(state.sampled)
+            report.evaluate_run(experiment, folder, params, start_seconds, command)
 
 
 def sample_run(config, path: str, pretrained: str = "", command: str = "") -> None:
@@ -123,7 +112,7 @@ def live_run(config, path: str, pretrained: str = "") -> None:
     """
     if config is None:
         set_up(default_config())
-        run_folder.make_for_samples(path)
+        run_folder.make_writable(path, holds_run=False)
         models = [live_model(*released.load_released(name), name) for name in released.names()]
         models.sort(key=lambda model: -len(model["labels"]))
     else:
@@ -137,14 +126,14 @@ def live_run(config, path: str, pretrained: str = "") -> None:
 
 def compare_run(config, path: str, runs: str) -> None:
     """Write compare.html: two or more runs side by side, drawn with the seed of the first run."""
-    folder = run_folder.make(path)
+    folder = run_folder.make_writable(path)
     set_up(config)
     log.info("wrote %s", write_comparison(folder, runs_of(runs), config.sample))
 
 
 def draw_run(config, path: str) -> None:
     """Write draw.html, a page to draw shapes, which a model can then learn."""
-    file = run_folder.make(path) / "draw.html"
+    file = run_folder.make_writable(path) / "draw.html"
     html = render("draw.html", title="Draw what is to be learned", version=__version__)
     write_page(file, html)
     log.info("wrote %s; open it in a browser", file)
@@ -158,7 +147,7 @@ def replay_run(config, path: str) -> None:
     set_up(config)
     experiment = build(config)
     folder = run_folder.open_to_read(path, config, experiment.dataset)
-    print(*repeat_step.lines(experiment, debug_step.read(folder, experiment)), sep="\n")
+    print(*debug_step.describe(experiment, debug_step.read(folder, experiment)), sep="\n")
 
 
 # ---------------------------------------------------------------- setup
@@ -175,7 +164,7 @@ def set_up(config) -> None:
         # By default JAX does not cache programs that compile in under 1 s. A run has many of these.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     if config.log.tensorboard:
-        tensorboard.require_package()
+        require_tensorboard()
     try:
         jax.devices()
     except RuntimeError as error:
@@ -191,11 +180,11 @@ def _open(
     samples.
     """
     if pretrained:
-        run_folder.make_for_samples(path)
+        run_folder.make_writable(path, holds_run=False)
         set_up(config)
         experiment, params = released.load_released(pretrained, config, with_data)
     else:
-        run_folder.check_writable(path)
+        run_folder.make_writable(path, holds_run=True)
         set_up(config)
         experiment, params = load(path, config, with_data)
     announce(experiment)

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.config import UnknownOption, current_spelling
 from tiny_diffusion_jax.errors import UserError, reason_of, require
-from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.same_run import config_mismatch
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -71,7 +71,7 @@ def load_config(path: str, model: str = "") -> ConfigDict:
         message = f"{_place(file, error)}: {type(error).__name__}: {reason_of(error)}"
         raise UserError(message) from error
     require(isinstance(config, ConfigDict), f"{file}: get_config()", config, "a ConfigDict")
-    mismatch = run_folder.config_mismatch(config.to_dict())
+    mismatch = config_mismatch(config.to_dict())
     require(not mismatch, f"{file}: get_config()", ..., f"a changed default_config(): {mismatch}")
     return config
 

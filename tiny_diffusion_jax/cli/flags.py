@@ -19,6 +19,7 @@ from tiny_diffusion_jax.config import (
 from tiny_diffusion_jax.errors import UserError, rename_fields, require, require_choice
 from tiny_diffusion_jax.options import OPTIONS, ROWS, TYPES
 from tiny_diffusion_jax.run import run_folder
+from tiny_diffusion_jax.run.same_run import affects_model
 
 MODES = ("train", "sample", "evaluate", "complete", "live", "compare", "draw", "replay", "list")
 REPORTS = MODES[:4]  # modes that write report.html with the command
@@ -80,7 +81,7 @@ def parse(argv: list[str]) -> Command | None:
     if mode in REPORTS:
         arguments["command"] = shlex.join(["python", "main.py", *argv[1:]])
     config, trained = _config(mode, values, options.get("model.name", ""))
-    for option in filter(run_folder.affects_model, options if trained else ()):
+    for option in filter(affects_model, options if trained else ()):
         raise UserError(f"--config.{option}", options[option],
                         f"{flatten(config)[option]!r}, with which {trained} was trained",
                         "Train another run")  # fmt: skip

@@ -19,14 +19,14 @@ from tiny_diffusion_jax import data as datasets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.errors import reason_of
+from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.report import summary, words
 from tiny_diffusion_jax.report.data import ReportData, sets_differ
 from tiny_diffusion_jax.report.html import write_html
 from tiny_diffusion_jax.report.save_samples import write_sets
 from tiny_diffusion_jax.report.sections import sections_of
 from tiny_diffusion_jax.report.training import overfitting
-from tiny_diffusion_jax.run import run_folder
-from tiny_diffusion_jax.run.train import training_seconds
+from tiny_diffusion_jax.run.train_log import read_rows, training_seconds
 
 log = logging.getLogger("tiny_diffusion_jax")
 TRAJECTORY_POINTS = 2**22  # points of all sets in all steps of the trajectories: 32 MB if D = 2
@@ -53,7 +53,7 @@ def evaluate_run(
     is written before the first figure, so an error in a figure cannot lose it. Raises
     ReportIncomplete after such an error, when all other files are written.
     """
-    rows = run_folder.read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     seconds = {name: round(spent, 2) for name, spent in
                ({"start": start_seconds} | training_seconds(rows)).items()}  # fmt: skip
     with _timed(seconds, "sample"):
@@ -61,7 +61,7 @@ def evaluate_run(
     with _timed(seconds, "evaluate"):
         metrics = measure(data)
     description = describe(experiment, params) | {"metrics": metrics, "seconds": seconds}
-    run_folder.write_json(folder / "metrics.json", description)
+    write_json(folder / "metrics.json", description)
     for name, metric in metrics.items():
         line = words.log_line(name, metric)
         if metric.get("flagged"):
@@ -117,7 +117,7 @@ def draw_samples(
         )
     name = "samples" if given is None else "completed"
     file = write_sets(folder, name, samples, experiment.dataset, labels, same_size=sizes is None)
-    rows = run_folder.read_rows(folder / "metrics.jsonl")
+    rows = read_rows(folder / "metrics.jsonl")
     return ReportData(experiment, params, samples, given, trajectories, rows), folder / file
 
 
@@ -155,7 +155,7 @@ def write_report(data: ReportData, folder: Path, description: dict, command: str
         failed = [name for name, write in figures.items() if not _is_written(folder / name, write)]
     if "metrics" in description:
         description = description | {"seconds": description["seconds"] | times}
-        run_folder.write_json(folder / "metrics.json", description)
+        write_json(folder / "metrics.json", description)
     write = lambda file: write_html(data, file, description, command)
     if not _is_written(folder / "report.html", write):
         failed.append("report.html")

@@ -12,10 +12,10 @@ from tiny_diffusion_jax.figures import film, samples
 from tiny_diffusion_jax.figures.frames import select_frames
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.figures.style import COOL, save_figure
+from tiny_diffusion_jax.files import write_array
 from tiny_diffusion_jax.metrics import likelihood_metrics, points, score_field
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.save_samples import coordinates
-from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.web.packing import pack
 
 FIGURE_POINTS = 4_000  # points in a scatter plot or an animation.
@@ -71,7 +71,7 @@ def samples_figure(data: ReportData, file: Path) -> None:
 
 def trajectory_array(data: ReportData, file: Path) -> None:
     """Write the trajectory of one set as an array."""
-    run_folder.write_array(file, units.to_own(data.dataset.origin, data.trajectory[0]))
+    write_array(file, units.to_own(data.dataset.origin, data.trajectory[0]))
 
 
 def reverse_film(data: ReportData, file: Path) -> None:

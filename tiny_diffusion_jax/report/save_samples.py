@@ -15,10 +15,9 @@ import numpy as np
 
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.files import atomic
+from tiny_diffusion_jax.files import atomic, write_array
 from tiny_diffusion_jax.point_sets import lengths, ragged
 from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.web.packing import pack
 
 FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly.
@@ -36,7 +35,7 @@ def write_sets(folder: Path, name: str, sets, dataset: Dataset, labels, same_siz
     number = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
     file = f"{name}.npy" if same_size else f"{name}.npz"
     if same_size:
-        run_folder.write_array(folder / file, sets)
+        write_array(folder / file, sets)
     else:
         label = {} if labels is None else {"label": np.asarray(labels, np.int32)}
         arrays = {"points": points, "sizes": sizes.astype(np.int32), "set": number} | label

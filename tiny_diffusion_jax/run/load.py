@@ -14,6 +14,7 @@ from tiny_diffusion_jax.data.halves import size
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import released, run_folder
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
+from tiny_diffusion_jax.run.same_run import differences
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -99,7 +100,7 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
     field = "config.train.init_from"
     try:
         models = (run_folder.read_config(path).model, experiment.config.model)
-        changes = run_folder.differences(*(model.to_dict() for model in models))
+        changes = differences(*(model.to_dict() for model in models))
         if changes:
             raise UserError(field, path, "a run of the same model; it differs in config.model."
                             f"{', config.model.'.join(changes)}")  # fmt: skip

@@ -16,13 +16,17 @@ import threading
 
 import jax
 import numpy as np
-from jax._src import distributed  # the only way to the key-value store of jax.distributed
+
+# The key-value store has no public name: jax.distributed (0.7.2 to 0.10.2) exports `initialize`,
+# `is_initialized` and `shutdown`. A collective cannot report an error, because it needs all
+# processes.
+from jax._src import distributed
 from jax.experimental import multihost_utils
 
 from tiny_diffusion_jax import devices
-from tiny_diffusion_jax.api import init, train
+from tiny_diffusion_jax.api import init, train_blocks
 from tiny_diffusion_jax.errors import UserError, reason_of
-from tiny_diffusion_jax.run.signals import Interrupted, Signals
+from tiny_diffusion_jax.run.signals import Interrupted, held_signals
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -31,37 +35,40 @@ DONE = ""
 POLL_SECONDS = 0.5
 
 
-def join(how: str) -> None:
+def join(address: str) -> None:
     """Join the other processes, before JAX uses a device. Raises UserError if this fails."""
-    if not how:
-        return
-    words = {}
-    if how != "auto":
+    options = {}
+    if address != "auto":
         try:
-            words["coordinator_address"], num, index = how.split(",")
-            words |= {"num_processes": int(num), "process_id": int(index)}
+            host, num, index = address.split(",")
             if not 0 <= int(index) < int(num):
                 raise ValueError
         except ValueError as error:
             allowed = ("auto, or HOST:PORT, how many processes there are, and which this one is "
                        "from 0 on: localhost:1234,2,0")  # fmt: skip
-            raise UserError("--distributed", how, allowed) from error
+            raise UserError("--distributed", address, allowed) from error
+        options = {"coordinator_address": host, "num_processes": int(num), "process_id": int(index)}
     try:
-        jax.distributed.initialize(**words)
+        jax.distributed.initialize(**options)
     except Exception as error:  # of many types: no cluster, no other process, a timeout
         allowed = f"an address where the processes meet ({reason_of(error)})"
-        raise UserError("--distributed", how, allowed) from error
+        raise UserError("--distributed", address, allowed) from error
 
 
 def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def agree(signal_number: int) -> int:
-    """Return the largest number of all processes; each process must call this function."""
+def agree(signals: list[int]) -> bool:
+    """Return whether any process has received a signal, and append it to `signals` of all.
+
+    Each process must call this function.
+    """
     if not devices.is_multiprocess():
-        return signal_number
-    return int(multihost_utils.process_allgather(np.int32(signal_number)).max())
+        return bool(signals)
+    number = int(multihost_utils.process_allgather(np.int32(max(signals, default=0))).max())
+    signals += [number] if number else []
+    return number > 0
 
 
 def from_first(state):
@@ -69,50 +76,20 @@ def from_first(state):
     return multihost_utils.broadcast_one_to_all(state) if devices.is_multiprocess() else state
 
 
-class Watch(threading.Thread):
-    """Wait until END is written, and end this process if END is the error of another process.
-
-    The main thread may be in a collective which the failed process never joins. Python cannot
-    interrupt a collective, so this thread ends the process.
-    """
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self._client, self._stopped = distributed.global_state.client, threading.Event()
-        self.start()
-
-    def run(self):
-        while not self._stopped.wait(POLL_SECONDS):
-            try:
-                message = self._client.key_value_try_get(END)
-            except jax.errors.JaxRuntimeError:  # not written yet
-                continue
-            if message == DONE:
-                return
-            log.error("error: another process has ended: %s", message)
-            jax.distributed.shutdown()
-            os._exit(1)
-
-    def write(self, message: str) -> None:
-        """Write END, unless another process has written END already."""
-        self._stopped.set()
-        self.join()
-        with contextlib.suppress(jax.errors.JaxRuntimeError):
-            self._client.key_value_set(END, message)
-
-
 @contextlib.contextmanager
-def together(how: str):
+def together(address: str):
     """Join the other processes (see `join`), and end together with them.
 
-    Yield the Watch of this process, or None without other processes. An error in the block goes to
-    the other processes through a key-value store, because a collective needs all processes.
+    An error in the block is written to END. Yield the thread that waits until END is written, or
+    None if `address` is "", without other processes.
     """
-    join(how)
-    if not how:
+    if not address:
         yield None
         return
-    watch, message = Watch(), DONE
+    join(address)
+    client, stopped, message = distributed.global_state.client, threading.Event(), DONE
+    watch = threading.Thread(target=_wait_for_end, args=(client, stopped), daemon=True)
+    watch.start()
     try:
         yield watch
     except Interrupted:  # all processes have agreed to stop
@@ -122,26 +99,43 @@ def together(how: str):
         raise
     finally:
         if is_first() or message != DONE:
-            watch.write(message)
+            stopped.set()
+            watch.join()
+            with contextlib.suppress(jax.errors.JaxRuntimeError):  # another process wrote END
+                client.key_value_set(END, message)
         jax.distributed.shutdown()  # waits until all processes call this function
 
 
-def follow(experiment, watch: Watch) -> None:
+def _wait_for_end(client, stopped: threading.Event) -> None:
+    """Wait until END is written, and end this process if END is the error of another process.
+
+    The main thread may be in a collective which the failed process never joins. Python cannot
+    interrupt a collective, so this thread ends the process.
+    """
+    while not stopped.wait(POLL_SECONDS):
+        try:
+            message = client.key_value_try_get(END)
+        except jax.errors.JaxRuntimeError:  # not written yet
+            continue
+        if message == DONE:
+            return
+        log.error("error: another process has ended: %s", message)
+        jax.distributed.shutdown()
+        os._exit(1)
+
+
+def follow(experiment, watch: threading.Thread) -> None:
     """Train along with the first process, and wait until the first process is done.
 
     Raises Interrupted when a process has received a signal.
     """
-    state, signal_number = from_first(init(experiment)), 0
-
-    def on_block(*_) -> bool:
-        nonlocal signal_number
-        signal_number = agree(signals.received)
-        return bool(signal_number)
-
+    signals, is_stopped = [], False
     # All processes diverge at the same step. The first process redoes the step, writes a file,
     # and then writes its error as END.
-    with Signals() as signals, contextlib.suppress(TrainingDiverged):
-        train(experiment, state, on_block, progress=False)
+    with held_signals(signals), contextlib.suppress(TrainingDiverged):
+        for _ in train_blocks(experiment, from_first(init(experiment))):
+            if is_stopped := agree(signals):
+                break
     watch.join()
-    if signal_number:
-        raise Interrupted("interrupted: the first process says what is saved", signal_number)
+    if is_stopped:
+        raise Interrupted("interrupted: the first process says what is saved", max(signals))

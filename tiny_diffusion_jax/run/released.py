@@ -19,8 +19,8 @@ from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.data.description import describe as describe_data
 from tiny_diffusion_jax.data.description import hash_of, restore
 from tiny_diffusion_jax.errors import UserError, require, require_choice
-from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.checkpoints import from_arrays
+from tiny_diffusion_jax.run.same_run import affects_model, data_differences
 from tiny_diffusion_jax.run.versions import migrate_config
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -61,7 +61,7 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
     facts = description["dataset"]
     if with_data:
         experiment = build(config)
-        if changes := run_folder.data_differences(facts, describe_data(experiment.dataset)):
+        if changes := data_differences(facts, describe_data(experiment.dataset)):
             raise UserError("--pretrained", name, "measured on the data that it was trained on, "
                             f"from {facts['source']}, but {changes[0]}")  # fmt: skip
     else:
@@ -82,6 +82,6 @@ def load_released(name: str, config=None, with_data: bool = False) -> tuple[Expe
 def _check_same_model(name: str, config) -> None:
     """Raise UserError if `config` differs in an option that the trained model depends on."""
     stored, fields = flatten(config_of(name)), flatten(config)
-    for field in filter(run_folder.affects_model, stored):
+    for field in filter(affects_model, stored):
         require(fields[field] == stored[field], f"config.{field}", fields[field],
                 f"{stored[field]!r}, with which the released model {name!r} is trained")

@@ -1,4 +1,4 @@
-"""The files of a run, which are written completely or not at all.
+"""The folder of a run: its config.json, which describes config and data, and its lock.
 
 No function overwrites the files of another run.
 """
@@ -6,73 +6,29 @@ No function overwrites the files of another run.
 import contextlib
 import json
 import logging
-import os
 import tempfile
-from collections.abc import Collection
 from pathlib import Path
 
-import numpy as np
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.errors import UserError, reason_of, require
-from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
+from tiny_diffusion_jax.files import locked, make_folder, remove_abandoned, write_json
+from tiny_diffusion_jax.run.same_run import (
+    config_mismatch,
+    data_differences,
+    model_differences,
+    shorten,
+)
 from tiny_diffusion_jax.run.versions import migrate_config
 
 log = logging.getLogger("tiny_diffusion_jax")
 
-# Parts of a config that a trained model depends on. Other parts may change from call to call.
-MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
-# Fields of these parts that do not change the weights. The data that were read are compared in
-# place of the fields source and path.
-FREE_FIELDS = {
-    "data.source", "data.path", "data.data_dir", "data.cache_dir", "train.keep",
-    "train.checkpoint_every",
-}
+CONFIG = "config.json"  # a folder with this file holds a run
 OUTPUTS = ("checkpoints", "metrics.jsonl", "metrics.json", "samples.npy", "samples.npz")
-MAX_DIFFERENCES = 6  # number of differences in a message
 
 
-def write_json(path: Path, value) -> None:
-    """Write `value` as indented JSON."""
-    with atomic(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", "utf-8")
-
-
-def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file."""
-    with atomic(path) as temporary:
-        np.save(temporary, array)
-
-
-def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
-    """Read rows of a metrics.jsonl up to `last_step` (None: all), without damaged rows.
-
-    A crash may cut a row short.
-    """
-    rows = []
-    if path.exists():
-        for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-                step = int(row["step"])
-            except (ValueError, TypeError, KeyError):  # not JSON, or not a row
-                continue
-            if last_step is None or step <= last_step:
-                rows.append(row)
-    return rows
-
-
-def rewind_rows(path: Path, last_step: int) -> None:
-    """Remove the rows after `last_step`, which a resumed run will write again."""
-    rows = read_rows(path, last_step)
-    with atomic(path) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-
-
-def affects_model(field: str) -> bool:
-    """Return whether a trained model depends on the option `field`, such as "train.steps"."""
-    return field.partition(".")[0] in MODEL_PARTS and field not in FREE_FIELDS
+# ---------------------------------------------------------------- read
 
 
 def read_config(path: str) -> ConfigDict:
@@ -89,27 +45,25 @@ def read_config(path: str) -> ConfigDict:
         data = stored.get("data")
         if isinstance(data, dict) and data.get("path") and (folder / data["path"]).exists():
             data["path"] = str(folder / data["path"])
-    if strange := config_mismatch(stored):
-        raise UserError(str(Path(path) / "config.json"),
-                        allowed=f"a config of this version of the program, but {strange}",
+    if mismatch := config_mismatch(stored):
+        raise UserError(str(Path(path) / CONFIG),
+                        allowed=f"a config of this version of the program, but {mismatch}",
                         hint="Name the config of the run, --config=FILE")  # fmt: skip
     config = default_config()
     config.update(stored)
     return config
 
 
-def config_mismatch(config: dict) -> str:
-    """Describe how the options of `config` differ from the options of this version; "" if equal."""
-    theirs, ours = flatten(config), flatten(default_config())
-    kinds = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
-    wrong = [f"{field} = {value!r}" for field, value in theirs.items()
-             if field in ours and type(value) not in kinds[type(ours[field])]]
-    parts = {
-        "it has": sorted(theirs.keys() - ours.keys()),
-        "it lacks": sorted(ours.keys() - theirs.keys()),
-        "of another type are": wrong,
-    }
-    return "; ".join(f"{words} {_shortened(fields)}" for words, fields in parts.items() if fields)
+def read_facts(path: str) -> dict:
+    """Facts about the data of the run in `path`; {} if there is no run."""
+    with os_errors_as_user_error(path):
+        folder = Path(path).expanduser()
+        return _read_description(folder)["dataset"] if (folder / CONFIG).exists() else {}
+
+
+def dim(path: str) -> int:
+    """Number of coordinates of the points of the run in `path`; 2 if there is no run."""
+    return len(read_facts(path).get("shift", (0, 0)))
 
 
 def open_to_read(path: str, config, dataset=None) -> Path:
@@ -119,90 +73,39 @@ def open_to_read(path: str, config, dataset=None) -> Path:
     """
     with os_errors_as_user_error(path):
         folder = _folder_of_run(path)
-        _check_same(path, folder, config, dataset)
+        _require_same(path, _read_description(folder), config, dataset)
     return folder
 
 
 def require_same_data(path: str, config, dataset) -> None:
     """Raise UserError unless the run in `path` was trained on `dataset`, built from `config`."""
-    theirs = read_facts(path)
-    init_from = theirs.get("init_from", "") if isinstance(theirs, dict) else ""
-    changes = data_differences(theirs, _facts(dataset, config, init_from))
-    if changes:
+    stored = read_facts(path)
+    facts = _facts(dataset, config, stored.get("init_from", ""))
+    if changes := data_differences(stored, facts):
         field = "path" if config.data.path else "name"
         raise UserError(f"config.data.{field}", config.data[field],
                         f"the data of the run in {str(path)!r}",
-                        f"They differ in {_shortened(changes)}")  # fmt: skip
+                        f"They differ in {shorten(changes)}")  # fmt: skip
 
 
-def read_facts(path: str) -> dict | None:
-    """Facts about the data of the run in `path`; None if there is no run."""
-    folder = Path(path).expanduser()
-    if not (folder / "config.json").exists():
-        return None
-    with os_errors_as_user_error(path):
-        return _read_description(folder)["dataset"]
+# ---------------------------------------------------------------- write
 
 
-def dim(path: str) -> int:
-    """Number of coordinates of the points of the run in `path`; 2 if there is no run."""
-    file = Path(path).expanduser() / "config.json"
-    if not file.exists():
-        return 2
-    dataset = _read_description(file.parent)["dataset"]
-    return len(dataset["shift"]) if isinstance(dataset, dict) and "shift" in dataset else 2
+def make_writable(path: str, holds_run: bool | None = None) -> Path:
+    """Return the folder `path`, made if it is missing, to which files can be written.
 
-
-def check_writable(path: str) -> None:
-    """Raise UserError unless `path` is the folder of a run and files can be written to it."""
-    with os_errors_as_user_error(path), tempfile.TemporaryFile(dir=_folder_of_run(path)):
-        pass
-
-
-def make_for_samples(path: str) -> None:
-    """Make the folder `path` for samples alone, which must not replace the samples of a run.
-
-    Raises UserError if the folder cannot be made or written to, or if it holds a run.
+    holds_run: True for a folder that must hold a run, False for a folder of samples, which must
+    not replace the samples of a run. Raises UserError if a file cannot be written.
     """
     with os_errors_as_user_error(path):
-        if (_made(path) / "config.json").exists():
+        folder = _folder_of_run(path) if holds_run else Path(path).expanduser()
+        make_folder(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if holds_run is False and (folder / CONFIG).exists():
             raise UserError("--workdir", path, "a folder without a run",
                             "Use another --workdir for the samples of a released model")
-
-
-def make(path: str) -> Path:
-    """Make the folder `path` for a page. Raises UserError if it cannot be made or written to."""
-    with os_errors_as_user_error(path):
-        return _made(path)
-
-
-def _made(path: str) -> Path:
-    """Make the folder `path` if it is missing, and check that a file can be written there."""
-    folder = Path(path).expanduser()
-    make_folder(folder)
-    with tempfile.TemporaryFile(dir=folder):
-        pass
     return folder
-
-
-def _folder_of_run(path: str) -> Path:
-    folder = Path(path).expanduser()
-    if not (folder / "config.json").exists():
-        raise UserError("--workdir", path, "the folder of a run", "Train one first, --mode=train")
-    return folder
-
-
-def _read_description(folder: Path) -> dict:
-    """Content of config.json: a config, and under "dataset" the facts about its data."""
-    file = folder / "config.json"
-    try:
-        stored = json.loads(file.read_text("utf-8"))
-        if not isinstance(stored, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise UserError(str(file), allowed="the config that this program wrote, but is damaged "
-                        f"({reason_of(error)})", hint="Use another --workdir") from error
-    return {"dataset": None} | migrate_config(stored)
 
 
 @contextlib.contextmanager
@@ -215,21 +118,88 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
     nothing if the folder cannot be made or written, is in use, or holds a run of another config or
     other data.
     """
-    with contextlib.ExitStack() as stack:
+    folder = make_writable(path)
+    with locked(folder) as is_locked:
+        if is_locked is False:
+            raise UserError("--workdir", path, "free, but another process is training in it",
+                            "Wait for its end, or use another --workdir")
         with os_errors_as_user_error(path):
-            folder = _made(path)
-            stack.enter_context(_locked(path, folder))
-            if (folder / "config.json").exists():
-                _check_same(path, folder, config, dataset, init_from, {"train.steps"})
-                _change_length(path, folder, config.train.steps)
+            if (folder / CONFIG).exists():
+                stored = _read_description(folder)
+                _require_same(path, stored, config, dataset, init_from)
+                _change_length(path, folder, stored, config.train.steps)
                 remove_abandoned(folder)
-            elif found := [name for name in OUTPUTS if (folder / name).exists()]:
+            elif outputs := [name for name in OUTPUTS if (folder / name).exists()]:
                 raise UserError("--workdir", path, "a folder with the config.json that says what "
-                                f"made its {found[0]}", "Use another --workdir")  # fmt: skip
+                                f"made its {outputs[0]}", "Use another --workdir")  # fmt: skip
             else:
                 facts = {"dataset": _facts(dataset, config, init_from)}
-                write_json(folder / "config.json", _to_store(config, folder) | facts)
+                write_json(folder / CONFIG, _to_store(config, folder) | facts)
         yield folder
+
+
+def _change_length(path: str, folder: Path, stored: dict, steps: int) -> None:
+    """Give the run in `folder` another number of steps, and keep the metrics of its old length.
+
+    Raises UserError if the run has done more steps.
+    """
+    from tiny_diffusion_jax.run.checkpoints import open_checkpoints  # imports jax
+
+    old, checkpoints = stored["train"]["steps"], open_checkpoints(folder / "checkpoints")
+    if steps == old:
+        return
+    done = max(checkpoints.steps(), default=0)
+    require(steps >= done, "config.train.steps", steps,
+            f"at least {done}, the steps that the run in {path!r} has done",
+            "Train for fewer steps in another --workdir")  # fmt: skip
+    kept, metrics = folder / f"metrics_{old}.json", folder / "metrics.json"
+    if metrics.exists():
+        metrics.replace(kept)
+    stored["train"]["steps"] = steps
+    write_json(folder / CONFIG, stored)
+    log.info("changing the number of steps from %d to %d (learning rate: the schedule of %d steps "
+             "from step %d on%s)", old, steps, steps, done,
+             f"; numbers of the old length: {kept.name}" if kept.exists() else "")  # fmt: skip
+
+
+# ---------------------------------------------------------------- helpers
+
+
+def _folder_of_run(path: str) -> Path:
+    folder = Path(path).expanduser()
+    if not (folder / CONFIG).exists():
+        raise UserError("--workdir", path, "the folder of a run", "Train one first, --mode=train")
+    return folder
+
+
+def _read_description(folder: Path) -> dict:
+    """Content of config.json: a config, and under "dataset" the facts about its data."""
+    file = folder / CONFIG
+    try:
+        stored = json.loads(file.read_text("utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("not an object")
+    except ValueError as error:
+        raise UserError(str(file), allowed="the config that this program wrote, but is damaged "
+                        f"({reason_of(error)})", hint="Use another --workdir") from error
+    facts = stored.get("dataset")
+    return migrate_config(stored) | {"dataset": facts if isinstance(facts, dict) else {}}
+
+
+def _require_same(path: str, stored: dict, config, dataset, init_from: str | None = None) -> None:
+    """Raise UserError unless the description `stored` is of the same model and the same data.
+
+    dataset: None if the data are not compared. init_from: description of the initial weights, or
+    None if the run is only read. Then only its trained weights matter, and its steps must be equal.
+    """
+    facts, is_read = stored["dataset"], init_from is None
+    changes = model_differences(stored, config.to_dict(), () if is_read else ("train.steps",))
+    if dataset is not None and not changes:
+        init_from = facts.get("init_from", "") if is_read else init_from
+        changes = data_differences(facts, _facts(dataset, config, init_from))
+    if changes:
+        raise UserError("--workdir", path, "a run of the same config and the same data",
+                        f"It differs in {shorten(changes)}. Use another --workdir")
 
 
 def _facts(dataset, config, init_from: str) -> dict:
@@ -261,116 +231,3 @@ def os_errors_as_user_error(path: str):
         is_file = isinstance(error, FileExistsError)
         reason = "it is a file" if is_file else getattr(error, "strerror", None) or error
         raise UserError("--workdir", path, f"a folder that can be written ({reason})") from error
-
-
-@contextlib.contextmanager
-def _locked(path: str, folder: Path):
-    """Hold the lock of the folder. The system releases it when the process ends for any reason."""
-    try:
-        import fcntl
-    except ImportError:  # Windows has no lock: users must not start two runs in one folder
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError("--workdir", path, "free, but another process is training in it",
-                            "Wait for its end, or use another --workdir") from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(handle)
-
-
-def _change_length(path: str, folder: Path, steps: int) -> None:
-    """Give the run in `folder` another number of steps, and keep the metrics of its old length.
-
-    Raises UserError if the run has done more steps.
-    """
-    from tiny_diffusion_jax.run.checkpoints import open_checkpoints  # imports jax
-
-    stored = _read_description(folder)
-    old, done = stored["train"]["steps"], max(open_checkpoints(folder / "checkpoints").steps(),
-                                              default=0)  # fmt: skip
-    if steps == old:
-        return
-    require(steps >= done, "config.train.steps", steps,
-            f"at least {done}, the steps that the run in {path!r} has done",
-            "Train for fewer steps in another --workdir")  # fmt: skip
-    kept, metrics = folder / f"metrics_{old}.json", folder / "metrics.json"
-    if metrics.exists():
-        metrics.replace(kept)
-    stored["train"]["steps"] = steps
-    write_json(folder / "config.json", stored)
-    log.info("changing the number of steps from %d to %d (learning rate: the schedule of %d steps "
-             "from step %d on%s)", old, steps, steps, done,
-             f"; numbers of the old length: {kept.name}" if kept.exists() else "")  # fmt: skip
-
-
-def _check_same(
-    path: str, folder: Path, config, dataset, init_from: str | None = None,
-    free: Collection[str] = (),
-) -> None:  # fmt: skip
-    """Raise UserError unless the run in `folder` is of the same model and the same data.
-
-    init_from: description of the initial weights, or None if the run is only read, because then
-    only its trained weights matter. free: options that may differ.
-    """
-    theirs = _read_description(folder)
-    found = theirs.pop("dataset")
-    theirs, ours = _model_fields(theirs), _model_fields(config.to_dict())
-    for field in free:
-        theirs[field] = ours[field]
-    changes = differences(theirs, ours)
-    if init_from is None and isinstance(found, dict):
-        init_from = found.get("init_from", "")
-    if dataset is not None and not changes:
-        changes = data_differences(found, _facts(dataset, config, init_from or ""))
-    if changes:
-        raise UserError("--workdir", path, "a run of the same config and the same data",
-                        f"It differs in {_shortened(changes)}. Use another --workdir")
-
-
-def _shortened(names: list[str]) -> str:
-    more = len(names) - MAX_DIFFERENCES
-    return ", ".join(names[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
-
-
-def differences(theirs: dict, ours: dict) -> list[str]:
-    """["field: theirs -> ours"] for every field that differs."""
-    missing = "(none)"
-    return [
-        f"{field}: {theirs.get(field, missing)!r} -> {ours.get(field, missing)!r}"
-        for field in sorted(theirs.keys() | ours.keys())
-        if theirs.get(field, missing) != ours.get(field, missing)
-    ]
-
-
-def data_differences(theirs, ours: dict) -> list[str]:
-    """List the differences between two descriptions of data, apart from rounding.
-
-    The title follows from the file's name, so the same data may have another title. Facts that an
-    older version did not store are not compared. The origin is not compared either, because it is
-    not a property of the data.
-    """
-    theirs = theirs if isinstance(theirs, dict) else {}
-    ours = {field: value for field, value in ours.items()
-            if field in theirs or field in ("title", "source", "shift", "scale", "init_from")}
-    with contextlib.suppress(KeyError, TypeError, ValueError):
-        atol, exact = 1e-4 * np.max(ours["scale"]), "origin" in theirs and "origin" in ours
-        near = {"shift": 0.0 if exact else 1e-4, "scale": 1e-4}
-        if all(np.allclose(theirs[f], ours[f], rtol, atol) for f, rtol in near.items()):
-            theirs = theirs | {"shift": ours["shift"], "scale": ours["scale"]}
-            theirs.pop("origin", None)
-            ours = {field: value for field, value in ours.items() if field != "origin"}
-    for field in ("title", "moments", "columns") if "sha256" in theirs else ("moments", "columns"):
-        theirs = theirs | {field: ours[field]} if field in ours else theirs
-    return [f"dataset.{change}" for change in differences(theirs, ours)]
-
-
-def _model_fields(config: dict) -> dict:
-    """{"train.steps": 8000, ...} of all options that a trained model depends on."""
-    return {field: value for field, value in flatten(config).items() if affects_model(field)}

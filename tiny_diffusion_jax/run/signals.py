@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM in a training: abandon the current block and save the last finished block."""
+"""Ctrl-C and SIGTERM in a training: a signal ends a block of steps at once, but not a write.
+
+Outside of these functions, both signals raise KeyboardInterrupt (cli/main.py).
+"""
 
 import contextlib
 import signal
@@ -12,51 +15,34 @@ class Interrupted(Exception):
         self.exit_code = 128 + signal_number
 
 
-class Abandoned(KeyboardInterrupt):
-    """Raised by a signal at the current line of the main thread."""
+@contextlib.contextmanager
+def held_signals(received: list[int]):
+    """Append the number of a signal to `received`, instead of raising KeyboardInterrupt.
 
-
-class Signals:
-    """Receive Ctrl-C and SIGTERM, and store the number of the signal in `received`.
-
-    Within `raised()`, a signal raises Abandoned at once. Elsewhere and within `held()`, the caller
-    must read `received`. A second signal goes to the previous handler at once.
+    A second signal goes to the previous handler at once.
     """
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-    def __enter__(self):
-        self.received, self._raises = 0, False
-        self._previous = {
-            s: signal.signal(s, self._receive) for s in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def raised(self):
-        """Raise signals at once, for a block of steps that may take minutes."""
-        return self._with(True)
-
-    def held(self):
-        """Hold signals, while files are written."""
-        return self._with(False)
-
-    @contextlib.contextmanager
-    def _with(self, raises: bool):
-        before, self._raises = self._raises, raises
-        try:
-            yield
-        finally:
-            self._raises = before
-            if self.received:
-                self._restore()
-
-    def _receive(self, number, frame):
-        self.received = number
-        if self._raises:
-            raise Abandoned(number)
-        self._restore()
-
-    def _restore(self):
-        for number, handler in self._previous.items():
+    def restore():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
-    def __exit__(self, *_):
-        self._restore()
+    def receive(number, frame):
+        received.append(number)
+        restore()
+
+    try:
+        for number in previous:
+            signal.signal(number, receive)
+        yield
+    finally:
+        restore()
+
+
+@contextlib.contextmanager
+def abandon_at_signal(received: list[int]):
+    """End the block at a signal, even within a line of the block, and append it to `received`."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        received.append(error.args[0] if error.args else signal.SIGINT)

@@ -55,12 +55,6 @@ def make_batch_spec(config, model, block: int = 0, augment: Augment | None = Non
     )  # fmt: skip
 
 
-def block_spec(config, model, first: int) -> BatchSpec:
-    """Spec of the batches of the block after step `first`; `config` is a whole config."""
-    augment = augmentation.make_augment(config.data)
-    return make_batch_spec(config.train, model, first // config.train.block, augment)
-
-
 def block_key(seed: int) -> jax.Array:
     """Return the key that all blocks of a run share; each block folds in its first step."""
     return jax.random.fold_in(jax.random.key(seed), 1)

@@ -1,21 +1,24 @@
-"""Train block after block, and report the metrics of each block."""
+"""Train block after block: the device computes a block while the caller handles the last one."""
 
 import functools
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.training.background import run_in_thread
-from tiny_diffusion_jax.training.batches import BatchSpec, block_key, block_spec
+from tiny_diffusion_jax.training.augment import Augment
+from tiny_diffusion_jax.training.batches import block_key, make_batch_spec
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
 
-SHORTEST = 1e-6  # least duration of a block in seconds, which avoids a division by 0
+MIN_SECONDS = 1e-6  # least duration of a block, which avoids a division by 0
+MAX_PROGRAMS = 64  # compiled programs in memory
+_programs = {}  # compiled blocks by all that they depend on, for later runs of the process, too
 
 
 class TrainingDiverged(RuntimeError):
@@ -36,76 +39,75 @@ class Block(NamedTuple):
 
     before: TrainState
     after: TrainState
-    first: int  # number of steps before the block
     steps: int
     sent: float  # time at which the block was sent
     compile_seconds: float
-    done: Future  # -> (BlockMetrics of numpy arrays, time at which they arrived)
+    metrics: Future  # -> (BlockMetrics of numpy arrays, time at which they arrived)
 
 
-def train(
-    config, dataset, process, model, state: TrainState,
-    on_block: Callable[[TrainState, dict], bool] | None = None, bar=None,
-) -> TrainState:  # fmt: skip
-    """Train from `state` to config.train.steps; return the final state.
+def train_blocks(
+    config, seed: int, augment: Augment | None, dataset, process, model, state: TrainState
+) -> Iterator[tuple[TrainState, TrainState, dict]]:
+    """Train from `state` to step config.steps, and yield each block: (state before, state, row).
 
-    `config` is a whole config, frozen, of which `seed`, `train` and `data.augment_*` are read.
-    `api.train` describes `on_block`, rows and errors. While `on_block` processes the metrics of a
-    block, the device computes the next block. bar: a progress bar with the methods of tqdm.
+    `config` is the `train` part of a config, frozen. A row has plain numbers: step, loss,
+    grad_norm, steps_per_second, loss_by_time, with held-out sets heldout_loss, and after a
+    compilation compile_seconds. The next block is sent to the device before a block is yielded, so
+    the device does not wait for the caller. Raises TrainingDiverged after a block with a loss that
+    is not finite.
     """
     mesh = devices.make_mesh()
-    state, *shared = devices.replicated(mesh, (state, dataset, process, block_key(config.seed)))
-    require(config.train.num_sets % mesh.size == 0, "config.train.num_sets", config.train.num_sets,
+    require(config.num_sets % mesh.size == 0, "config.train.num_sets", config.num_sets,
             f"a multiple of {mesh.size}, the number of devices")  # fmt: skip
-    running, last_done, newest = None, 0.0, state
-    step = int(state.step)
-    while running or step < config.train.steps:
-        following = None
-        if step < config.train.steps:
-            following = _send(config, model, mesh, newest, shared, step)
-            newest, step = following.after, step + following.steps
-            if bar is not None and following.compile_seconds:
-                bar.unpause()  # compilation does not count for the time left
+    state, *constants = devices.replicated(mesh, (state, dataset, process, block_key(seed)))
+    signature = _signature((state, *constants))
+    step, sent, last_done = int(state.step), None, 0.0
+    while sent or step < config.steps:
+        running, sent = sent, None
+        if step < config.steps:
+            steps, began = min(config.block, config.steps - step), time.perf_counter()
+            spec = make_batch_spec(config, model, step // config.block, augment)
+            key = (model, config, mesh, steps, spec, signature)
+            if is_new := key not in _programs:
+                train_block = make_train_block(model, config, mesh)
+                lowered = train_block.lower(state, *constants, steps=steps, spec=spec)
+                _programs[key] = run_in_thread(lowered.compile).result()
+                if len(_programs) > MAX_PROGRAMS:
+                    del _programs[next(iter(_programs))]
+            now = time.perf_counter()
+            after, metrics = _programs[key](state, *constants)  # returns before the block is done
+            sent = Block(state, after, steps, now, (now - began) * is_new,
+                         run_in_thread(functools.partial(_fetch, metrics)))  # fmt: skip
+            state, step = after, step + steps
         if running:
-            metrics, done = running.done.result()
-            _require_finite(metrics, running.first, running.before)
+            metrics, done = running.metrics.result()
+            _require_finite(metrics, running.before)
             # The threads that wait for two short blocks may wake in reverse order.
-            seconds = max(done - max(running.sent, last_done), SHORTEST)
-            state, row = running.after, _row(running, metrics, seconds)
+            seconds = max(done - max(running.sent, last_done), MIN_SECONDS)
             last_done = max(last_done, done)
-            if bar is not None:
-                bar.set_postfix(losses(row), refresh=False)
-                bar.update(running.steps)
-            if on_block is not None and on_block(state, row):
-                break
-        running = following
-    return state
+            yield running.before, running.after, _row(running, metrics, seconds)
 
 
-def _send(config, model, mesh, state: TrainState, shared: list, first: int) -> Block:
-    """Compile the block after step `first`, if it is not compiled, and start it on the device."""
-    steps = min(config.train.block, config.train.steps - first)
-    plan, known = block_spec(config, model, first), _program.cache_info().misses
-    arguments, began = (state, *shared), time.perf_counter()
-    program = _program(model, config.train, mesh, steps, plan,
-                       *_signature(arguments))  # fmt: skip
-    sent = time.perf_counter()
-    compile_seconds = sent - began if _program.cache_info().misses > known else 0.0
-    after, metrics = program(*arguments)  # returns before the block is done
-    return Block(state, after, first, steps, sent, compile_seconds,
-                 run_in_thread(functools.partial(_fetch, metrics)))  # fmt: skip
+def run_in_thread(work: Callable[[], Any]) -> Future:
+    """Run `work()` in a new thread, and return the future of its result.
+
+    Python handles signals in the main thread, but not while the main thread is inside the compiler
+    or waits for the device. If the handler raises, the thread of `work` is abandoned.
+    """
+    result = Future()
+
+    def run():
+        try:
+            result.set_result(work())
+        except BaseException as error:
+            result.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return result
 
 
 def _fetch(metrics: BlockMetrics) -> tuple[BlockMetrics, float]:
     return jax.tree.map(np.asarray, metrics), time.perf_counter()
-
-
-@functools.lru_cache(maxsize=64)
-def _program(model, config, mesh, steps: int, plan: BatchSpec, structure, leaves):
-    """Compile the block for arguments of this `_signature`; the cache serves later runs, too."""
-    arguments = jax.tree.unflatten(structure, leaves)
-    block = make_train_block(model, config, mesh)
-    return run_in_thread(block.lower(*arguments, steps=steps, spec=plan).compile).result()
 
 
 def _signature(arguments) -> tuple:
@@ -115,8 +117,8 @@ def _signature(arguments) -> tuple:
     return structure, tuple(map(like, leaves))
 
 
-def _require_finite(metrics: BlockMetrics, step: int, state: TrainState) -> None:
-    """Raise TrainingDiverged if the block after `step`, which started from `state`, diverged.
+def _require_finite(metrics: BlockMetrics, before: TrainState) -> None:
+    """Raise TrainingDiverged if the block that started from the state `before` diverged.
 
     A block has diverged if a loss is not finite or a gradient norm is NaN. If the steps just
     before have infinite gradients, the first of these steps is reported, because clipping may have
@@ -129,26 +131,22 @@ def _require_finite(metrics: BlockMetrics, step: int, state: TrainState) -> None
         while done and not np.isfinite(norm[done - 1]):
             done -= 1
         name, value = ("gradient norm", norm) if np.isfinite(loss[done]) else ("loss", loss)
-        raise TrainingDiverged(f"{name} = {value[done]} at step {step + done + 1}", state, done)
+        step = int(before.step) + done + 1
+        raise TrainingDiverged(f"{name} = {value[done]} at step {step}", before, done)
 
 
 def _row(block: Block, metrics: BlockMetrics, seconds: float) -> dict:
-    """Return a row of metrics.jsonl, as plain numbers."""
+    """Return the row of metrics.jsonl for a block, as plain numbers."""
+    finite_or_none = lambda x: float(x) if np.isfinite(x) else None
     row = {
-        "step": block.first + block.steps,
+        "step": int(block.before.step) + block.steps,
         "loss": float(metrics.loss.mean()),
         "grad_norm": float(metrics.grad_norm.mean()),
         "steps_per_second": block.steps / seconds,
-        "loss_by_time": [float(x) if np.isfinite(x) else None for x in metrics.loss_by_time],
+        "loss_by_time": list(map(finite_or_none, metrics.loss_by_time)),
     }
     if metrics.heldout_loss is not None:
-        loss = float(metrics.heldout_loss)
-        row["heldout_loss"] = loss if np.isfinite(loss) else None
-    compiled = {"compile_seconds": block.compile_seconds} if block.compile_seconds else {}
-    return row | compiled
-
-
-def losses(row: dict) -> dict[str, str]:
-    """Return the losses of a row by name, formatted for display during training."""
-    names = {"loss": "loss", "held-out loss": "heldout_loss"}
-    return {name: f"{row[key]:.4f}" for name, key in names.items() if row.get(key) is not None}
+        row["heldout_loss"] = finite_or_none(metrics.heldout_loss)
+    if block.compile_seconds:
+        row["compile_seconds"] = block.compile_seconds
+    return row

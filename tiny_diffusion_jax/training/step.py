@@ -111,9 +111,9 @@ def make_optimizer(config) -> optax.GradientTransformation:
 
 @functools.partial(jax.jit, static_argnames=("model", "config", "dim"))
 def init_state(key: jax.Array, model, config, dim: int = 2) -> TrainState:
-    """State before the first step.
+    """State before the first step, for points of `dim` coordinates.
 
-    `config`: the `train` part of a config, frozen; dim: coordinates of a point.
+    `config`: the `train` part of a config, frozen.
     """
     x, time = jnp.zeros((1, config.num_points, dim)), jnp.zeros(1)
     history, label = PointSets(jnp.zeros((1, 1, dim))), jnp.zeros(1, jnp.int32)
