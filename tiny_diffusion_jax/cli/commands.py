@@ -146,7 +146,8 @@ def replay_run(config, path: str) -> None:
     """
     set_up(config)
     experiment = build(config)
-    folder = run_folder.open_to_read(path, config, experiment.dataset)
+    folder = run_folder.open_to_read(path, config)
+    run_folder.require_same_data(path, config, experiment.dataset)
     print(*debug_step.describe(experiment, debug_step.read(folder, experiment)), sep="\n")
 
 

@@ -15,7 +15,7 @@ from tiny_diffusion_jax.api import Experiment, init
 from tiny_diffusion_jax.errors import UserError, reason_of
 from tiny_diffusion_jax.files import atomic
 from tiny_diffusion_jax.run.checkpoints import from_arrays, named_leaves
-from tiny_diffusion_jax.sets.batch import Batch
+from tiny_diffusion_jax.sets.batch import Batch, BatchSpec
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import block_key, draw_block, make_batch_spec
 from tiny_diffusion_jax.training.step import loss_and_grad, make_train_block
@@ -40,7 +40,7 @@ def write(folder: Path, experiment: Experiment, state, done: int) -> None:
     config, dataset, process, model = experiment
     first = int(state.step)
     mesh, state = devices.to_draw(jax.device_get(state))
-    batch = _batch(experiment, first, done)
+    batch = _draw_batch(experiment, first, done)
     if done:
         block = make_train_block(model, FrozenConfigDict(config.train), mesh)
         key, spec = block_key(config.seed), _spec(experiment, first)
@@ -59,7 +59,7 @@ def read(folder: Path, experiment: Experiment) -> Step:
         with np.load(file) as arrays:
             first = (int(arrays[".number"]) - 1) // block * block  # blocks differ in their shapes
             params = jax.eval_shape(lambda: init(experiment)).params
-            batch = jax.eval_shape(lambda: _batch(experiment, first, 0))
+            batch = jax.eval_shape(lambda: _draw_batch(experiment, first, 0))
             return from_arrays(arrays, Step(np.int32(0), params, batch))
     except Exception as error:  # damaged .npz files raise errors of many types
         raise UserError(str(file), allowed=f"a step of this run, but is damaged "
@@ -89,27 +89,25 @@ def describe(experiment: Experiment, step: Step) -> list[str]:
     return lines
 
 
-def _spec(experiment: Experiment, first: int):
+def _draw_batch(experiment: Experiment, first: int, done: int) -> Batch:
+    """Batch of step number `done` + 1 of the block that starts after step `first`."""
+    (config, dataset, process, _), spec = experiment, _spec(experiment, first)
+
+    @jax.jit  # rounds as the program of the block
+    def draw(key, dataset, first):
+        dataset, num_levels = dataset.at(first / config.train.steps), process.schedule.num_levels
+        key = jax.random.fold_in(key, first)
+        return draw_block(key, dataset, num_levels, config.train.block, spec)
+
+    batches = draw(block_key(config.seed), dataset, first)
+    return jax.tree.map(lambda a: a[done], batches)
+
+
+def _spec(experiment: Experiment, first: int) -> BatchSpec:
     """Spec of the batches of the block that starts after step `first`."""
     config = experiment.config
     number, augment = first // config.train.block, make_augment(config.data)
     return make_batch_spec(config.train, experiment.model, number, augment)
-
-
-def _batch(experiment: Experiment, first: int, done: int) -> Batch:
-    """Batch of step number `done` + 1 of the block that starts after step `first`."""
-    config, dataset, process, _ = experiment
-    return _draw_batch(
-        block_key(config.seed), dataset, process, first, done,
-        config=FrozenConfigDict(config.train), spec=_spec(experiment, first),
-    )  # fmt: skip
-
-
-@partial(jax.jit, static_argnames=("config", "spec"))
-def _draw_batch(key, dataset, process, first, done, *, config, spec) -> Batch:
-    dataset, num_levels = dataset.at(first / config.steps), process.schedule.num_levels
-    batches = draw_block(jax.random.fold_in(key, first), dataset, num_levels, config.block, spec)
-    return jax.tree.map(lambda a: a[done], batches)
 
 
 @partial(jax.jit, static_argnames="model")

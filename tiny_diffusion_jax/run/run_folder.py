@@ -66,14 +66,14 @@ def dim(path: str) -> int:
     return len(read_facts(path).get("shift", (0, 0)))
 
 
-def open_to_read(path: str, config, dataset=None) -> Path:
-    """Return the folder of an earlier run of `config` and, if given, of `dataset`.
+def open_to_read(path: str, config) -> Path:
+    """Return the folder of an earlier run of `config`.
 
-    Raises UserError if there is no run, or if it is of another config or other data.
+    Raises UserError if there is no run, or if it is of another config.
     """
     with os_errors_as_user_error(path):
         folder = _folder_of_run(path)
-        _require_same(path, _read_description(folder), config, dataset)
+        _refuse_differences(path, model_differences(_read_description(folder), config.to_dict()))
     return folder
 
 
@@ -124,17 +124,19 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
             raise UserError("--workdir", path, "free, but another process is training in it",
                             "Wait for its end, or use another --workdir")
         with os_errors_as_user_error(path):
+            facts = _facts(dataset, config, init_from)
             if (folder / CONFIG).exists():
                 stored = _read_description(folder)
-                _require_same(path, stored, config, dataset, init_from)
+                changes = model_differences(stored, config.to_dict(), {"train.steps"})
+                changes = changes or data_differences(stored["dataset"], facts)
+                _refuse_differences(path, changes)
                 _change_length(path, folder, stored, config.train.steps)
                 remove_abandoned(folder)
             elif outputs := [name for name in OUTPUTS if (folder / name).exists()]:
                 raise UserError("--workdir", path, "a folder with the config.json that says what "
                                 f"made its {outputs[0]}", "Use another --workdir")  # fmt: skip
             else:
-                facts = {"dataset": _facts(dataset, config, init_from)}
-                write_json(folder / CONFIG, _to_store(config, folder) | facts)
+                write_json(folder / CONFIG, _to_store(config, folder) | {"dataset": facts})
         yield folder
 
 
@@ -186,20 +188,11 @@ def _read_description(folder: Path) -> dict:
     return migrate_config(stored) | {"dataset": facts if isinstance(facts, dict) else {}}
 
 
-def _require_same(path: str, stored: dict, config, dataset, init_from: str | None = None) -> None:
-    """Raise UserError unless the description `stored` is of the same model and the same data.
-
-    dataset: None if the data are not compared. init_from: description of the initial weights, or
-    None if the run is only read. Then only its trained weights matter, and its steps must be equal.
-    """
-    facts, is_read = stored["dataset"], init_from is None
-    changes = model_differences(stored, config.to_dict(), () if is_read else ("train.steps",))
-    if dataset is not None and not changes:
-        init_from = facts.get("init_from", "") if is_read else init_from
-        changes = data_differences(facts, _facts(dataset, config, init_from))
-    if changes:
+def _refuse_differences(path: str, differences: list[str]) -> None:
+    """Raise UserError if the run in `path` has differences from the run of this command."""
+    if differences:
         raise UserError("--workdir", path, "a run of the same config and the same data",
-                        f"It differs in {shorten(changes)}. Use another --workdir")
+                        f"It differs in {shorten(differences)}. Use another --workdir")
 
 
 def _facts(dataset, config, init_from: str) -> dict:

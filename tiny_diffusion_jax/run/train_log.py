@@ -1,5 +1,6 @@
 """The log of a training: rows of metrics.jsonl, TensorBoard, a progress bar or lines of text."""
 
+import contextlib
 import json
 import logging
 import sys
@@ -65,27 +66,20 @@ def require_tensorboard():
     return tensorboardX
 
 
-def read_rows(path: Path, last_step: int | None = None) -> list[dict]:
-    """Read rows of a metrics.jsonl up to `last_step` (None: all), without damaged rows.
-
-    A crash may cut a row short.
-    """
+def read_rows(path: Path) -> list[dict]:
+    """Read the rows of a metrics.jsonl, without rows that a crash cut short."""
     rows = []
     if path.exists():
         for line in path.read_text(errors="replace", encoding="utf-8").splitlines():
-            try:
+            with contextlib.suppress(ValueError, TypeError, KeyError):  # not JSON, or not a row
                 row = json.loads(line)
-                step = int(row["step"])
-            except (ValueError, TypeError, KeyError):  # not JSON, or not a row
-                continue
-            if last_step is None or step <= last_step:
-                rows.append(row)
+                rows.append(row | {"step": int(row["step"])})
     return rows
 
 
 def rewind_rows(path: Path, last_step: int) -> None:
     """Remove the rows after `last_step`, which a resumed run will write again."""
-    rows = read_rows(path, last_step)
+    rows = [row for row in read_rows(path) if row["step"] <= last_step]
     with atomic(path) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
 
