@@ -11,8 +11,9 @@ import numpy as np
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.sets.batch import BatchSpec
 from tiny_diffusion_jax.training.background import run_in_thread
-from tiny_diffusion_jax.training.batches import BatchSpec, block_key, block_spec
+from tiny_diffusion_jax.training.batches import block_key, block_spec
 from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_train_block
 
 SHORTEST = 1e-6  # least duration of a block in seconds, which avoids a division by 0
