@@ -56,8 +56,8 @@ class Joint(Strategy):
     def slots(self, sizes, num_points: int, num_given: int = 0) -> jax.Array | None:
         """Return bool[B, slots], True for points of sets of `sizes` and copies of given points.
 
-        sizes: i32[B]. A smaller set also has fewer copies of the given points. The mask is None if `sizes` is
-        None, because all slots are points then.
+        sizes: i32[B]. A smaller set also has fewer copies of the given points. The mask is None if
+        `sizes` is None, because all slots are points then.
         """
         if sizes is None:
             return None
