@@ -39,8 +39,8 @@ def experiment(batch: int, steps: int):
 
     from tiny_diffusion_jax import default_config, devices, diffusion, models
     from tiny_diffusion_jax.data.densities import make_dataset
-    from tiny_diffusion_jax.dataset import PointSets
     from tiny_diffusion_jax.diffusion.schedules import make_schedule
+    from tiny_diffusion_jax.point_sets import PointSets
     from tiny_diffusion_jax.training.batches import make_batch_spec
     from tiny_diffusion_jax.training.step import init_state, make_train_block
 

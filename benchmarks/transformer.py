@@ -88,8 +88,8 @@ def training_speed(model, num_sets: int, num_points: int, slices: int) -> dict:
 
     from tiny_diffusion_jax import default_config, devices, diffusion
     from tiny_diffusion_jax.data.densities import make_dataset
-    from tiny_diffusion_jax.dataset import PointSets
     from tiny_diffusion_jax.diffusion.schedules import make_schedule
+    from tiny_diffusion_jax.point_sets import PointSets
     from tiny_diffusion_jax.training.batches import make_batch_spec
     from tiny_diffusion_jax.training.step import init_state, make_train_block
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import Level
+from tiny_diffusion_jax.point_sets import PointSets
 
 CLEAN = Level(0.0, 1.0, 0.0)
 

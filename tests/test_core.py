@@ -13,7 +13,6 @@ DEPENDENCIES = {"jinja2", "matplotlib", "ml_collections", "pandas", "tqdm"}
 
 @pytest.mark.parametrize("module", [
     "sets",
-    # Left to do: `from ml_collections import FrozenConfigDict` in training/step.py and loop.py.
     "training.loop",
 ])  # fmt: skip
 def test_the_core_imports_nothing_of_the_application(module):

@@ -84,7 +84,8 @@ def read(path):
 def test_each_benchmark_has_a_test():
     files = {file.stem for file in (ROOT / "benchmarks").glob("*.py")}
     tests = " ".join(f"{name}_" for name in globals())
-    assert {file for file in files if f"test_{file}_" not in tests} == {"common", "pytorch"}
+    parts = {"common", "frechet", "pytorch", "release"}  # of other benchmarks
+    assert {file for file in files if f"test_{file}_" not in tests} == parts
 
 
 @pytest.fixture(scope="module")
@@ -332,7 +333,7 @@ def test_separate_draws_the_first_sets_of_both_runs(runs):
     folder = runs / "mixture_moons+circle_history"
     sets = np.load(folder / "samples.npy")[:2]
     figure = separate.figure(sets, sets, [0, 1])
-    assert len(figure.axes) == 4
+    assert len([ax for ax in figure.axes if ax.collections]) == 4
     separate.main([f"--alone={folder}", f"--together={folder}", f"--output={runs / 'a.png'}"])
     assert Image.open(runs / "a.png").width > 1000
 

@@ -6,8 +6,8 @@ import pytest
 import scipy.stats
 
 from tiny_diffusion_jax.data.observed import from_observed, moments
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.point_sets import PointSets
 
 SIZES = np.array([2, 5, 9, 3])
 LABELS = np.array([1, 0, 1, 1])

@@ -10,10 +10,10 @@ from jax.tree_util import Partial
 from oracle import GaussianMixture, three_components
 
 from tiny_diffusion_jax import diffusion
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import Level, make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES, Schedule, make_schedule
+from tiny_diffusion_jax.point_sets import PointSets
 
 KEYS = jax.random.split(jax.random.key(4), 8)
 DETERMINISTIC = ["ddim", "dpm++2m", "heun"]

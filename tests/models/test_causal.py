@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.causal import Context
-from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.sets import causal
 
 B, N = 2, 7

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.layers import EMBEDDINGS, sin_turns, sinusoidal, waves
-from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.training.step import decays
 
 

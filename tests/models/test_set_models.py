@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import MODELS, make_model
-from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 
 VARIANTS = {name: {} for name in MODELS} | {
     "set_transformer": dict(num_inducing=3),

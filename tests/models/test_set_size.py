@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
-from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 
 
 @pytest.mark.parametrize("name", [

@@ -21,10 +21,9 @@ from loops import (
 )
 
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.student import cycle, forced_sets
-from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 
 
 @functools.cache

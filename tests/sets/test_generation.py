@@ -17,10 +17,10 @@ from command_line import ROOT
 from tiny_diffusion_jax import api, devices, diffusion
 from tiny_diffusion_jax.cli.config_files import load_config
 from tiny_diffusion_jax.data.label_option import NO_LABEL
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
+from tiny_diffusion_jax.point_sets import PointSets
 from tiny_diffusion_jax.sets import causal, independent, latent, strategy_of
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.chunks import chunk_size

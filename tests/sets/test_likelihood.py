@@ -12,13 +12,12 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax.api import Experiment, log_prob_of_sets
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
-from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.sets import likelihood as set_likelihood
 from tiny_diffusion_jax.report.sets import scored_points

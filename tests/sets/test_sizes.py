@@ -11,9 +11,8 @@ from jax.tree_util import Partial
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api, checks
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.point_sets import Conditioning, lengths, padded, ragged
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets, lengths, padded, ragged
 from tiny_diffusion_jax.sets import sizes, strategy_of
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec, size_range
 

@@ -12,11 +12,11 @@ from jax.tree_util import Partial
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.observed import from_observed
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import make_model
+from tiny_diffusion_jax.point_sets import PointSets
 from tiny_diffusion_jax.training import batches
 from tiny_diffusion_jax.training import step as training
 from tiny_diffusion_jax.training.augment import Augment

@@ -16,14 +16,13 @@ from oracle import GaussianMixture, three_components
 from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import add_noise, loss_per_set, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
 from tiny_diffusion_jax.models.student import forced_sets
 from tiny_diffusion_jax.models.traits import Traits
-from tiny_diffusion_jax.point_sets import Conditioning
+from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.sets.independent import Independent
 from tiny_diffusion_jax.sets.latent import Latent
 from tiny_diffusion_jax.training import batches

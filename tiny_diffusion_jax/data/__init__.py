@@ -23,8 +23,9 @@ from tiny_diffusion_jax.data import (
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.label_option import Labels
 from tiny_diffusion_jax.data.shapes import SHAPES
-from tiny_diffusion_jax.dataset import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import require_choice
+from tiny_diffusion_jax.point_sets import PointSets
 
 __all__ = [
     "About", "BUILDERS", "Dataset", "Labels", "PointSets", "about", "build", "labels",

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.dataset import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.point_sets import PointSets
 
 COMPARED = 4096  # largest table that is compared entry by entry, on devices where this is fast
 

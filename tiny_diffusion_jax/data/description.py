@@ -15,7 +15,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.dataset import Dataset, PointSets, moments_of_draws
+from tiny_diffusion_jax.dataset import Dataset, moments_of_draws
+from tiny_diffusion_jax.point_sets import PointSets
 
 TEXTS = ("columns", "set_column", "label_column")
 FILES = ("image", "points", "sets")  # datasets from one file or folder, config.path

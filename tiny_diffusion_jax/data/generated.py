@@ -18,8 +18,9 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.densities import make_dataset
 from tiny_diffusion_jax.data.table import load_arrays
-from tiny_diffusion_jax.dataset import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, reason_of, require
+from tiny_diffusion_jax.point_sets import PointSets
 
 # Files of a run, see run/run_folder.py. RAGGED replaces SAMPLES for sets of different sizes.
 SAMPLES, RAGGED, CONFIG = "samples.npy", "samples.npz", "config.json"

@@ -1,7 +1,7 @@
 """Halves of the held-out sets: one half selects the weights, the other half measures them.
 
-The least of many held-out losses is partly low by chance, so the sets that select the weights give
-a loss that is too low.
+The lowest of many held-out losses is partly low by chance. So the loss is measured on sets that did
+not select the weights.
 """
 
 import jax
@@ -10,7 +10,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.densities import single_density
-from tiny_diffusion_jax.dataset import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset
+from tiny_diffusion_jax.point_sets import PointSets
 
 LEAST = 16  # least held-out sets or rows to split; metrics need about 8 in each half
 SEED = 1  # makes the split the same in every run

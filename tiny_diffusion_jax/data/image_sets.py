@@ -10,7 +10,8 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data.densities import find_index, make_dataset
-from tiny_diffusion_jax.dataset import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset
+from tiny_diffusion_jax.point_sets import PointSets
 
 ORDER_KEY = 2  # differs from the keys of both drawing functions
 MAX_PIXELS = 2**27  # of all sets drawn at once: 0.5 GB of sums, ten times the need of MNIST

@@ -18,8 +18,9 @@ from tiny_diffusion_jax.data import generated
 from tiny_diffusion_jax.data.columns import read_column
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.data.table import is_table
-from tiny_diffusion_jax.dataset import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.point_sets import PointSets
 
 
 def build(config, builders: dict[str, Callable]) -> Dataset:

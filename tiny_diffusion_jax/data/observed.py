@@ -18,7 +18,8 @@ from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.data.densities import make_dataset
-from tiny_diffusion_jax.dataset import Dataset, PointSets
+from tiny_diffusion_jax.dataset import Dataset
+from tiny_diffusion_jax.point_sets import PointSets
 
 
 @flax.struct.dataclass

@@ -86,7 +86,7 @@ PREDICTIONS = {"eps": _eps, "x0": _x0, "v": _v, "edm": _edm}
 def _likelihood_weight(process: "Process", t: jax.Array) -> jax.Array:
     """T (SNR_{t-1} - SNR_t) / 2: the mean over t is the variational bound (VDM, equation 13).
 
-    SNR_0 is infinite, so level 1 has SNR_1 in place of the difference. This is the share of
+    Level 1 has SNR_1 in place of the difference, because SNR_0 is infinite. This is the share of
     level 1 in the reconstruction term.
     """
     snr = process.schedule.snr

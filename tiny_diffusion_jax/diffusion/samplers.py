@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.diffusion.process import Level, Process, eps_from_x0, noise_ratio, posterior
 from tiny_diffusion_jax.diffusion.schedules import Schedule
+from tiny_diffusion_jax.point_sets import PointSets
 
 
 class Sampler(NamedTuple):

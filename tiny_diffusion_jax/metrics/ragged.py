@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax.dataset import Dataset, PointSets, draw_sets
+from tiny_diffusion_jax.dataset import Dataset, draw_sets
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.point_sets import lengths, masked
+from tiny_diffusion_jax.point_sets import PointSets, lengths, masked
 
 CELLS = 10  # bits of each coordinate in the order along a Morton curve
 

@@ -41,7 +41,7 @@ MODELS = {
 def make_model(config, num_labels: int = 0):
     """Return the denoiser that `config` (the `model` part of a config) describes.
 
-    `num_labels` is the number of labels in the data. checks.py defines the ranges of the options.
+    `num_labels` is the number of labels in the data. options.py defines the ranges of the options.
     """
     module, fixed = MODELS[config.name]
     return module(

@@ -21,10 +21,10 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
-from tiny_diffusion_jax.models.layers import SetEmbedding
+from tiny_diffusion_jax.models.layers import SetEmbedding, read_history
 from tiny_diffusion_jax.models.student import MAX_SEQUENCE
 from tiny_diffusion_jax.models.traits import Traits
-from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, PointSets
 
 ENCODERS = ("forward", "both")
 
@@ -89,10 +89,8 @@ class AlignedSeq2Seq(nn.Module):
 
     @nn.compact
     def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
-        num_sets, num_points, _ = x.shape
-        mask = conditioning.mask
-        mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
-        points = jnp.where(mask[..., None], x, 0)
+        num_sets, _, dim = x.shape
+        points, mask = read_history(PointSets(x, conditioning.mask), num_sets, dim)
         features, per_set = self.trunk.features(points), self.trunk.time_features(time)
         embed = SetEmbedding(self.num_labels, self.trunk.hidden_dim, self.counts, name="label")
         embedding = embed(conditioning, num_sets)

@@ -78,9 +78,9 @@ class Context(NamedTuple):
 class Causal(nn.Module):
     """`contexts` of whole sets, `begin` and `extend` for sets that grow; a call denoises.
 
-    A call denoises the points x f32[B, N, D]. conditioning.latent is the `Context` of n points, and
-    each of the n contexts serves N / n of the noisy points in turn. Without it the context is
-    computed from conditioning.history, the points so far.
+    A call denoises the points x f32[B, N, D]. conditioning.latent is the `Context` of n points.
+    Each of the n contexts serves N / n consecutive noisy points. Without conditioning.latent the
+    context is computed from conditioning.history, the points so far.
     """
 
     trunk: FourierTrunk  # the head

@@ -10,11 +10,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.dataset import PointSets
 from tiny_diffusion_jax.models.fourier_mlp import TIME_MAX_PERIOD, FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, pool, read_history, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
-from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, PointSets
 
 
 class SetLatent(nn.Module):

@@ -31,7 +31,7 @@ import numpy as np
 from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.models.layers import SetEmbedding, attend, read_history
 from tiny_diffusion_jax.models.traits import Traits
-from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, PointSets
 
 MAX_SEQUENCE = 4096  # points
 
@@ -198,10 +198,8 @@ class Seq2Seq(nn.Module):
         self, x, time, conditioning: Conditioning = NO_CONDITIONING, target=None, forced=None
     ) -> jax.Array:
         size = self.trunk.hidden_dim
-        num_sets, num_points, _ = x.shape
-        mask = conditioning.mask
-        mask = jnp.ones((num_sets, num_points), bool) if mask is None else mask
-        points = jnp.where(mask[..., None], x, 0)
+        num_sets, num_points, dim = x.shape
+        points, mask = read_history(PointSets(x, conditioning.mask), num_sets, dim)
         per_set = self.trunk.time_features(time)
         embed = SetEmbedding(self.num_labels, size, self.counts, name="label")
         embedding = embed(conditioning, num_sets)

@@ -9,13 +9,13 @@ from tiny_diffusion_jax import api, cache
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import draw_points, draw_sets
-from tiny_diffusion_jax.diffusion.samplers import time_grid
 from tiny_diffusion_jax.figures.style import square_limits
 from tiny_diffusion_jax.metrics import likelihood_metrics, score_field, separation
 from tiny_diffusion_jax.metrics.ragged import described_sets, first_of_each
 from tiny_diffusion_jax.point_sets import lengths
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
+from tiny_diffusion_jax.sets.reverse import visited_levels
 from tiny_diffusion_jax.sets.sizes import capacity
 
 # More sets make a ratio to the floor less noisy: its standard error is about 0.07 at 32.
@@ -206,4 +206,4 @@ class ReportData:
 
     def _levels(self, num_steps: int) -> np.ndarray:
         schedule, options = self.experiment.process.schedule, self.options
-        return time_grid(schedule, num_steps, options.spacing, options.sigma_min)
+        return visited_levels(schedule, options, num_steps)

@@ -25,9 +25,9 @@ class Causal(Strategy):
     options.first_block and options.growth set how many points are drawn from the same context, see
     `blocks_between`. One point per context is exact.
 
-    log p(X) = sum_i log p(x_i | c_i), exact for the order of the points. With rows (`row_height`)
-    it is log q(rows(X)) - log N!, which is a lower bound, because a drawn point may be out of order
-    and no point is rejected (docs/guides/likelihood.md).
+    log p(X) = sum_i log p(x_i | c_i), exact for the order of the points. With `row_height`,
+    log q(rows(X)) - log N! is a lower bound, because drawn sets may be out of order
+    (docs/guides/likelihood.md).
     """
 
     grows: ClassVar[bool] = True

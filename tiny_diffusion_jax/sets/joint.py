@@ -54,10 +54,10 @@ class Joint(Strategy):
 
     @partial(jax.jit, static_argnames=("self", "num_points", "num_given"))
     def slots(self, sizes, num_points: int, num_given: int = 0) -> jax.Array | None:
-        """Mask bool[B, slots] of the `points_in_memory`: points of sets of `sizes` i32[B].
+        """Return bool[B, slots], True for points of sets of `sizes` and copies of given points.
 
-        A smaller set also has fewer copies of the given points. The mask is None if `sizes` is
-        None, because all slots are points then.
+        sizes: i32[B]. A smaller set also has fewer copies of the given points. The mask is None if
+        `sizes` is None, because all slots are points then.
         """
         if sizes is None:
             return None

@@ -4,9 +4,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from tiny_diffusion_jax.diffusion import Process, make_denoise
 from tiny_diffusion_jax.diffusion.samplers import make_sampler, sample, time_grid
+from tiny_diffusion_jax.diffusion.schedules import Schedule
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, PointSets
 
 
@@ -44,13 +46,21 @@ def reverse(
         unconditional = without_guide(conditioning)
     return _run(
         model, process.of_latents() if method else process, context.params, _fold(keys, number),
-        time_grid(process.schedule, options.num_steps, options.spacing, options.sigma_min),
+        visited_levels(process.schedule, options),
         options.guidance_scale, fixed, conditioning,
         None if options.guidance_scale == 1 else unconditional,
         sampler=options.sampler, eta=options.eta, shape=shape, method=method,
         precision=options.precision,
         keep_trajectory=context.keep_trajectory and not method,
     )  # fmt: skip
+
+
+def visited_levels(schedule: Schedule, options, num_steps: int | None = None) -> np.ndarray:
+    """Levels i32[n + 1] that the sampler of `options` visits, noise first; see `time_grid`.
+
+    num_steps: replaces options.num_steps.
+    """
+    return time_grid(schedule, num_steps or options.num_steps, options.spacing, options.sigma_min)
 
 
 def without_guide(conditioning: Conditioning) -> Conditioning | None:

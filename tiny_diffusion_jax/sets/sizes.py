@@ -49,7 +49,7 @@ def capacity(size: int) -> int:
 def by_capacity(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (capacity, indices of its sets) for each capacity, in ascending order.
 
-    The capacity of a set follows from the size of this set alone, so its initial noise does, too.
+    Capacity and initial noise of a set depend only on the size of this set.
     """
     capacities = np.array([capacity(size) for size in sizes])
     for value in np.unique(capacities):

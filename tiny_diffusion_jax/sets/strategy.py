@@ -44,11 +44,11 @@ class Strategy:
     grows: ClassVar[bool] = False
     # Guidance can compare with an empty history, and new sets start from one.
     reads_history: ClassVar[bool] = False
-    # Label and guidance act on the latent, so completed sets, whose latent is encoded, have none.
+    # A completed set takes neither label nor guidance, because its latent is encoded from points.
     guides_latent: ClassVar[bool] = False
     # The log-likelihood is a lower bound of the log-likelihood of the generated sets.
     is_lower_bound: ClassVar[bool] = False
-    # Random draws of a likelihood, and whether log p is the mean of the draws (otherwise p is).
+    # Number of random draws of a likelihood. `averages_log_p`: average log p over them, not p.
     default_draws: ClassVar[int] = 1
     averages_log_p: ClassVar[bool] = False
 
@@ -137,7 +137,7 @@ class Strategy:
         return num_points
 
     def scores_training_sizes(self, sizes_vary: bool) -> bool:
-        """Return whether only sets that are cut as in training have a learned density.
+        """Return whether the model can score only sets that are cut as in training.
 
         sizes_vary: whether the data are observed sets, whose sizes differ from the batches'.
         """

@@ -9,9 +9,9 @@ from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data.label_option import RANDOM
 from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.diffusion import Process
-from tiny_diffusion_jax.diffusion.samplers import time_grid
 from tiny_diffusion_jax.errors import require, require_choice
 from tiny_diffusion_jax.sets import strategy_of
+from tiny_diffusion_jax.sets.reverse import visited_levels
 from tiny_diffusion_jax.web.packing import pack_weights
 from tiny_diffusion_jax.web.render import render
 
@@ -56,7 +56,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
-        "grids": {str(n): time_grid(schedule, n, options.spacing, options.sigma_min).tolist()
+        "grids": {str(n): visited_levels(schedule, options, n).tolist()
                   for n in steps},
         "sigma_data": process.sigma_data,
         "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
