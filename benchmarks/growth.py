@@ -22,12 +22,13 @@ def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[lis
     import jax
 
     import tiny_diffusion_jax as td
+    from tiny_diffusion_jax.config import editable
     from tiny_diffusion_jax.dataset import draw_points
     from tiny_diffusion_jax.metrics import separation
     from tiny_diffusion_jax.sets.autoregressive import block_sizes
 
     experiment, params = td.load(workdir)
-    dataset, config = experiment.dataset, experiment.config.sample.copy_and_resolve_references()
+    dataset, config = experiment.dataset, editable(experiment.config.sample)
     config.num_sets = num_sets
     calibration = separation.calibrate(dataset, jax.random.key(3), config.num_points)
 

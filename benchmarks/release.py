@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.description import describe, hash_of
 from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.run import released
@@ -18,7 +19,7 @@ def release(name: str, experiment, params, command: str, scores: dict) -> Path:
     released.FOLDER.mkdir(exist_ok=True)
     file = released.FOLDER / f"{name}.npz"
     np.savez_compressed(file, **jax.device_get(named_leaves(params)))
-    config, dataset = experiment.config.copy_and_resolve_references(), experiment.dataset
+    config, dataset = editable(experiment.config), experiment.dataset
     config.data.update(data_dir="", cache_dir="")
     config.sample.num_sets = min(config.sample.num_sets, NUM_SETS)
     write_json(released.FOLDER / f"{name}.json", {

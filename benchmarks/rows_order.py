@@ -20,6 +20,7 @@ import numpy as np
 from common import RESULTS, ROOT, command, machine, write
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.label_option import NO_LABEL
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints
 from tiny_diffusion_jax.sets.row_order import out_of_order
@@ -56,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     if not height:
         parser.error(f"--workdir = {args.workdir!r}: must be a run with config.model.row_height "
                      "above 0.")  # fmt: skip
-    config = experiment.config.sample.copy_and_resolve_references()
+    config = editable(experiment.config.sample)
     config.update(num_sets=args.num_sets, seed=args.seed, label=NO_LABEL,
                   num_steps=args.num_steps or config.num_steps)  # fmt: skip
     began = time.perf_counter()

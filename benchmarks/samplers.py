@@ -28,6 +28,7 @@ def measure(experiment, params, num_sets: int, num_points: int, max_steps: int) 
     import numpy as np
 
     import tiny_diffusion_jax as td
+    from tiny_diffusion_jax.config import editable
     from tiny_diffusion_jax.dataset import draw_points
     from tiny_diffusion_jax.diffusion import samplers
     from tiny_diffusion_jax.metrics.points import sliced_wasserstein2
@@ -38,7 +39,7 @@ def measure(experiment, params, num_sets: int, num_points: int, max_steps: int) 
     rows = []
     chosen = [(name, n) for name, counts in STEPS.items() for n in counts if n <= max_steps]
     for name, steps in chosen:
-        config = experiment.config.sample.copy_and_resolve_references()
+        config = editable(experiment.config.sample)
         config.update(sampler=name, num_steps=steps, num_sets=num_sets, num_points=num_points)
         td.sample(experiment, params, config)  # compiles
         start = time.perf_counter()

@@ -49,6 +49,7 @@ from scipy.special import logsumexp
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.dataset import draw_sets_from
 from tiny_diffusion_jax.metrics import classifier, memorization
 from tiny_diffusion_jax.metrics import sets as set_metrics
@@ -98,7 +99,7 @@ class Bench:
 
         If the models were trained on all images of this split, draw from all.
         """
-        config = self.config.copy_and_resolve_references()
+        config = editable(self.config)
         config.max_images = 0
         every = data.build(config)
         first = self.dataset.num_sources % every.num_sources
@@ -136,7 +137,7 @@ class Bench:
 def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: int) -> dict:
     """Return the row of a trained model."""
     def draw(labels=None, **options):
-        config = experiment.config.sample.copy_and_resolve_references()
+        config = editable(experiment.config.sample)
         config.update(num_sets=bench.count, label=-2, **options)
         return td.sample(experiment, params, config, labels=labels)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax import api, call_checks, checks, data
-from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.config import default_config, editable, flatten
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
@@ -300,7 +300,7 @@ def test_build_checks_before_any_data_is_read(monkeypatch):
 def check_call(fields, model="", labels=None, given=None, **sample):
     """Call `check_sample` with options `sample` on a model trained with `fields`."""
     config = config_of(fields, model)
-    changed = config.sample.copy_and_resolve_references()
+    changed = editable(config.sample)
     changed.update(sample)
     call_checks.check_sample(config, changed, labels, given)
 

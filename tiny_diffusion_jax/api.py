@@ -13,7 +13,7 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from tiny_diffusion_jax import data, devices, models, sets
-from tiny_diffusion_jax.call_checks import check_sample, check_scored
+from tiny_diffusion_jax.call_checks import check_sample, check_scored, check_traced
 from tiny_diffusion_jax.checks import (
     check,
     check_data,
@@ -30,7 +30,7 @@ from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
 from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
-from tiny_diffusion_jax.point_sets import lengths
+from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, lengths
 from tiny_diffusion_jax.progress import TrainingBar
 from tiny_diffusion_jax.sets.likelihood import Estimate, estimate
 from tiny_diffusion_jax.sets.sizes import draw_sizes
@@ -46,10 +46,11 @@ LIKELIHOOD_CHUNK = 16_384  # points at once
 class Experiment(NamedTuple):
     """Everything that stays the same during a run."""
 
-    config: Any  # ml_collections.ConfigDict, as config.py describes
+    config: FrozenConfigDict  # as config.py describes
     dataset: Dataset
     process: Process
     model: Any  # a Flax module, as models/ describes
+    source: Any = None  # data in memory, which run/save.py writes into the folder of a run
 
 
 @devices.without_float64
@@ -60,10 +61,13 @@ def build(config) -> Experiment:
 
 
 @devices.without_float64
-def assemble(config, dataset: Dataset) -> Experiment:
-    """Build the experiment of a config that has been checked, with `dataset` as its data."""
-    about = data.about_built(dataset)
-    model = models.make_model(config.model, len(about.labels.names))
+def assemble(config, dataset: Dataset, model=None) -> Experiment:
+    """Build the experiment of a config that has been checked, with `dataset` as its data.
+
+    model: the denoiser; None: the denoiser that config.model describes.
+    """
+    if model is None:
+        model = models.make_model(config.model, len(data.about_built(dataset).labels.names))
     check_data(config, dataset, model)
     if config.train.keep_best and config.train.split_heldout and dataset.has_points:
         dataset = with_validation(dataset)
@@ -73,15 +77,16 @@ def assemble(config, dataset: Dataset) -> Experiment:
         mean, std = moments_of_draws(dataset)
         moments = {"sigma_data": std, "data_mean": mean}
     process = make_process(make_schedule(**config.schedule), **config.diffusion, **moments)
-    return Experiment(config, dataset, process, model)
+    return Experiment(FrozenConfigDict(config), dataset, process, model)
 
 
 @devices.without_float64
 def init(experiment: Experiment) -> TrainState:
     """State before the first step, which depends on config.seed only."""
     config = experiment.config
-    key, frozen = jax.random.fold_in(jax.random.key(config.seed), 0), FrozenConfigDict(config.train)
-    return init_state(key, experiment.model, frozen, experiment.dataset.dim)
+    key = jax.random.fold_in(jax.random.key(config.seed), 0)
+    train_config = FrozenConfigDict(config.train)
+    return init_state(key, experiment.model, train_config, experiment.dataset.dim)
 
 
 @devices.without_float64
@@ -113,7 +118,7 @@ def train(
 
 def train_blocks(experiment: Experiment, state: TrainState) -> Iterator:
     """Train like `loop.train_blocks`. The caller switches 64-bit numbers off."""
-    config, dataset, process, model = experiment
+    config, dataset, process, model, _ = experiment
     check_sizes_vary(config, dataset, model)
     check_rotation(config)
     return loop.train_blocks(FrozenConfigDict(config.train), config.seed, make_augment(config.data),
@@ -142,9 +147,9 @@ def sample(
     conditions that the model was not trained for.
     """
     config = experiment.config.sample if config is None else config
-    (_, dataset, process, model), train_config = experiment, experiment.config.train
+    (_, dataset, process, model, _), train_config = experiment, experiment.config.train
     about, origin = data.about_built(dataset), dataset.origin
-    check_sample(experiment.config, config, labels, given, dataset.dim, about)
+    check_sample(experiment.config, config, labels, given, dataset.dim, about, model)
     num_given = 0 if given is None else len(given)
     check_drawn(dataset, model, config, num_given)
     if given is not None:
@@ -233,7 +238,7 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
 
 @devices.without_float64
 def log_prob(
-    experiment: Experiment, params, points: np.ndarray, num_steps: int,
+    experiment: Experiment, params, points: np.ndarray, num_steps: int | None = None,
     labels: np.ndarray | None = None, draws: int = 0, sizes: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Log-likelihood of points f32[n, D] in own units, in nats per point, f[n].
@@ -246,10 +251,16 @@ def log_prob(
     labels: i32[S] or i32[n], for a model with labels. Without labels, log p is unconditional; a
     model with config.train.label_drop = 0 has not learned the unconditional density. sizes: i32[S]
     or i32[n], for a model with config.model.sizes: the number of points of the whole set, if
-    `points` is a part of it. By default a set in `points` is whole. Raises UserError for a shape, a
-    number or an argument that the model cannot score.
+    `points` is a part of it. By default a set in `points` is whole. num_steps: Runge-Kutta steps;
+    None: config.evaluate.likelihood_steps. Raises UserError for a shape, a number or an argument
+    that the model cannot score.
+
+    Points may be an array that JAX traces, so jit, grad and vmap work for single points.
     """
     dataset, model = experiment.dataset, experiment.model
+    num_steps = experiment.config.evaluate.likelihood_steps if num_steps is None else num_steps
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, points))):
+        return _log_prob_traced(experiment, params, points, num_steps, labels, sizes)
     rounded = np.asarray(points, np.float32)
     check_scored(experiment.config, model, dataset.dim, rounded, num_steps, labels, draws, sizes,
                  data.about_built(dataset))  # fmt: skip
@@ -265,8 +276,8 @@ def log_prob(
     padded = np.resize(points, (math.ceil(len(points) / size) * size, dim))
     shared = jax.device_put(padded.reshape(-1, size, dim), devices.by_set(mesh, size, axis=1))
     parts = [
-        np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part,
-                             model=model, num_steps=num_steps)) for part in shared
+        np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part[None],
+                             model=model, num_steps=num_steps))[0] for part in shared
     ]  # fmt: skip
     return np.concatenate(parts)[: len(points)]
 
@@ -281,7 +292,7 @@ def log_prob_of_sets(
 
     sets/likelihood.py describes the arguments; `log_prob` checks them.
     """
-    _, dataset, process, model = experiment
+    _, dataset, process, model, _ = experiment
     if len(points):
         warn_if_unseen(experiment, lengths(points) if sizes is None else np.asarray(sizes))
     return estimate(
@@ -290,10 +301,25 @@ def log_prob_of_sets(
     )  # fmt: skip
 
 
+def _log_prob_traced(experiment: Experiment, params, points, num_steps, labels, sizes) -> jax.Array:
+    """Log-likelihood f32[...] of points f32[..., D]: `log_prob` for arrays that JAX traces."""
+    dataset, model = experiment.dataset, experiment.model
+    check_traced(experiment.config, model, dataset.dim, points, num_steps, labels, sizes)
+    x = jnp.asarray(points, jnp.float32)
+    x = (x - jnp.asarray(dataset.origin) if dataset.origin else x).reshape(-1, dataset.dim)
+    of_points = lambda values: None if values is None else jnp.broadcast_to(values, x.shape[:1])
+    conditioning = Conditioning(of_points(labels), of_points(sizes))
+    log_p = _log_prob(experiment.process, params, dataset.shift, dataset.scale, x[:, None],
+                      conditioning, model=model, num_steps=num_steps)  # fmt: skip
+    return log_p.reshape(points.shape[:-1])
+
+
 @partial(jax.jit, static_argnames=("model", "num_steps"))
 @devices.float32_matmuls
-def _log_prob(process, params, shift, scale, points, *, model, num_steps: int) -> jax.Array:
+def _log_prob(
+    process, params, shift, scale, points, conditioning=NO_CONDITIONING, *, model, num_steps: int
+) -> jax.Array:
     # Every input of the program is an argument, so a second call reuses the compiled program.
-    denoise = make_denoise(process, model.apply, params)
-    log_p = log_likelihood(process, denoise, ((points - shift) / scale)[None], num_steps)[0]
+    denoise = make_denoise(process, model.apply, params, conditioning)
+    log_p = log_likelihood(process, denoise, (points - shift) / scale, num_steps)
     return log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tiny_diffusion_jax import data, models
-from tiny_diffusion_jax.config import flatten, require_allowed
+from tiny_diffusion_jax.config import editable, flatten, require_allowed
 from tiny_diffusion_jax.data import About
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, resolve_label
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
@@ -72,24 +72,25 @@ def _check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, 
 
 
 def check_sample(
-    config, sample, labels=None, given=None, dim: int | None = None, about: About | None = None
-) -> None:
+    config, sample, labels=None, given=None, dim: int | None = None, about: About | None = None,
+    model=None,
+) -> None:  # fmt: skip
     """Raise UserError for a bad argument of `api.sample`.
 
     config: the whole config of the training, because a model cannot do what it never saw in
     training; sample: the `sample` part of a config, for this call; labels i32[num_sets] and given
-    f32[n, D]: see `api.sample`; dim: D of the data, or None if the data have not been read; about:
-    see `check`.
+    f32[n, D]: see `api.sample`; dim: D of the data, or None if the data have not been read; about,
+    model: see `check`.
     """
     for name, value in sample.items():
         require_allowed(f"sample.{name}", value)
     about = about or data.about(config.data)
-    model = make_denoiser(config, about)
+    model = model or make_denoiser(config, about)
     if given is not None:
         _check_given(config, sample, model, np.asarray(given), dim, about)
     if labels is not None:
         _check_labels(sample.num_sets, model, np.asarray(labels), about.labels.present)
-    config = config.copy_and_resolve_references()
+    config = editable(config)
     config.sample.update(sample)
     rules = sample_rules(config, sample, model, about, labels is not None, given is not None)
     require_rules(config, rules)
@@ -149,7 +150,7 @@ def _check_given(
     require(not row_height, "config.model.row_height", row_height,
             "0 for a model that completes sets: points that are given are seldom the first by rows")
     if not model.traits.completes:
-        settings, completing = config.copy_and_resolve_references(), []
+        settings, completing = editable(config), []
         for settings.model.name in models.MODELS:
             completing += [settings.model.name] * make_denoiser(settings, about).traits.completes
         raise UserError("config.model.name", config.model.name,
@@ -207,3 +208,22 @@ def check_scored(
     small = sizes < num_points
     require(not small.any(), "sizes", sizes[small].tolist()[:1],
             f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
+
+
+def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes) -> None:
+    """Raise UserError for arguments of `api.log_prob` that JAX traces and `model` cannot score.
+
+    points: f32[..., D], whose values are unknown.
+    """
+    require(points.ndim >= 1 and points.shape[-1] == dim, "points.shape", points.shape,
+            f"(..., {dim}) for arrays that JAX traces")  # fmt: skip
+    require(strategy_of(model).has_point_density, "config.model.name", config.model.name,
+            "a denoiser of single points, if JAX traces log_prob (in jit, grad or vmap)",
+            "Call log_prob with arrays of numpy")  # fmt: skip
+    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
+    require(labels is None or model.num_labels > 0, "labels", "given",
+            "None for a model without labels")  # fmt: skip
+    require(labels is not None or not needs_labels(config, model), "labels", labels,
+            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    require((sizes is not None) == model.counts, "sizes", sizes,
+            f"{'given' if model.counts else 'None'} with config.model.sizes = {model.counts}")

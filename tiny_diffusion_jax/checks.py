@@ -28,10 +28,11 @@ AUGMENTATIONS = ("augment_shift", "augment_rotate", "augment_scale", "augment_re
 WIDTHS = {"history": "hidden_dim", "set_transformer": "hidden_dim", "causal": "context_dim"}
 
 
-def check(config, about: About | None = None) -> None:
+def check(config, about: About | None = None, model=None) -> None:
     """Raise UserError if an option of a config is out of range or contradicts another option.
 
-    about: facts about the data of a trained run, which works without its data.
+    about: facts about the data of a trained run, which works without its data. model: the denoiser;
+    None: the denoiser that config.model describes.
     """
     for option, value in flatten(config).items():
         require_allowed(option, value)
@@ -40,7 +41,7 @@ def check(config, about: About | None = None) -> None:
         require_rules(config, _mixture_rules(config.data))
     about = about or data.about(config.data)
     require_rules(config, _data_rules(config, about))
-    model = make_denoiser(config, about)
+    model = model or make_denoiser(config, about)
     require_rules(config, _size_rules(config, model, about))
     require_rules(config, sample_rules(config, config.sample, model, about))
 

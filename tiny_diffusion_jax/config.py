@@ -64,6 +64,13 @@ def default_config(model: str = "", recipes: dict = RECIPES) -> Config:
     return config
 
 
+def editable(config) -> Config:
+    """Return a copy of a config, or of a part of a config, whose options can be changed."""
+    values = config.to_dict()
+    copy = Config({k: Config(v) if isinstance(v, dict) else v for k, v in values.items()})
+    return copy.lock()
+
+
 def flatten(config) -> dict:
     """Return {"train.steps": 12000, ...} of a config, or of a dictionary of the same form."""
     fields = {}

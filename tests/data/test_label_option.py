@@ -2,7 +2,7 @@
 
 import pytest
 
-from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.config import default_config, editable
 from tiny_diffusion_jax.data import mixture
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, Labels, resolve_label
 from tiny_diffusion_jax.errors import UserError
@@ -60,7 +60,7 @@ def test_a_config_takes_a_number_as_the_name_of_a_label():
     config = default_config()
     config.sample.label = 3
     assert config.sample.label == "3"
-    sample = config.sample.copy_and_resolve_references()
+    sample = editable(config.sample)
     sample.update(label=-2)
     assert sample.label == "-2" and config.sample.label == "3"
     with pytest.raises(TypeError):

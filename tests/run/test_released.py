@@ -10,7 +10,7 @@ from command_line import SETS, config, run
 from release import release
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.config import flatten
+from tiny_diffusion_jax.config import editable, flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics import classifier
 from tiny_diffusion_jax.run import released
@@ -168,7 +168,7 @@ def test_what_comes_with_the_package_draws(name, monkeypatch):
         # the log prints this command, so that the user can repeat it
         assert option in flatten(td.default_config()), option
     experiment, params = td.load(name)
-    few = experiment.config.sample.copy_and_resolve_references()
+    few = editable(experiment.config.sample)
     few.update(num_sets=2, num_points=6, num_steps=3)
     sets = td.sample(experiment, params, few)
     assert sets.shape == (2, 6, 2) and np.isfinite(sets).all()

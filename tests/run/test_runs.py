@@ -15,6 +15,7 @@ from run_files import FILES, arrays, losses, same
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import report
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.metrics import separation
 from tiny_diffusion_jax.report import sections
 from tiny_diffusion_jax.run.train_log import training_seconds
@@ -270,7 +271,7 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
         drawn.append(np.load(tmp_path / "samples.npy"))
     setup, params = td.load(tmp_path)
     for sets, label, scale in zip(drawn, (1, 1, -2), (2.0, 1.0, 1.0), strict=True):
-        asked = setup.config.sample.copy_and_resolve_references()
+        asked = editable(setup.config.sample)
         asked.update(num_sets=1, label=label, guidance_scale=scale)
         np.testing.assert_allclose(sets, td.sample(setup, params, asked), atol=1e-5)
     differences = np.abs(np.diff(drawn, axis=0)).max((1, 2, 3))

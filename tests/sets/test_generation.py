@@ -16,6 +16,7 @@ from command_line import ROOT
 
 from tiny_diffusion_jax import api, devices, diffusion
 from tiny_diffusion_jax.cli.config_files import load_config
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.label_option import NO_LABEL
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.models.layers import read_history
@@ -59,7 +60,7 @@ def untrained(strategy, **changes):
 
 def sample(strategy, given=None, labels=None, keep_trajectory=False, **changes):
     setup, params = untrained(strategy)
-    config = setup.config.sample.copy_and_resolve_references()
+    config = editable(setup.config.sample)
     config.update(changes)
     return api.sample(setup, params, config, keep_trajectory, given=given, labels=labels)
 
@@ -86,7 +87,7 @@ def fake(answer, history_source="", num_labels=0, max_history=64, **changes):
     """Sets f32[num_sets, num_points, 2] of a fake network; the data are a mixture of two."""
     setup, _ = untrained("autoregressive")
     setup = setup._replace(
-        config=setup.config.copy_and_resolve_references(),
+        config=editable(setup.config),
         model=Fake(answer, history_source, num_labels),
         process=diffusion.make_process(setup.process.schedule, "x0"),
         dataset=with_labels(setup.dataset, num_labels),
@@ -230,7 +231,7 @@ def test_latents_start_from_noise_in_the_units_of_latents():
     schedule = setup.process.schedule
     process = diffusion.make_process(schedule, "x0", sigma_data=3.0,
                                      data_mean=jnp.array([140.0, -50.0]))  # fmt: skip
-    config = setup.config.sample.copy_and_resolve_references()
+    config = editable(setup.config.sample)
     config.update(sampler="ddim", num_sets=500, num_points=2, num_steps=1, label=-2)
     setup = setup._replace(model=FakeLatent(), process=process)
     z = setup.dataset.normalize(api.sample(setup, None, config))
@@ -242,7 +243,7 @@ def test_latents_start_from_noise_in_the_units_of_latents():
 
 def test_a_completed_set_has_the_latent_of_all_given_points():
     setup, _ = untrained("autoregressive")
-    config = setup.config.sample.copy_and_resolve_references()
+    config = editable(setup.config.sample)
     config.update(sampler="ddim", num_sets=2, num_points=5, num_steps=2, label=-2)
     process = diffusion.make_process(setup.process.schedule, "x0")
     setup = setup._replace(model=FakeLatent(), process=process)
@@ -396,7 +397,7 @@ def test_independent_points_are_drawn_in_parts(monkeypatch):
 def test_one_label_for_all_sets_equals_a_label_for_each_set():
     changes = dict(model__labels=True)
     setup, params = untrained("joint", **changes)
-    config = setup.config.sample.copy_and_resolve_references()
+    config = editable(setup.config.sample)
     config.update(label=1, guidance_scale=2.0)
     named = api.sample(setup, params, config)
     config.label = -2

@@ -259,7 +259,7 @@ class Latent(Oracle):
 
     @property
     def traits(self):
-        return Traits("latent", 10, history_source="same_set")
+        return Traits("latent", 10, history_source="same_set", completes=True)
 
     def apply(self, params, x, time=None, conditioning=None, method=None):
         if method == "encode":

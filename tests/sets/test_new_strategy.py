@@ -7,6 +7,7 @@ import pytest
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import sets
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP
 from tiny_diffusion_jax.models.traits import Traits
@@ -75,6 +76,7 @@ def test_a_new_strategy_has_a_loss_and_limits(experiment):
         experiment.process, experiment.model.apply, params, batch))  # fmt: skip
     reflected = batch._replace(x_0=x_0.at[..., 0].multiply(-1))
     np.testing.assert_array_equal(loss(batch), loss(reflected))
-    experiment.config.sample.num_points = 7
+    odd = editable(experiment.config.sample)
+    odd.num_points = 7
     with pytest.raises(UserError, match="config.sample.num_points = 7: must be even"):
-        td.sample(experiment, params)
+        td.sample(experiment, params, odd)

@@ -10,6 +10,7 @@ from jax.tree_util import Partial
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api, checks
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets, lengths, padded, ragged
@@ -52,7 +53,7 @@ def setup(strategy):
 
 def draw(strategy, num_sets, num_points=0, **arguments):
     built, params = setup(strategy)
-    config = built.config.sample.copy_and_resolve_references()
+    config = editable(built.config.sample)
     config.update(num_sets=num_sets, num_points=num_points, num_steps=2)
     return api.sample(built, params, config, **arguments)
 
@@ -143,7 +144,7 @@ def test_a_set_depends_on_its_number_only(strategy):
     few, many = draw(strategy, 2), draw(strategy, 5)
     drawn = lengths(many)
     built, _ = setup(strategy)
-    config = built.config.sample.copy_and_resolve_references()
+    config = editable(built.config.sample)
     config.update(num_sets=5, num_points=0)
     labels, expected = api.conditioning(built, config)
     np.testing.assert_array_equal(drawn, expected)
@@ -208,7 +209,7 @@ def test_the_prior_of_latents_is_conditioned_on_the_size():
 def test_sizes_cannot_be_drawn_from_data_without_sizes():
     built, params = setup("joint")
     built = built._replace(dataset=built.dataset.replace(sizes=None))
-    config = built.config.sample.copy_and_resolve_references()
+    config = editable(built.config.sample)
     config.num_points = 0
     with pytest.raises(UserError, match="sample.num_points = 0: must be at least 1 for data whose"):
         api.sample(built, params, config)

@@ -34,7 +34,7 @@ def step(moons, tmp_path_factory):
 
 def test_the_repeated_step_equals_the_step_of_the_block_and_its_file(tmp_path):
     experiment = built(*MOONS, "--config.train.block=2", "--config.train.min_points=2")
-    config, data, process, model = experiment
+    config, data, process, model, _ = experiment
     start, key = api.init(experiment), jax.random.fold_in(jax.random.key(config.seed), 1)
     block = make_train_block(model, FrozenConfigDict(config.train), devices.make_mesh(), 1)
     spec = make_batch_spec(config.train, model)

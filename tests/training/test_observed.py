@@ -154,7 +154,7 @@ def complete_run():
 
 def test_held_out_loss_of_the_ema_weights_on_the_same_batches():
     _, states, rows = complete_run()
-    config, data, process, model = setup(True)
+    config, data, process, model, _ = setup(True)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     spec = batches.make_batch_spec(config.train, model)
     key = jax.random.fold_in(key, training.HELDOUT_KEY)
@@ -167,7 +167,7 @@ def test_held_out_loss_of_the_ema_weights_on_the_same_batches():
 
 
 def test_weights_are_chosen_on_the_validation_half():
-    config, data, process, model = setup(True)
+    config, data, process, model, _ = setup(True)
     data = data.replace(validation=data.heldout, heldout=observed([2, 2]))
     split = api.Experiment(config, data, process, model)
     rows = []

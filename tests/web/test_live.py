@@ -217,8 +217,9 @@ def test_what_a_page_does_not_support_is_refused():
     config = td.default_config("attention_v1")
     with pytest.raises(UserError, match="config.model.name.* must be one of fourier_mlp, history"):
         live_model(td.build(config), {})
-    experiment = td.build(td.default_config("causal"))
-    experiment.config.sample.burn_in = 16
+    config = td.default_config("causal")
+    config.sample.burn_in = 16
+    experiment = td.build(config)
     with pytest.raises(UserError, match="config.sample.burn_in = 16: must be 0 with config.model"):
         live_model(experiment, {})
     experiment = td.build(td.default_config())

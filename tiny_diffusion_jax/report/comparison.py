@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import __version__, api
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.config import flatten
+from tiny_diffusion_jax.config import editable, flatten
 from tiny_diffusion_jax.errors import UserError, rename_fields
 from tiny_diffusion_jax.report import player, summary
 from tiny_diffusion_jax.report.data import ReportData, sets_differ
@@ -54,9 +55,9 @@ def write_comparison(folder: Path, paths: list[str], options) -> Path:
 
 def _draw(experiment: Experiment, params, options: dict) -> ReportData:
     """Samples of a run with the common `options`."""
-    config = experiment.config.copy_and_resolve_references()
+    config = editable(experiment.config)
     config.sample.update(options)
-    experiment = experiment._replace(config=config)
+    experiment = experiment._replace(config=FrozenConfigDict(config))
     return ReportData(experiment, params, api.sample(experiment, params))
 
 

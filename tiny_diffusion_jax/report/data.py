@@ -7,6 +7,7 @@ import numpy as np
 
 from tiny_diffusion_jax import api, cache
 from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import draw_points, draw_sets
 from tiny_diffusion_jax.figures.style import square_limits
@@ -199,7 +200,7 @@ class ReportData:
 
     def _sample(self, options: dict, **arguments) -> np.ndarray:
         """Draw as `api.sample` does, with these options of config.sample, in centred units."""
-        config = self.options.copy_and_resolve_references()
+        config = editable(self.options)
         config.update(options)
         sets = api.sample(self.experiment, self.params, config, **arguments)
         return units.to_centred(self.dataset.origin, sets)

@@ -37,7 +37,7 @@ def write(folder: Path, experiment: Experiment, state, done: int) -> None:
     Redo the steps before this step on the devices of this process alone, because other processes
     may not call this function.
     """
-    config, dataset, process, model = experiment
+    config, dataset, process, model, _ = experiment
     first = int(state.step)
     mesh, state = devices.to_draw(jax.device_get(state))
     batch = _draw_batch(experiment, first, done)
@@ -68,7 +68,7 @@ def read(folder: Path, experiment: Experiment) -> Step:
 
 def describe(experiment: Experiment, step: Step) -> list[str]:
     """Repeat the step, and describe its loss and which of its values are not finite."""
-    _, _, process, model = experiment
+    _, _, process, model, _ = experiment
     losses, grads, norm = _loss_and_grad(process, step.params, step.batch, model=model)
     losses, levels = np.asarray(losses), np.asarray(step.batch.t)
     bad = ~np.isfinite(losses)
@@ -91,7 +91,7 @@ def describe(experiment: Experiment, step: Step) -> list[str]:
 
 def _draw_batch(experiment: Experiment, first: int, done: int) -> Batch:
     """Batch of step number `done` + 1 of the block that starts after step `first`."""
-    (config, dataset, process, _), spec = experiment, _spec(experiment, first)
+    (config, dataset, process, *_), spec = experiment, _spec(experiment, first)
 
     @jax.jit  # rounds as the program of the block
     def draw(key, dataset, first):

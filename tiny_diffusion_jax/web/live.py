@@ -39,7 +39,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     units. Raises UserError for a model that the page does not support, for points that are not in
     the plane, and for options that `td.sample` rejects.
     """
-    config, dataset, process, model = experiment
+    config, dataset, process, model, _ = experiment
     check(config)  # the config may have changed since `build`
     require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
     require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
