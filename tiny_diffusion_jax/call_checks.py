@@ -227,3 +227,24 @@ def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes)
             f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
     require((sizes is not None) == model.counts, "sizes", sizes,
             f"{'given' if model.counts else 'None'} with config.model.sizes = {model.counts}")
+
+
+# ---------------------------------------------------------------- arguments of interface.py
+
+
+def check_drawn_with_log_prob(model, sample, given, keep_trajectory: bool) -> None:
+    """Raise UserError for arguments of `sample` that exclude with_log_prob."""
+    require(strategy_of(model).has_point_density, "with_log_prob", True,
+            "False for a model of whole sets. Call log_prob with the sets")  # fmt: skip
+    require(given is None, "given", "points", "None with with_log_prob = True")
+    require(not keep_trajectory, "keep_trajectory", True, "False with with_log_prob = True")
+    require(sample.num_points > 0, "config.sample.num_points", 0, "at least 1 with with_log_prob")
+    require(sample.guidance_scale == 1, "config.sample.guidance_scale", sample.guidance_scale,
+            "1 with with_log_prob = True, as log_prob has no guidance")  # fmt: skip
+
+
+def check_sets(sets: np.ndarray, dim: int) -> None:
+    """Raise UserError unless `sets` are two sets f[S, N, D] or more, of two points or more."""
+    holds = sets.ndim == 3 and sets.shape[-1] == dim and sets.shape[0] > 0 and sets.shape[1] > 1
+    require(holds, "samples.shape", sets.shape, f"(S, N, {dim}), S at least 1, N at least 2")
+    ragged.require_padded("samples", sets)

@@ -5,7 +5,9 @@
 
 import difflib
 import logging
+from collections.abc import Mapping
 
+import numpy as np
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.errors import UserError, require, require_choice
@@ -69,6 +71,26 @@ def editable(config) -> Config:
     values = config.to_dict()
     copy = Config({k: Config(v) if isinstance(v, dict) else v for k, v in values.items()})
     return copy.lock()
+
+
+def changed(config, options: Mapping) -> Config:
+    """Return a copy of a whole config with other values of `options`, {"train.steps": 3000, ...}.
+
+    Raises UserError for an unknown option, and for a value of another type or out of its range.
+    """
+    config = editable(config)
+    for name, value in options.items():
+        option, value = current_option(name, value)
+        if option not in OPTIONS:
+            raise unknown_option(option)
+        part, _, last = option.rpartition(".")
+        value = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+        try:
+            (config[part] if part else config)[last] = value
+        except TypeError as error:
+            raise UserError(f"config.{option}", value, OPTIONS[option].allowed) from error
+        require_allowed(option, flatten(config)[option])
+    return config
 
 
 def flatten(config) -> dict:

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from tiny_diffusion_jax.errors import require
+
 
 class PointSets(NamedTuple):
     """B sets of N points with D coordinates each."""
@@ -42,6 +44,26 @@ def lengths(sets) -> np.ndarray:
 def ragged(sets) -> list[np.ndarray]:
     """Split sets f32[S, N, D] with rows of NaN into a list of sets f32[n_i, D]."""
     return [points[:n] for points, n in zip(sets, lengths(sets), strict=True)]
+
+
+def pad_sets(sets, mask=None) -> np.ndarray:
+    """Put sets f[n_i, D] into one array f[S, N, D] with rows of NaN: the inverse of `ragged`.
+
+    mask: bool[S, N], True for the points that exist, for sets that are an array f[S, N, D] already.
+    """
+    if mask is not None:
+        return masked(np.asarray(sets, float), mask)
+    sets = [np.asarray(points) for points in sets]
+    if not sets:
+        return np.zeros((0, 0, 2))
+    shapes = {points.shape[1:] for points in sets}
+    require(len(shapes) == 1 and all(points.ndim == 2 for points in sets), "sets",
+            [points.shape for points in sets][:4], "arrays f[n, D] with one D")  # fmt: skip
+    dtype = np.result_type(np.float32, *(points.dtype for points in sets))
+    result = np.full((len(sets), max(map(len, sets)), *shapes.pop()), np.nan, dtype)
+    for row, points in zip(result, sets, strict=True):
+        row[: len(points)] = points
+    return result
 
 
 def masked(points, mask) -> np.ndarray:

@@ -1,0 +1,210 @@
+"""The functions of a notebook or a program: train, sample, complete, score, evaluate, show.
+
+`weights` are the parameters of the network, a `TrainState`, or the pair that `load` returns.
+Options of `config.sample` are keyword arguments, for one call: `sample(..., num_sets=100)`.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import FrozenConfigDict
+
+from tiny_diffusion_jax import api, data, devices, report, sets
+from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
+from tiny_diffusion_jax.config import changed, editable
+from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.data.label_option import resolve_label
+from tiny_diffusion_jax.diffusion import make_denoise
+from tiny_diffusion_jax.diffusion.ode_likelihood import sample_with_log_prob
+from tiny_diffusion_jax.errors import rename_fields, require
+from tiny_diffusion_jax.point_sets import Conditioning, pad_sets
+from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.training.step import TrainState
+
+log = logging.getLogger("tiny_diffusion_jax")
+
+
+def train(
+    experiment: Experiment, state: TrainState | None = None,
+    on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True, *,
+    steps: int | None = None,
+) -> TrainState:  # fmt: skip
+    """Train from `state` (None: from the start) to step `steps`; return the final state.
+
+    steps: replaces config.train.steps, and with it the length of the learning-rate schedule. After
+    each block of steps, `on_block(state, row)` is called with a row of plain numbers: step, loss,
+    grad_norm, steps_per_second and loss_by_time; data with held-out sets add heldout_loss, and the
+    first row has compile_seconds. Training stops if `on_block` returns True. Ctrl-C returns the
+    state of the last block. Raises TrainingDiverged if the loss is not finite.
+    """
+    if steps is not None:
+        config = changed(experiment.config, {"train.steps": steps})
+        experiment = experiment._replace(config=FrozenConfigDict(config))
+    last = state
+
+    def remember(state: TrainState, row: dict) -> bool:
+        nonlocal last
+        last = state
+        return on_block is not None and bool(on_block(state, row))
+
+    try:
+        return api.train(experiment, state, remember, progress)
+    except KeyboardInterrupt:
+        if last is None:
+            raise
+        log.warning("interrupted at step %d of %d", int(last.step), experiment.config.train.steps)
+        return last
+
+
+def sample(
+    experiment: Experiment, weights: Any, config=None, keep_trajectory: bool = False,
+    progress: bool = False, given=None, labels=None, *, with_log_prob: bool = False, **options,
+):  # fmt: skip
+    """Draw sets of points, f[num_sets, num_points, D] in own units.
+
+    options: fields of config.sample by name, such as num_sets, num_points, num_steps, sampler,
+    label, guidance_scale and seed; config: the `sample` part of a config that they change (None:
+    the one of the experiment). If num_points = 0, each set has its own number of points, and rows
+    of NaN follow the points of smaller sets (`ragged` splits them).
+
+    keep_trajectory: return f[steps + 1, num_sets, num_points, D], noise first. given: points
+    f[n, D], the first points of every set. labels: a name or an index for each set, in place of
+    `label`.
+
+    with_log_prob: return (sets, log p f[num_sets, num_points] in nats per point), both by one
+    integration of the probability-flow ODE with num_steps Runge-Kutta steps (arXiv 2011.13456,
+    equation 39). It replaces the sampler, and needs a denoiser of single points.
+
+    Raises UserError for an unknown option, a value out of its range, and for conditions that the
+    model was not trained for.
+    """
+    params = weights_of(weights)
+    whole = experiment.config if config is None else _with_part(experiment.config, config)
+    settings = changed(whole, {f"sample.{name}": value for name, value in options.items()}).sample
+    if labels is not None:
+        labels = label_indices(experiment, labels)
+    if not with_log_prob:
+        return api.sample(experiment, params, settings, keep_trajectory, progress, given, labels)
+    check_drawn_with_log_prob(experiment.model, settings, given, keep_trajectory)
+    return _sample_with_log_prob(experiment, params, settings, labels)
+
+
+def complete(experiment: Experiment, weights: Any, given, **options) -> np.ndarray:
+    """Draw num_sets sets that all start with the points `given` f[n, D], in own units.
+
+    options: see `sample`. Raises UserError for a model that does not complete sets.
+    """
+    return sample(experiment, weights, given=np.asarray(given), **options)
+
+
+def log_prob(
+    experiment: Experiment, weights: Any, points, num_steps: int | None = None, labels=None,
+    draws: int = 0, sizes=None,
+):  # fmt: skip
+    """Log-likelihood of points f[n, D], f[n], or of sets f[S, N, D], f[S], in nats per point.
+
+    Both are in own units; the density is per unit area. Sets of differing size are a list of
+    arrays, or have rows of NaN after their points. labels: a name or an index for each point or
+    set. `api.log_prob` describes the other arguments. The function of single points can be used in
+    jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a number or an argument that the
+    model cannot score.
+    """
+    if isinstance(points, (list, tuple)) and len({np.shape(part) for part in points}) > 1:
+        points = pad_sets(points)
+    if labels is not None:
+        labels = label_indices(experiment, labels)
+    return api.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws, sizes)
+
+
+def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> dict:
+    """Measure `samples` against real sets; return the metrics of metrics.json, floors included.
+
+    samples: what `sample` returns, or a list of arrays; None: `sample(..., **options)`. Raises
+    UserError without the data, and for sets that cannot be compared with real ones.
+    """
+    params = weights_of(weights)
+    require(experiment.dataset.has_points, "experiment", experiment.dataset.title,
+            "loaded with its data, td.load(path, with_data=True)")  # fmt: skip
+    config = changed(experiment.config, {f"sample.{k}": v for k, v in options.items()})
+    if samples is None:
+        samples = sample(experiment, params, config.sample)
+    samples = pad_sets(samples) if isinstance(samples, (list, tuple)) else np.asarray(samples)
+    check_sets(samples, experiment.dataset.dim)
+    experiment = experiment._replace(config=FrozenConfigDict(config))
+    return report.measure(ReportData(experiment, params, samples))
+
+
+def _sample_with_log_prob(experiment: Experiment, params, settings, labels):
+    """Sets f[S, N, D] in own units, and log p of their points f32[S, N]; see `sample`."""
+    _, dataset, process, model, _ = experiment
+    check_sample(experiment.config, settings, labels, None, dataset.dim,
+                 data.about_built(dataset), model)  # fmt: skip
+    labels, _ = api.conditioning(experiment, settings, labels=labels)
+    keys = sets.set_keys(jax.random.key(settings.seed), jnp.arange(settings.num_sets))
+    drawn = [
+        _draw_with_log_prob(
+            process, params, dataset.shift, dataset.scale, key,
+            None if labels is None else jnp.asarray(labels)[i], model=model,
+            num_points=settings.num_points, num_steps=settings.num_steps)
+        for i, key in enumerate(keys)
+    ]  # fmt: skip
+    points, log_p = (np.stack(arrays) for arrays in zip(*drawn, strict=True))
+    return units.to_own(dataset.origin, points), log_p
+
+
+@partial(jax.jit, static_argnames=("model", "num_points", "num_steps"))
+@devices.float32_matmuls
+def _draw_with_log_prob(
+    process, params, shift, scale, key, label, *, model, num_points: int, num_steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """Draw the points f32[N, D] of one set, in parts to bound memory, and their log p f32[N]."""
+    part, dim = min(num_points, api.LIKELIHOOD_CHUNK), shift.shape[0]
+    noise = jax.random.normal(key, (-(-num_points // part), 1, part, dim))
+    size = jnp.full(1, num_points) if model.counts else None
+    conditioning = Conditioning(None if label is None else label[None], size)
+    denoise = make_denoise(process, model.apply, params, conditioning)
+    x, log_p = jax.lax.map(
+        lambda eps: sample_with_log_prob(process, denoise, eps, num_steps), noise)
+    log_p = log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
+    return (x.reshape(-1, dim) * scale + shift)[:num_points], log_p.reshape(-1)[:num_points]
+
+
+# ---------------------------------------------------------------- arguments
+
+
+def _with_part(config, part):
+    """Return a copy of a whole config with `part` as its `sample` part."""
+    config = editable(config)
+    config.sample.update(part)
+    return config
+
+
+
+def weights_of(weights: Any):
+    """Parameters of the network in `weights`: a TrainState, the pair of `load`, or parameters."""
+    if isinstance(weights, tuple) and len(weights) == 2 and isinstance(weights[0], Experiment):
+        weights = weights[1]
+    if isinstance(weights, TrainState):
+        return weights.sampled
+    is_params = weights is None or (isinstance(weights, dict) and "params" in weights)
+    require(is_params, "weights", type(weights).__name__,
+            "the parameters {'params': ...}, a TrainState of td.train, or what td.load returns")
+    return weights
+
+
+def label_indices(experiment: Experiment, labels) -> np.ndarray:
+    """Index of each label, i32[...]; a label is a name or an index. Raises UserError."""
+    if isinstance(labels, jax.core.Tracer):
+        return labels
+    values, known = np.asarray(labels), data.about_built(experiment.dataset).labels
+    if values.dtype.kind in "iu" or not known.names:
+        return values
+    with rename_fields({"config.sample.label": "labels"}):
+        indices = {value: resolve_label(value, known) for value in np.unique(values.astype(str))}
+    return np.vectorize(indices.get, otypes=[np.int32])(values.astype(str))
