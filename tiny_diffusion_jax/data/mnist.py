@@ -27,7 +27,6 @@ from tiny_diffusion_jax.errors import UserError, reason_of, require
 
 log = logging.getLogger("tiny_diffusion_jax")
 
-SOURCES = ("auto", "tfds", "openml", "digits")
 CLASSES = tuple("0123456789")
 # A TFDS copy is shuffled, so "the first 3" differs between sources.
 NOTICES = {
