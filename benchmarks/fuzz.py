@@ -2,13 +2,12 @@
 
     python benchmarks/fuzz.py                        # 10,000 cases, 100 whole runs
     python benchmarks/fuzz.py --quick                # 40 cases, 1 whole run
-    python benchmarks/fuzz.py --only=1234            # repeat one case
 
-The seed and the number of a case determine the case. Each hundred cases have three kinds:
+Hypothesis draws the cases and reports the simplest case that fails. There are three kinds:
 
-- 59 configs with random values for a few options, which are checked and built;
-- 40 files of points, sets or pictures with random damage, which are read and drawn from;
-- one run of two steps through the command line, with samples, metrics and figures.
+- 59 % are configs with random values for a few options, which are checked and built;
+- 40 % are files of points, sets or pictures with random damage, which are read and drawn from;
+- 1 % are runs of two steps through the command line, with samples, metrics and figures.
 
 A case passes if it succeeds or is refused with one line. Everything else is a failure, and so is
 a case that takes more than five minutes. Writes benchmarks/results/fuzz.json.
@@ -21,24 +20,25 @@ import io
 import json
 import math
 import os
-import random
 import signal
 import tempfile
 import time
 import traceback
+import unittest.mock
 from pathlib import Path
 
 # Compilation takes seconds and execution takes little time, so skip expensive optimisations.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 "
                                    "--xla_llvm_disable_expensive_passes=true")  # fmt: skip
 
+import hypothesis
 import jax
 import numpy as np
 from common import RESULTS, ROOT, command, machine, write
+from hypothesis import strategies as st
 from PIL import Image
-from tqdm import tqdm
 
-from tiny_diffusion_jax import checks, data, models
+from tiny_diffusion_jax import call_checks, checks, data, models
 from tiny_diffusion_jax.cli import main as cli
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.dataset import draw_sets
@@ -75,196 +75,194 @@ TINY = {
 }  # fmt: skip
 
 
-def value(rng: random.Random, default, largest: int = 2**63):
-    """Random value with the type of `default`; the absolute value of integers is <= `largest`."""
+def values(default, largest: int) -> st.SearchStrategy:
+    """Values with the type of `default`; the absolute value of integers is at most `largest`."""
     if isinstance(default, bool):
-        return rng.random() < 0.5
+        return st.booleans()
     if isinstance(default, int):
-        return rng.choice([n for n in WHOLE if abs(n) <= largest])
+        low, high = max(-10, -largest), min(10_000, largest)
+        return st.sampled_from([n for n in WHOLE if abs(n) <= largest]) | st.integers(low, high)
     if isinstance(default, float):
-        return rng.choice(NUMBERS) if rng.random() < 0.7 else rng.uniform(0, 2)
-    return rng.choice(TEXTS)
+        return st.sampled_from(NUMBERS) | st.floats(0, 2) | st.floats(width=32)
+    return st.sampled_from(TEXTS) | st.text(max_size=5)
 
 
-# ---------------------------------------------------------------- the three kinds of cases
+def changes(most: int, largest: int = 2**63) -> st.SearchStrategy:
+    """Values of one to `most` options."""
+    names = st.lists(st.sampled_from(sorted(FIELDS)), min_size=1, max_size=most, unique=True)
+    return names.flatmap(lambda names: st.fixed_dictionaries(
+        {name: values(FIELDS[name], largest) for name in names}))  # fmt: skip
 
 
-def config_case(rng: random.Random, folder: Path) -> None:
-    """Check and build a recipe with random values for one to four options."""
-    config = default_config(rng.choice(sorted(RECIPES)))
-    names = rng.sample(sorted(FIELDS), rng.randint(1, 4))
-    config.update_from_flattened_dict({name: value(rng, FIELDS[name]) for name in names})
+def table(pick) -> bytes:
+    """Table of sets, sometimes with a wrong delimiter, mixed types or missing cells."""
+    delimiter = pick(",", ",", ";", "\t")
+    points = np.random.default_rng(0).normal(size=(pick(60, 60, 60, 2, 0), 2))
+    rows = [[str(i % 3), f"{x:.3f}", f"{y:.3f}"] for i, (x, y) in enumerate(points)]
+    for _ in range(pick(0, 0, 0, 1, 5) if rows else 0):
+        row = list(pick(*rows))
+        row[pick(*range(len(row)))] = pick(
+            "nan", "inf", "-1e400", "", "a", '"', "1;2", "0x1", "1e308", "é", "\t", "0")
+        rows[pick(*range(len(rows)))] = [pick(",", ";", "\t").join(row)]
+    names = pick("set,x,y", "set,x,y", "x,y", "set,x,y,label", "", "x,x,y").split(",")
+    lines = map(delimiter.join, [names, *rows])
+    start = pick(b"", b"", b"", b"\xef\xbb\xbf", b"\xff\xfe")
+    return start + pick("\n", "\r\n").join(lines).encode()
+
+
+def array(pick) -> bytes:
+    """File .npz of points and sets, with shapes and types that may be inconsistent."""
+    shape = pick((32, 8, 2), (32, 8, 2), (32, 2), (32, 2), (32,), (0, 2), (4, 8, 3), ())
+    kind = pick(*[np.float32] * 3, np.float64, np.int64, object, np.complex64, np.str_)
+    points = np.asarray(np.random.default_rng(0).normal(size=shape)).astype(kind)
+    more = pick({}, {"set": np.arange(32) % 3}, {"sizes": np.array([16, 16])},
+                {"sizes": np.array([40, -8])}, {"label": np.array(["a"] * 32)},
+                {"mask": np.ones((32, 8), bool)})  # fmt: skip
+    file = io.BytesIO()
+    np.savez(file, **{pick("points", "points", "x"): points}, **more)
+    return file.getvalue()
+
+
+def picture(pick) -> bytes:
+    """Picture of random pixels, in any pixel mode and file format."""
+    size, levels = pick((8, 8), (8, 8), (1, 1), (3, 200)), pick(1, 256, 256)
+    grey = np.random.default_rng(0).integers(0, levels, size).astype(np.uint8)
+    form, file = pick(*MODES), io.BytesIO()
+    Image.fromarray(grey).convert(pick(*MODES[form])).save(file, form)
+    return file.getvalue()
+
+
+MODES = {"PNG": ["L", "1", "P", "RGB", "RGBA"], "GIF": ["L", "1", "P", "RGB", "RGBA"],
+         "TIFF": ["L", "1", "P", "RGB", "RGBA", "CMYK", "I", "F"],
+         "JPEG": ["L", "1", "RGB", "CMYK"]}  # fmt: skip
+FILES = {"csv": table, "tsv": table, "npz": array, "npy": array, "png": picture, "jpg": picture}
+
+
+@st.composite
+def files(draw) -> tuple[str, str, bytes]:
+    """Name of the dataset, ending and content of a file; four files in ten are damaged."""
+    pick = lambda *values: draw(st.sampled_from(values))
+    ending, damage = pick(*FILES), pick(*["none"] * 6, "cut", *["bytes"] * 3)
+    content = bytearray(FILES[ending](pick))
+    if damage == "cut":
+        del content[pick(*range(len(content) + 1)) :]
+    for _ in range(pick(1, 10) if damage == "bytes" and content else 0):
+        content[pick(*range(len(content)))] = pick(*range(256))
+    return pick(*["image"] if ending in ("png", "jpg") else ["points", "sets"]), ending, content
+
+
+CONFIGS = st.tuples(st.sampled_from(sorted(RECIPES)), changes(4))
+ANY_MODEL = st.fixed_dictionaries({"model.name": st.sampled_from(sorted(RECIPES))})
+RUNS = st.tuples(st.one_of(
+    st.tuples(st.sampled_from(["moons", "mnist_digit", "mnist_sets",
+                               f"points:{ROOT}/examples/points.csv"]), st.just({})),
+    st.tuples(st.sampled_from(["mixture:dino+moons", f"sets:{ROOT}/examples/sets.csv"]), ANY_MODEL),
+), changes(3, largest=64))  # fmt: skip
+
+
+def use_config(case: tuple, folder: Path) -> None:
+    """Check and build a recipe with other values of some options."""
+    model, options = case
+    config = default_config(model)
+    config.update_from_flattened_dict(options)
     checks.check_measured(config)
-    json.dumps(config.to_dict(), allow_nan=False)
+    call_checks.check_sample(config, config.sample)
+    json.dumps(config.to_dict(), allow_nan=False)  # NaN and infinite values are refused
     make_process(make_schedule(**config.schedule), **config.diffusion)
     make_batch_spec(config.train, models.make_model(config.model, 0))
 
 
-def table(rng: random.Random) -> bytes:
-    """Table of sets, sometimes with wrong delimiters, mixed types or missing cells."""
-    cells = ["nan", "inf", "-1e400", "", "a", '"', "1;2", "0x1", "1e308", "é", "\t", "0"]
-    odd = rng.choice([0.0, 0.0, 0.05])  # share of the irregular rows
-    between, lines = rng.choice([",", ",", ";", "\t"]), []
-    for row in range(rng.choice([0, 2, 60, 60])):
-        line = [str(row % 3), f"{rng.gauss(0, 1):.3f}", f"{rng.gauss(0, 1):.3f}"]
-        if rng.random() < odd:
-            line[rng.randrange(3)] = rng.choice(cells)
-        lines.append((rng.choice(",;\t") if rng.random() < odd else between).join(line))
-    names = rng.choice(["set,x,y", "set,x,y", "x,y", "set,x,y,label", "", "x,x,y"])
-    start = rng.choice([b"", b"", b"\xef\xbb\xbf", b"\xff\xfe"])
-    lines.insert(0, names.replace(",", between))
-    return start + rng.choice(["\n", "\r\n"]).join(lines).encode()
-
-
-def arrays(rng: random.Random) -> bytes:
-    """An .npz file of points and sets, with shapes and types that may be inconsistent."""
-    kind = rng.choice([*[np.float32] * 3, np.float64, np.int64, object, np.complex64, np.str_])
-    shape = rng.choice([(32, 8, 2), (32, 8, 2), (32, 2), (32, 2), (32,), (0, 2), (4, 8, 3), ()])
-    points = np.asarray(np.random.default_rng(rng.randrange(2**32)).normal(size=shape)).astype(kind)
-    more = rng.choice([{}, {"set": np.arange(32) % 3}, {"sizes": np.array([16, 16])},
-                       {"sizes": np.array([40, -8])}, {"label": np.array(["a"] * 32)},
-                       {"mask": np.ones((32, 8), bool)}])  # fmt: skip
-    file = io.BytesIO()
-    np.savez(file, **{rng.choice(["points", "points", "x"]): points}, **more)
-    return file.getvalue()
-
-
-def picture(rng: random.Random) -> bytes:
-    """Random picture with a random pixel mode and file format."""
-    size = rng.choice([(8, 8), (8, 8), (1, 1), (3, 200)])
-    grey = np.random.default_rng(rng.randrange(2**32)).integers(0, rng.choice([1, 256, 256]), size)
-    mode = rng.choice(["L", "1", "P", "RGB", "RGBA", "CMYK", "I", "F"])
-    image = Image.fromarray(grey.astype(np.uint8)).convert(mode)
-    form, file = rng.choice(["PNG", "GIF", "TIFF", "JPEG"]), io.BytesIO()
-    try:
-        image.save(file, form)
-    except (OSError, ValueError):  # not every format has every mode
-        image.convert("L").save(file, form)
-    return file.getvalue()
-
-
-FILES = {"csv": table, "tsv": table, "npz": arrays, "npy": arrays, "png": picture, "jpg": picture}
-
-
-def damaged(rng: random.Random, content: bytes) -> bytes:
-    """Return `content` unchanged in six of ten cases, otherwise truncated or with changed bytes."""
-    content, what = bytearray(content), rng.random()
-    if what < 0.1:
-        return bytes(content[: rng.randrange(len(content) + 1)])
-    if what < 0.4 and content:
-        for _ in range(rng.choice([1, 10])):
-            content[rng.randrange(len(content))] = rng.randrange(256)
-    return bytes(content)
-
-
-def file_case(rng: random.Random, folder: Path) -> None:
-    """Read a file of points, sets or a picture that may be damaged, and draw sets from it."""
-    ending = rng.choice(sorted(FILES))
+def use_file(case: tuple, folder: Path) -> None:
+    """Read a file of points, sets or a picture, and draw sets from its dataset."""
+    name, ending, content = case
     path = folder / f"file.{ending}"
-    path.write_bytes(damaged(rng, FILES[ending](rng)))
+    path.write_bytes(content)
     config = default_config()
-    is_picture = ending in ("png", "jpg")
-    config.data.name = "image" if is_picture else rng.choice(["points", "sets"])
-    config.data.path = str(path)
+    config.data.update(name=name, path=str(path))
     checks.check(config)
-    dataset = data.build(config.data)
-    points = draw_sets(dataset, jax.random.key(0), 2, 4).points
-    if not np.isfinite(points).all():
-        raise AssertionError("drawn points are not finite")
+    points = draw_sets(data.build(config.data), jax.random.key(0), 2, 4).points
+    assert np.isfinite(points).all(), "drawn points are not finite"
 
 
-def run_case(rng: random.Random, folder: Path) -> None:
-    """Run two steps through the command line, with random values for one to three options."""
-    config = rng.choice(["moons", "mixture:dino+moons", "mnist_digit", "mnist_sets", "points",
-                         "sets"])  # fmt: skip
-    options = {"data.source": "digits"} if "mnist" in config else {}
-    if config in ("points", "sets"):
-        config += f":{folder / 'table.csv'}"
-        rows = "".join(f"{i % 8},{rng.gauss(0, 1)},{rng.gauss(0, 1)}\n" for i in range(160))
-        (folder / "table.csv").write_text("set,x,y\n" + rows, "utf-8")
-    if config.startswith(("mixture", "sets")):
-        options["model.name"] = rng.choice(sorted(RECIPES))
-    names = rng.sample(sorted(FIELDS), rng.randint(1, 3))
-    options |= TINY | {name: value(rng, FIELDS[name], largest=64) for name in names}
-    file, colon, argument = config.partition(":")
-    arguments = [f"--config={ROOT / 'configs' / file}.py{colon}{argument}",
+def use_run(case: tuple, folder: Path) -> None:
+    """Run two steps through the command line, with other values of some options."""
+    (config, model), options = case
+    digits = {"data.source": "digits"} if "mnist" in config else {}
+    name, colon, argument = config.partition(":")
+    arguments = [f"--config={ROOT / 'configs' / name}.py{colon}{argument}",
                  f"--workdir={folder / 'run'}"]  # fmt: skip
-    arguments += [f"--config.{name}={each}" for name, each in options.items()]
-    left, said = [], io.StringIO()
-
-    def leave(code: int):
-        left.append(code)
-        raise SystemExit(code)
-
-    with (contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()),
-          contextlib.chdir(folder)):  # fmt: skip
-        try:
-            cli.main([str(ROOT / "main.py"), *arguments], "", leave)
-        except SystemExit:
-            pass
-    if left:  # exit code 2: refused; 1: the run failed, for example because of an infinite loss
-        raise UserError(said.getvalue().strip().splitlines()[-1])
-    if not (folder / "run" / "metrics.json").exists():
-        raise AssertionError("the run wrote neither metrics.json nor an error")
+    arguments += [f"--config.{option}={value}"
+                  for option, value in {**digits, **model, **TINY, **options}.items()]  # fmt: skip
+    leave, printed = unittest.mock.Mock(side_effect=SystemExit), io.StringIO()
+    with (contextlib.redirect_stderr(printed), contextlib.redirect_stdout(io.StringIO()),
+          contextlib.chdir(folder), contextlib.suppress(SystemExit)):  # fmt: skip
+        cli.main([str(ROOT / "main.py"), *arguments], "", leave)
+    jax.clear_caches()  # runs share no programs, so the caches would only grow
+    if leave.called:  # with 2 if the options are refused, with 1 if the loss is infinite
+        raise UserError(printed.getvalue().strip().splitlines()[-1])
+    assert (folder / "run" / "metrics.json").exists(), "neither metrics.json nor an error"
 
 
-def case_of(number: int):
-    """Function that runs this case: 59 configs, 40 files and one run in every hundred."""
-    place = number % 100
-    return run_case if place == 99 else file_case if place >= 59 else config_case
+# Percentage of the cases, strategy, function.
+KINDS = {"config": (59, CONFIGS, use_config), "file": (40, files(), use_file),
+         "run": (1, RUNS, use_run)}  # fmt: skip
 
 
-# ---------------------------------------------------------------- count the outcomes
+def outcome(use, case: tuple) -> str:
+    """Return "done", or "refused" after one line; raise an error for everything else."""
 
+    def too_long(*_):
+        raise TimeoutError(f"more than {LONGEST} s")
 
-def too_long(*_):
-    raise TimeoutError(f"more than {LONGEST} s")
-
-
-def outcome(seed: int, number: int, case) -> tuple[str, str]:
-    """Run a case; return ("done", "refused" or "failed", the error line or the traceback)."""
-    rng = random.Random(f"{seed} {number}")
     signal.signal(signal.SIGALRM, too_long)
     signal.alarm(LONGEST)
     try:
         with tempfile.TemporaryDirectory() as folder:
-            case(rng, Path(folder))
-        return "done", ""
+            use(case, Path(folder))
+        return "done"
     except UserError as error:
         line = str(error)
-        return ("refused", line) if line.strip() and len(line) < 2_000 else ("failed", line)
-    except Exception:
-        return "failed", traceback.format_exc()
+        assert line.strip() and len(line) < 2_000, f"no line of at most 2,000 characters: {line}"
+        return "refused"
     finally:
         signal.alarm(0)
+
+
+def examine(strategy: st.SearchStrategy, use, num: int, seed: int) -> tuple[dict, str]:
+    """Try `num` cases; return (counts of their outcomes, the simplest failure or "")."""
+    counts = collections.Counter()
+
+    @hypothesis.seed(seed)
+    @hypothesis.settings(max_examples=num, deadline=None, database=None,
+                         suppress_health_check=list(hypothesis.HealthCheck))  # fmt: skip
+    @hypothesis.given(strategy)
+    def try_case(case):
+        counts[outcome(use, case)] += 1
+
+    try:
+        try_case()
+        return counts, ""
+    except Exception:
+        return counts, traceback.format_exc()
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="number of the only case to run")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--output", type=Path, default=RESULTS / "fuzz.json")
     args = parser.parse_args(argv)
-    if args.only is not None:
-        return print(*outcome(args.seed, args.only, case_of(args.only)))
-    numbers = [*range(40, 79), 99] if args.quick else range(args.cases)
-    counts, failures, began = collections.defaultdict(collections.Counter), {}, time.perf_counter()
-    for number in tqdm(numbers, unit="case"):
-        case = case_of(number)
-        kind, text = outcome(args.seed, number, case)
-        if case is run_case:
-            jax.clear_caches()  # runs share no programs, so the caches would only grow
-        counts[case.__name__.partition("_")[0]][kind] += 1
-        if kind == "failed":
-            failures[number] = text
-            print(f"case {number}:", text, flush=True)
-    seconds = time.perf_counter() - began
-    print(*(f"{name}: {dict(count)}" for name, count in counts.items()), sep="\n")
+    num_cases, counts, failures = 40 if args.quick else args.cases, {}, {}
+    began = time.perf_counter()
+    for kind, (percent, strategy, use) in KINDS.items():
+        num = max(1, percent * num_cases // 100)
+        counts[kind], failure = examine(strategy, use, num, args.seed)
+        failures |= {kind: failure} if failure else {}
+        print(f"{kind}: {dict(counts[kind])}", failure, flush=True)
     write(args.output, {"command": command(__file__, argv), "machine": machine(),
-                        "seed": args.seed, "cases": len(numbers), "counts": counts,
-                        "failures": failures, "seconds": seconds})  # fmt: skip
+                        "seed": args.seed, "cases": num_cases, "counts": counts,
+                        "failures": failures, "seconds": time.perf_counter() - began})  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ import hashlib
 import json
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -50,7 +51,6 @@ from scipy.special import logsumexp
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import editable
-from tiny_diffusion_jax.dataset import draw_sets_from
 from tiny_diffusion_jax.metrics import classifier, memorization
 from tiny_diffusion_jax.metrics import sets as set_metrics
 from tiny_diffusion_jax.run import released
@@ -65,6 +65,12 @@ QUICK = [
     "--config.sample.num_points=16", "--config.sample.num_sets=32", "--config.train.block=30",
     "--config.evaluate.frames=0", "--config.train.num_sets=16", "--config.sample.num_steps=8",
 ]  # fmt: skip
+
+
+@partial(jax.jit, static_argnames="num_points")
+def draw_sets_from(dataset: data.Dataset, key: jax.Array, index: jax.Array, num_points: int):
+    """Draw the points f32[B, num_points, D] of a set from each source of `index` i32[B]."""
+    return dataset.draw_from(key, index, num_points).points
 
 
 class Bench:

@@ -10,13 +10,11 @@ from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.config import ALIASES, default_config, flatten, options_page
 from tiny_diffusion_jax.data import mnist
-from tiny_diffusion_jax.devices import PRECISIONS
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics.points import MAX_EXACT_POINTS
-from tiny_diffusion_jax.models.aligned import ENCODERS
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
 from tiny_diffusion_jax.options import OPTIONS, TYPES
 from tiny_diffusion_jax.run.versions import migrate_config
@@ -24,11 +22,11 @@ from tiny_diffusion_jax.training.step import OPTIMIZERS
 
 ROOT = Path(__file__).parents[1]
 CHOICES = {
-    "data.name": data.BUILDERS, "data.jitter": data.ALL_JITTERS, "data.source": mnist.SOURCES,
-    "schedule.name": FAMILIES, "diffusion.prediction": PREDICTIONS,
-    "diffusion.weighting": WEIGHTINGS, "model.name": models.MODELS, "model.encoder": ENCODERS,
-    "model.embedding": EMBEDDINGS, "train.optimizer": OPTIMIZERS, "train.precision": PRECISIONS,
-    "sample.precision": PRECISIONS, "sample.sampler": SAMPLERS,
+    "data.name": data.BUILDERS, "data.jitter": data.ALL_JITTERS,
+    "data.source": ("auto", *mnist.NOTICES), "schedule.name": FAMILIES,
+    "diffusion.prediction": PREDICTIONS, "diffusion.weighting": WEIGHTINGS,
+    "model.name": models.MODELS, "model.embedding": EMBEDDINGS, "train.optimizer": OPTIMIZERS,
+    "sample.sampler": SAMPLERS,
 }  # fmt: skip
 
 

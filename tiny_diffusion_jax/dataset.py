@@ -157,12 +157,6 @@ def draw_sets(dataset: Dataset, key: jax.Array, num_sets: int, num_points: int) 
     return dataset.draw(key, num_sets, num_points)
 
 
-@partial(jax.jit, static_argnames="num_points")
-def draw_sets_from(dataset: Dataset, key: jax.Array, index: jax.Array, num_points: int):
-    """Draw the points f32[B, num_points, D] of a set from each source of `index` i32[B]."""
-    return dataset.draw_from(key, index, num_points).points
-
-
 def _draw_members(draws, weights, key, num_sets: int, num_points: int) -> PointSets:
     """Draw each set from one member, which is its label: draw all members, and keep one of them.
 

@@ -72,11 +72,6 @@ def by_set(mesh: Mesh, num_sets: int, axis: int = 0) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, SETS))
 
 
-# Precision of matrix products in a network. "default" is the fastest one of the device: bfloat16
-# on TPUs and TF32 on recent GPUs.
-PRECISIONS = ("default", "float32")
-
-
 def float32_matmuls(function: Callable) -> Callable:
     """Trace `function` with float32 matrix products on every device.
 

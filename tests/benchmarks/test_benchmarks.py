@@ -36,6 +36,7 @@ import student_replay
 import tpu
 import transformer
 from command_line import MOONS, ROOT, SETS, TINY, run
+from hypothesis import strategies as st
 from PIL import Image
 
 from tiny_diffusion_jax import api, checks, data, devices
@@ -271,25 +272,20 @@ def test_fuzz(tmp_path):
     result = read(tmp_path / "fuzz.json")
     assert result["failures"] == {} and result["cases"] == 40
     assert {kind: sum(count.values()) for kind, count in result["counts"].items()} == {
-        "config": 19, "file": 20, "run": 1}
+        "config": 23, "file": 16, "run": 1}
     assert result["counts"]["config"]["done"] and result["counts"]["file"]["done"]
 
 
 def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
-    def case(rng, folder):
-        what = rng.choice(["traceback", "line", "hang"])
-        seen.append(what)
-        if what == "hang":
+    def fail(kind, folder):
+        if kind == "hang":
             time.sleep(10)
-        raise UserError("x" * 5_000) if what == "line" else KeyError("no such thing")
+        raise UserError("x" * 5_000) if kind == "line" else KeyError("no such thing")
 
-    seen = []
     monkeypatch.setattr(fuzz, "LONGEST", 1)
-    ends = [fuzz.outcome(0, number, case) for number in range(5)]
-    assert set(seen) == {"traceback", "line", "hang"}
-    assert all(kind == "failed" for kind, _ in ends)
-    expected = {"traceback": "KeyError", "line": "xxx", "hang": "TimeoutError"}
-    assert all(expected[what] in text for what, (_, text) in zip(seen, ends, strict=True))
+    for kind, error in (("traceback", "KeyError"), ("line", "xxx"), ("hang", "TimeoutError")):
+        counts, failure = fuzz.examine(st.just(kind), fail, 1, 0)
+        assert error in failure and not counts and f"case='{kind}'" in failure
 
 
 def test_golden_numbers_are_repeated_and_a_change_is_named(tmp_path, capsys):

@@ -8,7 +8,8 @@ import pytest
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.cli.commands import describe_data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.columns import is_identifier, read_column, read_points
+from tiny_diffusion_jax.data.column_names import is_identifier
+from tiny_diffusion_jax.data.columns import read_column, read_points
 from tiny_diffusion_jax.errors import UserError
 
 

@@ -13,6 +13,10 @@ from tiny_diffusion_jax.data import images
 from tiny_diffusion_jax.errors import UserError
 
 
+def intensity(path, invert, max_side):
+    return images.read_ink(path, invert, max_side).intensity
+
+
 def config(path="", **fields):
     defaults = {
         "name": "image", "normalize": True, "jitter": "uniform", "jitter_std": 0.3,
@@ -128,13 +132,13 @@ def test_threshold_keeps_pixels_that_reach_it():
 def test_paper_is_what_the_border_shows(tmp_path):
     disc = np.zeros((9, 9))
     disc[2:7, 2:7] = 200
-    ink = images.load_intensity(save(tmp_path, disc), "auto", 256)
+    ink = intensity(save(tmp_path, disc), "auto", 256)
     np.testing.assert_allclose(ink, disc / 255)
-    ink = images.load_intensity(save(tmp_path, 255 - disc), "auto", 256)
+    ink = intensity(save(tmp_path, 255 - disc), "auto", 256)
     np.testing.assert_allclose(ink, disc / 255)
-    ink = images.load_intensity(save(tmp_path, disc), "yes", 256)
+    ink = intensity(save(tmp_path, disc), "yes", 256)
     np.testing.assert_allclose(ink, 1 - disc / 255)
-    ink = images.load_intensity(save(tmp_path, 255 - disc), "no", 256)
+    ink = intensity(save(tmp_path, 255 - disc), "no", 256)
     np.testing.assert_allclose(ink, 1 - disc / 255)
 
 
@@ -161,7 +165,7 @@ def test_the_tone_of_the_border_is_empty(tmp_path, background, colour, noise, na
     pixels, away = ring(background, colour)
     grain = np.random.default_rng(0).normal(0, noise, pixels.shape) if noise else 0
     file = save(tmp_path, np.clip(pixels + grain, 0, 255), name=name)
-    ink = images.load_intensity(file, "auto", 256)
+    ink = intensity(file, "auto", 256)
     # no ink outside the ring, except grain beyond 5 sigma
     assert ink[away > beside].sum() < 1e-3 * ink.sum()
     assert ink[away == 0].min() > 0.5 * ink.max()
@@ -175,14 +179,14 @@ def test_soft_shadows_are_empty(tmp_path):
     # vignetting, and a lamp on one side
     for shade in (30 * 2 * (row**2 + column**2), 20 * (row + 0.5)):
         dark = np.clip(pixels - shade[..., None], 0, 255)
-        ink = images.load_intensity(save(tmp_path, dark), "auto", 256)
+        ink = intensity(save(tmp_path, dark), "auto", 256)
         assert ink[away > 0].sum() == 0 and ink[away == 0].min() > 0.5
 
 
 def test_the_border_may_show_some_of_the_shape(tmp_path):
     page = np.full((40, 40), 230)
     page[:, 15:25] = 30  # a bar from edge to edge, which covers a quarter of two sides
-    ink = images.load_intensity(save(tmp_path, page), "auto", 256)
+    ink = intensity(save(tmp_path, page), "auto", 256)
     assert np.all((ink > 0) == (page == 30))
 
 
@@ -191,7 +195,7 @@ def test_one_colour_with_alpha_is_the_shape_of_the_alpha(tmp_path, colour):
     pixels = np.full((6, 6, 4), colour)
     pixels[..., 3] = 0
     pixels[1:3, 2:5, 3] = [255, 128, 64]
-    ink = images.load_intensity(save(tmp_path, pixels), "auto", 256)
+    ink = intensity(save(tmp_path, pixels), "auto", 256)
     np.testing.assert_allclose(ink, pixels[..., 3] / 255)
 
 
@@ -200,9 +204,9 @@ def test_transparent_pixels_hold_no_ink(tmp_path):
     pixels = np.zeros((6, 6, 4))
     pixels[1:5, 1:5] = 255
     pixels[2, 2, :3] = 0
-    ink = images.load_intensity(save(tmp_path, pixels), "auto", 256)
+    ink = intensity(save(tmp_path, pixels), "auto", 256)
     assert ink[2, 2] == 1 and ink.sum() == 1
-    ink = images.load_intensity(save(tmp_path, pixels), "no", 256)
+    ink = intensity(save(tmp_path, pixels), "no", 256)
     np.testing.assert_allclose(ink, (pixels[..., 3] - 255 * (np.indices((6, 6)) == 2).all(0)) / 255)
 
 
@@ -222,7 +226,7 @@ def test_every_mode_of_pillow(tmp_path, mode, name):
         file = save(tmp_path, PAGE, mode, name, **options)
     with Image.open(file) as image:
         assert image.mode.startswith(mode) or name == "a.webp"
-    np.testing.assert_allclose(images.load_intensity(file, "auto", 256), PAGE == 0, atol=1e-6)
+    np.testing.assert_allclose(intensity(file, "auto", 256), PAGE == 0, atol=1e-6)
 
 
 def test_palette_with_a_transparent_colour(tmp_path):
@@ -230,20 +234,20 @@ def test_palette_with_a_transparent_colour(tmp_path):
     image.putpalette([255, 0, 0, 0, 0, 0])
     image.putpixel((3, 0), 1)
     image.save(tmp_path / "a.png", transparency=0)
-    np.testing.assert_allclose(images.load_intensity(tmp_path / "a.png", "auto", 256), PAGE == 0)
+    np.testing.assert_allclose(intensity(tmp_path / "a.png", "auto", 256), PAGE == 0)
 
 
 def test_sixteen_bits_are_kept(tmp_path):
     levels = np.array([[0, 0, 0], [0, 1000, 1001], [0, 0, 0]], np.uint16)
     Image.fromarray(levels).save(tmp_path / "a.png")
-    ink = images.load_intensity(tmp_path / "a.png", "auto", 256)
+    ink = intensity(tmp_path / "a.png", "auto", 256)
     np.testing.assert_allclose(ink, levels / 65535, rtol=1e-6)
 
 
 def test_of_an_animation_the_first_frame_is_read(tmp_path):
     frames = [Image.fromarray(page.astype(np.uint8)) for page in (PAGE, 255 - PAGE)]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
-    np.testing.assert_allclose(images.load_intensity(tmp_path / "a.gif", "auto", 256), PAGE == 0)
+    np.testing.assert_allclose(intensity(tmp_path / "a.gif", "auto", 256), PAGE == 0)
 
 
 def header_of_png(width: int, height: int) -> bytes:
@@ -256,13 +260,13 @@ def header_of_png(width: int, height: int) -> bytes:
 def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
     (tmp_path / "a.png").write_bytes(header_of_png(20_000, 20_000))
     with pytest.raises(UserError, match="must be a picture that Pillow can read .*decompression"):
-        images.load_intensity(tmp_path / "a.png", "auto", 256)
+        intensity(tmp_path / "a.png", "auto", 256)
 
 
 def test_a_large_picture_is_read_without_a_warning(tmp_path, monkeypatch, recwarn):
     file = save(tmp_path, np.kron(PAGE, np.ones((4, 4), np.uint8)))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", PAGE.size * 10)
-    assert images.load_intensity(file, "auto", 256).shape == tuple(4 * n for n in PAGE.shape)
+    assert intensity(file, "auto", 256).shape == tuple(4 * n for n in PAGE.shape)
     assert not recwarn.list
 
 
@@ -270,15 +274,15 @@ def test_photographs_are_turned_upright(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation 6: rotate by 90 degrees clockwise to view
     file = save(tmp_path, PAGE, name="a.png", exif=exif)
-    np.testing.assert_allclose(images.load_intensity(file, "auto", 256), np.rot90(PAGE == 0, -1))
+    np.testing.assert_allclose(intensity(file, "auto", 256), np.rot90(PAGE == 0, -1))
 
 
 def test_large_pictures_shrink_by_area_means(tmp_path):
     big = np.kron([[0, 255], [102, 0]], np.full((40, 80), 1))
-    ink = images.load_intensity(save(tmp_path, big), "no", 4)
+    ink = intensity(save(tmp_path, big), "no", 4)
     assert ink.shape == (2, 4)
     np.testing.assert_allclose(ink, np.kron([[0, 1], [0.4, 0]], np.ones((1, 2))), atol=1e-6)
-    assert images.load_intensity(save(tmp_path, big), "no", 160).shape == (80, 160)
+    assert intensity(save(tmp_path, big), "no", 160).shape == (80, 160)
 
 
 def test_pictures_are_leaves_and_not_part_of_the_program():

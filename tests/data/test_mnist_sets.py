@@ -9,7 +9,7 @@ import scipy.stats
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import image_sets, mnist, mnist_sets
+from tiny_diffusion_jax.data import image_sets, mnist
 from tiny_diffusion_jax.errors import UserError
 
 needs_tfds = pytest.mark.skipif(
@@ -240,9 +240,9 @@ def test_dark_images_are_left_out_and_chosen_digits_keep_their_names(splits):
 
 def test_the_threshold_darkens_what_is_below_it():
     images, labels = np.array([[[0, 127, 128, 255]], [[9, 9, 9, 9]]], np.uint8), np.array([3, 4])
-    kept, names = mnist_sets._lit(images, labels, "", 128 / 255, "train")
+    kept, names = mnist._lit(images, labels, "", 128 / 255, "train")
     assert kept.tolist() == [[[0, 0, 128, 255]]] and names.tolist() == [3]
-    np.testing.assert_array_equal(mnist_sets._lit(images, labels, "", 0.0, "train")[0], images)
+    np.testing.assert_array_equal(mnist._lit(images, labels, "", 0.0, "train")[0], images)
 
 
 def test_the_bundled_digits_stand_in_loudly(tmp_path, monkeypatch):

@@ -122,7 +122,7 @@ def test_empty_lines_and_quotes_change_no_row(tmp_path):
     table = read(tmp_path, text, **options)
     assert table.points.tolist() == [[i, i / 7] for i in range(1, 30, 2)]
     assert list(table.rows) == [f"line {i}" for i in range(3, 33, 2)]
-    assert cells.encode(table.set)[1] == [f"s {i}" for i in range(10)]
+    assert cells.encode(table.roles["set"][1])[1] == [f"s {i}" for i in range(10)]
     for form in (text.replace("k1\n", "k1\n\n"), text.replace("k1\n", '"k1"\n'), text[:-1]):
         np.testing.assert_array_equal(read(tmp_path, form, **options).points, table.points)
 

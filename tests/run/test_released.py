@@ -46,7 +46,7 @@ def no_data(monkeypatch):
     def build(config):
         raise AssertionError("the data were built")
 
-    for module in ("tiny_diffusion_jax.data.mnist_sets", "tiny_diffusion_jax.api.data"):
+    for module in ("tiny_diffusion_jax.data.mnist", "tiny_diffusion_jax.api.data"):
         monkeypatch.setattr(f"{module}.build", build)
 
 

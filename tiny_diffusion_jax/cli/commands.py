@@ -99,7 +99,7 @@ def complete_run(
         table = read_points(points, dim=dim, usual=about.columns, field="--points")
         check_sample(config, config.sample, given=table.points, dim=dim, about=about)
     opened = _open(config, path, pretrained)
-    log.info("points: %s: %s%s", Path(points).name, table.describe(), table.not_read())
+    log.info("points: %s: %s", Path(points).name, table.describe())
     if notes := [note for note in table.notes if not note.startswith(DATA_OPTION)]:
         log.warning("notice: %s", "; ".join(notes))
     report.sample_run(*opened, command, table.points)

@@ -16,7 +16,6 @@ from tiny_diffusion_jax.data import (
     images,
     mixture,
     mnist,
-    mnist_sets,
     points,
     sets,
 )
@@ -53,7 +52,7 @@ BUILDERS = {
     # Members of a mixture lie in the plane.
     "mixture": partial(mixture.build, builders=SINGLE_DENSITIES | {
         "points": partial(points.build, dim=2), "run": generated.build}),
-    "mnist_sets": mnist_sets.build,
+    "mnist_sets": mnist.build_sets,
     "sets": sets.build,
 }
 
@@ -96,8 +95,8 @@ def about(config) -> About:
         titles = tuple(map(mixture.member_title, names))
         return About(Labels(names, tuple(range(len(names))), titles))
     if config.name == "mnist_sets":
-        present = sorted(set(config.digits or mnist_sets.CLASSES))
-        return About(Labels(mnist_sets.CLASSES, tuple(map(int, present))), many_sources=True,
+        present = sorted(set(config.digits or mnist.CLASSES))
+        return About(Labels(mnist.CLASSES, tuple(map(int, present))), many_sources=True,
                      jitters=JITTERS_OF_IMAGES)  # fmt: skip
     if config.name == "sets":
         return _about_sets(sets.load(config))

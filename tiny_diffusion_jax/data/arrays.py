@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
-from tiny_diffusion_jax.data.columns import NO_COLUMN, find_coordinates
+from tiny_diffusion_jax.data.columns import NO_COLUMN, parse_columns
 from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 
@@ -102,7 +102,7 @@ def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, li
     names = list("xyz"[:dim]) if dim <= 3 else [f"x{i}" for i in range(dim)]
     if not config.columns:
         return points, names
-    chosen = find_coordinates(names, config.columns)
+    chosen = parse_columns(names, config.columns)
     return points[..., chosen], [names[i] for i in chosen]
 
 

@@ -120,6 +120,11 @@ def check_finite(values, kinds, column, name: str, rows, place: str, decimal: st
                     allowed="a finite number", hint=hint)  # fmt: skip
 
 
+def has_numbers(kinds: np.ndarray) -> bool:
+    """Return whether a cell is a number, or was meant as a number."""
+    return bool(np.isin(kinds, (NUMBER, MALFORMED)).any())
+
+
 def leading_text(kinds: np.ndarray) -> int:
     """Count the cells of text, at most three, at the top of a column of numbers.
 

@@ -123,11 +123,6 @@ class Ink(NamedTuple):
     background: str  # in words
 
 
-def load_intensity(path: str, invert: str, max_side: int) -> np.ndarray:
-    """Read the intensity of `read_ink`, without the background."""
-    return read_ink(path, invert, max_side).intensity
-
-
 def read_ink(path: str, invert: str, max_side: int) -> Ink:
     """Read the ink of each pixel of a picture, reduced to a longer side <= max_side.
 

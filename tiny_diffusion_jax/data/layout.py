@@ -2,20 +2,13 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from tiny_diffusion_jax.data.cells import (
-    DECIMAL_COMMA,
-    MALFORMED,
-    MAYBE_THOUSANDS,
-    MISSING,
-    NUMBER,
-    TEXT,
-    kind_of,
-)
+from tiny_diffusion_jax.data import cells
+from tiny_diffusion_jax.data.cells import MISSING, NUMBER, TEXT, kind_of
 from tiny_diffusion_jax.errors import UserError
 
 HEAD = 1_000  # rows that determine which columns hold numbers, and the delimiter
@@ -42,8 +35,12 @@ class Table(NamedTuple):
 
     def keep(self, mask: np.ndarray) -> "Table":
         """Select the rows where mask bool[R] is True."""
-        return self._replace(columns=[column[mask] for column in self.columns],
-                             rows=self.rows[mask])  # fmt: skip
+        columns = [column[mask] for column in self.columns]
+        return self._replace(columns=columns, rows=self.rows[mask])
+
+    def parse(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return values f64[R] and kinds i8[R] of a column, see `cells.parse_column`."""
+        return cells.parse_column(self.columns[index], self.decimal)
 
 
 def table_of(names: list[str], columns: list, lines=None, word: str = "row", **fields) -> Table:
@@ -67,25 +64,29 @@ def arrange(
     skipped = _preamble(rows.cells, width, num_lines)
     if skipped:
         notes.append("line 1 is read as the number of rows")
-    cells, lines = rows.cells[skipped:], rows.lines[skipped:]
-    cells = [row[:width] if len(row) > width and not any(row[width:]) else row for row in cells]
+    body, lines = rows.cells[skipped:], rows.lines[skipped:]
+    body = [row[:width] if len(row) > width and not any(row[width:]) else row for row in body]
     if header != "no":
-        cells[0] = _completed(cells[0], cells[1:], width)
-    _check_lengths(cells, lines, width, place)
-    first = cells[0]
-    names = None if header == "no" else _names_in_comments(rows, lines[0], width, delimiter, split)
-    is_named = header == "yes" or (header == "auto" and is_header(first, cells[1:]))
+        body[0] = _completed(body[0], body[1:], width)
+    for row, line in zip(body, lines, strict=True):
+        if len(row) != width:
+            usual = next(n for n, other in zip(lines, body, strict=True) if len(other) == width)
+            quote = ". A quote is opened there and closed lines later" * ("\n" in "".join(row))
+            raise UserError(f"{place}: line {line} has {len(row)} cells: must be {width}, as in "
+                            f"line {usual}{quote}")  # fmt: skip
+    first, top = body[0], lines[0]
+    names = None if header == "no" else _names_in_comments(rows, top, width, delimiter, split)
+    is_named = header == "yes" or (header == "auto" and is_header(first, body[1:]))
     if is_named and not (names and TEXT not in map(kind_of, first)):
-        names, cells, lines = first, cells[1:], lines[1:]
+        names, body, lines = first, body[1:], lines[1:]
         if header == "auto" and is_range(first):
-            notes.append(f"line {rows.lines[skipped]} ({', '.join(first)}) is read as names of "
-                         "columns, as pandas writes; config.data.header=no reads it as a "
-                         "point")  # fmt: skip
-    columns = [np.array([row[i] for row in cells], object) for i in range(width)]
-    if width > 2 and cells and not (names and names[-1]) and not columns[-1].any():
+            notes.append(f"line {top} ({', '.join(first)}) is read as names of columns, as pandas "
+                         "writes; config.data.header=no reads it as a point")  # fmt: skip
+    columns = [np.array([row[i] for row in body], object) for i in range(width)]
+    if width > 2 and body and not (names and names[-1]) and not columns[-1].any():
         columns, names = columns[:-1], names and names[:-1]  # every line ends with a delimiter
     if not (names and any(names)):
-        names = [str(i) for i in range(len(columns))]
+        names = map(str, range(len(columns)))
     among = [line for line, text in rows.comments if lines and line > lines[0]
              and len(split(text, delimiter)) == width]  # fmt: skip
     if among:
@@ -95,18 +96,18 @@ def arrange(
                     decimal=decimal_mark(columns, delimiter))  # fmt: skip
 
 
-def usual_width(cells: list[tuple]) -> int:
+def usual_width(rows: list[tuple]) -> int:
     """Most frequent number of cells of a row, without the first row if there are more rows."""
-    return Counter(map(len, cells[1:] or cells)).most_common(1)[0][0]
+    return Counter(map(len, rows[1:] or rows)).most_common(1)[0][0]
 
 
-def _preamble(cells: list[tuple], width: int, num_lines: int) -> int:
+def _preamble(rows: list[tuple], width: int, num_lines: int) -> int:
     """Number of lines before the points of a .pts or .xyz file: the number of points, a comment."""
-    first = cells[0][0]
-    if len(cells[0]) != 1 or not first.isdecimal() or width < 2:
+    number = rows[0][0]
+    if len(rows[0]) != 1 or not number.isdecimal() or width < 2:
         return 0
-    return next((skip for skip in (1, 2) if int(first) == num_lines - skip
-                 and width in map(len, cells[skip:])), 0)  # fmt: skip
+    return next((skip for skip in (1, 2) if int(number) == num_lines - skip
+                 and width in map(len, rows[skip:])), 0)  # fmt: skip
 
 
 def _completed(first: tuple[str, ...], below: list[tuple], width: int) -> tuple[str, ...]:
@@ -120,20 +121,12 @@ def _completed(first: tuple[str, ...], below: list[tuple], width: int) -> tuple[
     return (*first, "") if is_trailing else ("", *first)
 
 
-def _check_lengths(cells, lines, width: int, place: str) -> None:
-    for row, line in zip(cells, lines, strict=True):
-        if len(row) != width:
-            usual = next(n for n, other in zip(lines, cells, strict=True) if len(other) == width)
-            quote = "\n" in "".join(row) and ". A quote is opened there and closed lines later"
-            raise UserError(f"{place}: line {line} has {len(row)} cells: must be {width}, as in "
-                            f"line {usual}{quote or ''}")  # fmt: skip
-
-
-def is_range(cells: tuple[str, ...]) -> bool:
+def is_range(first: tuple[str, ...]) -> bool:
     """Return whether cells are 0, 1, ... as in pandas, perhaps after a name of the index."""
-    numbers = cells if cells[0] == "0" else cells[1:]
-    is_index = numbers is cells or kind_of(cells[0]) in (TEXT, MISSING)
-    return is_index and len(numbers) > 1 and numbers == tuple(map(str, range(len(numbers))))
+    has_index = first[0] != "0"
+    numbers = first[has_index:]
+    is_name = not has_index or kind_of(first[0]) in (TEXT, MISSING)
+    return is_name and len(numbers) > 1 and numbers == tuple(map(str, range(len(numbers))))
 
 
 def is_header(first: tuple[str, ...], below: list[tuple]) -> bool:
@@ -141,16 +134,16 @@ def is_header(first: tuple[str, ...], below: list[tuple]) -> bool:
     kinds = list(map(kind_of, first))
     if is_range(first) or TEXT not in kinds:
         return is_range(first)
-    num_numbers = sum(kind in (NUMBER, MALFORMED) for kind in kinds)
+    num_numbers = sum(kind in (NUMBER, cells.MALFORMED) for kind in kinds)
     under = [[kind_of(row[i]) for row in below[:BELOW]] for i, k in enumerate(kinds) if k == TEXT]
     above_numbers = sum(NUMBER in column and TEXT not in column for column in under)
     return not num_numbers or above_numbers > num_numbers
 
 
-def _names_in_comments(rows: Rows, first_line: int, width: int, delimiter: str, split: Callable):
-    """Names in the last comment before the points with as many cells as the points, or None."""
+def _names_in_comments(rows: Rows, top: int, width: int, delimiter: str, split: Callable | None):
+    """Names in the last comment before line `top` with as many cells as the points, or None."""
     for line, text in reversed(rows.comments):
-        for mark in dict.fromkeys((delimiter, ",", ";", "\t", " ")) if line < first_line else ():
+        for mark in dict.fromkeys((delimiter, ",", ";", "\t", " ")) if line < top else ():
             names = split(text, mark)
             kinds = set(map(kind_of, names))
             is_prose = mark == " " != delimiter and not {"x", "y"} <= {n.lower() for n in names}
@@ -159,20 +152,21 @@ def _names_in_comments(rows: Rows, first_line: int, width: int, delimiter: str, 
     return None
 
 
-def decimal_mark(columns: list[np.ndarray], delimiter: str) -> str:
+def decimal_mark(columns: Sequence[np.ndarray], delimiter: str) -> str:
     """Find the decimal mark of a table: "," or ".".
 
     A comma before three digits may also separate thousands. Then the comma is decimal if ; is the
     delimiter, as in Excel, or if another cell has a decimal comma. If a number has a point, the
     comma is not decimal.
     """
-    commas, is_certain = False, delimiter == ";"
+    has_comma, is_certain = False, delimiter == ";"
     for column in columns:
         if any(kind_of(cell) == TEXT for cell in column[:HEAD]):
             continue
         for cell in column:
-            if "," in cell and DECIMAL_COMMA.fullmatch(cell):
-                commas, is_certain = True, is_certain or not MAYBE_THOUSANDS.fullmatch(cell)
+            if "," in cell and cells.DECIMAL_COMMA.fullmatch(cell):
+                has_comma = True
+                is_certain = is_certain or not cells.MAYBE_THOUSANDS.fullmatch(cell)
             elif "." in cell and (kind_of(cell) == NUMBER or THOUSANDS_POINT.search(cell)):
                 return "."
-    return "," if commas and is_certain else "."
+    return "," if has_comma and is_certain else "."

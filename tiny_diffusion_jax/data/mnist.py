@@ -1,8 +1,8 @@
-"""MNIST from one of three sources: a prepared TFDS copy, OpenML, or scikit-learn's 8x8 digits.
+"""MNIST as one density, and as sets, from one of three sources.
 
-Each source returns images or raises `Unavailable` with a reason of one line. A source that is
-selected by name must return images. 'auto' tries all sources in order and logs a warning if the
-first source is unavailable.
+The sources are a prepared TFDS copy, OpenML, or scikit-learn's 8x8 digits. Each source returns
+images or raises `Unavailable`. A source that is selected by name must return images. 'auto' tries
+all sources in order and logs a warning if the first source is unavailable.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -21,12 +21,13 @@ import numpy as np
 
 from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data import images
+from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, reason_of, require
 
 log = logging.getLogger("tiny_diffusion_jax")
 
-SOURCES = ("auto", "tfds", "openml", "digits")
+CLASSES = tuple("0123456789")
 # A TFDS copy is shuffled, so "the first 3" differs between sources.
 NOTICES = {
     "tfds": "",
@@ -50,18 +51,55 @@ def build(config) -> Dataset:
         config.source, config.data_dir, config.cache_dir, config.digit, config.index
     )
     title = f"digit {config.digit} (8x8)" if source == "digits" else f"MNIST {config.digit}"
-    threshold, notice = fit_threshold(config.threshold, source, notice)
+    threshold, notice = _fit_threshold(config.threshold, source, notice)
     place = f"config.data.digit = {config.digit}, config.data.index = {config.index}"
     fields = {"title": title, "source": source, "notice": notice}
     return images.from_intensity(image / 255, threshold, config, place, **fields)
 
 
-def fit_threshold(threshold: float, source: str, notice: str) -> tuple[float, str]:
+def build_sets(config) -> Dataset:
+    """Build sets of the training images, and of the test images as `heldout`, labelled by digit.
+
+    Intensities below `config.threshold` count as 0. Images without a lit pixel are left out.
+    `config.digits`: '017' for these classes only, '' for all. `config.max_images`: number of
+    images to read from the start of the training split; 0: all.
+    Raises `UserError` if the threshold, or `max_images` with `digits`, leaves no image.
+    """
+    folders = config.data_dir, config.cache_dir
+    pictures, labels, source, notice = load_images(config.source, *folders, "train")
+    threshold, notice = _fit_threshold(config.threshold, source, notice)
+    if config.max_images:
+        pictures, labels = pictures[: config.max_images], labels[: config.max_images]
+        require(not config.digits or bool({*config.digits} & {*map(str, labels.tolist())}),
+                "config.data.max_images", config.max_images, f"0 or larger: no image of the first "
+                f"{len(pictures)} is one of config.data.digits = {config.digits!r}")  # fmt: skip
+    title = "8x8 digit sets" if source == "digits" else "MNIST sets"
+    return from_splits(
+        _lit(pictures, labels, config.digits, threshold, "train"),
+        _lit(*load_images(source, *folders, "test")[:2], config.digits, threshold, "test"), config,
+        title=f"{title} {config.digits}".strip(), source=source, notice=notice,
+        num_labels=len(CLASSES), label_names=CLASSES,
+    )  # fmt: skip
+
+
+def _fit_threshold(threshold: float, source: str, notice: str) -> tuple[float, str]:
     """(threshold, notice); lowers the threshold with a notice if the source needs this."""
     if source == "digits" and DIGITS_THRESHOLD < threshold <= 1:
         lowered = f"threshold lowered from {threshold:.3g} to {DIGITS_THRESHOLD}: their ink is grey"
         return DIGITS_THRESHOLD, f"{notice or '8x8 digits'}, {lowered}"
     return threshold, notice
+
+
+def _lit(pictures, labels, digits: str, threshold: float, split: str):
+    """(images, labels) of the classes `digits`, without dim pixels and dark images."""
+    is_chosen = np.isin(labels, [int(digit) for digit in digits or CLASSES])
+    levels = np.arange(256)
+    kept = np.where(levels / 255 >= threshold, levels, 0).astype(np.uint8)
+    pictures, labels = kept[pictures[is_chosen]], labels[is_chosen]
+    is_lit = pictures.any((1, 2))
+    require(bool(is_lit.any()), "config.data.threshold", threshold, "lower, for it leaves no pixel "
+            f"of the {len(is_lit)} images of the {split} split")  # fmt: skip
+    return pictures[is_lit], labels[is_lit]
 
 
 def load_digit(
@@ -73,17 +111,23 @@ def load_digit(
     Raises `UserError` as in `load_images`, and if the class has no such image.
     """
 
-    def pick(pairs):
-        pictures, labels = pairs
-        return _nth(pictures, labels, digit, index)
+    def pick(pairs):  # the image, or the number of images of the class
+        num = 0
+        for image, label in pairs:
+            if label == digit:
+                if num == index:
+                    return image if isinstance(image, np.ndarray) else _decode_png(image)
+                num += 1
+        return num
 
-    (image, count), source, notice = _ask(source, {
-        "tfds": lambda: _tfds_digit(data_dir, split, digit, index),
-        "openml": lambda: pick(_openml(cache_dir, split)),
-        "digits": lambda: pick(_digits(split)),
+    image, source, notice = _first_available(source, {
+        "tfds": lambda: pick(_tfds_records(_tfds_folder(data_dir), split)),
+        "openml": lambda: pick(zip(*_openml(cache_dir, split), strict=True)),
+        "digits": lambda: pick(zip(*_digits(split), strict=True)),
     })  # fmt: skip
-    allowed = f"within 0..{count - 1} (digit {digit} has {count} images in {source!r})"
-    require(image is not None, "config.data.index", index, allowed)
+    if not isinstance(image, np.ndarray):
+        allowed = f"within 0..{image - 1} (digit {digit} has {image} images in {source!r})"
+        require(False, "config.data.index", index, allowed)
     return image, source, notice
 
 
@@ -98,61 +142,39 @@ def load_images(
     notice: '', or a message for the user if 'auto' skipped a source.
     Raises `UserError` if the named source, or every source of 'auto', is unavailable.
     """
-    (pictures, labels), source, notice = _ask(source, {
-        "tfds": lambda: _tfds_images(data_dir, cache_dir, split),
+    (pictures, labels), source, notice = _first_available(source, {
+        "tfds": lambda: _tfds(data_dir, cache_dir, split),
         "openml": lambda: _openml(cache_dir, split),
         "digits": lambda: _digits(split),
     })  # fmt: skip
     return pictures, labels, source, notice
 
 
-def _ask(source: str, readers: dict[str, Callable]) -> tuple:
+def _first_available(source: str, readers: dict[str, Callable]) -> tuple:
     """(result, source used, notice) of the named source, or of the first available source."""
     reasons = []
     for name in readers if source == "auto" else [source]:
         try:
-            answer = readers[name]()
+            result = readers[name]()
         except Unavailable as error:
             reasons.append(f"{name}: {error}")
             continue
         if reasons:
             log.info("no MNIST from %s", "; ".join(reasons))
-        return answer, name, NOTICES[name] if source == "auto" else ""
+        return result, name, NOTICES[name] if source == "auto" else ""
     raise UserError(
         f"config.data.source = {source!r}: must be one that is at hand ({'; '.join(reasons)})"
     )
 
 
-def _nth(pictures, labels, digit: int, index: int) -> tuple[np.ndarray | None, int]:
-    """Image number `index` of class `digit` (None if it does not exist) and size of the class."""
-    members = np.flatnonzero(labels == digit)
-    return (pictures[members[index]] if 0 <= index < len(members) else None), len(members)
-
-
 # -- TFDS ---------------------------------------------------------------------------------------
 
 
-def _tfds_home(data_dir: str) -> Path:
-    home = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(home).expanduser()
-
-
-def _open_tfds(data_dir: str, split: str):
-    """(records, folder): the records of a prepared copy, with images as PNG bytes."""
-    home = _tfds_home(data_dir)
-    found = sorted(home.glob("mnist/*/dataset_info.json"))
-    if not found:
-        found = [_prepare_tfds(home)]
-    folder = found[-1].parent
-    with _reading(folder):
-        import tensorflow_datasets as tfds
-
-        decoders = {"image": tfds.decode.SkipDecoding()}
-        builder = tfds.builder_from_directory(folder)
-        return builder.as_data_source(split=split, decoders=decoders), folder
-
-
-def _prepare_tfds(home: Path) -> Path:
+def _tfds_folder(data_dir: str) -> Path:
+    """Folder of a prepared copy; prepares a copy if there is none."""
+    home = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    if copies := sorted(home.glob("mnist/*/dataset_info.json")):
+        return copies[-1].parent
     if find_spec("tensorflow") is None:
         raise Unavailable(
             f"no prepared copy of mnist in {home} (TFDS_DATA_DIR or config.data.data_dir), "
@@ -165,7 +187,7 @@ def _prepare_tfds(home: Path) -> Path:
 
         builder = tfds.builder("mnist", data_dir=home, file_format="array_record")
         builder.download_and_prepare()
-        return Path(builder.data_dir) / "dataset_info.json"
+        return Path(builder.data_dir)
 
 
 @contextlib.contextmanager
@@ -185,63 +207,65 @@ def _reading(folder: Path):
         absl_logging.set_verbosity(verbosity)
 
 
-def _decode_png(data: bytes) -> np.ndarray:
-    from PIL import Image
-
-    return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
-
-
-def _tfds_digit(data_dir: str, split: str, digit: int, index: int):
-    records, folder = _open_tfds(data_dir, split)
-    count = 0
+def _tfds_records(folder: Path, split: str) -> Iterator[tuple[bytes, int]]:
+    """Yield the image, as a PNG file, and the label of each record of a prepared copy."""
     with _reading(folder):
+        import tensorflow_datasets as tfds
+
+        records = tfds.builder_from_directory(folder).as_data_source(
+            split=split, decoders={"image": tfds.decode.SkipDecoding()})  # fmt: skip
         for start in range(0, len(records), 256):
             block = range(start, min(start + 256, len(records)))
             for record in records.__getitems__(list(block)):
-                if record["label"] == digit:
-                    if count == index:
-                        return _decode_png(record["image"]), count + 1
-                    count += 1
-    return None, count
+                yield record["image"], record["label"]
 
 
-def _tfds_images(data_dir: str, cache_dir: str, split: str):
-    records, folder = _open_tfds(data_dir, split)
+def _decode_png(data: bytes) -> np.ndarray:
+    from PIL import Image
+
+    try:
+        return np.asarray(Image.open(io.BytesIO(data)).convert("L"))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise Unavailable(f"an image of the copy cannot be read ({reason_of(error)})") from error
+
+
+def _tfds(data_dir: str, cache_dir: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    folder = _tfds_folder(data_dir)
     # The cache name contains the path and sizes of the copy, so that two copies never mix.
     sizes = sorted((file.name, file.stat().st_size) for file in folder.iterdir())
     name = hashlib.sha256(repr((str(folder.resolve()), sizes)).encode()).hexdigest()[:12]
-    file = cache.home(cache_dir) / f"mnist-tfds-{name}-{split}.npz"
-    if (cached := cache.read(file, ("images", "labels"))) is not None:
-        return cached
-    with _reading(folder):
-        rows = records.__getitems__(list(range(len(records))))
-        pictures = np.stack([_decode_png(row["image"]) for row in rows])
-        labels = np.array([row["label"] for row in rows], np.int64)
-    cache.write(file, images=pictures, labels=labels)
-    return pictures, labels
+
+    def decode():
+        pictures, labels = zip(*_tfds_records(folder, split), strict=True)
+        return np.stack([_decode_png(picture) for picture in pictures]), np.int64(labels)
+
+    return _cached(cache.home(cache_dir) / f"mnist-tfds-{name}-{split}.npz", decode)
+
+
+def _cached(file: Path, load: Callable) -> tuple[np.ndarray, np.ndarray]:
+    """(images, labels) from `file`, or else from `load`."""
+    arrays = cache.read(file, ("images", "labels"))
+    if arrays is None:
+        arrays = load()
+        cache.write(file, images=arrays[0], labels=arrays[1])
+    return arrays
 
 
 # -- OpenML and scikit-learn --------------------------------------------------------------------
 
 
-def _openml(cache_dir: str, split: str):
+def _openml(cache_dir: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Load mnist_784: the first 60,000 images for training, the last 10,000 for test."""
     home = cache.home(cache_dir)
-    file = home / "mnist-openml.npz"
-    cached = cache.read(file, ("images", "labels"))
-    if cached is None:
-        cached = _fetch_openml(home)
-        cache.write(file, images=cached[0], labels=cached[1])
+    pictures, labels = _cached(home / "mnist-openml.npz", lambda: _fetch_openml(home))
     part = slice(None, 60_000) if split == "train" else slice(60_000, None)
-    return cached[0][part], cached[1][part]
+    return pictures[part], labels[part]
 
 
-def _fetch_openml(home: Path):
-    if find_spec("sklearn") is None:
-        raise Unavailable("scikit-learn is not installed")
-    own = Path(os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data").expanduser()
-    held = [place for place in (home, own) if any((place / "openml").rglob("*mnist_784*"))]
-    if not held and not probe(OPENML_HOST):
+def _fetch_openml(home: Path) -> tuple[np.ndarray, np.ndarray]:
+    default = Path(os.environ.get("SCIKIT_LEARN_DATA") or "~/scikit_learn_data").expanduser()
+    copies = [path for path in (home, default) if any((path / "openml").rglob("*mnist_784*"))]
+    if not copies and not probe(OPENML_HOST):
         raise Unavailable(f"no cached copy of mnist_784, and {OPENML_HOST} does not answer")
     from sklearn.datasets import fetch_openml
 
@@ -250,7 +274,7 @@ def _fetch_openml(home: Path):
     try:
         table = fetch_openml(
             "mnist_784", version=1, as_frame=False, parser="liac-arff",
-            data_home=(held or [home])[0],
+            data_home=(copies or [home])[0],
         )  # fmt: skip
         pictures = np.asarray(table.data, np.uint8).reshape(-1, 28, 28)
         return pictures, np.asarray(table.target, np.int64)
@@ -260,10 +284,8 @@ def _fetch_openml(home: Path):
         socket.setdefaulttimeout(patience)
 
 
-def _digits(split: str):
+def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Load 1,500 training and 297 test images of 8 x 8 pixels, scaled from 0..16 to 0..255."""
-    if find_spec("sklearn") is None:
-        raise Unavailable("scikit-learn is not installed")
     from sklearn.datasets import load_digits
 
     digits = load_digits()

@@ -41,7 +41,7 @@ def build(config, dim: int | None = None) -> Dataset:
     points, outliers = table.points, notices.find_outliers(table.points)
     near, name = points[~outliers.rows], table.rows.__getitem__
     where = f" where {config.where.strip()}" if config.where else ""
-    details = f"{Path(config.path).name}{where}: {table.describe()}{table.not_read()}"
+    details = f"{Path(config.path).name}{where}: {table.describe()}"
     if config.clip_outliers and outliers.rows.any():
         points, notice = near, table.notice
         details += f"; {notices.left_out(outliers, name)}"

@@ -121,16 +121,16 @@ def read_file(config) -> Collection:
     """Read the sets of a table or of arrays; see `columns.read_points` and `arrays.read`."""
     if not arrays.is_table(config):
         return arrays.read(config)
-    read = read_points(config.path, **{name: config[name] for name in TABLE_OPTIONS})
-    codes, ids = encode(read.set)
-    label, split = (
-        None if column is None else one_each(
-            column, codes, ids, f"config.data.{field}", name, read.rows.__getitem__)
-        for column, field, name in ((read.label, "label_column", read.label_column),
-                                    (read.split, "split_column", read.split_column))
-    )  # fmt: skip
+    points = read_points(config.path, **{name: config[name] for name in TABLE_OPTIONS})
+    codes, ids = encode(points.roles["set"][1])
+    texts = {
+        role: one_each(column, codes, ids, f"config.data.{role}_column", name,
+                       points.rows.__getitem__)
+        for role, (name, column) in points.roles.items() if role != "set"
+    }  # fmt: skip
     return collect(
-        read.points, codes, ids, config, label=label, split=split, columns=read.columns,
-        set_column=read.set_column, label_column=read.label_column,
-        others=[*read.others, *read.columns], notice=read.notice, remarks=read.not_read(),
+        points.points, codes, ids, config, label=texts.get("label"), split=texts.get("split"),
+        columns=points.columns, set_column=points.roles["set"][0],
+        label_column=points.roles.get("label", [""])[0], others=[*points.others, *points.columns],
+        notice=points.notice, remarks=points.not_read,
     )  # fmt: skip

@@ -31,11 +31,6 @@ class Schedule:
         return self.alpha.shape[0] - 1
 
     @property
-    def alpha_bar(self) -> jax.Array:
-        """alpha_t^2, f32[T + 1]: for a variance-preserving family, prod_{i <= t} (1 - beta_i)."""
-        return self.alpha**2
-
-    @property
     def snr(self) -> jax.Array:
         """alpha_t^2 / sigma_t^2, f32[T + 1]; +inf at t = 0."""
         return (self.alpha / self.sigma) ** 2

@@ -26,8 +26,6 @@ from tiny_diffusion_jax.models.student import MAX_SEQUENCE
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, PointSets
 
-ENCODERS = ("forward", "both")
-
 
 class Lstm(nn.Module):
     """States h f32[B, N, D] of an LSTM along the points, and its last (c, h), both f32[B, D].
