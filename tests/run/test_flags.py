@@ -8,9 +8,9 @@ from command_line import ROOT, config
 
 import main
 from tiny_diffusion_jax import checks
-from tiny_diffusion_jax.cli.config_files import config_files, find_config, load_config
 from tiny_diffusion_jax.cli.flags import parse, read
 from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.config_files import config_files, find_config, load_config
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.recipes import RECIPES, STUDENT_RECIPES

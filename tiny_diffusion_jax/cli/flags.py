@@ -8,7 +8,6 @@ from typing import NamedTuple
 from absl import flags
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.cli.config_files import load_config
 from tiny_diffusion_jax.config import (
     current_option,
     current_spelling,
@@ -16,6 +15,7 @@ from tiny_diffusion_jax.config import (
     similar_options,
     unknown_option,
 )
+from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.errors import UserError, rename_fields, require, require_choice
 from tiny_diffusion_jax.options import OPTIONS, ROWS, TYPES
 from tiny_diffusion_jax.run import run_folder

@@ -17,8 +17,8 @@ ENVIRONMENT = {
     "JAX_ENABLE_X64": "0",  # models are float32
 }
 
-from tiny_diffusion_jax.cli.config_files import config_list
 from tiny_diffusion_jax.cli.flags import Command, help_text, parse
+from tiny_diffusion_jax.config_files import config_list
 from tiny_diffusion_jax.errors import UserError, reason_of
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.config import UnknownOption, current_spelling
+from tiny_diffusion_jax.config import UnknownOption, config_mismatch, current_spelling
 from tiny_diffusion_jax.errors import UserError, reason_of, require
-from tiny_diffusion_jax.run.same_run import config_mismatch
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parents[1] / "configs"
 
 
 def config_files() -> dict[str, Path]:
