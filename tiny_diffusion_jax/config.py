@@ -1,4 +1,4 @@
-"""Configs: all options of a run with their values. `configs/*.py` change some of the defaults.
+"""Configs: all options of a run with their values. configs/ changes some of the defaults.
 
 `python -m tiny_diffusion_jax.config > docs/options.md` writes the table of all options.
 """

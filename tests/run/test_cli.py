@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.cli import main as cli
+from tiny_diffusion_jax.config_files import config_files
 from tiny_diffusion_jax.run import checkpoints
 from tiny_diffusion_jax.run.signals import Interrupted
 from tiny_diffusion_jax.training.step import TrainState
 
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+CONFIGS = config_files()
 
 
 def test_the_list_shows_every_config_and_how_to_name_it():
@@ -30,9 +31,9 @@ def test_the_list_shows_every_config_and_how_to_name_it():
     assert result.code == 0 and result.err == ""
     lines = result.out.splitlines()
     assert len(lines) == len(CONFIGS) and max(map(len, lines)) <= 100
-    for line, file in zip(lines, CONFIGS, strict=True):
+    for line, name in zip(lines, CONFIGS, strict=True):
         usage, about = re.split(" {2,}", line)
-        assert usage.startswith(f"configs/{file.relative_to(ROOT / 'configs')}")
+        assert re.fullmatch(rf"{name}(:[A-Z]+|\[:[A-Z]+\])?", usage)
         assert len(about) > 20 and about[-1] in ".?"
 
 

@@ -24,7 +24,7 @@ from tiny_diffusion_jax.run.same_run import affects_model
 MODES = ("train", "sample", "evaluate", "complete", "live", "compare", "draw", "replay", "list")
 REPORTS = MODES[:4]  # modes that write report.html with the command
 FLAGS = {
-    "config": "A file in configs/, with :ARGUMENT where its header says so.",
+    "config": "A name of --mode=list or a file, with :ARGUMENT where its header says so.",
     "workdir": "Folder of the run. Default: runs/NAME.",
     "pretrained": "A released model in place of a run.",
     "mode": f"{MODES[0]} (default), {', '.join(MODES[1:])}.",
@@ -108,7 +108,7 @@ def _config(mode: str, values: dict, model: str) -> tuple[ConfigDict, str]:
         return load_config(file, model), ""
     if mode == "train" or workdir is None:
         run = "" if mode == "train" else ", or the --workdir of a run"
-        raise UserError("--config", allowed="given", hint=f"Name a file of --mode=list{run}")
+        raise UserError("--config", allowed="given", hint=f"Name a config of --mode=list{run}")
     return run_folder.read_config(workdir), f"the run in {workdir!r}"
 
 
