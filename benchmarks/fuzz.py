@@ -199,7 +199,7 @@ def run_case(rng: random.Random, folder: Path) -> None:
     with (contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()),
           contextlib.chdir(folder)):  # fmt: skip
         try:
-            cli.main([str(ROOT / "main.py"), *arguments], "", leave)
+            cli.main([str(ROOT / "main.py"), *arguments], leave)
         except SystemExit:
             pass
     if left:  # exit code 2: refused; 1: the run failed, for example because of an infinite loss

@@ -89,7 +89,7 @@ COMMAND = {
     "a switch with a value after a space": (
         [MOONS, "--config.data.normalize", "no"], "no: must be a flag with --, see --help"),
     "sample without a config or a run": (
-        ["--mode=sample"], "--config: must be given. Name a config of --mode=list, or the --workdir"),
+        ["--mode=sample"], "--config: must be given. Name a config of --mode=list, or the --work"),
     "train without a config": (
         ["--workdir={files}"], "--config: must be given. Name a config of --mode=list\n"),
     "config of other fields": (

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, config
 
-import main
 from tiny_diffusion_jax import checks
 from tiny_diffusion_jax.cli.flags import parse, read
+from tiny_diffusion_jax.cli.main import USAGE
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.config_files import config_files, find_config, load_config
 from tiny_diffusion_jax.errors import UserError
@@ -88,7 +88,8 @@ def test_the_folder_has_the_configs_name_or_that_of_workdir():
 
 def test_commands_of_the_help_and_the_headers_are_real():
     """Every `python main.py` line in the help and headers parses, with its config and options."""
-    shown = [main.__doc__, *(file.read_text("utf-8") for file in CONFIGS.values())]
+    usage = USAGE.format(program="python main.py")
+    shown = [usage, *(file.read_text("utf-8") for file in CONFIGS.values())]
     commands = [c for text in shown for c in re.findall(r"python main\.py ((?:\\\n|.)+)", text)]
     assert len(commands) >= 10
     for line in commands:

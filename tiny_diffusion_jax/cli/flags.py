@@ -18,6 +18,7 @@ from tiny_diffusion_jax.config import (
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.errors import UserError, rename_fields, require, require_choice
 from tiny_diffusion_jax.options import OPTIONS, ROWS, TYPES
+from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.same_run import affects_model
 
@@ -79,7 +80,7 @@ def parse(argv: list[str]) -> Command | None:
     ):
         return Command(mode, workdir="runs/live")  # page of all released models
     if mode in REPORTS:
-        arguments["command"] = shlex.join(["python", "main.py", *argv[1:]])
+        arguments["command"] = f"{program_name()} {shlex.join(argv[1:])}"
     config, trained = _config(mode, values, options.get("model.name", ""))
     for option in filter(affects_model, options if trained else ()):
         raise UserError(f"--config.{option}", options[option],
