@@ -196,7 +196,7 @@ def use_run(case: tuple, folder: Path) -> None:
     leave, printed = unittest.mock.Mock(side_effect=SystemExit), io.StringIO()
     with (contextlib.redirect_stderr(printed), contextlib.redirect_stdout(io.StringIO()),
           contextlib.chdir(folder), contextlib.suppress(SystemExit)):  # fmt: skip
-        cli.main([str(ROOT / "main.py"), *arguments], "", leave)
+        cli.main([str(ROOT / "main.py"), *arguments], leave)
     jax.clear_caches()  # runs share no programs, so the caches would only grow
     if leave.called:  # with 2 if the options are refused, with 1 if the loss is infinite
         raise UserError(printed.getvalue().strip().splitlines()[-1])

@@ -1,24 +1,3 @@
-"""configs/image.py:FILE: a picture of your own, in any format that Pillow reads.
+"""The config `image`: see tiny_diffusion_jax/configs/image.py."""
 
-    python main.py --config=configs/image.py:cat.png
-
-The border decides whether the picture is dark on light or light on dark. --config.data.invert=yes
-or no overrides this. Transparent pixels are empty.
-"""
-
-from pathlib import Path
-
-from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.errors import UserError
-
-
-def get_config(path: str = "", model: str = "fourier_mlp"):
-    if not path:
-        raise UserError("--config", "configs/image.py", "followed by a picture, as in "
-                        "--config=configs/image.py:cat.png")  # fmt: skip
-    config = default_config(model)
-    config.name = f"image_{Path(path).stem}" + ("" if model == "fourier_mlp" else f"_{model}")
-    config.data.name = "image"
-    config.data.path = path
-    config.data.jitter = "uniform"
-    return config
+from tiny_diffusion_jax.configs.image import get_config as get_config

@@ -1,24 +1,3 @@
-"""configs/mnist_digit.py[:DIGIT]: one MNIST digit as a scatter plot.
+"""The config `mnist_digit`: see tiny_diffusion_jax/configs/mnist_digit.py."""
 
-    python main.py --config=configs/mnist_digit.py
-    python main.py --config=configs/mnist_digit.py:7 --config.data.index=4
-
-The true density is known. It is proportional to the intensity of the image and uniform within each
-pixel.
-"""
-
-from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.errors import UserError
-
-
-def get_config(digit: str = "3", model: str = "fourier_mlp"):
-    if not digit.isdecimal():
-        raise UserError(f"configs/mnist_digit.py:{digit}", allowed="a digit, 0..9")
-    config = default_config(model)
-    config.name = f"mnist_{digit}" + ("" if model == "fourier_mlp" else f"_{model}")
-    config.data.name = "mnist"
-    config.data.digit = int(digit)
-    config.data.jitter = "uniform"
-    if model == "fourier_mlp":  # thin strokes need more noise levels per step
-        config.train.num_points = 16
-    return config
+from tiny_diffusion_jax.configs.mnist_digit import get_config as get_config

@@ -1,17 +1,3 @@
-"""configs/moons.py[:SHAPE]: two moons, or another analytic shape.
+"""The config `moons`: see tiny_diffusion_jax/configs/moons.py."""
 
-    python main.py --config=configs/moons.py
-    python main.py --config=configs/moons.py:pinwheel
-
-SHAPE is moons (default), circle, line, eight_gaussians, two_spirals, pinwheel, checkerboard,
-rings, swiss_roll or dino. --config.model.name chooses another denoiser, with its recipe.
-"""
-
-from tiny_diffusion_jax.config import default_config
-
-
-def get_config(shape: str = "moons", model: str = "fourier_mlp"):
-    config = default_config(model)
-    config.name = shape + ("" if model == "fourier_mlp" else f"_{model}")
-    config.data.name = shape
-    return config
+from tiny_diffusion_jax.configs.moons import get_config as get_config

@@ -1,28 +1,3 @@
-"""configs/points.py:FILE: a table of your own points, in any format of data/table.py.
+"""The config `points`: see tiny_diffusion_jax/configs/points.py."""
 
-    python main.py --config=configs/points.py:examples/points.csv
-    python main.py --config=configs/points.py:DatasaurusDozen.tsv \\
-        --config.data.where=dataset=dino --config.data.jitter_std=0.15
-
-Three rules choose the coordinates: the columns x, y (and z), else longitude and latitude, else the
-first two columns with numbers that are not identifiers. --config.data.columns=a,b chooses other
-columns. A drawn point is a row plus Gaussian jitter with standard deviation jitter_std, in the
-table's units.
-"""
-
-from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.table import stem
-from tiny_diffusion_jax.errors import UserError
-
-
-def get_config(path: str = "", model: str = "fourier_mlp"):
-    if not path:
-        raise UserError("--config", "configs/points.py", "followed by a table, as in "
-                        "--config=configs/points.py:a.csv")  # fmt: skip
-    config = default_config(model)
-    config.name = f"points_{stem(path)}" + ("" if model == "fourier_mlp" else f"_{model}")
-    config.data.name = "points"
-    config.data.path = path
-    config.data.jitter = "gaussian"
-    config.data.jitter_std = 0.0
-    return config
+from tiny_diffusion_jax.configs.points import get_config as get_config

@@ -55,7 +55,7 @@ def run(*arguments: str) -> Result:
     try:
         with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
               warnings.catch_warnings()):
-            cli.main([str(ROOT / "main.py"), *arguments], program.__doc__)
+            cli.main([str(ROOT / "main.py"), *arguments])
     except SystemExit as end:
         code = end.code or 0
     finally:

@@ -1,4 +1,4 @@
-"""Configs: all options of a run with their values. `configs/*.py` change some of the defaults.
+"""Configs: all options of a run with their values. configs/ changes some of the defaults.
 
 `python -m tiny_diffusion_jax.config > docs/options.md` writes the table of all options.
 """
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.errors import UserError, require, require_choice
+from tiny_diffusion_jax.errors import UserError, require, require_choice, shorten
 from tiny_diffusion_jax.options import FINITE, OPTIONS, ROWS
 from tiny_diffusion_jax.recipes import RECIPES
 
@@ -100,6 +100,20 @@ def flatten(config) -> dict:
         is_part = isinstance(value, (ConfigDict, dict))
         fields |= {f"{part}.{name}": v for name, v in value.items()} if is_part else {part: value}
     return fields
+
+
+def config_mismatch(config: dict) -> str:
+    """Describe how the options of `config` differ from the options of this version; "" if equal."""
+    fields, defaults = flatten(config), flatten(default_config())
+    types = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
+    parts = {
+        "it has": sorted(fields.keys() - defaults.keys()),
+        "it lacks": sorted(defaults.keys() - fields.keys()),
+        "of another type are": [
+            f"{field} = {value!r}" for field, value in fields.items()
+            if field in defaults and type(value) not in types[type(defaults[field])]],
+    }  # fmt: skip
+    return "; ".join(f"{words} {shorten(names)}" for words, names in parts.items() if names)
 
 
 def require_allowed(option: str, value) -> None:

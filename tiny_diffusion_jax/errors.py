@@ -64,3 +64,9 @@ def reason_of(error: Exception) -> str:
     """Return the first line of the message of any error, or the name of its type."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) <= LONGEST_REASON else line[:LONGEST_REASON] + " ..."
+
+
+def shorten(names: list[str], limit: int = 6) -> str:
+    """Join the first `limit` names of a message, and count the others."""
+    more = len(names) - limit
+    return ", ".join(names[:limit]) + (f" and {more} more" if more > 0 else "")

@@ -1,18 +1,3 @@
-"""configs/student/sequential.py: the student project's dino first, then moons; dino is forgotten.
+"""The config `student/sequential`: see tiny_diffusion_jax/configs/student/sequential.py."""
 
-    python main.py --config=configs/student/sequential.py --config.model.name=attention_v1
-
-The first half of the steps trains on the first member only, the second half on the second member.
-"""
-
-from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.recipes import STUDENT_RECIPES
-
-
-def get_config(members: str = "dino+moons", model: str = "fourier_mlp"):
-    config = default_config(model, STUDENT_RECIPES)
-    config.name = f"student_sequential_{model}"
-    config.data.name = "mixture"
-    config.data.members = members
-    config.data.order = "sequential"
-    return config
+from tiny_diffusion_jax.configs.student.sequential import get_config as get_config

@@ -347,7 +347,7 @@ REFUSED = {
     "one set": (
         "a.csv", rows("set,x,y", "a,1,2", "a,2,3"), {},
         "holds a single set, 'a': must hold several, told apart by config.data.set_column; one "
-        "set of points is learned by configs/points.py"),
+        "set of points is learned by --config=points"),
     "one point": (
         "a.csv", rows("set,x,y", *many("{},1,2"), "b,1,2", "c,2,2"), {},
         "set 'b' has 1 point (and 1 more sets): must be at least 2"),

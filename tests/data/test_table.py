@@ -256,7 +256,7 @@ def test_numpy_files(tmp_path):
     assert read_points(path("two.npz"), array="b").points[0, 0] == 2.5 and found.points[
         0, 0] == 1.5  # fmt: skip
     np.save(path("sets.npy"), np.ones((2, 3, 2)))
-    with pytest.raises(UserError, match="must be .rows, columns.; configs/sets.py learns sets"):
+    with pytest.raises(UserError, match="must be .rows, columns.; --config=sets learns sets"):
         read_points(path("sets.npy"))
     big = np.array([[2**53 + 1, 0], [5, 6]])
     np.save(path("big.npy"), big)

@@ -28,11 +28,11 @@ IMAGE, TABLE = config("image") + ":{files}/", TABLE_CONFIG + ":{files}/"
 SETS = config("sets") + ":{files}/"
 
 COMMAND = {
-    "no config": ([], "--config: must be given. Name a file of --mode=list\n"),
+    "no config": ([], "--config: must be given. Name a config of --mode=list\n"),
     "config absent": (
         ["--config=configs/nope.py"],
-        "--config = 'configs/nope.py': must be a config file; there are configs/image.py, "),
-    "config a folder": (["--config={files}"], "must be a config file; there are"),
+        "--config = 'configs/nope.py': must be a config file or one of image, "),
+    "config a folder": (["--config={files}"], "must be a config file or one of"),
     "config with a syntax error": (["--config={files}/syntax.py"], "syntax.py: line 1: "),
     "config that fails": (
         ["--config={files}/fails.py"],
@@ -46,10 +46,10 @@ COMMAND = {
         ["--config={files}/nothing.py"], "get_config() = None: must be a ConfigDict"),
     "argument not taken": (
         ["--config={files}/nothing.py:7"], "nothing.py: TypeError: get_config() takes 0"),
-    "argument not a digit": ([config("mnist_digit:abc")], "mnist_digit.py:abc: must be a digit"),
-    "argument missing": ([config("image")], "'configs/image.py': must be followed by a pi"),
-    "argument missing for sets": ([config("sets")], "'configs/sets.py': must be followed by a"),
-    "argument missing for a table": ([config("points")], "'configs/points.py': must be followed"),
+    "argument not a digit": ([config("mnist_digit:abc")], "mnist_digit:abc: must be a digit"),
+    "argument missing": ([config("image")], "'image': must be followed by a pi"),
+    "argument missing for sets": ([config("sets")], "'sets': must be followed by a table"),
+    "argument missing for a table": ([config("points")], "'points': must be followed by a"),
     "option unknown": (
         [MOONS, "--config.data.bla=1"],
         "config.data.bla: must be an option. Options of data: align, array, augment_reflect, "),
@@ -89,9 +89,9 @@ COMMAND = {
     "a switch with a value after a space": (
         [MOONS, "--config.data.normalize", "no"], "no: must be a flag with --, see --help"),
     "sample without a config or a run": (
-        ["--mode=sample"], "--config: must be given. Name a file of --mode=list, or the --workdir"),
+        ["--mode=sample"], "--config: must be given. Name a config of --mode=list, or the --work"),
     "train without a config": (
-        ["--workdir={files}"], "--config: must be given. Name a file of --mode=list\n"),
+        ["--workdir={files}"], "--config: must be given. Name a config of --mode=list\n"),
     "config of other fields": (
         ["--config={files}/own.py"], "own.py: get_config(): must be a changed "
         "default_config(): it has color; it lacks compilation_cache, data.align, "),
@@ -120,7 +120,7 @@ COMMAND = {
     "model unknown to a config": (
         [config("mixture"), "--config.model.name=mamba"],
         "config.model.name = 'mamba': must be one of fourier_mlp, history, causal, set_"),
-    "student digit": ([config("student/digit:ten")], "digit.py:ten: must be a digit, 0..9"),
+    "student digit": ([config("student/digit:ten")], "student/digit:ten: must be a digit, 0..9"),
 }  # fmt: skip
 
 DATA = {

@@ -18,11 +18,12 @@ from tqdm import tqdm
 
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.cli import main as cli
+from tiny_diffusion_jax.config_files import config_files
 from tiny_diffusion_jax.run import checkpoints
 from tiny_diffusion_jax.run.signals import Interrupted
 from tiny_diffusion_jax.training.step import TrainState
 
-CONFIGS = sorted((ROOT / "configs").rglob("*.py"))
+CONFIGS = config_files()
 
 
 def test_the_list_shows_every_config_and_how_to_name_it():
@@ -30,16 +31,16 @@ def test_the_list_shows_every_config_and_how_to_name_it():
     assert result.code == 0 and result.err == ""
     lines = result.out.splitlines()
     assert len(lines) == len(CONFIGS) and max(map(len, lines)) <= 100
-    for line, file in zip(lines, CONFIGS, strict=True):
+    for line, name in zip(lines, CONFIGS, strict=True):
         usage, about = re.split(" {2,}", line)
-        assert usage.startswith(f"configs/{file.relative_to(ROOT / 'configs')}")
+        assert re.fullmatch(rf"{name}(:[A-Z]+|\[:[A-Z]+\])?", usage)
         assert len(about) > 20 and about[-1] in ".?"
 
 
 def test_help():
     result = run("--help")
     assert result.code == 0 and result.err == ""
-    assert "python main.py --config=configs/mnist_digit.py" in result.out
+    assert "python main.py --config=mnist_digit " in result.out
     for name in ("--config", "--mode", "--workdir", "--points", "--help"):
         assert f"\n  {name}: " in result.out
     assert max(map(len, result.out.splitlines())) <= 100
@@ -145,7 +146,8 @@ def test_a_signal_that_struck_in_a_destructor_is_not_lost(monkeypatch):
 
 def test_the_list_and_the_help_need_no_jax():
     """Start a process in any folder, without access to jax."""
-    code = "import sys; sys.modules['jax'] = None; import main; main.main(['', '{}'], main.__doc__)"
+    code = ("import sys; sys.modules['jax'] = None; from tiny_diffusion_jax.cli.main import main; "
+            "main(['', '{}'])")  # fmt: skip
     for flag in ("--mode=list", "--help"):
         result = subprocess.run([sys.executable, "-c", code.format(flag)], cwd=ROOT,
                                 capture_output=True, encoding="utf-8")  # fmt: skip

@@ -10,11 +10,10 @@ from command_line import SETS, config, run
 from release import release
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.config import editable, flatten
+from tiny_diffusion_jax.config import config_mismatch, editable, flatten
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics import classifier
 from tiny_diffusion_jax.run import released
-from tiny_diffusion_jax.run.same_run import config_mismatch
 from tiny_diffusion_jax.run.versions import migrate_config
 
 CAUSAL = [*SETS, "--config.data.source=digits", "--config.model.context_dim=8",

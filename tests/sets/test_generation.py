@@ -15,8 +15,8 @@ import pytest
 from command_line import ROOT
 
 from tiny_diffusion_jax import api, devices, diffusion
-from tiny_diffusion_jax.cli.config_files import load_config
 from tiny_diffusion_jax.config import editable
+from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data.label_option import NO_LABEL
 from tiny_diffusion_jax.diffusion import samplers
 from tiny_diffusion_jax.models.layers import read_history

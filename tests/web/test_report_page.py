@@ -89,7 +89,7 @@ def test_what_a_user_named_is_text(tmp_path):
 
 def test_a_name_of_bytes_that_are_no_text_is_written(tmp_path):
     """Python represents undecodable bytes of file names as lone surrogates."""
-    html = render("draw.html", title="caf\udce9 \u05e9", version="0")
+    html = render("draw.html", title="caf\udce9 \u05e9", version="0", program="x")
     write_page(tmp_path / "a.html", html)
     assert "<title>caf\\udce9 \u05e9</title>" in (tmp_path / "a.html").read_text(encoding="utf-8")
 

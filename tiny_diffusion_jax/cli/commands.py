@@ -20,6 +20,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
+from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.report.comparison import write_comparison
 from tiny_diffusion_jax.run import debug_step, processes, released, run_folder
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
@@ -134,7 +135,8 @@ def compare_run(config, path: str, runs: str) -> None:
 def draw_run(config, path: str) -> None:
     """Write draw.html, a page to draw shapes, which a model can then learn."""
     file = run_folder.make_writable(path) / "draw.html"
-    html = render("draw.html", title="Draw what is to be learned", version=__version__)
+    html = render("draw.html", title="Draw what is to be learned", version=__version__,
+                  program=program_name())  # fmt: skip
     write_page(file, html)
     log.info("wrote %s; open it in a browser", file)
 

@@ -8,7 +8,6 @@ from typing import NamedTuple
 from absl import flags
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.cli.config_files import load_config
 from tiny_diffusion_jax.config import (
     current_option,
     current_spelling,
@@ -16,15 +15,17 @@ from tiny_diffusion_jax.config import (
     similar_options,
     unknown_option,
 )
+from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.errors import UserError, rename_fields, require, require_choice
 from tiny_diffusion_jax.options import OPTIONS, ROWS, TYPES
+from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.same_run import affects_model
 
 MODES = ("train", "sample", "evaluate", "complete", "live", "compare", "draw", "replay", "list")
 REPORTS = MODES[:4]  # modes that write report.html with the command
 FLAGS = {
-    "config": "A file in configs/, with :ARGUMENT where its header says so.",
+    "config": "A name of --mode=list or a file, with :ARGUMENT where its header says so.",
     "workdir": "Folder of the run. Default: runs/NAME.",
     "pretrained": "A released model in place of a run.",
     "mode": f"{MODES[0]} (default), {', '.join(MODES[1:])}.",
@@ -79,7 +80,7 @@ def parse(argv: list[str]) -> Command | None:
     ):
         return Command(mode, workdir="runs/live")  # page of all released models
     if mode in REPORTS:
-        arguments["command"] = shlex.join(["python", "main.py", *argv[1:]])
+        arguments["command"] = f"{program_name()} {shlex.join(argv[1:])}"
     config, trained = _config(mode, values, options.get("model.name", ""))
     for option in filter(affects_model, options if trained else ()):
         raise UserError(f"--config.{option}", options[option],
@@ -108,7 +109,7 @@ def _config(mode: str, values: dict, model: str) -> tuple[ConfigDict, str]:
         return load_config(file, model), ""
     if mode == "train" or workdir is None:
         run = "" if mode == "train" else ", or the --workdir of a run"
-        raise UserError("--config", allowed="given", hint=f"Name a file of --mode=list{run}")
+        raise UserError("--config", allowed="given", hint=f"Name a config of --mode=list{run}")
     return run_folder.read_config(workdir), f"the run in {workdir!r}"
 
 

@@ -17,10 +17,28 @@ ENVIRONMENT = {
     "JAX_ENABLE_X64": "0",  # models are float32
 }
 
-from tiny_diffusion_jax.cli.config_files import config_list
 from tiny_diffusion_jax.cli.flags import Command, help_text, parse
+from tiny_diffusion_jax.config_files import config_list
 from tiny_diffusion_jax.errors import UserError, reason_of
+from tiny_diffusion_jax.program import program_name
 
+USAGE = """Learn a distribution of points in the plane by diffusion.
+
+  {program} --mode=list                             list the configs;
+  {program} --config=mnist_digit                    train, sample, evaluate;
+  {program} --config=mnist_digit:7                  another digit;
+  {program} --config=moons --config.train.steps=4000 --workdir=runs/short    options;
+  {program} --workdir=runs/moons --mode=sample --config.sample.num_points=100000
+  {program} --workdir=runs/mixture_dino+moons_history --mode=complete --points=partial.csv
+  {program} --workdir=runs/moons --mode=live        a page that samples in the browser;
+  {program} --workdir=runs/moons --mode=replay      explain a loss that is not finite;
+  {program} --mode=compare --runs=runs/a,runs/b     compare runs, in compare.html;
+  {program} --mode=draw                             draw your own shapes, in draw.html.
+
+--config takes a name of --mode=list, or a config file such as configs/mnist_digit.py. Training
+again in the same --workdir resumes an interrupted run, and with more --config.train.steps the run
+trains longer. --config.PART.NAME=VALUE sets one of the options below.
+"""
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
@@ -33,7 +51,14 @@ def require_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
-def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.exit) -> None:
+def start() -> None:
+    """Run the command of this process, which main.py and `tiny-diffusion` call."""
+    require_utf8()
+    # `sys.exit` would wait for the thread of an abandoned block of steps.
+    main(sys.argv, leave=os._exit)
+
+
+def main(argv: list[str], leave: Callable[[int], None] = sys.exit) -> None:
     """Run the command of `argv` (program first), and show expected errors as one line.
 
     `leave` is called with the exit code: 2 for a bad input, 128 + its number after a signal, and 1
@@ -46,7 +71,7 @@ def main(argv: list[str], usage: str = "", leave: Callable[[int], None] = sys.ex
     try:
         command = parse(argv)
         if command is None:
-            print(usage, help_text(), sep="\n")
+            print(USAGE.format(program=program_name()), help_text(), sep="\n")
         else:
             run(command)
     except UserError as error:

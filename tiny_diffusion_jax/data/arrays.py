@@ -132,7 +132,7 @@ def _concatenated(points: np.ndarray, arrays: dict, config, titles, place: str):
         return points, np.repeat(np.arange(len(sizes)), sizes), list(map(str, range(len(sizes))))
     if "set" not in arrays:
         raise UserError(f"{place}: points have shape [P, D]: must go with set[P] or sizes[S]; one "
-                        "set of points is learned by configs/points.py")  # fmt: skip
+                        "set of points is learned by --config=points")  # fmt: skip
     sets = _flat(arrays["set"])
     if sets.shape != (num,):
         raise UserError(f"{place}: {titles['set']} has shape {sets.shape}: must be {(num,)}")

@@ -75,7 +75,7 @@ def collect(
     if len(ids) == 1:
         raise UserError(
             f"{place}: holds a single set, {ids[0]!r}: must hold several, told apart by "
-            "config.data.set_column; one set of points is learned by configs/points.py"
+            "config.data.set_column; one set of points is learned by --config=points"
         )
     small, kept = np.flatnonzero(sizes < 2), np.flatnonzero(sizes > 1)
     if len(small) and config.skip_small and len(kept):

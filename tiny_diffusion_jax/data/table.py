@@ -177,7 +177,7 @@ def _table_of_array(array: np.ndarray, place: str) -> Table:
         if all(column.ndim == 1 for column in columns):
             return table_of(list(array.dtype.names), columns)
     if array.ndim != 2:
-        sets = "; configs/sets.py learns sets [S, N, D]" if array.ndim == 3 else ""
+        sets = "; --config=sets learns sets [S, N, D]" if array.ndim == 3 else ""
         raise UserError(f"{place}: has shape {array.shape}: must be (rows, columns){sets}")
     return table_of([str(i) for i in range(array.shape[1])], list(array.T))
 

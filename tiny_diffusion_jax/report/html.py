@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tiny_diffusion_jax import __version__
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.report import summary, words
 from tiny_diffusion_jax.report.data import ReportData
 from tiny_diffusion_jax.report.sections import sections_of
@@ -36,7 +37,7 @@ def write_html(data: ReportData, file: Path, description: dict, command: str = "
         num_given=0 if data.given is None else len(data.given), dataset=data.dataset,
         description={"seconds": {}} | description, config=config,
         config_json=json.dumps(config, indent=2),
-        command=command or f"python main.py --workdir={file.parent} --mode=evaluate",
+        command=command or f"{program_name()} --workdir={file.parent} --mode=evaluate",
     ))  # fmt: skip
 
 

@@ -11,15 +11,10 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.errors import UserError, reason_of, require
+from tiny_diffusion_jax.config import config_mismatch, default_config
+from tiny_diffusion_jax.errors import UserError, reason_of, require, shorten
 from tiny_diffusion_jax.files import locked, make_folder, remove_abandoned, write_json
-from tiny_diffusion_jax.run.same_run import (
-    config_mismatch,
-    data_differences,
-    model_differences,
-    shorten,
-)
+from tiny_diffusion_jax.run.same_run import data_differences, model_differences
 from tiny_diffusion_jax.run.versions import migrate_config
 
 log = logging.getLogger("tiny_diffusion_jax")

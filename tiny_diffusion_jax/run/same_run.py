@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from tiny_diffusion_jax.config import default_config, flatten
+from tiny_diffusion_jax.config import flatten
 
 # Parts of a config that a trained model depends on. Other parts may change from call to call.
 MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
@@ -15,26 +15,11 @@ FREE_FIELDS = {
     "data.source", "data.path", "data.data_dir", "data.cache_dir", "train.keep",
     "train.checkpoint_every",
 }
-MAX_DIFFERENCES = 6  # number of differences in a message
 
 
 def affects_model(field: str) -> bool:
     """Return whether a trained model depends on the option `field`, such as "train.steps"."""
     return field.partition(".")[0] in MODEL_PARTS and field not in FREE_FIELDS
-
-
-def config_mismatch(config: dict) -> str:
-    """Describe how the options of `config` differ from the options of this version; "" if equal."""
-    fields, defaults = flatten(config), flatten(default_config())
-    types = {int: (int,), float: (int, float), bool: (bool,), str: (str,)}
-    parts = {
-        "it has": sorted(fields.keys() - defaults.keys()),
-        "it lacks": sorted(defaults.keys() - fields.keys()),
-        "of another type are": [
-            f"{field} = {value!r}" for field, value in fields.items()
-            if field in defaults and type(value) not in types[type(defaults[field])]],
-    }  # fmt: skip
-    return "; ".join(f"{words} {shorten(names)}" for words, names in parts.items() if names)
 
 
 def model_differences(stored: dict, config: dict, ignored: Collection[str] = ()) -> list[str]:
@@ -70,9 +55,3 @@ def differences(stored: dict, current: dict, ignored: Collection[str] = ()) -> l
         for field in sorted((stored.keys() | current.keys()) - set(ignored))
         if stored.get(field, missing) != current.get(field, missing)
     ]
-
-
-def shorten(names: list[str]) -> str:
-    """Join the first names, and count the others."""
-    more = len(names) - MAX_DIFFERENCES
-    return ", ".join(names[:MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")

@@ -11,6 +11,7 @@ import numpy as np
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.api import Experiment, train_blocks
 from tiny_diffusion_jax.files import sync
+from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import debug_step, processes
 from tiny_diffusion_jax.run.checkpoints import Checkpoints, save
 from tiny_diffusion_jax.run.signals import Interrupted, abandon_at_signal, held_signals
@@ -59,7 +60,7 @@ def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, fol
             raise TrainingDiverged(
                 f"{error}: training stopped; last good state: {last}, in {folder}; a lower "
                 "config.train.learning_rate often helps; to do this step again and see what is not "
-                f"finite: python main.py {shlex.quote(f'--workdir={folder}')} --mode=replay",
+                f"finite: {program_name()} {shlex.quote(f'--workdir={folder}')} --mode=replay",
                 error.state, error.done,
             ) from error
     if signals:

@@ -102,7 +102,8 @@ function show() {
   byId("count").textContent =
     `${total.toLocaleString("en")} points in ${drawn.length} shape${drawn.length === 1 ? "" : "s"}`;
   byId("save").disabled = total === 0;
-  byId("command").textContent = drawing.command();
+  const command = byId("command");
+  command.textContent = drawing.command(command.dataset.program);
 }
 
 const act = (id, what) =>

@@ -63,9 +63,10 @@ class Drawing {
     return [several ? "x,y,shape" : "x,y", ...lines].join("\n") + "\n";
   }
 
-  command() {
+  // program: the command line that wrote the page, such as "python main.py".
+  command(program) {
     return this.drawn().length > 1
-      ? "python main.py --config=configs/mixture.py:'drawing.csv?shape'"
-      : "python main.py --config=configs/points.py:drawing.csv";
+      ? `${program} --config=mixture:'drawing.csv?shape'`
+      : `${program} --config=points:drawing.csv`;
   }
 }

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from tiny_diffusion_jax.config import UnknownOption, current_spelling
+from tiny_diffusion_jax.config import UnknownOption, config_mismatch, current_spelling
 from tiny_diffusion_jax.errors import UserError, reason_of, require
-from tiny_diffusion_jax.run.same_run import config_mismatch
 
-CONFIGS = Path(__file__).parents[2] / "configs"
+CONFIGS = Path(__file__).parent / "configs"
 
 
 def config_files() -> dict[str, Path]:
-    """Return {"configs/moons.py": its path, ...}, in order."""
-    return {f"configs/{f.relative_to(CONFIGS)}": f for f in sorted(CONFIGS.rglob("*.py"))}
+    """Return {"moons": path, "student/replay": path, ...} of the packaged configs, in order."""
+    files = {f.relative_to(CONFIGS).with_suffix("").as_posix(): f for f in CONFIGS.rglob("*.py")}
+    return {name: files[name] for name in sorted(files) if not name.endswith("__init__")}
 
 
 def config_list() -> str:
@@ -32,19 +32,25 @@ def config_list() -> str:
     return "\n".join(f"{usage:{width}}  {about}" for usage, about in lines)
 
 
-def find_config(path: str) -> tuple[str, str]:
-    """Split --config=FILE.py:ARGUMENT into the file and the argument; both may contain colons.
+def find_config(text: str) -> tuple[str, str]:
+    """Split the value of --config into the path of a config file and the argument after it.
 
-    A file that is missing in the working directory is looked up beside main.py. Raises UserError
-    for a file that exists in neither place.
+    "moons:dino" is a packaged config and its argument, "configs/own.py:dino" a file and its
+    argument. File and argument may contain colons. configs/moons.py is the packaged config if the
+    working directory has no such file. Raises UserError for a config that does not exist.
     """
-    stem, is_split, argument = path.partition(".py:")
-    file = f"{stem}.py" if is_split else path
-    known = config_files()
+    names = config_files()
+    name, _, argument = text.partition(":")
+    if name in names:
+        return str(names[name]), argument
+    stem, is_split, argument = text.partition(".py:")
+    file = f"{stem}.py" if is_split else text
     if not Path(file).is_file():
         name = current_spelling(Path(file).as_posix())
-        require(name in known, "--config", file, f"a config file; there are {', '.join(known)}")
-        file = str(known[name])
+        name = name.removeprefix("configs/").removesuffix(".py")
+        require(name in names, "--config", file,
+                f"a config file or one of {', '.join(names)}")  # fmt: skip
+        file = str(names[name])
     return file, argument
 
 

@@ -1,0 +1,1 @@
+"""Configs that `--config=NAME` names. Each module has a function `get_config`."""

@@ -1,0 +1,28 @@
+"""points:FILE: a table of your own points, in any format of data/table.py.
+
+    python main.py --config=points:examples/points.csv
+    python main.py --config=points:DatasaurusDozen.tsv \\
+        --config.data.where=dataset=dino --config.data.jitter_std=0.15
+
+Three rules choose the coordinates: the columns x, y (and z), else longitude and latitude, else the
+first two columns with numbers that are not identifiers. --config.data.columns=a,b chooses other
+columns. A drawn point is a row plus Gaussian jitter with standard deviation jitter_std, in the
+table's units.
+"""
+
+from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data.table import stem
+from tiny_diffusion_jax.errors import UserError
+
+
+def get_config(path: str = "", model: str = "fourier_mlp"):
+    if not path:
+        allowed = "followed by a table, as in --config=points:a.csv"
+        raise UserError("--config", "points", allowed)
+    config = default_config(model)
+    config.name = f"points_{stem(path)}" + ("" if model == "fourier_mlp" else f"_{model}")
+    config.data.name = "points"
+    config.data.path = path
+    config.data.jitter = "gaussian"
+    config.data.jitter_std = 0.0
+    return config
