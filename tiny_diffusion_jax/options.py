@@ -65,7 +65,7 @@ class Option(NamedTuple):
 
 TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
 DATA = one_of("moons circle line eight_gaussians two_spirals pinwheel checkerboard rings "
-              "swiss_roll dino image points mnist mixture mnist_sets sets")  # fmt: skip
+              "swiss_roll dino image points mnist mixture mnist_sets sets function")  # fmt: skip
 
 # Data and models that use an option.
 TABLES, MNIST, MANY = "points, sets", "mnist, mnist_sets", "sets, mnist_sets"
@@ -156,7 +156,8 @@ ROWS["diffusion"] = (
      one_of("simple min_snr likelihood")),
 )  # fmt: skip
 ROWS["model"] = (
-    ("name", "fourier_mlp", "the denoiser", one_of(" ".join(RECIPES))),
+    ("name", "fourier_mlp", "the denoiser; custom = the module that td.build or td.load is given",
+     one_of(" ".join([*RECIPES, "custom"]))),
     ("labels", False, "condition on the label of each set: the member or the digit"),
     ("sizes", False, "condition on the number of points of each set, which must vary"),
     ("hidden_dim", 128, "width of the network", at_least(1)),

@@ -68,6 +68,14 @@ SMALL_SETS = {
     "train.block": 200, "train.steps": 12_000,
 }  # fmt: skip
 
+# Settings for sets of the user's own, beside the recipe of a denoiser. The sizes of the sets are
+# part of the data. Fresh noise corrects earlier errors, so points between strokes are rare.
+OWN_SETS = {
+    "train.checkpoint_every": 5_000, "train.keep_best": True, "model.sizes": True,
+    "sample.sampler": "sde-dpm++2m", "sample.num_steps": 30, "sample.num_sets": 500,
+    "sample.num_points": 0,
+}  # fmt: skip
+
 # Diffusion, optimizer and sampling of the student project. The networks have 128 hidden units,
 # while the networks of the student project had 128 or 800.
 _STUDENT = NO_FADE | {

@@ -18,7 +18,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.sets import names_labels
 from tiny_diffusion_jax.data.table import stem
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.recipes import SMALL_SETS
+from tiny_diffusion_jax.recipes import OWN_SETS, SMALL_SETS
 
 
 def get_config(path: str = "", model: str = "set_transformer"):
@@ -34,16 +34,9 @@ def get_config(path: str = "", model: str = "set_transformer"):
     if is_folder:
         config.data.jitter = "uniform"
         config.data.max_side = 64  # sets are slow to draw from larger images
-    config.train.checkpoint_every = 5_000
+    config.update_from_flattened_dict(OWN_SETS)
+    if is_folder:  # a picture has no number of points
+        config.update_from_flattened_dict({"model.sizes": False, "sample.num_points": 64})
     if model == "set_transformer":
         config.update_from_flattened_dict(SMALL_SETS)
-    # Fresh noise corrects earlier errors, so points between strokes and mixed sets are rare.
-    config.sample.sampler = "sde-dpm++2m"
-    config.sample.num_steps = 30
-    config.sample.num_sets = 500
-    config.sample.num_points = 64
-    if not is_folder:  # the sizes of the sets are part of the data
-        config.model.sizes = True
-        config.sample.num_points = 0
-    config.train.keep_best = True
     return config

@@ -23,7 +23,7 @@ from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.label_option import Labels
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import require_choice
+from tiny_diffusion_jax.errors import UserError, require_choice
 from tiny_diffusion_jax.point_sets import PointSets
 
 __all__ = [
@@ -41,6 +41,11 @@ def _build_shape(name: str, config) -> Dataset:
     )  # fmt: skip
 
 
+def _refuse_function(config) -> Dataset:
+    raise UserError("config.data.name", config.name, "data from a file or of this program",
+                    "A function of Python is given to td.build or td.load, data=FUNCTION")
+
+
 SINGLE_DENSITIES = {
     **{name: partial(_build_shape, name) for name in SHAPES},
     "image": images.build,
@@ -52,6 +57,7 @@ BUILDERS = {
     # Members of a mixture lie in the plane.
     "mixture": partial(mixture.build, builders=SINGLE_DENSITIES | {
         "points": partial(points.build, dim=2), "run": generated.build}),
+    "function": _refuse_function,
     "mnist_sets": mnist.build_sets,
     "sets": sets.build,
 }
@@ -65,9 +71,14 @@ def build(config) -> Dataset:
     """
     require_choice("config.data.name", config.name, BUILDERS)
     dataset = BUILDERS[config.name](config)
+    log_notices(dataset)
+    return dataset
+
+
+def log_notices(dataset: Dataset) -> None:
+    """Log what was decided about the data, which the user may want to change."""
     for notice in filter(None, dataset.notice.split("\n")):
         log.warning("notice: %s", notice)
-    return dataset
 
 
 ALL_JITTERS = ("uniform", "gaussian", "none")

@@ -12,8 +12,10 @@ from tiny_diffusion_jax.errors import UserError, require, require_choice
 ZERO_SETS = 0.05  # smallest share of sets with a zero row at the end for a notice
 
 
-def is_table(config) -> bool:
+def is_table(config, arrays: dict | None = None) -> bool:
     """Return whether a file is a table, with a row for each point and a column for the set.
+
+    arrays: the content of an .npz file, in place of the file.
 
     A numpy file is a table if it has structured rows, or one array for each column. If
     `config.set_column` is the number of a column, an array [P, C] is a table.
@@ -21,15 +23,15 @@ def is_table(config) -> bool:
     path = Path(config.path).expanduser()
     if path.suffix.lower() not in ARRAYS:
         return True
-    arrays = load_arrays(path, f"config.data.path = {config.path!r}")
+    arrays = arrays or load_arrays(path, f"config.data.path = {config.path!r}")
     if len(arrays) > 1 and not config.array:
         return are_columns(arrays)
     array = arrays.get(config.array, next(iter(arrays.values())))
     return bool(array.dtype.names) or (array.ndim == 2 and config.set_column.isdecimal())
 
 
-def read(config) -> Collection:
-    """Read the sets in the file `config.path`.
+def read(config, arrays: dict | None = None) -> Collection:
+    """Read the sets in `arrays` by name, or in the file `config.path`.
 
     A .npy file holds points[S, N, D]. In an .npz file the points are the array `config.array`, or
     for '' the array named points, or else the only array. This array has one of two shapes.
@@ -44,7 +46,7 @@ def read(config) -> Collection:
     place = f"config.data.path = {config.path!r}"
     require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
     titles = {role: config[f"{role}_column"].strip() or role for role in ("set", "label", "split")}
-    arrays, others = _by_role(config, titles, place)
+    arrays, others = _by_role(config, titles, place, arrays)
     points, columns = _coordinates(arrays["points"], config, place)
     notices = [] if points.ndim == 2 or "mask" in arrays else _padding_notices(points)
     split_points = _padded if points.ndim == 3 else _concatenated
@@ -70,9 +72,11 @@ def read(config) -> Collection:
     )  # fmt: skip
 
 
-def _by_role(config, titles: dict[str, str], place: str) -> tuple[dict, list[str]]:
+def _by_role(
+    config, titles: dict[str, str], place: str, arrays: dict | None
+) -> tuple[dict, list[str]]:
     """Return arrays by role (points, mask, sizes, set, label, split), and names of other arrays."""
-    arrays = load_arrays(Path(config.path).expanduser(), place)
+    arrays = arrays or load_arrays(Path(config.path).expanduser(), place)
     if config.array:
         require_choice("config.data.array", config.array, [name for name in arrays if name])
     elif "points" not in arrays and len(arrays) != 1:

@@ -63,16 +63,18 @@ def read_points(
     path: str, *, header: str = "auto", array: str = "", columns: str = "", where: str = "",
     set_column: str | None = None, label_column: str = NO_COLUMN, split_column: str = NO_COLUMN,
     skip_incomplete: bool = False, dim: int | None = None, usual: Sequence[str] = (),
-    field: str = "config.data.path",
+    field: str = "config.data.path", arrays: dict | None = None,
 ) -> Points:  # fmt: skip
     """Read the points in the table `path`; the options are the options of `config.data`.
 
     set_column: None if no column names the set of each point; dim: number of coordinates, None for
     2, or 3 if there is a z; usual: names of the coordinates, if all of them exist; field: the
-    option that names the file, for error messages.
+    option that names the file, for error messages; arrays: the columns by name, in place of the
+    file.
     Raises UserError with the line, the column and the invalid text.
     """
-    place, table = f"{field} = {str(path)!r}", read_table(path, header, array, field)
+    place, table = f"{field} = {str(path)!r}", read_table(
+        path, header, array, field, arrays)
     names = table.names
     roles = _find_roles(names, {"set": set_column, "label": label_column, "split": split_column})
     filtered = _find_where(names, where)

@@ -22,7 +22,7 @@ from tiny_diffusion_jax.dataset import Dataset
 MIN_ROWS = 50  # smallest table without jitter that has held-out rows
 
 
-def build(config, dim: int | None = None) -> Dataset:
+def build(config, dim: int | None = None, arrays: dict | None = None) -> Dataset:
     """Build a density from the rows of the table `config.path`, in the units of the table.
 
     p(x) = mean over rows of N(x; row, jitter_std^2), or the exact rows with `config.jitter` 'none'.
@@ -30,14 +30,16 @@ def build(config, dim: int | None = None) -> Dataset:
     training points. Then the share `config.heldout` of the rows becomes `heldout`, with the same
     rows in every run. No row is held out from tables with fewer than 50 rows.
     `config.columns` names the coordinates of a point. Without names columns.py selects them.
-    dim: required number of coordinates, None for any number.
+    dim: required number of coordinates, None for any number. arrays: the columns of the table by
+    name, in place of the file.
     `config.per_axis`: a scale for each coordinate, instead of one scale for all.
     `config.clip_outliers`: rows far from all other rows are left out, see notices.py.
     Raises `UserError` with the invalid row and column.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
     names = ("header", "columns", "where", "array", "skip_incomplete")
-    table = read_points(config.path, dim=dim, **{n: config[n] for n in names if n in config})
+    options = {name: config[name] for name in names if name in config}
+    table = read_points(config.path, dim=dim, arrays=arrays, **options)
     points, outliers = table.points, notices.find_outliers(table.points)
     near, name = points[~outliers.rows], table.rows.__getitem__
     where = f" where {config.where.strip()}" if config.where else ""

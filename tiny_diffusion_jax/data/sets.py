@@ -27,12 +27,13 @@ OPTIONS = (*TABLE_OPTIONS, "path", "heldout", "invert", "threshold", "max_side",
            "skip_small", "clip_outliers")  # fmt: skip
 
 
-def build(config) -> Dataset:
+def build(config, arrays: dict | None = None) -> Dataset:
     """Build a dataset of observed sets, or of sets drawn from pictures, with held-out sets.
 
-    Raises `UserError` that describes the error in the file, see tables, arrays and folders.
+    arrays: the content of an .npz file, in place of the file `config.path`. Raises `UserError` that
+    describes the error in the file, see tables, arrays and folders.
     """
-    sets = load(config)
+    sets = load(config) if arrays is None else _read(config, arrays)
     fields = {
         "title": table.stem(config.path), "source": "sets", "num_labels": len(sets.names),
         "label_names": sets.names, "columns": sets.columns, "set_column": sets.set_column,
@@ -100,7 +101,11 @@ def _load(stamp: tuple, **options) -> Collection | folders.Pictures:
     config = ConfigDict(options)
     if Path(config.path).expanduser().is_dir():
         return folders.read(config)
-    sets = read_file(config)
+    return _read(config)
+
+
+def _read(config, arrays: dict | None = None) -> Collection:
+    sets = read_file(config, arrays)
     return sets.without_outliers() if config.clip_outliers else sets
 
 
@@ -117,11 +122,15 @@ def names_labels(path: str) -> bool:
         return False
 
 
-def read_file(config) -> Collection:
-    """Read the sets of a table or of arrays; see `columns.read_points` and `arrays.read`."""
-    if not arrays.is_table(config):
-        return arrays.read(config)
-    points = read_points(config.path, **{name: config[name] for name in TABLE_OPTIONS})
+def read_file(config, in_memory: dict | None = None) -> Collection:
+    """Read the sets of a table or of arrays, from the file `config.path` or in memory.
+
+    See `columns.read_points` and `arrays.read`.
+    """
+    if not arrays.is_table(config, in_memory):
+        return arrays.read(config, in_memory)
+    options = {name: config[name] for name in TABLE_OPTIONS}
+    points = read_points(config.path, arrays=in_memory, **options)
     codes, ids = encode(points.roles["set"][1])
     texts = {
         role: one_each(column, codes, ids, f"config.data.{role}_column", name,

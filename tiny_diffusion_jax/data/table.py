@@ -65,21 +65,23 @@ def check_format(path: str, others: str = "", field: str = "config.data.path") -
 
 
 def read_table(
-    path: str, header: str = "auto", array: str = "", field: str = "config.data.path"
-) -> Table:
+    path: str, header: str = "auto", array: str = "", field: str = "config.data.path",
+    arrays: dict | None = None,
+) -> Table:  # fmt: skip
     """Read the table in the file `path`.
 
     header: auto, yes or no, whether the first row has names; array: the name of an array in an
     .npz file or of a sheet in an .xlsx file, "" for `points` or the first one; field: the option
-    that names the file, for error messages.
+    that names the file, for error messages; arrays: what an .npz file would hold, in its place.
     Raises UserError for a file that is missing, damaged, empty, or of another format.
     """
     file, place = Path(path).expanduser(), f"{field} = {str(path)!r}"
-    check_format(str(path), field=field)
-    require(file.is_file(), field, str(path), "an existing file")
     suffix = file.suffix.lower()
+    if arrays is None:
+        check_format(str(path), field=field)
+        require(file.is_file(), field, str(path), "an existing file")
     if suffix in ARRAYS:
-        table = _read_arrays(file, array, place)
+        table = _read_arrays(arrays or load_arrays(file, place), array, place)
     elif suffix == ".parquet":
         table = _read_parquet(file, place)
     elif suffix == ".xlsx":
@@ -150,8 +152,7 @@ def are_columns(arrays: dict[str, np.ndarray]) -> bool:
     return len(arrays) > 1 and len(shapes) == 1 and len(min(shapes)) == 1
 
 
-def _read_arrays(file: Path, name: str, place: str) -> Table:
-    arrays = load_arrays(file, place)
+def _read_arrays(arrays: dict[str, np.ndarray], name: str, place: str) -> Table:
     if name:
         require_choice("config.data.array", name, [key for key in arrays if key])
     tables = [key for key, array in arrays.items() if array.ndim == 2 or array.dtype.names]

@@ -14,6 +14,7 @@ settings to recipes.py. Fields of the module that have the name of an option get
 
 import dataclasses
 
+from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.models.aligned import AlignedSeq2Seq
 from tiny_diffusion_jax.models.causal import Causal
 from tiny_diffusion_jax.models.fourier_mlp import FourierMLP, FourierTrunk
@@ -43,6 +44,9 @@ def make_model(config, num_labels: int = 0):
 
     `num_labels` is the number of labels in the data. options.py defines the ranges of the options.
     """
+    require(config.name in MODELS, "config.model.name", config.name,
+            f"one of {', '.join(MODELS)}, or given as a module",
+            "td.load(folder, model=MODULE)")  # fmt: skip
     module, fixed = MODELS[config.name]
     return module(
         trunk=FourierTrunk(**_options(FourierTrunk, config)), counts=config.sizes,

@@ -1,0 +1,210 @@
+"""Build an experiment from a config, a config file, or data in memory.
+
+Data in memory become the arrays of an .npz file, and follow the rules of such a file. So the folder
+that run/save.py writes, with these arrays in data.npz, builds the same dataset.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+from jax.tree_util import Partial
+from ml_collections import ConfigDict
+
+from tiny_diffusion_jax import api, devices
+from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.config import changed, default_config, editable
+from tiny_diffusion_jax.config_files import load_config
+from tiny_diffusion_jax.data import points, sets
+from tiny_diffusion_jax.data.cells import texts_of
+from tiny_diffusion_jax.data.columns import SET_NAMES
+from tiny_diffusion_jax.data.densities import make_dataset, single_density
+from tiny_diffusion_jax.errors import NO_VALUE, UserError, reason_of, require
+from tiny_diffusion_jax.models import MODELS, make_model
+from tiny_diffusion_jax.point_sets import pad_sets
+from tiny_diffusion_jax.recipes import OWN_SETS, SMALL_SETS
+from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
+
+CUSTOM = "custom"  # config.model.name of a module of the user
+TRIAL = 7  # points that a density is called with, to see their shape
+
+
+@devices.without_float64
+def build(
+    base: str | Path | ConfigDict | None = None, *, data: Any = None, labels: Any = None,
+    counts: bool | None = None, config: Mapping | None = None, model: Any = None,
+    log_prob: Callable | None = None, name: str = "data",
+) -> Experiment:  # fmt: skip
+    """Build an experiment; its config is frozen.
+
+    base: the name of a denoiser, with its recipe; or a ConfigDict; or a config file with its
+    argument, as in --config ("moons:dino", "configs/moons.py"). config: other options by their
+    dotted names, {"train.steps": 3000}.
+
+    data: a function (key, n) -> f32[n, D] of JAX, which draws points of one density; an array
+    f[P, D] of points of one density; sets, which are a list of arrays f[n_i, D] or an array
+    f[S, N, D] with rows of NaN after the points of smaller sets; a dictionary of arrays, as in an
+    .npz file (points, mask, sizes, set, label); or a table of pandas. `base` decides whether the
+    rows of a table are sets: they are one density for a denoiser of single points.
+
+    labels: a text or a number for each set. counts: whether the denoiser is conditioned on the
+    number of points of each set (config.model.sizes; None: True for sets). model: a Flax module
+    in place of a denoiser of models/, with its traits. log_prob: log density f[n] of points
+    f[n, D], if `data` is a function and its density is known. name: for titles and the run folder.
+
+    Raises UserError for data that cannot be learned, and for options out of their range.
+    """
+    options, source = dict(config or {}), None
+    if data is None:
+        require(labels is None and log_prob is None, "data", data, "given with labels or log_prob")
+        config = _config_without_data(base)
+    elif callable(data):
+        require(labels is None, "labels", "given", "None for a density")
+        config = _config_of(base, "fourier_mlp", name)
+        config.data.name = "function"
+    else:
+        require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
+        source, holds_sets = _arrays_of(data, labels, base)
+        config = _config_of(base, "set_transformer" if holds_sets else "fourier_mlp", name)
+        config.data.path = f"{name}.npz"
+        config.data.name = "sets" if holds_sets else "points"
+        config.data.jitter = "none" if holds_sets else "gaussian"
+        if holds_sets:
+            config.update_from_flattened_dict(OWN_SETS | {"model.labels": "label" in source})
+            if config.model.name == "set_transformer":
+                config.update_from_flattened_dict(SMALL_SETS)
+    if counts is not None:
+        options["model.sizes"] = bool(counts)
+    config = changed(config, options)
+    if model is not None:
+        _check_module(model)
+        config.model.name = CUSTOM
+    dataset = None
+    try:
+        if config.data.name == "function":
+            dataset = _density(data, log_prob, config, name)
+        elif source is not None:
+            dataset = (sets if holds_sets else points).build(config.data, arrays=source)
+    except UserError as error:
+        raise _about_data(error, config.data.path) from error
+    if dataset is None:
+        check(config, model=model)
+        dataset = api.data.build(config.data)
+    else:
+        check(config, api.data.about_built(dataset), model)
+        api.data.log_notices(dataset)
+    return api.assemble(config, dataset, model)._replace(source=source)
+
+
+# ---------------------------------------------------------------- configs
+
+
+def _config_without_data(base) -> ConfigDict:
+    if isinstance(base, ConfigDict):
+        return editable(base)
+    require(isinstance(base, (str, Path)), "base", base, "a config, or a config file, without data")
+    require(str(base) not in MODELS, "data", None, f"given with a denoiser, {str(base)!r}")
+    return load_config(str(base))
+
+
+def _config_of(base, usual: str, name: str) -> ConfigDict:
+    """Config for data in memory: the recipe of the denoiser `base`, or a copy of a config."""
+    if isinstance(base, ConfigDict):
+        return editable(base)
+    config = default_config(usual if base is None else str(base))
+    config.name = name
+    return config
+
+
+def _check_module(model) -> None:
+    """Raise UserError unless a Flax module has all that training and sampling read."""
+    needed = {
+        "traits": 'traits = Traits(strategy="independent", floats_per_point=1000), see '
+                  "models/traits.py",
+        "num_labels": "num_labels: int = 0, the number of labels that it is conditioned on",
+        "counts": "counts: bool = False, whether it is conditioned on the number of points",
+    }  # fmt: skip
+    for name, advice in needed.items():
+        require(hasattr(model, name), f"model.{name}", type(model).__name__,
+                "a field of the module", f"Add {advice}")  # fmt: skip
+    strategy = model.traits.strategy
+    require(strategy in STRATEGIES, "model.traits.strategy", strategy,
+            f"one of {', '.join(STRATEGIES)}")  # fmt: skip
+
+
+# ---------------------------------------------------------------- data in memory
+
+
+def _density(draw: Callable, log_prob: Callable | None, config, name: str):
+    """Dataset of one density from a function that draws n points f32[n, D]."""
+    try:
+        shape = jax.eval_shape(lambda key: jnp.asarray(draw(key, TRIAL)), jax.random.key(0)).shape
+    except Exception as error:
+        raise UserError("data", getattr(draw, "__name__", "function"), "a function (key, n) of JAX "
+                        f"that draws points f32[n, D] ({reason_of(error)})") from error
+    holds = len(shape) == 2 and shape[0] == TRIAL and shape[1] >= 2
+    require(holds, "data: shape of data(key, n)", shape, f"(n, D) = ({TRIAL}, D), D at least 2",
+            f"It was called with n = {TRIAL}")  # fmt: skip
+    as_float = lambda key, n: jnp.asarray(draw(key, n), jnp.float32)
+    return make_dataset(
+        single_density(as_float), normalize=config.data.normalize, title=name, source="function",
+        log_prob=None if log_prob is None else Partial(log_prob),
+    )  # fmt: skip
+
+
+def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
+    """Data in memory as the arrays of an .npz file, and whether they hold sets."""
+    if isinstance(values, pandas.DataFrame):
+        require(labels is None, "labels", "given", "a column of the table")
+        columns = {str(name): _column(values[name]) for name in values.columns}
+        return columns, _learns_sets(base, columns)
+    if isinstance(values, Mapping):
+        arrays = {name: np.asarray(array) for name, array in values.items()}
+    elif isinstance(values, (list, tuple)) and np.ndim(values[0] if len(values) else 0) == 2:
+        parts = [np.asarray(points) for points in values]
+        pad_sets(parts)  # raises for arrays of different kinds
+        arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
+    else:
+        points = values.filled(np.nan) if np.ma.isMaskedArray(values) else np.asarray(values)
+        require(points.ndim in (2, 3) and points.dtype.kind in "biuf", "data.shape", points.shape,
+                "(P, D) for points, (S, N, D) for sets, or a list of arrays (n, D)",
+                "Numbers, not objects" if points.dtype.kind not in "biuf" else "")  # fmt: skip
+        if points.ndim == 2:
+            require(labels is None, "labels", "given", "None for points of one density",
+                    "For a density of each label: data = [points of label 0, points of label 1, "
+                    "...], with one label each")  # fmt: skip
+            require(points.shape[1] >= 2, "data.shape", points.shape, "(P, D), D at least 2")
+            names = "xyz" if points.shape[1] <= 3 else [f"x{i}" for i in range(points.shape[1])]
+            return dict(zip(names, points.T, strict=False)), False
+        arrays = {"points": points}
+    if labels is not None:
+        arrays["label"] = np.asarray(labels)
+    return arrays, True
+
+
+def _learns_sets(base, columns: dict) -> bool:
+    """Return whether the rows of a table are sets: by the denoiser, else by a column of sets."""
+    if base is None:
+        return any(name.lower() in SET_NAMES for name in columns)
+    name = base.model.name if isinstance(base, ConfigDict) else str(base)
+    config = default_config(name).model
+    return not strategy_of(make_model(config)).has_point_density
+
+
+def _column(column: pandas.Series) -> np.ndarray:
+    values = column.to_numpy()
+    return values if values.dtype.kind in "iufb" else texts_of(values).astype(str)
+
+
+def _about_data(error: UserError, path: str) -> UserError:
+    """The error with `data` in place of the path of a file that does not exist."""
+    field = error.field.replace(f"config.data.path = {path!r}", "data")
+    if field == "config.data.path":
+        return replace(error, field="data", value=NO_VALUE)
+    return replace(error, field=field)
