@@ -36,11 +36,9 @@ import hashlib
 import json
 import subprocess
 import time
-from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
 from common import RESULTS, ROOT, command, finished, machine, markdown, write
@@ -51,7 +49,7 @@ from scipy.special import logsumexp
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import editable
-from tiny_diffusion_jax.metrics import classifier, memorization
+from tiny_diffusion_jax.metrics import classifier, memorization, ragged
 from tiny_diffusion_jax.metrics import sets as set_metrics
 from tiny_diffusion_jax.run import released
 from tiny_diffusion_jax.sets import strategy_of
@@ -65,12 +63,6 @@ QUICK = [
     "--config.sample.num_points=16", "--config.sample.num_sets=32", "--config.train.block=30",
     "--config.evaluate.frames=0", "--config.train.num_sets=16", "--config.sample.num_steps=8",
 ]  # fmt: skip
-
-
-@partial(jax.jit, static_argnames="num_points")
-def draw_sets_from(dataset: data.Dataset, key: jax.Array, index: jax.Array, num_points: int):
-    """Draw the points f32[B, num_points, D] of a set from each source of `index` i32[B]."""
-    return dataset.draw_from(key, index, num_points).points
 
 
 class Bench:
@@ -96,9 +88,8 @@ class Bench:
 
     def sets_of(self, dataset, index, seed: int) -> np.ndarray:
         """Draw a set of each image in `index`: f32[len(index), N, 2]."""
-        return np.asarray(
-            draw_sets_from(dataset, jax.random.key(seed), jnp.asarray(index), self.num_points)
-        )
+        key = jax.random.key(seed)
+        return np.asarray(ragged.real_sets(dataset, key, index, self.num_points))
 
     def validation(self) -> np.ndarray:
         """Draw sets of images of the training split that no model was trained on.

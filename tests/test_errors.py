@@ -5,7 +5,7 @@ import pickle
 
 import pytest
 
-from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
+from tiny_diffusion_jax.errors import UserError, errors_about, reason_of, rename_fields
 
 
 @pytest.mark.parametrize("error, line", [
@@ -36,3 +36,15 @@ def test_a_field_is_renamed_without_a_hint_that_no_longer_helps():
 
     assert line(UserError("given", 3, "new", "Set config.x")) == "--points = 3: must be new"
     assert line(UserError("other", 3, "new", "Set it")) == "other = 3: must be new. Set it"
+
+
+def test_an_error_in_a_file_gets_the_field_that_names_the_file():
+    def line(error):
+        with pytest.raises(UserError) as raised, errors_about("config.data.path", "a.csv"):
+            raise error
+        return str(raised.value)
+
+    cells = UserError(problem="line 2 has 3 cells", allowed="2", hint="Is a quote open?")
+    assert line(cells) == (
+        "config.data.path = 'a.csv': line 2 has 3 cells: must be 2. Is a quote open?")
+    assert line(UserError("config.where", "a", "x=a")) == "config.where = 'a': must be x=a"

@@ -6,11 +6,17 @@ __version__ = "0.1.0"
 
 # name -> module. A module is imported at the first access, because a config needs no jax.
 _HOME = {
+    "Experiment": "api",
+    "UserError": "errors",
+    "build": "build",
     "default_config": "config",
-    **dict.fromkeys(("Experiment", "build", "log_prob", "sample", "train"), "api"),
+    **dict.fromkeys(("complete", "evaluate", "log_prob", "sample", "train"), "interface"),
     "load": "run.load",
-    "ragged": "point_sets",
+    "save": "run.save",
+    **dict.fromkeys(("report", "show"), "notebook"),
+    **dict.fromkeys(("pad_sets", "ragged"), "point_sets"),
 }
+__all__ = [*_HOME]
 
 
 def __getattr__(name: str):
@@ -20,4 +26,4 @@ def __getattr__(name: str):
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME])
+    return sorted(__all__)

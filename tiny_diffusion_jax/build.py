@@ -5,7 +5,6 @@ that run/save.py writes, with these arrays in data.npz, builds the same dataset.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,13 +85,15 @@ def build(
         _check_module(model)
         config.model.name = CUSTOM
     dataset = None
-    try:
-        if config.data.name == "function":
-            dataset = _density(data, log_prob, config, name)
-        elif source is not None:
-            dataset = (sets if holds_sets else points).build(config.data, arrays=source)
-    except UserError as error:
-        raise _about_data(error, config.data.path) from error
+    if config.data.name == "function":
+        dataset = _density(data, log_prob, config, name)
+    elif source is not None:
+        build_dataset = (sets if holds_sets else points).build
+        try:
+            dataset = build_dataset(config.data, arrays=source)
+        except UserError as error:
+            is_of_file = error.field in ("", "config.data.path")
+            raise replace(error, field="data", value=NO_VALUE) if is_of_file else error from None
     if dataset is None:
         check(config, model=model)
         dataset = api.data.build(config.data)
@@ -200,11 +201,3 @@ def _learns_sets(base, columns: dict) -> bool:
 def _column(column: pandas.Series) -> np.ndarray:
     values = column.to_numpy()
     return values if values.dtype.kind in "iufb" else texts_of(values).astype(str)
-
-
-def _about_data(error: UserError, path: str) -> UserError:
-    """The error with `data` in place of the path of a file that does not exist."""
-    field = error.field.replace(f"config.data.path = {path!r}", "data")
-    if field == "config.data.path":
-        return replace(error, field="data", value=NO_VALUE)
-    return replace(error, field=field)

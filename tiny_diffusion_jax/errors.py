@@ -11,22 +11,24 @@ LONGEST_REASON = 200  # characters
 
 @dataclasses.dataclass(eq=False)
 class UserError(ValueError):
-    """A bad input: "field = value: must be allowed. Hint".
+    """A bad input: "field = value: problem: must be allowed. Hint".
 
-    Each part except `field` may be missing. `main.py` prints the line and exits with code 2,
-    without a traceback.
+    Each part may be missing; problem: what is wrong inside of the value, for example in a line of
+    a file. `main.py` prints the line and exits with code 2, without a traceback.
     """
 
-    field: str
+    field: str = ""
     value: Any = NO_VALUE
     allowed: str = ""
     hint: str = ""
+    problem: str = ""
 
     @property
     def reason(self) -> str:
         """The line without the field and its value."""
         must_be = f"must be {self.allowed}" if self.allowed else ""
-        return ". ".join(filter(None, (must_be, self.hint)))
+        sentence = ": ".join(filter(None, (self.problem, must_be)))
+        return ". ".join(filter(None, (sentence, self.hint)))
 
     def __str__(self) -> str:
         value = "" if self.value is NO_VALUE else f" = {self.value!r}"
@@ -43,6 +45,17 @@ def require_choice(field: str, value, choices: Iterable) -> None:
     """Raise a UserError that names every choice unless `value` is one of `choices`."""
     choices = list(choices)
     require(value in choices, field, value, "one of " + ", ".join(map(str, choices)))
+
+
+@contextlib.contextmanager
+def errors_about(field: str, value):
+    """Raise errors that have no field as errors about `field`, which has this value."""
+    try:
+        yield
+    except UserError as error:
+        if error.field:
+            raise
+        raise dataclasses.replace(error, field=field, value=value) from error
 
 
 @contextlib.contextmanager

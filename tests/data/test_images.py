@@ -33,7 +33,7 @@ def save(tmp_path, pixels, mode=None, name="picture.png", **options):
 
 
 def density(intensity, threshold=0.0, **fields):
-    return images.from_intensity(np.asarray(intensity, float), threshold, config(**fields), "it")
+    return images.from_intensity(np.asarray(intensity, float), threshold, config(**fields))
 
 
 def draw(dataset, num=4096, seed=0):

@@ -94,10 +94,10 @@ def complete_run(
     """Complete sets from the points of the table `points`, in the data's own units."""
     about = (None if pretrained else about_run(path)) or data.about(config.data)
     check(config, about)
-    names = {"given": "--points", "given.shape": "--points: shape"}
+    names = {"given": "--points", "given.shape": "--points: shape", "config.data.path": "--points"}
     with rename_fields(names, without=DATA_OPTION):
         dim = 2 if pretrained else run_folder.dim(path)
-        table = read_points(points, dim=dim, usual=about.columns, field="--points")
+        table = read_points(points, dim=dim, usual=about.columns)
         check_sample(config, config.sample, given=table.points, dim=dim, about=about)
     opened = _open(config, path, pretrained)
     log.info("points: %s: %s", Path(points).name, table.describe())

@@ -23,7 +23,7 @@ def is_table(config, arrays: dict | None = None) -> bool:
     path = Path(config.path).expanduser()
     if path.suffix.lower() not in ARRAYS:
         return True
-    arrays = arrays or load_arrays(path, f"config.data.path = {config.path!r}")
+    arrays = arrays or load_arrays(path)
     if len(arrays) > 1 and not config.array:
         return are_columns(arrays)
     array = arrays.get(config.array, next(iter(arrays.values())))
@@ -43,15 +43,14 @@ def read(config, arrays: dict | None = None) -> Collection:
     replace the array names set, label and split. `config.columns` selects coordinates.
     Raises `UserError` with the name of the array and the invalid entry.
     """
-    place = f"config.data.path = {config.path!r}"
     require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
     titles = {role: config[f"{role}_column"].strip() or role for role in ("set", "label", "split")}
-    arrays, others = _by_role(config, titles, place, arrays)
-    points, columns = _coordinates(arrays["points"], config, place)
+    arrays, others = _by_role(config, titles, arrays)
+    points, columns = _coordinates(arrays["points"], config)
     notices = [] if points.ndim == 2 or "mask" in arrays else _padding_notices(points)
     split_points = _padded if points.ndim == 3 else _concatenated
-    rows, codes, ids = split_points(points, arrays, config, titles, place)
-    rows, codes = _finite(rows, codes, ids, config, "mask" in arrays, place, notices)
+    rows, codes, ids = split_points(points, arrays, config, titles)
+    rows, codes = _finite(rows, codes, ids, config, "mask" in arrays, notices)
 
     def of_sets(role: str) -> np.ndarray | None:  # text [S]; the array has S or P entries
         if role not in arrays:
@@ -62,8 +61,8 @@ def read(config, arrays: dict | None = None) -> Collection:
         if "set" in arrays and values.shape == (len(codes),):
             field = f"config.data.{role}_column"
             return one_each(values, codes, ids, field, name, "row {}".format)
-        raise UserError(f"{place}: {name} has shape {values.shape}: must be {(len(ids),)}, one a "
-                        "set")  # fmt: skip
+        raise UserError(problem=f"{name} has shape {values.shape}",
+                        allowed=f"{(len(ids),)}, one a set")  # fmt: skip
 
     return collect(
         rows, codes, ids, config, label=of_sets("label"), split=of_sets("split"), columns=columns,
@@ -72,37 +71,36 @@ def read(config, arrays: dict | None = None) -> Collection:
     )  # fmt: skip
 
 
-def _by_role(
-    config, titles: dict[str, str], place: str, arrays: dict | None
-) -> tuple[dict, list[str]]:
+def _by_role(config, titles: dict[str, str], arrays: dict | None) -> tuple[dict, list[str]]:
     """Return arrays by role (points, mask, sizes, set, label, split), and names of other arrays."""
-    arrays = arrays or load_arrays(Path(config.path).expanduser(), place)
+    arrays = arrays or load_arrays(Path(config.path).expanduser())
     if config.array:
         require_choice("config.data.array", config.array, [name for name in arrays if name])
     elif "points" not in arrays and len(arrays) != 1:
-        raise UserError(f"{place}: must hold an array points; there are {', '.join(arrays)}; "
-                        "config.data.array names another")  # fmt: skip
+        raise UserError(problem=f"must hold an array points; there are {', '.join(arrays)}; "
+                                "config.data.array names another")  # fmt: skip
     points = config.array or ("points" if "points" in arrays else next(iter(arrays)))
     names = {"points": points, "mask": "mask", "sizes": "sizes"} | titles
     for role, name in titles.items():
         is_named = config[f"{role}_column"] and (name != NO_COLUMN or role == "set")
         if is_named and name not in arrays:
-            raise UserError(f"config.data.{role}_column = {name!r}: no array {name!r}; there are "
-                            f"{', '.join(key for key in arrays if key) or 'none'}")  # fmt: skip
+            names = ", ".join(key for key in arrays if key) or "none"
+            raise UserError(f"config.data.{role}_column", name,
+                            problem=f"no array {name!r}; there are {names}")  # fmt: skip
     roles = {role: arrays[name] for role, name in names.items() if name in arrays}
     return roles, [name for name in arrays if name not in names.values()]
 
 
-def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, list[str]]:
+def _coordinates(points: np.ndarray, config) -> tuple[np.ndarray, list[str]]:
     """Return the coordinates that `config.columns` selects, and their names."""
     if points.dtype.kind not in "biuf":
-        raise UserError(f"{place}: points are of type {points.dtype}: must be real numbers")
-    shape = f"{place}: points have shape {points.shape}: must"
+        raise UserError(problem=f"points are of type {points.dtype}", allowed="real numbers")
+    shape = f"points have shape {points.shape}"
     if points.ndim not in (2, 3):
-        raise UserError(f"{shape} be [S, N, D], or [P, D] with set[P] or sizes[S]")
+        raise UserError(problem=shape, allowed="[S, N, D], or [P, D] with set[P] or sizes[S]")
     dim = points.shape[-1]
     if dim < 2:
-        raise UserError(f"{shape} have D = 2 coordinates or more")
+        raise UserError(problem=f"{shape}: must have D = 2 coordinates or more")
     names = list("xyz"[:dim]) if dim <= 3 else [f"x{i}" for i in range(dim)]
     if not config.columns:
         return points, names
@@ -110,7 +108,7 @@ def _coordinates(points: np.ndarray, config, place: str) -> tuple[np.ndarray, li
     return points[..., chosen], [names[i] for i in chosen]
 
 
-def _padded(points: np.ndarray, arrays: dict, config, titles, place: str):
+def _padded(points: np.ndarray, arrays: dict, config, titles):
     """(rows [P, D], codes [P], ids) of points[S, N, D]."""
     S, N, D = points.shape
     mask = arrays.get("mask")
@@ -119,27 +117,27 @@ def _padded(points: np.ndarray, arrays: dict, config, titles, place: str):
                           np.zeros((S, N), bool))  # fmt: skip
     mask = mask[..., 0] if mask.shape == (S, N, 1) else mask
     if mask.shape != (S, N):
-        raise UserError(f"{place}: mask has shape {mask.shape}: must be {(S, N)}, as points")
+        raise UserError(problem=f"mask has shape {mask.shape}", allowed=f"{(S, N)}, as points")
     mask = mask.astype(bool)
     return points[mask], np.repeat(np.arange(S), mask.sum(1)), list(map(str, range(S)))
 
 
-def _concatenated(points: np.ndarray, arrays: dict, config, titles, place: str):
+def _concatenated(points: np.ndarray, arrays: dict, config, titles):
     """(rows [P, D], codes [P], ids) of points[P, D]."""
     num = len(points)
     if "sizes" in arrays and not config.set_column:
         sizes = arrays["sizes"]
         is_valid = sizes.ndim == 1 and sizes.dtype.kind in "iu" and np.all(sizes >= 0)
         if not is_valid or sizes.sum() != num:
-            raise UserError(f"{place}: sizes of shape {sizes.shape} and sum {sizes.sum()}: must be "
-                            f"[S], whole numbers of sum {num}, the number of points")  # fmt: skip
+            raise UserError(problem=f"sizes of shape {sizes.shape} and sum {sizes.sum()}",
+                            allowed=f"[S], whole numbers of sum {num}, the number of points")
         return points, np.repeat(np.arange(len(sizes)), sizes), list(map(str, range(len(sizes))))
     if "set" not in arrays:
-        raise UserError(f"{place}: points have shape [P, D]: must go with set[P] or sizes[S]; one "
-                        "set of points is learned by --config=points")  # fmt: skip
+        raise UserError(problem="points have shape [P, D]: must go with set[P] or sizes[S]; one "
+                                "set of points is learned by --config=points")  # fmt: skip
     sets = _flat(arrays["set"])
     if sets.shape != (num,):
-        raise UserError(f"{place}: {titles['set']} has shape {sets.shape}: must be {(num,)}")
+        raise UserError(problem=f"{titles['set']} has shape {sets.shape}", allowed=str((num,)))
     ids, codes = np.unique(sets, return_inverse=True)
     return points, codes, list(map(str, ids.tolist()))
 
@@ -172,7 +170,7 @@ def _padding_notices(points: np.ndarray) -> list[str]:
     return notices
 
 
-def _finite(rows, codes, ids, config, is_masked: bool, place: str, notices: list[str]):
+def _finite(rows, codes, ids, config, is_masked: bool, notices: list[str]):
     """Return the rows of finite numbers, and their codes.
 
     With `config.skip_incomplete` rows with NaN are left out. Raises UserError for other non-finite
@@ -188,8 +186,8 @@ def _finite(rows, codes, ids, config, is_masked: bool, place: str, notices: list
     if bad.any():
         row = int(np.argmax(bad.any(1)))
         masked = " where mask is True" if is_masked else ""
-        advice = ". config.data.skip_incomplete=True leaves out points with NaN"
-        raise UserError(f"{place}: set {ids[codes[row]]!r} has a point "
-                        f"{rows[row].tolist()}: must be finite numbers{masked}"
-                        f"{advice if np.isnan(rows[row]).any() else ''}")  # fmt: skip
+        advice = "config.data.skip_incomplete=True leaves out points with NaN"
+        raise UserError(problem=f"set {ids[codes[row]]!r} has a point {rows[row].tolist()}",
+                        allowed=f"finite numbers{masked}",
+                        hint=advice if np.isnan(rows[row]).any() else "")  # fmt: skip
     return rows, codes

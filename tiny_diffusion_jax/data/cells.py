@@ -101,7 +101,7 @@ def _advice(text: str, decimal: str) -> str:
     return "Write numbers without thousands separators, as 1234.5"
 
 
-def check_finite(values, kinds, column, name: str, rows, place: str, decimal: str = ".") -> None:
+def check_finite(values, kinds, column, name: str, rows, decimal: str = ".") -> None:
     """Raise UserError with the first cell that is not a finite number in float32."""
     with np.errstate(over="ignore"):
         bad = (kinds != NUMBER) | ~np.isfinite(values.astype(np.float32))
@@ -116,8 +116,8 @@ def check_finite(values, kinds, column, name: str, rows, place: str, decimal: st
         hint = "A row of units or of names must be deleted"
     else:
         hint = _advice(text, decimal)
-    raise UserError(f"{place}: {rows[row]}, column {name!r} holds {text!r}",
-                    allowed="a finite number", hint=hint)  # fmt: skip
+    problem = f"{rows[row]}, column {name!r} holds {text!r}"
+    raise UserError(allowed="a finite number", hint=hint, problem=problem)
 
 
 def has_numbers(kinds: np.ndarray) -> bool:

@@ -70,11 +70,10 @@ def collect(
     Raises `UserError` for a single set, for a set of a single point, for an unknown word in
     `split`, and if too few sets remain for training or for metrics.
     """
-    place = f"config.data.path = {config.path!r}"
     sizes = np.bincount(codes, minlength=len(ids))
     if len(ids) == 1:
         raise UserError(
-            f"{place}: holds a single set, {ids[0]!r}: must hold several, told apart by "
+            problem=f"holds a single set, {ids[0]!r}: must hold several, told apart by "
             "config.data.set_column; one set of points is learned by --config=points"
         )
     small, kept = np.flatnonzero(sizes < 2), np.flatnonzero(sizes > 1)
@@ -91,8 +90,8 @@ def collect(
         column = (f"; sets by column {set_column!r}; config.data.set_column names another "
                   f"({listed(others)})") if others else ""  # fmt: skip
         raise UserError(
-            f"{place}: set {ids[small[0]]!r} has {size} point{'s' * (size != 1)}{more}: must be at "
-            f"least 2{column}; config.data.skip_small=True leaves small sets out"
+            problem=f"set {ids[small[0]]!r} has {size} point{'s' * (size != 1)}{more}",
+            allowed=f"at least 2{column}; config.data.skip_small=True leaves small sets out",
         )
     if np.any(codes[1:] < codes[:-1]):
         points = points[np.argsort(codes, kind="stable")]
@@ -123,28 +122,26 @@ def number_labels(label: Sequence[str] | None) -> tuple[np.ndarray | None, tuple
 
 def held_out(config, ids: Sequence[str], split: Sequence[str] | None, what: str = "sets"):
     """Return bool[S], True for the held-out sets among `ids`; see `collect`."""
-    place, num = f"config.data.path = {config.path!r}", len(ids)
+    num = len(ids)
     if split is None:
         require(config.heldout > 0, "config.data.heldout", config.heldout,
                 f"above 0 for {what}, which are compared with held-out ones")  # fmt: skip
         if num < MIN_HELDOUT + MIN_TRAIN:
-            raise UserError(f"{place}: holds {num} {what}: must be at least "
-                            f"{MIN_HELDOUT + MIN_TRAIN}, of which {MIN_HELDOUT} are held out to "
-                            "compare with")  # fmt: skip
+            raise UserError(
+                problem=f"holds {num} {what}", allowed=f"at least {MIN_HELDOUT + MIN_TRAIN}, of "
+                f"which {MIN_HELDOUT} are held out to compare with")  # fmt: skip
         count = max(MIN_HELDOUT, round(config.heldout * num))
         return np.isin(np.arange(num), np.random.default_rng(0).permutation(num)[:count])
     words = np.char.lower(np.asarray(split, str))
     held, is_known = np.isin(words, HELDOUT_WORDS), np.isin(words, HELDOUT_WORDS + TRAIN_WORDS)
     if not is_known.all():
         index = int(np.argmin(is_known))
-        raise UserError(
-            f"{place}: the split of set {ids[index]!r} is {str(words[index])!r}: must be one of "
-            f"{', '.join(TRAIN_WORDS + HELDOUT_WORDS)}"
-        )
+        raise UserError(problem=f"the split of set {ids[index]!r} is {str(words[index])!r}",
+                        allowed=f"one of {', '.join(TRAIN_WORDS + HELDOUT_WORDS)}")  # fmt: skip
     for count, least, use in ((held.sum(), MIN_HELDOUT, "held out"),
                               ((~held).sum(), MIN_TRAIN, "to train on")):  # fmt: skip
         if count < least:
-            raise UserError(f"{place}: has {count} {what} {use}: must be at least {least}")
+            raise UserError(problem=f"has {count} {what} {use}", allowed=f"at least {least}")
     return held
 
 
@@ -159,15 +156,13 @@ def one_each(
     number, names = encode(values)
     if "" in names:
         row = int(np.argmax(number == names.index("")))
-        raise UserError(f"{field} = {column!r}: {row_name(row)} is empty: must be a text")
+        raise UserError(field, column, "a text", problem=f"{row_name(row)} is empty")
     first = np.empty(len(ids), np.int64)
     first[codes[::-1]] = np.arange(len(codes))[::-1]
     differs = number != number[first][codes]
     if differs.any():
         row = int(np.argmax(differs))
         two = names[number[first[codes[row]]]], names[number[row]]
-        raise UserError(
-            f"{field} = {column!r}: set {ids[codes[row]]!r} has {two[0]!r} and {two[1]!r} "
-            f"({row_name(row)}): must be the same in all rows of a set"
-        )
+        problem = f"set {ids[codes[row]]!r} has {two[0]!r} and {two[1]!r} ({row_name(row)})"
+        raise UserError(field, column, "the same in all rows of a set", problem=problem)
     return np.array(names)[number[first]]

@@ -35,13 +35,14 @@ def find_column(names: Sequence[str], name: str, field: str, value: str) -> int:
     for same in (lambda other: other == name, lambda other: other.lower() == name.lower()):
         indices = [i for i, other in enumerate(names) if same(other)]
         if len(indices) > 1:
-            raise UserError(f"{field} = {value!r}: columns {', '.join(map(str, indices))} are all "
-                            f"named {name!r}: must be the number of a column")  # fmt: skip
+            problem = f"columns {', '.join(map(str, indices))} are all named {name!r}"
+            raise UserError(field, value, "the number of a column", problem=problem)
         if indices:
             return indices[0]
     if name.isdecimal() and int(name) < len(names):
         return int(name)
-    raise UserError(f"{field} = {value!r}: no column {name!r}; there are {', '.join(names)}")
+    problem = f"no column {name!r}; there are {', '.join(names)}"
+    raise UserError(field, value, problem=problem)
 
 
 def split_words(name: str) -> list[str]:
@@ -57,7 +58,7 @@ def is_identifier(name: str) -> bool:
 
 
 def find_coordinates(
-    names: Sequence[str], place: str, dim: int | None, has_numbers: Callable[[int], bool]
+    names: Sequence[str], dim: int | None, has_numbers: Callable[[int], bool]
 ) -> tuple[list[int], list[str]] | None:
     """Return (indices of the coordinates, notes) by the names of the columns, or None.
 
@@ -66,9 +67,9 @@ def find_coordinates(
     """
     notes = []
     for first, second in PLANES:
-        plane = [_find_coordinate(names, words, place) for words in (first, second)]
+        plane = [_find_coordinate(names, words) for words in (first, second)]
         if None not in plane:
-            height = _find_coordinate(names, ("z",), place)
+            height = _find_coordinate(names, ("z",))
             break
     else:
         # The only two columns that differ in the word x or y, such as pos_x and pos_y.
@@ -100,7 +101,7 @@ def find_coordinates(
     return plane, [*notes, f"{names[height]} is left out, because {reason}", *advice]
 
 
-def _find_coordinate(names: Sequence[str], words: Sequence[str], place: str) -> int | None:
+def _find_coordinate(names: Sequence[str], words: Sequence[str]) -> int | None:
     """Find the index of the column with a name in `words`, in any case, perhaps with a unit."""
 
     def without_unit(name: str) -> str:  # "x" for "X (px)" and x_um
@@ -110,11 +111,10 @@ def _find_coordinate(names: Sequence[str], words: Sequence[str], place: str) -> 
     for plain in (lambda name: name.strip().lower(), without_unit):
         indices = [i for i, name in enumerate(names) if plain(name) in words]
         if len(indices) > 1:
-            raise UserError(
-                f"{place}: columns {', '.join(map(str, indices))} are all named "
-                f"{words[0]!r} ({listed([names[i] for i in indices])}): choose by number, as "
-                "config.data.columns=0,1"
-            )
+            problem = (f"columns {', '.join(map(str, indices))} are all named {words[0]!r} "
+                       f"({listed([names[i] for i in indices])}): choose by number, as "
+                       "config.data.columns=0,1")  # fmt: skip
+            raise UserError(problem=problem)
         if indices:
             return indices[0]
     return None

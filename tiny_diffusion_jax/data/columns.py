@@ -25,7 +25,7 @@ from tiny_diffusion_jax.data.column_names import (
 )
 from tiny_diffusion_jax.data.layout import Table
 from tiny_diffusion_jax.data.table import read_table
-from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.errors import UserError, errors_about, require
 
 # The first existing name is used.
 ROLES = {"set": ("set", "set_id", "id", "group"), "label": ("label",), "split": ("split",)}
@@ -63,31 +63,33 @@ def read_points(
     path: str, *, header: str = "auto", array: str = "", columns: str = "", where: str = "",
     set_column: str | None = None, label_column: str = NO_COLUMN, split_column: str = NO_COLUMN,
     skip_incomplete: bool = False, dim: int | None = None, usual: Sequence[str] = (),
-    field: str = "config.data.path", arrays: dict | None = None,
+    arrays: dict | None = None,
 ) -> Points:  # fmt: skip
     """Read the points in the table `path`; the options are the options of `config.data`.
 
     set_column: None if no column names the set of each point; dim: number of coordinates, None for
-    2, or 3 if there is a z; usual: names of the coordinates, if all of them exist; field: the
-    option that names the file, for error messages; arrays: the columns by name, in place of the
-    file.
+    2, or 3 if there is a z; usual: names of the coordinates, if all of them exist;
+    arrays: the content of an .npz file, in place of the file.
     Raises UserError with the line, the column and the invalid text.
     """
-    place, table = f"{field} = {str(path)!r}", read_table(
-        path, header, array, field, arrays)
-    names = table.names
-    roles = _find_roles(names, {"set": set_column, "label": label_column, "split": split_column})
-    filtered = _find_where(names, where)
-    named = parse_columns(names, columns, usual)
-    choice = (named, []) if named else find_coordinates(
-        names, place, dim, lambda i: cells.has_numbers(table.parse(i)[1]))  # fmt: skip
-    selected = table if filtered is None else _select(table, filtered, where)
-    chosen, notes = choice or _choose_by_content(selected, table, roles, filtered, place, dim)
-    require(dim is None or len(chosen) == dim, field, str(path),
-            f"a table of {dim} coordinates; it has {len(chosen)}: "
-            f"{', '.join(names[i] for i in chosen)}")  # fmt: skip
-    titles = [name or str(i) for i, name in enumerate(names)]
-    table, values, more = _read_numbers(selected, chosen, roles, titles, place, skip_incomplete)
+    with errors_about("config.data.path", str(path)):
+        table = read_table(path, header, array, arrays)
+        names = table.names
+        roles = _find_roles(
+            names, {"set": set_column, "label": label_column, "split": split_column})  # fmt: skip
+        filtered = _find_where(names, where)
+        named = parse_columns(names, columns, usual)
+        choice = (named, []) if named else find_coordinates(
+            names, dim, lambda i: cells.has_numbers(table.parse(i)[1]))  # fmt: skip
+        selected = table if filtered is None else _select(table, filtered, where)
+        chosen, notes = choice or _choose_by_content(selected, table, roles, filtered, dim)
+        if dim is not None and len(chosen) != dim:
+            listing = ", ".join(names[i] for i in chosen)
+            raise UserError(
+                allowed=f"a table of {dim} coordinates; it has {len(chosen)}: {listing}"
+            )
+        titles = [name or str(i) for i, name in enumerate(names)]
+        table, values, more = _read_numbers(selected, chosen, roles, titles, skip_incomplete)
     used = {*chosen, *roles.values(), filtered}
     return Points(
         values, tuple(titles[i] for i in chosen), table.rows,
@@ -130,7 +132,7 @@ def _find_roles(names: Sequence[str], options: dict[str, str | None]) -> dict[st
         elif usual:
             roles[role] = words.index(usual[0])
         elif role == "set":
-            raise UserError(f"{field} = {value!r}: must name the column that says which set a "
+            raise UserError(field, value, problem="must name the column that says which set a "
                             f"point belongs to; there are {', '.join(names)}")  # fmt: skip
     return roles
 
@@ -152,13 +154,13 @@ def _select(table: Table, index: int, where: str) -> Table:
                for text in texts]  # fmt: skip
     keep = np.array(is_same)[codes]
     if not keep.any():
-        raise UserError(f"config.data.where = {where!r}: matches no row; {table.names[index]!r} "
-                        f"holds {listed(sorted(texts))}")  # fmt: skip
+        problem = f"matches no row; {table.names[index]!r} holds {listed(sorted(texts))}"
+        raise UserError("config.data.where", where, problem=problem)
     return table.keep(keep)
 
 
 def _choose_by_content(
-    table: Table, all_rows: Table, roles: dict, filtered: int | None, place: str, dim: int | None
+    table: Table, all_rows: Table, roles: dict, filtered: int | None, dim: int | None
 ) -> tuple[list[int], list[str]]:
     """Choose the first columns of `table` with numbers in all rows that are not identifiers.
 
@@ -184,7 +186,7 @@ def _choose_by_content(
         others = [name for i, name in enumerate(names)
                   if name and i not in columns and i != roles.get("set")]  # fmt: skip
         reason = f". No numbers, or identifiers: {listed(others)}" if others else ""
-        raise UserError(f"{place}: has {len(columns)} numeric columns{beside}",
+        raise UserError(problem=f"has {len(columns)} numeric columns{beside}",
                         allowed=f"at least {num}{reason}",
                         hint="config.data.columns=NAME,NAME chooses others")  # fmt: skip
     chosen = columns[:num]
@@ -205,7 +207,7 @@ def _choose_by_content(
 
 
 def _read_numbers(
-    table: Table, chosen: list[int], roles: dict, titles: list[str], place: str, skip: bool
+    table: Table, chosen: list[int], roles: dict, titles: list[str], skip: bool
 ) -> tuple[Table, np.ndarray, list[str]]:
     """Return (rows of `table` with points, points f64[P, D], notes).
 
@@ -222,7 +224,7 @@ def _read_numbers(
             row = int(np.argmax(no_set))
             text = texts[codes[row]]
             raise UserError(
-                f"{place}: {table.rows[row]}, column {titles[roles['set']]!r} "
+                problem=f"{table.rows[row]}, column {titles[roles['set']]!r} "
                 f"{f'holds {text!r}' if text else 'is empty'}",
                 allowed="the name of a set",
                 hint="config.data.skip_incomplete=True leaves out rows with missing values",
@@ -236,7 +238,7 @@ def _read_numbers(
         table, values, kinds = table.keep(~missing), values[~missing], kinds[~missing]
     for i, x, kinds_of_x in zip(chosen, values.T, kinds.T, strict=True):
         column = table.columns[i]
-        cells.check_finite(x, kinds_of_x, column, titles[i], table.rows, place, table.decimal)
+        cells.check_finite(x, kinds_of_x, column, titles[i], table.rows, table.decimal)
         for row in np.flatnonzero(np.abs(x) >= cells.EXACT)[:1_000]:
             cell = cells.text_of(column[row])
             if cell.lstrip("+-").isdecimal() and int(cell) != int(x[row]):

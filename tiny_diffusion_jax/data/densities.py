@@ -44,12 +44,12 @@ def make_dataset(
         moments = points.mean(0), points.var(0)
     mean, variance = (np.asarray(moment, np.float64) for moment in moments)
     if not variance.mean() > 0:
-        raise UserError("config.data.normalize = True: must be False where all points coincide")
+        raise UserError("config.data.normalize", True, "False where all points coincide")
     if per_axis and not variance.all():
         index = int(np.argmin(variance))
         name = fields["columns"][index] if "columns" in fields else index
-        raise UserError(f"config.data.per_axis = True: must be False where coordinate {name} never "
-                        "changes")  # fmt: skip
+        allowed = f"False where coordinate {name} never changes"
+        raise UserError("config.data.per_axis", True, allowed)
     scale = np.sqrt(variance if per_axis else variance.mean())
     shift, scale = jnp.asarray(mean, jnp.float32), jnp.asarray(scale, jnp.float32)
     return Dataset(draw=draw, shift=shift, scale=scale, **fields)

@@ -49,8 +49,7 @@ def read(config) -> Pictures:
     picture that cannot be read or has no ink. With `config.skip_unreadable` such pictures are left
     out.
     """
-    place, notice = f"config.data.path = {config.path!r}", ""
-    pictures = find(Path(config.path).expanduser(), place)
+    pictures, notice = find(Path(config.path).expanduser()), ""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         inks = list(pool.map(lambda picture: _read(str(picture.file), config), pictures))
     pairs = list(zip(pictures, inks, strict=True))
@@ -60,10 +59,10 @@ def read(config) -> Pictures:
         notice = (f"left out: {len(bad)} of {len(pairs)} pictures cannot be used: {names} "
                   f"({bad[0][0]}: {bad[0][1]})")  # fmt: skip
         if not config.skip_unreadable:
-            raise UserError(f"{place}: {notice.removeprefix('left out: ')}; "
+            raise UserError(problem=notice.removeprefix("left out: ") + "; "
                             "config.data.skip_unreadable=True leaves them out")  # fmt: skip
         if len(bad) == len(pairs):
-            raise UserError(f"{place}: has {len(bad)} pictures: must have one that can be read")
+            raise UserError(problem=f"has {len(bad)} pictures: must have one that can be read")
     pictures, inks = zip(*(pair for pair in pairs if not isinstance(pair[1], str)), strict=True)
     split = [picture.split for picture in pictures] if pictures[0].split else None
     held = held_out(config, [picture.file.name for picture in pictures], split, "pictures")
@@ -77,7 +76,7 @@ def read(config) -> Pictures:
     return Pictures(canvas, labels, names, held, details, notice)
 
 
-def find(folder: Path, place: str) -> list[Picture]:
+def find(folder: Path) -> list[Picture]:
     """Find the pictures below `folder` by the endings of their names, sorted by path."""
     from PIL import Image
 
@@ -87,14 +86,14 @@ def find(folder: Path, place: str) -> list[Picture]:
     pairs = [(file, parts) for file, parts in pairs
              if not any(part.startswith(".") for part in parts)]  # fmt: skip
     if not pairs:
-        raise UserError(f"{place}: a folder without pictures: must hold some, or in subfolders")
+        raise UserError(problem="a folder without pictures: must hold some, or in subfolders")
     tops = {parts[0].lower() for _, parts in pairs if len(parts) > 1}
     train, heldout = set(TRAIN_WORDS), set(HELDOUT_WORDS)
     has_splits = bool(tops & train and tops & heldout and tops <= train | heldout)
     loose = [parts for _, parts in pairs if len(parts) <= 1 + has_splits]
     if 0 < len(loose) < len(pairs):
-        raise UserError(f"{place}: has pictures in subfolders, which are labels, and others beside "
-                        f"them, as {'/'.join(loose[0])!r}: must be all in one way")  # fmt: skip
+        raise UserError(problem="has pictures in subfolders, which are labels, and others beside "
+                        f"them, as {'/'.join(loose[0])!r}", allowed="all in one way")  # fmt: skip
     return [Picture(file, "" if loose else parts[has_splits], parts[0] if has_splits else "")
             for file, parts in pairs]  # fmt: skip
 

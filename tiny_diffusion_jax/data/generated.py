@@ -19,7 +19,7 @@ from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.densities import make_dataset
 from tiny_diffusion_jax.data.table import load_arrays
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import UserError, reason_of, require
+from tiny_diffusion_jax.errors import NO_VALUE, UserError, errors_about, reason_of, require
 from tiny_diffusion_jax.point_sets import PointSets
 
 # Files of a run, see run/run_folder.py. RAGGED replaces SAMPLES for sets of different sizes.
@@ -44,7 +44,8 @@ def build(config) -> Dataset:
     words = "sets of one size, and this one drew sets of many" if ragged else "its samples"
     require((folder / SAMPLES).is_file(), "config.data.path", config.path,
             f"a run that has drawn {words}: there is no {SAMPLES} in it")  # fmt: skip
-    sets = load_arrays(folder / SAMPLES, f"config.data.path = {config.path!r}: {SAMPLES}")[""]
+    with errors_about(f"config.data.path = {config.path!r}: {SAMPLES}", NO_VALUE):
+        sets = load_arrays(folder / SAMPLES)[""]
     try:
         stored = json.loads((folder / CONFIG).read_text("utf-8"))
         data, described = stored["data"], stored["dataset"]
@@ -56,8 +57,8 @@ def build(config) -> Dataset:
         if sets.ndim != 3 or sets.dtype.kind != "f" or not np.isfinite(sets).all():
             raise ValueError(f"{SAMPLES} has shape {sets.shape}, or points that are not finite")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise UserError(f"config.data.path = {config.path!r}: must be the folder of a run, but its "
-                        f"files are damaged ({reason_of(error)})") from error
+        allowed = f"the folder of a run, but its files are damaged ({reason_of(error)})"
+        raise UserError("config.data.path", config.path, allowed) from error
     names = tuple(described.get("columns") or "xyz"[: sets.shape[2]])
     checksum = zlib.crc32(np.ascontiguousarray(sets).tobytes())
     origin = units.choose_origin(sets.reshape(-1, sets.shape[-1]))

@@ -31,7 +31,7 @@ from tiny_diffusion_jax.data.densities import (
     single_density,
 )
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import UserError, reason_of, require
+from tiny_diffusion_jax.errors import UserError, errors_about, reason_of, require
 
 NOISE = 6.0  # medians of the distance of the border from its median colour
 MOST_NOISE = 0.25  # limit for a border without a common colour
@@ -43,25 +43,23 @@ MAX_MIXTURE = 4096  # largest number of Gaussian components with a log density
 def build(config) -> Dataset:
     """Build the density of the picture `config.path`; raises `UserError` if this is impossible."""
     intensity, background = read_ink(config.path, config.invert, config.max_side)
-    place = f"config.data.path = {config.path!r}"
     fields = {"title": Path(config.path).stem, "source": "image", "details": background}
-    return from_intensity(intensity, config.threshold, config, place, **fields)
+    with errors_about("config.data.path", config.path):
+        return from_intensity(intensity, config.threshold, config, **fields)
 
 
-def from_intensity(
-    intensity: np.ndarray, threshold: float, config, place: str, **fields
-) -> Dataset:
+def from_intensity(intensity: np.ndarray, threshold: float, config, **fields) -> Dataset:
     """Make the density p(x, y) = intensity of the pixel / sum of intensities, with jitter.
 
     intensity: [H, W] in [0, 1]; pixels below `threshold` count as 0.
     `config.jitter`: 'uniform' within the pixel, 'gaussian' around its centre with standard
     deviation `config.jitter_std` pixels, or 'none' for the centre.
-    place: name of the option for the `UserError` of a blank picture; fields: see `Dataset`.
+    fields: see `Dataset`. Raises `UserError` without a field for a blank picture.
     """
     std = config.jitter_std if config.jitter == "gaussian" else 0.0
     brightest = intensity.max()
     if not brightest > 0:
-        raise UserError(f"{place}: must be a picture with some ink, but it is blank")
+        raise UserError(allowed="a picture with some ink, but it is blank")
     require(
         brightest >= threshold, "config.data.threshold", threshold,
         f"at most {brightest:.4g}, the strongest pixel of this picture",

@@ -51,7 +51,7 @@ def table_of(names: list[str], columns: list, lines=None, word: str = "row", **f
 
 
 def arrange(
-    rows: Rows, delimiter: str, header: str, num_lines: int, place: str, word: str = "line",
+    rows: Rows, delimiter: str, header: str, num_lines: int, word: str = "line",
     split: Callable | None = None,
 ) -> Table:  # fmt: skip
     """Arrange rows of cells as a table: separate the names of the columns from the points.
@@ -71,9 +71,9 @@ def arrange(
     for row, line in zip(body, lines, strict=True):
         if len(row) != width:
             usual = next(n for n, other in zip(lines, body, strict=True) if len(other) == width)
-            quote = ". A quote is opened there and closed lines later" * ("\n" in "".join(row))
-            raise UserError(f"{place}: line {line} has {len(row)} cells: must be {width}, as in "
-                            f"line {usual}{quote}")  # fmt: skip
+            quote = "A quote is opened there and closed lines later" * ("\n" in "".join(row))
+            raise UserError(problem=f"line {line} has {len(row)} cells",
+                            allowed=f"{width}, as in line {usual}", hint=quote)  # fmt: skip
     first, top = body[0], lines[0]
     names = None if header == "no" else _names_in_comments(rows, top, width, delimiter, split)
     is_named = header == "yes" or (header == "auto" and is_header(first, body[1:]))

@@ -35,24 +35,35 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
     names = member_names(config.members)
     weights = parse_weights(config.weights, names)
     # If `align` is False, only the moments of the mixture need the moments of the members.
-    measured = config.align or config.normalize
-    alone = [_build_member(config, name, measured, builders) for name in names]
-    origin = () if config.align else _common_origin(alone)
-
-    shift, scale = jnp.zeros(2), jnp.ones(())
+    is_measured = config.align or config.normalize
+    members = [_build_member(config, name, is_measured, builders) for name in names]
+    texts = {field: dict.fromkeys(getattr(member, field) for member in members)
+             for field in ("source", "notice", "details")}  # fmt: skip
+    origin, shift, scale = (), jnp.zeros(2), jnp.ones(())
+    if config.align:
+        members = [_transformed(member, member.shift, member.scale, ()) for member in members]
+    else:
+        # The origin of the first member with an origin, in each coordinate.
+        origins = np.array([member.origin or (0.0, 0.0) for member in members])
+        first = origins[np.argmax(origins != 0, axis=0), (0, 1)]
+        origin = tuple(first.tolist()) if first.any() else ()
+        members = [_recentred(member, origin) for member in members]
     if config.normalize and not config.align:
-        shift, scale = _pooled_moments([_recentred(member, origin) for member in alone], weights)
-    members = [_aligned(member) if config.align else _recentred(member, origin) for member in alone]
+        # shift = sum_k w_k m_k; scale^2 = sum_k w_k (s_k^2 + |m_k - shift|^2 / 2)
+        means = np.array([member.shift for member in members], np.float64)
+        scales = np.array([member.scale for member in members], np.float64)
+        mean = weights @ means
+        variance = weights @ (scales**2 + ((means - mean) ** 2).mean(1))
+        shift, scale = jnp.asarray(mean, jnp.float32), jnp.float32(math.sqrt(variance))
     members = tuple(member.replace(shift=shift, scale=scale) for member in members)
-    sources = [source for source in _distinct(alone, "source") if source != "analytic"]
     titles = tuple(member.title for member in members)
     mixture = Dataset(
         draw=None, shift=shift, scale=scale, members=members, title=" + ".join(titles),
-        source=", ".join(sources) or "analytic", notice="\n".join(_distinct(alone, "notice")),
-        details="; ".join(_distinct(alone, "details")),
+        source=", ".join(s for s in texts["source"] if s != "analytic") or "analytic",
+        notice="\n".join(filter(None, texts["notice"])),
+        details="; ".join(filter(None, texts["details"])),
         num_labels=len(members), label_names=titles, label_options=names,
-        sequential=config.order == "sequential",
-        origin=origin,
+        sequential=config.order == "sequential", origin=origin,
     )  # fmt: skip
     return mixture.reweighted(jnp.asarray(weights, jnp.float32))  # sets `draw` and `log_prob`
 
@@ -101,16 +112,17 @@ def parse_weights(text: str, names: Sequence[str]) -> np.ndarray:
     if not text.strip():
         return np.full(len(names), 1 / len(names))
 
-    def check(condition, allowed):
-        require(condition, "config.data.weights", text, allowed)
-
     try:
         weights = np.array([float(part) for part in text.split("+")])
     except ValueError:
-        check(False, "numbers joined by +, as '0.3+0.7', or '' for equal ones")
-    check(len(weights) == len(names), f"{len(names)} numbers, one for each member")
-    check(bool((weights > 0).all() and np.isfinite(weights).all()), "positive numbers")
-    check(abs(weights.sum() - 1) <= 1e-6, f"numbers of sum 1, not {weights.sum():.7g}")
+        weights = np.zeros(0)
+    for is_valid, allowed in (
+        (len(weights), "numbers joined by +, as '0.3+0.7', or '' for equal ones"),
+        (len(weights) == len(names), f"{len(names)} numbers, one for each member"),
+        ((weights > 0).all() and np.isfinite(weights).all(), "positive numbers"),
+        (abs(weights.sum() - 1) <= 1e-6, f"numbers of sum 1, not {weights.sum():.7g}"),
+    ):
+        require(bool(is_valid), "config.data.weights", text, allowed)
     return weights / weights.sum()
 
 
@@ -124,8 +136,8 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
         place = f"config.data.members = {config.members!r}: {name!r}"
         raise replace(error, field=f"{place}: {error.field}") from error
     if dataset.source == "points" and dataset.notice:
-        told = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
-        dataset = dataset.replace(notice="\n".join(told))
+        notices = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
+        dataset = dataset.replace(notice="\n".join(notices))
     if fields.get("index"):
         dataset = dataset.replace(title=f"{dataset.title} #{fields['index']}")
     return dataset
@@ -158,63 +170,29 @@ def parse_member(name: str, members: str) -> dict:
                     allowed=f"one of {known}, joined by +")  # fmt: skip
 
 
-def _pooled_moments(members: list[Dataset], weights: np.ndarray):
-    """shift = sum_k w_k m_k; scale^2 = sum_k w_k (s_k^2 + |m_k - shift|^2 / 2)."""
-    means = np.array([member.shift for member in members], np.float64)
-    scales = np.array([member.scale for member in members], np.float64)
-    shift = weights @ means
-    scale = math.sqrt(weights @ (scales**2 + ((means - shift) ** 2).mean(1)))
-    return jnp.asarray(shift, jnp.float32), jnp.asarray(scale, jnp.float32)
-
-
-def _common_origin(members: list[Dataset]) -> tuple[float, ...]:
-    """Origin of the first member with an origin, in each coordinate; () without such members."""
-    origins = np.array([member.origin or (0.0, 0.0) for member in members])
-    first = origins[np.argmax(origins != 0, axis=0), (0, 1)]
-    return tuple(first.tolist()) if first.any() else ()
-
-
 def _recentred(member: Dataset, origin: tuple[float, ...]) -> Dataset:
     """Convert `member` to the centred units of another `origin`."""
     if member.origin == origin:
         return member
     move = np.subtract(member.origin or (0.0, 0.0), origin or (0.0, 0.0))
     moved = lambda array: None if array is None else jnp.float32(np.float64(array) + move)
+    member = member.replace(shift=moved(member.shift), rows=moved(member.rows))
+    return _transformed(member, jnp.float32(-move), jnp.float32(1), origin)
+
+
+def _transformed(member: Dataset, shift, scale, origin: tuple[float, ...]) -> Dataset:
+    """Convert draws and the density of `member` to the units z = (x - shift) / scale."""
     return member.replace(
-        draw=Partial(_draw_moved, member.draw, jnp.float32(move)),
-        log_prob=member.log_prob and Partial(_moved_log_prob, member.log_prob, jnp.float32(move)),
-        shift=moved(member.shift), rows=moved(member.rows), origin=origin,
+        draw=Partial(_draw_transformed, member.draw, shift, scale), origin=origin,
+        log_prob=member.log_prob and Partial(_transformed_log_prob, member.log_prob, shift, scale),
     )  # fmt: skip
 
 
-def _draw_moved(draw, move, key, num_sets: int, num_points: int) -> PointSets:
-    sets = draw(key, num_sets, num_points)
-    return sets._replace(points=sets.points + move)
-
-
-def _moved_log_prob(log_prob, move, points):
-    return log_prob(points - move)
-
-
-def _aligned(member: Dataset) -> Dataset:
-    """Convert `member` to its normalised units, with mean 0 and mean variance 1."""
-    shift, scale = member.shift, member.scale
-    log_prob = member.log_prob
-    return member.replace(
-        draw=Partial(_draw_aligned, member.draw, shift, scale), origin=(),
-        log_prob=log_prob and Partial(_aligned_log_prob, log_prob, shift, scale),
-    )  # fmt: skip
-
-
-def _draw_aligned(draw, shift, scale, key, num_sets: int, num_points: int) -> PointSets:
+def _draw_transformed(draw, shift, scale, key, num_sets: int, num_points: int) -> PointSets:
     sets = draw(key, num_sets, num_points)
     return sets._replace(points=(sets.points - shift) / scale)
 
 
-def _aligned_log_prob(log_prob, shift, scale, z):
+def _transformed_log_prob(log_prob, shift, scale, z):
     """Return log p(z) = log p(x) + sum of log scale over the axes, at x = z scale + shift."""
     return log_prob(z * scale + shift) + jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
-
-
-def _distinct(members: list[Dataset], field: str) -> list[str]:
-    return list(dict.fromkeys(filter(None, (getattr(member, field) for member in members))))

@@ -23,7 +23,7 @@ from tiny_diffusion_jax import cache
 from tiny_diffusion_jax.data import images
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import UserError, reason_of, require
+from tiny_diffusion_jax.errors import UserError, errors_about, reason_of, require
 
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -52,9 +52,9 @@ def build(config) -> Dataset:
     )
     title = f"digit {config.digit} (8x8)" if source == "digits" else f"MNIST {config.digit}"
     threshold, notice = _fit_threshold(config.threshold, source, notice)
-    place = f"config.data.digit = {config.digit}, config.data.index = {config.index}"
     fields = {"title": title, "source": source, "notice": notice}
-    return images.from_intensity(image / 255, threshold, config, place, **fields)
+    with errors_about(f"config.data.digit = {config.digit}, config.data.index", config.index):
+        return images.from_intensity(image / 255, threshold, config, **fields)
 
 
 def build_sets(config) -> Dataset:
@@ -162,9 +162,7 @@ def _first_available(source: str, readers: dict[str, Callable]) -> tuple:
         if reasons:
             log.info("no MNIST from %s", "; ".join(reasons))
         return result, name, NOTICES[name] if source == "auto" else ""
-    raise UserError(
-        f"config.data.source = {source!r}: must be one that is at hand ({'; '.join(reasons)})"
-    )
+    raise UserError("config.data.source", source, f"one that is at hand ({'; '.join(reasons)})")
 
 
 # -- TFDS ---------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tiny_diffusion_jax.data.densities import with_heldout
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.errors import errors_about, require
 
 # Options that change the result of `load`: options of tables, and other options.
 TABLE_OPTIONS = ("header", "array", "columns", "where", "set_column", "label_column",
@@ -99,9 +99,10 @@ def load(config) -> Collection | folders.Pictures:
 @functools.lru_cache(maxsize=2)
 def _load(stamp: tuple, **options) -> Collection | folders.Pictures:
     config = ConfigDict(options)
-    if Path(config.path).expanduser().is_dir():
-        return folders.read(config)
-    return _read(config)
+    with errors_about("config.data.path", config.path):
+        if Path(config.path).expanduser().is_dir():
+            return folders.read(config)
+        return _read(config)
 
 
 def _read(config, arrays: dict | None = None) -> Collection:
@@ -114,9 +115,9 @@ def names_labels(path: str) -> bool:
     file = Path(path).expanduser()
     try:
         if file.is_dir():
-            return bool(folders.find(file, "")[0].label)
+            return bool(folders.find(file)[0].label)
         if file.suffix.lower() in table.ARRAYS:
-            return "label" in table.load_arrays(file, "")
+            return "label" in table.load_arrays(file)
         return "label" in [name.lower() for name in table.read_table(path, "yes").names]
     except Exception:  # `load` reports every error
         return False

@@ -21,7 +21,7 @@ import numpy as np
 from tiny_diffusion_jax.data.cells import NUMBER, kind_of, text_of, texts_of
 from tiny_diffusion_jax.data.layout import Rows, Table, arrange, table_of
 from tiny_diffusion_jax.data.text_table import read_text
-from tiny_diffusion_jax.errors import NO_VALUE, UserError, reason_of, require, require_choice
+from tiny_diffusion_jax.errors import UserError, errors_about, reason_of, require, require_choice
 
 TEXTS = (".csv", ".tsv", ".tab", ".txt", ".dat", ".data", ".asc", ".xyz", ".pts")
 PACKED = (".gz", ".bz2", ".xz", ".zip")
@@ -56,46 +56,46 @@ def stem(path: str) -> str:
     return Path(file.stem).stem if file.suffix.lower() in PACKED else file.stem
 
 
-def check_format(path: str, others: str = "", field: str = "config.data.path") -> None:
+def check_format(path: str, others: str = "") -> None:
     """Raise UserError unless `path` has a suffix of tables. others: other allowed files."""
     suffix = Path(path).suffix.lower()
     convert = f". To convert: {CONVERSIONS[suffix]}" if suffix in CONVERSIONS else ""
-    require(suffix in SUFFIXES, field, path,
+    require(suffix in SUFFIXES, "config.data.path", path,
             f"{others}a {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file{convert}")  # fmt: skip
 
 
 def read_table(
-    path: str, header: str = "auto", array: str = "", field: str = "config.data.path",
-    arrays: dict | None = None,
-) -> Table:  # fmt: skip
+    path: str, header: str = "auto", array: str = "", arrays: dict | None = None
+) -> Table:
     """Read the table in the file `path`.
 
     header: auto, yes or no, whether the first row has names; array: the name of an array in an
-    .npz file or of a sheet in an .xlsx file, "" for `points` or the first one; field: the option
-    that names the file, for error messages; arrays: what an .npz file would hold, in its place.
+    .npz file or of a sheet in an .xlsx file, "" for `points` or the first one; arrays: the content
+    of an .npz file, in place of the file.
     Raises UserError for a file that is missing, damaged, empty, or of another format.
     """
-    file, place = Path(path).expanduser(), f"{field} = {str(path)!r}"
-    suffix = file.suffix.lower()
-    if arrays is None:
-        check_format(str(path), field=field)
-        require(file.is_file(), field, str(path), "an existing file")
-    if suffix in ARRAYS:
-        table = _read_arrays(arrays or load_arrays(file, place), array, place)
-    elif suffix == ".parquet":
-        table = _read_parquet(file, place)
-    elif suffix == ".xlsx":
-        table = _read_excel(file, header, array, place)
-    else:
-        data, suffix = _unpack(file, place)
-        table = read_text(data, header, place, suffix)
-        table = _named_in_space(table) if suffix in (".xyz", ".pts") else table
-    if not len(table.rows):
-        raise UserError(f"{place}: must hold at least one row of data, but the table is empty")
+    check_format(str(path))
+    file = Path(path).expanduser()
+    with errors_about("config.data.path", str(path)):
+        if arrays is None and not file.is_file():
+            raise UserError(allowed="an existing file")
+        suffix = file.suffix.lower()
+        if suffix in ARRAYS:
+            table = _read_arrays(arrays or load_arrays(file), array)
+        elif suffix == ".parquet":
+            table = _read_parquet(file)
+        elif suffix == ".xlsx":
+            table = _read_excel(file, header, array)
+        else:
+            data, suffix = _unpack(file)
+            table = read_text(data, header, suffix)
+            table = _named_in_space(table) if suffix in (".xyz", ".pts") else table
+        if not len(table.rows):
+            raise UserError(problem="must hold at least one row of data, but the table is empty")
     return table
 
 
-def _unpack(file: Path, place: str) -> tuple[bytes, str]:
+def _unpack(file: Path) -> tuple[bytes, str]:
     """Return (content, suffix) of a text file that may be compressed."""
     suffix, inner = file.suffix.lower(), Path(file.stem).suffix.lower()
     openers = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -104,8 +104,9 @@ def _unpack(file: Path, place: str) -> tuple[bytes, str]:
             with zipfile.ZipFile(file) as archive:
                 names = [name for name in archive.namelist() if not (
                     name.startswith("__MACOSX/") or name.endswith(("/", ".DS_Store")))]  # fmt: skip
-                require(len(names) == 1, place, NO_VALUE,
-                        f"a .zip file of one table; it holds {', '.join(names[:6]) or 'nothing'}")
+                if len(names) != 1:
+                    content = ", ".join(names[:6]) or "nothing"
+                    raise UserError(allowed=f"a .zip file of one table; it holds {content}")
                 inner, data = Path(names[0]).suffix.lower(), archive.read(names[0])
         else:
             inner = inner if suffix in openers else suffix
@@ -113,9 +114,9 @@ def _unpack(file: Path, place: str) -> tuple[bytes, str]:
                 data = stream.read()
     except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError,
             NotImplementedError) as error:  # RuntimeError: a password  # fmt: skip
-        raise UserError(f"{place}: must be a file that can be read ({reason_of(error)})") from error
+        raise UserError(allowed=f"a file that can be read ({reason_of(error)})") from error
     if inner in SUFFIXES and inner not in TEXTS:
-        raise UserError(f"{place}: must be a compressed text table; unpack the {inner} file first")
+        raise UserError(allowed=f"a compressed text table; unpack the {inner} file first")
     return data, inner
 
 
@@ -131,7 +132,7 @@ def _named_in_space(table: Table) -> Table:
     return table._replace(names=names)
 
 
-def load_arrays(file: Path, place: str) -> dict[str, np.ndarray]:
+def load_arrays(file: Path) -> dict[str, np.ndarray]:
     """Load the arrays of an .npz file by name, or {"": array} of an .npy file."""
     try:
         data = np.load(file, allow_pickle=False)
@@ -140,9 +141,9 @@ def load_arrays(file: Path, place: str) -> dict[str, np.ndarray]:
         with data:  # an .npz archive with any suffix
             arrays = {name: data[name] for name in data.files}
     except Exception as error:  # np.load: OSError, ValueError, EOFError, BadZipFile, zlib.error
-        raise UserError(f"{place}: must be a numpy file of numbers ({reason_of(error)})") from error
+        raise UserError(allowed=f"a numpy file of numbers ({reason_of(error)})") from error
     if not arrays:
-        raise UserError(f"{place}: must hold an array, but the archive is empty")
+        raise UserError(problem="must hold an array, but the archive is empty")
     return arrays
 
 
@@ -152,14 +153,14 @@ def are_columns(arrays: dict[str, np.ndarray]) -> bool:
     return len(arrays) > 1 and len(shapes) == 1 and len(min(shapes)) == 1
 
 
-def _read_arrays(arrays: dict[str, np.ndarray], name: str, place: str) -> Table:
+def _read_arrays(arrays: dict[str, np.ndarray], name: str) -> Table:
     if name:
         require_choice("config.data.array", name, [key for key in arrays if key])
     tables = [key for key, array in arrays.items() if array.ndim == 2 or array.dtype.names]
     if not (name or tables) and are_columns(arrays):
         return table_of(list(arrays), list(arrays.values()))
     first = "points" if "points" in arrays else next(iter([*tables, *arrays]))
-    table = _table_of_array(arrays[name or first], place)
+    table = _table_of_array(arrays[name or first])
     if name or len(tables) < 2 or first == "points":
         return table
     return _with_choice(table, "array", first, tables)
@@ -171,7 +172,7 @@ def _with_choice(table: Table, kind: str, first: str, names) -> Table:
     return table._replace(notes=(*table.notes, *notes))
 
 
-def _table_of_array(array: np.ndarray, place: str) -> Table:
+def _table_of_array(array: np.ndarray) -> Table:
     """Make a table from an array [R, C] or from structured rows [R]."""
     if array.ndim == 1 and array.dtype.names:
         columns = [array[name] for name in array.dtype.names]
@@ -179,27 +180,33 @@ def _table_of_array(array: np.ndarray, place: str) -> Table:
             return table_of(list(array.dtype.names), columns)
     if array.ndim != 2:
         sets = "; --config=sets learns sets [S, N, D]" if array.ndim == 3 else ""
-        raise UserError(f"{place}: has shape {array.shape}: must be (rows, columns){sets}")
+        raise UserError(problem=f"has shape {array.shape}", allowed=f"(rows, columns){sets}")
     return table_of([str(i) for i in range(array.shape[1])], list(array.T))
 
 
-def _read_parquet(file: Path, place: str) -> Table:
+def _is_missing(package: str, suffix: str) -> UserError:
+    return UserError(
+        allowed=f"a table of another format, because {package}, which reads {suffix}, is missing",
+        hint=f"Install it: pip install {package}",
+    )
+
+
+def _read_parquet(file: Path) -> Table:
     try:
         from pyarrow import parquet
     except ImportError as error:
-        raise UserError(f"{place}: must be a table of another format, because pyarrow, which reads "
-                        ".parquet, is missing. Install it: pip install pyarrow") from error
+        raise _is_missing("pyarrow", ".parquet") from error
     try:
         data = parquet.read_table(file)
         columns = [column.to_numpy() for column in data.columns]
         columns = [c if c.dtype.kind in "iufb" else texts_of(c) for c in columns]
     except Exception as error:  # errors of pyarrow, OSError, MemoryError
-        raise UserError(f"{place}: must be a parquet table ({reason_of(error)})") from error
+        raise UserError(allowed=f"a parquet table ({reason_of(error)})") from error
     names = ["" if name.startswith("__index_level_") else name for name in data.column_names]
     return table_of(names, columns)
 
 
-def _read_excel(file: Path, header: str, sheet: str, place: str) -> Table:
+def _read_excel(file: Path, header: str, sheet: str) -> Table:
     """Read the rows and columns of a sheet that are not empty."""
     import pandas
 
@@ -207,10 +214,9 @@ def _read_excel(file: Path, header: str, sheet: str, place: str) -> Table:
         sheets = pandas.read_excel(file, sheet_name=None, header=None, dtype=object,
                                    na_filter=False, engine="openpyxl")  # fmt: skip
     except ImportError as error:
-        raise UserError(f"{place}: must be a table of another format, because openpyxl, which "
-                        "reads .xlsx, is missing. Install it: pip install openpyxl") from error
+        raise _is_missing("openpyxl", ".xlsx") from error
     except Exception as error:  # BadZipFile, KeyError, errors of XML
-        raise UserError(f"{place}: must be an Excel table ({reason_of(error)})") from error
+        raise UserError(allowed=f"an Excel table ({reason_of(error)})") from error
     if sheet:
         require_choice("config.data.array", sheet, sheets)
     title = sheet or next(iter(sheets))
@@ -222,5 +228,5 @@ def _read_excel(file: Path, header: str, sheet: str, place: str) -> Table:
     if not rows:
         return table_of([], [])
     lines, cells = zip(*rows, strict=True)
-    table = arrange(Rows(list(cells), list(lines), []), "\t", header, len(cells), place, "row")
+    table = arrange(Rows(list(cells), list(lines), []), "\t", header, len(cells), "row")
     return table if sheet or len(sheets) == 1 else _with_choice(table, "sheet", title, sheets)

@@ -18,12 +18,9 @@ BOMS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe
         (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))  # fmt: skip
 
 
-def read_text(data: bytes, header: str, place: str, suffix: str = "") -> Table:
-    """Read a text table; header: auto, yes or no, whether the first row has names.
-
-    place: name of the file for the `UserError` of text that is not a table.
-    """
-    text = decode(data, place)
+def read_text(data: bytes, header: str, suffix: str = "") -> Table:
+    """Read a text table; header: auto, yes or no, whether the first row has names."""
+    text = decode(data)
     sep = SEP_LINE.fullmatch(text.partition("\n")[0])
     # An empty line in place of the line sep= keeps the numbers of the other lines.
     text = text[sep.end() :] if sep else text
@@ -33,16 +30,15 @@ def read_text(data: bytes, header: str, place: str, suffix: str = "") -> Table:
     elif suffix in (".tsv", ".tab") and any("\t" in line for line in head):
         delimiter = "\t"
     else:
-        delimiter = find_delimiter(head, place)
-    rows = split_rows(io.StringIO(text, newline="\n"), delimiter, place)
+        delimiter = find_delimiter(head)
+    rows = split_rows(io.StringIO(text, newline="\n"), delimiter)
     if not rows.cells:
         return table_of([], [])
     num_lines = text.rstrip().count("\n") + (0 if sep else 1)
-    split = lambda comment, mark: _split_comment(comment, mark, place)
-    return arrange(rows, delimiter, header, num_lines, place, split=split)
+    return arrange(rows, delimiter, header, num_lines, split=_split_comment)
 
 
-def decode(data: bytes, place: str) -> str:
+def decode(data: bytes) -> str:
     """Decode UTF-8, UTF-16 or UTF-32 to lines that end in \\n. Raises UserError with the line."""
     encoding = next((name for bom, name in BOMS if data.startswith(bom)), "utf-8")
     even, odd = data[:1_000:2], data[1:1_000:2]
@@ -54,16 +50,16 @@ def decode(data: bytes, place: str) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{place}: must be a text file in UTF-8 or UTF-16, but line {line} is not "
-                        f"({error.reason}). Save the table again as UTF-8") from error  # fmt: skip
+        allowed = f"a text file in UTF-8 or UTF-16, but line {line} is not ({error.reason})"
+        raise UserError(allowed=allowed, hint="Save the table again as UTF-8") from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
-        raise UserError(f"{place}: must be a text file, but line {line} holds a zero byte")
+        raise UserError(allowed=f"a text file, but line {line} holds a zero byte")
     text = text.removeprefix("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def split_rows(lines: Iterable[str], delimiter: str, place: str, most: int | None = None) -> Rows:
+def split_rows(lines: Iterable[str], delimiter: str, most: int | None = None) -> Rows:
     """Split the first `most` rows of lines into cells, None: all rows; skip empty rows.
 
     Comments are lines that start with # or %, outside of quoted cells.
@@ -87,7 +83,8 @@ def split_rows(lines: Iterable[str], delimiter: str, place: str, most: int | Non
         try:
             row = next(reader, None)
         except csv.Error as error:
-            raise UserError(f"{place}: line {line}: must be a row of cells ({error})") from error
+            allowed = f"a row of cells ({error})"
+            raise UserError(problem=f"line {line}", allowed=allowed) from error
         if row is None:
             break
         cells = tuple(map(str.strip, row))  # the garbage collector skips tuples of text
@@ -102,12 +99,12 @@ def _begins_with_error(text: str) -> bool:
     return re.split(r"[,;\t| ]", text.strip(), maxsplit=1)[0].strip('"').lower() in ERROR_VALUES
 
 
-def _split_comment(text: str, delimiter: str, place: str) -> tuple[str, ...]:
-    cells = split_rows([text.lstrip("#%").strip(" ")], delimiter, place).cells
+def _split_comment(text: str, delimiter: str) -> tuple[str, ...]:
+    cells = split_rows([text.lstrip("#%").strip(" ")], delimiter).cells
     return cells[0] if cells else ()
 
 
-def find_delimiter(lines: list[str], place: str) -> str:
+def find_delimiter(lines: list[str]) -> str:
     """Find the delimiter that gives most rows the same number of cells, two or more.
 
     Among equal delimiters, choose the delimiter with more numbers in its cells. This distinguishes
@@ -115,7 +112,7 @@ def find_delimiter(lines: list[str], place: str) -> str:
     """
     scores = {}
     for delimiter in DELIMITERS:
-        cells = split_rows(lines, delimiter, place, SAMPLED).cells
+        cells = split_rows(lines, delimiter, SAMPLED).cells
         if cells and (width := usual_width(cells)) > 1:
             fits = [len(row) == width for row in cells]
             fits[0] |= len(cells[0]) == width - 1 > 1  # no name for the row names
