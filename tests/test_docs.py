@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import sys
 from pathlib import Path
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
+import tiny_diffusion_jax as td
 from tiny_diffusion_jax import sets
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.dataset import draw_points
@@ -38,6 +40,57 @@ def test_what_is_added_in_the_examples_works(monkeypatch):
     assert np.isfinite(names["state"].sampled["params"]["Dense_0"]["kernel"]).all()
     symmetric = names["first"]
     np.testing.assert_allclose(symmetric[:25] * [-1, 1], symmetric[25:], atol=1e-5)
+
+
+class Tracker:
+    """Stand-in for the loggers tensorboardX, wandb and trackio. `rows` has the logged numbers."""
+
+    def __init__(self):
+        self.rows, self.is_open = {}, True
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.finish()
+
+    def init(self, *, project: str, config: dict):
+        assert project == "moons" and config["data"]["name"] == "moons"
+        return self
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int):
+        self.log({tag: scalar_value}, step=global_step)
+
+    def log(self, data: dict, *, step: int):
+        assert self.is_open and all(isinstance(value, float) for value in data.values())
+        self.rows[step] = self.rows.get(step, {}) | data
+
+    def finish(self):
+        self.is_open = False
+
+
+def test_loggers_receive_the_numbers_of_each_block(monkeypatch):
+    """Train a small network for 30 steps in each example of the guide."""
+    def small_config():
+        config = default_config()
+        config.model.update(hidden_dim=8, num_blocks=1, num_frequencies=4, time_frequencies=4)
+        config.train.update(block=10, warmup=5, num_sets=8)
+        return config
+
+    monkeypatch.setattr(td, "default_config", small_config)
+    trackers = {name: Tracker() for name in ("tensorboardX", "wandb", "trackio")}
+    trackers["tensorboardX"].SummaryWriter = lambda folder: trackers["tensorboardX"]
+    for name, tracker in trackers.items():
+        monkeypatch.setitem(sys.modules, name, tracker)
+    code = "".join(re.findall(r"```python\n(.*?)```", read("guides/logging.md"), re.DOTALL))
+    assert "steps = 2000" in code
+    exec(code.replace("steps = 2000", "steps = 30"), names := {})
+    assert int(names["state"].step) == 30
+    for name, tracker in trackers.items():
+        assert list(tracker.rows) == [10, 20, 30] and not tracker.is_open, name
+        for row in tracker.rows.values():
+            assert {"loss", "grad_norm", "steps_per_second"} <= row.keys(), name
+            assert np.isfinite(list(row.values())).all(), name
 
 
 @pytest.mark.parametrize("page", PAGES)
