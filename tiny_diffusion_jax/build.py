@@ -5,14 +5,12 @@ that run/save.py writes, with these arrays in data.npz, builds the same dataset.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas
-from jax.tree_util import Partial
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax import api, devices
@@ -22,16 +20,15 @@ from tiny_diffusion_jax.config import changed, default_config, editable
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
 from tiny_diffusion_jax.data.cells import texts_of
-from tiny_diffusion_jax.data.columns import SET_NAMES
-from tiny_diffusion_jax.data.densities import make_dataset, single_density
-from tiny_diffusion_jax.errors import NO_VALUE, UserError, reason_of, require
+from tiny_diffusion_jax.data.columns import ROLES
+from tiny_diffusion_jax.data.densities import from_function
+from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.point_sets import pad_sets
 from tiny_diffusion_jax.recipes import OWN_SETS, SMALL_SETS
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
 CUSTOM = "custom"  # config.model.name of a module of the user
-TRIAL = 7  # points that a density is called with, to see their shape
 
 
 @devices.without_float64
@@ -86,7 +83,7 @@ def build(
         config.model.name = CUSTOM
     dataset = None
     if config.data.name == "function":
-        dataset = _density(data, log_prob, config, name)
+        dataset = from_function(data, config.data, name, log_prob)
     elif source is not None:
         build_dataset = (sets if holds_sets else points).build
         try:
@@ -142,23 +139,6 @@ def _check_module(model) -> None:
 # ---------------------------------------------------------------- data in memory
 
 
-def _density(draw: Callable, log_prob: Callable | None, config, name: str):
-    """Dataset of one density from a function that draws n points f32[n, D]."""
-    try:
-        shape = jax.eval_shape(lambda key: jnp.asarray(draw(key, TRIAL)), jax.random.key(0)).shape
-    except Exception as error:
-        raise UserError("data", getattr(draw, "__name__", "function"), "a function (key, n) of JAX "
-                        f"that draws points f32[n, D] ({reason_of(error)})") from error
-    holds = len(shape) == 2 and shape[0] == TRIAL and shape[1] >= 2
-    require(holds, "data: shape of data(key, n)", shape, f"(n, D) = ({TRIAL}, D), D at least 2",
-            f"It was called with n = {TRIAL}")  # fmt: skip
-    as_float = lambda key, n: jnp.asarray(draw(key, n), jnp.float32)
-    return make_dataset(
-        single_density(as_float), normalize=config.data.normalize, title=name, source="function",
-        log_prob=None if log_prob is None else Partial(log_prob),
-    )  # fmt: skip
-
-
 def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
     """Data in memory as the arrays of an .npz file, and whether they hold sets."""
     if isinstance(values, pandas.DataFrame):
@@ -192,7 +172,7 @@ def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
 def _learns_sets(base, columns: dict) -> bool:
     """Return whether the rows of a table are sets: by the denoiser, else by a column of sets."""
     if base is None:
-        return any(name.lower() in SET_NAMES for name in columns)
+        return any(name.lower() in ROLES["set"] for name in columns)
     name = base.model.name if isinstance(base, ConfigDict) else str(base)
     config = default_config(name).model
     return not strategy_of(make_model(config)).has_point_density

@@ -10,9 +10,10 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, reason_of, require
 from tiny_diffusion_jax.point_sets import PointSets
 
+TRIAL = 7  # points that a function of the user is called with, to see their shape
 COMPARED = 4096  # largest table that is compared entry by entry, on devices where this is fast
 
 
@@ -78,6 +79,29 @@ def single_density(sample: Callable[[jax.Array, int], jax.Array]) -> Partial:
 def _draw_sets(sample, key, num_sets: int, num_points: int) -> PointSets:
     points = sample(key, num_sets * num_points)
     return PointSets(points.reshape(num_sets, num_points, points.shape[-1]))
+
+
+def from_function(
+    draw: Callable, config, title: str, log_prob: Callable | None = None
+) -> Dataset:
+    """Make a dataset of one density from a function of the user, draw(key, n) -> f32[n, D].
+
+    config: the `data` part of a config. log_prob: log density f[n] of points f[n, D]; None: unknown.
+    Raises UserError for a function that JAX cannot trace, and for points of another shape.
+    """
+    try:
+        shape = jax.eval_shape(lambda key: jnp.asarray(draw(key, TRIAL)), jax.random.key(0)).shape
+    except Exception as error:  # of any type: the function is the user's
+        raise UserError("data", getattr(draw, "__name__", "function"), "a function (key, n) of JAX "
+                        f"that draws points f32[n, D] ({reason_of(error)})") from error
+    holds = len(shape) == 2 and shape[0] == TRIAL and shape[1] >= 2
+    require(holds, "data: shape of data(key, n)", shape, f"({TRIAL}, D) for n = {TRIAL}, D at "
+            "least 2")  # fmt: skip
+    as_float = lambda key, n: jnp.asarray(draw(key, n), jnp.float32)
+    return make_dataset(
+        single_density(as_float), normalize=config.normalize, title=title, source="function",
+        log_prob=None if log_prob is None else Partial(log_prob),
+    )  # fmt: skip
 
 
 def inverse_cdf_table(weights: np.ndarray) -> np.ndarray:

@@ -9,18 +9,22 @@ import jax
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.api import Experiment, assemble, init
 from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.data.densities import from_function
 from tiny_diffusion_jax.data.description import is_complete, restore
 from tiny_diffusion_jax.data.halves import size
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import released, run_folder
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.same_run import differences
+from tiny_diffusion_jax.run.save import WEIGHTS, read_safetensors
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
 
 
-def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, dict]:
+def load(
+    path: str, config=None, with_data: bool = False, *, data=None, model=None
+) -> tuple[Experiment, dict]:
     """Return the experiment of the run in the folder `path`, and its weights (`sampled`).
 
     The data are read if they are in the same place and unchanged. Otherwise the dataset has no
@@ -28,7 +32,9 @@ def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, d
     `path` may be the name of a released model (see released.py).
 
     config: replaces the config in config.json; options that the model depends on must be equal in
-    both. Raises UserError if there is no run, if its checkpoint is missing or damaged, or if it is
+    both. data: the function of Python that the run was trained on, with `log_prob` unknown.
+    model: the Flax module of the run, if it is not one of models/. Raises UserError if there is no
+    run, if its checkpoint is missing or damaged, or if it is
     of another config, other data or another version of this program.
     """
     path = str(path)
@@ -36,9 +42,11 @@ def load(path: str, config=None, with_data: bool = False) -> tuple[Experiment, d
         return released.load_released(path, config)
     config = run_folder.read_config(path) if config is None else config
     folder = run_folder.open_to_read(path, config)
-    experiment = assemble(config, _dataset(path, config, with_data))
-    saved = open_checkpoints(folder / "checkpoints")
-    state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
+    experiment = assemble(config, _dataset(path, config, with_data, data, model), model)
+    like = jax.eval_shape(lambda: init(experiment))
+    if (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists():
+        return experiment, read_safetensors(folder / WEIGHTS, like.params)
+    state = restore_latest(open_checkpoints(folder / "checkpoints"), like)
     if state is None:
         raise UserError("--workdir", path, "a run with a checkpoint", "Train first, --mode=train")
     log.info("restored step %d", int(state.step))
@@ -53,21 +61,22 @@ def about_run(path: str) -> data.About | None:
     return data.about_built(restore(facts)) if is_complete(facts) else None
 
 
-def _dataset(path: str, config, with_data: bool) -> data.Dataset:
+def _dataset(path: str, config, with_data: bool, function=None, model=None) -> data.Dataset:
     """Data of the run in `path`, or a dataset without points if the data are missing or changed.
 
     Raises UserError instead if `with_data` is True, and for a run of an older version.
     """
     about = about_run(path)
-    check(config, about)
+    check(config, about, model)
     try:
-        dataset = data.build(config.data)
+        dataset = data.build(config.data) if function is None else from_function(
+            function, config.data, config.name)  # fmt: skip
         run_folder.require_same_data(path, config, dataset)
         return dataset
     except UserError as error:
         if about is None:
             raise
-        if with_data:
+        if with_data or function is not None:
             hint = ("To measure the run, name the data that it was trained on: "
                     "--config.data.path=FILE")  # fmt: skip
             raise replace(error, hint=f"{error.hint}. {hint}" if error.hint else hint) from error
