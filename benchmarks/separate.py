@@ -38,7 +38,7 @@ def figure(alone, together, member):
 
 def main(argv: list[str] | None = None) -> None:
     from tiny_diffusion_jax.figures.style import save_figure
-    from tiny_diffusion_jax.report.data import ReportData
+    from tiny_diffusion_jax.reports.data import ReportData
     from tiny_diffusion_jax.run.load import load
 
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])

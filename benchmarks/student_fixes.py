@@ -95,7 +95,7 @@ def measure(row: str, runs: Path, options: list[str]) -> list[dict]:
 def first_sets(folder: Path) -> tuple[np.ndarray, list[int | None]]:
     """Sets of a run that the figure shows, and their members (see `shown`)."""
     import tiny_diffusion_jax as td
-    from tiny_diffusion_jax.report.data import ReportData
+    from tiny_diffusion_jax.reports.data import ReportData
 
     experiment, params = td.load(folder)
     samples = np.load(folder / "samples.npy")

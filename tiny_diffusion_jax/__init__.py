@@ -8,7 +8,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Experiment": "api",
     "UserError": "errors",
-    "build": "build",
+    "build": "experiments",
     "default_config": "config",
     **dict.fromkeys(("complete", "evaluate", "log_prob", "sample", "train"), "interface"),
     "load": "run.load",

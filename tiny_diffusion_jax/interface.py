@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from tiny_diffusion_jax import api, data, devices, report, sets
+from tiny_diffusion_jax import api, data, devices, reports, sets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
 from tiny_diffusion_jax.config import changed, editable
@@ -24,7 +24,7 @@ from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import sample_with_log_prob
 from tiny_diffusion_jax.errors import rename_fields, require
 from tiny_diffusion_jax.point_sets import Conditioning, pad_sets
-from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -137,7 +137,7 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
     samples = pad_sets(samples) if isinstance(samples, (list, tuple)) else np.asarray(samples)
     check_sets(samples, experiment.dataset.dim)
     experiment = experiment._replace(config=FrozenConfigDict(config))
-    return report.measure(ReportData(experiment, params, samples))
+    return reports.measure(ReportData(experiment, params, samples))
 
 
 def _sample_with_log_prob(experiment: Experiment, params, settings, labels):

@@ -8,15 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from ml_collections import FrozenConfigDict
 
-from tiny_diffusion_jax import __version__
-from tiny_diffusion_jax import report as reports
+from tiny_diffusion_jax import __version__, reports
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import changed
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.point_sets import pad_sets
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.player import player_panel
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.player import player_panel
 from tiny_diffusion_jax.run.load import load
 from tiny_diffusion_jax.web.render import render, write_page
 

@@ -16,8 +16,8 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.figures.samples import axis_labels, samples_figure
 from tiny_diffusion_jax.figures.style import square_limits
 from tiny_diffusion_jax.files import write_json
-from tiny_diffusion_jax.report import save_samples
-from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.reports import save_samples
+from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.run.same_run import data_differences
 from tiny_diffusion_jax.sets.row_order import row_order
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec

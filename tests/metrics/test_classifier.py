@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from tiny_diffusion_jax.data import image_sets as images
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.metrics import classifier
-from tiny_diffusion_jax.report import summary
+from tiny_diffusion_jax.reports import summary
 
 KEY = jax.random.key(0)
 

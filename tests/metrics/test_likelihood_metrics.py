@@ -11,7 +11,7 @@ from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.metrics import likelihood_metrics as likelihood
 from tiny_diffusion_jax.point_sets import PointSets, lengths, ragged
-from tiny_diffusion_jax.report import summary, words
+from tiny_diffusion_jax.reports import summary, words
 
 EXTENT = (-4.0, 4.0, -5.0, 3.0)
 

@@ -385,7 +385,7 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr("tiny_diffusion_jax.report.evaluate_run", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.reports.evaluate_run", lambda *_: None)
         Path("table.csv").write_text("0,0\n1,1\n3,2\n", "utf-8")
         for start in ([MOONS, "--workdir=run"], [f"{TABLE_CONFIG}:table.csv", "--workdir=points"]):
             result = run(*start, *TINY, "--config.train.checkpoint_every=40")

@@ -19,7 +19,7 @@ from tiny_diffusion_jax.run import processes
 LONG = [*MOONS, "--config.train.steps=400", "--config.train.checkpoint_every=50"]
 MAIN = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import jax; jax.config.update('jax_num_cpu_devices', 2)\n"
-        "from tiny_diffusion_jax import report\n"
+        "from tiny_diffusion_jax import reports\n"
         "from tiny_diffusion_jax.training import loop\n"
         "CHANGE\n"
         "from tiny_diffusion_jax.cli.main import main; main(sys.argv, leave=os._exit)")  # fmt: skip
@@ -34,7 +34,7 @@ loop.make_batch_spec = lambda config, model, block, augment: (
 """
 WHILE_MEASURING = f"""
 {RAISE}
-report.measure = broken
+reports.measure = broken
 """
 
 

@@ -9,10 +9,10 @@ import pytest
 from command_line import TINY, config, run
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api, report
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.point_sets import ragged
-from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.sets.joint import Joint
 
 SIZES = np.tile([9, 11, 14], 8)  # all sets are padded to 16 points, so few programs are compiled
@@ -38,7 +38,7 @@ def observed_data(monkeypatch):
     data = data.replace(heldout=observed(1).replace(shift=data.shift, scale=data.scale))
     monkeypatch.setattr(api.data, "build", lambda config: data)
     copies = {"value": 0.5, "floor": 0.01, "ratio": None, "flagged": True, "verdict": "COPIES: x"}
-    monkeypatch.setattr(report, "measure", lambda data: {"copies": copies})
+    monkeypatch.setattr(reports, "measure", lambda data: {"copies": copies})
 
 
 def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):

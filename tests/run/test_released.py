@@ -26,7 +26,7 @@ def digits(tmp_path_factory):
     """(folder of released models, run folder of one of them)."""
     home = tmp_path_factory.mktemp("released")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tiny_diffusion_jax.report.evaluate_run", lambda *_: None)
+        patch.setattr("tiny_diffusion_jax.reports.evaluate_run", lambda *_: None)
         made = run(config("spatial_mnist:causal"), *CAUSAL, f"--workdir={home}/run")
     assert made.code == 0, made
     with pytest.MonkeyPatch.context() as patch:

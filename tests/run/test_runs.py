@@ -14,10 +14,9 @@ from PIL import Image
 from run_files import FILES, arrays, losses, same
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import report
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.metrics import separation
-from tiny_diffusion_jax.report import sections
+from tiny_diffusion_jax.reports import sections
 from tiny_diffusion_jax.run.train_log import training_seconds
 
 
@@ -80,7 +79,7 @@ def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
 
 def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
     monkeypatch.delattr("tiny_diffusion_jax.run.train.train_blocks")
-    monkeypatch.setattr("tiny_diffusion_jax.report.write_report", lambda *_: None)
+    monkeypatch.setattr("tiny_diffusion_jax.reports.write_report", lambda *_: None)
     metrics = (copy / "metrics.json").read_bytes()
     options = ["--config.sample.num_sets=3", "--config.sample.num_points=50",
                "--config.sample.sampler=heun", "--config.sample.seed=5"]  # fmt: skip
@@ -96,7 +95,7 @@ def test_sample_and_evaluate_take_other_options(copy, monkeypatch):
 
 def test_samples_come_in_the_units_of_the_table(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tiny_diffusion_jax.report.write_report", lambda *_: None)
+    monkeypatch.setattr("tiny_diffusion_jax.reports.write_report", lambda *_: None)
     rows = np.random.default_rng(0).normal(size=(50, 2)) * 10 + [5000, -70]
     np.savetxt("table.csv", rows, delimiter=",")
     result = run(config("points") + ":table.csv", *TINY, "--config.data.heldout=0")
@@ -261,7 +260,7 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     assert accuracy["guidance_scale"] == 2.0 and accuracy["floor"] > 0.8
     assert stored["data_source"] == "digits" and is_picture(tmp_path / "labels.png")
 
-    monkeypatch.setattr(report, "write_report", lambda *_: None)
+    monkeypatch.setattr(reports, "write_report", lambda *_: None)
     ask = [f"--workdir={tmp_path}", "--mode=sample", "--config.sample.num_sets=1"]
     drawn = []
     for options in (["--config.sample.label=1", "--config.sample.guidance_scale=2"],

@@ -18,9 +18,9 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models.layers import read_history
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.sets import likelihood as set_likelihood
-from tiny_diffusion_jax.report.sets import scored_points
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.sets import likelihood as set_likelihood
+from tiny_diffusion_jax.reports.sets import scored_points
 from tiny_diffusion_jax.sets import joint, likelihood, strategy_of
 from tiny_diffusion_jax.sets.row_order import out_of_order
 

@@ -11,8 +11,8 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.metrics import score_field as fields
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.html import write_html
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.html import write_html
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from command_line import run
 
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
-from tiny_diffusion_jax.report import words
+from tiny_diffusion_jax.reports import words
 from tiny_diffusion_jax.web.render import render, write_page
 from tiny_diffusion_jax.web.trajectories import (
     MOST_FRAMES,

@@ -15,8 +15,8 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.dataset import draw_points
 from tiny_diffusion_jax.metrics import separation
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.html import write_html
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.html import write_html
 
 SMALL = {"model.name": "set_transformer", "model.hidden_dim": 8, "sample.num_steps": 4,
          "sample.num_points": 200, "data.cache_dir": ""}  # fmt: skip

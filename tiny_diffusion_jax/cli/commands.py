@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from tiny_diffusion_jax import __version__, data, devices, report
+from tiny_diffusion_jax import __version__, data, devices, reports
 from tiny_diffusion_jax.api import Experiment, build, init
 from tiny_diffusion_jax.call_checks import check_sample
 from tiny_diffusion_jax.checks import (
@@ -21,7 +21,7 @@ from tiny_diffusion_jax.data.columns import read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
 from tiny_diffusion_jax.program import program_name
-from tiny_diffusion_jax.report.comparison import write_comparison
+from tiny_diffusion_jax.reports.comparison import write_comparison
 from tiny_diffusion_jax.run import debug_step, processes, released, run_folder
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.load import about_run, describe_weights, load, start_from
@@ -69,7 +69,7 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
             if state.best is not None:
                 log.info("%s", describe_weights(state, experiment.dataset))
             params = jax.device_get(state.sampled)
-            report.evaluate_run(experiment, folder, params, start_seconds, command)
+            reports.evaluate_run(experiment, folder, params, start_seconds, command)
 
 
 def sample_run(config, path: str, pretrained: str = "", command: str = "") -> None:
@@ -77,7 +77,7 @@ def sample_run(config, path: str, pretrained: str = "", command: str = "") -> No
     about = None if pretrained else about_run(path)
     check(config, about)
     check_sample(config, config.sample, about=about)
-    report.sample_run(*_open(config, path, pretrained), command)
+    reports.sample_run(*_open(config, path, pretrained), command)
 
 
 def evaluate_run(config, path: str, pretrained: str = "", command: str = "") -> None:
@@ -85,7 +85,7 @@ def evaluate_run(config, path: str, pretrained: str = "", command: str = "") -> 
     began = time.perf_counter()
     check_measured(config, None if pretrained else about_run(path))
     opened = _open(config, path, pretrained, with_data=True)
-    report.evaluate_run(*opened, time.perf_counter() - began, command)
+    reports.evaluate_run(*opened, time.perf_counter() - began, command)
 
 
 def complete_run(
@@ -103,7 +103,7 @@ def complete_run(
     log.info("points: %s: %s", Path(points).name, table.describe())
     if notes := [note for note in table.notes if not note.startswith(DATA_OPTION)]:
         log.warning("notice: %s", "; ".join(notes))
-    report.sample_run(*opened, command, table.points)
+    reports.sample_run(*opened, command, table.points)
 
 
 def live_run(config, path: str, pretrained: str = "") -> None:

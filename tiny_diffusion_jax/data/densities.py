@@ -86,7 +86,7 @@ def from_function(
 ) -> Dataset:
     """Make a dataset of one density from a function of the user, draw(key, n) -> f32[n, D].
 
-    config: the `data` part of a config. log_prob: log density f[n] of points f[n, D]; None: unknown.
+    config: the `data` part of a config. log_prob: log density f[n] of points f[n, D], if known.
     Raises UserError for a function that JAX cannot trace, and for points of another shape.
     """
     try:

@@ -4,8 +4,8 @@ import numpy as np
 
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.figures.style import MEMBERS
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.save_samples import coordinates
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.web.trajectories import (
     MOST_NUMBERS,

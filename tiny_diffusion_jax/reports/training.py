@@ -6,7 +6,7 @@ import numpy as np
 
 from tiny_diffusion_jax.figures import loss
 from tiny_diffusion_jax.figures.style import save_figure
-from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.reports.data import ReportData
 
 PAGE_ROWS = 1_000  # rows of metrics.jsonl on the page.
 RISE = 1.02  # ratio to the lowest loss; smaller rises are noise of a small held-out batch

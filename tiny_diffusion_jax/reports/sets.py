@@ -22,8 +22,8 @@ from tiny_diffusion_jax.metrics import (
 )
 from tiny_diffusion_jax.metrics.sets import compare_sets, different_real_sets
 from tiny_diffusion_jax.point_sets import Conditioning, ragged
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.save_samples import coordinates
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.row_order import out_of_order
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from tiny_diffusion_jax.report import density, player, save_samples, sets, training
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.words import (
+from tiny_diffusion_jax.reports import density, player, save_samples, sets, training
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.words import (
     Text,
     frequencies,
     label_accuracy,

@@ -17,7 +17,7 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.files import atomic, write_array
 from tiny_diffusion_jax.point_sets import lengths, ragged
-from tiny_diffusion_jax.report.data import ReportData
+from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.web.packing import pack
 
 FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly.

@@ -14,8 +14,8 @@ from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.figures.style import COOL, save_figure
 from tiny_diffusion_jax.files import write_array
 from tiny_diffusion_jax.metrics import likelihood_metrics, points, score_field
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.save_samples import coordinates
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.web.packing import pack
 
 FIGURE_POINTS = 4_000  # points in a scatter plot or an animation.

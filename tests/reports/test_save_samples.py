@@ -7,7 +7,7 @@ import pytest
 
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.point_sets import padded
-from tiny_diffusion_jax.report import save_samples
+from tiny_diffusion_jax.reports import save_samples
 
 COUNT = np.array([3, 1, 2])
 SETS = padded(np.random.default_rng(0).normal(size=(3, 4, 2)), COUNT)[:, :3]

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from tiny_diffusion_jax.metrics import grades
 from tiny_diffusion_jax.metrics.intervals import TOO_FEW
-from tiny_diffusion_jax.report import words
-from tiny_diffusion_jax.report.data import WEIGHTS_CHOSEN_ON
-from tiny_diffusion_jax.report.sections import SECTIONS
+from tiny_diffusion_jax.reports import words
+from tiny_diffusion_jax.reports.data import WEIGHTS_CHOSEN_ON
+from tiny_diffusion_jax.reports.sections import SECTIONS
 
 WORDS = {key: row for section in SECTIONS for key, row in section.words.items()}
 

@@ -20,12 +20,12 @@ from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.errors import reason_of
 from tiny_diffusion_jax.files import write_json
-from tiny_diffusion_jax.report import summary, words
-from tiny_diffusion_jax.report.data import ReportData, sets_differ
-from tiny_diffusion_jax.report.html import write_html
-from tiny_diffusion_jax.report.save_samples import write_sets
-from tiny_diffusion_jax.report.sections import sections_of
-from tiny_diffusion_jax.report.training import overfitting
+from tiny_diffusion_jax.reports import summary, words
+from tiny_diffusion_jax.reports.data import ReportData, sets_differ
+from tiny_diffusion_jax.reports.html import write_html
+from tiny_diffusion_jax.reports.save_samples import write_sets
+from tiny_diffusion_jax.reports.sections import sections_of
+from tiny_diffusion_jax.reports.training import overfitting
 from tiny_diffusion_jax.run.train_log import read_rows, training_seconds
 
 log = logging.getLogger("tiny_diffusion_jax")

@@ -10,8 +10,6 @@ import pytest
 from command_line import SETS, config, run
 from run_files import FILES
 
-from tiny_diffusion_jax import report
-
 
 def fail(*_, **__):
     raise ValueError("no such\n  font")
@@ -55,7 +53,7 @@ def test_pictures_that_fail_are_named_and_all_others_written(where, failed, copy
 
 
 def test_a_page_that_fails_leaves_the_numbers_and_the_pictures(copy, monkeypatch):
-    monkeypatch.setattr(report, "write_html", fail)
+    monkeypatch.setattr(reports, "write_html", fail)
     result, written = again(copy)
     assert result.code == 1 and written == WRITTEN - {"report.html"}
     assert "warning: report.html was not written (ValueError at " in result.err
@@ -74,7 +72,7 @@ def test_metrics_are_written_before_the_first_picture(copy, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(report, "write_report", stop)
+    monkeypatch.setattr(reports, "write_report", stop)
     (copy / "metrics.json").unlink()
     assert again(copy)[0].code == 130
     stored = json.loads((copy / "metrics.json").read_text())
@@ -90,7 +88,7 @@ NAMES = ["$x_$", "a_$%_", "back\\slash\\", "\u05e9\u05dc\u05d5\u05dd e\u0301", "
 def test_a_run_of_a_table_with_names_of_any_kind(tmp_path, monkeypatch):
     """Names of the file, of the columns and of two labels are kept from training to the page."""
     numbers = {"nna_cd": {"value": 0.5, "floor": 0.5}}
-    monkeypatch.setattr(report, "measure", lambda _: numbers)
+    monkeypatch.setattr(reports, "measure", lambda _: numbers)
     a, b, c, d, e, f = NAMES
     file = tmp_path / f"{a}.csv"
     rng = np.random.default_rng(0)

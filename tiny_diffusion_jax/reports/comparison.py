@@ -10,8 +10,8 @@ from tiny_diffusion_jax import __version__, api
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import editable, flatten
 from tiny_diffusion_jax.errors import UserError, rename_fields
-from tiny_diffusion_jax.report import player, summary
-from tiny_diffusion_jax.report.data import ReportData, sets_differ
+from tiny_diffusion_jax.reports import player, summary
+from tiny_diffusion_jax.reports.data import ReportData, sets_differ
 from tiny_diffusion_jax.run.load import load
 from tiny_diffusion_jax.web.render import render, write_page
 from tiny_diffusion_jax.web.trajectories import MOST_NUMBERS

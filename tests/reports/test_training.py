@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.report.training import overfitting
+from tiny_diffusion_jax.reports.training import overfitting
 
 
 def warning(*losses, keep_best=False):

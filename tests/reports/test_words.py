@@ -1,7 +1,7 @@
 """Check the words for metrics in the log and on pages, and the verdict about all metrics."""
 
 from tiny_diffusion_jax.metrics.intervals import TOO_FEW
-from tiny_diffusion_jax.report import summary, words
+from tiny_diffusion_jax.reports import summary, words
 
 
 def test_a_likelihood_that_is_conditional_says_so():

@@ -6,10 +6,10 @@ from pathlib import Path
 from tiny_diffusion_jax import __version__
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.program import program_name
-from tiny_diffusion_jax.report import summary, words
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.sections import sections_of
-from tiny_diffusion_jax.report.training import overfitting
+from tiny_diffusion_jax.reports import summary, words
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.sections import sections_of
+from tiny_diffusion_jax.reports.training import overfitting
 from tiny_diffusion_jax.web.live import live_model, live_page
 from tiny_diffusion_jax.web.render import render, write_page
 

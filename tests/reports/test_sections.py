@@ -13,10 +13,10 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.metrics import points, separation
 from tiny_diffusion_jax.metrics.ragged import first_of_each
-from tiny_diffusion_jax.report import density, measure, sets, summary
-from tiny_diffusion_jax.report.data import ReportData
-from tiny_diffusion_jax.report.player import sets_player
-from tiny_diffusion_jax.report.sections import sections_of
+from tiny_diffusion_jax.reports import density, measure, sets, summary
+from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.player import sets_player
+from tiny_diffusion_jax.reports.sections import sections_of
 
 SMALL = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
