@@ -9,7 +9,7 @@ import pytest
 from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.config import ALIASES, default_config, flatten, options_page
-from tiny_diffusion_jax.data import mnist
+from tiny_diffusion_jax.data import mnist_sources
 from tiny_diffusion_jax.diffusion.process import PREDICTIONS, WEIGHTINGS
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
@@ -23,7 +23,7 @@ from tiny_diffusion_jax.training.step import OPTIMIZERS
 ROOT = Path(__file__).parents[1]
 CHOICES = {
     "data.name": data.BUILDERS, "data.jitter": data.ALL_JITTERS,
-    "data.source": ("auto", *mnist.NOTICES), "schedule.name": FAMILIES,
+    "data.source": ("auto", *mnist_sources.NOTICES), "schedule.name": FAMILIES,
     "diffusion.prediction": PREDICTIONS, "diffusion.weighting": WEIGHTINGS,
     "model.name": models.MODELS, "model.embedding": EMBEDDINGS, "train.optimizer": OPTIMIZERS,
     "sample.sampler": SAMPLERS,

@@ -6,13 +6,13 @@ from PIL import Image
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import mnist
+from tiny_diffusion_jax.data import mnist_sources
 from tiny_diffusion_jax.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
-    monkeypatch.setattr(mnist, "probe", lambda url: False)
+    monkeypatch.setattr(mnist_sources, "probe", lambda url: False)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "sklearn"))
 
 

@@ -10,7 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from tiny_diffusion_jax import data
-from tiny_diffusion_jax.data import mnist
+from tiny_diffusion_jax.data import mnist_sources as sources
 from tiny_diffusion_jax.errors import UserError
 
 needs_tfds = pytest.mark.skipif(
@@ -22,9 +22,9 @@ needs_tfds = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
     """Disable the network, TensorFlow and caches of this machine, unless a test enables them."""
-    monkeypatch.setattr(mnist, "probe", lambda url: False)
-    find_spec = mnist.find_spec
-    monkeypatch.setattr(mnist, "find_spec", lambda n: None if n == "tensorflow" else find_spec(n))
+    monkeypatch.setattr(sources, "probe", lambda url: False)
+    find_spec = sources.find_spec
+    monkeypatch.setattr(sources, "find_spec", lambda n: None if n == "tensorflow" else find_spec(n))
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "sklearn"))
 
 
@@ -33,7 +33,7 @@ def lines(monkeypatch):
     """Logged lines {"warning": [...], "info": [...]}."""
     logged = {"warning": [], "info": []}
     for level, texts in logged.items():
-        monkeypatch.setattr(mnist.log, level, lambda text, *a, texts=texts: texts.append(text % a))
+        monkeypatch.setattr(sources.log, level, lambda t, *a, texts=texts: texts.append(t % a))
     return logged
 
 
@@ -52,7 +52,7 @@ def openml(monkeypatch):
         return types.SimpleNamespace(data=pictures.astype(float), target=labels)
 
     monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetch)
-    monkeypatch.setattr(mnist, "probe", lambda url: url == mnist.OPENML_HOST)
+    monkeypatch.setattr(sources, "probe", lambda url: url == sources.OPENML_HOST)
     return calls
 
 
@@ -66,12 +66,12 @@ def config(tmp_path, **fields):
 
 
 def test_digits_are_scaled_and_split():
-    train, train_labels, source, notice = mnist.load_images("digits", "", "")
-    test, test_labels, *_ = mnist.load_images("digits", "", "", split="test")
+    train, train_labels, source, notice = sources.load_images("digits", "", "")
+    test, test_labels, *_ = sources.load_images("digits", "", "", split="test")
     assert train.shape == (1500, 8, 8) and test.shape == (297, 8, 8) and train.dtype == np.uint8
     assert train.max() == 255 and set(train_labels) == set(test_labels) == set(range(10))
     assert (source, notice) == ("digits", "")
-    image, _, _ = mnist.load_digit("digits", "", "", digit=3, index=2)
+    image, _, _ = sources.load_digit("digits", "", "", digit=3, index=2)
     np.testing.assert_array_equal(image, train[train_labels == 3][2])
 
 
@@ -94,13 +94,13 @@ def test_threshold_is_lowered_for_grey_digits(tmp_path, digit):
 
 
 def test_auto_takes_openml_when_it_answers(tmp_path, lines, openml):
-    images, labels, source, notice = mnist.load_images("auto", str(tmp_path), str(tmp_path))
+    images, labels, source, notice = sources.load_images("auto", str(tmp_path), str(tmp_path))
     assert source == "openml" and images.shape == (60_000, 28, 28) and images.dtype == np.uint8
-    assert notice == mnist.NOTICES["openml"] and "tfds: no prepared copy" in lines["info"][0]
+    assert notice == sources.NOTICES["openml"] and "tfds: no prepared copy" in lines["info"][0]
     assert openml[0][0] == "mnist_784" and openml[0][1]["as_frame"] is False
     np.testing.assert_array_equal(images[:, 0, 0], np.arange(60_000) % 251)
 
-    test_images, test_labels, *_ = mnist.load_images("openml", "", str(tmp_path), split="test")
+    test_images, test_labels, *_ = sources.load_images("openml", "", str(tmp_path), split="test")
     assert len(openml) == 1  # the second call reads the decoded copy
     assert test_images[0, 0, 0] == 60_000 % 251 and len(test_labels) == 10_000
     assert [file.name for file in tmp_path.glob("*.npz")] == ["mnist-openml.npz"]
@@ -108,19 +108,19 @@ def test_auto_takes_openml_when_it_answers(tmp_path, lines, openml):
 
 
 def test_a_cached_openml_copy_needs_no_network(tmp_path, openml, monkeypatch):
-    monkeypatch.setattr(mnist, "probe", lambda url: pytest.fail("asked the network"))
+    monkeypatch.setattr(sources, "probe", lambda url: pytest.fail("asked the network"))
     folder = tmp_path / "sklearn" / "openml" / "data_name" / "mnist_784"
     folder.mkdir(parents=True)
-    image, source, _ = mnist.load_digit("openml", "", str(tmp_path / "cache"), digit=4, index=1)
+    image, source, _ = sources.load_digit("openml", "", str(tmp_path / "cache"), digit=4, index=1)
     assert source == "openml" and image[0, 0] == 14
     assert openml[0][1]["data_home"] == tmp_path / "sklearn"
 
 
 def test_a_spoiled_or_unwritable_cache_is_no_error(tmp_path, openml):
     (tmp_path / "mnist-openml.npz").write_bytes(b"half")
-    assert len(mnist.load_images("openml", "", str(tmp_path))[0]) == 60_000 and len(openml) == 1
+    assert len(sources.load_images("openml", "", str(tmp_path))[0]) == 60_000 and len(openml) == 1
     (tmp_path / "file").write_text("", "utf-8")
-    assert len(mnist.load_images("openml", "", str(tmp_path / "file"))[0]) == 60_000
+    assert len(sources.load_images("openml", "", str(tmp_path / "file"))[0]) == 60_000
 
 
 def test_a_failing_download_is_one_line(tmp_path, openml, monkeypatch):
@@ -129,8 +129,8 @@ def test_a_failing_download_is_one_line(tmp_path, openml, monkeypatch):
 
     monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch)
     with pytest.raises(UserError, match=r"mnist_784 cannot be fetched \(connection reset\)"):
-        mnist.load_images("openml", "", str(tmp_path))
-    assert mnist.load_images("auto", str(tmp_path), str(tmp_path))[2] == "digits"
+        sources.load_images("openml", "", str(tmp_path))
+    assert sources.load_images("auto", str(tmp_path), str(tmp_path))[2] == "digits"
 
 
 @pytest.mark.parametrize("source, message", [
@@ -141,7 +141,7 @@ def test_a_failing_download_is_one_line(tmp_path, openml, monkeypatch):
 def test_an_explicit_source_never_falls_back(tmp_path, source, message):
     for call in (
         lambda: data.build(config(tmp_path, source=source)),
-        lambda: mnist.load_images(source, str(tmp_path / "none"), str(tmp_path)),
+        lambda: sources.load_images(source, str(tmp_path / "none"), str(tmp_path)),
     ):
         with pytest.raises(UserError, match=message) as error:
             call()
@@ -160,12 +160,12 @@ def test_bad_fields_are_one_clear_line(tmp_path, fields, message):
 def test_probe_is_bounded_when_the_network_hangs(monkeypatch):
     monkeypatch.undo()
     release = threading.Event()
-    monkeypatch.setattr(mnist.urllib.request, "urlopen", lambda *a, **k: release.wait(20))
+    monkeypatch.setattr(sources.urllib.request, "urlopen", lambda *a, **k: release.wait(20))
     start = time.monotonic()
-    assert mnist.probe(mnist.OPENML_HOST, seconds=0.2) is False
+    assert sources.probe(sources.OPENML_HOST, seconds=0.2) is False
     assert time.monotonic() - start < 2
     release.set()
-    assert 2 * mnist.PROBE_SECONDS <= 3
+    assert 2 * sources.PROBE_SECONDS <= 3
 
 
 def test_probe_sees_a_server(tmp_path, monkeypatch):
@@ -178,32 +178,32 @@ def test_probe_sees_a_server(tmp_path, monkeypatch):
     with http.server.HTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/"
-        assert mnist.probe(url)
-    assert not mnist.probe(url)
+        assert sources.probe(url)
+    assert not sources.probe(url)
 
 
 @needs_tfds
 def test_a_prepared_copy_is_read_lazily_and_whole(tmp_path):
     start = time.monotonic()
-    image, source, notice = mnist.load_digit("auto", "", str(tmp_path), digit=3, index=5)
+    image, source, notice = sources.load_digit("auto", "", str(tmp_path), digit=3, index=5)
     assert time.monotonic() - start < 5 and (source, notice) == ("tfds", "")
-    images, labels, *_ = mnist.load_images("tfds", "", str(tmp_path), split="test")
+    images, labels, *_ = sources.load_images("tfds", "", str(tmp_path), split="test")
     assert images.shape == (10_000, 28, 28) and images.dtype == np.uint8
     np.testing.assert_array_equal(
         np.bincount(labels), [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     )
-    lazy, *_ = mnist.load_digit("tfds", "", str(tmp_path), digit=7, index=20, split="test")
+    lazy, *_ = sources.load_digit("tfds", "", str(tmp_path), digit=7, index=20, split="test")
     np.testing.assert_array_equal(lazy, images[labels == 7][20])
     assert len(list(tmp_path.glob("mnist-tfds-*-test.npz"))) == 1
-    again = mnist.load_images("tfds", "", str(tmp_path), split="test")
+    again = sources.load_images("tfds", "", str(tmp_path), split="test")
     np.testing.assert_array_equal(again[0], images)
     with pytest.raises(UserError, match=r"index = 1028: must be within 0\.\.1027 \(digit 7 has"):
-        mnist.load_digit("tfds", "", "", digit=7, index=1028, split="test")
+        sources.load_digit("tfds", "", "", digit=7, index=1028, split="test")
 
 
 @needs_tfds
 def test_the_digit_as_a_density(tmp_path):
-    image, *_ = mnist.load_digit("tfds", "", "", digit=3, index=0)
+    image, *_ = sources.load_digit("tfds", "", "", digit=3, index=0)
     dataset = data.build(config(tmp_path, data_dir=os.environ["TFDS_DATA_DIR"]))
     assert dataset.title == "MNIST 3" and dataset.source == "tfds" and dataset.notice == ""
     kept = np.where(image >= 250, image, 0) / image[image >= 250].sum()
@@ -227,7 +227,8 @@ def test_a_spoiled_copy_fails_by_name_and_falls_back_in_auto(tmp_path, spoil, li
     else:
         (copy / "dataset_info.json").write_text("{", "utf-8")
     with pytest.raises(UserError, match=r"source = 'tfds': .*the copy in .* cannot be read"):
-        mnist.load_digit("tfds", str(tmp_path), "", digit=3, index=0)
-    image, source, notice = mnist.load_digit("auto", str(tmp_path), str(tmp_path), digit=3, index=0)
-    assert source == "digits" and image.shape == (8, 8) and notice == mnist.NOTICES["digits"]
+        sources.load_digit("tfds", str(tmp_path), "", digit=3, index=0)
+    folders = str(tmp_path), str(tmp_path)
+    image, source, notice = sources.load_digit("auto", *folders, digit=3, index=0)
+    assert source == "digits" and image.shape == (8, 8) and notice == sources.NOTICES["digits"]
     assert "cannot be read" in lines["info"][0]

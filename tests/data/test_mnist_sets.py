@@ -9,7 +9,7 @@ import scipy.stats
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data import image_sets, mnist
+from tiny_diffusion_jax.data import image_sets, mnist, mnist_sources
 from tiny_diffusion_jax.errors import UserError
 
 needs_tfds = pytest.mark.skipif(
@@ -26,7 +26,7 @@ TINY[1, 1] = 10, 20, 30, 40
 
 @pytest.fixture(autouse=True)
 def offline(monkeypatch, tmp_path):
-    monkeypatch.setattr(mnist, "probe", lambda url: False)
+    monkeypatch.setattr(mnist_sources, "probe", lambda url: False)
     monkeypatch.setenv("SCIKIT_LEARN_DATA", str(tmp_path / "sklearn"))
 
 
@@ -246,9 +246,10 @@ def test_the_threshold_darkens_what_is_below_it():
 
 
 def test_the_bundled_digits_stand_in_loudly(tmp_path, monkeypatch):
-    lines, find_spec = [], mnist.find_spec
-    monkeypatch.setattr(mnist, "find_spec", lambda n: None if n == "tensorflow" else find_spec(n))
-    monkeypatch.setattr(mnist.log, "warning", lambda text, *args: lines.append(text % args))
+    lines, find_spec = [], mnist_sources.find_spec
+    no_tensorflow = lambda name: None if name == "tensorflow" else find_spec(name)
+    monkeypatch.setattr(mnist_sources, "find_spec", no_tensorflow)
+    monkeypatch.setattr(mnist_sources.log, "warning", lambda text, *args: lines.append(text % args))
     dataset = build(data_dir=str(tmp_path), cache_dir=str(tmp_path), threshold=250 / 255)
     assert dataset.title == "8x8 digit sets" and dataset.source == "digits"
     assert dataset.notice.startswith("MNIST not found: using scikit-learn's bundled 8x8 digits")
