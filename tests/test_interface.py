@@ -2,6 +2,7 @@
 
 import json
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from weights import random_weights
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.models.traits import Traits
 
 TINY = {"model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
         "model.num_frequencies": 4, "train.steps": 4, "train.block": 2, "train.num_sets": 4,
@@ -80,7 +82,7 @@ def test_points_and_tables_of_one_density():
 
 def test_a_config_a_file_or_its_name():
     config = td.default_config("causal")
-    experiment = td.build(config, config={"model.row_height": 0.5})
+    experiment = td.build(config, config={"model.row_height": 0.5, "sample.growth": 1.0})
     config.sample.num_points = 7
     assert experiment.config.sample.num_points != 7 and experiment.model.row_height == 0.5
     with pytest.raises(AttributeError):
@@ -130,7 +132,8 @@ def test_a_saved_run_is_loaded_with_its_data(jets, format, tmp_path):
     assert experiment.dataset.label_names == jets.dataset.label_names
     td.save(folder, jets, params, format=format)  # the same run may be saved again
     with pytest.raises(td.UserError, match="--workdir.*must be a run of the same config"):
-        td.save(folder, td.build("set_latent", data=RINGS[1:], config=TINY), params)
+        fewer = td.build("set_latent", data=RINGS[1:], labels=NAMES[1:], config=TINY)
+        td.save(folder, fewer, params)
 
 
 def test_the_command_line_resumes_a_saved_run(jets, tmp_path):
@@ -139,7 +142,7 @@ def test_the_command_line_resumes_a_saved_run(jets, tmp_path):
     state = td.train(jets, progress=False, on_block=lambda state, row: True)
     folder = td.save(tmp_path / "run", jets, state)
     assert int(state.step) == 2
-    result = run(f"--workdir={folder}", "--mode=train", "--config.evaluate.gif=False")
+    result = run(f"--workdir={folder}", "--mode=train", "--config.evaluate.gifs=False")
     assert result.code == 0 and "resuming from step 2 of 4" in result.stderr
 
 
@@ -162,4 +165,37 @@ def test_show_draws_a_figure_or_a_player(jets):
     for drawn in (sets[-1], td.ragged(sets[-1]), sets[-1, 0]):
         assert isinstance(td.show(drawn), matplotlib.figure.Figure)
     page = td.show(sets, jets)
-    assert "class=\"player" in page.html and "http" not in page.html.replace("http://www.w3", "")
+    assert "class=\"player" in page.html and "//" not in page.html.split("<style>")[0]
+    with pytest.raises(td.UserError, match="experiment = None: must be given to show traj"):
+        td.show(sets)
+
+
+# ---------------------------------------------------------------- a module of the user
+
+
+class Mine(nn.Module):
+    """The smallest denoiser of single points."""
+
+    num_labels: int = 0
+    counts: bool = False
+    traits: Traits = Traits(strategy="independent", floats_per_point=10)
+
+    @nn.compact
+    def __call__(self, x, time, conditioning=None):
+        level = jnp.broadcast_to(time[:, None, None], (*x.shape[:2], 1))
+        return nn.Dense(x.shape[-1])(jnp.concatenate([x, level], -1))
+
+
+def test_a_module_of_the_user_is_trained_saved_and_loaded(tmp_path):
+    experiment = td.build(data=heart, model=Mine(), config=TINY)
+    state = td.train(experiment, progress=False)
+    folder = td.save(tmp_path / "run", experiment, state)
+    _, weights = td.load(folder, model=Mine(), data=heart)
+    jax.tree.map(np.testing.assert_array_equal, weights, state.sampled)
+    assert td.sample(experiment, weights, num_points=5).shape == (4, 5, 2)
+    with pytest.raises(td.UserError, match="config.model.name = 'custom'.*td.load.folder, model="):
+        td.load(folder, data=heart)
+
+
+def test_public_names():
+    assert dir(td) == sorted(td.__all__) and all(callable(getattr(td, name)) for name in dir(td))

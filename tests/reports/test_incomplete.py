@@ -10,6 +10,8 @@ import pytest
 from command_line import SETS, config, run
 from run_files import FILES
 
+from tiny_diffusion_jax import reports
+
 
 def fail(*_, **__):
     raise ValueError("no such\n  font")

@@ -9,7 +9,7 @@ import pytest
 from command_line import TINY, config, run
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import api, reports
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.point_sets import ragged
 from tiny_diffusion_jax.reports.data import ReportData

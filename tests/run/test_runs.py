@@ -14,6 +14,7 @@ from PIL import Image
 from run_files import FILES, arrays, losses, same
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax import reports
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.metrics import separation
 from tiny_diffusion_jax.reports import sections

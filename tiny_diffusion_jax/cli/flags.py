@@ -3,6 +3,7 @@
 import difflib
 import shlex
 import textwrap
+from pathlib import Path
 from typing import NamedTuple
 
 from absl import flags
@@ -107,10 +108,12 @@ def _config(mode: str, values: dict, model: str) -> tuple[ConfigDict, str]:
             return run_folder.read_config(first), f"the run in {first!r}"
     if file is not None:
         return load_config(file, model), ""
-    if mode == "train" or workdir is None:
-        run = "" if mode == "train" else ", or the --workdir of a run"
-        raise UserError("--config", allowed="given", hint=f"Name a config of --mode=list{run}")
-    return run_folder.read_config(workdir), f"the run in {workdir!r}"
+    is_run = workdir is not None and (Path(workdir).expanduser() / run_folder.CONFIG).exists()
+    if workdir is None or (mode == "train" and not is_run):
+        raise UserError("--config", allowed="given",
+                        hint="Name a config of --mode=list, or the --workdir of a run")  # fmt: skip
+    # A run that is trained further may change its number of steps; run_folder.py refuses others.
+    return run_folder.read_config(workdir), "" if mode == "train" else f"the run in {workdir!r}"
 
 
 def runs_of(text: str) -> list[str]:

@@ -1,0 +1,84 @@
+"""Check that each mistake in a call of a public function is one clear line."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas
+import pytest
+from test_interface import RNG, TINY, heart
+from weights import random_weights
+
+import tiny_diffusion_jax as td
+
+
+@pytest.fixture(scope="module")
+def density():
+    return td.build(data=heart, config=TINY, name="heart")
+
+
+class Bare(nn.Module):
+    """A module without traits."""
+
+    num_labels: int = 0
+    counts: bool = False
+
+
+POINTS, SETS = RNG.normal(size=(30, 2)), np.stack([RNG.normal(size=(5, 2))] * 8)
+MISTAKES = {
+    "no data": (lambda e, p: td.build(), "base = None: must be a config, or a config file"),
+    "a model without data": (lambda e, p: td.build("causal"), "data = None: must be given"),
+    "a misspelt option": (lambda e, p: td.build("moons", config={"train.step": 3}),
+                          "config.train.step: must be an option. Did you mean config.train.steps"),
+    "a text for a number": (lambda e, p: td.build("moons", config={"train.steps": "many"}),
+                            "config.train.steps = 'many': must be in .1, "),
+    "a value out of range": (lambda e, p: td.build("moons", config={"train.steps": -1}),
+                             "config.train.steps = -1: must be in .1, "),
+    "one coordinate": (lambda e, p: td.build(data=POINTS[:, :1]),
+                       "data.shape = .30, 1.: must be .P, D., D at least 2"),
+    "NaN": (lambda e, p: td.build(data=np.where(POINTS < 2, POINTS, np.nan)), "data: "),
+    "objects": (lambda e, p: td.build(data=np.array([{}, {}])), "data.shape"),
+    "labels of points": (lambda e, p: td.build(data=POINTS, labels=[0] * 30),
+                         "labels = 'given': must be None for points of one density"),
+    "labels of another length": (lambda e, p: td.build("causal", data=SETS, labels=[0]),
+                                 "label has shape .1,.: must be .8,."),
+    "sets of other dimensions": (lambda e, p: td.build(data=[POINTS, SETS[0][:, :1]]),
+                                 "must be arrays f.n, D. with one D"),
+    "no set column": (lambda e, p: td.build("causal", data=pandas.DataFrame(POINTS)),
+                      "config.data.set_column = ''"),
+    "a function of numpy": (lambda e, p: td.build(data=lambda key, n: np.zeros(int(key[0]))),
+                            "data = '<lambda>': must be a function .key, n. of JAX"),
+    "a function of another shape": (lambda e, p: td.build(data=lambda key, n: jnp.zeros(n)),
+                                    "data: shape of data.key, n. = .7,.: must be .7, D."),
+    "a module without traits": (lambda e, p: td.build(data=heart, model=Bare()),
+                                "model.traits = 'Bare': must be a field of the module. Add traits"),
+    "an unknown option of sample": (lambda e, p: td.sample(e, p, num_set=2),
+                                    "config.sample.num_set: must be an option. Did you mean"),
+    "num_steps = 0": (lambda e, p: td.log_prob(e, p, POINTS, num_steps=0),
+                      "num_steps = 0: must be at least 1"),
+    "points of another shape": (lambda e, p: td.log_prob(e, p, np.zeros((6, 3))),
+                                "points.shape = .6, 3.: must be .n, 2. for points"),
+    "points that are NaN": (lambda e, p: td.log_prob(e, p, np.full((3, 2), np.nan)),
+                            "points that are not finite = 3: must be 0"),
+    "a traced set": (lambda e, p: jax.jit(lambda x: td.log_prob(e, p, x))(np.zeros((3, 3))),
+                     "points.shape = .3, 3.: must be"),
+    "weights of another kind": (lambda e, p: td.sample(e, [1, 2]), "weights = 'list': must be"),
+    "a label of a model without labels": (lambda e, p: td.sample(e, p, label="ring"),
+                                          "config.sample.label = 'ring': must be -1"),
+    "completing with single points": (lambda e, p: td.complete(e, p, POINTS[:2], num_points=5),
+                                      "config.model.name = 'fourier_mlp': must be a model that c"),
+    "samples of another shape": (lambda e, p: td.evaluate(e, p, np.zeros((3, 4, 3))),
+                                 "samples.shape = .3, 4, 3.: must be"),
+    "a format that does not exist": (lambda e, p: td.save("x", e, p, format="zip"),
+                                     "format = 'zip': must be one of checkpoint, safetensors"),
+    "no run": (lambda e, p: td.load("no/folder"), "--workdir = 'no/folder': must be the folder"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_each_mistake_is_one_clear_line(mistake, density, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    call, words = MISTAKES[mistake]
+    with pytest.raises(td.UserError, match=words) as error:
+        call(density, random_weights(density.model))
+    assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
