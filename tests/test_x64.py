@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 import pytest
+from weights import random_weights
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS
 
 SMALL = {
@@ -59,7 +59,7 @@ def test_training_is_the_same(float64):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_samples_are_the_same_by_every_sampler(sampler, float64):
     of = build(**{"sample.sampler": sampler})
-    params = api.init(of).params
+    params = random_weights(of.model)
     same(*both(lambda: td.sample(of, params)))
 
 
@@ -69,15 +69,15 @@ def test_sets_are_the_same_in_several_threads(model, float64):
     changes = {"sample.num_sets": 64, "sample.num_points": 32, "sample.memory_mb": 1,
                "sample.guidance_scale": 2.0, "sample.first_block": 8}  # fmt: skip
     of = build(model, **SETS, **changes)
-    params = api.init(of).params
+    params = random_weights(of.model)
     same(*both(lambda: td.sample(of, params)))
 
 
 def test_likelihoods_are_the_same(float64):
     points = np.random.default_rng(0).normal(size=(5, 2))  # NumPy creates float64
     of = build()
-    params = api.init(of).params
+    params = random_weights(of.model)
     same(*both(lambda: td.log_prob(of, params, points, num_steps=2)))
     causal = build("causal", **SETS)
-    params_of_sets = api.init(causal).params
+    params_of_sets = random_weights(causal.model)
     same(*both(lambda: td.log_prob(causal, params_of_sets, points[None], num_steps=2)))

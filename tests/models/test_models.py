@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.models import make_model
@@ -22,7 +23,7 @@ def model_config(**changes):
 
 
 def normal(seed, *shape):
-    return jax.random.normal(jax.random.key(seed), shape)
+    return np.float32(np.random.default_rng(seed).normal(size=shape))
 
 
 # ---------------------------------------------------------------- features
@@ -101,7 +102,7 @@ def test_random_features_are_waves_of_a_normal_projection(name, parameter):
 def test_only_learned_frequencies_are_trained_and_decayed(name, trained):
     model = make_model(model_config(embedding=name))
     x, time = normal(0, 2, 3, 2), jnp.array([0.1, 0.9])
-    params = jax.jit(model.init)(jax.random.key(0), x, time)
+    params = random_weights(model)
     grad = jax.jit(jax.grad(lambda p: (model.apply(p, x, time) ** 2).sum()))(params)
     features = jax.tree.leaves(grad["params"]["trunk"]["features"])
     assert len(features) == 1 and bool((features[0] != 0).any()) == trained
@@ -113,7 +114,7 @@ def test_only_learned_frequencies_are_trained_and_decayed(name, trained):
 # ---------------------------------------------------------------- networks
 
 
-TIME = jnp.array([0.0, 0.4, 1.0])
+TIME = np.float32([0.0, 0.4, 1.0])
 X = normal(0, 3, 5, 2)
 
 
@@ -122,7 +123,7 @@ def network(request):
     """(model, jitted function of the model with weights), with outputs in numpy."""
     name, embedding = request.param
     model = make_model(model_config(name=name, embedding=embedding))
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 1, 2)), jnp.zeros(1))
+    params = random_weights(model)
     apply = jax.jit(functools.partial(model.apply, params))
     return model, lambda *inputs: np.asarray(apply(*inputs))
 

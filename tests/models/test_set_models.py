@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.models import MODELS, make_model
@@ -37,21 +38,11 @@ def variant_config(variant, **changes):
     return model_config(**dict(name=variant) | VARIANTS[variant] | changes)
 
 
-def init_shapes(model, num_points=2):
-    x = jnp.zeros((1, num_points, 2))
-    return jax.eval_shape(lambda key: model.init(
-        key, x, jnp.zeros(1), Conditioning(history=PointSets(x), label=jnp.zeros(1, int))
-    ), jax.random.key(0))
-
-
 @functools.cache
 def network(variant, num_labels=NUM_LABELS):
     """(model, weights, jitted apply) with random weights, because zeros would hide errors."""
     model = make_model(variant_config(variant, labels=num_labels > 0), num_labels)
-    rng = np.random.default_rng(0)
-    weight = lambda a: np.float32(rng.normal(size=a.shape) * max(a.shape[0], 4) ** -0.5)
-    params = jax.tree.map(weight, init_shapes(model))
-    return model, params, jax.jit(model.apply, static_argnames="method")
+    return model, random_weights(model), jax.jit(model.apply, static_argnames="method")
 
 
 def normal(seed, *shape):
@@ -337,7 +328,7 @@ def program_sizes(variant, num_points):
     model, _, _ = network(variant)
     x = jax.ShapeDtypeStruct((1, num_points, 2), jnp.float32)
     time = jax.ShapeDtypeStruct((1,), jnp.float32)
-    program = jax.make_jaxpr(model.apply)(init_shapes(model), x, time)
+    program = jax.make_jaxpr(model.apply)(random_weights(model), x, time)
     return list(array_sizes(program.jaxpr))
 
 

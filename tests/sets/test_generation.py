@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from command_line import ROOT
+from weights import random_weights
 
 from tiny_diffusion_jax import api, devices, diffusion
 from tiny_diffusion_jax.cli.config_files import load_config
@@ -48,13 +49,9 @@ def config_of(model, **changes):
 
 @functools.cache
 def untrained(strategy, **changes):
-    """(experiment, random weights), without zeros where training starts from zeros."""
+    """(experiment, random weights)."""
     setup = api.build(config_of(STRATEGIES[strategy], **changes))
-    leaves, tree = jax.tree.flatten(api.init(setup).params)
-    noise = np.random.default_rng(0)
-    return setup, tree.unflatten([
-        np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves
-    ])
+    return setup, random_weights(setup.model)
 
 
 def sample(strategy, given=None, labels=None, keep_trajectory=False, **changes):

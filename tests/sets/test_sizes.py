@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from weights import random_weights
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api, checks
@@ -29,7 +30,7 @@ def observed():
 
 @functools.cache
 def setup(strategy):
-    """(experiment, random weights), without zeros where training starts from zeros."""
+    """(experiment, random weights)."""
     models = {"joint": "set_transformer", "autoregressive": "history", "latent": "set_latent"}
     config = td.default_config(models.get(strategy, strategy))
     config.update_from_flattened_dict({
@@ -42,12 +43,7 @@ def setup(strategy):
         "sample.num_steps": 2, "sample.first_block": 4, "sample.growth": 1.0,
     })  # fmt: skip
     built = td.build(config)
-    leaves, tree = jax.tree.flatten(api.init(built).params)
-    noise = np.random.default_rng(0)
-    params = tree.unflatten([
-        np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves
-    ])
-    return built._replace(dataset=observed()), params
+    return built._replace(dataset=observed()), random_weights(built.model)
 
 
 def draw(strategy, num_sets, num_points=0, **arguments):
