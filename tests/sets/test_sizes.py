@@ -15,6 +15,7 @@ from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets, lengths, padded, ragged
 from tiny_diffusion_jax.sets import sizes, strategy_of
+from tiny_diffusion_jax.sets.chunks import set_keys
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec, size_range
 
 SIZES = np.array([3, 3, 3, 7, 6, 6])
@@ -100,23 +101,25 @@ def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog)
     assert warnings_of(caplog, api.warn_if_unseen, uncounted, np.array([99])) == []
 
 
-KEYS = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(2_000))
+@functools.cache
+def keys():
+    return set_keys(jax.random.key(3), np.arange(2_000))
 
 
 def test_sizes_are_as_frequent_as_in_the_data():
-    drawn = sizes.draw_sizes(observed(), KEYS, None)
+    drawn = sizes.draw_sizes(observed(), keys(), None)
     share = [np.mean(drawn == n) for n in (3, 6, 7)]
     np.testing.assert_allclose(share, [1 / 2, 1 / 3, 1 / 6], atol=0.04)
     labels = np.arange(2_000) % 2
-    drawn = sizes.draw_sizes(observed(), KEYS, labels)
+    drawn = sizes.draw_sizes(observed(), keys(), labels)
     assert set(drawn[labels == 1]) == {6}
     assert np.mean(drawn[labels == 0] == 3) == pytest.approx(0.75, abs=0.05)
 
 
 def test_completed_sets_have_the_sizes_of_the_larger_sets():
-    drawn = sizes.draw_sizes(observed(), KEYS, None, 4)
+    drawn = sizes.draw_sizes(observed(), keys(), None, 4)
     assert set(drawn) == {6, 7} and np.mean(drawn == 7) == pytest.approx(1 / 3, abs=0.04)
-    assert set(sizes.draw_sizes(observed(), KEYS[:9], None, 9)) == {10}
+    assert set(sizes.draw_sizes(observed(), keys()[:9], None, 9)) == {10}
 
 
 def test_capacities_are_powers_of_two():
@@ -148,8 +151,10 @@ def test_a_set_depends_on_its_number_only(strategy):
     for a, b in zip(ragged(few), ragged(many)[:2], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     assert np.isfinite(np.concatenate(ragged(many))).all()
-    # a requested number of points applies to all sets
-    assert not np.isnan(draw(strategy, 2, num_points=5)).any()
+
+
+def test_a_requested_number_of_points_applies_to_all_sets():
+    assert not np.isnan(draw("joint", 2, num_points=5)).any()
 
 
 def test_all_levels_of_a_trajectory_have_the_same_padding():
@@ -161,11 +166,11 @@ def test_all_levels_of_a_trajectory_have_the_same_padding():
 def test_a_joint_set_with_padding_is_the_same_set():
     """Apart from the noise, padding does not change the output for the real points."""
     built, params = setup("joint")
-    x = jax.random.normal(jax.random.key(1), (1, 8, 2))
+    x = np.float32(np.random.default_rng(1).normal(size=(1, 8, 2)))
     apply = jax.jit(lambda x, mask: built.model.apply(
-        params, x, jnp.array([0.5]), Conditioning(jnp.array([0]), jnp.array([3]), mask=mask)))
+        params, x, np.float32([0.5]), Conditioning(np.array([0]), np.array([3]), mask=mask)))
     unpadded = apply(x[:, :3], None)
-    padded = apply(x, jnp.arange(8)[None] < 3)[:, :3]
+    padded = np.asarray(apply(x, np.arange(8)[None] < 3))[:, :3]
     np.testing.assert_allclose(padded, unpadded, rtol=1e-4, atol=1e-5)
     joint = strategy_of(built.model)
     np.testing.assert_array_equal(joint.slots(jnp.array([3, 5]), 8, 2)[0],
