@@ -116,8 +116,8 @@ def test_by_member_each_has_its_own_columns(members, columns):
         real_member=np.arange(members),
     )  # fmt: skip
     assert len(panels(figure)) == 30 + members
-    lefts = np.array([box(ax)[0] for ax in panels(figure)]).round(3)
-    assert len(set(lefts)) == columns
+    lefts = np.array([box(ax)[0] for ax in panels(figure)])
+    assert 1 + (np.diff(np.sort(lefts)) > 0.1).sum() == columns
     of = np.concatenate([np.arange(members), member])
     ends = [(lefts[of == k].min(), lefts[of == k].max()) for k in range(members)]
     assert all(ends[k][1] < ends[k + 1][0] for k in range(members - 1))

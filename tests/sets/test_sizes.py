@@ -16,6 +16,7 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets, lengths, padded, ragged
 from tiny_diffusion_jax.sets import sizes, strategy_of
 from tiny_diffusion_jax.sets.chunks import set_keys
+from tiny_diffusion_jax.sets.likelihood import Estimate
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec, size_range
 
 SIZES = np.array([3, 3, 3, 7, 6, 6])
@@ -87,7 +88,9 @@ UNSEEN = ("warning: sets of %s points are outside of the range seen in training,
           "(config.model.sizes = True)")  # fmt: skip
 
 
-def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog):
+def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog, monkeypatch):
+    monkeypatch.setattr(api.sets, "draw", lambda *_: np.zeros((2, 8, 2)))
+    monkeypatch.setattr(api, "estimate", lambda *_: Estimate(np.zeros(3), np.zeros(3)))
     given = np.zeros((7, 2), np.float32)
     built, params = setup("joint")
     assert warnings_of(caplog, draw, "joint", 2, 8) == [UNSEEN % 8]
