@@ -159,6 +159,7 @@ def test_latents_are_computed_from_complete_histories_in_any_config(drop, min_hi
                    train__max_history=64)  # fmt: skip
     experiment = td.build(config)
     spec = make_batch_spec(config.train, experiment.model)
-    batch = draw_batches(jax.random.key(0), experiment.dataset, 10, 3, spec)
+    draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
+    batch = draw(jax.random.key(0), experiment.dataset, 10, 3, spec)
     history = batch.conditioning.history
     assert history.points.shape == (3, 4, 64, 2) and np.all(history.mask)

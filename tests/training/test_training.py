@@ -628,7 +628,10 @@ def test_sequential_members_are_trained_one_after_the_other():
 
 
 def test_a_small_model_comes_near_the_ideal_denoiser():
-    """Compare the loss on fresh data with the loss of E[x_0 | x_t], which is the minimum."""
+    """Compare the loss on fresh data with the loss of E[x_0 | x_t], which is the minimum.
+
+    It takes some seconds, because the model is trained until it is good.
+    """
     config = train_config(steps=800, num_sets=256, num_points=1, warmup=40, block=400,
                           learning_rate=5e-3, weight_decay=1e-4, clip_norm=1.0)
     model = FourierMLP(FourierTrunk(
