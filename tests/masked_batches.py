@@ -5,7 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import FrozenConfigDict
+from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.observed import from_observed
@@ -13,7 +13,6 @@ from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.training import batches
-from tiny_diffusion_jax.training.step import init_state
 
 PROCESS = make_process(make_schedule("cosine", 100))
 NUM_SETS = 24
@@ -30,7 +29,7 @@ draw = jax.jit(batches.draw_batches, static_argnums=(2, 3, 4))
 
 @functools.cache
 def masked_batch(name: str):
-    """(model, params without zeros, batch), with the sets ordered by size.
+    """(model, random weights, batch), with the sets ordered by size.
 
     The number of points differs between slices of this batch as much as possible.
     """
@@ -50,9 +49,4 @@ def masked_batch(name: str):
     sizes = batch.conditioning.mask.sum(-1)
     order = jnp.argsort(sizes)
     assert np.ptp(sizes) >= 5
-    state = init_state(jax.random.key(0), model, FrozenConfigDict(config.train))
-    leaves, tree = jax.tree.flatten(state.params)
-    noise = np.random.default_rng(0)
-    params = tree.unflatten([np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape))
-                             for p in leaves])  # fmt: skip
-    return model, params, jax.tree.map(lambda a: a[order], batch)
+    return model, random_weights(model), jax.tree.map(lambda a: a[order], batch)

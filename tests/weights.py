@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
+from tiny_diffusion_jax.training.step import TrainState, init_state
 
 
 def random_weights(model, dim: int = 2, seed: int = 0, scale: float | None = None):
@@ -18,3 +19,14 @@ def random_weights(model, dim: int = 2, seed: int = 0, scale: float | None = Non
     rng = np.random.default_rng(seed)
     std = lambda shape: scale or max(shape[0], 4) ** -0.5
     return jax.tree.map(lambda a: np.float32(std(a.shape) * rng.normal(size=a.shape)), shapes)
+
+
+def random_state(model, config, dim: int = 2) -> TrainState:
+    """State before the first step with random weights, in numpy.
+
+    config: the `train` part of a config, frozen.
+    """
+    like = jax.eval_shape(lambda: init_state(jax.random.key(0), model, config, dim))
+    state = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), like)
+    params = random_weights(model, dim)
+    return state.replace(params=params, ema=params)

@@ -27,8 +27,14 @@ def normal(seed, *shape):
     return np.float32(np.random.default_rng(seed).normal(size=shape))
 
 
+# compiled whole, because each operation would be a program
+add_noise, posterior = jax.jit(diffusion.add_noise), jax.jit(diffusion.posterior)
+coefficients = jax.jit(lambda process, level: process.coefficients(level))
+level_of = jax.jit(lambda process, t: process.level(t))
+
+
 def level_at(process, t):
-    return process.level(jnp.asarray(t, jnp.int32))
+    return level_of(process, np.int32(t))
 
 
 # ---------------------------------------------------------------- the oracle itself
@@ -60,8 +66,9 @@ def oracle_answers(mixture, x_t, level):
 def test_oracle_denoiser_obeys_tweedie(alpha, sigma):
     """E[x_0 | x_t] = (x_t + sigma^2 grad log p_t) / alpha, with the score from autodiff."""
     mixture = three_components()
-    level = Level(0.5, jnp.float32(alpha), jnp.float32(sigma))
-    x_t = alpha * mixture.draw(jax.random.key(1), 1, 64).points + sigma * normal(2, 1, 64, 2)
+    level = Level(*np.float32([0.5, alpha, sigma]))
+    draw = jax.jit(lambda mixture: mixture.draw(jax.random.key(1), 1, 64).points)
+    x_t = alpha * np.asarray(draw(mixture)) + np.float32(sigma) * normal(2, 1, 64, 2)
     denoised, score = oracle_answers(mixture, x_t, level)
     tweedie = (np.asarray(x_t, np.float64) + sigma**2 * np.asarray(score, np.float64)) / alpha
     # an error of the score is multiplied by sigma^2 / alpha in x_0
@@ -88,9 +95,9 @@ def test_oracle_draws_have_the_moments_of_the_mixture():
 def test_noised_data_has_the_mean_and_variance_of_its_level(name):
     process = make_process(make_schedule(name, T))
     alpha, sigma = float64_levels(process)
-    x_0 = jnp.array([1.5, -0.5])
+    x_0 = np.float32([1.5, -0.5])
     for t in (0, 1, 40, T):
-        x_t = diffusion.add_noise(level_at(process, t).expand(), x_0, normal(t, 40_000, 1, 2))
+        x_t = add_noise(level_at(process, t).expand(), x_0, normal(t, 40_000, 1, 2))
         x_t = np.asarray(x_t, np.float64)[:, 0]
         error = 0.02 * sigma[t] + 1e-6  # four standard errors of the mean
         np.testing.assert_allclose(x_t.mean(0), alpha[t] * np.asarray(x_0), atol=error)
@@ -102,7 +109,7 @@ def test_each_set_has_its_own_level():
     process = make_process(make_schedule("linear", T))
     alpha, sigma = float64_levels(process)
     x_0, eps, t = normal(0, 3, 5, 2), normal(1, 3, 5, 2), np.array([1, 50, T])
-    x_t = diffusion.add_noise(level_at(process, t).expand(), x_0, eps)
+    x_t = add_noise(level_at(process, t).expand(), x_0, eps)
     expected = alpha[t, None, None] * x_0 + sigma[t, None, None] * eps
     np.testing.assert_allclose(x_t, expected, rtol=1e-6, atol=1e-6)
 
@@ -132,8 +139,8 @@ def test_posterior_is_gaussian_conditioning(name):
         x_0 = rng.normal(size=(1, 8, 2))
         x_t = alpha[t] * x_0 + sigma[t] * rng.normal(size=x_0.shape)
         expected_mean, expected_var = conditioned(alpha, sigma, s, t, x_t, x_0)
-        mean, var = diffusion.posterior(
-            level_at(process, t), level_at(process, s), jnp.float32(x_t), jnp.float32(x_0)
+        mean, var = posterior(
+            level_at(process, t), level_at(process, s), np.float32(x_t), np.float32(x_0)
         )
         scale = alpha[s] + sigma[s]
         np.testing.assert_allclose(mean, expected_mean, atol=3e-5 * scale, err_msg=f"{s}, {t}")
@@ -145,7 +152,7 @@ def test_posterior_at_the_data_is_the_data(name):
     process = make_process(make_schedule(name, T))
     x_0, x_t = normal(0, 1, 8, 2), normal(1, 1, 8, 2)
     for t in (1, T):
-        mean, var = diffusion.posterior(level_at(process, t), level_at(process, 0), x_t, x_0)
+        mean, var = posterior(level_at(process, t), level_at(process, 0), x_t, x_0)
         np.testing.assert_array_equal(mean, x_0)
         assert var == 0
 
@@ -157,8 +164,8 @@ def test_posterior_variance_is_ddpms_beta_tilde():
     alpha_bar = np.concatenate([[1.0], np.cumprod(1 - beta)])
     expected = (1 - alpha_bar[:-1]) / (1 - alpha_bar[1:]) * beta
     t = np.arange(1, T + 1)
-    zero = jnp.zeros(T)
-    _, var = diffusion.posterior(level_at(process, t), level_at(process, t - 1), zero, zero)
+    zero = np.zeros(T, np.float32)
+    _, var = posterior(level_at(process, t), level_at(process, t - 1), zero, zero)
     np.testing.assert_allclose(var, expected, rtol=1e-3)
 
 
@@ -170,7 +177,7 @@ def test_noise_ratio_and_eps():
     assert ratio == pytest.approx(1 - snr[60] / snr[20], rel=1e-5)
     x_0, eps = normal(0, 1, 8, 2), normal(1, 1, 8, 2)
     level = level_at(process, 60)
-    x_t = diffusion.add_noise(level, x_0, eps)
+    x_t = add_noise(level, x_0, eps)
     np.testing.assert_allclose(diffusion.eps_from_x0(level, x_t, x_0), eps, atol=1e-5)
 
 
@@ -201,11 +208,11 @@ def test_a_perfect_network_recovers_the_clean_points(name, prediction, sigma_dat
 
     def apply(params, x, time, _):
         seen.update(params=params, x=x, time=time)
-        return jnp.float32(network_target(prediction, a, s, sigma_data, x_0, eps))
+        return np.float32(network_target(prediction, a, s, sigma_data, x_0, eps))
 
     denoise = diffusion.make_denoise(process, apply, "weights")
     x_t = a * x_0 + s * eps
-    x_0_hat = denoise(jnp.float32(x_t), level_at(process, t))
+    x_0_hat = denoise(np.float32(x_t), level_at(process, t))
     # at the noisiest level x_0 from eps multiplies the float32 error by sigma / alpha
     tolerance = 1e-5 + (1e-6 * (sigma / alpha)[t].max() if prediction == "eps" else 0.0)
     np.testing.assert_allclose(x_0_hat, x_0, atol=tolerance)
@@ -226,7 +233,7 @@ def test_denoising_one_level_for_all_sets_or_one_each(prediction):
     one = denoise(x_t, level_at(process, 30))
     each = denoise(x_t, level_at(process, [30, 30, 30]))
     np.testing.assert_allclose(one, each, rtol=1e-6, atol=1e-6)
-    c = process.coefficients(level_at(process, 30))
+    c = coefficients(process, level_at(process, 30))
     by_hand = c.c_skip * x_t + c.c_out * (jnp.tanh(c.c_in * x_t) + 0.3 + 0.25)
     np.testing.assert_allclose(one, by_hand, rtol=1e-5, atol=1e-5)
 
@@ -235,8 +242,8 @@ def test_denoising_one_level_for_all_sets_or_one_each(prediction):
 def test_edm_is_minus_v_where_variance_is_preserved(name):
     schedule = make_schedule(name, T)
     levels = level_at(make_process(schedule), np.arange(T + 1))
-    edm = make_process(schedule, "edm").coefficients(levels)
-    v = make_process(schedule, "v").coefficients(levels)
+    edm = coefficients(make_process(schedule, "edm"), levels)
+    v = coefficients(make_process(schedule, "v"), levels)
     np.testing.assert_allclose(edm.c_in, v.c_in, atol=1e-6)
     np.testing.assert_allclose(edm.c_skip, v.c_skip, atol=1e-6)
     np.testing.assert_allclose(edm.c_out, -v.c_out, atol=1e-6)
@@ -247,7 +254,7 @@ def test_edm_is_minus_v_where_variance_is_preserved(name):
 def test_edm_sees_and_predicts_unit_variance(name, sigma_data):
     process = make_process(make_schedule(name, T), "edm", sigma_data=sigma_data)
     alpha, sigma = (a[1:] for a in float64_levels(process))
-    c = process.coefficients(level_at(process, np.arange(1, T + 1)))
+    c = coefficients(process, level_at(process, np.arange(1, T + 1)))
     c_in, c_skip, c_out = (np.float64(a) for a in c)
     variance_in = c_in**2 * (alpha**2 * sigma_data**2 + sigma**2)
     np.testing.assert_allclose(variance_in, 1, rtol=1e-5)

@@ -109,15 +109,15 @@ def test_real_sets_stand_above_and_set_the_limits():
 
 @pytest.mark.parametrize("members, columns", [(2, 8), (3, 6), (10, 10)])
 def test_by_member_each_has_its_own_columns(members, columns):
-    member = np.arange(60) % members
+    member = np.arange(30) % members
     names = [f"name {k}" for k in range(members)]
     figure = sets_figure(
-        SETS[:60], "t", member=member, names=names, by_member=True, real=SETS[:members],
+        SETS[:30], "t", member=member, names=names, by_member=True, real=SETS[:members],
         real_member=np.arange(members),
     )  # fmt: skip
-    assert len(panels(figure)) == 60 + members
-    lefts = np.array([box(ax)[0] for ax in panels(figure)]).round(4)
-    assert len(set(lefts)) == columns
+    assert len(panels(figure)) == 30 + members
+    lefts = np.array([box(ax)[0] for ax in panels(figure)])
+    assert 1 + (np.diff(np.sort(lefts)) > 0.1).sum() == columns
     of = np.concatenate([np.arange(members), member])
     ends = [(lefts[of == k].min(), lefts[of == k].max()) for k in range(members)]
     assert all(ends[k][1] < ends[k + 1][0] for k in range(members - 1))

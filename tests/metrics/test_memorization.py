@@ -70,8 +70,7 @@ def test_a_generator_that_knows_one_training_set_by_heart_is_flagged(dataset, fr
     assert result["flagged"] and result["value"] > 0.45
 
 
-@pytest.mark.parametrize("num_train", [1, 2, 5])
-@pytest.mark.parametrize("num_heldout", [1, 2, 100])
+@pytest.mark.parametrize("num_train, num_heldout", [(1, 1), (1, 100), (2, 2), (5, 100)])
 def test_fewer_images_than_the_score_has_rivals(num_train, num_heldout, fresh):
     """All numbers are finite, sets of a training image are close, and new sets are not close."""
     train = from_images(strokes(0, num_train), None, 1.0, True, normalize=False)

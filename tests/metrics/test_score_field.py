@@ -40,10 +40,12 @@ def test_the_field_is_sigma_times_the_score(counted):
     for nu in (0.05, 0.5, 4.0):
         x, y = fields.grid(counted, nu, 16)
         field, density = fields.of_data(counted, x, y, nu)
-        points = jnp.asarray(np.stack(np.meshgrid(x, y), -1).reshape(1, -1, 2), jnp.float32)
-        log_p = np.asarray(MIXTURE.log_prob(points, Level(0.0, 1.0, nu))).reshape(16, 16)
-        mean = MIXTURE.denoise(points, Level(0.0, 1.0, nu))
-        exact = np.asarray((mean - points) / nu).reshape(16, 16, 2)
+        points = np.float32(np.stack(np.meshgrid(x, y), -1).reshape(1, -1, 2))
+        level = Level(*np.float32([0.0, 1.0, nu]))
+        log_p, mean = jax.jit(lambda x, at: (MIXTURE.log_prob(x, at), MIXTURE.denoise(x, at)))(
+            points, level)  # fmt: skip
+        log_p = np.asarray(log_p).reshape(16, 16)
+        exact = ((np.asarray(mean) - points) / nu).reshape(16, 16, 2)
         dense = log_p > log_p.max() - 4
         np.testing.assert_allclose(field[dense], exact[dense], atol=0.1)
         assert np.std(np.log(density[dense]) - log_p[dense]) < 0.05

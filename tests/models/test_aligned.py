@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from loops import (
@@ -19,6 +18,7 @@ from loops import (
     time_features,
     trunk64,
 )
+from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.models import make_model
@@ -40,12 +40,7 @@ def network(encoder):
         time_frequencies=CLOCK, time_scale=3.0,
     ))
     model = make_model(config, 2)
-    x = jnp.zeros((1, 2, 2))
-    shapes = jax.eval_shape(lambda key: model.init(
-        key, x, jnp.zeros(1), Conditioning(label=jnp.zeros(1, int))), jax.random.key(0))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda a: np.float32(0.6 * rng.normal(size=a.shape)), shapes)
-    return model, params, jax.jit(model.apply)
+    return model, random_weights(model, scale=0.6), jax.jit(model.apply)
 
 
 def lstm64(weights, rows, per_set, carry):

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.models import make_model
@@ -26,12 +27,7 @@ def network():
                   num_heads=2, context_dim=16, context_blocks=2, labels=True, scale=3.0,
                   max_period=4.0)  # fmt: skip
     model = make_model(config, 2)
-    shapes = jax.eval_shape(
-        lambda: model.init(jax.random.key(0), jnp.zeros((1, 2, 2)), jnp.zeros(1))
-    )
-    noise = np.random.default_rng(1)
-    weight = lambda p: np.float32(noise.normal(size=p.shape) * max(p.shape[0], 4) ** -0.5)
-    return model, jax.tree.map(weight, shapes), jax.jit(
+    return model, random_weights(model, seed=1), jax.jit(
         model.apply, static_argnames=("method", "num_sets", "capacity"))  # fmt: skip
 
 
@@ -51,7 +47,7 @@ def test_a_set_of_one_point_has_the_first_context_of_any_set(embedding):
     config = default_config().model
     config.update(name="causal", embedding=embedding, context_dim=8, context_blocks=1, num_heads=2)
     model = make_model(config, 0)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 2, 2)), jnp.zeros(1))
+    params = random_weights(model)
     apply = jax.jit(functools.partial(model.apply, method="contexts"))
     many, one = apply(params, POINTS), apply(params, POINTS[:, :1])
     np.testing.assert_allclose(one.per_layer, many.per_layer[:, :1], atol=1e-6)

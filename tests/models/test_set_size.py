@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.models import make_model
@@ -28,8 +29,7 @@ def test_a_size_acts_as_the_map_of_its_sines(name):
     history = PointSets(history)
     apply = jax.jit(lambda params, size: model.apply(
         params, x, jnp.full(2, 0.3), Conditioning(size=size, history=history)))  # fmt: skip
-    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), x, jnp.zeros(2)))
-    params = jax.tree.map(lambda p: np.float32(0.4 * rng.normal(size=p.shape)), shapes)
+    params = random_weights(model, scale=0.4)
     layer = params["params"]["label"]["count"]
     angle = 28 * 128.0 ** (-np.arange(16) / 15) * np.log(20)
     waves = np.concatenate([np.sin(angle), np.cos(angle)])

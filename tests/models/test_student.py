@@ -19,6 +19,7 @@ from loops import (
     time_features,
     trunk64,
 )
+from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.models import make_model
@@ -36,13 +37,7 @@ def network(name, num_labels=0):
         time_scale=3.0,
     ))
     model = make_model(config, num_labels)
-    x = jnp.zeros((1, 2, 2))
-    shapes = jax.eval_shape(lambda key: model.init(
-        key, x, jnp.zeros(1), Conditioning(history=PointSets(x), label=jnp.zeros(1, int))
-    ), jax.random.key(0))
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda a: np.float32(0.6 * rng.normal(size=a.shape)), shapes)
-    return model, params, jax.jit(model.apply)
+    return model, random_weights(model, scale=0.6), jax.jit(model.apply)
 
 
 # ---------------------------------------------------------------- loops in float64

@@ -5,9 +5,10 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
+from weights import random_weights
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api, devices, sets
+from tiny_diffusion_jax import devices, sets
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.sets.autoregressive import Autoregressive, block_sizes
 from tiny_diffusion_jax.sets.chunks import chunk_size
@@ -53,7 +54,7 @@ def test_a_second_sample_compiles_nothing(model):
     """Arguments that keep shapes may change: seed, weights, label, guidance scale."""
     config = small(model, model__labels=True, sample__guidance_scale=2.0)
     experiment = td.build(config)
-    params = api.init(experiment).params
+    params = random_weights(experiment.model)
     given = np.ones((2, 2), np.float32)
     td.sample(experiment, params)
     assert compilations.since() > 0
@@ -75,7 +76,7 @@ def test_a_second_sample_compiles_nothing(model):
 def test_a_second_log_prob_compiles_nothing():
     config = small("fourier_mlp", data__name="moons", data__members="")
     experiment = td.build(config)
-    params = api.init(experiment).params
+    params = random_weights(experiment.model)
     points = np.zeros((5, 2), np.float32)
     first = td.log_prob(experiment, params, points, 4)
     assert compilations.since() > 0
@@ -158,6 +159,7 @@ def test_latents_are_computed_from_complete_histories_in_any_config(drop, min_hi
                    train__max_history=64)  # fmt: skip
     experiment = td.build(config)
     spec = make_batch_spec(config.train, experiment.model)
-    batch = draw_batches(jax.random.key(0), experiment.dataset, 10, 3, spec)
+    draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
+    batch = draw(jax.random.key(0), experiment.dataset, 10, 3, spec)
     history = batch.conditioning.history
     assert history.points.shape == (3, 4, 64, 2) and np.all(history.mask)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from weights import random_weights
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api, checks
@@ -15,6 +16,8 @@ from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets, lengths, padded, ragged
 from tiny_diffusion_jax.sets import sizes, strategy_of
+from tiny_diffusion_jax.sets.chunks import set_keys
+from tiny_diffusion_jax.sets.likelihood import Estimate
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec, size_range
 
 SIZES = np.array([3, 3, 3, 7, 6, 6])
@@ -30,7 +33,7 @@ def observed():
 
 @functools.cache
 def setup(strategy):
-    """(experiment, random weights), without zeros where training starts from zeros."""
+    """(experiment, random weights)."""
     models = {"joint": "set_transformer", "autoregressive": "history", "latent": "set_latent"}
     config = td.default_config(models.get(strategy, strategy))
     config.update_from_flattened_dict({
@@ -43,12 +46,7 @@ def setup(strategy):
         "sample.num_steps": 2, "sample.first_block": 4, "sample.growth": 1.0,
     })  # fmt: skip
     built = td.build(config)
-    leaves, tree = jax.tree.flatten(api.init(built).params)
-    noise = np.random.default_rng(0)
-    params = tree.unflatten([
-        np.asarray(p) + np.float32(0.1 * noise.normal(size=p.shape)) for p in leaves
-    ])
-    return built._replace(dataset=observed()), params
+    return built._replace(dataset=observed()), random_weights(built.model)
 
 
 def draw(strategy, num_sets, num_points=0, **arguments):
@@ -91,7 +89,9 @@ UNSEEN = ("warning: sets of %s points are outside of the range seen in training,
           "(config.model.sizes = True)")  # fmt: skip
 
 
-def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog):
+def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog, monkeypatch):
+    monkeypatch.setattr(api.sets, "draw", lambda *_: np.zeros((2, 8, 2)))
+    monkeypatch.setattr(api, "estimate", lambda *_: Estimate(np.zeros(3), np.zeros(3)))
     given = np.zeros((7, 2), np.float32)
     built, params = setup("joint")
     assert warnings_of(caplog, draw, "joint", 2, 8) == [UNSEEN % 8]
@@ -105,23 +105,25 @@ def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog)
     assert warnings_of(caplog, api.warn_if_unseen, uncounted, np.array([99])) == []
 
 
-KEYS = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(3), jnp.arange(2_000))
+@functools.cache
+def keys():
+    return set_keys(jax.random.key(3), np.arange(2_000))
 
 
 def test_sizes_are_as_frequent_as_in_the_data():
-    drawn = sizes.draw_sizes(observed(), KEYS, None)
+    drawn = sizes.draw_sizes(observed(), keys(), None)
     share = [np.mean(drawn == n) for n in (3, 6, 7)]
     np.testing.assert_allclose(share, [1 / 2, 1 / 3, 1 / 6], atol=0.04)
     labels = np.arange(2_000) % 2
-    drawn = sizes.draw_sizes(observed(), KEYS, labels)
+    drawn = sizes.draw_sizes(observed(), keys(), labels)
     assert set(drawn[labels == 1]) == {6}
     assert np.mean(drawn[labels == 0] == 3) == pytest.approx(0.75, abs=0.05)
 
 
 def test_completed_sets_have_the_sizes_of_the_larger_sets():
-    drawn = sizes.draw_sizes(observed(), KEYS, None, 4)
+    drawn = sizes.draw_sizes(observed(), keys(), None, 4)
     assert set(drawn) == {6, 7} and np.mean(drawn == 7) == pytest.approx(1 / 3, abs=0.04)
-    assert set(sizes.draw_sizes(observed(), KEYS[:9], None, 9)) == {10}
+    assert set(sizes.draw_sizes(observed(), keys()[:9], None, 9)) == {10}
 
 
 def test_capacities_are_powers_of_two():
@@ -153,8 +155,10 @@ def test_a_set_depends_on_its_number_only(strategy):
     for a, b in zip(ragged(few), ragged(many)[:2], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
     assert np.isfinite(np.concatenate(ragged(many))).all()
-    # a requested number of points applies to all sets
-    assert not np.isnan(draw(strategy, 2, num_points=5)).any()
+
+
+def test_a_requested_number_of_points_applies_to_all_sets():
+    assert not np.isnan(draw("joint", 2, num_points=5)).any()
 
 
 def test_all_levels_of_a_trajectory_have_the_same_padding():
@@ -166,11 +170,11 @@ def test_all_levels_of_a_trajectory_have_the_same_padding():
 def test_a_joint_set_with_padding_is_the_same_set():
     """Apart from the noise, padding does not change the output for the real points."""
     built, params = setup("joint")
-    x = jax.random.normal(jax.random.key(1), (1, 8, 2))
+    x = np.float32(np.random.default_rng(1).normal(size=(1, 8, 2)))
     apply = jax.jit(lambda x, mask: built.model.apply(
-        params, x, jnp.array([0.5]), Conditioning(jnp.array([0]), jnp.array([3]), mask=mask)))
+        params, x, np.float32([0.5]), Conditioning(np.array([0]), np.array([3]), mask=mask)))
     unpadded = apply(x[:, :3], None)
-    padded = apply(x, jnp.arange(8)[None] < 3)[:, :3]
+    padded = np.asarray(apply(x, np.arange(8)[None] < 3))[:, :3]
     np.testing.assert_allclose(padded, unpadded, rtol=1e-4, atol=1e-5)
     joint = strategy_of(built.model)
     np.testing.assert_array_equal(joint.slots(jnp.array([3, 5]), 8, 2)[0],

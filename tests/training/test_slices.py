@@ -53,7 +53,10 @@ def assert_close(result, expected):
     jax.tree.map(check, result, expected)
 
 
-@pytest.mark.parametrize("name", MODELS)
+# One model of each strategy: a network does not know of slices. The test on eight devices compares
+# the batch in parts with the whole batch for all models.
+@pytest.mark.parametrize("name", ["fourier_mlp", "history", "causal", "set_transformer",
+                                  "set_latent"])
 def test_slices_do_not_change_the_loss_of_sets_of_extreme_sizes(name):
     model, params, batch = masked_batch(name)
     one_slice = loss_and_grad(model, params, batch, 1)

@@ -12,6 +12,7 @@ from batch_specs import INDEPENDENT, PREVIOUS_BATCH, SAME_SET, Model, make_spec
 from jax.tree_util import Partial
 from ml_collections import FrozenConfigDict
 from oracle import GaussianMixture, three_components
+from weights import random_state, random_weights
 
 from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.config import default_config
@@ -64,12 +65,11 @@ PROCESS = make_process(make_schedule("cosine", 100))
 
 @functools.cache
 def programs():
-    """(fresh state, train step, train block), compiled once for all tests."""
+    """(function that returns the first state, train step, train block), compiled once."""
     config, model = train_config(), small_model()
-    state = training.init_state(jax.random.key(0), model, FrozenConfigDict(config))
+    state = random_state(model, FrozenConfigDict(config))
     step = jax.jit(training.make_train_step(PROCESS, model, config, 2))
-    # a block donates its state, so copy the state
-    return lambda: jax.tree.map(jnp.copy, state), step, train_block(model, config)
+    return lambda: jax.device_put(state), step, train_block(model, config)
 
 
 def train_block(model, config, process=PROCESS):
@@ -142,7 +142,7 @@ def test_slices_do_not_change_loss_or_gradient():
     expected, losses = jax.jit(jax.grad(plain, has_aux=True))(params)
     for slices in (1, 2, 4):
         sliced, grads = loss_and_grad(params, batch, slices)
-        np.testing.assert_allclose(sliced, losses, rtol=1e-5)
+        np.testing.assert_allclose(sliced, losses, rtol=3e-5)
         assert_trees_close(grads, expected, rtol=1e-4, atol=1e-6)
 
 
@@ -513,7 +513,7 @@ def latent_model():
 @functools.cache
 def latent_batch():
     model = latent_model()
-    params = training.init_state(jax.random.key(0), model, FrozenConfigDict(train_config())).params
+    params = random_weights(model)
     config = train_config(num_sets=6, max_history=7, min_history=3)
     batch = draw_batches(KEY, dataset(), 100, 1, batches.make_batch_spec(config, model))
     return model, params, pick(batch, 0)
@@ -566,7 +566,13 @@ def test_the_prior_does_not_pull_at_the_encoder():
 # ---------------------------------------------------------------- all models, from block to block
 
 
-@pytest.mark.parametrize("name", MODELS)
+ONE_OF_EACH_STRATEGY = ["fourier_mlp", "history", "causal", "set_transformer", "set_latent"]
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=[] if name in ONE_OF_EACH_STRATEGY else pytest.mark.slow)
+    for name in MODELS
+])
 def test_every_model_resumes_bit_for_bit(name):
     """Two blocks without and with a stop in between; one model has sets of two sizes."""
     config = default_config()
@@ -580,13 +586,13 @@ def test_every_model_resumes_bit_for_bit(name):
     })  # fmt: skip
     model = make_model(config.model, 2)
     setup = api.Experiment(config, far_apart(), PROCESS, model)
-    state = api.init(setup)
-    start, kept = jax.tree.map(np.array, state.params), []
+    state = random_state(model, FrozenConfigDict(config.train))
+    start, kept = state.params, []
 
     def keep(state, row):
         kept.append(jax.tree.map(np.array, state))
 
-    api.train(setup, state, on_block=keep, progress=False)
+    api.train(setup, jax.device_put(state), on_block=keep, progress=False)
     half, end = kept
     assert half.step == 2 and end.step == 4
     resumed = api.train(setup, jax.device_put(half), progress=False)
@@ -622,7 +628,10 @@ def test_sequential_members_are_trained_one_after_the_other():
 
 
 def test_a_small_model_comes_near_the_ideal_denoiser():
-    """Compare the loss on fresh data with the loss of E[x_0 | x_t], which is the minimum."""
+    """Compare the loss on fresh data with the loss of E[x_0 | x_t], which is the minimum.
+
+    It takes some seconds, because the model is trained until it is good.
+    """
     config = train_config(steps=800, num_sets=256, num_points=1, warmup=40, block=400,
                           learning_rate=5e-3, weight_decay=1e-4, clip_norm=1.0)
     model = FourierMLP(FourierTrunk(
@@ -679,7 +688,7 @@ def test_a_second_training_compiles_nothing():
     from tiny_diffusion_jax.training import loop
 
     config = default_config()
-    config.train = train_config(steps=4, block=2)
+    config.train = train_config(steps=7, block=3)
     ends = []
     for seed in (0, 1):
         config.seed = seed
@@ -729,7 +738,7 @@ def test_a_block_that_ends_before_the_block_before_it_takes_time(monkeypatch):
     from tiny_diffusion_jax.training import loop
 
     config, rows, times = default_config(), [], iter([3e9, 2e9, 4e9])
-    config.train = train_config(steps=6, block=2)
+    config.train = train_config(steps=7, block=3)
     fetch = loop._fetch
     monkeypatch.setattr(loop, "_fetch", lambda metrics: (fetch(metrics)[0], next(times)))
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
