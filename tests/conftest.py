@@ -74,16 +74,10 @@ if "PYTEST_XDIST_WORKER" not in os.environ:
 def finished(tmp_path_factory):
     """(folder, log) of a complete run on tiny moons, shared by all tests that only read the run."""
     # these modules import jax, which reads the environment only once
-    from command_line import MOONS, run
+    from command_line import MOONS
+    from shared_runs import shared_run
 
-    from tiny_diffusion_jax.training import loop
-
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    # as in a new process: the program is compiled, and the log reports the compilation
-    loop._programs.clear()
-    result = run(*MOONS, f"--workdir={folder}")
-    assert result.code == 0 and result.out == "", result
-    return folder, result.err
+    return shared_run(tmp_path_factory, "moons", *MOONS)
 
 
 @pytest.fixture

@@ -14,13 +14,14 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 
 def test_notebook_code_runs_as_it_stands(monkeypatch):
-    """Use a small network, because training the default network takes three times as long."""
+    """Use a small network and small batches, because the default ones take five times as long."""
     [code] = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     assert len(code.splitlines()) <= 16
 
     def small_config(*model):
         config = default_config(*model)
         config.model.update(hidden_dim=32, num_blocks=1, num_frequencies=16, time_frequencies=16)
+        config.train.num_sets = 16
         return config
 
     monkeypatch.setattr(td, "default_config", small_config)

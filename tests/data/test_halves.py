@@ -58,7 +58,7 @@ def test_each_half_draws_from_its_own_sources(make):
 def test_a_half_says_what_its_sources_are(make):
     for half in both(make()):
         every = np.arange(half.num_sources)
-        sets = half.draw_from(KEY, every, 2)
+        sets = jax.jit(half.draw_from, static_argnums=2)(KEY, every, 2)
         number = np.floor(np.asarray(sets.points)[:, 0, 0]).astype(int)
         np.testing.assert_array_equal(half.source_labels, number % 3)
         np.testing.assert_array_equal(sets.label, number % 3)

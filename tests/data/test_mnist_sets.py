@@ -291,6 +291,7 @@ def test_bad_fields_are_one_clear_line(splits, fields, message):
 
 
 @needs_tfds
+@pytest.mark.slow  # 70,000 images are decoded
 def test_sets_of_mnist(tmp_path):
     dataset = build(source="tfds", cache_dir=str(tmp_path), threshold=0.5)
     assert dataset.title == "MNIST sets" and dataset.notice == ""

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from weights import random_weights
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api, data
+from tiny_diffusion_jax import data
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data import notices, units
 from tiny_diffusion_jax.errors import UserError
@@ -217,7 +218,7 @@ def test_sampling_says_it(tmp_path, caplog):
     config.model.update(hidden_dim=8, num_blocks=1, num_heads=2, num_frequencies=4)
     config.sample.update(num_sets=1, num_points=4, num_steps=2, sampler="ddim")
     setup = td.build(config)
-    params = api.init(setup).params
+    params = random_weights(setup.model)
     td.sample(setup, params, given=np.array([[100.0, 95.0]]))
     assert not caplog.records
     td.sample(setup, params, given=np.array([[0.5, 0.5]]))

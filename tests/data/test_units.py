@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from weights import random_weights
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api, data
@@ -179,7 +180,7 @@ def test_a_far_table_is_read_as_exactly_as_a_near_one(name, pairs):
 @pytest.mark.parametrize("name", ["points", "sets"])
 def test_samples_and_likelihoods_do_not_depend_on_the_offset(name, pairs):
     near, far = pairs[name]
-    params = api.init(near).params
+    params = random_weights(near.model)
     drawn = td.sample(far, params)
     assert drawn.dtype == np.float64 and len(np.unique(drawn[..., 1])) == drawn[..., 1].size
     np.testing.assert_allclose(drawn - UTM, td.sample(near, params), atol=1e-4)
@@ -204,7 +205,8 @@ def test_training_sees_the_rows_of_own_units(pairs):
     near, far = pairs["sets"]
     plan = make_batch_spec(near.config.train, near.model)
     assert near.model.row_height == 0.7 and far.dataset.origin[1] % 0.7 > 0.1
-    a, b = (draw_batches(jax.random.key(0), setup.dataset, 10, 2, plan) for setup in (near, far))
+    draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
+    a, b = (draw(jax.random.key(0), setup.dataset, 10, 2, plan) for setup in (near, far))
     np.testing.assert_allclose(a.x_0, b.x_0, atol=2e-6)
 
 
@@ -213,7 +215,7 @@ def test_given_points_are_in_own_units(tmp_path):
         td.build(small("sets", write_sets(tmp_path / f"{i}.csv", PLANE + i * UTM), "history"))
         for i in (0, 1)
     )
-    params, given = api.init(near).params, PLANE[:2]
+    params, given = random_weights(near.model), PLANE[:2]
     drawn = td.sample(far, params, given=given + UTM)
     np.testing.assert_allclose(drawn[:, :2] - UTM, np.stack([given] * 2), atol=1e-6)
     np.testing.assert_allclose(drawn - UTM, td.sample(near, params, given=given), atol=1e-3)
@@ -317,7 +319,7 @@ def test_files_of_samples_keep_millimetres(tmp_path, pairs):
 
 def test_pages_have_own_units(tmp_path, pairs):
     setup = pairs["points"][1]
-    params = api.init(setup).params
+    params = random_weights(setup.model)
     sets = td.sample(setup, params)
     report_data = ReportData(setup, params, sets)
     assert report_data.samples.dtype == np.float32

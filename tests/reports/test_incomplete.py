@@ -91,6 +91,7 @@ def test_a_run_of_a_table_with_names_of_any_kind(tmp_path, monkeypatch):
     """Names of the file, of the columns and of two labels are kept from training to the page."""
     numbers = {"nna_cd": {"value": 0.5, "floor": 0.5}}
     monkeypatch.setattr(reports, "measure", lambda _: numbers)
+    monkeypatch.setattr(reports.sets, "LABELLED", 4)
     a, b, c, d, e, f = NAMES
     file = tmp_path / f"{a}.csv"
     rng = np.random.default_rng(0)

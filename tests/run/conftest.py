@@ -1,4 +1,4 @@
-"""Fixture of the tests of runs; the fixtures with a finished run are in tests/conftest.py."""
+"""Fixtures of the tests of runs; those with a finished run are in tests/conftest.py."""
 
 import pytest
 
@@ -9,3 +9,9 @@ from tiny_diffusion_jax.cli import commands
 def only_training(monkeypatch):
     """End runs after training, because the evaluation is not under test."""
     monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
+
+
+@pytest.fixture(autouse=True)
+def few_labelled_sets(monkeypatch):
+    """Draw labels.png with 6 sets instead of 60, because each set is sampled and drawn."""
+    monkeypatch.setattr("tiny_diffusion_jax.reports.sets.LABELLED", 6)

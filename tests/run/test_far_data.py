@@ -24,7 +24,7 @@ def utm(tmp_path_factory):
         config(f"points:{folder / 'utm.csv'}"), *TINY, "--config.train.steps=300",
         "--config.train.block=100", "--config.train.num_sets=64", "--config.model.hidden_dim=32",
         "--config.model.num_blocks=2", "--config.model.scale=10.0", "--config.sample.num_steps=12",
-        "--config.sample.num_points=400", f"--workdir={folder / 'run'}",
+        "--config.sample.num_points=400", "--config.evaluate.gifs=0", f"--workdir={folder / 'run'}",
     )  # fmt: skip
     assert result.code == 0, result.err
     return points, folder / "run"
@@ -62,7 +62,7 @@ def test_the_run_is_read_again_and_other_data_are_refused(utm, tmp_path):
     assert result.code == 2 and "sha256" in result.err, result.err
 
 
-def test_sets_at_an_offset_are_completed(tmp_path):
+def test_sets_at_an_offset_are_completed(tmp_path, only_training):
     rng = np.random.default_rng(0)
     rows = [(s, *(UTM + rng.normal(size=2) + 3 * rng.normal(size=2)))
             for s in range(12) for _ in range(9)]  # fmt: skip

@@ -15,8 +15,9 @@ from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import run_folder
 
 ROWS = np.random.default_rng(0).normal(size=(80, 2)) * [3, 1] + [50, -20]
-# label: (x, smallest number of points of a set)
-LABELS = {"1": (-30, 3), "2": (0, 6), "3": (30, 9)}
+# label: (x, smallest number of points of a set); all sets are padded to 16 points, so few programs
+# are compiled
+LABELS = {"1": (-30, 9), "2": (0, 11), "3": (30, 13)}
 
 
 def write_points(file, rows=ROWS):
@@ -86,7 +87,7 @@ def test_the_command_line_samples_completes_and_compares_without_the_data(moved)
     assert table.startswith("plot,x,y,label\n")
     write_points(moved / "some.csv", [[0.5, 0.25], [-1, 0]])
     result = run(f"--workdir={moved / 'sets'}", "--mode=complete", f"--points={moved}/some.csv",
-                 "--config.sample.num_points=6")  # fmt: skip
+                 "--config.sample.num_points=16")  # fmt: skip
     assert result.code == 0, result.err
     assert run(f"--workdir={moved / 'points'}", "--mode=live").code == 0
     runs = f"{moved / 'points'},{moved / 'sets'}"

@@ -113,6 +113,7 @@ def test_labels_come_as_often_as_in_the_data(digits):
 
 def test_it_is_measured_on_its_own_data(tmp_path, monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
+    monkeypatch.setattr("tiny_diffusion_jax.reports.write_report", lambda *_: None)
     small = ["--config.sample.num_sets=4", "--config.evaluate.max_sets=4"]
     done = run("--pretrained=tiny", "--mode=evaluate", *small)
     assert done.code == 0, done

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from command_line import MOONS, SETS, TINY, config, run
 from PIL import Image
 from run_files import FILES, arrays, losses, same
+from shared_runs import shared_run
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import reports
@@ -188,25 +190,28 @@ def is_picture(file: Path, frames: int = 1) -> bool:
         return min(image.size) > 100 and getattr(image, "n_frames", 1) == frames
 
 
-@pytest.fixture
-def few_real_sets(monkeypatch):
-    """The separation test is calibrated on fewer sets than a reliable test needs."""
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory):
+    """(folder, log) of a run of a mixture of two shapes.
+
+    The separation test is calibrated on fewer sets than a reliable test needs.
+    """
     calibrate = partial(separation.calibrate, num_reference=128, num_stray=128)
-    monkeypatch.setattr(separation, "calibrate", calibrate)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(separation, "calibrate", calibrate)
+        return shared_run(
+            tmp_path_factory, "mixture", config("mixture:moons+circle"), *SETS,
+            "--config.model.name=history",
+            f"--config.data.cache_dir={tmp_path_factory.mktemp('cache')}")  # fmt: skip
 
 
-def test_a_run_of_a_mixture(tmp_path, monkeypatch, few_real_sets):
-    monkeypatch.chdir(tmp_path)
-    here = [config("mixture:moons+circle"), *SETS, "--config.model.name=history",
-            "--config.data.cache_dir=cache"]  # fmt: skip
-    result = run(*here)
-    assert result.code == 0, result.err
-    folder = tmp_path / "runs" / "mixture_moons+circle_history"
+def test_a_run_of_a_mixture(mixture):
+    folder, log = mixture
     assert {path.name for path in folder.iterdir()} == SET_FILES | {"attention.png"}
     stored = json.loads((folder / "metrics.json").read_text("utf-8"))
     assert {"separation", "stray", "frequency_error"} <= stored["metrics"].keys()
     assert all(np.isfinite(m["value"]) for m in stored["metrics"].values())
-    assert "separation: " in result.err and stored["data"] == "moons + circle"
+    assert "separation: " in log and stored["data"] == "moons + circle"
     samples = np.load(folder / "samples.npy")
     assert samples.shape == (6, 16, 2) and samples.dtype == np.float32
     assert all(is_picture(folder / name) for name in ("sets.png", "attention.png"))
@@ -215,12 +220,11 @@ def test_a_run_of_a_mixture(tmp_path, monkeypatch, few_real_sets):
         assert image.n_frames >= 2
 
 
-@pytest.mark.parametrize("model", ["history", "set_transformer", "set_latent"])
-def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch, only_training):
+def test_a_completion_begins_with_the_points_given(mixture, tmp_path, monkeypatch):
+    """Use one model; test_generation.py completes sets with every strategy."""
     monkeypatch.chdir(tmp_path)
-    result = run(config("mixture:moons+circle"), *SETS, f"--config.model.name={model}")
-    assert result.code == 0, result.err
-    folder = f"runs/mixture_moons+circle_{model}"
+    drawn = shutil.ignore_patterns("samples.npy", "*.png", "*.html")
+    folder = shutil.copytree(mixture[0], "run", ignore=drawn)
     here = [f"--workdir={folder}", "--mode=complete", "--points=partial.csv"]
     Path("partial.csv").write_text("id,y,x\n7,0.25,0.5\n9,0,-1\n", "utf-8")
     done = run(*here)
@@ -250,7 +254,7 @@ def test_a_completion_begins_with_the_points_given(model, tmp_path, monkeypatch,
 
 def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     """Check guided sets here; test_sections.py checks all other metrics and pictures."""
-    monkeypatch.setattr("tiny_diffusion_jax.metrics.classifier.TRAIN_SETS", 400)
+    monkeypatch.setattr("tiny_diffusion_jax.metrics.classifier.TRAIN_SETS", 200)
     rows = [row for row in sections.SECTIONS if row.name in ("training", "labels", "page")]
     monkeypatch.setattr(sections, "SECTIONS", rows)
     result = run(config("mnist_sets:01"), *SETS, "--config.data.source=digits",
@@ -262,7 +266,7 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     assert stored["data_source"] == "digits" and is_picture(tmp_path / "labels.png")
 
     monkeypatch.setattr(reports, "write_report", lambda *_: None)
-    ask = [f"--workdir={tmp_path}", "--mode=sample", "--config.sample.num_sets=1"]
+    ask = [f"--workdir={tmp_path}", "--mode=sample"]
     drawn = []
     for options in (["--config.sample.label=1", "--config.sample.guidance_scale=2"],
                     ["--config.sample.label=1"], ["--config.sample.label=-2"]):  # fmt: skip
@@ -272,7 +276,7 @@ def test_a_run_of_digits_as_sets(tmp_path, monkeypatch):
     setup, params = td.load(tmp_path)
     for sets, label, scale in zip(drawn, (1, 1, -2), (2.0, 1.0, 1.0), strict=True):
         asked = editable(setup.config.sample)
-        asked.update(num_sets=1, label=label, guidance_scale=scale)
+        asked.update(label=label, guidance_scale=scale)
         np.testing.assert_allclose(sets, td.sample(setup, params, asked), atol=1e-5)
     differences = np.abs(np.diff(drawn, axis=0)).max((1, 2, 3))
     assert differences.min() > 1e-4
