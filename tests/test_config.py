@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tiny_diffusion_jax import data, models
+from tiny_diffusion_jax import data, experiments, models
 from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.config import ALIASES, default_config, flatten, options_page
 from tiny_diffusion_jax.data import mnist_sources
@@ -25,7 +25,7 @@ CHOICES = {
     "data.name": data.BUILDERS, "data.jitter": data.ALL_JITTERS,
     "data.source": ("auto", *mnist_sources.NOTICES), "schedule.name": FAMILIES,
     "diffusion.prediction": PREDICTIONS, "diffusion.weighting": WEIGHTINGS,
-    "model.name": models.MODELS, "model.embedding": EMBEDDINGS, "train.optimizer": OPTIMIZERS,
+    "model.name": (*models.MODELS, experiments.CUSTOM), "model.embedding": EMBEDDINGS, "train.optimizer": OPTIMIZERS,
     "sample.sampler": SAMPLERS,
 }  # fmt: skip
 

@@ -143,7 +143,7 @@ def test_the_command_line_resumes_a_saved_run(jets, tmp_path):
     folder = td.save(tmp_path / "run", jets, state)
     assert int(state.step) == 2
     result = run(f"--workdir={folder}", "--mode=train", "--config.evaluate.gifs=False")
-    assert result.code == 0 and "resuming from step 2 of 4" in result.stderr
+    assert result.code == 0 and "resuming from step 2 of 4" in result.err
 
 
 def test_a_report_and_metrics(jets, tmp_path):

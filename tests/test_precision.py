@@ -77,7 +77,7 @@ def test_a_network_has_the_precision_of_its_config():
 def test_a_likelihood_is_in_float32():
     of = build()
     one = api._log_prob.lower(
-        of.process, params_of(of), of.dataset.shift, of.dataset.scale, SETS[0], model=of.model,
+        of.process, params_of(of), of.dataset.shift, of.dataset.scale, SETS, model=of.model,
         num_steps=2,
     )  # fmt: skip
     of = build("causal")

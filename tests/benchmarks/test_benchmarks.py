@@ -384,7 +384,7 @@ def test_student_replay_measures_every_part_against_the_true_members(runs, tmp_p
 
 
 def test_rows_order(runs, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
     folder = tmp_path / "run"
     size = ["--config.train.num_points=4", "--config.model.context_dim=8",
             "--config.model.context_blocks=1", f"--config.data.cache_dir={tmp_path}"]  # fmt: skip
@@ -414,7 +414,7 @@ def test_rows_order_counts_sets_and_pairs():
 
 def test_samplers(tmp_path, monkeypatch):
     # the benchmark draws the samples with each sampler
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
     assert run(*MOONS, f"--workdir={tmp_path / 'run'}").code == 0
     samplers.main([f"--workdir={tmp_path / 'run'}", "--num_sets=2", "--num_points=16",
                    "--max_steps=10", f"--output={tmp_path / 'out'}"])  # fmt: skip

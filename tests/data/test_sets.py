@@ -147,7 +147,7 @@ def test_what_is_built(tmp_path):
 def test_a_file_is_read_once_until_it_changes(tmp_path, monkeypatch):
     path, reads = write(tmp_path, table()), []
     read = sets.read_file
-    monkeypatch.setattr(sets, "read_file", lambda config: reads.append(1) or read(config))
+    monkeypatch.setattr(sets, "read_file", lambda *of: reads.append(1) or read(*of))
     data.about(config(path))
     data.build(config(path))
     assert len(reads) == 1

@@ -10,7 +10,7 @@ import pytest
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.image_sets import from_images
-from tiny_diffusion_jax.dataset import draw_sets, draw_sets_from
+from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics import memorization, ragged
 
@@ -94,7 +94,7 @@ def test_on_the_bundled_digits():
     order = np.random.default_rng(0).permutation(digits.heldout.num_sources)
     images, labels = (np.asarray(array)[order] for array in digits.heldout.draw.args[1:3])
     half = from_images(images[:200], labels[:200], 1.0, True, normalize=False)
-    new = draw_sets_from(digits.heldout, jax.random.key(0), order[200:], 1_000)
+    new = digits.heldout.draw_from(jax.random.key(0), order[200:], 1_000).points
     redrawn = ragged.one_set_each(digits, jax.random.key(1), 97, 1_000)[0][:40]
     for sets, flagged in ((new, False), (np.concatenate([redrawn, new[40:]]), True)):
         result = memorization.compare(digits.replace(heldout=half), jax.random.key(2), sets)

@@ -8,7 +8,7 @@ from tiny_diffusion_jax.cli import commands
 @pytest.fixture
 def only_training(monkeypatch):
     """End runs after training, because the evaluation is not under test."""
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)

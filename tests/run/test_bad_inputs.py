@@ -28,7 +28,8 @@ IMAGE, TABLE = config("image") + ":{files}/", TABLE_CONFIG + ":{files}/"
 SETS = config("sets") + ":{files}/"
 
 COMMAND = {
-    "no config": ([], "--config: must be given. Name a config of --mode=list\n"),
+    "no config": ([], "--config: must be given. Name a config of --mode=list, or the --workdir of a "
+                      "run\n"),
     "config absent": (
         ["--config=configs/nope.py"],
         "--config = 'configs/nope.py': must be a config file or one of image, "),
@@ -91,7 +92,7 @@ COMMAND = {
     "sample without a config or a run": (
         ["--mode=sample"], "--config: must be given. Name a config of --mode=list, or the --work"),
     "train without a config": (
-        ["--workdir={files}"], "--config: must be given. Name a config of --mode=list\n"),
+        ["--workdir={files}"], "--config: must be given. Name a config of --mode=list, or the --"),
     "config of other fields": (
         ["--config={files}/own.py"], "own.py: get_config(): must be a changed "
         "default_config(): it has color; it lacks compilation_cache, data.align, "),

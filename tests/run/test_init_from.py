@@ -27,7 +27,7 @@ def first(tmp_path_factory):
     """A run trained on circles, and sets that it could have generated."""
     folder = tmp_path_factory.mktemp("first") / "circles"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands.report, "evaluate_run", lambda *_: None)
+        patch.setattr(commands.reports, "evaluate_run", lambda *_: None)
         assert train("circle", folder).code == 0
     angle = np.random.default_rng(0).uniform(0, 2 * np.pi, (5, 64))
     np.save(folder / "samples.npy", np.float32(np.stack([np.cos(angle), np.sin(angle)], -1)))

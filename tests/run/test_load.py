@@ -46,7 +46,7 @@ def test_load_needs_no_right_to_write(finished, monkeypatch):
 
 
 def test_the_folder_alone_is_enough_for_the_command_line(copy, monkeypatch):
-    monkeypatch.setattr(commands.report, "write_report", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "write_report", lambda *_: None)
     monkeypatch.delattr("tiny_diffusion_jax.run.train.train_blocks")
     drawn = np.load(copy / "samples.npy")
     (copy / "samples.npy").unlink()
@@ -95,7 +95,7 @@ def test_a_config_of_another_version_is_named_and_not_guessed(change, words, cop
 
 def test_an_earlier_version_can_be_drawn_from_where_its_config_is_named(copy, monkeypatch):
     """The config of the model must match; the options of sampling come from the command."""
-    monkeypatch.setattr(commands.report, "write_report", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "write_report", lambda *_: None)
     stored = json.loads((copy / "config.json").read_text("utf-8"))
     stored["sample"]["redraw"] = stored["sample"].pop("burn_in")
     (copy / "config.json").write_text(json.dumps(stored), "utf-8")
@@ -115,7 +115,7 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     (copy / "config.json").write_text(json.dumps(older), "utf-8")
     experiment, params = td.load(copy)
     np.testing.assert_array_equal(td.sample(experiment, params), drawn)
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
     result = run(*MOONS, "--config.data.heldout=0", f"--workdir={copy}")
     assert result.code == 0 and "already trained (step 40)" in result.err
 

@@ -42,7 +42,7 @@ def trained(tmp_path_factory):
     write_points(home / "t.csv")
     write_sets(home / "s.csv")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands.report, "evaluate_run", lambda *_: None)
+        patch.setattr(commands.reports, "evaluate_run", lambda *_: None)
         patch.chdir(home)
         points = run(config("points:t.csv"), *TINY, "--workdir=points")
         sets = run(config("sets:s.csv"), *SETS, "--config.data.set_column=plot",
@@ -110,7 +110,7 @@ def test_a_label_is_drawn_by_its_name(moved):
 
 
 def test_only_the_data_of_the_run_are_measured(moved, monkeypatch):
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
     here = [f"--workdir={moved / 'points'}", "--mode=evaluate"]
     missing = run(*here)
     assert missing.code == 2 and missing.err.splitlines()[-1].endswith(

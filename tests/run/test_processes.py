@@ -66,7 +66,7 @@ def ends(started) -> list[tuple[int, str]]:
 @pytest.mark.slow
 def test_two_processes_train_what_one_does_and_stop_together(tmp_path, monkeypatch):
 
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: None)
+    monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
     assert run(*LONG, f"--workdir={tmp_path / 'one'}").code == 0
 
     # SIGTERM to the second process stops both, and the first process saves.

@@ -51,7 +51,7 @@ def screen(written: str) -> list[str]:
 def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands.report, "evaluate_run", lambda *_: None)
+        patch.setattr(commands.reports, "evaluate_run", lambda *_: None)
         assert run(*LONG, f"--workdir={folder}").code == 0
     return folder
 
@@ -193,7 +193,7 @@ def test_a_signal_strikes_at_once_or_waits_until_files_are_written():
 
 
 def test_a_signal_in_the_last_block_is_heard_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(commands.report, "evaluate_run", lambda *_: pytest.fail("sampled"))
+    monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: pytest.fail("sampled"))
 
     def write(self, step):
         if step == 40:

@@ -7,6 +7,7 @@ import pytest
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.api import init, label_of
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
@@ -217,9 +218,10 @@ def test_what_a_page_does_not_support_is_refused():
     config = td.default_config("attention_v1")
     with pytest.raises(UserError, match="config.model.name.* must be one of fourier_mlp, history"):
         live_model(td.build(config), {})
-    config = td.default_config("causal")
+    experiment = td.build(td.default_config("causal"))
+    config = editable(experiment.config)
     config.sample.burn_in = 16
-    experiment = td.build(config)
+    experiment = experiment._replace(config=config)
     with pytest.raises(UserError, match="config.sample.burn_in = 16: must be 0 with config.model"):
         live_model(experiment, {})
     experiment = td.build(td.default_config())
