@@ -25,8 +25,8 @@ CHOICES = {
     "data.name": data.BUILDERS, "data.jitter": data.ALL_JITTERS,
     "data.source": ("auto", *mnist_sources.NOTICES), "schedule.name": FAMILIES,
     "diffusion.prediction": PREDICTIONS, "diffusion.weighting": WEIGHTINGS,
-    "model.name": (*models.MODELS, experiments.CUSTOM), "model.embedding": EMBEDDINGS, "train.optimizer": OPTIMIZERS,
-    "sample.sampler": SAMPLERS,
+    "model.name": (*models.MODELS, experiments.CUSTOM), "model.embedding": EMBEDDINGS,
+    "train.optimizer": OPTIMIZERS, "sample.sampler": SAMPLERS,
 }  # fmt: skip
 
 

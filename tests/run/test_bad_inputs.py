@@ -28,8 +28,8 @@ IMAGE, TABLE = config("image") + ":{files}/", TABLE_CONFIG + ":{files}/"
 SETS = config("sets") + ":{files}/"
 
 COMMAND = {
-    "no config": ([], "--config: must be given. Name a config of --mode=list, or the --workdir of a "
-                      "run\n"),
+    "no config": (
+        [], "--config: must be given. Name a config of --mode=list, or the --workdir of a run\n"),
     "config absent": (
         ["--config=configs/nope.py"],
         "--config = 'configs/nope.py': must be a config file or one of image, "),
