@@ -40,6 +40,7 @@ from tiny_diffusion_jax.training.batches import size_range
 from tiny_diffusion_jax.training.step import TrainState, init_state
 
 log = logging.getLogger("tiny_diffusion_jax")
+Array = np.ndarray | jax.Array
 LIKELIHOOD_CHUNK = 16_384  # points at once
 
 
@@ -71,7 +72,7 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
     check_data(config, dataset, model)
     if config.train.keep_best and config.train.split_heldout and dataset.has_points:
         dataset = with_validation(dataset)
-    moments = {}
+    moments: dict = {}
     if not config.data.normalize:
         # The network sees centred units, so the process needs the mean of the data.
         mean, std = moments_of_draws(dataset)
@@ -173,8 +174,8 @@ def _progress_bar(chunks, total: int):
 @devices.without_float64
 def conditioning(
     experiment: Experiment, config, given: np.ndarray | None = None,
-    labels: np.ndarray | None = None,
-) -> tuple[np.ndarray | None, np.ndarray | None]:  # fmt: skip
+    labels: Array | None = None,
+) -> tuple[Array | None, np.ndarray | None]:  # fmt: skip
     """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
 
     The labels are None if the model has no labels. The numbers of points are None if all sets have
@@ -239,8 +240,8 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
 @devices.without_float64
 def log_prob(
     experiment: Experiment, params, points: np.ndarray, num_steps: int | None = None,
-    labels: np.ndarray | None = None, draws: int = 0, sizes: np.ndarray | None = None,
-) -> np.ndarray:  # fmt: skip
+    labels: Array | None = None, draws: int = 0, sizes: Array | None = None,
+) -> Array:  # fmt: skip
     """Log-likelihood of points f32[n, D] in own units, in nats per point, f[n].
 
     The density is per unit area (volume if D = 3) of the data: the network's log p minus the sum of

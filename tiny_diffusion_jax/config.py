@@ -60,9 +60,9 @@ def default_config(model: str = "", recipes: dict = RECIPES) -> Config:
         (config[part] if part else config)[name] = option.default
     config.lock()  # a misspelt field in a config file is an error, not a new field
     if model:
-        _, model = current_option("model.name", model)
-        require_choice("config.model.name", model, recipes)
-        config.update_from_flattened_dict({"model.name": model} | recipes[model])
+        choice = str(current_option("model.name", model)[1])
+        require_choice("config.model.name", choice, recipes)
+        config.update_from_flattened_dict({"model.name": choice} | recipes[choice])
     return config
 
 
@@ -95,7 +95,7 @@ def changed(config, options: Mapping) -> Config:
 
 def flatten(config) -> dict:
     """Return {"train.steps": 12000, ...} of a config, or of a dictionary of the same form."""
-    fields = {}
+    fields: dict = {}
     for part, value in config.items():
         is_part = isinstance(value, (ConfigDict, dict))
         fields |= {f"{part}.{name}": v for name, v in value.items()} if is_part else {part: value}

@@ -59,45 +59,45 @@ def build(
     options, source = dict(config or {}), None
     if data is None:
         require(labels is None and log_prob is None, "data", data, "given with labels or log_prob")
-        config = _config_without_data(base)
+        settings = _config_without_data(base)
     elif callable(data):
         require(labels is None, "labels", "given", "None for a density")
-        config = _config_of(base, "fourier_mlp", name)
-        config.data.name = "function"
+        settings = _config_of(base, "fourier_mlp", name)
+        settings.data.name = "function"
     else:
         require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
         source, holds_sets = _arrays_of(data, labels, base)
-        config = _config_of(base, "set_transformer" if holds_sets else "fourier_mlp", name)
-        config.data.path = f"{name}.npz"
-        config.data.name = "sets" if holds_sets else "points"
-        config.data.jitter = "none" if holds_sets else "gaussian"
+        settings = _config_of(base, "set_transformer" if holds_sets else "fourier_mlp", name)
+        settings.data.path = f"{name}.npz"
+        settings.data.name = "sets" if holds_sets else "points"
+        settings.data.jitter = "none" if holds_sets else "gaussian"
         if holds_sets:
-            config.update_from_flattened_dict(OWN_SETS | {"model.labels": "label" in source})
-            if config.model.name == "set_transformer":
-                config.update_from_flattened_dict(SMALL_SETS)
+            settings.update_from_flattened_dict(OWN_SETS | {"model.labels": "label" in source})
+            if settings.model.name == "set_transformer":
+                settings.update_from_flattened_dict(SMALL_SETS)
     if counts is not None:
         options["model.sizes"] = bool(counts)
-    config = changed(config, options)
+    settings = changed(settings, options)
     if model is not None:
         _check_module(model)
-        config.model.name = CUSTOM
+        settings.model.name = CUSTOM
     dataset = None
-    if config.data.name == "function":
-        dataset = from_function(data, config.data, name, log_prob)
+    if callable(data):
+        dataset = from_function(data, settings.data, name, log_prob)
     elif source is not None:
         build_dataset = (sets if holds_sets else points).build
         try:
-            dataset = build_dataset(config.data, arrays=source)
+            dataset = build_dataset(settings.data, arrays=source)
         except UserError as error:
             is_of_file = error.field in ("", "config.data.path")
             raise replace(error, field="data", value=NO_VALUE) if is_of_file else error from None
     if dataset is None:
-        check(config, model=model)
-        dataset = api.data.build(config.data)
+        check(settings, model=model)
+        dataset = api.data.build(settings.data)
     else:
-        check(config, api.data.about_built(dataset), model)
+        check(settings, api.data.about_built(dataset), model)
         api.data.log_notices(dataset)
-    return api.assemble(config, dataset, model)._replace(source=source)
+    return api.assemble(settings, dataset, model)._replace(source=source)
 
 
 # ---------------------------------------------------------------- configs

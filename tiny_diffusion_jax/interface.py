@@ -198,7 +198,7 @@ def weights_of(weights: Any):
     return weights
 
 
-def label_indices(experiment: Experiment, labels) -> np.ndarray:
+def label_indices(experiment: Experiment, labels) -> Any:
     """Index of each label, i32[...]; a label is a name or an index. Raises UserError."""
     if isinstance(labels, jax.core.Tracer):
         return labels

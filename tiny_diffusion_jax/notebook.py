@@ -11,7 +11,7 @@ from ml_collections import FrozenConfigDict
 from tiny_diffusion_jax import __version__, reports
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import changed
-from tiny_diffusion_jax.errors import require
+from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.point_sets import pad_sets
 from tiny_diffusion_jax.reports.data import ReportData
@@ -66,7 +66,8 @@ def show(sets, experiment: Experiment | None = None, title: str = "", **options)
     title = title or (experiment.dataset.title if experiment else "samples")
     if sets.ndim == 3:
         return sets_figure(sets, title)
-    require(experiment is not None, "experiment", None, "given to show trajectories")
+    if experiment is None:
+        raise UserError("experiment", None, "given to show trajectories")
     steps = {"sample.num_steps": len(sets) - 1, "sample.num_sets": sets.shape[1]}
     config = changed(experiment.config, {f"sample.{k}": v for k, v in options.items()} | steps)
     data = ReportData(experiment._replace(config=FrozenConfigDict(config)), None, sets[-1],

@@ -20,7 +20,7 @@ class PointSets(NamedTuple):
     label: jax.Array | None = None  # i32[B], the member of each set; None: no labels
     # i32[B], number of points of the complete observed set (at most N of these points are drawn).
     # None: sets are not observed sets.
-    count: jax.Array | None = None
+    size: jax.Array | None = None
 
 
 class Conditioning(NamedTuple):

@@ -52,16 +52,16 @@ def test_every_set_is_as_likely_and_comes_with_its_label_and_size(sets):
     assert sets.points.shape == (NUM, 4, 3) and np.all(source == source[:, :1])
     assert scipy.stats.chisquare(np.bincount(source[:, 0])).pvalue > 1e-3
     np.testing.assert_array_equal(sets.label, LABELS[source[:, 0]])
-    np.testing.assert_array_equal(sets.count, SIZES[source[:, 0]])
+    np.testing.assert_array_equal(sets.size, SIZES[source[:, 0]])
 
 
 def test_points_differ_and_small_sets_come_whole(sets):
-    np.testing.assert_array_equal(sets.mask.sum(1), np.minimum(sets.count, 4))
+    np.testing.assert_array_equal(sets.mask.sum(1), np.minimum(sets.size, 4))
     assert np.all(sets.mask[:, :-1] >= sets.mask[:, 1:])  # real points precede the padding
     number = np.where(sets.mask, sets.points[..., 1], -1 - np.arange(4))
     assert np.all(np.diff(np.sort(number, 1), axis=1) > 0)
     # padded slots hold points of the same set
-    assert np.all(sets.points[..., 1] < sets.count[:, None])
+    assert np.all(sets.points[..., 1] < sets.size[:, None])
 
 
 def test_every_point_is_as_likely_in_every_place(sets):

@@ -139,7 +139,7 @@ def test_what_is_built(tmp_path):
     assert not train & held and len(train | held) == 12
     drawn = draw_sets(dataset, jax.random.key(0), 50, 3)
     np.testing.assert_array_equal(drawn.label, drawn.points[:, 0, 0] % 2)
-    np.testing.assert_array_equal(drawn.mask.sum(1), np.minimum(drawn.count, 3))
+    np.testing.assert_array_equal(drawn.mask.sum(1), np.minimum(drawn.size, 3))
     each = data.build(config(tmp_path / "a.csv", per_axis=True))
     assert each.scale.shape == each.heldout.scale.shape == (2,)
 
@@ -288,7 +288,7 @@ def test_folders_of_pictures(folder):
     drawn = jax.jit(lambda d, key: d.draw(key, 40, 16))(dataset, jax.random.key(0))
     row = 5 - np.floor(np.asarray(drawn.points))[..., 1]
     np.testing.assert_array_equal(row, np.tile(2 + np.asarray(drawn.label)[:, None], (1, 16)))
-    assert drawn.mask is None and drawn.count is None
+    assert drawn.mask is None and drawn.size is None
 
 
 def test_pictures_without_labels_of_many_sizes_and_with_a_split(folder, tmp_path):

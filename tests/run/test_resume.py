@@ -261,7 +261,7 @@ def test_sampling_leaves_a_checkpoint_that_is_being_written_alone(copy):
 def test_the_checkpoint_before_a_damaged_one_is_drawn_from(mode, copy, monkeypatch):
     used = []
     for name in ("sample_run", "evaluate_run"):
-        monkeypatch.setattr(commands.report, name, lambda *_: used.append("drawn"))
+        monkeypatch.setattr(commands.reports, name, lambda *_: used.append("drawn"))
     damaged(copy)
     result = run(f"--mode={mode}", f"--workdir={copy}")
     path = copy / "checkpoints" / "40"

@@ -55,7 +55,7 @@ def compare_whole_sets(
         drawn = ragged.described_sets(dataset, key, sets, points)
         which = "fresh draws of the data"
     real, labels = drawn.points, np.asarray(drawn.label) if given_labels else None
-    log_p, spread = estimate(real, labels, drawn.count)
+    log_p, spread = estimate(real, labels, drawn.size)
     entry = _entry(log_p, true_log_prob(dataset, real, labels), "point of a set")
     entry |= {"spread": float(spread.mean()), "given_labels": given_labels}
     size = {"num_sets": len(real), "num_points": real.shape[1], "sets": which}

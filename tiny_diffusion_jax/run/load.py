@@ -3,6 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -95,8 +96,9 @@ def describe_weights(state: TrainState, dataset: data.Dataset) -> str:
     else:
         sets = (f"{size(dataset.validation)} sets; 1-NNA and likelihood are measured on "
                 f"{num_measured} other sets")  # fmt: skip
-    return (f"weights: the average at step {int(state.best.step)} of {int(state.step)}, which has "
-            f"the lowest held-out loss, {float(state.best.loss):.4f}, on {sets}")  # fmt: skip
+    best: Any = state.best
+    return (f"weights: the average at step {int(best.step)} of {int(state.step)}, which has "
+            f"the lowest held-out loss, {float(best.loss):.4f}, on {sets}")  # fmt: skip
 
 
 def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:

@@ -88,7 +88,7 @@ def draw_batches(
     sets = dataset.draw(data_key, (steps + extra_batches) * B, N + extra_points)
     points, mask, label, size = (
         None if a is None else a.reshape(-1, B, *a.shape[1:])
-        for a in (dataset.normalize(sets.points), sets.mask, sets.label, sets.count)
+        for a in (dataset.normalize(sets.points), sets.mask, sets.label, sets.size)
     )
     if spec.augment is not None:
         points = augmentation.apply(spec.augment, jax.random.fold_in(key, AUGMENT_KEY), points)
