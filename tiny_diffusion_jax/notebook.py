@@ -15,7 +15,7 @@ from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.point_sets import pad_sets
 from tiny_diffusion_jax.reports.data import ReportData
-from tiny_diffusion_jax.reports.player import player_panel
+from tiny_diffusion_jax.reports.player import sets_player
 from tiny_diffusion_jax.run.load import load
 from tiny_diffusion_jax.web.render import render, write_page
 
@@ -73,4 +73,4 @@ def show(sets, experiment: Experiment | None = None, title: str = "", **options)
     data = ReportData(experiment._replace(config=FrozenConfigDict(config)), None, sets[-1],
                       trajectories=sets)  # fmt: skip
     return Page(render("player.html", title=title, version=__version__,
-                       data={"player": player_panel(data)}))  # fmt: skip
+                       data={"player": sets_player(data, is_marked=False)}))  # fmt: skip

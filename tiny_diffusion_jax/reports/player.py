@@ -28,8 +28,13 @@ def density_player(data: ReportData) -> dict:
     return _player(data, trajectory[:, None], levels, real)
 
 
-def sets_player(data: ReportData, most: int = MOST_NUMBERS) -> dict:
-    """Trajectories of several sets with their marks; `most`: largest number of coordinates."""
+def sets_player(
+    data: ReportData, most: int = MOST_NUMBERS, is_marked: bool = True
+) -> dict:
+    """Trajectories of several sets with their marks; `most`: largest number of coordinates.
+
+    is_marked: False for trajectories whose labels are unknown.
+    """
     trajectories, levels = data.trajectories
     num_sets, real = trajectories.shape[1], None
     if data.is_comparable:
@@ -39,7 +44,8 @@ def sets_player(data: ReportData, most: int = MOST_NUMBERS) -> dict:
     blocks = None
     if strategy_of(data.model).grows:
         blocks = [data.blocks(number) for number in range(num_sets)]
-    return _player(data, trajectories, levels, real, _marks(data, num_sets), blocks, most)
+    marks = _marks(data, num_sets) if is_marked else NO_MARKS
+    return _player(data, trajectories, levels, real, marks, blocks, most)
 
 
 def _player(
