@@ -42,7 +42,7 @@ def train(flags: list[str]) -> None:
     """Run `python main.py FLAGS` to the end of training (target of a child process)."""
     from tiny_diffusion_jax.cli import commands
 
-    commands.report.evaluate_run = lambda *_: None
+    commands.reports.evaluate_run = lambda *_: None
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     cli.main(["main.py", *flags])
 

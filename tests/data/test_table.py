@@ -265,7 +265,7 @@ def test_numpy_files(tmp_path):
 
 def test_parquet(tmp_path):
     pytest.importorskip("pyarrow")
-    frame = pandas.DataFrame(XY, columns=["x", "y"], index=[5, 6, 7])
+    frame = pandas.DataFrame(XY.copy(), columns=["x", "y"], index=[5, 6, 7])
     frame["flag"], frame["day"] = True, pandas.Timestamp("2024-01-02")
     frame.rename_axis("plot").to_parquet(tmp_path / "a.parquet")
     found = read_points(str(tmp_path / "a.parquet"))
