@@ -14,7 +14,8 @@ import command_line
 import jax
 
 
-def run(words, *, cwd=None, check=False, stdout=None, stderr=None, encoding=None):
+def run(words, *, cwd=None, check=False, stdout=None, stderr=None, encoding=None,
+        capture_output=False):  # fmt: skip
     """Run `python main.py ARGUMENTS`, `python -c CODE ARGUMENTS` or the file of a benchmark."""
     interpreter, program, *arguments = words
     assert interpreter == sys.executable
@@ -29,7 +30,7 @@ def run(words, *, cwd=None, check=False, stdout=None, stderr=None, encoding=None
                 exec(arguments[0], {"__name__": "__main__"})
         else:
             importlib.import_module(Path(program).stem).main(arguments)
-    if stdout is None:
+    if stdout is None and not capture_output:
         print(out.getvalue(), end="")
     if check and code:
         raise CalledProcessError(code, words, out.getvalue())

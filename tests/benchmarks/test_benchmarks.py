@@ -63,7 +63,7 @@ def small():
 
     few_real = partial(separation.calibrate, num_reference=128, num_stray=128)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (common, speed, latency):
+        for module in (common, golden, speed, latency):
             patch.setattr(module, "subprocess", one_process)
         for module in (speed, transformer):
             patch.setattr(module, "matmul_rate", matmul_rate)
@@ -72,6 +72,8 @@ def small():
             for name, size in sizes.items():
                 patch.setattr(module, name, size)
         patch.setattr(separation, "calibrate", few_real)
+        # benchmarks do not read the pictures and pages of their runs
+        patch.setattr(commands.report, "_is_written", lambda *_: True)
         yield
 
 
@@ -150,6 +152,7 @@ def test_shapes_3d_of_the_density_pass_and_others_fail():
 def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(spatial_mnist, "VALIDATION", 20)
+    monkeypatch.setattr(commands.report, "measure", lambda _: {})  # the benchmark measures itself
     size = ["--sets=12", "--test=12", "--pixel_steps=3", "--likelihood_steps=2"]
     monkeypatch.setattr(released, "FOLDER", tmp_path / "released")
     quick = ["--quick", f"--runs={tmp_path}", f"--output={tmp_path / 'spatial.json'}", *size]
