@@ -42,6 +42,27 @@ def test_what_is_added_in_the_examples_works(monkeypatch):
     np.testing.assert_allclose(symmetric[:25] * [-1, 1], symmetric[25:], atol=1e-5)
 
 
+@pytest.mark.slow
+def test_examples_of_the_python_interface_run(monkeypatch, tmp_path):
+    """Use small networks. The programs of `set_latent` take most of a minute to compile."""
+    small = {"model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
+             "model.num_frequencies": 4, "train.num_sets": 4, "train.num_points": 4,
+             "train.min_history": 8, "train.max_history": 8, "train.block": 2,
+             "evaluate.likelihood_steps": 4, "compilation_cache": ""}  # fmt: skip
+    build = td.build
+    monkeypatch.setattr(td, "build", lambda *args, config=None, **options: build(
+        *args, config=small | (config or {}), **options))  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in re.findall(r"```python\n(.*?)```", read("guides/python.md"), re.DOTALL):
+        exec(code, names)
+    assert names["sets"].shape == (1, 100, 2) and len(names["parts"]) == 3
+    np.testing.assert_allclose(names["same"], names["values"], atol=1e-3)
+    assert names["scores"].shape == (100, 2) and np.isfinite(names["scores"]).all()
+    assert int(names["longer"].step) == 4 and (tmp_path / "player.html").exists()
+    assert (tmp_path / "runs/labelled/data.npz").exists()
+
+
 class Tracker:
     """Stand-in for the loggers tensorboardX, wandb and trackio. `rows` has the logged numbers."""
 
