@@ -73,7 +73,7 @@ def small():
                 patch.setattr(module, name, size)
         patch.setattr(separation, "calibrate", few_real)
         # benchmarks do not read the pictures and pages of their runs
-        patch.setattr(commands.report, "_is_written", lambda *_: True)
+        patch.setattr(commands.reports, "_is_written", lambda *_: True)
         yield
 
 
