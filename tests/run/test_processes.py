@@ -23,7 +23,7 @@ MAIN = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "from tiny_diffusion_jax.training import loop\n"
         "CHANGE\n"
         "from tiny_diffusion_jax.cli.main import main; main(sys.argv, leave=os._exit)")  # fmt: skip
-ONLY_TRAINING = "report.evaluate_run = lambda *_: None"
+ONLY_TRAINING = "reports.evaluate_run = lambda *_: None"
 RAISE = "def broken(*_): raise OSError(28, 'the disk is full')"
 # One process fails between two blocks, while the other process is inside the next block.
 WHILE_TRAINING = f"""
