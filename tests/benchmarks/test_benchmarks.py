@@ -152,7 +152,7 @@ def test_shapes_3d_of_the_density_pass_and_others_fail():
 def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(spatial_mnist, "VALIDATION", 20)
-    monkeypatch.setattr(commands.report, "measure", lambda _: {})  # the benchmark measures itself
+    monkeypatch.setattr(commands.reports, "measure", lambda _: {})  # the benchmark measures itself
     size = ["--sets=12", "--test=12", "--pixel_steps=3", "--likelihood_steps=2"]
     monkeypatch.setattr(released, "FOLDER", tmp_path / "released")
     quick = ["--quick", f"--runs={tmp_path}", f"--output={tmp_path / 'spatial.json'}", *size]
