@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +21,7 @@ from tiny_diffusion_jax.checks import (
     check_rotation,
     check_sizes_vary,
 )
+from tiny_diffusion_jax.config import changed
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.halves import with_validation
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, resolve_label
@@ -55,10 +56,13 @@ class Experiment(NamedTuple):
 
 
 @devices.without_float64
-def build(config) -> Experiment:
-    """Build the experiment of a config. Raises UserError for a field out of its range."""
-    check(config)
-    return assemble(config, data.build(config.data))
+def build(config, model=None) -> Experiment:
+    """Build the experiment of a config. Raises UserError for a field out of its range.
+
+    model: see `assemble`.
+    """
+    check(config, model=model)
+    return assemble(config, data.build(config.data), model)
 
 
 @devices.without_float64
@@ -79,6 +83,15 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
         moments = {"sigma_data": std, "data_mean": mean}
     process = make_process(make_schedule(**config.schedule), **config.diffusion, **moments)
     return Experiment(FrozenConfigDict(config), dataset, process, model)
+
+
+def with_options(experiment: Experiment, part: str, options: Mapping) -> Experiment:
+    """Return the experiment with other values of `options` in one part of its config.
+
+    Raises UserError for an unknown option, and for a value out of its range.
+    """
+    options = {f"{part}.{name}": value for name, value in options.items()}
+    return experiment._replace(config=FrozenConfigDict(changed(experiment.config, options)))
 
 
 @devices.without_float64

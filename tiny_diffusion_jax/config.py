@@ -85,11 +85,12 @@ def changed(config, options: Mapping) -> Config:
             raise unknown_option(option)
         part, _, last = option.rpartition(".")
         value = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+        holder = config[part] if part else config
         try:
-            (config[part] if part else config)[last] = value
+            holder[last] = value
         except TypeError as error:
             raise UserError(f"config.{option}", value, OPTIONS[option].allowed) from error
-        require_allowed(option, flatten(config)[option])
+        require_allowed(option, holder[last])
     return config
 
 

@@ -24,7 +24,7 @@ from tiny_diffusion_jax.data.columns import ROLES
 from tiny_diffusion_jax.data.densities import from_function
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
-from tiny_diffusion_jax.point_sets import pad_sets
+from tiny_diffusion_jax.point_sets import as_sets
 from tiny_diffusion_jax.recipes import OWN_SETS, SMALL_SETS
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
@@ -81,22 +81,19 @@ def build(
     if model is not None:
         _check_module(model)
         settings.model.name = CUSTOM
-    dataset = None
+    if data is None:
+        return api.build(settings, model)
     if callable(data):
         dataset = from_function(data, settings.data, name, log_prob)
-    elif source is not None:
+    else:
         build_dataset = (sets if holds_sets else points).build
         try:
             dataset = build_dataset(settings.data, arrays=source)
         except UserError as error:
             is_of_file = error.field in ("", "config.data.path")
             raise replace(error, field="data", value=NO_VALUE) if is_of_file else error from None
-    if dataset is None:
-        check(settings, model=model)
-        dataset = api.data.build(settings.data)
-    else:
-        check(settings, api.data.about_built(dataset), model)
-        api.data.log_notices(dataset)
+    check(settings, api.data.about_built(dataset), model)
+    api.data.log_notices(dataset)
     return api.assemble(settings, dataset, model)._replace(source=source)
 
 
@@ -148,8 +145,7 @@ def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
     if isinstance(values, Mapping):
         arrays = {name: np.asarray(array) for name, array in values.items()}
     elif isinstance(values, (list, tuple)) and np.ndim(values[0] if len(values) else 0) == 2:
-        parts = [np.asarray(points) for points in values]
-        pad_sets(parts)  # raises for arrays of different kinds
+        parts = as_sets(values)
         arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
     else:
         points = values.filled(np.nan) if np.ma.isMaskedArray(values) else np.asarray(values)

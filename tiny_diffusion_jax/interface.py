@@ -12,12 +12,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import api, data, devices, reports, sets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
-from tiny_diffusion_jax.config import changed, editable
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
@@ -45,8 +43,7 @@ def train(
     state of the last block. Raises TrainingDiverged if the loss is not finite.
     """
     if steps is not None:
-        config = changed(experiment.config, {"train.steps": steps})
-        experiment = experiment._replace(config=FrozenConfigDict(config))
+        experiment = api.with_options(experiment, "train", {"steps": steps})
     last = state
 
     def remember(state: TrainState, row: dict) -> bool:
@@ -91,8 +88,8 @@ def sample(
     if with_log_prob:
         most = experiment.config.schedule.num_levels
         options = {"num_steps": min(PATH_STEPS, most)} | options
-    whole = experiment.config if config is None else _with_part(experiment.config, config)
-    settings = changed(whole, {f"sample.{name}": value for name, value in options.items()}).sample
+    options = ({} if config is None else config.to_dict()) | options
+    settings = api.with_options(experiment, "sample", options).config.sample
     if labels is not None:
         labels = label_indices(experiment, labels)
     if not with_log_prob:
@@ -137,12 +134,11 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
     params = weights_of(weights)
     require(experiment.dataset.has_points, "experiment", experiment.dataset.title,
             "loaded with its data, td.load(path, with_data=True)")  # fmt: skip
-    config = changed(experiment.config, {f"sample.{k}": v for k, v in options.items()})
+    experiment = api.with_options(experiment, "sample", options)
     if samples is None:
-        samples = sample(experiment, params, config.sample)
+        samples = sample(experiment, params)
     samples = pad_sets(samples) if isinstance(samples, (list, tuple)) else np.asarray(samples)
     check_sets(samples, experiment.dataset.dim)
-    experiment = experiment._replace(config=FrozenConfigDict(config))
     return reports.measure(ReportData(experiment, params, samples))
 
 
@@ -183,14 +179,6 @@ def _draw_with_log_prob(
 
 
 # ---------------------------------------------------------------- arguments
-
-
-def _with_part(config, part):
-    """Return a copy of a whole config with `part` as its `sample` part."""
-    config = editable(config)
-    config.sample.update(part)
-    return config
-
 
 
 def weights_of(weights: Any):

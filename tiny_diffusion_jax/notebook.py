@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import __version__, reports
-from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.config import changed
+from tiny_diffusion_jax.api import Experiment, with_options
 from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.point_sets import pad_sets
@@ -68,9 +66,8 @@ def show(sets, experiment: Experiment | None = None, title: str = "", **options)
         return sets_figure(sets, title)
     if experiment is None:
         raise UserError("experiment", None, "given to show trajectories")
-    steps = {"sample.num_steps": len(sets) - 1, "sample.num_sets": sets.shape[1]}
-    config = changed(experiment.config, {f"sample.{k}": v for k, v in options.items()} | steps)
-    data = ReportData(experiment._replace(config=FrozenConfigDict(config)), None, sets[-1],
-                      trajectories=sets)  # fmt: skip
+    options |= {"num_steps": len(sets) - 1, "num_sets": sets.shape[1]}
+    experiment = with_options(experiment, "sample", options)
+    data = ReportData(experiment, None, sets[-1], trajectories=sets)
     return Page(render("player.html", title=title, version=__version__,
                        data={"player": sets_player(data, is_marked=False)}))  # fmt: skip

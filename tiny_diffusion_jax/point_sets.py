@@ -46,6 +46,14 @@ def ragged(sets) -> list[np.ndarray]:
     return [points[:n] for points, n in zip(sets, lengths(sets), strict=True)]
 
 
+def as_sets(sets) -> list[np.ndarray]:
+    """Convert sets to arrays f[n_i, D]; raise UserError unless all have the same D."""
+    sets = [np.asarray(points) for points in sets]
+    holds = all(points.ndim == 2 for points in sets) and len({p.shape[1:] for p in sets}) <= 1
+    require(holds, "sets", [points.shape for points in sets][:4], "arrays f[n, D] with one D")
+    return sets
+
+
 def pad_sets(sets, mask=None) -> np.ndarray:
     """Put sets f[n_i, D] into one array f[S, N, D] with rows of NaN: the inverse of `ragged`.
 
@@ -53,14 +61,11 @@ def pad_sets(sets, mask=None) -> np.ndarray:
     """
     if mask is not None:
         return masked(np.asarray(sets, float), mask)
-    sets = [np.asarray(points) for points in sets]
+    sets = as_sets(sets)
     if not sets:
         return np.zeros((0, 0, 2))
-    shapes = {points.shape[1:] for points in sets}
-    require(len(shapes) == 1 and all(points.ndim == 2 for points in sets), "sets",
-            [points.shape for points in sets][:4], "arrays f[n, D] with one D")  # fmt: skip
     dtype = np.result_type(np.float32, *(points.dtype for points in sets))
-    result = np.full((len(sets), max(map(len, sets)), *shapes.pop()), np.nan, dtype)
+    result = np.full((len(sets), max(map(len, sets)), sets[0].shape[1]), np.nan, dtype)
     for row, points in zip(result, sets, strict=True):
         row[: len(points)] = points
     return result

@@ -4,11 +4,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import __version__, api
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.config import editable, flatten
+from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import UserError, rename_fields
 from tiny_diffusion_jax.reports import player, summary
 from tiny_diffusion_jax.reports.data import ReportData, sets_differ
@@ -55,9 +54,7 @@ def write_comparison(folder: Path, paths: list[str], options) -> Path:
 
 def _draw(experiment: Experiment, params, options: dict) -> ReportData:
     """Samples of a run with the common `options`."""
-    config = editable(experiment.config)
-    config.sample.update(options)
-    experiment = experiment._replace(config=FrozenConfigDict(config))
+    experiment = api.with_options(experiment, "sample", options)
     return ReportData(experiment, params, api.sample(experiment, params))
 
 
