@@ -130,7 +130,7 @@ def test_an_error_in_one_process_ends_both(failing, change, tmp_path):
 @pytest.mark.slow
 def test_a_signal_to_the_second_ends_the_first_while_that_measures(tmp_path):
     wait = f"open({str(tmp_path / 'measures')!r}, 'w'); import time; time.sleep(600)"
-    change = f"def wait(*_): {wait}\nreport.measure = wait"
+    change = f"def wait(*_): {wait}\nreports.measure = wait"
     started = start(*LONG, f"--workdir={tmp_path / 'run'}", change=(change, ""))
     deadline = time.time() + 150
     while not (tmp_path / "measures").exists() and time.time() < deadline:
