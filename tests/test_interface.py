@@ -19,7 +19,7 @@ TINY = {"model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
         "compilation_cache": ""}  # fmt: skip
 RNG = np.random.default_rng(0)
 RINGS = [RNG.normal(size=(n, 2)) for n in RNG.integers(3, 7, 24)]
-NAMES = ["ring", "disc"] * 12
+NAMES = np.array(["ring", "disc"] * 12, object)  # as a column of pandas
 
 
 def heart(key, n):
@@ -126,14 +126,45 @@ def test_a_saved_run_is_loaded_with_its_data(jets, format, tmp_path):
         pytest.importorskip("safetensors")
     params = random_weights(jets.model)
     folder = td.save(tmp_path / "run", jets, params, format=format)
+    assert not np.load(folder / "data.npz")["label"].dtype.hasobject
     experiment, weights = td.load(folder, with_data=True)
     jax.tree.map(np.testing.assert_array_equal, weights, params)
     np.testing.assert_array_equal(experiment.dataset.points, jets.dataset.points)
     assert experiment.dataset.label_names == jets.dataset.label_names
     td.save(folder, jets, params, format=format)  # the same run may be saved again
+    other = td.build("set_latent", data=RINGS, labels=NAMES, config=TINY | {"train.block": 4})
     with pytest.raises(td.UserError, match="--workdir.*must be a run of the same config"):
-        fewer = td.build("set_latent", data=RINGS[1:], labels=NAMES[1:], config=TINY)
+        td.save(folder, other, params)
+    fewer = td.build("set_latent", data=RINGS[1:], labels=NAMES[1:], config=TINY)
+    with pytest.raises(td.UserError, match="path.*data.npz holds other data. Use another folder"):
         td.save(folder, fewer, params)
+
+
+def test_a_file_of_other_data_is_kept_and_refused(jets, tmp_path):
+    file = tmp_path / "data.npz"
+    for content in (b"not an archive", None):
+        np.savez(file, points=np.zeros((3, 2))) if content is None else file.write_bytes(content)
+        before = file.read_bytes()
+        with pytest.raises(td.UserError, match="data.npz holds other data. Use another folder"):
+            td.save(tmp_path, jets, random_weights(jets.model))
+        assert list(tmp_path.iterdir()) == [file] and file.read_bytes() == before
+    # A refused save leaves no data behind.
+    (tmp_path / "samples.npy").write_bytes(b"")
+    file.unlink()
+    with pytest.raises(td.UserError, match="config.json that says what"):
+        td.save(tmp_path, jets, random_weights(jets.model))
+    assert not file.exists()
+
+
+def test_the_log_says_how_the_rows_of_a_table_are_read(caplog):
+    table = pandas.DataFrame({"x": RNG.normal(size=300), "y": RNG.normal(size=300),
+                              "set": np.repeat(np.arange(60), 5)})  # fmt: skip
+    with caplog.at_level("INFO", "tiny_diffusion_jax"):
+        td.build("history", data=table, config=TINY)
+        td.build(data=table, config=TINY)
+    said = [r.message for r in caplog.records if "rows of the table" in r.message]
+    assert [line.removeprefix("data: the rows of the table are points of ") for line in said] == [
+        "sets (decided by history)", "sets (decided by its columns)"]  # fmt: skip
 
 
 def test_the_command_line_resumes_a_saved_run(jets, tmp_path):

@@ -42,6 +42,11 @@ MISTAKES = {
                          "labels = 'given': must be None for points of one density"),
     "labels of another length": (lambda e, p: td.build("causal", data=SETS, labels=[0]),
                                  "label has shape .1,.: must be .8,."),
+    "a label that is missing": (
+        lambda e, p: td.build("causal", data=SETS, labels=np.array(["a", None] * 4, object)),
+        "label of set '1' is missing: must be a text or a number"),
+    "labels of which one is NaN": (lambda e, p: td.build("causal", data=SETS, labels=[np.nan] * 8),
+                                   "label of set '0' is missing"),
     "sets of other dimensions": (lambda e, p: td.build(data=[POINTS, SETS[0][:, :1]]),
                                  "must be arrays f.n, D. with one D"),
     "no set column": (lambda e, p: td.build("causal", data=pandas.DataFrame(POINTS)),

@@ -4,6 +4,7 @@ Data in memory become the arrays of an .npz file, and follow the rules of such a
 that run/save.py writes, with these arrays in data.npz, builds the same dataset.
 """
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from tiny_diffusion_jax.point_sets import as_sets
 from tiny_diffusion_jax.recipes import OWN_SETS, SMALL_SETS
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
+log = logging.getLogger("tiny_diffusion_jax")
 CUSTOM = "custom"  # config.model.name of a module of the user
 
 
@@ -140,10 +142,10 @@ def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
     """Data in memory as the arrays of an .npz file, and whether they hold sets."""
     if isinstance(values, pandas.DataFrame):
         require(labels is None, "labels", "given", "a column of the table")
-        columns = {str(name): _column(values[name]) for name in values.columns}
+        columns = {str(name): _plain(values[name].to_numpy()) for name in values.columns}
         return columns, _learns_sets(base, columns)
     if isinstance(values, Mapping):
-        arrays = {name: np.asarray(array) for name, array in values.items()}
+        arrays = {name: _plain(np.asarray(array)) for name, array in values.items()}
     elif isinstance(values, (list, tuple)) and np.ndim(values[0] if len(values) else 0) == 2:
         parts = as_sets(values)
         arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
@@ -161,19 +163,22 @@ def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
             return dict(zip(names, points.T, strict=False)), False
         arrays = {"points": points}
     if labels is not None:
-        arrays["label"] = np.asarray(labels)
+        arrays["label"] = _plain(np.asarray(labels))
     return arrays, True
 
 
 def _learns_sets(base, columns: dict) -> bool:
     """Return whether the rows of a table are sets: by the denoiser, else by a column of sets."""
     if base is None:
-        return any(name.lower() in ROLES["set"] for name in columns)
-    name = base.model.name if isinstance(base, ConfigDict) else str(base)
-    config = default_config(name).model
-    return not strategy_of(make_model(config)).has_point_density
+        reason, is_sets = "its columns", any(name.lower() in ROLES["set"] for name in columns)
+    else:
+        reason = base.model.name if isinstance(base, ConfigDict) else str(base)
+        is_sets = not strategy_of(make_model(default_config(reason).model)).has_point_density
+    log.info("data: the rows of the table are points of %s (decided by %s)",
+             "sets" if is_sets else "one density", reason)  # fmt: skip
+    return is_sets
 
 
-def _column(column: pandas.Series) -> np.ndarray:
-    values = column.to_numpy()
-    return values if values.dtype.kind in "iufb" else texts_of(values).astype(str)
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Convert objects to text, because an .npz file holds no objects."""
+    return values if values.dtype.kind in "iufbU" else texts_of(values).astype(str)

@@ -71,7 +71,7 @@ def main(argv: list[str], leave: Callable[[int], None] = sys.exit) -> None:
     try:
         command = parse(argv)
         if command is None:
-            print(USAGE.format(program=program_name()), help_text(), sep="\n")
+            print(USAGE.format(program=program_name()), help_text(), sep="\n", flush=True)
         else:
             run(command)
     except UserError as error:
@@ -81,6 +81,9 @@ def main(argv: list[str], leave: Callable[[int], None] = sys.exit) -> None:
         fail(RuntimeError(
             "interrupted: every written file is complete, and the same command resumes from the "
             "last checkpoint"), 128 + number, leave)
+    except BrokenPipeError:  # `--help | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        leave(141)  # as in shells: 128 + SIGPIPE
     except Exception as error:
         if hasattr(error, "exit_code"):  # Interrupted, TrainingDiverged, SamplesDiverged
             fail(error, error.exit_code, leave)
@@ -96,7 +99,7 @@ def main(argv: list[str], leave: Callable[[int], None] = sys.exit) -> None:
 def run(command: Command) -> None:
     """Run the command. Raises the errors that `main` turns into one line."""
     if command.mode == "list":
-        return print(config_list())
+        return print(config_list(), flush=True)
     from tiny_diffusion_jax.cli import commands  # imports jax
 
     run_mode = getattr(commands, f"{command.mode}_run")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_diffusion_jax.data.cells import texts_of
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
 from tiny_diffusion_jax.data.columns import NO_COLUMN, parse_columns
 from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
@@ -57,7 +58,11 @@ def read(config, arrays: dict | None = None) -> Collection:
             return None
         name, values = titles[role], _flat(arrays[role])
         if values.shape == (len(ids),):
-            return values.astype(str)
+            texts = texts_of(values)
+            if (absent := np.flatnonzero(texts == "")).size:
+                entry = f"{name} of set {ids[absent[0]]!r} is missing"
+                raise UserError(problem=entry, allowed="a text or a number")
+            return texts.astype(str)
         if "set" in arrays and values.shape == (len(codes),):
             field = f"config.data.{role}_column"
             return one_each(values, codes, ids, field, name, "row {}".format)

@@ -9,6 +9,7 @@ import math
 import re
 
 import numpy as np
+import pandas
 
 from tiny_diffusion_jax.errors import UserError
 
@@ -74,8 +75,8 @@ def parse_column(column: np.ndarray, decimal: str = ".") -> tuple[np.ndarray, np
 
 
 def text_of(cell) -> str:
-    """Convert a cell to text without surrounding blanks; None and NaN become empty."""
-    return "" if cell is None or cell != cell else str(cell).strip()
+    """Convert a cell to text without surrounding blanks; None, NaN and NA become empty."""
+    return "" if cell is None or cell is pandas.NA or cell != cell else str(cell).strip()
 
 
 def texts_of(column: np.ndarray) -> np.ndarray:

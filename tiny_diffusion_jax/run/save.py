@@ -6,8 +6,11 @@
     data.npz               the data, if they were given in memory
 """
 
+import contextlib
 import logging
+import zipfile
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,18 +35,18 @@ def save(path, experiment: Experiment, weights, format: str = "checkpoint") -> P
 
     weights: a TrainState, which the command line can train further, or parameters, which are saved
     as a finished run. format: "checkpoint", or "safetensors", which other programs read and which
-    holds the weights for sampling only. `run.load.load` reads both. Raises UserError if the folder
-    holds another run.
+    holds the weights for sampling only. `run.load.load` reads both. Raises UserError, and writes
+    nothing, if the folder holds another run or a data.npz with other data.
     """
     require_choice("format", format, FORMATS)
+    if format == "safetensors":
+        _package()  # raises the error before a file is written
     config, folder = experiment.config, run_folder.make_writable(path)
     if experiment.source is not None:
         config = changed(config, {"data.path": str(folder / DATA)})
-        if not (folder / DATA).exists():
-            with atomic(folder / DATA) as part:
-                np.savez(part, **experiment.source)
     state = weights if isinstance(weights, TrainState) else _finished(experiment, weights)
-    with run_folder.open_to_train(path, config, experiment.dataset):
+    with (_data_file(folder / DATA, experiment.source),
+          run_folder.open_to_train(path, config, experiment.dataset)):  # fmt: skip
         if format == "safetensors":
             _write_safetensors(folder / WEIGHTS, state)
         else:
@@ -51,6 +54,37 @@ def save(path, experiment: Experiment, weights, format: str = "checkpoint") -> P
             checkpoints.save(kept, state)
     log.info("saved step %d in %s", int(state.step), folder)
     return folder
+
+
+@contextlib.contextmanager
+def _data_file(file: Path, arrays: dict[str, Any] | None):
+    """Write `arrays` to `file`, which config.json describes, and delete it if the block is refused.
+
+    Raises UserError if `file` exists and does not hold exactly these arrays.
+    """
+    if arrays is None or file.exists():
+        require(arrays is None or _holds(file, arrays), "path", str(file.parent),
+                f"a folder without {file.name}, or with these data in it",
+                f"{file.name} holds other data. Use another folder")  # fmt: skip
+        yield
+        return
+    with atomic(file) as part:
+        np.savez(part, **arrays)
+    try:
+        yield
+    except UserError:
+        file.unlink()
+        raise
+
+
+def _holds(file: Path, arrays: dict[str, np.ndarray]) -> bool:
+    try:
+        with np.load(file) as stored:
+            return stored.keys() == arrays.keys() and all(
+                stored[name].dtype == array.dtype and stored[name].tobytes() == array.tobytes()
+                for name, array in arrays.items())  # fmt: skip
+    except (OSError, ValueError, zipfile.BadZipFile):  # not a file of np.savez
+        return False
 
 
 def _finished(experiment: Experiment, params) -> TrainState:
