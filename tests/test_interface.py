@@ -228,5 +228,23 @@ def test_a_module_of_the_user_is_trained_saved_and_loaded(tmp_path):
         td.load(folder, data=heart)
 
 
+def test_a_named_column_of_labels_conditions_the_model(jets):
+    sets = [i // 10 for i in range(80)]
+    table = pandas.DataFrame(
+        {"x": RNG.normal(size=80), "y": RNG.normal(size=80), "set": sets,
+         "kind": [f"kind {i % 2}" for i in sets]})  # fmt: skip
+    build = lambda **options: td.build("set_latent", data=table, config=options)
+    assert build(**{"data.label_column": "kind"}).model.num_labels == 2
+    assert build(**{"data.label_column": "kind", "model.labels": False}).model.num_labels == 0
+    assert build().model.num_labels == 0
+
+
+def test_objects_are_shown_in_one_short_line(jets):
+    state = td.train(jets, steps=2, progress=False)
+    for value in (jets, jets.dataset, state):
+        assert len(repr(value)) < 400 and "\n" not in repr(value)
+    assert "set_latent" in repr(jets) and repr(state).startswith("TrainState(step 2, ")
+
+
 def test_public_names():
     assert dir(td) == sorted(td.__all__) and all(callable(getattr(td, name)) for name in dir(td))

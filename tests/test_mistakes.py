@@ -55,6 +55,19 @@ MISTAKES = {
                             "data = '<lambda>': must be a function .key, n. of JAX"),
     "a function of another shape": (lambda e, p: td.build(data=lambda key, n: jnp.zeros(n)),
                                     "data: shape of data.key, n. = .7,.: must be .7, D."),
+    "a function without its key": (
+        lambda e, p: td.build(data=lambda key, n: RNG.normal(size=(n, 2))),
+        "data = '<lambda>': must be a function whose points depend on"),
+    "log_prob of one number": (lambda e, p: td.build(data=heart, log_prob=lambda x: 0.0),
+                               "log_prob: shape of log_prob.points. = ..: must be .7,. for 7"),
+    "log_prob of numpy": (
+        lambda e, p: td.build(data=heart, log_prob=lambda x: np.log(np.array(x))),
+        "log_prob = '<lambda>': must be a function of JAX"),
+    "labels of a table": (
+        lambda e, p: td.build(data=pandas.DataFrame(POINTS), labels="kind"),
+        "labels = 'given': must be None for a table. Name its column: config="),
+    "several partial sets": (lambda e, p: td.complete(e, p, [POINTS[:2], POINTS[:3]]),
+                             "given: shapes of its rows = "),
     "a module without traits": (lambda e, p: td.build(data=heart, model=Bare()),
                                 "model.traits = 'Bare': must be a field of the module. Add traits"),
     "an unknown option of sample": (lambda e, p: td.sample(e, p, num_set=2),

@@ -54,6 +54,10 @@ class Experiment(NamedTuple):
     model: Any  # a Flax module, as models/ describes
     source: Any = None  # data in memory, which run/save.py writes into the folder of a run
 
+    def __repr__(self) -> str:
+        model = self.config.model.name
+        return f"Experiment({self.config.name}: {self.dataset}, model {model})"
+
 
 @devices.without_float64
 def build(config, model=None) -> Experiment:

@@ -64,6 +64,9 @@ class Dataset:
     hidden_sources: int = flax.struct.field(pytree_node=False, default=0)
     moments: tuple[jax.Array, float] | None = None
 
+    def __repr__(self) -> str:
+        return f"Dataset({self.title or self.source}: {self.details or f'{self.dim} coordinates'})"
+
     @property
     def dim(self) -> int:
         """D, the number of coordinates of a point."""

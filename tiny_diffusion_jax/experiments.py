@@ -74,7 +74,8 @@ def build(
         settings.data.name = "sets" if holds_sets else "points"
         settings.data.jitter = "none" if holds_sets else "gaussian"
         if holds_sets:
-            settings.update_from_flattened_dict(OWN_SETS | {"model.labels": "label" in source})
+            column = options.get("data.label_column") or settings.data.label_column or "label"
+            settings.update_from_flattened_dict(OWN_SETS | {"model.labels": column in source})
             if settings.model.name == "set_transformer":
                 settings.update_from_flattened_dict(SMALL_SETS)
     if counts is not None:
@@ -141,7 +142,8 @@ def _check_module(model) -> None:
 def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
     """Data in memory as the arrays of an .npz file, and whether they hold sets."""
     if isinstance(values, pandas.DataFrame):
-        require(labels is None, "labels", "given", "a column of the table")
+        require(labels is None, "labels", "given", "None for a table",
+                "Name its column: config={'data.label_column': NAME}")  # fmt: skip
         columns = {str(name): _plain(values[name].to_numpy()) for name in values.columns}
         return columns, _learns_sets(base, columns)
     if isinstance(values, Mapping):

@@ -101,8 +101,13 @@ def sample(
 def complete(experiment: Experiment, weights: Any, given, **options) -> np.ndarray:
     """Draw num_sets sets that all start with the points `given` f[n, D], in own units.
 
-    options: see `sample`. Raises UserError for a model that does not complete sets.
+    options: see `sample`. Raises UserError for a model that does not complete sets, and for several
+    partial sets: one call completes one of them.
     """
+    if isinstance(given, (list, tuple)):
+        shapes = sorted({np.shape(row) for row in given})
+        require(len(shapes) <= 1, "given: shapes of its rows", shapes, "equal: the points f[n, D] "
+                "of one set", "Complete each set in a call")  # fmt: skip
     return sample(experiment, weights, given=np.asarray(given), **options)
 
 

@@ -8,7 +8,8 @@ class TrainingBar(tqdm):
 
     def __init__(self, first: int, steps: int, is_shown: bool):
         super().__init__(total=steps, initial=first, unit="step", disable=not is_shown,
-                         smoothing=0.05, dynamic_ncols=True, desc="train")  # fmt: skip
+                         smoothing=0.05, dynamic_ncols=True, desc="train",
+                         postfix="compiling, then the first block")  # fmt: skip
 
     def show(self, row: dict) -> None:
         """Advance to the step of `row`, a row of metrics.jsonl."""

@@ -56,7 +56,7 @@ def test_the_worst_measure_makes_the_headline_with_one_ratio_everywhere():
     assert words.log_line("energy_distance", energy) == (
         "energy_distance: 0.0119, floor 0.0001 ± 0.0009")  # fmt: skip
     metrics["total_variation"]["value"] = 0.771
-    assert summary.verdict(metrics).endswith("the worst of 3 measures is Mass elsewhere")
+    assert summary.verdict(metrics).endswith("the worst of 3 measures is Total variation")
 
 
 def test_few_sets_are_not_judged():

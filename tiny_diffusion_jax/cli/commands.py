@@ -17,9 +17,9 @@ from tiny_diffusion_jax.checks import (
 )
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.columns import read_points
+from tiny_diffusion_jax.data.columns import ROLES, read_column, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
-from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields
+from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require
 from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.reports.comparison import write_comparison
 from tiny_diffusion_jax.run import debug_step, processes, released, run_folder
@@ -99,11 +99,21 @@ def complete_run(
         dim = 2 if pretrained else run_folder.dim(path)
         table = read_points(points, dim=dim, usual=about.columns)
         check_sample(config, config.sample, given=table.points, dim=dim, about=about)
+        _check_one_set(points, table.others, config.data.set_column)
     opened = _open(config, path, pretrained)
     log.info("points: %s: %s", Path(points).name, table.describe())
     if notes := [note for note in table.notes if not note.startswith(DATA_OPTION)]:
         log.warning("notice: %s", "; ".join(notes))
     reports.sample_run(*opened, command, table.points)
+
+
+def _check_one_set(path: str, columns: tuple[str, ...], set_column: str) -> None:
+    """Raise UserError if a column of the table `path` says that its points are several sets."""
+    for name in columns:
+        if name == set_column or name.lower() in ROLES["set"]:
+            num = len(set(read_column(path, name)))
+            require(num == 1, f"--points: sets in column {name}", num, "1",
+                    "All given points start every drawn set: keep one set")  # fmt: skip
 
 
 def live_run(config, path: str, pretrained: str = "") -> None:

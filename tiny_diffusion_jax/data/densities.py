@@ -98,10 +98,29 @@ def from_function(
     require(holds, "data: shape of data(key, n)", shape, f"({TRIAL}, D) for n = {TRIAL}, D at "
             "least 2")  # fmt: skip
     as_float = lambda key, n: jnp.asarray(draw(key, n), jnp.float32)
+    # XLA computes numbers without the key once, so every batch would be the same points.
+    trial = jax.jit(lambda key: as_float(key, TRIAL))
+    require(not np.array_equal(*(trial(jax.random.key(seed)) for seed in (0, 1))), "data",
+            getattr(draw, "__name__", "function"),
+            "a function whose points depend on the key", "Draw with jax.random")  # fmt: skip
+    if log_prob is not None:
+        _check_log_prob(log_prob, shape)
     return make_dataset(
         single_density(as_float), normalize=config.normalize, title=title, source="function",
         log_prob=None if log_prob is None else Partial(log_prob),
     )  # fmt: skip
+
+
+def _check_log_prob(log_prob: Callable, shape: tuple[int, int]) -> None:
+    """Raise UserError unless JAX traces `log_prob`: points f32[n, D] of this shape -> f[n]."""
+    name, field = getattr(log_prob, "__name__", "function"), "log_prob: shape of log_prob(points)"
+    points = jax.ShapeDtypeStruct(shape, jnp.float32)
+    try:
+        result = jax.eval_shape(lambda x: jnp.asarray(log_prob(x)), points).shape
+    except Exception as error:  # of any type: the function is the user's
+        raise UserError("log_prob", name, "a function of JAX of points f32[n, D] "
+                        f"({reason_of(error)})") from error
+    require(result == shape[:1], field, result, f"({shape[0]},) for {shape[0]} points")
 
 
 def inverse_cdf_table(weights: np.ndarray) -> np.ndarray:

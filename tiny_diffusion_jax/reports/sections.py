@@ -88,8 +88,8 @@ SECTIONS = (
     Section("density", lambda data: data.has_density,
         metrics=density.total_variation,
         panels={"field": density.field_panel},
-        words={"total_variation": ("Mass elsewhere", "{value:%} of the mass lies elsewhere than in "
-                                   "the data; the floor is {floor:%}")}),
+        words={"total_variation": ("Total variation", "{value:%} of the mass lies elsewhere than "
+                                   "in the data; the floor is {floor:%}")}),
     Section("trajectory", is_density,
         figures={"trajectory.npy": density.trajectory_array}),
     Section("films", lambda data: is_density(data) and has_films(data),

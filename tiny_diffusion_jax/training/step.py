@@ -50,6 +50,10 @@ class TrainState:
     opt_state: Any
     best: Best | None = None  # kept if config.train.keep_best is True
 
+    def __repr__(self) -> str:
+        num = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return f"TrainState(step {self.step}, {num:,} parameters)"
+
     @property
     def sampled(self) -> Any:
         """Weights for sampling: the best EMA weights if kept, else the latest EMA weights."""
