@@ -1,0 +1,16 @@
+"""Check that the points of several sets are not completed as one set."""
+
+import pytest
+
+from tiny_diffusion_jax.cli.commands import _check_one_set
+from tiny_diffusion_jax.errors import UserError
+
+
+@pytest.mark.parametrize("column, option", [("set", ""), ("image_id", "image_id")])
+def test_points_of_several_sets_are_refused(tmp_path, column, option):
+    file = tmp_path / "partial.csv"
+    file.write_text(f"{column},x,y\na,1,2\na,3,4\nb,5,6\n")
+    with pytest.raises(UserError, match=f"--points: sets in column {column} = 2: must be 1"):
+        _check_one_set(file, (column,), option)
+    file.write_text(f"{column},x,y\na,1,2\na,3,4\n")
+    _check_one_set(file, (column,), option)
