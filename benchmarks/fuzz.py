@@ -70,7 +70,8 @@ TINY = {
     "sample.num_points": 16, "sample.num_steps": 3, "sample.first_block": 8, "sample.growth": 1.5,
     "sample.burn_in": 0, "evaluate.frames": 2, "evaluate.density_size": 4,
     "evaluate.exact_points": 8, "evaluate.num_projections": 4, "evaluate.heldout_points": 16,
-    "evaluate.likelihood_steps": 2, "evaluate.density_steps": 2, "evaluate.likelihood_sets": 2,
+    "evaluate.likelihood_steps": 2, "evaluate.set_likelihood_steps": 2,
+    "evaluate.density_steps": 2, "evaluate.likelihood_sets": 2,
     "evaluate.max_sets": 6, "compilation_cache": "",
 }  # fmt: skip
 

@@ -22,7 +22,7 @@ from common import ROOT, write
 FEW = [
     "--config.evaluate.gifs=False", "--config.evaluate.likelihood_sets=4",
     "--config.train.block=50", "--config.evaluate.density_size=32",
-    "--config.evaluate.likelihood_steps=8",
+    "--config.evaluate.likelihood_steps=8", "--config.evaluate.set_likelihood_steps=8",
 ]  # fmt: skip
 SETS = [
     "--config.train.steps=100", "--config.sample.num_sets=64", "--config.sample.num_points=48",

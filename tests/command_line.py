@@ -20,6 +20,7 @@ TINY = [f"--config.{option}" for option in (
     "model.time_frequencies=4", "sample.num_sets=2", "sample.num_points=64", "sample.num_steps=4",
     "evaluate.frames=2", "evaluate.density_size=0", "evaluate.exact_points=32",
     "evaluate.num_projections=4", "evaluate.heldout_points=32", "evaluate.likelihood_steps=2",
+    "evaluate.set_likelihood_steps=2", "evaluate.gifs=True",
     "evaluate.likelihood_sets=0",
     "compilation_cache=",
 )]  # fmt: skip

@@ -48,7 +48,8 @@ def test_examples_of_the_python_interface_run(monkeypatch, tmp_path):
     small = {"model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2,
              "model.num_frequencies": 4, "train.num_sets": 4, "train.num_points": 4,
              "train.min_history": 8, "train.max_history": 8, "train.block": 2,
-             "evaluate.likelihood_steps": 4, "compilation_cache": ""}  # fmt: skip
+             "evaluate.likelihood_steps": 4, "evaluate.set_likelihood_steps": 4,
+             "compilation_cache": ""}  # fmt: skip
     build = td.build
     monkeypatch.setattr(td, "build", lambda *args, config=None, **options: build(
         *args, config=small | (config or {}), **options))  # fmt: skip

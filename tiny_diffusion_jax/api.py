@@ -33,6 +33,7 @@ from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, lengths
 from tiny_diffusion_jax.progress import TrainingBar
+from tiny_diffusion_jax.sets.chunks import map_chunks
 from tiny_diffusion_jax.sets.likelihood import Estimate, estimate
 from tiny_diffusion_jax.sets.sizes import draw_sizes
 from tiny_diffusion_jax.training import loop
@@ -42,7 +43,8 @@ from tiny_diffusion_jax.training.step import TrainState, init_state
 
 log = logging.getLogger("tiny_diffusion_jax")
 Array = np.ndarray | jax.Array
-LIKELIHOOD_CHUNK = 16_384  # points at once
+# Points at once, of a device and of a core of a CPU, which each work on separate chunks.
+LIKELIHOOD_CHUNK, LIKELIHOOD_CHUNK_OF_CORE = 16_384, 256
 
 
 class Experiment(NamedTuple):
@@ -80,6 +82,9 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
     check_data(config, dataset, model)
     if config.train.keep_best and config.train.split_heldout and dataset.has_points:
         dataset = with_validation(dataset)
+    if config.quick:
+        notice = f"quick run: {config.train.steps:,} steps, too short to judge the denoiser"
+        dataset = dataset.replace(notice="\n".join(filter(None, [dataset.notice, notice])))
     moments: dict = {}
     if not config.data.normalize:
         # The network sees centred units, so the process needs the mean of the data.
@@ -290,13 +295,15 @@ def log_prob(
     if not len(points):
         return np.zeros(0, np.float32)
     (mesh, params), dim = devices.to_draw(params), dataset.dim
-    size = devices.rounded_up(min(len(points), LIKELIHOOD_CHUNK), mesh)
-    padded = np.resize(points, (math.ceil(len(points) / size) * size, dim))
-    shared = jax.device_put(padded.reshape(-1, size, dim), devices.by_set(mesh, size, axis=1))
-    parts = [
-        np.asarray(_log_prob(experiment.process, params, dataset.shift, dataset.scale, part[None],
-                             model=model, num_steps=num_steps))[0] for part in shared
-    ]  # fmt: skip
+    most = LIKELIHOOD_CHUNK if devices.workers(mesh) == 1 else LIKELIHOOD_CHUNK_OF_CORE
+    num = math.ceil(len(points) / most)
+    size = devices.rounded_up(math.ceil(len(points) / num), mesh)
+    padded = np.resize(points, (num * size, dim)).reshape(num, size, dim)
+    shared = jax.device_put(padded, devices.by_set(mesh, size, axis=1))
+    of_chunk = lambda chunk: np.asarray(_log_prob_steps(
+        experiment.process, params, dataset.shift, dataset.scale, chunk[None], num_steps,
+        model=model))[0]  # fmt: skip
+    parts = [log_p for _, log_p in map_chunks(of_chunk, [(chunk,) for chunk in shared], mesh)]
     return np.concatenate(parts)[: len(points)]
 
 
@@ -328,16 +335,20 @@ def _log_prob_traced(experiment: Experiment, params, points, num_steps, labels, 
     of_points = lambda values: None if values is None else jnp.broadcast_to(values, x.shape[:1])
     conditioning = Conditioning(of_points(labels), of_points(sizes))
     log_p = _log_prob(experiment.process, params, dataset.shift, dataset.scale, x[:, None],
-                      conditioning, model=model, num_steps=num_steps)  # fmt: skip
+                      num_steps, conditioning, model=model)  # fmt: skip
     return log_p.reshape(points.shape[:-1])
 
 
+# Every input of the program is an argument, so a second call reuses the compiled program.
 @partial(jax.jit, static_argnames=("model", "num_steps"))
 @devices.float32_matmuls
 def _log_prob(
-    process, params, shift, scale, points, conditioning=NO_CONDITIONING, *, model, num_steps: int
+    process, params, shift, scale, points, num_steps, conditioning=NO_CONDITIONING, *, model
 ) -> jax.Array:
-    # Every input of the program is an argument, so a second call reuses the compiled program.
     denoise = make_denoise(process, model.apply, params, conditioning)
     log_p = log_likelihood(process, denoise, (points - shift) / scale, num_steps)
     return log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
+
+
+# One program for any number of steps. JAX differentiates only a loop of a known length.
+_log_prob_steps = jax.jit(_log_prob.__wrapped__, static_argnames="model")

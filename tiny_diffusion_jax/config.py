@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.errors import UserError, require, require_choice, shorten
 from tiny_diffusion_jax.options import FINITE, OPTIONS, ROWS
-from tiny_diffusion_jax.recipes import RECIPES
+from tiny_diffusion_jax.recipes import QUICK, QUICK_TRAINING, QUICK_TRAINING_OF_OTHERS, RECIPES
 
 log = logging.getLogger("tiny_diffusion_jax")
 NAMES = {part: {name for name, *_ in rows} for part, rows in ROWS.items()}
@@ -64,6 +64,14 @@ def default_config(model: str = "", recipes: dict = RECIPES) -> Config:
         require_choice("config.model.name", choice, recipes)
         config.update_from_flattened_dict({"model.name": choice} | recipes[choice])
     return config
+
+
+def shorten_run(config: Config) -> None:
+    """Change `config` to the quick run of its denoiser (recipes.QUICK), where that is shorter."""
+    limits = QUICK | QUICK_TRAINING.get(config.model.name, QUICK_TRAINING_OF_OTHERS)
+    values = flatten(config)
+    fewer = {name: min(most, values[name]) for name, most in limits.items()}
+    config.update_from_flattened_dict(fewer | {"quick": True, "name": f"{config.name}_quick"})
 
 
 def editable(config) -> Config:

@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 SETS = "sets"  # the one axis of the mesh
-SLICE_POINTS = 64  # a slice with fewer points is not worth a core
+SLICE_POINTS = 128  # a slice with fewer points is not worth a core
 CACHE_MB = 64  # size of a chunk on a CPU: larger chunks wait for memory
 
 
@@ -114,13 +114,13 @@ def is_cpu(mesh: Mesh) -> bool:
 def cpu_slices(mesh: Mesh, num_sets: int, num_points: int) -> int:
     """Number of slices of a batch, each with its own gradient, for the cores of one CPU.
 
-    XLA computes the gradients of slices on separate cores. The slices have equal size and at least
-    SLICE_POINTS points, and there is at most one slice per core. Other devices need 1 slice.
-    Several devices need 1 slice, too, because they share the batch already.
+    XLA computes the gradients of slices on separate cores. The slices have equal size, at least 2
+    sets and SLICE_POINTS points, and there is at most one slice per core. Other devices need 1
+    slice. Several devices need 1 slice, too, because they share the batch already.
     """
     if mesh.size > 1 or not is_cpu(mesh):
         return 1
-    most = min(num_cores(), num_sets * num_points // SLICE_POINTS)
+    most = min(num_cores(), num_sets // 2, num_sets * num_points // SLICE_POINTS)
     return max(n for n in range(1, max(most, 1) + 1) if num_sets % n == 0)
 
 

@@ -79,6 +79,8 @@ ROWS = {}
 ROWS[""] = (
     ("name", "run", "name of the default run folder, runs/NAME"),
     ("seed", 0, "random seed of the weights and the training", SEED),
+    ("quick", False, "mark every output as of a run that is too short to judge; --quick sets this "
+     "and fewer steps and samples"),
     ("compilation_cache", "~/.cache/tiny_diffusion_jax/xla", "folder of compiled programs, which "
      "make a second start faster; '' = none"),
 )  # fmt: skip
@@ -247,11 +249,13 @@ ROWS["evaluate"] = (
     ("likelihood_sets", 32, "real sets of at most 64 points whose log-likelihood is measured "
      "(joint and causal in rows: of train.num_points); 0 = none", at_least(0),
      "mixture, sets, mnist_sets"),
+    ("set_likelihood_steps", 24, "as likelihood_steps, for whole sets", at_least(1),
+     "mixture, sets, mnist_sets"),
     ("density_steps", 16, "as likelihood_steps, for the density picture", at_least(1)),
     ("density_size", 160, "pixels per side of the density picture; 0 = no picture", at_least(0)),
     ("heldout_points", 2000, "points whose likelihood is measured", at_least(1)),
     ("frames", 48, "frames of the animations; 0 = none", at_least(0)),
-    ("gifs", True, "write animations; False = only report.html shows how points move"),
+    ("gifs", False, "write animations; False = only report.html shows how points move"),
     ("max_sets", 500, "sets to compare with the same number of real sets", at_least(2), MANY),
     ("guidance_scale", 2.0, "guidance of the sets that measure label accuracy", ANY, MANY),
 )  # fmt: skip

@@ -24,7 +24,8 @@ SMALL = {
     "model.time_frequencies": 4, "model.num_inducing": 2, "train.num_sets": 4,
     "sample.num_sets": 6, "sample.num_points": 16, "sample.num_steps": 3, "evaluate.frames": 2,
     "evaluate.density_size": 8, "evaluate.exact_points": 12, "evaluate.num_projections": 4,
-    "evaluate.heldout_points": 16, "evaluate.likelihood_steps": 2, "evaluate.density_steps": 2,
+    "evaluate.heldout_points": 16, "evaluate.likelihood_steps": 2,
+    "evaluate.set_likelihood_steps": 2, "evaluate.density_steps": 2, "evaluate.gifs": True,
 }  # fmt: skip
 MIXTURE = {"data.name": "mixture", "data.members": "moons+circle", "model.name": "set_transformer"}
 IMAGES = {"data.name": "mnist_sets", "data.source": "digits", "model.name": "set_transformer"}

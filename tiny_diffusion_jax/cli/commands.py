@@ -208,6 +208,8 @@ def announce(experiment: Experiment) -> None:
     """Log the data, the device and the schedule."""
     dataset, device = experiment.dataset, jax.devices()[0]
     log.info("data: %s", describe_data(dataset))
+    if experiment.config.quick:
+        log.warning("notice: %s", dataset.notice.split("\n")[-1])
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
     if unused := devices.unused_accelerator():
         log.warning("warning: %s", unused)

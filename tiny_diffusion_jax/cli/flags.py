@@ -13,6 +13,7 @@ from tiny_diffusion_jax.config import (
     current_option,
     current_spelling,
     flatten,
+    shorten_run,
     similar_options,
     unknown_option,
 )
@@ -33,13 +34,16 @@ FLAGS = {
     "points": "A table of points that every set contains.",
     "runs": "The folders of two or more runs, commas between.",
     "distributed": "Several processes: auto, or HOST:PORT,HOW_MANY,WHICH.",
+    "quick": "A short run for a first look, marked as such: about 20 s on two CPU cores.",
     "help": "This text.",
 }
 # Flags that are passed to the function of a mode -> the modes that accept the flag.
 FLAG_MODES = {
     "pretrained": ("sample", "evaluate", "complete", "live"), "points": ("complete",),
     "runs": ("compare",), "distributed": ("train",),
+    "quick": ("train",),
 }  # fmt: skip
+SWITCHES = {"help": bool, "quick": bool}  # flags without a value
 REQUIRED = {"complete": "points", "compare": "runs"}  # mode -> the flag that it needs
 PARSERS = {
     bool: flags.BooleanParser(), int: flags.IntegerParser(), float: flags.FloatParser(),
@@ -69,7 +73,8 @@ def parse(argv: list[str]) -> Command | None:
     needed = REQUIRED.get(mode, "mode")
     require(needed == "mode" or values[needed] is not None, "--mode", mode,
             f"given with --{needed}", FLAGS[needed])  # fmt: skip
-    arguments = {flag: values[flag] for flag in FLAG_MODES if values[flag] is not None}
+    arguments = {flag: values[flag] for flag in FLAG_MODES
+                 if values[flag] is not None and flag != "quick"}  # fmt: skip
     if mode == "list":
         return Command(mode)
     if mode in ("draw", "compare"):
@@ -87,6 +92,9 @@ def parse(argv: list[str]) -> Command | None:
         raise UserError(f"--config.{option}", options[option],
                         f"{flatten(config)[option]!r}, with which {trained} was trained",
                         "Train another run")  # fmt: skip
+    if values["quick"]:
+        require(values["config"] is not None, "--quick", True, "given with --config")
+        shorten_run(config)
     config.update_from_flattened_dict(options)
     return Command(mode, config.lock(), folder_of(workdir, config.name), arguments)
 
@@ -155,7 +163,7 @@ def read(argv: list[str]) -> tuple[dict, dict]:
             near = difflib.get_close_matches(name, FLAGS, 1) or [similar_options(name)]
             raise UserError(f"--{name}", allowed="a flag",
                             hint=f"Did you mean --{near[0]}?" if near[0] else "")  # fmt: skip
-        kind = type(OPTIONS[option].default) if option else bool if name == "help" else str
+        kind = type(OPTIONS[option].default) if option else SWITCHES.get(name, str)
         require(not is_off or (kind is bool and not equals), word, ..., "a flag of True or False")
         if kind is bool and not equals:
             text = str(not is_off)

@@ -86,7 +86,7 @@ def label_accuracy(data: ReportData) -> dict:
 def likelihood(data: ReportData) -> dict:
     """Log-likelihood of whole sets, in nats per point."""
     log_prob = lambda sets, labels=None, sizes=None: api.log_prob_of_sets(
-        data.experiment, data.params, sets, data.config.likelihood_steps, labels, sizes=sizes)
+        data.experiment, data.params, sets, data.config.set_likelihood_steps, labels, sizes=sizes)
     metric = likelihood_metrics.compare_whole_sets(
         data.dataset, log_prob, jax.random.fold_in(data.key, 5), data.config.likelihood_sets,
         scored_points(data), needs_labels(data.experiment.config, data.model),

@@ -8,7 +8,7 @@ import numpy as np
 from tiny_diffusion_jax.config import flatten
 
 # Parts of a config that a trained model depends on. Other parts may change from call to call.
-MODEL_PARTS = {"seed", "data", "schedule", "diffusion", "model", "train"}
+MODEL_PARTS = {"seed", "quick", "data", "schedule", "diffusion", "model", "train"}
 # Fields of these parts that do not change the weights. The data that were read are compared in
 # place of the fields source and path.
 FREE_FIELDS = {

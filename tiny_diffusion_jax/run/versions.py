@@ -33,6 +33,7 @@ def migrate_config(stored: dict) -> dict:
         sample["label"] = "" if sample["label"] == -1 else str(sample["label"])
     for option in OPTIONS.values():
         part, _, name = option.name.rpartition(".")
-        if isinstance(config.get(part), dict):
-            config[part].setdefault(name, ADDED.get(option.name, option.default))
+        holder = config.get(part) if part else config
+        if isinstance(holder, dict):
+            holder.setdefault(name, ADDED.get(option.name, option.default))
     return config

@@ -23,7 +23,7 @@ class Joint(Strategy):
     random direction estimates the divergence (Hutchinson).
     """
 
-    default_draws: ClassVar[int] = 4
+    default_draws: ClassVar[int] = 2
     averages_log_p: ClassVar[bool] = True
 
     def noise(self, keys, shape, mask, num_levels, spec):

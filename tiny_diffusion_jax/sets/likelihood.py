@@ -26,7 +26,7 @@ from tiny_diffusion_jax.sets.chunks import map_chunks, set_keys
 from tiny_diffusion_jax.sets.strategy import ScoredSets, Strategy
 
 POINTS = 16_384  # points in memory at once, on a device that is no CPU
-CPU_POINTS = 1_024  # on a CPU: larger chunks wait for memory
+CPU_POINTS = 256  # on a CPU, whose cores work on separate chunks
 
 
 class Estimate(NamedTuple):
