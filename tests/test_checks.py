@@ -107,6 +107,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "evaluate.num_projections": [(0, "must be at least 1")],
     "evaluate.exact_points": [(0, "must be in [1, 2000]"), (2001, "must be in [1, 2000]")],
     "evaluate.likelihood_steps": [(0, "must be at least 1")],
+    "evaluate.set_likelihood_steps": [(0, "must be at least 1")],
     "evaluate.density_steps": [(0, "must be at least 1")],
     "evaluate.likelihood_sets": [(-1, "must be at least 0")],
     "evaluate.heldout_points": [(0, "must be at least 1")],
@@ -123,7 +124,7 @@ NO_RANGE = {
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
     "data.skip_incomplete", "data.skip_small", "data.clip_outliers",
     "data.augment_reflect", "model.num_heads", "model.sizes", "model.fade", "train.keep_best",
-    "train.split_heldout", "evaluate.gifs",
+    "train.split_heldout", "evaluate.gifs", "quick",
     "train.init_from",
 }  # fmt: skip
 

@@ -89,8 +89,8 @@ def test_a_batch_that_devices_cannot_share_is_refused(runs):
 
 
 @pytest.mark.parametrize("cores, sets, points, slices", [
-    (2, 64, 8, 2), (1, 64, 8, 1), (8, 64, 8, 8), (6, 64, 8, 4), (8, 5, 50, 1), (8, 10, 64, 5),
-    (2, 127, 1, 1), (2, 128, 1, 2), (8, 2, 2048, 2), (64, 1, 4000, 1),
+    (2, 64, 8, 2), (1, 64, 8, 1), (8, 64, 8, 4), (6, 64, 16, 4), (8, 5, 50, 1), (8, 10, 64, 5),
+    (2, 255, 1, 1), (2, 256, 1, 2), (8, 2, 2048, 1), (8, 4, 2048, 2), (64, 1, 4000, 1),
 ])  # fmt: skip
 def test_a_cpu_works_on_as_many_slices_as_it_has_cores(monkeypatch, cores, sets, points, slices):
     monkeypatch.setattr(devices, "num_cores", lambda: cores)

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from command_line import ROOT, config
 
-from tiny_diffusion_jax import checks
+from tiny_diffusion_jax import build, checks
 from tiny_diffusion_jax.cli.flags import parse, read
 from tiny_diffusion_jax.cli.main import USAGE
 from tiny_diffusion_jax.config import default_config, flatten
 from tiny_diffusion_jax.config_files import config_files, find_config, load_config
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.models import MODELS, make_model
-from tiny_diffusion_jax.recipes import RECIPES, STUDENT_RECIPES
+from tiny_diffusion_jax.recipes import QUICK_TRAINING, RECIPES, STUDENT_RECIPES
 from tiny_diffusion_jax.training.batches import make_batch_spec
 
 CONFIGS = config_files()
@@ -195,7 +195,8 @@ PUBLISHED = {
     ("student/shuffled", "attention_v2"): {"sample.burn_in": 250, "sample.guidance_scale": 1.7},
     ("student/shuffled", "fourier_mlp"): {"sample.burn_in": 0, "train.num_sets": 250},
     ("moons", "fourier_mlp"): {},
-    ("mnist_digit", "fourier_mlp"): {"train.steps": 12_000, "train.num_points": 16},
+    ("mnist_digit", "fourier_mlp"): {"train.steps": 7_000, "train.num_sets": 256,
+                                     "train.num_points": 4, "train.learning_rate": 0.01},
 }  # fmt: skip
 
 
@@ -205,3 +206,18 @@ def test_published_settings_stay(name, model):
     assert {k: fields[k] for k in PUBLISHED[name, model]} == PUBLISHED[name, model]
     if not PUBLISHED[name, model]:
         assert changed(fields) == {"name": "moons"}
+
+
+def test_a_quick_run_is_shorter_and_says_so():
+    """Options of the command line have the last word; a run that is shorter stays as it is."""
+    words = ["main.py", "--config=moons", "--quick", "--config.sample.num_sets=3"]
+    quick = parse(words).config
+    assert quick.quick and quick.name == "moons_quick" and quick.sample.num_sets == 3
+    assert quick.train.steps == QUICK_TRAINING["fourier_mlp"]["train.steps"]
+    assert parse([*words, "--config.train.steps=10"]).config.train.steps == 10
+    dataset = build(quick).dataset
+    assert dataset.notice == "quick run: 1,000 steps, too short to judge the denoiser"
+    for wrong, line in (["--mode=sample", "--quick = True: must be left out without --mode=train"],
+                        ["--noquick", "--noquick: must be a flag"]):  # fmt: skip
+        with pytest.raises(UserError, match=line):
+            parse(["main.py", "--quick", "--config=moons", wrong])

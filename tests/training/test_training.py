@@ -753,18 +753,18 @@ def test_a_block_runs_while_the_block_before_it_is_reported(monkeypatch):
 
     config, events = default_config(), []
     config.train = train_config(steps=7, block=3)
-    make_batch_spec = loop.make_batch_spec
+    make_block = loop.Block
 
-    def recorded(config, model, block, augment):
-        events.append(("sent", min(3 * block + 3, 7)))
-        return make_batch_spec(config, model, block, augment)
+    def recorded(before, after, steps, *others):
+        events.append(("sent", int(before.step) + steps))
+        return make_block(before, after, steps, *others)
 
     def on_block(state, row):
         assert row["step"] == int(state.step)
         events.append(("reported", row["step"]))
         return row["step"] == last
 
-    monkeypatch.setattr(loop, "make_batch_spec", recorded)
+    monkeypatch.setattr(loop, "Block", recorded)
     setup = api.Experiment(config, dataset(), PROCESS, small_model())
     last = 0
     assert api.train(setup, on_block=on_block, progress=False).step == 7

@@ -18,7 +18,7 @@ from tiny_diffusion_jax.training.step import BlockMetrics, TrainState, make_trai
 
 MIN_SECONDS = 1e-6  # least duration of a block, which avoids a division by 0
 MAX_PROGRAMS = 64  # compiled programs in memory
-_programs = {}  # compiled blocks by all that they depend on, for later runs of the process, too
+_programs = {}  # key of a block -> future of its program, for later runs of the process, too
 
 
 class TrainingDiverged(RuntimeError):
@@ -41,7 +41,7 @@ class Block(NamedTuple):
     after: TrainState
     steps: int
     sent: float  # time at which the block was sent
-    compile_seconds: float
+    compile_seconds: float  # time that it waited for the compiler
     metrics: Future  # -> (BlockMetrics of numpy arrays, time at which they arrived)
 
 
@@ -53,32 +53,43 @@ def train_blocks(
     `config` is the `train` part of a config, frozen. A row has plain numbers: step, loss,
     grad_norm, steps_per_second, loss_by_time, with held-out sets heldout_loss, and after a
     compilation compile_seconds. The next block is sent to the device before a block is yielded, so
-    the device does not wait for the caller. Raises TrainingDiverged after a block with a loss that
-    is not finite.
+    the device does not wait for the caller. If the next block needs another program, this program
+    is compiled while the device computes. Raises TrainingDiverged after a block with a loss that is
+    not finite.
     """
     mesh = devices.make_mesh()
     require(config.num_sets % mesh.size == 0, "config.train.num_sets", config.num_sets,
             f"a multiple of {mesh.size}, the number of devices")  # fmt: skip
     state, *constants = devices.replicated(mesh, (state, dataset, process, block_key(seed)))
     signature = _signature((state, *constants))
+
+    def program(step: int) -> tuple[int, Future, bool]:
+        """Steps of the block that starts at `step`, its program, and whether it is a new one."""
+        steps = min(config.block, config.steps - step)
+        spec = make_batch_spec(config, model, step // config.block, augment)
+        key = (model, config, mesh, steps, spec, signature)
+        known = _programs.get(key)
+        if is_new := known is None or known.done() and known.exception() is not None:
+            train_block = make_train_block(model, config, mesh)
+            lowered = train_block.lower(state, *constants, steps=steps, spec=spec)
+            _programs[key] = run_in_thread(lowered.compile)
+            if len(_programs) > MAX_PROGRAMS:
+                del _programs[next(iter(_programs))]
+        return steps, _programs[key], is_new
+
     step, sent, last_done = int(state.step), None, 0.0
+    next_is_new = False
     while sent or step < config.steps:
         running, sent = sent, None
         if step < config.steps:
-            steps, began = min(config.block, config.steps - step), time.perf_counter()
-            spec = make_batch_spec(config, model, step // config.block, augment)
-            key = (model, config, mesh, steps, spec, signature)
-            if is_new := key not in _programs:
-                train_block = make_train_block(model, config, mesh)
-                lowered = train_block.lower(state, *constants, steps=steps, spec=spec)
-                _programs[key] = run_in_thread(lowered.compile).result()
-                if len(_programs) > MAX_PROGRAMS:
-                    del _programs[next(iter(_programs))]
-            now = time.perf_counter()
-            after, metrics = _programs[key](state, *constants)  # returns before the block is done
-            sent = Block(state, after, steps, now, (now - began) * is_new,
+            began = time.perf_counter()
+            steps, compiled, is_new = program(step)
+            train_block, now = compiled.result(), time.perf_counter()
+            after, metrics = train_block(state, *constants)  # returns before the block is done
+            sent = Block(state, after, steps, now, (now - began) * (is_new or next_is_new),
                          run_in_thread(functools.partial(_fetch, metrics)))  # fmt: skip
             state, step = after, step + steps
+            next_is_new = step < config.steps and program(step)[2]
         if running:
             metrics, done = running.metrics.result()
             _require_finite(metrics, running.before)
