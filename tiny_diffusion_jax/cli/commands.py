@@ -1,4 +1,4 @@
-"""The modes of `main.py`: train, sample, evaluate, complete, distill, live, compare, draw, replay."""
+"""The modes of `main.py`: train, sample, complete, distill and all others."""
 
 import logging
 import sys

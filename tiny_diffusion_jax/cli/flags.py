@@ -23,7 +23,8 @@ from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.same_run import affects_model
 
-MODES = ("train", "sample", "evaluate", "complete", "distill", "live", "compare", "draw", "replay", "list")
+MODES = ("train", "sample", "evaluate", "complete", "distill", "live", "compare", "draw", "replay",
+         "list")  # fmt: skip
 REPORTS = MODES[:5]  # modes that write report.html with the command
 FLAGS = {
     "config": "A name of --mode=list or a file, with :ARGUMENT where its header says so.",

@@ -94,7 +94,7 @@ def with_trajectories(experiment: Experiment, params, progress: bool = True) -> 
 def distill(
     experiment: Experiment, params, options: dict, on_block=None, progress: bool = True
 ) -> tuple:
-    """Return the distilled experiment and its state; `interface.distill` describes the arguments."""
+    """Return the distilled experiment and its state, see `interface.distill`."""
     config = distilled_config(experiment.config, model=experiment.model)
     distilled = experiment._replace(config=FrozenConfigDict(config))
     distilled = api.with_options(distilled, "train", options)

@@ -13,7 +13,6 @@ are learned too, because several steps start from these levels.
 
 import flax.struct
 import jax
-import jax.numpy as jnp
 
 from tiny_diffusion_jax.diffusion.process import draw_times
 from tiny_diffusion_jax.point_sets import Conditioning
