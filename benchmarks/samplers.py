@@ -2,15 +2,14 @@
 
     python main.py --config=configs/moons.py:dino
     python main.py --workdir=runs/dino --mode=distill
-    python benchmarks/samplers.py --workdir=runs/dino --few=runs/dino_few \\
-        --output=benchmarks/results/samplers_dino
+    python benchmarks/samplers.py --workdir=runs/dino --few=runs/dino_few --output=few_dino
 
 Draws 32 sets of 4,000 points. Repeats this with each sampler and number of steps, and with the
 distilled run --few. Prints the sliced 2-Wasserstein distance to real points, divided by its floor
 (the distance between two real draws). All ratios use the same real draws, so their differences are
 more precise than their values. `stray` is the share of points that are farther from the density
-than 99.9 % of real points (metrics/separation.py). For a mixture the ratio is that of the worse
-member, and `separate` is the share of sets that are a draw from one member.
+than 99.9 % of real points (metrics/separation.py). For a mixture the row has the ratio of the
+worse member, and `separate`, the share of sets that are a draw from one member.
 """
 
 import argparse

@@ -48,7 +48,7 @@ def distilled_config(config, init_from: str = "", model=None) -> ConfigDict:
             "set_transformer, to be distilled")  # fmt: skip
     train, sample, num_points = config.train, config.sample, config.train.num_points
     if strategy == "joint":
-        # A part of a set has other trajectories than the set, so train on sets as they are drawn.
+        # Trajectories of a part of a set differ, so train on sets of the size that is drawn.
         num_points = sample.num_points or num_points
         train.num_sets = max(train.num_sets * train.num_points // num_points, 8)
     config.name += "_few"
