@@ -21,7 +21,7 @@ from tiny_diffusion_jax.run.save import WEIGHTS, read_safetensors
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
-DISTILLED_PARTS = ("data", "schedule", "diffusion", "model")  # must equal the parts of the trained run
+DISTILLED_PARTS = ("data", "schedule", "diffusion", "model")  # trajectories depend on these parts
 
 
 def load(
