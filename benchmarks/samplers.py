@@ -124,7 +124,7 @@ def figure(rows: list[dict], title: str, path: Path) -> None:
     ax.set_xscale("log")
     ax.set_yscale("log")
     top = max(r["ratio"] for r in rows)
-    ticks = [t for t in (1, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100) if t <= top * 1.1]
+    ticks = [t for t in (1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100) if t <= top * 1.1]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.set_yticks([], minor=True)
     ticks = [t for t in (1, 2, 4, 8, 15, 25, 50, 100, 250, 1000) if t <= slowest(rows)["steps"]]
