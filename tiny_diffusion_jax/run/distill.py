@@ -24,8 +24,8 @@ from tiny_diffusion_jax.training.trajectories import from_paths
 
 log = logging.getLogger("tiny_diffusion_jax")
 PATH_STEPS = 40  # of the trajectories
-NUM_STEPS = {"independent": 4_000, "joint": 2_000}  # of the training
-NUM_POINTS = {"independent": 2**17, "joint": 2**19}  # of all trajectories
+NUM_STEPS = {"independent": 4_000, "joint": 1_400}  # of the training
+NUM_POINTS = {"independent": 2**17, "joint": 3 * 2**17}  # of all trajectories
 # The last jump of two or more steps starts from this sigma / alpha: it moves points onto strokes.
 # With levels evenly spaced in t (0.55) three times as many points of two steps are stray.
 LAST_SIGMA = 0.1
