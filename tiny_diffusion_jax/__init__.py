@@ -10,7 +10,8 @@ _HOME = {
     "UserError": "errors",
     "build": "experiments",
     "default_config": "config",
-    **dict.fromkeys(("complete", "evaluate", "log_prob", "sample", "train"), "interface"),
+    **dict.fromkeys(
+        ("complete", "distill", "evaluate", "log_prob", "sample", "train"), "interface"),
     "load": "run.load",
     "save": "run.save",
     **dict.fromkeys(("report", "show"), "notebook"),

@@ -144,6 +144,9 @@ def train_blocks(experiment: Experiment, state: TrainState) -> Iterator:
     config, dataset, process, model, _ = experiment
     check_sizes_vary(config, dataset, model)
     check_rotation(config)
+    is_ready = not config.train.trajectories or dataset.trajectories is not None
+    require(is_ready, "config.train.trajectories", config.train.trajectories,
+            "0 without the trajectories of a trained model, see td.distill")  # fmt: skip
     return loop.train_blocks(FrozenConfigDict(config.train), config.seed, make_augment(config.data),
                              dataset, process, model, state)  # fmt: skip
 

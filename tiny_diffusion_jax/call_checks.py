@@ -16,6 +16,7 @@ from tiny_diffusion_jax.sets import strategy_of
 
 # (option, whether its rule holds, the rule in words, which follow "must be")
 Rules = Iterator[tuple[str, bool, str]]
+DISTILLED = "the network of a distilled model predicts ends of trajectories, not means"
 NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.label_drop = 0"
 
 
@@ -25,6 +26,12 @@ NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.l
 def needs_labels(config, model) -> bool:
     """Return whether `model` saw the label of every set, so it has no density without a label."""
     return model.num_labels > 0 and config.train.label_drop == 0
+
+
+def check_likelihood(config) -> None:
+    """Raise UserError for a distilled model, which has no likelihood."""
+    require(config.train.trajectories == 0, "config.train.trajectories", config.train.trajectories,
+            f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
 
 
 def require_rules(config, rules: Rules) -> None:
@@ -105,9 +112,16 @@ def sample_rules(
 ) -> Rules:
     """Rules of a call of `sample`, with an argument `labels`, or to complete given points."""
     levels, (limit, words) = config.schedule.num_levels, size_limit(model)
-    strategy = strategy_of(model)
+    strategy, is_distilled = strategy_of(model), config.train.trajectories > 0
     yield ("sample.num_steps", sample.num_steps <= levels,
            f"at most config.schedule.num_levels = {levels}")  # fmt: skip
+    yield ("sample.sampler", (sample.sampler == "consistency") == is_distilled,
+           f"consistency, because {DISTILLED}" if is_distilled else
+           "another sampler for a model that is not distilled (--mode=distill)")  # fmt: skip
+    yield ("train.trajectories", not (is_distilled and completes),
+           f"0 to complete sets: {DISTILLED}")  # fmt: skip
+    yield ("sample.guidance_scale", not is_distilled or sample.guidance_scale == 1,
+           f"1, because {DISTILLED}")  # fmt: skip
     yield "sample.num_points", sample.num_points <= limit, words
     for name, holds, allowed in strategy.sample_limits(sample):
         yield f"sample.{name}", holds, allowed
@@ -178,6 +192,7 @@ def check_scored(
 
     points: f32[n, D] or f32[S, N, D]; config: the whole config of the training.
     """
+    check_likelihood(config)
     has_shape = points.ndim in (2, 3) and points.shape[-1] == dim and points.shape[1] > 0
     require(has_shape, "points.shape", points.shape,
             f"(n, {dim}) for points or (S, N, {dim}) for sets, N at least 1")  # fmt: skip
@@ -215,6 +230,7 @@ def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes)
 
     points: f32[..., D], whose values are unknown.
     """
+    check_likelihood(config)
     require(points.ndim >= 1 and points.shape[-1] == dim, "points.shape", points.shape,
             f"(..., {dim}) for arrays that JAX traces")  # fmt: skip
     require(strategy_of(model).has_point_density, "config.model.name", config.model.name,
@@ -232,8 +248,9 @@ def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes)
 # ---------------------------------------------------------------- arguments of interface.py
 
 
-def check_drawn_with_log_prob(model, sample, given, keep_trajectory: bool) -> None:
+def check_drawn_with_log_prob(config, model, sample, given, keep_trajectory: bool) -> None:
     """Raise UserError for arguments of `sample` that exclude with_log_prob."""
+    check_likelihood(config)
     require(strategy_of(model).has_point_density, "with_log_prob", True,
             "False for a model of whole sets. Call log_prob with the sets")  # fmt: skip
     require(given is None, "given", "points", "None with with_log_prob = True")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import flax.struct
 import jax
@@ -30,6 +31,8 @@ class Dataset:
     heldout: "Dataset | None" = None  # the same distribution, from held-out data.
     # Other held-out data, which select the network weights; None: `heldout` selects the weights.
     validation: "Dataset | None" = None
+    # The `Trajectories` of training/trajectories.py whose ends are learned in place of the data.
+    trajectories: Any = None
     # All points f32[R, D] of a table without jitter, in centred units.
     rows: jax.Array | None = None
     # For data with S sources (images or observed sets), where each set comes from one source:

@@ -23,6 +23,7 @@ from tiny_diffusion_jax.diffusion.ode_likelihood import sample_with_log_prob
 from tiny_diffusion_jax.errors import rename_fields, require
 from tiny_diffusion_jax.point_sets import Conditioning, pad_sets
 from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.run import distill as run_distill
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -60,6 +61,20 @@ def train(
         return last
 
 
+def distill(
+    experiment: Experiment, weights: Any,
+    on_block: Callable[[TrainState, dict], bool] | None = None, progress: bool = True, **options,
+) -> tuple[Experiment, TrainState]:  # fmt: skip
+    """Distil a trained model; return (experiment, state) of a model that draws in 1 to 4 steps.
+
+    The trained model generates trajectories, and a copy of its network learns their ends
+    (training/trajectories.py). options: fields of config.train by name, such as steps and
+    trajectories. on_block, progress: see `train`. Raises UserError for a model that generates a set
+    in several reverse processes, and for a distilled model.
+    """
+    return run_distill.distill(experiment, weights_of(weights), options, on_block, progress)
+
+
 def sample(
     experiment: Experiment, weights: Any, config=None, keep_trajectory: bool = False,
     progress: bool = False, given=None, labels=None, *, with_log_prob: bool = False, **options,
@@ -94,7 +109,7 @@ def sample(
         labels = label_indices(experiment, labels)
     if not with_log_prob:
         return api.sample(experiment, params, settings, keep_trajectory, progress, given, labels)
-    check_drawn_with_log_prob(experiment.model, settings, given, keep_trajectory)
+    check_drawn_with_log_prob(experiment.config, experiment.model, settings, given, keep_trajectory)
     return _sample_with_log_prob(experiment, params, settings, labels)
 
 

@@ -195,6 +195,8 @@ ROWS["model"] = (
 ROWS["train"] = (
     ("steps", 12_000, "training steps", interval("[1, 2147483647]")),
     ("init_from", "", "run folder: start from its EMA weights; '' = random weights"),
+    ("trajectories", 0, "sets that the model of init_from generates, to distil it: the network "
+     "learns the end of each trajectory (--mode=distill); 0 = learn the data", at_least(0)),
     ("num_sets", 64, "B: sets in a batch, each at its own noise level", at_least(1)),
     ("num_points", 8, "N: points of each set", at_least(1)),
     ("min_points", 0, "sizes are log-uniform from this to num_points; 0 = num_points", at_least(0)),
@@ -221,7 +223,8 @@ ROWS["train"] = (
     ("keep", 2, "number of checkpoints to keep", at_least(1)),
 )  # fmt: skip
 ROWS["sample"] = (
-    ("sampler", "dpm++2m", "the sampler", one_of("ancestral ddim dpm++2m sde-dpm++2m heun")),
+    ("sampler", "dpm++2m", "the sampler; consistency = for distilled models",
+     one_of("ancestral ddim dpm++2m sde-dpm++2m heun consistency")),
     ("num_steps", 25, "steps of the sampler, at most schedule.num_levels", at_least(1)),
     ("spacing", "time", "noise levels are evenly spaced in this", one_of("time log_snr")),
     ("sigma_min", 0.0, "sigma / alpha of the last noise level; 0 = lowest", SHARE,

@@ -419,11 +419,15 @@ def test_samplers(tmp_path, monkeypatch):
     # the benchmark draws the samples with each sampler
     monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
     assert run(*MOONS, f"--workdir={tmp_path / 'run'}").code == 0
-    samplers.main([f"--workdir={tmp_path / 'run'}", "--num_sets=2", "--num_points=16",
+    assert run(f"--workdir={tmp_path / 'run'}", "--mode=distill", "--config.train.steps=20",
+               "--config.train.trajectories=32").code == 0  # fmt: skip
+    samplers.main([f"--workdir={tmp_path / 'run'}", f"--few={tmp_path / 'run_few'}",
+                   "--num_sets=2", "--num_points=16",
                    "--max_steps=10", f"--output={tmp_path / 'out'}"])  # fmt: skip
     rows = read(tmp_path / "out.json")["rows"]
     assert {row["sampler"]: (row["steps"], row["evaluations"]) for row in rows} == {
-        "ancestral": (10, 10), "ddim": (10, 10), "dpm++2m": (10, 10), "heun": (10, 19)}  # fmt: skip
+        "ancestral": (10, 10), "ddim": (10, 10), "dpm++2m": (10, 10), "sde-dpm++2m": (10, 10),
+        "heun": (10, 19), "consistency": (10, 10)}  # fmt: skip
     assert Image.open(tmp_path / "out.png").width > 900
 
 
@@ -437,7 +441,7 @@ def test_samplers_are_measured_over_the_floor(monkeypatch):
         return points + shift * np.array([0, 0, 1, 3])[:, None, None]
 
     def sample(setup, params, config):
-        far = {"ancestral": 1, "ddim": 2, "dpm++2m": 3, "heun": 4}[config.sampler]
+        far = {"ancestral": 1, "ddim": 2, "dpm++2m": 3, "sde-dpm++2m": 5, "heun": 4}[config.sampler]
         points = np.random.default_rng(0).normal(size=(config.num_points, 2))
         return points + shift * far * np.array([1, 5])[:, None, None]
 
@@ -446,7 +450,8 @@ def test_samplers_are_measured_over_the_floor(monkeypatch):
     setup = api.build(default_config())
     rows = samplers.measure(setup, None, 2, 30, 10)
     assert [(row["sampler"], row["ratio"], row["ratio_se"]) for row in rows] == [
-        ("ancestral", 1.5, 0.25), ("ddim", 3.0, 0.5), ("dpm++2m", 4.5, 0.75), ("heun", 6.0, 1.0)
+        ("ancestral", 1.5, 0.25), ("ddim", 3.0, 0.5), ("dpm++2m", 4.5, 0.75),
+        ("sde-dpm++2m", 7.5, 1.25), ("heun", 6.0, 1.0)
     ]  # fmt: skip
     assert samplers.slowest(rows) == rows[0]
 

@@ -1,6 +1,7 @@
-"""The modes of `main.py`: train, sample, evaluate, complete, live, compare, draw, replay."""
+"""The modes of `main.py`: train, sample, complete, distill and all others."""
 
 import logging
+import sys
 import time
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.reports.comparison import write_comparison
 from tiny_diffusion_jax.run import debug_step, processes, released, run_folder
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
+from tiny_diffusion_jax.run.distill import with_trajectories
 from tiny_diffusion_jax.run.load import about_run, describe_weights, load, start_from
 from tiny_diffusion_jax.run.train import train_in_folder
 from tiny_diffusion_jax.run.train_log import require_tensorboard
@@ -46,6 +48,8 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
     began = time.perf_counter()
     check_measured(config)
     check_rotation(config)
+    require(not distributed or not config.train.trajectories, "--distributed", distributed,
+            "left out for a distilled model")  # fmt: skip
     with processes.together(distributed) as watch:
         set_up(config)
         experiment = build(config)
@@ -64,12 +68,20 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
             if state is None:
                 state = first or init(experiment)
             state = processes.from_first(state)
+            to_train = experiment
+            if config.train.trajectories and first and int(state.step) < config.train.steps:
+                to_train = with_trajectories(experiment, first.params, sys.stderr.isatty())
             start_seconds = time.perf_counter() - began
-            state = train_in_folder(experiment, state, checkpoints, folder)
+            state = train_in_folder(to_train, state, checkpoints, folder)
             if state.best is not None:
                 log.info("%s", describe_weights(state, experiment.dataset))
             params = jax.device_get(state.sampled)
             reports.evaluate_run(experiment, folder, params, start_seconds, command)
+
+
+def distill_run(config, path: str, command: str = "") -> None:
+    """Distil the run in `path` into the run in config.train.init_from + "_few", see `train_run`."""
+    train_run(config, path, command=command)
 
 
 def sample_run(config, path: str, pretrained: str = "", command: str = "") -> None:

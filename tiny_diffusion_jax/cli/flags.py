@@ -24,8 +24,9 @@ from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import run_folder
 from tiny_diffusion_jax.run.same_run import affects_model
 
-MODES = ("train", "sample", "evaluate", "complete", "live", "compare", "draw", "replay", "list")
-REPORTS = MODES[:4]  # modes that write report.html with the command
+MODES = ("train", "sample", "evaluate", "complete", "distill", "live", "compare", "draw", "replay",
+         "list")  # fmt: skip
+REPORTS = MODES[:5]  # modes that write report.html with the command
 FLAGS = {
     "config": "A name of --mode=list or a file, with :ARGUMENT where its header says so.",
     "workdir": "Folder of the run. Default: runs/NAME.",
@@ -96,6 +97,8 @@ def parse(argv: list[str]) -> Command | None:
         require(values["config"] is not None, "--quick", True, "given with --config")
         shorten_run(config)
     config.update_from_flattened_dict(options)
+    if mode == "distill":
+        workdir = workdir.rstrip("/") + "_few"
     return Command(mode, config.lock(), folder_of(workdir, config.name), arguments)
 
 
@@ -117,9 +120,13 @@ def _config(mode: str, values: dict, model: str) -> tuple[ConfigDict, str]:
     if file is not None:
         return load_config(file, model), ""
     is_run = workdir is not None and (Path(workdir).expanduser() / run_folder.CONFIG).exists()
-    if workdir is None or (mode == "train" and not is_run):
+    if workdir is None or (mode in ("train", "distill") and not is_run):
         raise UserError("--config", allowed="given",
                         hint="Name a config of --mode=list, or the --workdir of a run")  # fmt: skip
+    if mode == "distill":
+        from tiny_diffusion_jax.run.distill import distilled_config  # imports jax
+
+        return distilled_config(run_folder.read_config(workdir), workdir), ""
     # A run that is trained further may change its number of steps; run_folder.py refuses others.
     return run_folder.read_config(workdir), "" if mode == "train" else f"the run in {workdir!r}"
 

@@ -30,6 +30,7 @@ USAGE = """Learn a distribution of points in the plane by diffusion.
   {program} --config=moons --config.train.steps=4000 --workdir=runs/short    options;
   {program} --workdir=runs/moons --mode=sample --config.sample.num_points=100000
   {program} --workdir=runs/mixture_dino+moons_history --mode=complete --points=partial.csv
+  {program} --workdir=runs/moons --mode=distill     a model that draws in 1, 2 or 4 steps;
   {program} --workdir=runs/moons --mode=live        a page that samples in the browser;
   {program} --workdir=runs/moons --mode=replay      explain a loss that is not finite;
   {program} --mode=compare --runs=runs/a,runs/b     compare runs, in compare.html;

@@ -130,6 +130,20 @@ def heun() -> Sampler:
     return Sampler(_no_memory, step, evaluations=2)
 
 
+def consistency() -> Sampler:
+    """x_s = alpha_s f(x_t, t) + sigma_s z, where f(x_t, t) is the end of the trajectory of x_t.
+
+    The network must be distilled to predict ends f (training/trajectories.py) in place of the mean
+    E[x_0 | x_t]. One step from noise then draws from the density, and every further step repeats
+    the jump from a lower noise level, with fresh noise (arXiv 2303.01469, algorithm 1).
+    """
+
+    def step(denoise, memory, x_t, t, s, noise):
+        return memory, s.alpha * denoise(x_t, t) + s.sigma * noise
+
+    return Sampler(_no_memory, step, stochastic=True)
+
+
 # name -> factory with eta, the only option of a sampler
 SAMPLERS = {
     "ancestral": lambda eta: ddim(1.0),
@@ -137,6 +151,7 @@ SAMPLERS = {
     "dpm++2m": lambda eta: dpm_solver_pp_2m(),
     "sde-dpm++2m": lambda eta: sde_dpm_solver_pp_2m(),
     "heun": lambda eta: heun(),
+    "consistency": lambda eta: consistency(),
 }
 
 

@@ -66,9 +66,15 @@ class ReportData:
         return self.given is not None or sets_differ(self.experiment)
 
     @property
+    def has_likelihood(self) -> bool:
+        """Whether the model has a likelihood; a distilled model has none."""
+        return self.experiment.config.train.trajectories == 0
+
+    @property
     def has_density(self) -> bool:
         """Whether the report shows the density of single points in the plane."""
-        return (self.config.density_size > 0 and strategy_of(self.model).has_point_density
+        return (self.config.density_size > 0 and self.has_likelihood
+                and strategy_of(self.model).has_point_density
                 and self.dataset.dim == 2 and self.is_comparable and not self.shows_sets)
 
     @property

@@ -55,7 +55,7 @@ def has_set_likelihood(data: ReportData) -> bool:
 
     If the history comes from another batch, it is not part of the set, so there is no likelihood.
     """
-    return (is_sets(data) and data.config.likelihood_sets > 0
+    return (is_sets(data) and data.config.likelihood_sets > 0 and data.has_likelihood
             and data.model.traits.history_source != "previous_batch")  # fmt: skip
 
 
@@ -82,7 +82,8 @@ SECTIONS = (
             "mmd_rbf": ("MMD", near_zero),
         }),
     Section("likelihood",
-        lambda data: is_density(data) and strategy_of(data.model).has_point_density,
+        lambda data: (is_density(data) and data.has_likelihood
+                      and strategy_of(data.model).has_point_density),
         metrics=density.likelihood,
         words={"log_likelihood": ("Log-likelihood", log_likelihood)}),
     Section("density", lambda data: data.has_density,

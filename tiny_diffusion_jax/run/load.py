@@ -16,11 +16,12 @@ from tiny_diffusion_jax.data.halves import size
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.run import released, run_folder
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
-from tiny_diffusion_jax.run.same_run import differences
+from tiny_diffusion_jax.run.same_run import model_differences
 from tiny_diffusion_jax.run.save import WEIGHTS, read_safetensors
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
+DISTILLED_PARTS = ("data", "schedule", "diffusion", "model")  # trajectories depend on these parts
 
 
 def load(
@@ -110,11 +111,14 @@ def start_from(path: str, experiment: Experiment) -> tuple[TrainState, str]:
     """
     field = "config.train.init_from"
     try:
-        models = (run_folder.read_config(path).model, experiment.config.model)
-        changes = differences(*(model.to_dict() for model in models))
+        configs = run_folder.read_config(path), experiment.config
+        # Trajectories also depend on the data and on the noise levels.
+        parts = DISTILLED_PARTS if experiment.config.train.trajectories else ("model",)
+        changes = model_differences(*({p: config[p].to_dict() for p in parts}
+                                      for config in configs))  # fmt: skip
         if changes:
-            raise UserError(field, path, "a run of the same model; it differs in config.model."
-                            f"{', config.model.'.join(changes)}")  # fmt: skip
+            raise UserError(field, path, "a run of the same model; it differs in config."
+                            f"{', config.'.join(changes)}")  # fmt: skip
         saved = open_checkpoints(Path(path).expanduser() / "checkpoints")
         state = restore_latest(saved, jax.eval_shape(lambda: init(experiment)))
     except UserError as error:

@@ -80,6 +80,8 @@ def draw_batches(
     key: jax.Array, dataset: Dataset, num_levels: int, steps: int, spec: BatchSpec
 ) -> Batch:
     """Draw the random values of `steps` steps; each leaf is [steps, num_sets, ...]."""
+    if dataset.trajectories is not None:
+        return dataset.trajectories.draw_batches(key, num_levels, steps, spec)
     data_key, eps_key, time_key, size_key, history_key, label_key, latent_key = jax.random.split(
         key, 7
     )

@@ -22,6 +22,7 @@ WORKER = (
 )  # fmt: skip
 NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
 NUM_STEPS = (5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.
+FEW_STEPS = (1, 2, 4, 8)  # the same for a distilled model.
 MOST_POINTS = 1000  # largest size of the first set: one or two seconds on a laptop.
 BYTES_EACH = 3  # per weight: samples move by less than 3e-4, but by up to 7e-3 with 2 bytes.
 
@@ -44,7 +45,9 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
     require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
     options, train, schedule = config.sample, config.train, process.schedule
-    steps = sorted({n for n in (*NUM_STEPS, options.num_steps) if n <= schedule.num_levels})
+    is_distilled = train.trajectories > 0
+    choices = FEW_STEPS if is_distilled else NUM_STEPS
+    steps = sorted({n for n in (*choices, options.num_steps) if n <= schedule.num_levels})
     labels = zip(dataset.label_names, dataset.label_shares, strict=True) if model.num_labels else ()
     guides = {  # guidance needs a model that was also trained without the conditioning
         "label": model.num_labels and train.label_drop > 0,
@@ -52,7 +55,8 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     }
     return {
         "name": name or config.name, "title": dataset.title, "network": config.model.name,
-        "strategy": model.traits.strategy, "completes": model.traits.completes, "dim": dataset.dim,
+        "strategy": model.traits.strategy, "dim": dataset.dim,
+        "completes": model.traits.completes and not is_distilled,
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "latent_levels": level_table(process.of_latents()),

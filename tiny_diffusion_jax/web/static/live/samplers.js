@@ -87,12 +87,22 @@ function heun() {
   return { init: () => null, step, stochastic: false };
 }
 
+// x_s = alpha_s f(x_t, t) + sigma_s z, of a distilled network f.
+function consistency() {
+  function step(denoise, memory, x_t, t, s, noise) {
+    const x_0 = denoise(x_t, t);
+    return [memory, s.sigma ? combine([s.alpha, x_0], [s.sigma, noise]) : x_0];
+  }
+  return { init: () => null, step, stochastic: true };
+}
+
 const SAMPLERS = {
   ancestral: () => ddim(1),
   ddim,
   "dpm++2m": dpmSolver2M,
   "sde-dpm++2m": sdeDpmSolver2M,
   heun,
+  consistency,
 };
 
 // denoise(x_t, level) -> x_0_hat = c_skip x_t + c_out F(c_in x_t, t), of F(x, time). With `free`,
