@@ -9,6 +9,7 @@ from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.config import editable, flatten, require_allowed
 from tiny_diffusion_jax.data import About
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, resolve_label
+from tiny_diffusion_jax.diffusion.samplers import make_sampler
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.metrics import ragged
 from tiny_diffusion_jax.point_sets import lengths
@@ -25,6 +26,11 @@ NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.l
 def needs_labels(config, model) -> bool:
     """Return whether `model` saw the label of every set, so it has no density without a label."""
     return model.num_labels > 0 and config.train.label_drop == 0
+
+
+def is_flow(config) -> bool:
+    """Return whether data and noise are paired, or another density replaces the noise."""
+    return bool(config.data.start) or config.train.pairs != "independent"
 
 
 def require_rules(config, rules: Rules) -> None:
@@ -109,6 +115,10 @@ def sample_rules(
     yield ("sample.num_steps", sample.num_steps <= levels,
            f"at most config.schedule.num_levels = {levels}")  # fmt: skip
     yield "sample.num_points", sample.num_points <= limit, words
+    if is_flow(config):  # fresh noise would lead away from the trained paths
+        yield ("sample.sampler", not make_sampler(sample.sampler, sample.eta).stochastic,
+               "a deterministic sampler (dpm++2m, heun, or ddim with eta 0) for a flow from "
+               "config.data.start or with optimal pairs")  # fmt: skip
     for name, holds, allowed in strategy.sample_limits(sample):
         yield f"sample.{name}", holds, allowed
     label = NO_LABEL
@@ -168,6 +178,13 @@ def _check_given(
 
 
 # ---------------------------------------------------------------- log_prob
+
+
+def check_start_has_density(config, dataset) -> None:
+    """Raise UserError if log p is unknown where the flow starts."""
+    start = dataset.start
+    require(start is None or start.log_prob is not None, "config.data.start", config.data.start,
+            "a start with a density, for log p: circle and tables without jitter have none")
 
 
 def check_scored(

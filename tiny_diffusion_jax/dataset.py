@@ -30,6 +30,8 @@ class Dataset:
     heldout: "Dataset | None" = None  # the same distribution, from held-out data.
     # Other held-out data, which select the network weights; None: `heldout` selects the weights.
     validation: "Dataset | None" = None
+    # The density that a flow starts from, in the units of this dataset; None: Gaussian noise.
+    start: "Dataset | None" = None
     # All points f32[R, D] of a table without jitter, in centred units.
     rows: jax.Array | None = None
     # For data with S sources (images or observed sets), where each set comes from one source:

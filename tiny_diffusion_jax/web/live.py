@@ -43,6 +43,8 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     check(config)  # the config may have changed since `build`
     require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
     require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
+    require(dataset.start is None, "config.data.start", config.data.start, "'' for a live page, "
+            "whose sets start from Gaussian noise")  # fmt: skip
     options, train, schedule = config.sample, config.train, process.schedule
     steps = sorted({n for n in (*NUM_STEPS, options.num_steps) if n <= schedule.num_levels})
     labels = zip(dataset.label_names, dataset.label_shares, strict=True) if model.num_labels else ()
