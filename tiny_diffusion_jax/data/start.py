@@ -56,12 +56,12 @@ def add(config, dataset: Dataset, builders: dict[str, Callable]) -> Dataset:
     start = recentred(start, dataset.origin)
     if fields.get("index"):
         start = start.replace(title=f"{start.title} #{fields['index']}")
-    place = dataset.normalize(start.shift).tolist()
-    blur = f"; noise of {BLUR} pixels" if "digit" in fields or fields["name"] == "image" else ""
-    log.info("flow from %s, from %s (in the units of the network, which are those of the data: "
-             "mean (%s), std %.2f%s)", start.title, start.source,
-             ", ".join(f"{x:.2f}" for x in place),
-             float(jnp.mean(start.scale / dataset.scale)), blur)  # fmt: skip
+    mean = ", ".join(f"{x:.2f}" for x in dataset.normalize(start.shift).tolist())
+    std = float(jnp.mean(start.scale / dataset.scale))
+    blur = f"; std of the noise on pixels: {BLUR}" if fields.get("jitter_std") == BLUR else ""
+    origin = "" if start.source == "analytic" else f", from {start.source}"
+    log.info("flow from %s%s (shift and scale of the data: mean (%s), std %.2f in the network%s)",
+             start.title, origin, mean, std, blur)  # fmt: skip
     return dataset.replace(start=start.replace(shift=dataset.shift, scale=dataset.scale))
 
 
