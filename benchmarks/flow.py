@@ -1,6 +1,7 @@
 """Measure flows from one density to another: distance to the target, path energy and likelihood.
 
     python benchmarks/flow.py --output=benchmarks/results/flow.json
+    python benchmarks/flow.py --figure=docs/flow.png --runs=runs/flow_moons,runs/flow_digits
 
 Trains each case with independent and with optimal pairs. `theirs` is eight gaussians -> moons with
 the densities of the code of arXiv 2302.00482 (github.com/atong01/conditional-flow-matching): radius
@@ -106,15 +107,49 @@ def table(rows: list[dict]) -> str:
                                str(row["seconds"])) for row in rows])  # fmt: skip
 
 
+def figure(folders: list[str], path: Path, moments=(1.0, 0.8, 0.6, 0.4, 0.2, 0.0)) -> None:
+    """Draw six moments of one set of each finished run, a row for each run."""
+    import json
+
+    from matplotlib.figure import Figure
+
+    from tiny_diffusion_jax.figures.style import INK, PAPER, SAMPLES, save_figure
+
+    shape = (1.7 * len(moments), 1.8 * len(folders))
+    picture = Figure(figsize=shape, facecolor=PAPER, layout="constrained")
+    axes = picture.subplots(len(folders), len(moments), squeeze=False)
+    for row, folder in zip(axes, folders, strict=True):
+        path_of_set = np.load(Path(folder) / "trajectory.npy")[:, :2000, :2]
+        facts = json.loads((Path(folder) / "config.json").read_text("utf-8"))["dataset"]
+        names = {1.0: facts["start"]["title"], 0.0: facts["title"]}
+        low, high = path_of_set.min((0, 1)), path_of_set.max((0, 1))
+        centre, half = (low + high) / 2, 0.53 * (high - low).max()
+        for ax, t in zip(row, moments, strict=True):
+            x, y = path_of_set[round((1 - t) * (len(path_of_set) - 1))].T
+            ax.scatter(x, y, s=0.6, color=SAMPLES, linewidths=0)
+            ax.set(xlim=(centre[0] - half, centre[0] + half), aspect="equal", xticks=[], yticks=[],
+                   ylim=(centre[1] - half, centre[1] + half))  # fmt: skip
+            ax.set_title(names.get(t, f"t = {t:g}"), fontsize=9, color=INK)
+            ax.set_frame_on(False)
+    save_figure(picture, path)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", required=True, type=Path)
+    parser.add_argument("--output", type=Path, help="file for the rows")
+    parser.add_argument("--figure", type=Path, help="draw the finished runs of --runs instead")
+    parser.add_argument("--runs", default="", help="folders joined by commas")
     parser.add_argument("--cases", default=",".join(CASES), help="joined by commas")
     parser.add_argument("--pairs", default="independent,optimal")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--num_sets", type=int, default=8)
     parser.add_argument("--num_points", type=int, default=1000, help="of a W2; at most 2000")
     args = parser.parse_args(argv)
+    if args.figure:
+        figure(args.runs.split(","), args.figure)
+        return
+    if args.output is None:
+        parser.error("name --output or --figure")
     rows = []
     for case in args.cases.split(","):
         for pairs in args.pairs.split(","):

@@ -583,6 +583,16 @@ def test_flow_measures_each_case_and_pairs(tmp_path, monkeypatch, capsys):
     assert "| moons | optimal |" in capsys.readouterr().out
 
 
+def test_flow_draws_finished_runs(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    np.save(folder / "trajectory.npy", np.random.default_rng(0).normal(size=(11, 50, 2)))
+    facts = {"dataset": {"title": "moons", "start": {"title": "rings"}}}
+    (folder / "config.json").write_text(json.dumps(facts), "utf-8")
+    flow.main([f"--figure={tmp_path / 'flow.png'}", f"--runs={folder},{folder}"])
+    assert Image.open(tmp_path / "flow.png").width > 900
+
+
 def test_flow_draws_the_densities_of_the_paper():
     rng = np.random.default_rng(0)
     eight, moons = flow.eight_gaussians(rng, 40_000), flow.moons(rng, 40_000)
