@@ -2,7 +2,6 @@
 
     python main.py --config=flow:eight_gaussians:moons
     python main.py --config=flow:mnist:3:mnist:8
-    python main.py --config=flow:mnist:3:cat.png --config.train.pairs=independent
 
 START and TARGET are a shape (see the config moons), mnist:DIGIT[:INDEX], a picture or a table of
 points. Pairs of both densities are matched by optimal transport within a batch, which keeps the
