@@ -13,7 +13,12 @@ from ml_collections import FrozenConfigDict
 from tqdm import tqdm
 
 from tiny_diffusion_jax import data, devices, models, sets
-from tiny_diffusion_jax.call_checks import check_sample, check_scored, check_traced
+from tiny_diffusion_jax.call_checks import (
+    check_sample,
+    check_scored,
+    check_start_has_density,
+    check_traced,
+)
 from tiny_diffusion_jax.checks import (
     check,
     check_data,
@@ -26,8 +31,11 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.halves import with_validation
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, resolve_label
 from tiny_diffusion_jax.data.notices import far_from_data
+from tiny_diffusion_jax.data.pairs import PAIRS
+from tiny_diffusion_jax.data.start import source_of
 from tiny_diffusion_jax.dataset import Dataset, moments_of_draws
 from tiny_diffusion_jax.diffusion import Process, make_denoise, make_process
+from tiny_diffusion_jax.diffusion.level_law import level_law
 from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
@@ -79,6 +87,7 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
     """
     if model is None:
         model = models.make_model(config.model, len(data.about_built(dataset).labels.names))
+    dataset = data.with_start(config.data, dataset)
     check_data(config, dataset, model)
     if config.train.keep_best and config.train.split_heldout and dataset.has_points:
         dataset = with_validation(dataset)
@@ -90,7 +99,11 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
         # The network sees centred units, so the process needs the mean of the data.
         mean, std = moments_of_draws(dataset)
         moments = {"sigma_data": std, "data_mean": mean}
-    process = make_process(make_schedule(**config.schedule), **config.diffusion, **moments)
+    options = config.diffusion.to_dict()
+    schedule, law = make_schedule(**config.schedule), options.pop("levels")
+    process = make_process(schedule, **options, **moments, source=source_of(dataset),
+                           law=level_law(law, schedule, dataset),
+                           pair=PAIRS[config.train.pairs])  # fmt: skip
     return Experiment(FrozenConfigDict(config), dataset, process, model)
 
 
@@ -284,6 +297,7 @@ def log_prob(
     Points may be an array that JAX traces, so jit, grad and vmap work for single points.
     """
     dataset, model = experiment.dataset, experiment.model
+    check_start_has_density(experiment.config, dataset)
     num_steps = experiment.config.evaluate.likelihood_steps if num_steps is None else num_steps
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, points))):
         return _log_prob_traced(experiment, params, points, num_steps, labels, sizes)

@@ -9,6 +9,7 @@ from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.config import editable, flatten, require_allowed
 from tiny_diffusion_jax.data import About
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, resolve_label
+from tiny_diffusion_jax.diffusion.samplers import make_sampler
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.metrics import ragged
 from tiny_diffusion_jax.point_sets import lengths
@@ -32,6 +33,11 @@ def check_likelihood(config) -> None:
     """Raise UserError for a distilled model, which has no likelihood."""
     require(config.train.trajectories == 0, "config.train.trajectories", config.train.trajectories,
             f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
+
+
+def is_flow(config) -> bool:
+    """Return whether data and noise are paired, or another density replaces the noise."""
+    return bool(config.data.start) or config.train.pairs != "independent"
 
 
 def require_rules(config, rules: Rules) -> None:
@@ -123,6 +129,10 @@ def sample_rules(
     yield ("sample.guidance_scale", not is_distilled or sample.guidance_scale == 1,
            f"1, because {DISTILLED}")  # fmt: skip
     yield "sample.num_points", sample.num_points <= limit, words
+    if is_flow(config):  # fresh noise would lead away from the trained paths
+        yield ("sample.sampler", not make_sampler(sample.sampler, sample.eta).stochastic,
+               "a deterministic sampler (dpm++2m, heun, or ddim with eta 0) for a flow from "
+               "config.data.start or with optimal pairs")  # fmt: skip
     for name, holds, allowed in strategy.sample_limits(sample):
         yield f"sample.{name}", holds, allowed
     label = NO_LABEL
@@ -182,6 +192,13 @@ def _check_given(
 
 
 # ---------------------------------------------------------------- log_prob
+
+
+def check_start_has_density(config, dataset) -> None:
+    """Raise UserError if log p is unknown where the flow starts."""
+    start = dataset.start
+    require(start is None or start.log_prob is not None, "config.data.start", config.data.start,
+            "a start with a density, for log p: circle and tables without jitter have none")
 
 
 def check_scored(

@@ -4,6 +4,7 @@ options.py holds the rule of each single option, and call_checks.py the rules of
 reader of a file checks rules that depend on the content of the file.
 """
 
+import jax
 import numpy as np
 
 from tiny_diffusion_jax import data
@@ -11,6 +12,7 @@ from tiny_diffusion_jax.call_checks import (
     Rules,
     check_copies,
     check_sample,
+    is_flow,
     make_denoiser,
     needs_labels,
     require_rules,
@@ -18,9 +20,10 @@ from tiny_diffusion_jax.call_checks import (
     size_limit,
 )
 from tiny_diffusion_jax.config import flatten, require_allowed
-from tiny_diffusion_jax.data import About, mixture
+from tiny_diffusion_jax.data import About, mixture, start
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 from tiny_diffusion_jax.errors import require, require_choice
+from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.training.batches import size_range
 
 AUGMENTATIONS = ("augment_shift", "augment_rotate", "augment_scale", "augment_reflect")
@@ -37,12 +40,15 @@ def check(config, about: About | None = None, model=None) -> None:
     for option, value in flatten(config).items():
         require_allowed(option, value)
     require_rules(config, _config_rules(config))
+    if config.data.start:
+        start.parse(config.data.start)  # raises its own errors
     if config.data.name == "mixture" and about is None:
         require_rules(config, _mixture_rules(config.data))
     about = about or data.about(config.data)
     require_rules(config, _data_rules(config, about))
     model = model or make_denoiser(config, about)
     require_rules(config, _size_rules(config, model, about))
+    require_rules(config, _flow_rules(config, model, about))
     require_rules(config, sample_rules(config, config.sample, model, about))
 
 
@@ -126,6 +132,21 @@ def _size_rules(config, model, about: About) -> Rules:
                "config.evaluate.guidance_scale=1, or train with config.train.label_drop above 0")
 
 
+def _flow_rules(config, model, about: About) -> Rules:
+    """Rules of a flow from another density, or with optimal pairs."""
+    if not is_flow(config):
+        return
+    reason = ("with config.data.start" if config.data.start else
+              'with config.train.pairs = "optimal"')  # fmt: skip
+    yield ("model.name", strategy_of(model).has_point_density,
+           f"a denoiser of single points, such as fourier_mlp, {reason}")  # fmt: skip
+    yield "schedule.name", config.schedule.name == "flow", f"flow {reason}"
+    yield ("diffusion.weighting", config.diffusion.weighting == "simple", f"simple {reason}")
+    yield ("data.name", not about.many_sources, f"one density, or a mixture, {reason}")
+    yield ("train.pairs", config.train.pairs == "independent" or not config.model.labels,
+           "independent for a model with labels")  # fmt: skip
+
+
 # ---------------------------------------------------------------- data that have been read
 
 
@@ -135,6 +156,9 @@ def check_data(config, dataset, model) -> None:
         require(dataset.heldout is not None, "config.train.keep_best", True,
                 "False for data of which no sets are held out")  # fmt: skip
     check_drawn(dataset, model, config.sample)
+    require(config.train.pairs == "independent" or jax.default_backend() != "tpu",
+            "config.train.pairs", config.train.pairs,
+            "independent on a TPU, which cannot call the solver of the CPU")  # fmt: skip
 
 
 def check_sizes_vary(config, dataset, model) -> None:

@@ -33,6 +33,8 @@ class Dataset:
     validation: "Dataset | None" = None
     # The `Trajectories` of training/trajectories.py whose ends are learned in place of the data.
     trajectories: Any = None
+    # The density that a flow starts from, in the units of this dataset; None: Gaussian noise.
+    start: "Dataset | None" = None
     # All points f32[R, D] of a table without jitter, in centred units.
     rows: jax.Array | None = None
     # For data with S sources (images or observed sets), where each set comes from one source:

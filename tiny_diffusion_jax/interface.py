@@ -15,7 +15,12 @@ import numpy as np
 
 from tiny_diffusion_jax import api, data, devices, reports, sets
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
+from tiny_diffusion_jax.call_checks import (
+    check_drawn_with_log_prob,
+    check_sample,
+    check_sets,
+    check_start_has_density,
+)
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
@@ -110,6 +115,7 @@ def sample(
     if not with_log_prob:
         return api.sample(experiment, params, settings, keep_trajectory, progress, given, labels)
     check_drawn_with_log_prob(experiment.config, experiment.model, settings, given, keep_trajectory)
+    check_start_has_density(experiment.config, experiment.dataset)
     return _sample_with_log_prob(experiment, params, settings, labels)
 
 
@@ -188,7 +194,9 @@ def _draw_with_log_prob(
 ) -> tuple[jax.Array, jax.Array]:
     """Draw the points f32[N, D] of one set, in parts to bound memory, and their log p f32[N]."""
     part, dim = min(num_points, api.LIKELIHOOD_CHUNK), shift.shape[0]
-    noise = jax.random.normal(key, (-(-num_points // part), 1, part, dim))
+    shape = -(-num_points // part), 1, part, dim
+    noise = jax.random.normal(key, shape) if process.source is None else (
+        process.source.draw(key, shape[0] * part).reshape(shape))
     size = jnp.full(1, num_points) if model.counts else None
     conditioning = Conditioning(None if label is None else label[None], size)
     denoise = make_denoise(process, model.apply, params, conditioning)

@@ -86,6 +86,8 @@ ROWS[""] = (
 )  # fmt: skip
 ROWS["data"] = (
     ("name", "moons", "a shape, or a kind of data", DATA),
+    ("start", "", "density that a flow starts from in place of Gaussian noise: a shape, "
+     "mnist:DIGIT[:INDEX], a picture or a table; '' = noise", ANY, "fourier_mlp, schedule flow"),
     ("normalize", True, "mean 0 and variance 1 for the network; samples keep their units"),
     ("jitter", "none", "noise added to a drawn point; uniform = within its pixel",
      one_of("uniform gaussian none")),
@@ -156,6 +158,9 @@ ROWS["diffusion"] = (
     ("prediction", "edm", "output of the network; edm = preconditioned", one_of("eps x0 v edm")),
     ("weighting", "simple", "weights of the noise levels in the loss",
      one_of("simple min_snr likelihood")),
+    ("levels", "uniform", "law of the noise levels in training: uniform in t; log_normal = log of "
+     "sigma / alpha normal with mean -1.2 and std 1.2 (EDM); distances = sigma / alpha as the "
+     "distance of two real points", one_of("uniform log_normal distances")),
 )  # fmt: skip
 ROWS["model"] = (
     ("name", "fourier_mlp", "the denoiser; custom = the module that td.build or td.load is given",
@@ -201,6 +206,8 @@ ROWS["train"] = (
     ("num_points", 8, "N: points of each set", at_least(1)),
     ("min_points", 0, "sizes are log-uniform from this to num_points; 0 = num_points", at_least(0)),
     ("max_points", 0, "also train on 4, 16, ... x num_points, at most this; 0 = none", at_least(0)),
+    ("pairs", "independent", "pairs of data and noise (or data.start) in a batch; optimal = by "
+     "optimal transport", one_of("independent optimal"), "fourier_mlp, schedule flow"),
     ("num_levels", 4, "noise levels at which each point is denoised in a step", at_least(1),
      "causal"),
     ("max_history", 64, "largest size of the history, or points to encode", at_least(1), HISTORY),

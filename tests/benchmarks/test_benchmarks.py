@@ -11,11 +11,13 @@ from functools import partial
 
 import baselines
 import common
+import flow
 import fuzz
 import golden
 import growth
 import kill_resume
 import latency
+import levels
 import make_sets
 import memory
 import numpy as np
@@ -571,3 +573,43 @@ def test_latency_compares_pair_by_pair():
              {"ours": {"a": 3.0, "b": 1.0}, "other": {"a": 3.0}}]  # fmt: skip
     assert latency.summary(pairs)["ratio"] == {"a": 0.75}
     assert "ratio" not in latency.summary([{"ours": {"a": 1.0}}])
+
+
+def test_flow_measures_each_case_and_pairs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(flow, "CASES", {
+        "moons": flow.CASES["moons"], "theirs": flow.CASES["theirs"]})  # fmt: skip
+    flow.main([f"--output={tmp_path / 'out.json'}", "--steps=2", "--num_sets=2", "--num_points=20",
+               "--cases=moons,theirs"])  # fmt: skip
+    rows = read(tmp_path / "out.json")["rows"]
+    assert [(row["case"], row["pairs"]) for row in rows] == [
+        (case, pairs) for case in ("moons", "theirs") for pairs in ("independent", "optimal")]
+    assert all(row["path_energy"] >= 1 and row["floor"] > 0 for row in rows)
+    assert rows[0]["nats"] is not None and rows[2]["nats"] is None
+    assert "| moons | optimal |" in capsys.readouterr().out
+
+
+def test_flow_draws_finished_runs(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    np.save(folder / "trajectory.npy", np.random.default_rng(0).normal(size=(11, 50, 2)))
+    facts = {"dataset": {"title": "moons", "start": {"title": "rings"}}}
+    (folder / "config.json").write_text(json.dumps(facts), "utf-8")
+    flow.main([f"--figure={tmp_path / 'flow.png'}", f"--runs={folder},{folder}"])
+    assert Image.open(tmp_path / "flow.png").width > 900
+
+
+def test_flow_draws_the_densities_of_the_paper():
+    rng = np.random.default_rng(0)
+    eight, moons = flow.eight_gaussians(rng, 40_000), flow.moons(rng, 40_000)
+    np.testing.assert_allclose(eight.var(0), 12.5 + 0.1**0.5, rtol=0.03)
+    # The mean of both half circles is (1/2, 1/4); the added number has mean 0.1.
+    np.testing.assert_allclose(moons.mean(0), [3 * 0.6 - 1, 3 * 0.35 - 1], atol=0.03)
+
+
+def test_levels_measures_each_law(tmp_path, capsys):
+    levels.main([f"--output={tmp_path / 'out.json'}", "--steps=2", "--num_points=20",
+                 "--configs=moons:line"])  # fmt: skip
+    rows = read(tmp_path / "out.json")["rows"]
+    assert [row["law"] for row in rows] == ["uniform", "log_normal", "distances"]
+    assert len({row["nats"] for row in rows}) == 3
+    assert "| moons:line | uniform |" in capsys.readouterr().out

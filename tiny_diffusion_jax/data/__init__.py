@@ -18,6 +18,7 @@ from tiny_diffusion_jax.data import (
     mnist,
     points,
     sets,
+    start,
 )
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.label_option import Labels
@@ -28,7 +29,7 @@ from tiny_diffusion_jax.point_sets import PointSets
 
 __all__ = [
     "About", "BUILDERS", "Dataset", "Labels", "PointSets", "about", "build", "labels",
-    "make_dataset", "single_density",
+    "make_dataset", "single_density", "with_start",
 ]  # fmt: skip
 log = logging.getLogger("tiny_diffusion_jax")
 
@@ -72,7 +73,13 @@ def build(config) -> Dataset:
     require_choice("config.data.name", config.name, BUILDERS)
     dataset = BUILDERS[config.name](config)
     log_notices(dataset)
-    return dataset
+    return with_start(config, dataset)
+
+
+def with_start(config, dataset: Dataset) -> Dataset:
+    """Add the density that a flow starts from, `config.start`, if `dataset` lacks it."""
+    of_dim = {"points": partial(points.build, dim=dataset.dim)}
+    return start.add(config, dataset, SINGLE_DENSITIES | of_dim)
 
 
 def log_notices(dataset: Dataset) -> None:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.data import start, units
 from tiny_diffusion_jax.dataset import Dataset, moments_of_draws
 from tiny_diffusion_jax.point_sets import PointSets
 
@@ -51,7 +51,16 @@ def describe(dataset: Dataset, config=None) -> dict:
         facts["moments"] = {"mean": [_rounded(x) for x in mean], "std": std}
     if config is not None and config.name in FILES:
         facts["sha256"] = hash_of(Path(config.path).expanduser())
+    if dataset.start is not None:
+        facts["start"] = describe_start(dataset, config)
     return facts
+
+
+def describe_start(dataset: Dataset, config) -> dict:
+    """Facts about the density that a flow starts from, for config.json."""
+    facts = {"title": dataset.start.title, "source": dataset.start.source}
+    file = None if config is None else start.file_of(config)
+    return facts if file is None else facts | {"sha256": hash_of(file)}
 
 
 def is_complete(facts) -> bool:

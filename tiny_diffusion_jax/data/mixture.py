@@ -47,7 +47,7 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
         origins = np.array([member.origin or (0.0, 0.0) for member in members])
         first = origins[np.argmax(origins != 0, axis=0), (0, 1)]
         origin = tuple(first.tolist()) if first.any() else ()
-        members = [_recentred(member, origin) for member in members]
+        members = [recentred(member, origin) for member in members]
     if config.normalize and not config.align:
         # shift = sum_k w_k m_k; scale^2 = sum_k w_k (s_k^2 + |m_k - shift|^2 / 2)
         means = np.array([member.shift for member in members], np.float64)
@@ -103,7 +103,7 @@ def parse(config) -> None:
     """Check the members and weights of `config` without data; raises `UserError` as in `build`."""
     names = member_names(config.members)
     for name in names:
-        parse_member(name, config.members)
+        parse_member(name, _place(config.members, name), ", joined by +")
     parse_weights(config.weights, names)
 
 
@@ -127,13 +127,13 @@ def parse_weights(text: str, names: Sequence[str]) -> np.ndarray:
 
 
 def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
-    fields = parse_member(name, config.members)
+    place = _place(config.members, name)
+    fields = parse_member(name, place, ", joined by +")
     member = config.copy_and_resolve_references()
     member.update(normalize=normalize, **fields)
     try:
         dataset = builders[fields["name"]](member)
     except UserError as error:  # names the invalid field, but not the member
-        place = f"config.data.members = {config.members!r}: {name!r}"
         raise replace(error, field=f"{place}: {error.field}") from error
     if dataset.source == "points" and dataset.notice:
         notices = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
@@ -143,13 +143,20 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
     return dataset
 
 
-def parse_member(name: str, members: str) -> dict:
-    """Convert the name of a member in `members` to fields of `config.data`."""
+def _place(members: str, name: str) -> str:
+    """Return the field of an error about one member."""
+    return f"config.data.members = {members!r}: {name!r}"
+
+
+def parse_member(name: str, place: str, joined: str = "") -> dict:
+    """Convert the name of one density to fields of `config.data`.
+
+    place: the field of an error; joined: words about several names.
+    """
     if name in SHAPES:
         return {"name": name}
     head, *numbers = name.split(":")
     if head == "mnist":
-        place = f"config.data.members = {members!r}: {name!r}"
         if not 1 <= len(numbers) <= 2 or not all(n.isdecimal() for n in numbers):
             raise UserError(place, allowed="mnist:DIGIT or mnist:DIGIT:INDEX")
         digit, index = map(int, (*numbers, 0)[:2])
@@ -166,15 +173,15 @@ def parse_member(name: str, members: str) -> dict:
     if name and (path.suffix or path.exists()):
         return {"name": "image", "path": name, "jitter": "uniform"}
     known = f"{', '.join(SHAPES)}, mnist:DIGIT, mnist:DIGIT:INDEX, a file, or a run's folder"
-    raise UserError(f"config.data.members = {members!r}: {name!r}",
-                    allowed=f"one of {known}, joined by +")  # fmt: skip
+    raise UserError(place, allowed=f"one of {known}{joined}")
 
 
-def _recentred(member: Dataset, origin: tuple[float, ...]) -> Dataset:
+def recentred(member: Dataset, origin: tuple[float, ...]) -> Dataset:
     """Convert `member` to the centred units of another `origin`."""
     if member.origin == origin:
         return member
-    move = np.subtract(member.origin or (0.0, 0.0), origin or (0.0, 0.0))
+    zero = (0.0,) * member.dim
+    move = np.subtract(member.origin or zero, origin or zero)
     moved = lambda array: None if array is None else jnp.float32(np.float64(array) + move)
     member = member.replace(shift=moved(member.shift), rows=moved(member.rows))
     return _transformed(member, jnp.float32(-move), jnp.float32(1), origin)

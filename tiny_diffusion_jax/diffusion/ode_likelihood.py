@@ -11,6 +11,10 @@ N D axes. Along random directions with E[sum v v^T] = I the sum is an unbiased e
 (Hutchinson; arXiv 1810.01367). The integral runs over log nu, from level 1 to level T, with
 classical fourth-order Runge-Kutta steps. The same steps in reverse draw points from noise, and
 give their log p.
+
+With a source, alpha_T = 0 and z_T is infinite. The integral then ends at level T - 1, and one Euler
+step of size 1/T along the velocity v = eps_hat - x_0_hat leads to the source:
+    log p(x_{T-1}) = log p_source(x_T) + div v / T.
 """
 
 from collections.abc import Callable
@@ -71,7 +75,7 @@ def log_likelihood(
     """
     first, last = _limits(process, blur)
     z, total = _integrate(process, denoise, points, first, last, num_steps, directions)
-    return _log_prior(process, z, last) + total
+    return _log_last(process, denoise, z, last) + total
 
 
 def sample_with_log_prob(
@@ -79,14 +83,18 @@ def sample_with_log_prob(
 ) -> tuple[jax.Array, jax.Array]:
     """Draw independent points f32[B, N, D] and their log p(x) f32[B, N], in one pass.
 
-    noise: standard normal, f32[B, N, D]. The points are in the network's units, and have the
-    density of `log_likelihood`.
+    noise: standard normal, or points of the source, f32[B, N, D]. The result is in the network's
+    units, and has the density of `log_likelihood`.
     """
     first, last = _limits(process)
-    mean, variance = process.prior(1.0, jnp.exp(last))
-    start = mean + jnp.sqrt(variance) * noise
+    if process.source is None:
+        mean, variance = process.prior(1.0, jnp.exp(last))
+        start = mean + jnp.sqrt(variance) * noise
+        log_last = _log_prior(process, start, last)
+    else:
+        start, log_last = _leave_source(process, denoise, noise)
     points, total = _integrate(process, denoise, start, last, first, num_steps)
-    return points, _log_prior(process, start, last) - total
+    return points, log_last - total
 
 
 def _limits(process: Process, blur: float = 0.0) -> tuple[jax.Array, jax.Array]:
@@ -101,6 +109,31 @@ def _log_prior(process: Process, z: jax.Array, log_nu: jax.Array) -> jax.Array:
     mean, variance = process.prior(1.0, jnp.exp(log_nu))
     log_norm = 0.5 * z.shape[-1] * jnp.log(2 * jnp.pi * variance)
     return -jnp.sum((z - mean) ** 2, -1) / (2 * variance) - log_norm
+
+
+def _log_last(process: Process, denoise: Callable, z: jax.Array, log_nu: jax.Array) -> jax.Array:
+    """log p f32[B, N] of z = x / alpha f32[B, N, D] at the last level of the integral."""
+    if process.source is None:
+        return _log_prior(process, z, log_nu)
+    level = process.level(process.schedule.num_levels - 1)
+    x = level.alpha * z
+    v, slope = divergence(lambda x: _velocity(denoise, x, level), x)
+    log_p = process.source.log_prob(x + level.alpha * v)  # alpha = 1 / T, the rest of the way
+    return log_p + level.alpha * slope + x.shape[-1] * jnp.log(level.alpha)
+
+
+def _leave_source(process: Process, denoise: Callable, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """z f32[B, N, D] at level T - 1 from points x of the source, and log p(z) f32[B, N]."""
+    T = process.schedule.num_levels
+    alpha = process.schedule.alpha[T - 1]
+    v, slope = divergence(lambda x: _velocity(denoise, x, process.level(T)), x)
+    log_p = process.source.log_prob(x) + alpha * slope
+    return (x - alpha * v) / alpha, log_p + x.shape[-1] * jnp.log(alpha)
+
+
+def _velocity(denoise: Callable, x: jax.Array, level: Level) -> jax.Array:
+    """v = eps_hat - x_0_hat = (x - x_0_hat) / sigma, because alpha = 1 - sigma."""
+    return (x - denoise(x, level)) / level.sigma
 
 
 def _integrate(

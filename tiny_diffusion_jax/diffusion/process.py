@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.diffusion.schedules import Schedule
+from tiny_diffusion_jax.diffusion.source import Source
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
 MIN_SNR_GAMMA = 5.0  # the value of arXiv 2303.09556
@@ -112,6 +113,11 @@ class Process:
     # Standard deviation of the data, and mean of each coordinate, in the units of the network.
     sigma_data: float = flax.struct.field(pytree_node=False, default=1.0)
     data_mean: jax.Array | float = 0.0  # f32[D]
+    source: Source | None = None  # density of x_T; None: Gaussian noise
+    # i32[T + 1]: training replaces each uniform level t by law[t]; None: uniform levels
+    law: jax.Array | None = None
+    # pair(x_0, x_1) permutes x_1 f32[S, n, D] to pair it with x_0; None: independent pairs
+    pair: Callable | None = flax.struct.field(pytree_node=False, default=None)
 
     def level(self, t: jax.Array) -> Level:
         """Return the levels of integer index t in 0..T."""
@@ -119,12 +125,24 @@ class Process:
         return Level(time, self.schedule.alpha[t], self.schedule.sigma[t])
 
     def coefficients(self, level: Level) -> Coefficients:
-        """(c_in, c_skip, c_out) of equation (3)."""
+        """(c_in, c_skip, c_out) of equation (3).
+
+        A source of standard deviation s is noise of unit variance at the level s sigma.
+        """
+        if self.source is not None:
+            level = level._replace(sigma=level.sigma * self.source.std)
         return PREDICTIONS[self.prediction](level, self.sigma_data)
 
     def prior(self, alpha: jax.Array, sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Mean f32[D] and variance f32[] of x = alpha x_0 + sigma eps, over data and noise."""
         return alpha * self.data_mean, (alpha * self.sigma_data) ** 2 + sigma**2
+
+    def draw_last(self, key: jax.Array, shape: tuple[int, int]) -> jax.Array:
+        """Draw x_T f32[N, D], shape = (N, D): points of the source, or else Gaussian noise."""
+        if self.source is not None:
+            return self.source.draw(key, shape[0])
+        mean, variance = self.prior(self.schedule.alpha[-1], self.schedule.sigma[-1])
+        return mean + jnp.sqrt(variance) * jax.random.normal(key, shape)
 
     def of_latents(self) -> "Process":
         """Return the process for latents, which have mean 0 and variance 1."""
@@ -133,14 +151,17 @@ class Process:
 
 def make_process(
     schedule: Schedule, prediction: str = "edm", weighting: str = "simple",
-    sigma_data: float = 1.0, data_mean: jax.Array | float = 0.0,
+    sigma_data: float = 1.0, data_mean: jax.Array | float = 0.0, source: Source | None = None,
+    law: jax.Array | None = None, pair: Callable | None = None,
 ) -> Process:  # fmt: skip
     """Make a `Process` for data of the given mean and standard deviation.
+
+    A source needs the schedule `flow`, which has alpha_T = 0: x_T is then a point of the source.
 
     Do not combine "eps" with a schedule that ends in pure noise. There alpha_T = 0, so
     x_0_hat = (x_T - sigma_T eps) / alpha_T does not exist.
     """
-    return Process(schedule, prediction, weighting, float(sigma_data), data_mean)
+    return Process(schedule, prediction, weighting, float(sigma_data), data_mean, source, law, pair)
 
 
 def add_noise(level: Level, x_0: jax.Array, eps: jax.Array) -> jax.Array:

@@ -227,8 +227,8 @@ def sample(
         x_s = keep(x_s, process.level(s), index)
         return (x_s, memory), x_s if keep_trajectory else None
 
-    mean, variance = process.prior(process.schedule.alpha[-1], process.schedule.sigma[-1])
-    x_T = keep(mean + jnp.sqrt(variance) * normal(0), process.level(grid[0]), 0)
+    first = lambda key: process.draw_last(jax.random.fold_in(key, 0), shape)
+    x_T = keep(jax.vmap(first)(keys), process.level(grid[0]), 0)
     steps = jnp.arange(1, len(grid))
     (x_0, _), path = jax.lax.scan(step, (x_T, sampler.init(x_T)), (grid[:-1], grid[1:], steps))
     return jnp.concatenate([x_T[None], path]) if keep_trajectory else x_0

@@ -73,9 +73,36 @@ class ReportData:
     @property
     def has_density(self) -> bool:
         """Whether the report shows the density of single points in the plane."""
-        return (self.config.density_size > 0 and self.has_likelihood
-                and strategy_of(self.model).has_point_density
+        return (self.config.density_size > 0 and self.has_point_density
                 and self.dataset.dim == 2 and self.is_comparable and not self.shows_sets)
+
+    @property
+    def has_point_density(self) -> bool:
+        """Whether the model has a density of single points, known also where a flow starts."""
+        start = self.dataset.start
+        return (self.has_likelihood and strategy_of(self.model).has_point_density
+                and (start is None or start.log_prob is not None))  # fmt: skip
+
+    @property
+    def start_title(self) -> str:
+        """Name of the density of x_T."""
+        return "noise" if self.dataset.start is None else self.dataset.start.title
+
+    def noise(self, x_0) -> np.ndarray:
+        """Draw x_1 f32[..., N, D], in the units of the network, for points x_0 of the same shape.
+
+        x_1 is Gaussian noise, or from the density that a flow starts from. With optimal pairs, x_1
+        is paired with x_0, as in training.
+        """
+        process = self.experiment.process
+        if process.source is None:
+            x_1 = jax.random.normal(self.key, x_0.shape)
+        else:
+            x_1 = process.source.draw(self.key, x_0[..., 0].size).reshape(x_0.shape)
+        if process.pair is None:
+            return np.asarray(x_1)
+        flat = [np.asarray(a).reshape(1, -1, a.shape[-1]) for a in (x_0, x_1)]
+        return np.asarray(process.pair(*flat)).reshape(x_0.shape)
 
     @property
     def weights_chosen_on(self) -> dict:

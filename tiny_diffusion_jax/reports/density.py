@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tiny_diffusion_jax.call_checks import is_flow
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.diffusion.process import add_noise
 from tiny_diffusion_jax.figures import film, samples
@@ -14,6 +15,7 @@ from tiny_diffusion_jax.figures.sets import sets_figure
 from tiny_diffusion_jax.figures.style import COOL, save_figure
 from tiny_diffusion_jax.files import write_array
 from tiny_diffusion_jax.metrics import likelihood_metrics, points, score_field
+from tiny_diffusion_jax.metrics.transport import straightness
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.web.packing import pack
@@ -33,6 +35,15 @@ def likelihood(data: ReportData) -> dict:
     key = jax.random.key(data.config.seed + 1)
     metric = likelihood_metrics.compare(data.dataset, log_prob, key, data.config.heldout_points)
     return {"log_likelihood": metric | data.weights_chosen_on}
+
+
+def transport(data: ReportData) -> dict:
+    """Path energy of the trajectories over the squared W2 of start and samples; flows only."""
+    if data.dataset.start is None:
+        return {}
+    trajectory, levels = data.trajectory
+    time = levels / data.experiment.process.schedule.num_levels
+    return {"path_energy": straightness(trajectory, time, data.config.exact_points)}
 
 
 def total_variation(data: ReportData) -> dict:
@@ -77,29 +88,44 @@ def trajectory_array(data: ReportData, file: Path) -> None:
 def reverse_film(data: ReportData, file: Path) -> None:
     """Animate one set from noise to data."""
     trajectory, levels = data.trajectory
-    log_snr = np.asarray(data.experiment.process.schedule.log_snr)
-    index = select_frames(log_snr[levels], data.config.frames)
-    _film(file, trajectory[index], log_snr, levels[index], f"{data.title}: from noise")
+    index = _frames(data, levels)
+    _film(data, file, trajectory[index], levels[index], f"{data.title}: from {data.start_title}")
 
 
 def forward_film(data: ReportData, file: Path) -> None:
     """Animate real points from data to noise, with one eps per point."""
     dataset, process = data.dataset, data.experiment.process
     x_0 = dataset.normalize(jnp.asarray(data.clouds[1][0, :FIGURE_POINTS]))
-    log_snr = np.asarray(process.schedule.log_snr)
-    levels = select_frames(log_snr, data.config.frames)
-    x_t = add_noise(process.level(levels).expand(), x_0, jax.random.normal(data.key, x_0.shape))
+    levels = np.arange(process.schedule.num_levels + 1)
+    levels = levels[_frames(data, levels)]
+    x_t = add_noise(process.level(levels).expand(), x_0, data.noise(x_0))
     x_t = np.asarray(dataset.denormalize(x_t))
-    _film(file, x_t, log_snr, levels, f"{data.title}: to noise", ramp=COOL)
+    _film(data, file, x_t, levels, f"{data.title}: to {data.start_title}", ramp=COOL)
 
 
-def _film(file: Path, trajectory, log_snr, levels, title: str, **style) -> None:
-    labels = ["data" if t == 0 else f"log SNR {log_snr[t]:+.1f}" for t in levels]
-    film.save_film(file, trajectory, labels, title, **style)
+def _frames(data: ReportData, levels: np.ndarray) -> np.ndarray:
+    """Indices of the frames of an animation; a flow moves evenly in t, so its frames are even."""
+    if data.dataset.start is not None:
+        frames = np.linspace(0, len(levels) - 1, min(data.config.frames, len(levels)))
+        return np.unique(np.round(frames).astype(int))
+    log_snr = np.asarray(data.experiment.process.schedule.log_snr)
+    return select_frames(log_snr[levels], data.config.frames)
+
+
+def _film(data: ReportData, file: Path, trajectory, levels, title: str, **style) -> None:
+    schedule, start = data.experiment.process.schedule, data.dataset.start
+    log_snr = np.asarray(schedule.log_snr)
+    named = {0: "data"} if start is None else {0: data.title, schedule.num_levels: start.title}
+    label = lambda t: f"log SNR {log_snr[t]:+.1f}" if start is None else (
+        f"t = {t / schedule.num_levels:.2f}")  # fmt: skip
+    film.save_film(file, trajectory, [named.get(int(t)) or label(t) for t in levels], title,
+                   **style)  # fmt: skip
 
 
 def field_panel(data: ReportData) -> dict | None:
     """Score field and density of the model and of the data, for the page."""
+    if is_flow(data.experiment.config):
+        return None  # without Gaussian noise, the denoiser gives no score
     log_density, counts, rows = data.density[0], data.counts, data.dataset.rows
     if not counts.share.any():
         return None

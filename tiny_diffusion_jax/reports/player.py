@@ -56,11 +56,15 @@ def _player(
     reverse = pack_trajectories(trajectories, levels, schedule, marks, blocks, most)
     x_0 = np.asarray(trajectories[-1]) if real is None else real
     x_0 = x_0[: len(reverse["sizes"]), : reverse["positions"]["shape"][1]]
-    eps = np.random.default_rng(data.config.seed).standard_normal(x_0.shape)
+    if dataset.start is None:
+        eps = np.random.default_rng(data.config.seed).standard_normal(x_0.shape)
+    else:
+        eps = data.noise(np.asarray(dataset.normalize(x_0)))
     return {
         "reverse": reverse, "forward": pack_noising(x_0, eps, dataset.shift, dataset.scale),
         "forward_of": "the samples, noised again" if real is None else "real points",
-        "colours": MEMBERS, "columns": coordinates(dataset), "num_steps": len(levels) - 1,
+        "start": data.start_title, "colours": MEMBERS, "columns": coordinates(dataset),
+        "num_steps": len(levels) - 1,
         "drawn": {"num_sets": len(data.samples), "num_points": data.samples.shape[1],
                   "num_steps": data.options.num_steps},
     }  # fmt: skip

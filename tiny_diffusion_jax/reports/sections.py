@@ -19,7 +19,6 @@ from tiny_diffusion_jax.reports.words import (
     near_zero,
     set_log_likelihood,
 )
-from tiny_diffusion_jax.sets import strategy_of
 
 
 class Section(NamedTuple):
@@ -82,8 +81,7 @@ SECTIONS = (
             "mmd_rbf": ("MMD", near_zero),
         }),
     Section("likelihood",
-        lambda data: (is_density(data) and data.has_likelihood
-                      and strategy_of(data.model).has_point_density),
+        lambda data: is_density(data) and data.has_point_density,
         metrics=density.likelihood,
         words={"log_likelihood": ("Log-likelihood", log_likelihood)}),
     Section("density", lambda data: data.has_density,
@@ -91,6 +89,10 @@ SECTIONS = (
         panels={"field": density.field_panel},
         words={"total_variation": ("Total variation", "{value:%} of the mass lies elsewhere than "
                                    "in the data; the floor is {floor:%}")}),
+    Section("transport", lambda data: is_density(data) and data.dataset.start is not None,
+        metrics=density.transport,
+        words={"path_energy": ("Path energy", "{value:} x the squared W2 between start and samples"
+                               "; 1 = straight paths, each to the nearest possible point")}),
     Section("trajectory", is_density,
         figures={"trajectory.npy": density.trajectory_array}),
     Section("films", lambda data: is_density(data) and has_films(data),

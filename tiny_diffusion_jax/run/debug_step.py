@@ -97,7 +97,7 @@ def _draw_batch(experiment: Experiment, first: int, done: int) -> Batch:
     def draw(key, dataset, first):
         dataset, num_levels = dataset.at(first / config.train.steps), process.schedule.num_levels
         key = jax.random.fold_in(key, first)
-        return draw_block(key, dataset, num_levels, config.train.block, spec)
+        return draw_block(key, dataset, num_levels, config.train.block, spec, process)
 
     batches = draw(block_key(config.seed), dataset, first)
     return jax.tree.map(lambda a: a[done], batches)

@@ -11,9 +11,9 @@ from tiny_diffusion_jax import data
 from tiny_diffusion_jax.api import Experiment, assemble, init
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data.densities import from_function
-from tiny_diffusion_jax.data.description import is_complete, restore
+from tiny_diffusion_jax.data.description import describe_start, is_complete, restore
 from tiny_diffusion_jax.data.halves import size
-from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.run import released, run_folder
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.same_run import model_differences
@@ -73,6 +73,7 @@ def _dataset(path: str, config, with_data: bool, function=None, model=None) -> d
     try:
         dataset = data.build(config.data) if function is None else from_function(
             function, config.data, config.name)  # fmt: skip
+        dataset = data.with_start(config.data, dataset)
         run_folder.require_same_data(path, config, dataset)
         return dataset
     except UserError as error:
@@ -83,7 +84,13 @@ def _dataset(path: str, config, with_data: bool, function=None, model=None) -> d
                     "--config.data.path=FILE")  # fmt: skip
             raise replace(error, hint=f"{error.hint}. {hint}" if error.hint else hint) from error
         log.info("sampling without the data (%s)", error)
-    return restore(run_folder.read_facts(path))
+    facts = run_folder.read_facts(path)
+    dataset = data.with_start(config.data, restore(facts))
+    changes = differences({"start": facts.get("start")}, {
+        "start": None if dataset.start is None else describe_start(dataset, config.data)})
+    require(not changes, "config.data.start", config.data.start, "the start of the run",
+            f"They differ in {'; '.join(changes)}")  # fmt: skip
+    return dataset
 
 
 def describe_weights(state: TrainState, dataset: data.Dataset) -> str:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.dataset import Dataset
+from tiny_diffusion_jax.diffusion import Process
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.batch import Batch, BatchSpec
@@ -61,8 +62,9 @@ def block_key(seed: int) -> jax.Array:
 
 
 def draw_block(
-    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, spec: BatchSpec
-) -> Batch:
+    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, spec: BatchSpec,
+    process: Process | None = None,
+) -> Batch:  # fmt: skip
     """Draw batches like `draw_batches`, in parts of a few steps; part i has key `fold_in(key, i)`.
 
     The compiler for a TPU takes a minute for the draws of a million points, and 2 s for 16,000
@@ -71,15 +73,21 @@ def draw_block(
     values = spec.num_sets * spec.strategy.values_per_set(spec)
     parts = math.ceil(steps / max(1, POINTS_AT_ONCE // values))
     at_once = math.ceil(steps / parts)
-    part = lambda i: draw_batches(jax.random.fold_in(key, i), dataset, num_levels, at_once, spec)
+    part = lambda i: draw_batches(
+        jax.random.fold_in(key, i), dataset, num_levels, at_once, spec, process)
     batches = jax.lax.map(part, jnp.arange(parts))
     return jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[:steps], batches)
 
 
 def draw_batches(
-    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, spec: BatchSpec
-) -> Batch:
-    """Draw the random values of `steps` steps; each leaf is [steps, num_sets, ...]."""
+    key: jax.Array, dataset: Dataset, num_levels: int, steps: int, spec: BatchSpec,
+    process: Process | None = None,
+) -> Batch:  # fmt: skip
+    """Draw the random values of `steps` steps; each leaf is [steps, num_sets, ...].
+
+    process: its source takes the place of Gaussian noise, its pairs are not independent, and its
+    law changes the noise levels. None: independent Gaussian noise and uniform levels.
+    """
     if dataset.trajectories is not None:
         return dataset.trajectories.draw_batches(key, num_levels, steps, spec)
     data_key, eps_key, time_key, size_key, history_key, label_key, latent_key = jax.random.split(
@@ -113,4 +121,19 @@ def draw_batches(
         label, size if strategy.model.counts else None, history, mask=mask
     )
     noise = strategy.noise((eps_key, time_key, latent_key), points.shape, mask, num_levels, spec)
+    if process is not None:
+        noise |= _of_process(process, eps_key, points, noise)
     return Batch(points, conditioning=conditioning, **noise)
+
+
+def _of_process(process: Process, key: jax.Array, points: jax.Array, noise: dict) -> dict:
+    """Return the fields `eps` and `t` of `noise` with the source, pairs and law of `process`."""
+    eps, t = noise["eps"], noise["t"]
+    if process.source is not None:
+        eps = process.source.draw(key, points[..., 0].size).reshape(points.shape)
+    if process.pair is not None:  # all points of the batch of a step
+        flat = [a.reshape(len(a), -1, a.shape[-1]) for a in (points, eps)]
+        eps = process.pair(*flat).reshape(eps.shape)
+    if process.law is not None:
+        t = process.law[t]
+    return {"eps": eps, "t": t}

@@ -192,7 +192,7 @@ def heldout_loss(
     """
     num = max(1, config.block // STEPS_PER_HELDOUT)
     spec = make_batch_spec(config, model)
-    batches = draw_batches(key, heldout, process.schedule.num_levels, num, spec)
+    batches = draw_batches(key, heldout, process.schedule.num_levels, num, spec, process)
     loss = lambda batch: spec.strategy.loss(process, model.apply, params, batch).mean()
     return jax.lax.map(loss, batches).mean()
 
@@ -230,7 +230,7 @@ def make_train_block(model, config, mesh: Mesh, slices: int | None = None) -> Ca
         T, shared = process.schedule.num_levels, devices.by_set(mesh, spec.num_sets, axis=1)
         dataset = dataset.at(state.step / config.steps)
         block_key = jax.random.fold_in(key, state.step)
-        batches = draw_block(block_key, dataset, T, config.block, spec)
+        batches = draw_block(block_key, dataset, T, config.block, spec, process)
         batches = jax.tree.map(lambda a: a[:steps], batches)
         batches = jax.lax.with_sharding_constraint(batches, shared)
         best, state = state.best, state.replace(best=None)  # the steps need not carry it

@@ -5,6 +5,7 @@ import numpy as np
 
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.call_checks import is_flow
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data.label_option import RANDOM
 from tiny_diffusion_jax.data.units import to_own
@@ -44,6 +45,9 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     check(config)  # the config may have changed since `build`
     require_choice("config.model.name (of a live page)", config.model.name, NETWORKS)
     require(dataset.dim == 2, "D, coordinates of a point", dataset.dim, "2 for a live page")
+    reason = "for a live page, whose sets start from independent Gaussian noise"
+    require(not config.data.start, "config.data.start", config.data.start, f"'' {reason}")
+    require(not is_flow(config), "config.train.pairs", config.train.pairs, f"independent {reason}")
     options, train, schedule = config.sample, config.train, process.schedule
     is_distilled = train.trajectories > 0
     choices = FEW_STEPS if is_distilled else NUM_STEPS
