@@ -44,7 +44,8 @@ def find_name(text: str) -> str:
 
 @pytest.mark.parametrize("text", ["moon", "moon:dino", "configs/moon.py", "digit", "C:/moons", ""])
 def test_an_unknown_name_lists_the_names(text):
-    with pytest.raises(UserError, match="must be a config file or one of flow, image, mixture, ") as info:
+    allowed = "must be a config file or one of flow, image, mixture, "
+    with pytest.raises(UserError, match=allowed) as info:
         load_config(text)
     assert info.value.field == "--config" and "student/replay" in str(info.value)
 

@@ -1,5 +1,6 @@
 """An experiment: all objects that a config describes, with functions to train and sample."""
 
+import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -93,7 +94,8 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
         dataset = with_validation(dataset)
     if config.quick:
         notice = f"quick run: {config.train.steps:,} steps, too short to judge the denoiser"
-        dataset = dataset.replace(notice="\n".join(filter(None, [dataset.notice, notice])))
+        notice = "\n".join(filter(None, [dataset.notice, notice]))
+        dataset = dataclasses.replace(dataset, notice=notice)
     moments: dict = {}
     if not config.data.normalize:
         # The network sees centred units, so the process needs the mean of the data.
@@ -356,10 +358,8 @@ def _log_prob_traced(experiment: Experiment, params, points, num_steps, labels, 
     return log_p.reshape(points.shape[:-1])
 
 
-# Every input of the program is an argument, so a second call reuses the compiled program.
-@partial(jax.jit, static_argnames=("model", "num_steps"))
 @devices.float32_matmuls
-def _log_prob(
+def _density(
     process, params, shift, scale, points, num_steps, conditioning=NO_CONDITIONING, *, model
 ) -> jax.Array:
     denoise = make_denoise(process, model.apply, params, conditioning)
@@ -367,5 +367,7 @@ def _log_prob(
     return log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
 
 
-# One program for any number of steps. JAX differentiates only a loop of a known length.
-_log_prob_steps = jax.jit(_log_prob.__wrapped__, static_argnames="model")
+# Every input of a program is an argument, so a second call reuses the compiled program. The second
+# program serves any number of steps, but JAX differentiates only a loop of a known length.
+_log_prob = jax.jit(_density, static_argnames=("model", "num_steps"))
+_log_prob_steps = jax.jit(_density, static_argnames="model")

@@ -16,7 +16,7 @@ from tiny_diffusion_jax.data.halves import size
 from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.run import released, run_folder
 from tiny_diffusion_jax.run.checkpoints import checksum_of, open_checkpoints, restore_latest
-from tiny_diffusion_jax.run.same_run import model_differences
+from tiny_diffusion_jax.run.same_run import differences, model_differences
 from tiny_diffusion_jax.run.save import WEIGHTS, read_safetensors
 from tiny_diffusion_jax.training.step import TrainState
 
