@@ -4,7 +4,6 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
