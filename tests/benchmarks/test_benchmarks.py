@@ -17,7 +17,6 @@ import golden
 import growth
 import kill_resume
 import latency
-import levels
 import make_sets
 import memory
 import numpy as np
@@ -35,6 +34,7 @@ import speed
 import student
 import student_fixes
 import student_replay
+import time_to_quality
 import tpu
 import transformer
 from command_line import MOONS, ROOT, SETS, TINY, run
@@ -606,10 +606,13 @@ def test_flow_draws_the_densities_of_the_paper():
     np.testing.assert_allclose(moons.mean(0), [3 * 0.6 - 1, 3 * 0.35 - 1], atol=0.03)
 
 
-def test_levels_measures_each_law(tmp_path, capsys):
-    levels.main([f"--output={tmp_path / 'out.json'}", "--steps=2", "--num_points=20",
-                 "--configs=moons:line"])  # fmt: skip
+def test_time_to_quality_trains_each_setting_and_length(tmp_path, capsys):
+    law = "diffusion.levels=log_normal,train.learning_rate=0.01"
+    time_to_quality.main([
+        f"--output={tmp_path / 'out.json'}", "--config=moons:line", "--steps=2,3", "--settings",
+        law, "--num_points=20"])  # fmt: skip
     rows = read(tmp_path / "out.json")["rows"]
-    assert [row["law"] for row in rows] == ["uniform", "log_normal", "distances"]
-    assert len({row["nats"] for row in rows}) == 3
-    assert "| moons:line | uniform |" in capsys.readouterr().out
+    assert [(row["settings"], row["steps"]) for row in rows] == [
+        ("", 2), ("", 3), (law, 2), (law, 3)]  # fmt: skip
+    assert len({row["nats"] for row in rows}) == 4
+    assert f"| {law} | 3 |" in capsys.readouterr().out and (tmp_path / "out.png").exists()
