@@ -45,6 +45,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "diffusion.prediction": [("y", "must be one of eps, x0, v, edm")],
     "train.optimizer": [("sgd", "must be one of adamw, muon")],
     "train.precision": [("half", "must be one of default, float32")],
+    "diffusion.levels": [("odd", "must be one of uniform, log_normal, distances")],
     "diffusion.weighting": [("heavy", "must be one of simple, min_snr, likelihood")],
     "model.name": [("transformer9", "must be one of fourier_mlp")],
     "model.embedding": [("wavelet", "must be one of sinusoidal, gaussian, learned, identity")],
@@ -84,7 +85,10 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "train.block": [(0, "must be at least 1")],
     "train.checkpoint_every": [(0, "must be at least 1")],
     "train.keep": [(0, "must be at least 1")],
-    "sample.sampler": [("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun")],
+    "train.pairs": [("odd", "must be one of independent, optimal")],
+    "train.trajectories": [(-1, "must be at least 0")],
+    "sample.sampler": [("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun, "
+                                    "consistency")],
     "sample.eta": [(1.5, "must be in [0, 1]")],
     "sample.num_steps": [
         (1001, "must be at most config.schedule.num_levels = 1000"), (0, "must be at least 1")],
@@ -124,7 +128,7 @@ NO_RANGE = {
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
     "data.skip_incomplete", "data.skip_small", "data.clip_outliers",
     "data.augment_reflect", "model.num_heads", "model.sizes", "model.fade", "train.keep_best",
-    "train.split_heldout", "evaluate.gifs", "quick",
+    "train.split_heldout", "evaluate.gifs", "quick", "data.start",
     "train.init_from",
 }  # fmt: skip
 

@@ -72,7 +72,7 @@ def test_the_page_has_the_formulas_that_are_tested(formula):
     assert formula in MATHS
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", [name for name in SAMPLERS if name != "consistency"])
 def test_every_sampler_is_the_formula_of_the_page(name):
     """Take three steps: the second-order samplers extrapolate once and end at clean data."""
     sampler = make_sampler(name, 0.4)

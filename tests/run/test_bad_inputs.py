@@ -32,7 +32,7 @@ COMMAND = {
         [], "--config: must be given. Name a config of --mode=list, or the --workdir of a run\n"),
     "config absent": (
         ["--config=configs/nope.py"],
-        "--config = 'configs/nope.py': must be a config file or one of image, "),
+        "--config = 'configs/nope.py': must be a config file or one of flow, "),
     "config a folder": (["--config={files}"], "must be a config file or one of"),
     "config with a syntax error": (["--config={files}/syntax.py"], "syntax.py: line 1: "),
     "config that fails": (
@@ -101,8 +101,8 @@ COMMAND = {
     "word without a flag": ([MOONS, "train"], "train: must be a flag with --, see --help"),
     "mode unknown": (
         [MOONS, "--mode=dance"],
-        "--mode = 'dance': must be one of train, sample, evaluate, complete, live, compare, "
-        "draw, replay, list"),
+        "--mode = 'dance': must be one of train, sample, evaluate, complete, distill, live, "
+        "compare, draw, replay, list"),
     "runs without comparing": ([MOONS, "--runs=a,b"], "must be left out without --mode=compare"),
     "comparing nothing": (["--mode=compare"], "--mode = 'compare': must be given with --runs"),
     "comparing one run": (

@@ -11,6 +11,8 @@ def test_points_of_several_sets_are_refused(tmp_path, column, option):
     file = tmp_path / "partial.csv"
     file.write_text(f"{column},x,y\na,1,2\na,3,4\nb,5,6\n")
     with pytest.raises(UserError, match=f"--points: sets in column {column} = 2: must be 1"):
-        _check_one_set(file, (column,), option)
+        _check_one_set(file, 3, (column,), option)
     file.write_text(f"{column},x,y\na,1,2\na,3,4\n")
-    _check_one_set(file, (column,), option)
+    _check_one_set(file, 2, (column,), option)
+    file.write_text(f"{column},x,y\na,1,2\nb,3,4\n")  # numbers of points
+    _check_one_set(file, 2, (column,), option)

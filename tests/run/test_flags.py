@@ -19,6 +19,7 @@ from tiny_diffusion_jax.training.batches import make_batch_spec
 CONFIGS = config_files()
 # Recipes that each config file accepts.
 TAKEN = {name: STUDENT_RECIPES if name.startswith("student/") else RECIPES for name in CONFIGS}
+TAKEN["flow"] = {"fourier_mlp": RECIPES["fourier_mlp"]}  # a flow moves single points
 
 
 def command(*arguments):

@@ -111,20 +111,23 @@ def complete_run(
         dim = 2 if pretrained else run_folder.dim(path)
         table = read_points(points, dim=dim, usual=about.columns)
         check_sample(config, config.sample, given=table.points, dim=dim, about=about)
-        _check_one_set(points, table.others, config.data.set_column)
     opened = _open(config, path, pretrained)
+    _check_one_set(points, len(table.points), table.others, config.data.set_column)
     log.info("points: %s: %s", Path(points).name, table.describe())
     if notes := [note for note in table.notes if not note.startswith(DATA_OPTION)]:
         log.warning("notice: %s", "; ".join(notes))
     reports.sample_run(*opened, command, table.points)
 
 
-def _check_one_set(path: str, columns: tuple[str, ...], set_column: str) -> None:
-    """Raise UserError if a column of the table `path` says that its points are several sets."""
+def _check_one_set(path: str, rows: int, columns: tuple[str, ...], set_column: str) -> None:
+    """Raise UserError if a column of the table `path` says that its points are several sets.
+
+    A column with another value in each of several rows names points.
+    """
     for name in columns:
         if name == set_column or name.lower() in ROLES["set"]:
-            num = len(set(read_column(path, name)))
-            require(num == 1, f"--points: sets in column {name}", num, "1",
+            num = len(read_column(path, name))
+            require(num in (1, rows), f"--points: sets in column {name}", num, "1",
                     "All given points start every drawn set: keep one set")  # fmt: skip
 
 

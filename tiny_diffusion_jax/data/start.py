@@ -40,7 +40,7 @@ def add(config, dataset: Dataset, builders: dict[str, Callable]) -> Dataset:
     config: the `data` part of a config; builders: functions that build single densities, by name.
     Raises UserError for a density that cannot be built, or of another dimension.
     """
-    if not config.start or dataset.start is not None:
+    if not config.get("start") or dataset.start is not None:
         return dataset
     fields = parse(config.start)
     options = config.copy_and_resolve_references()

@@ -34,6 +34,6 @@ def migrate_config(stored: dict) -> dict:
     for option in OPTIONS.values():
         part, _, name = option.name.rpartition(".")
         holder = config.get(part) if part else config
-        if isinstance(holder, dict):
+        if isinstance(holder, dict) and (part or "name" in config):
             holder.setdefault(name, ADDED.get(option.name, option.default))
     return config
