@@ -1,6 +1,6 @@
 """Measure how good a single density is after how many seconds of training.
 
-    python benchmarks/time_to_quality.py --config=mnist_digit --steps=1000,3000,7500 \\
+    python benchmarks/time_to_quality.py --config=mnist_digit --steps=1000,3000,7400 \\
         --settings "train.learning_rate=0.003,schedule.rho=7"
 
 Trains the config once for each number of steps (0: of the config), with its own options and with

@@ -20,8 +20,8 @@ def get_config(digit: str = "3", model: str = "fourier_mlp"):
     config.data.digit = int(digit)
     config.data.jitter = "uniform"
     if model == "fourier_mlp":
-        # Thin strokes need many noise levels per step, most of them small. 7,500 steps are nearly
+        # Thin strokes need many noise levels per step, most of them small. 7,400 steps are nearly
         # as good as 12,000 steps with 64 x 16 points, rho = 7 and a learning rate of 3e-3.
-        config.train.update(num_sets=256, num_points=4, steps=7_500, learning_rate=1e-2)
+        config.train.update(num_sets=256, num_points=4, steps=7_400, learning_rate=1e-2)
         config.schedule.rho = 20.0
     return config
