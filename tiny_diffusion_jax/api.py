@@ -41,7 +41,6 @@ from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, lengths
 from tiny_diffusion_jax.progress import TrainingBar
-from tiny_diffusion_jax.sets.chunks import map_chunks
 from tiny_diffusion_jax.sets.likelihood import Estimate, estimate
 from tiny_diffusion_jax.sets.sizes import draw_sizes
 from tiny_diffusion_jax.training import loop
@@ -51,8 +50,7 @@ from tiny_diffusion_jax.training.step import TrainState, init_state
 
 log = logging.getLogger("tiny_diffusion_jax")
 Array = np.ndarray | jax.Array
-# Points at once, of a device and of a core of a CPU, which each work on separate chunks.
-LIKELIHOOD_CHUNK, LIKELIHOOD_CHUNK_OF_CORE = 16_384, 256
+LIKELIHOOD_CHUNK = 16_384  # points at once
 
 
 class Experiment(NamedTuple):
@@ -313,15 +311,13 @@ def log_prob(
     if not len(points):
         return np.zeros(0, np.float32)
     (mesh, params), dim = devices.to_draw(params), dataset.dim
-    most = LIKELIHOOD_CHUNK if devices.workers(mesh) == 1 else LIKELIHOOD_CHUNK_OF_CORE
-    num = math.ceil(len(points) / most)
-    size = devices.rounded_up(math.ceil(len(points) / num), mesh)
-    padded = np.resize(points, (num * size, dim)).reshape(num, size, dim)
-    shared = jax.device_put(padded, devices.by_set(mesh, size, axis=1))
-    of_chunk = lambda chunk: np.asarray(_log_prob_steps(
-        experiment.process, params, dataset.shift, dataset.scale, chunk[None], num_steps,
-        model=model))[0]  # fmt: skip
-    parts = [log_p for _, log_p in map_chunks(of_chunk, [(chunk,) for chunk in shared], mesh)]
+    size = devices.rounded_up(min(len(points), LIKELIHOOD_CHUNK), mesh)
+    padded = np.resize(points, (math.ceil(len(points) / size) * size, dim))
+    shared = jax.device_put(padded.reshape(-1, size, dim), devices.by_set(mesh, size, axis=1))
+    parts = [
+        np.asarray(_log_prob_steps(experiment.process, params, dataset.shift, dataset.scale,
+                                   part[None], num_steps, model=model))[0] for part in shared
+    ]  # fmt: skip
     return np.concatenate(parts)[: len(points)]
 
 
