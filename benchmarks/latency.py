@@ -29,9 +29,9 @@ import tiny_diffusion_jax as td
 config = td.default_config()
 config.data.name, config.train.steps, config.train.block = "moons", 2, 1
 config.train.warmup = 0
+config.sample.num_points = int(sys.argv[1])
 experiment = td.build(config)
 params = td.train(experiment, progress=False).ema
-config.sample.num_points = int(sys.argv[1])
 points = np.zeros((config.sample.num_points, 2), np.float32)
 seconds = {}
 for name, call in (("sample", lambda: td.sample(experiment, params)),
