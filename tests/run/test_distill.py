@@ -82,6 +82,16 @@ def test_what_a_distilled_model_cannot_do_is_one_line(few):
         td.distill(history, {"params": {}})
 
 
+def test_a_config_cannot_be_distilled(tmp_path):
+    """With a config, no trained model would be distilled."""
+    for folder in ([], [f"--workdir={tmp_path / 'run'}"]):
+        result = run("--config=moons", "--mode=distill", *folder)
+        assert result.code == 2 and result.err == (
+            "error: --config = 'moons': must be left out with --mode=distill: name the trained "
+            "run, --workdir=FOLDER\n")  # fmt: skip
+    assert not list(tmp_path.iterdir())
+
+
 def test_sets_of_two_members_are_distilled_from_python(tmp_path):
     options = [*TINY, "--config.train.steps=20", "--config.train.max_points=0",
                "--config.model.num_heads=2", "--config.model.num_inducing=2"]  # fmt: skip

@@ -38,11 +38,10 @@ FLAGS = {
     "quick": "A short run for a first look, marked as such: about 20 s on two CPU cores.",
     "help": "This text.",
 }
-# Flags that are passed to the function of a mode -> the modes that accept the flag.
+# Flag -> the modes that accept it; all but switches are passed to the function of the mode.
 FLAG_MODES = {
     "pretrained": ("sample", "evaluate", "complete", "live"), "points": ("complete",),
-    "runs": ("compare",), "distributed": ("train",),
-    "quick": ("train",),
+    "runs": ("compare",), "distributed": ("train",), "quick": ("train",),
 }  # fmt: skip
 SWITCHES = {"help": bool, "quick": bool}  # flags without a value
 REQUIRED = {"complete": "points", "compare": "runs"}  # mode -> the flag that it needs
@@ -75,7 +74,7 @@ def parse(argv: list[str]) -> Command | None:
     require(needed == "mode" or values[needed] is not None, "--mode", mode,
             f"given with --{needed}", FLAGS[needed])  # fmt: skip
     arguments = {flag: values[flag] for flag in FLAG_MODES
-                 if values[flag] is not None and flag != "quick"}  # fmt: skip
+                 if values[flag] is not None and flag not in SWITCHES}  # fmt: skip
     if mode == "list":
         return Command(mode)
     if mode in ("draw", "compare"):
@@ -117,6 +116,8 @@ def _config(mode: str, values: dict, model: str) -> tuple[ConfigDict, str]:
         first = runs_of(values["runs"])[0]
         with rename_fields({"--workdir": "--runs"}):
             return run_folder.read_config(first), f"the run in {first!r}"
+    require(file is None or mode != "distill", "--config", file,
+            "left out with --mode=distill: name the trained run, --workdir=FOLDER")  # fmt: skip
     if file is not None:
         return load_config(file, model), ""
     is_run = workdir is not None and (Path(workdir).expanduser() / run_folder.CONFIG).exists()
