@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from tiny_diffusion_jax import data, devices, models, sets
 from tiny_diffusion_jax.call_checks import (
+    check_has_likelihood,
     check_sample,
     check_scored,
-    check_start_has_density,
     check_traced,
 )
 from tiny_diffusion_jax.checks import (
@@ -296,7 +296,7 @@ def log_prob(
     Points may be an array that JAX traces, so jit, grad and vmap work for single points.
     """
     dataset, model = experiment.dataset, experiment.model
-    check_start_has_density(experiment.config, dataset)
+    check_has_likelihood(experiment.config, dataset)
     num_steps = experiment.config.evaluate.likelihood_steps if num_steps is None else num_steps
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, points))):
         return _log_prob_traced(experiment, params, points, num_steps, labels, sizes)

@@ -29,10 +29,9 @@ def needs_labels(config, model) -> bool:
     return model.num_labels > 0 and config.train.label_drop == 0
 
 
-def check_likelihood(config) -> None:
-    """Raise UserError for a distilled model, which has no likelihood."""
-    require(config.train.trajectories == 0, "config.train.trajectories", config.train.trajectories,
-            f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
+def is_distilled(config) -> bool:
+    """Return whether the network learns the ends of trajectories (training/trajectories.py)."""
+    return config.train.trajectories > 0
 
 
 def is_flow(config) -> bool:
@@ -118,15 +117,15 @@ def sample_rules(
 ) -> Rules:
     """Rules of a call of `sample`, with an argument `labels`, or to complete given points."""
     levels, (limit, words) = config.schedule.num_levels, size_limit(model)
-    strategy, is_distilled = strategy_of(model), config.train.trajectories > 0
+    strategy, distilled = strategy_of(model), is_distilled(config)
     yield ("sample.num_steps", sample.num_steps <= levels,
            f"at most config.schedule.num_levels = {levels}")  # fmt: skip
-    yield ("sample.sampler", (sample.sampler == "consistency") == is_distilled,
-           f"consistency, because {DISTILLED}" if is_distilled else
+    yield ("sample.sampler", (sample.sampler == "consistency") == distilled,
+           f"consistency, because {DISTILLED}" if distilled else
            "another sampler for a model that is not distilled (--mode=distill)")  # fmt: skip
-    yield ("train.trajectories", not (is_distilled and completes),
+    yield ("train.trajectories", not (distilled and completes),
            f"0 to complete sets: {DISTILLED}")  # fmt: skip
-    yield ("sample.guidance_scale", not is_distilled or sample.guidance_scale == 1,
+    yield ("sample.guidance_scale", not distilled or sample.guidance_scale == 1,
            f"1, because {DISTILLED}")  # fmt: skip
     yield "sample.num_points", sample.num_points <= limit, words
     if is_flow(config):  # fresh noise would lead away from the trained paths
@@ -194,8 +193,10 @@ def _check_given(
 # ---------------------------------------------------------------- log_prob
 
 
-def check_start_has_density(config, dataset) -> None:
-    """Raise UserError if log p is unknown where the flow starts."""
+def check_has_likelihood(config, dataset) -> None:
+    """Raise UserError for a distilled model, and if log p is unknown where a flow starts."""
+    require(not is_distilled(config), "config.train.trajectories", config.train.trajectories,
+            f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
     start = dataset.start
     require(start is None or start.log_prob is not None, "config.data.start", config.data.start,
             "a start with a density, for log p: circle and tables without jitter have none")
@@ -209,7 +210,6 @@ def check_scored(
 
     points: f32[n, D] or f32[S, N, D]; config: the whole config of the training.
     """
-    check_likelihood(config)
     has_shape = points.ndim in (2, 3) and points.shape[-1] == dim and points.shape[1] > 0
     require(has_shape, "points.shape", points.shape,
             f"(n, {dim}) for points or (S, N, {dim}) for sets, N at least 1")  # fmt: skip
@@ -247,7 +247,6 @@ def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes)
 
     points: f32[..., D], whose values are unknown.
     """
-    check_likelihood(config)
     require(points.ndim >= 1 and points.shape[-1] == dim, "points.shape", points.shape,
             f"(..., {dim}) for arrays that JAX traces")  # fmt: skip
     require(strategy_of(model).has_point_density, "config.model.name", config.model.name,
@@ -265,9 +264,8 @@ def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes)
 # ---------------------------------------------------------------- arguments of interface.py
 
 
-def check_drawn_with_log_prob(config, model, sample, given, keep_trajectory: bool) -> None:
+def check_drawn_with_log_prob(model, sample, given, keep_trajectory: bool) -> None:
     """Raise UserError for arguments of `sample` that exclude with_log_prob."""
-    check_likelihood(config)
     require(strategy_of(model).has_point_density, "with_log_prob", True,
             "False for a model of whole sets. Call log_prob with the sets")  # fmt: skip
     require(given is None, "given", "points", "None with with_log_prob = True")

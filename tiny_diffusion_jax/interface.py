@@ -17,9 +17,9 @@ from tiny_diffusion_jax import api, data, devices, reports, sets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import (
     check_drawn_with_log_prob,
+    check_has_likelihood,
     check_sample,
     check_sets,
-    check_start_has_density,
 )
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import resolve_label
@@ -114,8 +114,8 @@ def sample(
         labels = label_indices(experiment, labels)
     if not with_log_prob:
         return api.sample(experiment, params, settings, keep_trajectory, progress, given, labels)
-    check_drawn_with_log_prob(experiment.config, experiment.model, settings, given, keep_trajectory)
-    check_start_has_density(experiment.config, experiment.dataset)
+    check_has_likelihood(experiment.config, experiment.dataset)
+    check_drawn_with_log_prob(experiment.model, settings, given, keep_trajectory)
     return _sample_with_log_prob(experiment, params, settings, labels)
 
 
@@ -195,8 +195,7 @@ def _draw_with_log_prob(
     """Draw the points f32[N, D] of one set, in parts to bound memory, and their log p f32[N]."""
     part, dim = min(num_points, api.LIKELIHOOD_CHUNK), shift.shape[0]
     shape = -(-num_points // part), 1, part, dim
-    noise = jax.random.normal(key, shape) if process.source is None else (
-        process.source.draw(key, shape[0] * part).reshape(shape))
+    noise = process.draw_noise(key, shape)
     size = jnp.full(1, num_points) if model.counts else None
     conditioning = Conditioning(None if label is None else label[None], size)
     denoise = make_denoise(process, model.apply, params, conditioning)

@@ -83,7 +83,7 @@ def test_what_a_distilled_model_cannot_do_is_one_line(few):
 
 
 def test_a_config_cannot_be_distilled(tmp_path):
-    """With a config, no trained model would be distilled."""
+    """A config names no trained model that could be distilled."""
     for folder in ([], [f"--workdir={tmp_path / 'run'}"]):
         result = run("--config=moons", "--mode=distill", *folder)
         assert result.code == 2 and result.err == (

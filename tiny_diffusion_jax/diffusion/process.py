@@ -9,6 +9,7 @@
 equation 7) for any (alpha, sigma). The three coefficients select eps-, x0- or v-prediction.
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -137,12 +138,19 @@ class Process:
         """Mean f32[D] and variance f32[] of x = alpha x_0 + sigma eps, over data and noise."""
         return alpha * self.data_mean, (alpha * self.sigma_data) ** 2 + sigma**2
 
+    def draw_noise(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+        """Draw eps, or points of the source in its place, f32[..., N, D] of this shape."""
+        if self.source is None:
+            return jax.random.normal(key, shape)
+        return self.source.draw(key, math.prod(shape[:-1])).reshape(shape)
+
     def draw_last(self, key: jax.Array, shape: tuple[int, int]) -> jax.Array:
         """Draw x_T f32[N, D], shape = (N, D): points of the source, or else Gaussian noise."""
+        noise = self.draw_noise(key, shape)
         if self.source is not None:
-            return self.source.draw(key, shape[0])
+            return noise
         mean, variance = self.prior(self.schedule.alpha[-1], self.schedule.sigma[-1])
-        return mean + jnp.sqrt(variance) * jax.random.normal(key, shape)
+        return mean + jnp.sqrt(variance) * noise
 
     def of_latents(self) -> "Process":
         """Return the process for latents, which have mean 0 and variance 1."""

@@ -7,6 +7,7 @@ import numpy as np
 
 from tiny_diffusion_jax import api, cache
 from tiny_diffusion_jax.api import Experiment
+from tiny_diffusion_jax.call_checks import is_distilled
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import draw_points, draw_sets
@@ -68,7 +69,7 @@ class ReportData:
     @property
     def has_likelihood(self) -> bool:
         """Whether the model has a likelihood; a distilled model has none."""
-        return self.experiment.config.train.trajectories == 0
+        return not is_distilled(self.experiment.config)
 
     @property
     def has_density(self) -> bool:
@@ -95,10 +96,7 @@ class ReportData:
         is paired with x_0, as in training.
         """
         process = self.experiment.process
-        if process.source is None:
-            x_1 = jax.random.normal(self.key, x_0.shape)
-        else:
-            x_1 = process.source.draw(self.key, x_0[..., 0].size).reshape(x_0.shape)
+        x_1 = process.draw_noise(self.key, x_0.shape)
         if process.pair is None:
             return np.asarray(x_1)
         flat = [np.asarray(a).reshape(1, -1, a.shape[-1]) for a in (x_0, x_1)]

@@ -38,9 +38,7 @@ def likelihood(data: ReportData) -> dict:
 
 
 def transport(data: ReportData) -> dict:
-    """Path energy of the trajectories over the squared W2 of start and samples; flows only."""
-    if data.dataset.start is None:
-        return {}
+    """Path energy of the trajectories of a flow over the squared W2 of start and samples."""
     trajectory, levels = data.trajectory
     time = levels / data.experiment.process.schedule.num_levels
     return {"path_energy": straightness(trajectory, time, data.config.exact_points)}

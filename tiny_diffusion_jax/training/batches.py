@@ -130,7 +130,7 @@ def _of_process(process: Process, key: jax.Array, points: jax.Array, noise: dict
     """Return the fields `eps` and `t` of `noise` with the source, pairs and law of `process`."""
     eps, t = noise["eps"], noise["t"]
     if process.source is not None:
-        eps = process.source.draw(key, points[..., 0].size).reshape(points.shape)
+        eps = process.draw_noise(key, points.shape)
     if process.pair is not None:  # all points of the batch of a step
         flat = [a.reshape(len(a), -1, a.shape[-1]) for a in (points, eps)]
         eps = process.pair(*flat).reshape(eps.shape)

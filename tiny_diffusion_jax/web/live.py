@@ -5,7 +5,7 @@ import numpy as np
 
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.call_checks import is_flow
+from tiny_diffusion_jax.call_checks import is_distilled, is_flow
 from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.data.label_option import RANDOM
 from tiny_diffusion_jax.data.units import to_own
@@ -49,8 +49,8 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     require(not config.data.start, "config.data.start", config.data.start, f"'' {reason}")
     require(not is_flow(config), "config.train.pairs", config.train.pairs, f"independent {reason}")
     options, train, schedule = config.sample, config.train, process.schedule
-    is_distilled = train.trajectories > 0
-    choices = FEW_STEPS if is_distilled else NUM_STEPS
+    distilled = is_distilled(config)
+    choices = FEW_STEPS if distilled else NUM_STEPS
     steps = sorted({n for n in (*choices, options.num_steps) if n <= schedule.num_levels})
     labels = zip(dataset.label_names, dataset.label_shares, strict=True) if model.num_labels else ()
     guides = {  # guidance needs a model that was also trained without the conditioning
@@ -60,7 +60,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     return {
         "name": name or config.name, "title": dataset.title, "network": config.model.name,
         "strategy": model.traits.strategy, "dim": dataset.dim,
-        "completes": model.traits.completes and not is_distilled,
+        "completes": model.traits.completes and not distilled,
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
