@@ -55,6 +55,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "model.context_dim": [(0, "must be at least 1")],
     "model.context_blocks": [(0, "must be at least 1")],
     "model.row_height": [(-1.0, "must be at least 0")],
+    "model.given_share": [(1.5, "must be in [0, 1]")],
     "model.latent_dim": [(1, "must be at least 2")],
     "model.latent_noise": [(-0.1, "must be at least 0")],
     "model.teacher_forcing": [(2.0, "must be in [0, 1]"), (NAN, "must be in [0, 1]")],
@@ -387,15 +388,16 @@ def test_observed_sets_have_different_numbers_of_points():
     checks.check_sizes_vary(built.config, data, built.model)
 
 
-def test_a_model_of_rows_draws_point_after_point_and_completes_no_set():
+def test_a_model_of_rows_draws_point_after_point_and_completes_if_it_saw_given_points():
     rows = {"model.name": "causal", "model.row_height": 2.0}
     assert refusal(check_call, MIXTURE | rows, growth=1.25) == (
         "config.sample.growth = 1.25: must be 1 with config.model.row_height, which draws point "
         "after point")  # fmt: skip
     check_call(MIXTURE | rows, growth=1.0)
     assert refusal(check_call, MIXTURE | rows, growth=1.0, given=POINTS) == (
-        "config.model.row_height = 2.0: must be 0 for a model that completes sets: points that are "
-        "given are seldom the first by rows")  # fmt: skip
+        "config.model.given_share = 0.0: must be above 0 in training, for a model of rows that is "
+        "given points")  # fmt: skip
+    check_call(MIXTURE | rows | {"model.given_share": 0.5}, growth=1.0, given=POINTS)
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS])

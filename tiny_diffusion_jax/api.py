@@ -277,7 +277,7 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
 @devices.without_float64
 def log_prob(
     experiment: Experiment, params, points: np.ndarray, num_steps: int | None = None,
-    labels: Array | None = None, draws: int = 0, sizes: Array | None = None,
+    labels: Array | None = None, draws: int = 0, sizes: Array | None = None, num_given: int = 0,
 ) -> Array:  # fmt: skip
     """Log-likelihood of points f32[n, D] in own units, in nats per point, f[n].
 
@@ -289,9 +289,10 @@ def log_prob(
     labels: i32[S] or i32[n], for a model with labels. Without labels, log p is unconditional; a
     model with config.train.label_drop = 0 has not learned the unconditional density. sizes: i32[S]
     or i32[n], for a model with config.model.sizes: the number of points of the whole set, if
-    `points` is a part of it. By default a set in `points` is whole. num_steps: Runge-Kutta steps;
-    None: config.evaluate.likelihood_steps. Raises UserError for a shape, a number or an argument
-    that the model cannot score.
+    `points` is a part of it. By default a set in `points` is whole. num_given: h, the first points
+    of each set, that are given: the result is log p(the other N - h points | these) / (N - h).
+    num_steps: Runge-Kutta steps; None: config.evaluate.likelihood_steps. Raises UserError for a
+    shape, a number or an argument that the model cannot score.
 
     Points may be an array that JAX traces, so jit, grad and vmap work for single points.
     """
@@ -302,12 +303,13 @@ def log_prob(
         return _log_prob_traced(experiment, params, points, num_steps, labels, sizes)
     rounded = np.asarray(points, np.float32)
     check_scored(experiment.config, model, dataset.dim, rounded, num_steps, labels, draws, sizes,
-                 data.about_built(dataset))  # fmt: skip
+                 data.about_built(dataset), num_given)  # fmt: skip
     points = units.to_centred(dataset.origin, points) if dataset.origin else rounded
     if points.ndim == 2 and not (labels is None and sizes is None):
         points = points[:, None]  # sets of one point, each with its own label and size
     if points.ndim == 3:
-        return log_prob_of_sets(experiment, params, points, num_steps, labels, draws, sizes).log_p
+        return log_prob_of_sets(experiment, params, points, num_steps, labels, draws, sizes,
+                                num_given=num_given).log_p  # fmt: skip
     if not len(points):
         return np.zeros(0, np.float32)
     (mesh, params), dim = devices.to_draw(params), dataset.dim
@@ -325,7 +327,7 @@ def log_prob(
 def log_prob_of_sets(
     experiment: Experiment, params, points: np.ndarray, num_steps: int,
     labels: np.ndarray | None = None, draws: int = 0, sizes: np.ndarray | None = None,
-    seed: int = 0,
+    seed: int = 0, num_given: int = 0,
 ) -> Estimate:  # fmt: skip
     """Log-likelihood of sets f32[S, N, D] in centred units, with its standard error.
 
@@ -336,7 +338,7 @@ def log_prob_of_sets(
         warn_if_unseen(experiment, lengths(points) if sizes is None else np.asarray(sizes))
     return estimate(
         sets.strategy_of(model), process, params, dataset, points, num_steps,
-        experiment.config.train.max_history, labels, draws, seed, sizes,
+        experiment.config.train.max_history, labels, draws, seed, sizes, num_given,
     )  # fmt: skip
 
 

@@ -169,9 +169,7 @@ def _check_given(
     config, sample, model, given: np.ndarray, dim: int | None, about: About
 ) -> None:
     """Raise UserError for points that `model` cannot complete to sets of sample.num_points."""
-    row_height = getattr(model, "row_height", 0)
-    require(not row_height, "config.model.row_height", row_height,
-            "0 for a model that completes sets: points that are given are seldom the first by rows")
+    _check_sees_given(model)
     if not model.traits.completes:
         settings, completing = editable(config), []
         for settings.model.name in models.MODELS:
@@ -204,7 +202,7 @@ def check_has_likelihood(config, dataset) -> None:
 
 def check_scored(
     config, model, dim: int, points: np.ndarray, num_steps: int, labels, draws: int, sizes,
-    about: About,
+    about: About, num_given: int = 0,
 ) -> None:  # fmt: skip
     """Raise UserError for arguments of `api.log_prob` that `model` cannot score.
 
@@ -224,6 +222,8 @@ def check_scored(
         require(infinite == 0, "points: points that are not finite", infinite, "0")
     else:
         ragged.require_padded("points", points)
+    if num_given:
+        _check_num_given(model, points, num_given)
     if labels is not None:
         _check_labels(len(points), model, np.asarray(labels), about.labels.present)
     require(labels is not None or not needs_labels(config, model), "labels", labels,
@@ -240,6 +240,23 @@ def check_scored(
     small = sizes < num_points
     require(not small.any(), "sizes", sizes[small].tolist()[:1],
             f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
+
+
+def _check_num_given(model, points: np.ndarray, num_given: int) -> None:
+    """Raise UserError unless `model` has the density of sets given their first points."""
+    require(points.ndim == 3 and strategy_of(model).grows, "num_given", num_given,
+            "0 unless sets f[S, N, D] are scored by a model that generates a set point by point")
+    _check_sees_given(model)
+    most = int(lengths(points).min(initial=points.shape[1])) - 1
+    require(0 <= num_given <= most, "num_given", num_given,
+            f"in 0..{most}: at least one point of each set is scored")  # fmt: skip
+
+
+def _check_sees_given(model) -> None:
+    """Raise UserError for a model of rows that has seen no given points in training."""
+    if getattr(model, "row_height", 0):
+        require(model.given_share > 0, "config.model.given_share", model.given_share,
+                "above 0 in training, for a model of rows that is given points")  # fmt: skip
 
 
 def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes) -> None:

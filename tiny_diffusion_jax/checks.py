@@ -88,6 +88,8 @@ def _config_rules(config) -> Rules:
         width = model[WIDTHS[model.name]]
         yield ("model.num_heads", model.num_heads >= 1 and width % model.num_heads == 0,
                f"a divisor of config.model.{WIDTHS[model.name]} = {width}")  # fmt: skip
+    yield ("model.given_share", model.given_share == 0 or model.row_height > 0,
+           "0 without config.model.row_height: points in any order can be given")  # fmt: skip
     yield ("train.min_points", train.min_points <= train.num_points,
            f"at most config.train.num_points = {train.num_points}")  # fmt: skip
     # The encoder of set_latent always reads max_history points.

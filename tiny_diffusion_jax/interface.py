@@ -134,7 +134,7 @@ def complete(experiment: Experiment, weights: Any, given, **options) -> np.ndarr
 
 def log_prob(
     experiment: Experiment, weights: Any, points, num_steps: int | None = None, labels=None,
-    draws: int = 0, sizes=None,
+    draws: int = 0, sizes=None, num_given: int = 0,
 ):  # fmt: skip
     """Log-likelihood of points f[n, D], f[n], or of sets f[S, N, D], f[S], in nats per point.
 
@@ -148,7 +148,8 @@ def log_prob(
         points = pad_sets(points)
     if labels is not None:
         labels = label_indices(experiment, labels)
-    return api.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws, sizes)
+    return api.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws, sizes,
+                        num_given)  # fmt: skip
 
 
 def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> dict:

@@ -177,8 +177,9 @@ ROWS["model"] = (
     ("context_blocks", 3, "blocks of the transformer (head: num_blocks)", at_least(1),
      "causal"),
     ("row_height", 0.0, "height of a row in the units of the data: points are drawn row by row "
-     "from the top, each row from left to right, so sets cannot be completed; 0 = any order",
-     at_least(0), "causal"),
+     "from the top, each row from left to right; 0 = any order", at_least(0), "causal"),
+    ("given_share", 0.0, "share of the training sets of which random points are given before the "
+     "rows, which lets a model with row_height complete sets", SHARE, "causal"),
     ("latent_dim", 16, "numbers in the latent of a set", at_least(2), "set_latent"),
     ("latent_noise", 0.1, "std of the noise on latents in training of the decoder", at_least(0),
      "set_latent"),

@@ -31,6 +31,8 @@ class Conditioning(NamedTuple):
     history: PointSets | None = None  # clean points of each set; all masked: an empty history
     latent: Any = None  # f32[B, 1, L] of `SetLatent`, or the `Context` of `Causal`
     mask: jax.Array | None = None  # bool[B, N], False for padding; None: all N points exist
+    # i32[B], number of first points that are given, for `Causal` with given_share; None: no points
+    given: jax.Array | None = None
 
 
 NO_CONDITIONING = Conditioning()

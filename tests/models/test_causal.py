@@ -1,4 +1,4 @@
-"""Check the causal transformer: its cache, and the inputs that a context depends on."""
+"""Check the causal transformer: its cache, the inputs of a context, and given points."""
 
 import functools
 import itertools
@@ -10,10 +10,13 @@ import pytest
 from weights import random_weights
 
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.diffusion.process import make_process
+from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.models import make_model
 from tiny_diffusion_jax.models.causal import Context
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.sets import causal
+from tiny_diffusion_jax.sets.batch import Batch
 
 B, N = 2, 7
 POINTS = np.float32(np.random.default_rng(0).normal(size=(B, N, 2)))
@@ -133,7 +136,7 @@ def test_a_history_is_read_as_the_points_so_far():
     x, time = POINTS[:, :3] / 2, np.float32([0.2, 0.7])
     history = PointSets(POINTS, np.arange(N) < np.array([[4], [0]]))
     by_history = apply(params, x, time, Conditioning(LABEL, history=history))
-    latent = Context(*contexts()).at(jnp.array([4, 0]))
+    latent = Context(*contexts()).at(jnp.array([[4], [0]]))
     np.testing.assert_allclose(heads(latent, x, time), by_history, atol=2e-5)
 
 
@@ -142,6 +145,67 @@ def test_each_point_is_denoised_with_its_own_context_and_level():
     x = np.stack([POINTS, POINTS[:, ::-1]], axis=2)  # two noisy points per context
     outputs = heads(contexts(), x.reshape(B, 2 * N, 2), time.reshape(B, 2 * N)).reshape(x.shape)
     for i in range(N):
-        one = Context(*contexts()).at(jnp.full(B, i))
+        one = Context(*contexts()).at(jnp.full((B, 1), i))
         np.testing.assert_allclose(outputs[:, i],
  heads(one, x[:, i], time[:, i]), atol=2e-5)
+
+
+# ---------------------------------------------------------------- given points
+
+
+@functools.cache
+def network_of_rows():
+    config = default_config().model
+    config.update(name="causal", hidden_dim=16, num_blocks=1, num_frequencies=4, time_frequencies=4,
+                  num_heads=2, context_dim=16, context_blocks=2, row_height=1.0, given_share=0.5,
+                  scale=3.0, max_period=4.0)  # fmt: skip
+    model = make_model(config)
+    return model, random_weights(model, seed=1), jax.jit(
+        model.apply, static_argnames=("method", "num_sets", "capacity", "given"))  # fmt: skip
+
+
+def contexts_of_rows(points, given):
+    _, params, apply = network_of_rows()
+    conditioning = Conditioning(given=jnp.asarray(given))
+    return np.asarray(apply(params, points, conditioning, method="contexts").per_layer)
+
+
+def test_given_points_are_read_at_once_as_in_training():
+    _, params, apply = network_of_rows()
+    given = (4, 0)
+    found = contexts_of_rows(POINTS, given)
+    for points, h, expected in zip(POINTS[:, None], given, found, strict=True):
+        cache, context = apply(params, num_sets=1, capacity=N, method="begin")
+        if h:
+            cache, context = apply(params, cache, points[:, :h], 0, given=True, method="extend")
+        drawn = [context.per_layer[:, -1]]
+        for i in range(h, N - 1):
+            cache, context = apply(params, cache, points[:, i : i + 1], i, method="extend")
+            drawn.append(context.per_layer[:, -1])
+        np.testing.assert_allclose(np.concatenate(drawn), expected[h:], atol=1e-5)
+
+
+def test_a_context_depends_on_all_given_points_and_on_the_points_before_it():
+    given, before = (3, 3), contexts_of_rows(POINTS, (3, 3))
+    for j in range(N):
+        moved = POINTS.copy()
+        moved[:, j] += 1
+        change = np.abs(contexts_of_rows(moved, given) - before).max((2, 3))
+        np.testing.assert_allclose(change[:, 3 : j + 1], 0, atol=1e-6)  # not on later points
+        assert (change[:, max(3, j + 1) :] > 1e-3).all()
+    assert np.abs(contexts_of_rows(POINTS, (0, 0)) - before)[:, 4:].max() > 1e-3
+
+
+def test_the_loss_repeats_the_points_that_are_not_given():
+    """It is the mean over these points, as an array of losses for each point shows."""
+    model, params, apply = network_of_rows()
+    strategy, K = causal.Causal(model), 1
+    process = make_process(make_schedule("karras", 1000))
+    loss = lambda given, eps, t: np.asarray(strategy.loss(process, apply, params, Batch(
+        POINTS, eps, t, Conditioning(given=jnp.array(given)))))  # fmt: skip
+    eps = np.random.default_rng(1).normal(size=(B, N, K, 2)).astype(np.float32)
+    t = np.full((B, N, K), 400, np.int32)
+    eps[:, :2] = eps[:, 5:]  # places 0 and 1 repeat points 5 + (0, 1) mod 2
+    found = loss((5, 5), eps, t)
+    np.testing.assert_allclose(found[:, :2], found[:, 5:], rtol=1e-4)
+    assert (np.abs(found[:, 5:] / loss((0, 0), eps, t)[:, 5:] - 1) > 1e-4).all()

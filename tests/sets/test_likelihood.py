@@ -158,7 +158,7 @@ class Rows(Oracle):
     Without an order, such a set has half of this density.
     """
 
-    row_height = 1.0
+    row_height, given_share = 1.0, 0.0
 
     def denoise(self, x, time, conditioning):
         mean = jnp.array([0.0, 3.0]) * (1 - 2 * conditioning.latent[..., 2:])
@@ -177,6 +177,47 @@ def test_all_orders_of_points_in_rows_have_the_same_density(draws):
     with_padding = np.concatenate([sets, np.full((4, 1, 2), np.nan)], axis=1)
     padded_log_p = log_prob_of_sets(setup, None, with_padding, 200).log_p
     np.testing.assert_allclose(padded_log_p, log_p, atol=1e-5)
+
+
+@pytest.mark.parametrize("strategy", ["autoregressive", "causal"])
+def test_the_density_given_the_first_points_is_a_quotient(strategy):
+    setup = Experiment(td.default_config("causal"), dataset(), PROCESS, Oracle(strategy))
+    short = np.concatenate([SETS[:, :4], np.full((6, 2, 2), np.nan)], axis=1)
+    whole, first, rest = (td.log_prob(setup, None, sets, STEPS, num_given=h) * n for sets, h, n in (
+        (short, 0, 4), (SETS[:, :3], 0, 3), (short, 3, 1)))  # fmt: skip
+    np.testing.assert_allclose(rest, whole - first, atol=1e-4)
+
+
+def test_the_density_of_rows_given_a_point_has_the_orders_of_the_others():
+    """log q is the same in both cases, and N! becomes (N - 1)!."""
+    data = dataset().replace(shift=jnp.zeros(2), scale=jnp.float32(1.0))
+    setup = Experiment(td.default_config("causal"), data, PROCESS, RowsWithGiven("causal"))
+    points = np.array([[[0.0, -3.0], [0.1, 3.0], [0.2, -2.9]]])  # a given point of the last row
+    log_p = td.log_prob(setup, None, points, 200, num_given=1) * 2
+    expected = log_normal(points[:, 1:], np.array([[0, 3], [0, -3]]), 0.04).sum(-1) - np.log(2)
+    np.testing.assert_allclose(log_p, expected, atol=2e-2)
+
+
+def test_points_can_be_given_only_to_models_that_generate_point_by_point():
+    score = lambda model, sets, h: td.log_prob(
+        Experiment(td.default_config("causal"), dataset(), PROCESS, model), None, sets, 2,
+        num_given=h)  # fmt: skip
+    with pytest.raises(UserError, match=r"num_given = 5: must be in 0..4"):
+        score(Oracle("causal"), SETS, 5)
+    with pytest.raises(UserError, match="num_given = 1: must be 0 unless sets"):
+        score(Oracle("joint"), SETS, 1)
+    with pytest.raises(UserError, match=r"config.model.given_share = 0.0: must be above 0"):
+        score(Rows("causal"), SETS, 1)
+
+
+class RowsWithGiven(Rows):
+    """The first point is given; the second is the upper point of `Rows`, the third the lower."""
+
+    given_share = 0.5
+
+    def denoise(self, x, time, conditioning):
+        mean = jnp.array([0.0, 3.0]) * (3 - 2 * conditioning.latent[..., 2:])
+        return mean + 0.04 / (0.04 + noise_to_signal(time)) * (x - mean)
 
 
 class AnyOrder(Rows):
@@ -345,7 +386,7 @@ class Conditioned:
         return self.of.traits
 
     def apply(self, params, x, *inputs, method=None):
-        *time, (label, size, history, latent, mask) = inputs
+        *time, (label, size, history, latent, mask, _) = inputs
         if latent is not None:  # the context is computed below, together with its centre
             latent, move = latent[..., :-2], latent[..., -2:]
         else:

@@ -44,20 +44,20 @@ def draw(model=INDEPENDENT, **fields):
 
 
 def test_sets_have_masks_and_sizes():
-    x_0, (label, size, history, _, mask) = draw()
+    x_0, (label, size, history, _, mask, _) = draw()
     np.testing.assert_array_equal(size, SIZES[label])
     np.testing.assert_array_equal(mask.sum(-1), np.minimum(size, 4))
     assert (x_0[~mask] == 0).all()  # padding is 0, not random
     assert (x_0[..., 0] == label[..., None])[mask].all()
     assert history is None
-    _, (label, size, *_, mask) = draw(min_points=1)
+    _, (label, size, *_, mask, _) = draw(min_points=1)
     assert set(mask.sum(-1).ravel()) == {1, 2, 3, 4} and mask[..., 0].all()
     # the size is the size of the complete set
     np.testing.assert_array_equal(size, SIZES[label])
 
 
 def test_no_point_is_in_the_history_and_denoised():
-    x_0, (label, size, history, _, mask) = draw(
+    x_0, (label, size, history, _, mask, _) = draw(
         SAME_SET, min_history=2, max_history=8, history_drop=0.25
     )
     h, n = history.mask.sum(-1), mask.sum(-1)
@@ -82,7 +82,7 @@ def test_no_point_is_in_the_history_and_denoised():
 
 def test_a_latent_describes_the_complete_set():
     model = Model("latent", "same_set", latent_dim=3)
-    x_0, (label, size, history, _, mask) = draw(model, min_history=2, max_history=8)
+    x_0, (label, size, history, _, mask, _) = draw(model, min_history=2, max_history=8)
     np.testing.assert_array_equal(history.mask.sum(-1), np.minimum(size, 8))
     np.testing.assert_array_equal(mask.sum(-1), np.minimum(size, 4))
     large = label == 3  # no point appears twice if the set is large enough
@@ -95,7 +95,7 @@ def test_a_latent_describes_the_complete_set():
 def test_a_complete_set_is_moved_with_its_history():
     """Points of a set lie on a line x = s, and a shift moves the complete line."""
     move = Augment(shift=10.0)
-    x_0, (*_, history, _, _) = draw(SAME_SET, min_history=2, max_history=8, augment=move)
+    x_0, (_, _, history, *_) = draw(SAME_SET, min_history=2, max_history=8, augment=move)
     x = np.where(history.mask, history.points[..., 0], np.nan)
     distance = np.abs(x - x_0[..., :1, 0])[history.mask]
     assert distance.max() < 1e-4 and np.std(x_0[..., 0, 0]) > 5

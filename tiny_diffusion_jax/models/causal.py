@@ -31,8 +31,8 @@ class CausalBlock(nn.Module):
     """h += W_out [attention, gelu(u)],    [q, k, v, u] = W_in rms_norm(h), as in `SetBlock`.
 
     h f32[B, n, C] are the tokens number `start` to start + n - 1. keys and values f32[B, W, C] hold
-    the earlier tokens, and are returned with the new tokens added. seen: bool[n, W], see
-    `up_to_itself`.
+    the earlier tokens, and are returned with the new tokens added. seen: bool[B or 1, n, W], the
+    tokens that each of the n tokens attends to.
     """
 
     num_heads: int
@@ -45,7 +45,7 @@ class CausalBlock(nn.Module):
         q, k, v, u = jnp.split(inside, (size, 2 * size, 3 * size), axis=-1)
         keys = jax.lax.dynamic_update_slice(keys, k, (0, start, 0))
         values = jax.lax.dynamic_update_slice(values, v, (0, start, 0))
-        read, weights = attend(q, keys, values, self.num_heads, seen[None])
+        read, weights = attend(q, keys, values, self.num_heads, seen)
         self.sow("intermediates", "attention", weights)
         out = jnp.concatenate([read, nn.gelu(u)], axis=-1).reshape(num_sets * n, -1)
         out = nn.Dense(size, name="outside")(out).reshape(h.shape)
@@ -69,8 +69,9 @@ class Context(NamedTuple):
     seen: jax.Array  # bool[B or 1, n, W], True for tokens of points before each of the n
 
     def at(self, index: jax.Array) -> "Context":
-        """Context of one point of each set: point number `index` i32[B]."""
-        pick = lambda a: jnp.take_along_axis(a, index.reshape(-1, *[1] * (a.ndim - 1)), axis=1)
+        """Context of m points of each set: the points number `index` i32[B, m]."""
+        at = lambda a: index.reshape(*index.shape, *[1] * (a.ndim - 2))
+        pick = lambda a: jnp.take_along_axis(a, at(a), axis=1)
         seen = jnp.broadcast_to(self.seen, (len(index), *self.seen.shape[1:]))
         return self._replace(per_layer=pick(self.per_layer), seen=pick(seen))
 
@@ -89,13 +90,15 @@ class Causal(nn.Module):
     num_labels: int = 0
     counts: bool = False
     row_height: float = 0.0
+    given_share: float = 0.0
 
     @property
     def traits(self) -> Traits:
         # Given its context, each point is denoised independently. The cache stores keys and values.
         floats = self.trunk.floats_per_point + 2 * (self.context_blocks + 1) * self.context_dim
         # Given points are seldom the first points in the order of rows.
-        return Traits("causal", floats, self.trunk.num_heads, completes=not self.row_height)
+        completes = not self.row_height or self.given_share > 0
+        return Traits("causal", floats, self.trunk.num_heads, completes=completes)
 
     def setup(self):
         size = self.context_dim
@@ -104,24 +107,42 @@ class Causal(nn.Module):
         self.label = SetEmbedding(self.num_labels, size, self.counts)
         self.blocks = [CausalBlock(self.trunk.num_heads) for _ in range(self.context_blocks)]
         self.looked_at = nn.Dense(2 * size)
+        if self.given_share:
+            self.is_given = self.param("is_given", nn.initializers.normal(1.0), (size,))
 
     def contexts(self, points, conditioning: Conditioning = NO_CONDITIONING) -> Context:
         """Context of each of the points f32[B, N, D], given the points before it."""
-        start = jnp.zeros((len(points), 1, self.context_dim))
-        tokens = jnp.concatenate([start, self._tokens(points[:, :-1])], axis=1)
-        return self._read(self._empty(*points.shape[:2]), tokens, 0, conditioning)[1]
+        (B, N, _), given = points.shape, conditioning.given
+        start = jnp.zeros((B, 1, self.context_dim))
+        tokens, seen = self._tokens(points[:, :-1]), up_to_itself(0, N, N)[None]
+        if self.given_share and given is not None:
+            is_given = (jnp.arange(N) > 0) & (jnp.arange(N) <= given[:, None])  # of tokens
+            tokens = tokens + is_given[:, 1:, None] * self.is_given
+            # Given points attend to each other in both directions.
+            seen = seen | is_given[..., None] & is_given[:, None]
+        tokens = jnp.concatenate([start, tokens], axis=1)
+        return self._read(self._empty(B, N), tokens, 0, seen, conditioning)[1]
 
     def begin(self, num_sets: int, capacity: int, conditioning: Conditioning = NO_CONDITIONING):
         """Return (cache for `capacity` tokens, `Context` of the first point)."""
         token = jnp.zeros((num_sets, 1, self.context_dim))
-        return self._read(self._empty(num_sets, capacity), token, 0, conditioning)
+        seen = up_to_itself(0, 1, capacity)[None]
+        return self._read(self._empty(num_sets, capacity), token, 0, seen, conditioning)
 
-    def extend(self, cache, points, number, conditioning: Conditioning = NO_CONDITIONING):
+    def extend(
+        self, cache, points, number, conditioning: Conditioning = NO_CONDITIONING,
+        given: bool = False,
+    ):  # fmt: skip
         """Add points f32[B, n, D]; return (cache, `Context` of the next point after each of them).
 
-        The added points have the numbers `number` to number + n - 1 in their sets.
+        The added points have the numbers `number` to number + n - 1 in their sets. given: they are
+        all given points of their sets.
         """
-        return self._read(cache, self._tokens(points), number + 1, conditioning)
+        tokens, n, num_tokens = self._tokens(points), points.shape[1], cache[0][0].shape[1]
+        seen = up_to_itself(number + 1, n, num_tokens)
+        if self.given_share and given:
+            tokens, seen = tokens + self.is_given, jnp.broadcast_to(seen[-1], seen.shape)
+        return self._read(cache, tokens, number + 1, seen[None], conditioning)
 
     def _empty(self, num_sets: int, capacity: int) -> tuple:
         """Empty cache: keys and values of the tokens for each block, and for the head."""
@@ -132,13 +153,16 @@ class Causal(nn.Module):
         features = self.trunk.features(points.reshape(-1, points.shape[-1]))
         return self.from_point(features).reshape(*points.shape[:2], self.context_dim)
 
-    def _read(self, cache, h, start, conditioning: Conditioning):
-        """Pass the tokens f32[B, n, C] number `start` to start + n - 1 through all blocks."""
+    def _read(self, cache, h, start, seen, conditioning: Conditioning):
+        """Pass the tokens f32[B, n, C] number `start` to start + n - 1 through all blocks.
+
+        seen: bool[B or 1, n, W], True for the tokens that each of the n tokens attends to.
+        """
         number = self.from_number(size_features(1 + start + jnp.arange(h.shape[1])))
         embedding = self.label(conditioning, len(h))
         h = h + number if embedding is None else h + number + embedding[:, None]
         *of_blocks, of_head = cache
-        seen, new_cache = up_to_itself(start, h.shape[1], of_head[0].shape[1]), []
+        new_cache = []
         for block, (keys, values) in zip(self.blocks, of_blocks, strict=True):
             h, *pair = block(h, keys, values, start, seen)
             new_cache.append(tuple(pair))
@@ -146,7 +170,7 @@ class Causal(nn.Module):
         added = jnp.split(self.looked_at(h), 2, axis=-1)
         of_head = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
                         for old, new in zip(of_head, added, strict=True))  # fmt: skip
-        return (*new_cache, of_head), Context(self.trunk.film(h), *of_head, seen[None])
+        return (*new_cache, of_head), Context(self.trunk.film(h), *of_head, seen)
 
     def _after_history(self, conditioning: Conditioning, num_sets: int, dim: int) -> Context:
         """Context of the point that follows all points of the history."""
@@ -154,7 +178,7 @@ class Causal(nn.Module):
         first = jnp.argsort(~mask, axis=1)  # stable: unmasked points keep their order
         points = jnp.take_along_axis(points, first[..., None], axis=1)
         points = jnp.pad(points, ((0, 0), (0, 1), (0, 0)))  # `contexts` drops the last point
-        return self.contexts(points, conditioning).at(mask.sum(1))
+        return self.contexts(points, conditioning).at(mask.sum(1, keepdims=True))
 
     def __call__(self, x, time, conditioning: Conditioning = NO_CONDITIONING) -> jax.Array:
         context = conditioning.latent

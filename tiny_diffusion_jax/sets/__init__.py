@@ -58,9 +58,11 @@ def draw(
     context, num_sets = context._replace(params=params), context.options.num_sets
     key = jax.random.key(context.options.seed)
     set_sizes = np.full(num_sets, context.num_points) if sizes is None else sizes
-    num_given = 0
+    num_given, order = 0, None
     if given is not None:
-        given, num_given = dataset.normalize(jnp.asarray(given, jnp.float32)), len(given)
+        given, num_given = jnp.asarray(given, jnp.float32), len(given)
+        order = strategy.order(given, None, dataset.origin)
+        given = dataset.normalize(given if order is None else given[order])
 
     def draw_chunk(num_points: int, numbers: np.ndarray, size: int) -> np.ndarray:
         """Draw the sets with these numbers, each with capacity for num_points points."""
@@ -76,7 +78,10 @@ def draw(
         to_draw = None if sizes is None else jnp.asarray(sizes[numbers], jnp.int32)
         points = (strategy.draw(one, keys, conditioning, to_draw) if given is None else
                   strategy.complete(one, keys, given, conditioning, to_draw))  # fmt: skip
-        return np.asarray(dataset.denormalize(points))
+        points = np.array(dataset.denormalize(points))
+        if order is not None:
+            points[..., order, :] = points[..., :num_given, :].copy()
+        return points
 
     chunks = list(_chunks(strategy, context, mesh, num_given, sizes))
     result = None

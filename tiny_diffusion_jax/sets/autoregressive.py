@@ -145,10 +145,11 @@ def _history(points: jax.Array, max_history: int) -> PointSets:
 
 
 def in_random_order(scored: ScoredSets) -> ScoredSets:
-    """Put the points of each set in a random order, with the padding last."""
+    """Put the points of each set in a random order: given points first, and the padding last."""
     shape = scored.x.shape
     random = jax.vmap(lambda key: jax.random.uniform(key, shape[1:2]))(scored.keys)
-    order = jnp.argsort(random + ~scored.mask, axis=1)
+    is_given = jnp.arange(shape[1]) < scored.num_given
+    order = jnp.argsort(random + ~scored.mask - is_given, axis=1)
     return scored._replace(x=jnp.take_along_axis(scored.x, order[..., None], axis=1))
 
 

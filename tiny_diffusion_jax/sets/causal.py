@@ -11,6 +11,7 @@ from tiny_diffusion_jax.diffusion import draw_times, loss_per_set
 from tiny_diffusion_jax.models.causal import Context
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets.autoregressive import blocks_between, in_random_order
+from tiny_diffusion_jax.sets.given import denoised_points, draw_given
 from tiny_diffusion_jax.sets.reverse import SamplingContext, reverse, without_guide
 from tiny_diffusion_jax.sets.row_order import log_orders, row_order
 from tiny_diffusion_jax.sets.sizes import capacity
@@ -37,9 +38,13 @@ class Causal(Strategy):
     def values_per_set(self, spec):
         return spec.num_points * spec.num_levels
 
-    def order(self, points, mask, origin):
+    def draw_given(self, key, exists):
+        share = getattr(self.model, "given_share", 0)
+        return draw_given(key, exists, share) if share else None
+
+    def order(self, points, mask, origin, given=None):
         height = self.model.row_height
-        return row_order(points, height, mask, origin) if height else None
+        return row_order(points, height, mask, origin, given) if height else None
 
     def noise(self, keys, shape, mask, num_levels, spec):
         """Draw K noise levels for each point, eps f32[steps, B, N, K, D] and t i32[..., K]."""
@@ -54,10 +59,15 @@ class Causal(Strategy):
     def loss(self, process, apply, params, batch):
         """Weighted loss f32[B, N, K] of each point at K levels, given the points before it."""
         B, N, K, _ = batch.eps.shape
-        contexts = apply(params, batch.x_0, _label_and_size(batch.conditioning), method="contexts")
+        conditioning, x_0 = batch.conditioning, batch.x_0
+        contexts = apply(params, x_0, _of_contexts(conditioning), method="contexts")
+        if conditioning.given is not None:
+            index = denoised_points(conditioning.given, conditioning.mask, N)
+            contexts = contexts.at(index)
+            x_0 = jnp.take_along_axis(x_0, index[..., None], axis=1)
         flat = lambda a: a.reshape(B, N * K, *a.shape[3:])
         losses = loss_per_set(
-            process, apply, params, jnp.repeat(batch.x_0, K, axis=1), flat(batch.eps),
+            process, apply, params, jnp.repeat(x_0, K, axis=1), flat(batch.eps),
             flat(batch.t), Conditioning(latent=contexts),
         ).reshape(B, N, K)  # fmt: skip
         return losses if batch.weight is None else losses * batch.weight[..., None]
@@ -80,15 +90,16 @@ class Causal(Strategy):
         if context.options.guidance_scale != 1 and conditioning.label is not None:
             conditionings.append(without_guide(conditioning))
 
-        def extended(states, points, number: int):
+        def extended(states, points, number: int, given: bool = False):
             pairs = zip(states, conditionings, strict=True)
-            return [_extend(self.model, context.params, cache, points, number, conditioning)
+            return [_extend(self.model, context.params, cache, points, number, conditioning, given)
                     for (cache, _), conditioning in pairs]  # fmt: skip
 
         states = [_begin(self.model, context.params, conditioning, num_sets=len(keys),
                          num_points=num_points) for conditioning in conditionings]  # fmt: skip
         if n:
-            states = extended(states, jnp.broadcast_to(given, (len(keys), *given.shape)), 0)
+            given = jnp.broadcast_to(given, (len(keys), *given.shape))
+            states = extended(states, given, 0, given=True)
         blocks = []
         for i, size in enumerate(blocks_between(context.options, n, num_points)):
             contexts = [Conditioning(latent=_filled_slots(c, n + 1)) for _, c in states]
@@ -136,14 +147,15 @@ class Causal(Strategy):
         return in_random_order(scored)
 
     def log_prob(self, scored):
-        contexts = self.model.apply(scored.params, scored.x, scored.conditioning,
+        contexts = self.model.apply(scored.params, scored.x, _of_contexts(scored.conditioning),
                                     method="contexts")  # fmt: skip
         log_p = self.log_prob_of_points(scored, Conditioning(latent=contexts))
-        return log_p, -log_orders(scored.mask.sum(1)) if self.model.row_height else 0.0
+        num_scored = scored.mask.sum(1) - scored.num_given
+        return log_p, -log_orders(num_scored) if self.model.row_height else 0.0
 
 
-def _label_and_size(conditioning: Conditioning) -> Conditioning:
-    return Conditioning(conditioning.label, conditioning.size)
+def _of_contexts(conditioning: Conditioning) -> Conditioning:
+    return Conditioning(conditioning.label, conditioning.size, given=conditioning.given)
 
 
 def _point_weights(mask: jax.Array) -> jax.Array:
@@ -169,10 +181,11 @@ def _begin(model, params, conditioning: Conditioning, *, num_sets: int, num_poin
     return model.apply(params, num_sets, num_points, conditioning, method="begin")
 
 
-@partial(jax.jit, static_argnames="model", donate_argnames="cache")
-def _extend(model, params, cache, points, number, conditioning: Conditioning):
+@partial(jax.jit, static_argnames=("model", "given"), donate_argnames="cache")
+def _extend(model, params, cache, points, number, conditioning: Conditioning, given: bool = False):
     """Return (cache, `Context`) after adding points f32[B, n, D], the first with this number."""
-    cache, contexts = model.apply(params, cache, points, number, conditioning, method="extend")
+    cache, contexts = model.apply(params, cache, points, number, conditioning, given,
+                                  method="extend")  # fmt: skip
     return cache, contexts._replace(
         per_layer=contexts.per_layer[:, -1:], seen=contexts.seen[:, -1:]
     )

@@ -38,7 +38,7 @@ class Estimate(NamedTuple):
 
 def estimate(
     strategy: Strategy, process: Process, params, dataset: Dataset, sets, num_steps: int,
-    max_history: int, labels=None, draws: int = 0, seed: int = 0, sizes=None,
+    max_history: int, labels=None, draws: int = 0, seed: int = 0, sizes=None, num_given: int = 0,
 ) -> Estimate:  # fmt: skip
     """Log-likelihood of sets f32[S, N, D] in centred units, in nats per point.
 
@@ -52,6 +52,9 @@ def estimate(
                      density. With rows, all orders have the same density, which is a lower bound.
         sizes        i32[S], the number of points of each complete set, the conditioning of a model
                      with `counts`; None: `sets` are complete.
+        num_given    h, the first points of each set that are given. The result is then
+                     log p(x_{h+1} ... x_N | x_1 ... x_h) / (N - h), for strategies that generate
+                     a set point by point.
     """
     sets = np.asarray(sets, np.float32)
     num_sets, num_points, dim = sets.shape
@@ -79,7 +82,7 @@ def estimate(
             np.asarray(_log_prob(
                 process, params, dataset.shift, dataset.scale, draw, **part, strategy=strategy,
                 random_order=draws > 1, num_steps=num_steps, max_history=max_history,
-                origin=dataset.origin,
+                origin=dataset.origin, num_given=num_given,
             ), np.float64) for draw in range(draws)
         ]  # fmt: skip
 
@@ -89,6 +92,7 @@ def estimate(
     results = [result for _, result in map_chunks(log_probs, chunks, mesh)]
     results = np.concatenate(results, axis=1)[:, :num_sets]
     log_p, spread = (_mean if strategy.averages_log_p else _log_mean)(results)
+    num_scored = num_scored - num_given
     return Estimate(log_p / num_scored, spread / num_scored)
 
 
@@ -106,12 +110,12 @@ def _log_mean(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 @partial(jax.jit, static_argnames=(
-    "strategy", "random_order", "max_history", "num_steps", "origin"))
+    "strategy", "random_order", "max_history", "num_steps", "origin", "num_given"))
 @devices.float32_matmuls
 def _log_prob(
     process, params, shift, scale, draw, keys, points, num_scored, label=None, size=None, *,
     strategy: Strategy, random_order: bool, max_history: int, num_steps: int,
-    origin: tuple[float, ...],
+    origin: tuple[float, ...], num_given: int = 0,
 ) -> jax.Array:  # fmt: skip
     """log p(X) f32[B], or draw number `draw` of its estimate, from a key for each set.
 
@@ -119,12 +123,14 @@ def _log_prob(
     """
     keys = jax.vmap(jax.random.fold_in, (0, None))(keys, draw)
     x, mask = (points - shift) / scale, jnp.arange(points.shape[1]) < num_scored[:, None]
-    order = strategy.order(points, mask, origin)
+    first = jnp.arange(points.shape[1]) < num_given
+    order = strategy.order(points, mask, origin, jnp.broadcast_to(first, mask.shape))
     if order is not None:
         x = jnp.take_along_axis(x, order[..., None], axis=1)
-    scored = ScoredSets(process, params, keys, x, mask, Conditioning(label, size), num_steps,
-                        max_history)  # fmt: skip
+    given = jnp.full(len(x), num_given) if num_given else None
+    scored = ScoredSets(process, params, keys, x, mask, Conditioning(label, size, given=given),
+                        num_steps, max_history, num_given)  # fmt: skip
     scored = strategy.random_order(scored) if random_order else scored
     log_p, log_weight = strategy.log_prob(scored)
     log_p = log_p - jnp.broadcast_to(jnp.log(scale), shift.shape).sum()
-    return log_p.sum(1, where=mask) + log_weight
+    return log_p.sum(1, where=mask & ~first) + log_weight

@@ -20,16 +20,18 @@ from jax.scipy.special import gammaln
 
 def row_order(
     points: jax.Array, height: float, mask: jax.Array | None = None,
-    origin: tuple[float, ...] = (),
+    origin: tuple[float, ...] = (), given: jax.Array | None = None,
 ) -> jax.Array:  # fmt: skip
     """Order i32[..., N] of points f32[..., N, D]: by falling floor(x_D / height), then by x_1.
 
-    Padding (mask False, bool[..., N]) comes last. `origin`: origin of points in centred units, see
+    Points that are given (bool[..., N]) come first, in rows, then the other points in rows. Padding
+    (mask False, bool[..., N]) comes last. `origin`: origin of points in centred units, see
     units.py.
     """
     row = _row(points, height, origin)
     missing = jnp.zeros(row.shape, bool) if mask is None else ~mask
-    return jnp.lexsort((points[..., 0], row, missing), axis=-1)
+    part = 2 * missing if given is None else 2 * missing + ~given
+    return jnp.lexsort((points[..., 0], row, part), axis=-1)
 
 
 def out_of_order(

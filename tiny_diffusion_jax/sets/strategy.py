@@ -27,9 +27,10 @@ class ScoredSets(NamedTuple):
     keys: jax.Array  # [B], a key for each set
     x: jax.Array  # f32[B, N, D], normalised
     mask: jax.Array  # bool[B, N], False for padding
-    conditioning: Conditioning  # label and size
+    conditioning: Conditioning  # label, size, and number of given points
     num_steps: int  # of Runge-Kutta
     max_history: int  # largest number of history points in training
+    num_given: int = 0  # first points that are given: log p(x_{h+1} ... x_N | x_1 ... x_h)
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,15 @@ class Strategy:
         """Split points [steps, B, N + extra, D] into (history, points to denoise, their mask)."""
         return None, points, mask
 
-    def order(self, points, mask, origin) -> jax.Array | None:
-        """Order i32[..., N] of `points` in centred units; None: the order does not matter."""
+    def draw_given(self, key: jax.Array, exists: jax.Array) -> jax.Array | None:
+        """Draw the given points bool[..., N] of sets whose points `exists`; None: no points."""
+        return None
+
+    def order(self, points, mask, origin, given=None) -> jax.Array | None:
+        """Order i32[..., N] of `points` in centred units; None: the order does not matter.
+
+        Points that are given, bool[..., N], come first.
+        """
         return None
 
     def noise(self, keys, shape, mask, num_levels: int, spec: BatchSpec) -> dict:

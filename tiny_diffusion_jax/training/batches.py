@@ -15,7 +15,7 @@ from tiny_diffusion_jax.training import augment as augmentation
 from tiny_diffusion_jax.training.augment import Augment
 
 POINTS_AT_ONCE = 2**14  # points that are drawn together, for a few steps of a block
-AUGMENT_KEY = 2**30  # differs from the keys of the other parts of a batch
+AUGMENT_KEY, GIVEN_KEY = 2**30, 2**30 + 1  # differ from the keys of the other parts of a batch
 
 
 def set_sizes(config) -> tuple[int, ...]:
@@ -109,7 +109,9 @@ def draw_batches(
     if spec.min_points:
         within = jnp.arange(N) < log_uniform(size_key, (steps, B, 1), spec.min_points, N)
         mask = within if mask is None else mask & within
-    order = strategy.order(dataset.denormalize(points), mask, dataset.origin)
+    exists = jnp.ones(points.shape[:-1], bool) if mask is None else mask
+    given = strategy.draw_given(jax.random.fold_in(key, GIVEN_KEY), exists)
+    order = strategy.order(dataset.denormalize(points), mask, dataset.origin, given)
     if order is not None:
         points = jnp.take_along_axis(points, order[..., None], axis=-2)
         mask = None if mask is None else jnp.take_along_axis(mask, order, axis=-1)
@@ -118,8 +120,9 @@ def draw_batches(
     if strategy.model.counts and size is None:  # no size in the data: count the points
         size = jnp.full((steps, B), N) if mask is None else mask.sum(-1)
     conditioning = Conditioning(
-        label, size if strategy.model.counts else None, history, mask=mask
-    )
+        label, size if strategy.model.counts else None, history, mask=mask,
+        given=None if given is None else given.sum(-1),
+    )  # fmt: skip
     noise = strategy.noise((eps_key, time_key, latent_key), points.shape, mask, num_levels, spec)
     if process is not None:
         noise |= _of_process(process, eps_key, points, noise)
