@@ -197,7 +197,7 @@ def test_a_context_depends_on_all_given_points_and_on_the_points_before_it():
 
 
 def test_the_loss_repeats_the_points_that_are_not_given():
-    """It is the mean over these points, as an array of losses for each point shows."""
+    """The loss of a place equals the loss of the place that it repeats."""
     model, params, apply = network_of_rows()
     strategy, K = causal.Causal(model), 1
     process = make_process(make_schedule("karras", 1000))

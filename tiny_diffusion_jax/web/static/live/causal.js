@@ -18,18 +18,22 @@ class Causal {
     return this.read({ pairs, known, count: 0 }, new Float32Array(size));
   }
 
-  // The cache after points f32[n, D] more.
-  extend(cache, points) {
-    return this.read(cache, dense(this.trunk.features(points).values, this.weights.from_point));
+  // The cache after points f32[n, D] more. Given points of a model of rows attend to each other.
+  extend(cache, points, areGiven = false) {
+    let tokens = dense(this.trunk.features(points).values, this.weights.from_point);
+    const { is_given: mark } = this.weights, inBothDirections = areGiven && mark !== undefined;
+    if (inBothDirections) tokens = add(tokens, mark);
+    return this.read(cache, tokens, inBothDirections);
   }
 
   // Tokens f32[n, C] through all blocks.
-  read(cache, tokens) {
+  read(cache, tokens, inBothDirections = false) {
     const size = this.options.context_dim, n = tokens.length / size, start = cache.count;
     const numbers = Array.from({ length: n }, (_, i) => 1 + start + i);
     let h = add(tokens, dense(countFeatures(numbers), this.weights.from_number));
     if (cache.known) h = add(h, cache.known);
-    this.blocks.forEach((block, i) => { h = this.block(block, h, cache.pairs[i], start); });
+    const seen = (row) => start + (inBothDirections ? n : row + 1);
+    this.blocks.forEach((block, i) => { h = this.block(block, h, cache.pairs[i], start, seen); });
     h = unit(h, size);
     const shown = dense(h, this.weights.looked_at), { keys, values } = cache.pairs.at(-1);
     keys.set(columns(shown, 2 * size, 0, size), start * size);
@@ -39,13 +43,14 @@ class Causal {
   }
 
   // h += W_out [attention, gelu(u)],    [q, k, v, u] = W_in unit(h)
-  block({ inside, outside }, h, { keys, values }, start) {
+  // seen(row): number of tokens that this row of h attends to.
+  block({ inside, outside }, h, { keys, values }, start, seen) {
     const size = this.options.context_dim, n = h.length / size, width = inside.out;
     const all = dense(unit(h, size), inside);
     keys.set(columns(all, width, size, size), start * size);
     values.set(columns(all, width, 2 * size, size), start * size);
     const q = columns(all, width, 0, size), wide = width - 3 * size;
-    const read = attend(q, keys, values, size, this.options.num_heads, (row) => start + row + 1);
+    const read = attend(q, keys, values, size, this.options.num_heads, seen);
     const u = gelu(columns(all, width, 3 * size, wide));
     const both = concat(n, { values: read, width: size }, { values: u, width: wide });
     return add(h, dense(both, outside));

@@ -98,16 +98,25 @@ function* autoregressive(model, asked, normal) {
   return points.subarray(burnIn * dim);
 }
 
+// Points f32[n, 2] in the order of sets/row_order.py; unchanged if the model has no rows.
+function inRows(points, { options, shift, scale }) {
+  if (!options.row_height) return points;
+  const row = (i) => Math.floor((points[2 * i + 1] * scale[1] + shift[1]) / options.row_height);
+  const order = Array.from({ length: points.length / 2 }, (_, i) => i)
+    .sort((i, j) => row(j) - row(i) || points[2 * i] - points[2 * j]);
+  return Float32Array.from(order.flatMap((i) => [points[2 * i], points[2 * i + 1]]));
+}
+
 // Block after block, given what the transformer makes of the points so far. Guidance is between
 // two caches: one with the label, and one without.
 function* causal(model, asked, normal) {
   const { network, dim, sample } = model, { label, numPoints } = asked;
   const isGuided = asked.guidanceScale !== 1 && label != null && model.guides.includes("label");
-  const extended = (caches, points) => caches.map((cache) => network.extend(cache, points));
+  const extended = (caches, ...added) => caches.map((cache) => network.extend(cache, ...added));
   let caches = (isGuided ? [label, null] : [label]).map(
     (of) => network.begin(numPoints, { label: of, count: numPoints }));
-  let points = asked.given;
-  if (points.length) caches = extended(caches, points);
+  let points = inRows(asked.given, model);
+  if (points.length) caches = extended(caches, points, true);
   for (const size of blockSizes(sample, points.length / dim, numPoints)) {
     const both = caches.map((cache) => network.given(cache));
     const drawn = yield* drawPoints(model, asked, normal, points, size, both);
