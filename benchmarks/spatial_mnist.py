@@ -24,8 +24,15 @@ hash. The columns are:
     1-NNA, COV, MMD   metrics under Chamfer (CD, squared) and earth mover's distance (EMD) in a
                 picture of side 1, against --sets test sets; 1-NNA of 50 % means no difference.
     copies      share of sets closer to a training image than 99 % of the test sets.
+    halves      1-NNA (CD) of the generated and of the real sets, and the mean of
+                |half - 50 %|: generated sets may lie among real ones and not reach all of them.
+    two-sample  accuracy of a classifier that tells generated from real sets; 50 %: it cannot.
     label       share of sets with the conditioning label, according to a classifier.
-    Frechet     Frechet distance in the features of this classifier.
+    Frechet     Frechet distance in the features of this classifier, mean and standard error over
+                3 seeds.
+    given h     log p(the other points | h given points) / (N - h), of --given_sets test sets.
+    completed   share of test sets whose label the classifier names after half of the points were
+                drawn anew, given the other half.
     draw        seconds for --sets sets, without compilation.
 
 Prints a table and writes benchmarks/results/spatial_mnist.json, which keeps other rows.
@@ -57,6 +64,7 @@ from tiny_diffusion_jax.sets import strategy_of
 TEST_SEED, SEED = 0, 7  # seed of the test sets; seed of all other draws
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
 GUIDED = 2.0
+FRECHET_SEEDS = 3, 4
 VALIDATION = 1_000  # sets of training images 50,001 and on
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
@@ -117,15 +125,29 @@ class Bench:
                 "ppll_sets": len(found), "ppll_seconds": time.perf_counter() - began,
                 **of_orders}  # fmt: skip
 
+    def partial(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return test sets f32[count, N, 2] with their points in random order, and their labels."""
+        rng, sets = np.random.default_rng(SEED), self.test[:count]
+        order = rng.permuted(np.tile(np.arange(self.num_points), (len(sets), 1)), axis=1)
+        return np.take_along_axis(sets, order[..., None], axis=1), self.labels[:count]
+
+    def frechet(self, sets: np.ndarray) -> float:
+        """Frechet distance of `count` sets from as many test sets."""
+        groups = sets[: self.count], self.test[: self.count]
+        return frechet(*(classifier.histograms(x, self.limits) for x in groups))
+
     def quality(self, sets: np.ndarray, labels) -> dict:
         """Metrics of at least `count` generated sets; labels: conditioning labels i[S], or None."""
         n, unit = self.count, 1 / self.side
         sets, real, other = sets[:n], self.test[:n], self.test[n : 2 * n]
         compared = set_metrics.compare_sets(sets * unit, real * unit, other * unit, n)
         result = {name: entry["value"] for name, entry in compared.items()}
+        for name in ("nna_cd", "nna_emd"):
+            result[f"{name}_halves"] = list(compared[name]["halves"].values())
+        result["two_sample"] = classifier.two_sample_accuracy(sets, real)
         copies = memorization.compare(self.dataset, jax.random.key(SEED + 1), sets)
         result |= {"copies": copies["value"], "copies_p": copies["p_value"]}
-        result["frechet"] = frechet(*(classifier.histograms(x, self.limits) for x in (sets, real)))
+        result["frechet"] = self.frechet(sets)
         if labels is not None:
             result["label"] = float(np.mean(self.predict(sets) == labels[:n]))
         return result
@@ -150,6 +172,8 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
     seconds = time.perf_counter() - began
     asked = np.arange(bench.count) % experiment.dataset.num_labels
     result |= bench.quality(sets, None) | {"draw_seconds": seconds}
+    each = [result["frechet"], *(bench.frechet(draw(seed=seed)) for seed in FRECHET_SEEDS)]
+    result |= {"frechet": np.mean(each), "frechet_se": np.std(each, ddof=1) / len(each) ** 0.5}
     for name, scale in (("label", 1.0), ("label_guided", GUIDED)):
         named = draw(labels=asked, guidance_scale=scale)
         result[name] = float(np.mean(bench.predict(named) == asked))
@@ -157,6 +181,25 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
         "sample": experiment.config.sample.to_dict(),
     }
+
+
+def of_completions(bench: Bench, experiment, params, steps: int, sizes, count: int) -> dict:
+    """Conditional likelihoods of `count` test sets, and the labels of as many completed sets.
+
+    sizes: numbers h of given points. Half of the points of a completed set are given.
+    """
+    model = experiment.model
+    if not (strategy_of(model).grows and model.traits.completes) or not sizes:
+        return {}
+    sets, labels = bench.partial(count)
+    each = {h: td.log_prob(experiment, params, sets, steps, num_given=h) for h in sizes}
+    made = [td.complete(experiment, params, points[: bench.num_points // 2], num_sets=1, seed=i)[0]
+            for i, points in enumerate(sets)]  # fmt: skip
+    return {
+        "given": {str(h): [x.mean(), x.std() / len(x) ** 0.5] for h, x in each.items()},
+        "completed": float(np.mean(bench.predict(np.array(made)) == labels)),
+        "completed_real": float(np.mean(bench.predict(sets) == labels)), "given_sets": len(sets),
+    }  # fmt: skip
 
 
 def of_yardstick(bench: Bench, name: str, pixel_steps: int, orders: int) -> dict:
@@ -182,10 +225,17 @@ COLUMNS = {
     "1-NNA CD / EMD": lambda r: f"{100 * r['nna_cd']:.1f} / {100 * r['nna_emd']:.1f} %",
     "COV CD / EMD": lambda r: f"{100 * r['cov_cd']:.1f} / {100 * r['cov_emd']:.1f} %",
     "MMD CD / EMD": lambda r: f"{r['mmd_cd']:.5f} / {r['mmd_emd']:.4f}",
+    "halves": lambda r: " / ".join(f"{100 * half:.1f}" for half in r["nna_cd_halves"])
+    + f" ({100 * np.mean(np.abs(np.subtract(r['nna_cd_halves'], 0.5))):.1f}) %",
+    "two-sample": lambda r: f"{100 * r['two_sample']:.1f} %",
     "copies": lambda r: f"{100 * r['copies']:.1f} %",
     "label": lambda r: f"{100 * r['label']:.1f} %",
     "guided": lambda r: f"{100 * r['label_guided']:.1f} %",
-    "Frechet": lambda r: f"{r['frechet']:.4f}",
+    "Frechet": lambda r: f"{r['frechet']:.4f}" + (
+        f" ± {r['frechet_se']:.4f}" if "frechet_se" in r else ""),
+    "given": lambda r: ", ".join(f"{h}: {mean:.3f} ± {error:.3f}"
+                                 for h, (mean, error) in r["given"].items()),
+    "completed": lambda r: f"{100 * r['completed']:.1f} % of {100 * r['completed_real']:.1f} %",
     "draw": lambda r: f"{r['draw_seconds']:.1f} s",
     "training": lambda r: f"{r['train_seconds'] / 60:.0f} min",
 }
@@ -214,6 +264,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--likelihood_steps", type=int, default=16, help="Runge-Kutta; 0: no PPLL")
     parser.add_argument("--orders", type=int, default=1, help="orders of the points for the PPLL")
     parser.add_argument("--pixel_steps", type=int, default=6_000, help="training steps of `pixels`")
+    parser.add_argument("--given", default="10,25,40", help="numbers of given points; '' for none")
+    parser.add_argument("--given_sets", type=int, default=200)
     parser.add_argument("--release", default="", help="release the first model with this name")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--quick", action="store_true", help="small sizes, to test the benchmark")
@@ -223,7 +275,9 @@ def main(argv: list[str] | None = None) -> None:
     prefix, options = "spatial_mnist_", args.options
     if args.quick:
         prefix, options = "spatial_quick_", QUICK + args.options
-        for name, most in {"sets": 40, "test": 60, "pixel_steps": 50, "orders": 2}.items():
+        args.given = "4,8" if args.given else ""
+        for name, most in {"sets": 40, "test": 60, "pixel_steps": 50, "orders": 2,
+                           "given_sets": 4}.items():  # fmt: skip
             setattr(args, name, min(getattr(args, name), most))
     output = args.output or (args.runs if args.quick else RESULTS) / f"{prefix[:-1]}.json"
     flags = lambda model: [f"--config=configs/spatial_mnist.py:{model}", *options]
@@ -237,6 +291,9 @@ def main(argv: list[str] | None = None) -> None:
         rows[name] = of_yardstick(bench, name, args.pixel_steps, args.orders)
     for name, (experiment, params, made) in loaded.items():
         rows[name] = of_model(bench, experiment, params, args.likelihood_steps, args.orders) | made
+        rows[name] |= of_completions(bench, experiment, params, args.likelihood_steps or 16,
+                                     [int(h) for h in args.given.split(",") if h],
+                                     args.given_sets)  # fmt: skip
     if args.release:
         experiment, params, made = loaded[models[0]]
         release(args.release, experiment, params, made["command"], rows[models[0]])

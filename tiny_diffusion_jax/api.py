@@ -262,7 +262,8 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
     """
     dataset, train_config = experiment.dataset, experiment.config.train
     is_known = dataset.has_points or experiment.config.data.name != "sets"
-    if not experiment.model.counts or not is_known:
+    rows = getattr(experiment.model, "row_height", 0)  # a set in rows ends with its last row
+    if not (experiment.model.counts or rows) or not is_known:
         return
     least, most = size_range(train_config, dataset)
     unseen = sizes[(sizes < least) | (sizes > most)]
@@ -270,7 +271,8 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
         span = f"{unseen.min()} to {unseen.max()}" if np.ptp(unseen) else f"{unseen[0]}"
         log.warning(
             "warning: sets of %s points are outside of the range seen in training, %s points "
-            "(config.model.sizes = True)", span, f"{least} to {most}" if least < most else most,
+            "(config.model.%s)", span, f"{least} to {most}" if least < most else most,
+            f"row_height = {rows:g}" if rows else "sizes = True",
         )  # fmt: skip
 
 

@@ -164,6 +164,9 @@ def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     rows = result["rows"]
     assert list(rows) == ["independent", "images", "pixels", "pixel_rows", "real", "causal"]
     assert all("nna_cd" in row and "copies" in row for row in rows.values())
+    assert all(np.mean(row["nna_cd_halves"]) == pytest.approx(row["nna_cd"])
+               for row in rows.values())  # fmt: skip
+    assert list(rows["causal"]["given"]) == ["4", "8"] and "completed" in rows["causal"]
     assert all("ppll" in row for name, row in rows.items() if name != "real")
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith(f"test sets {result['test_sets']}, 8x8 digit sets")

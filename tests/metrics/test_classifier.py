@@ -148,3 +148,10 @@ def test_importing_it_does_not_import_sklearn_or_scipy():
     code = ("import sys, tiny_diffusion_jax.metrics.classifier\n"
             "sys.exit(any(name in sys.modules for name in ('sklearn', 'scipy.ndimage')))")
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
+def test_a_classifier_tells_two_kinds_of_sets_apart_only_if_they_differ():
+    rng = np.random.default_rng(0)
+    draw = lambda num, std: np.float32(std * rng.normal(size=(num, 20, 2)))
+    assert abs(classifier.two_sample_accuracy(draw(200, 1.0), draw(200, 1.0)) - 0.5) < 0.1
+    assert classifier.two_sample_accuracy(draw(200, 1.0), draw(200, 2.0)) > 0.9

@@ -166,6 +166,19 @@ def test_a_set_as_near_to_its_own_kind_as_to_the_other_is_half_right():
     assert (stolen["nna"], stolen["cov"], stolen["mmd"]) == (0, 1, 0)
 
 
+def test_the_halves_of_1_nna_tell_a_part_of_the_real_sets_from_noise():
+    """Half of the real sets are far from all generated ones: their neighbours are real."""
+    rng = np.random.default_rng(0)
+    near, far, generated = (rng.normal(size=(100, 4, 2)) for _ in range(3))
+    near, far, generated = (np.float32(c + 0.01 * x) for c, x in ((0, near), (50, far),
+                                                                  (0, generated)))  # fmt: skip
+    real = np.concatenate([near, far])
+    of_generated, of_real = set_metrics.nna_halves(*matrices(generated, real))
+    assert of_generated == pytest.approx(0.5, abs=0.15)
+    assert of_real == pytest.approx(0.75, abs=0.1)
+    assert set_metrics.nna_halves(*matrices(generated, far)) == (1, 1)
+
+
 def test_mmd_cov_nna_do_not_change_their_input():
     given = np.zeros((3, 3))
     set_metrics.mmd_cov_nna(given, given, given)

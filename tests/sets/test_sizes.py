@@ -14,6 +14,8 @@ from tiny_diffusion_jax import api, checks
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.models.causal import Causal
+from tiny_diffusion_jax.models.fourier_mlp import FourierTrunk
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets, lengths, padded, ragged
 from tiny_diffusion_jax.sets import sizes, strategy_of
 from tiny_diffusion_jax.sets.chunks import set_keys
@@ -103,6 +105,9 @@ def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog,
     assert warnings_of(caplog, api.warn_if_unseen, built, np.array([3, 5, 7])) == []
     uncounted = built._replace(model=built.model.clone(counts=False))
     assert warnings_of(caplog, api.warn_if_unseen, uncounted, np.array([99])) == []
+    [in_rows] = warnings_of(caplog, api.warn_if_unseen, uncounted._replace(
+        model=Causal(FourierTrunk(), row_height=0.5)), np.array([99]))  # fmt: skip
+    assert in_rows.endswith("(config.model.row_height = 0.5)")
 
 
 @functools.cache

@@ -9,9 +9,9 @@ split are for training, the last 10,000 for choosing settings, and the test spli
 model is conditioned on the digit for only half of the sets, because the benchmark has no labels.
 
 `rows` (the default) is `causal` with the points of a set row by row, in reading order. It has the
-best likelihood. `causal` takes the points in random order, so it can complete a set. Training of
-both takes an hour and a half on one CPU core (6 steps per second). For a quick trial, use
---config.train.steps=6000.
+best likelihood. `given` also completes sets: random points are given before the rows in half of
+the training sets. `causal` takes the points in random order. Training takes an hour and a half on
+one CPU core (6 steps per second). For a quick trial, use --config.train.steps=6000.
 """
 
 from tiny_diffusion_jax.config import default_config
@@ -19,7 +19,7 @@ from tiny_diffusion_jax.recipes import SMALL_SETS
 
 
 def get_config(model: str = "rows"):
-    is_causal = model in ("causal", "rows")
+    is_causal = model in ("causal", "rows", "given")
     config = default_config("causal" if is_causal else model)
     config.name = f"spatial_mnist_{model}"
     config.data.name = "mnist_sets"
@@ -35,8 +35,9 @@ def get_config(model: str = "rows"):
     config.sample.num_sets = 1_000
     config.sample.num_points = 50
     if is_causal:
-        config.model.row_height = 1.0 if model == "rows" else 0.0  # in pixels
-        config.train.steps = 30_000 if model == "rows" else 33_000
+        config.model.row_height = 0.0 if model == "causal" else 1.0  # in pixels
+        config.model.given_share = 0.5 if model == "given" else 0.0
+        config.train.steps = 33_000 if model == "causal" else 30_000
         config.sample.growth = 1.0  # exact, because each block is one point
         config.sample.num_steps = 20  # as good as 100 evenly spaced in time, see docs/notes.md
         config.sample.spacing = "log_snr"

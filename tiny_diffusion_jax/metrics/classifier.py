@@ -62,6 +62,19 @@ def train(points: np.ndarray, label: np.ndarray, use_size: bool) -> Callable:
     return lambda sets: svm.predict(features(np.asarray(sets)))
 
 
+def two_sample_accuracy(a: np.ndarray, b: np.ndarray) -> float:
+    """Accuracy with which a trained classifier tells sets a from sets b, f32[B, N, D]; 0.5: equal.
+
+    The classifier of `train` is trained on half of the sets and tested on the other half, and then
+    the other way round (a classifier two-sample test, arXiv 1610.06545).
+    """
+    halves = [np.concatenate([a[i::2], b[i::2]]) for i in (0, 1)]
+    kinds = [np.repeat([0, 1], [len(a[i::2]), len(b[i::2])]) for i in (0, 1)]
+    right = [train(halves[i], kinds[i], use_size=False)(halves[1 - i]) == kinds[1 - i]
+             for i in (0, 1)]  # fmt: skip
+    return float(np.mean(np.concatenate(right)))
+
+
 def accuracy(
     dataset: Dataset, key: jax.Array, samples: np.ndarray, labels: np.ndarray
 ) -> dict | None:

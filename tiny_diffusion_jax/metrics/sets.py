@@ -140,20 +140,33 @@ def _emd_bound(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def mmd_cov_nna(gg, gr, rr) -> dict[str, float]:
     """MMD, COV and 1-NNA from the distances gg: [G, G], gr: [G, R], rr: [R, R].
 
+    1-NNA is the mean over its two halves, see `nna_halves`.
+
     The diagonals of gg and rr are ignored. A generated set covers one real set; of equally near
     real sets it covers the first. A set that is equally near to both kinds counts as half correct.
     Therefore G = R, set by set, has COV 1, MMD 0 and 1-NNA 0. Each kind needs two sets.
     """
+    gr, (generated, real) = np.array(gr, np.float64), nna_halves(gg, gr, rr)
+    G, R = gr.shape
+    return {
+        "mmd": float(gr.min(0).mean()),
+        "cov": len(np.unique(gr.argmin(1))) / R,
+        "nna": (G * generated + R * real) / (G + R),
+    }
+
+
+def nna_halves(gg, gr, rr) -> tuple[float, float]:
+    """Shares of generated sets, and of real sets, whose nearest other set is of the same kind.
+
+    Sets with equal distances to both kinds count as half. Generated sets that lie among the real
+    sets but do not reach all of them have a small first share and a large second one, and the mean
+    of both, which is 1-NNA, hides this.
+    """
     gg, gr, rr = (np.array(distances, np.float64) for distances in (gg, gr, rr))
     np.fill_diagonal(gg, np.inf)
     np.fill_diagonal(rr, np.inf)
-    to_same = np.concatenate([gg.min(1), rr.min(1)])
-    to_other = np.concatenate([gr.min(1), gr.min(0)])
-    return {
-        "mmd": float(gr.min(0).mean()),
-        "cov": len(np.unique(gr.argmin(1))) / gr.shape[1],
-        "nna": float(np.mean((to_same < to_other) + 0.5 * (to_same == to_other))),
-    }
+    share = lambda own, other: float(np.mean((own < other) + 0.5 * (own == other)))
+    return share(gg.min(1), gr.min(1)), share(rr.min(1), gr.min(0))
 
 
 def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict]:
@@ -165,7 +178,8 @@ def compare_sets(samples, real_a, real_b, emd_sets: int = 500) -> dict[str, dict
 
         value = number(samples, real_a)     floor = number(real_b, real_a)
 
-    `ratio` = value / floor for MMD (1: as good as real sets), and None for the two shares.
+    `ratio` = value / floor for MMD (1: as good as real sets), and None for the two shares. 1-NNA
+    also has its `halves` (`nna_halves`).
     `interval` and `floor_interval` are 95 % intervals by a bootstrap over sets (`intervals`). With
     fewer than 30 sets in a group, `note` reports too few sets. The EMD uses the first `emd_sets`
     sets. Its intervals have the deviations of its lower bound, which needs no matching. All entries
@@ -202,6 +216,7 @@ def _compare(suffix: str, distance, substitute, samples, real_a, real_b) -> dict
     exact = distances(distance)
     rough = exact if substitute is distance else distances(substitute)
     numbers = value, floor = [mmd_cov_nna(*group) for group in exact]
+    halves = dict(zip(("generated", "real"), nna_halves(*exact[0]), strict=True))
     value_range, floor_range = (
         intervals.bootstrap(*group, of_group)
         for group, of_group in zip(rough, numbers, strict=True)
@@ -212,7 +227,8 @@ def _compare(suffix: str, distance, substitute, samples, real_a, real_b) -> dict
             "ratio": value[name] / floor[name] if name == "mmd" and floor[name] > 0 else None,
             "num_sets": len(real_a), "num_points": real_a.shape[1],
             "interval": value_range[name], "floor_interval": floor_range[name],
-        } | intervals.note(len(real_a)) for name in intervals.NAMES
+        } | intervals.note(len(real_a)) | ({"halves": halves} if name == "nna" else {})
+        for name in intervals.NAMES
     }  # fmt: skip
 
 

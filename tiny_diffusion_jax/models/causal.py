@@ -53,11 +53,11 @@ class CausalBlock(nn.Module):
 
 
 def up_to_itself(start, n: int, num_tokens: int) -> jax.Array:
-    """Causal mask bool[n, W] of the tokens number `start` to start + n - 1, W = num_tokens.
+    """Causal mask bool[1, n, W] of the tokens number `start` to start + n - 1, W = num_tokens.
 
     A token attends to the tokens before it and to itself.
     """
-    return jnp.arange(num_tokens) <= start + jnp.arange(n)[:, None]
+    return (jnp.arange(num_tokens) <= start + jnp.arange(n)[:, None])[None]
 
 
 class Context(NamedTuple):
@@ -114,7 +114,7 @@ class Causal(nn.Module):
         """Context of each of the points f32[B, N, D], given the points before it."""
         (B, N, _), given = points.shape, conditioning.given
         start = jnp.zeros((B, 1, self.context_dim))
-        tokens, seen = self._tokens(points[:, :-1]), up_to_itself(0, N, N)[None]
+        tokens, seen = self._tokens(points[:, :-1]), up_to_itself(0, N, N)
         if self.given_share and given is not None:
             is_given = (jnp.arange(N) > 0) & (jnp.arange(N) <= given[:, None])  # of tokens
             tokens = tokens + is_given[:, 1:, None] * self.is_given
@@ -126,8 +126,8 @@ class Causal(nn.Module):
     def begin(self, num_sets: int, capacity: int, conditioning: Conditioning = NO_CONDITIONING):
         """Return (cache for `capacity` tokens, `Context` of the first point)."""
         token = jnp.zeros((num_sets, 1, self.context_dim))
-        seen = up_to_itself(0, 1, capacity)[None]
-        return self._read(self._empty(num_sets, capacity), token, 0, seen, conditioning)
+        cache, seen = self._empty(num_sets, capacity), up_to_itself(0, 1, capacity)
+        return self._read(cache, token, 0, seen, conditioning)
 
     def extend(
         self, cache, points, number, conditioning: Conditioning = NO_CONDITIONING,
@@ -141,8 +141,8 @@ class Causal(nn.Module):
         tokens, n, num_tokens = self._tokens(points), points.shape[1], cache[0][0].shape[1]
         seen = up_to_itself(number + 1, n, num_tokens)
         if self.given_share and given:
-            tokens, seen = tokens + self.is_given, jnp.broadcast_to(seen[-1], seen.shape)
-        return self._read(cache, tokens, number + 1, seen[None], conditioning)
+            tokens, seen = tokens + self.is_given, jnp.broadcast_to(seen[:, -1:], seen.shape)
+        return self._read(cache, tokens, number + 1, seen, conditioning)
 
     def _empty(self, num_sets: int, capacity: int) -> tuple:
         """Empty cache: keys and values of the tokens for each block, and for the head."""
