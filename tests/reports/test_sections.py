@@ -1,6 +1,7 @@
 """Check which sections a report has, and that shared results are computed once."""
 
 import json
+import threading
 
 import jax
 import numpy as np
@@ -9,7 +10,7 @@ from jax.tree_util import Partial
 from weights import random_weights
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import api, reports
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.metrics import points, separation
@@ -17,7 +18,7 @@ from tiny_diffusion_jax.metrics.ragged import first_of_each
 from tiny_diffusion_jax.reports import density, measure, sets, summary
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.player import sets_player
-from tiny_diffusion_jax.reports.sections import sections_of
+from tiny_diffusion_jax.reports.sections import Section, sections_of
 
 SMALL = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -119,6 +120,16 @@ def test_animations_can_be_left_out(tmp_path):
     assert files["trajectory"] == ["trajectory.npy"] and not list(tmp_path.glob("*.gif"))
     built = build(**MIXTURE, **{"evaluate.gifs": False})
     assert "set_film" not in {section.name for section in sections_of(gather(built))}
+
+
+def test_sections_are_measured_at_the_same_time_and_listed_in_their_order(monkeypatch):
+    both = threading.Barrier(2, timeout=20)  # broken unless both sections wait in it
+
+    def section(name):
+        return Section(name, lambda data: True, metrics=lambda data: {name: {"at": both.wait()}})
+
+    monkeypatch.setattr(reports, "sections_of", lambda data: [section("first"), section("second")])
+    assert list(measure(None)) == ["first", "second"]
 
 
 def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):
