@@ -55,9 +55,11 @@ def train(points: np.ndarray, epochs: Sequence[int]) -> Iterator[tuple[int, floa
     """Train on `points` f32[n, 2]; yield (epoch, wall, CPU seconds, weights) after some epochs.
 
     AdamW with a constant rate, batches of 32 points, gradients clipped to 1, no average of the
-    weights. The seconds leave out the time between two results.
+    weights. The seconds leave out the time between two results. One thread is enough for the small
+    products of 32 points.
     """
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     net, data, power = Net(), torch.from_numpy(points), alpha_bar()
     optimizer = torch.optim.AdamW(net.parameters(), lr=RATE)
     wall = cpu = 0.0

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from scipy.optimize import linear_sum_assignment
 from weights import random_weights
 
 import tiny_diffusion_jax as td
@@ -15,7 +16,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.metrics import points, separation
 from tiny_diffusion_jax.metrics.ragged import first_of_each
-from tiny_diffusion_jax.reports import density, measure, sets, summary
+from tiny_diffusion_jax.reports import density, measure, player, sets, summary
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.player import sets_player
 from tiny_diffusion_jax.reports.sections import Section, sections_of
@@ -112,6 +113,19 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     assert {path.name for path in tmp_path.iterdir()} == set(sum(files.values(), []))
     # both figures use the same real points
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])
+
+
+def test_the_player_pairs_real_points_with_noise_as_in_training(monkeypatch):
+    flow = {"data.name": "moons", "schedule.name": "flow", "train.pairs": "optimal"}
+    experiment, drawn = build(**flow), {}
+    monkeypatch.setattr(player, "pack_noising", lambda *arrays: drawn.update(arrays=arrays))
+    samples = np.random.default_rng(1).normal(size=(1, 16, 2)).astype(np.float32)
+    player.density_player(ReportData(experiment, random_weights(experiment.model), samples))
+    x_0, eps = (np.asarray(a)[0] for a in drawn["arrays"][:2])
+    x_0 = np.asarray(experiment.dataset.normalize(x_0))
+    cost = ((x_0[:, None] - eps) ** 2).sum(-1)
+    assert np.trace(cost) == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-5)
+    assert np.trace(cost) < 0.9 * cost.mean() * len(cost)
 
 
 def test_animations_can_be_left_out(tmp_path):
