@@ -90,8 +90,7 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
     if config.train.keep_best and config.train.split_heldout and dataset.has_points:
         dataset = with_validation(dataset)
     if config.quick:
-        notice = f"quick run: {config.train.steps:,} steps, too short to judge the denoiser"
-        notice = "\n".join(filter(None, [dataset.notice, notice]))
+        notice = "\n".join(filter(None, [dataset.notice, quick_notice(config)]))
         dataset = dataclasses.replace(dataset, notice=notice)
     moments: dict = {}
     if not config.data.normalize:
@@ -104,6 +103,11 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
                            law=level_law(law, schedule, dataset),
                            pair=PAIRS[config.train.pairs])  # fmt: skip
     return Experiment(FrozenConfigDict(config), dataset, process, model)
+
+
+def quick_notice(config) -> str:
+    """Notice of a quick run, for its data, figures and pages."""
+    return f"quick run: {config.train.steps:,} steps, too short to judge the denoiser"
 
 
 def with_options(experiment: Experiment, part: str, options: Mapping) -> Experiment:

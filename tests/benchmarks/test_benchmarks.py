@@ -41,6 +41,7 @@ from command_line import MOONS, ROOT, SETS, TINY, run
 from hypothesis import strategies as st
 from PIL import Image
 
+import tiny_diffusion_jax as td
 from tiny_diffusion_jax import api, checks, data, devices
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.cli.flags import parse
@@ -611,11 +612,34 @@ def test_flow_draws_the_densities_of_the_paper():
 
 def test_time_to_quality_trains_each_setting_and_length(tmp_path, capsys):
     law = "diffusion.levels=log_normal,train.learning_rate=0.01"
-    time_to_quality.main([
-        f"--output={tmp_path / 'out.json'}", "--config=moons:line", "--steps=2,3", "--settings",
-        law, "--num_points=20"])  # fmt: skip
-    rows = read(tmp_path / "out.json")["rows"]
-    assert [(row["settings"], row["steps"]) for row in rows] == [
-        ("", 2), ("", 3), (law, 2), (law, 3)]  # fmt: skip
-    assert len({row["nats"] for row in rows}) == 4
+    words = [f"--output={tmp_path / 'out.json'}", "--config=moons:line", "--num_points=20",
+             "--options=train.num_points=4"]  # fmt: skip
+    time_to_quality.main([*words, "--steps=2,3", "--settings", law])
+    time_to_quality.main([*words, "--steps=4", "--title=thick line", "--append"])
+    result = read(tmp_path / "out.json")
+    rows = result["rows"]
+    assert [(row["data"], row["settings"], row["steps"]) for row in rows] == [
+        ("moons:line", "", 2), ("moons:line", "", 3), ("moons:line", law, 2),
+        ("moons:line", law, 3), ("thick line", "", 4)]  # fmt: skip
+    assert len({row["nats"] for row in rows}) == 5 and result["command"].count(" && ") == 1
     assert f"| {law} | 3 |" in capsys.readouterr().out and (tmp_path / "out.png").exists()
+
+
+def test_time_to_quality_measures_the_weights_of_pytorch(tmp_path):
+    """The copied network computes the same eps, at the same levels, and trains in PyTorch."""
+    torch = pytest.importorskip("torch")
+    import pytorch
+
+    experiment = td.build("moons:line", config=time_to_quality.as_pytorch())
+    x, t = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32), np.arange(1, 51)
+    net = pytorch.Net()
+    expected = net(torch.from_numpy(x), torch.from_numpy(t).float()).detach().numpy()
+    result = experiment.model.apply(net.flax_params(), x[:, None], t / 50)[:, 0]
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+    power = np.asarray(experiment.process.schedule.alpha)[1:] ** 2
+    np.testing.assert_allclose(power, pytorch.alpha_bar(), atol=1e-6)
+    time_to_quality.main([f"--output={tmp_path / 'out.json'}", "--config=moons:line", "--steps=2",
+                          "--num_points=200", "--epochs=1,3"])  # fmt: skip
+    ours, first, last = read(tmp_path / "out.json")["rows"]
+    assert (first["steps"], last["steps"]) == (250, 750) and last["nats"] < first["nats"]
+    assert first["settings"] == time_to_quality.PYTORCH != ours["settings"]

@@ -1,23 +1,25 @@
 """Check which sections a report has, and that shared results are computed once."""
 
 import json
+import threading
 
 import jax
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from scipy.optimize import linear_sum_assignment
 from weights import random_weights
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import api, reports
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.metrics import points, separation
 from tiny_diffusion_jax.metrics.ragged import first_of_each
-from tiny_diffusion_jax.reports import density, measure, sets, summary
+from tiny_diffusion_jax.reports import density, measure, player, sets, summary
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.player import sets_player
-from tiny_diffusion_jax.reports.sections import sections_of
+from tiny_diffusion_jax.reports.sections import Section, sections_of
 
 SMALL = {
     "model.hidden_dim": 8, "model.num_blocks": 1, "model.num_frequencies": 4,
@@ -113,12 +115,35 @@ def test_one_density_is_drawn_once_for_numbers_and_pictures(tmp_path, monkeypatc
     np.testing.assert_array_equal(shown[0][0], draws[0][1][0])
 
 
+def test_the_player_pairs_real_points_with_noise_as_in_training(monkeypatch):
+    flow = {"data.name": "moons", "schedule.name": "flow", "train.pairs": "optimal"}
+    experiment, drawn = build(**flow), {}
+    monkeypatch.setattr(player, "pack_noising", lambda *arrays: drawn.update(arrays=arrays))
+    samples = np.random.default_rng(1).normal(size=(1, 16, 2)).astype(np.float32)
+    player.density_player(ReportData(experiment, random_weights(experiment.model), samples))
+    x_0, eps = (np.asarray(a)[0] for a in drawn["arrays"][:2])
+    x_0 = np.asarray(experiment.dataset.normalize(x_0))
+    cost = ((x_0[:, None] - eps) ** 2).sum(-1)
+    assert np.trace(cost) == pytest.approx(cost[linear_sum_assignment(cost)].sum(), rel=1e-5)
+    assert np.trace(cost) < 0.9 * cost.mean() * len(cost)
+
+
 def test_animations_can_be_left_out(tmp_path):
     built = build(**{"data.jitter": "none", "evaluate.gifs": False, "evaluate.density_size": 0})
     files = figures_of(gather(built), tmp_path)
     assert files["trajectory"] == ["trajectory.npy"] and not list(tmp_path.glob("*.gif"))
     built = build(**MIXTURE, **{"evaluate.gifs": False})
     assert "set_film" not in {section.name for section in sections_of(gather(built))}
+
+
+def test_sections_are_measured_at_the_same_time_and_listed_in_their_order(monkeypatch):
+    both = threading.Barrier(2, timeout=20)  # broken unless both sections wait in it
+
+    def section(name):
+        return Section(name, lambda data: True, metrics=lambda data: {name: {"at": both.wait()}})
+
+    monkeypatch.setattr(reports, "sections_of", lambda data: [section("first"), section("second")])
+    assert list(measure(None)) == ["first", "second"]
 
 
 def test_members_are_calibrated_once_for_numbers_and_pictures(tmp_path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from tiny_diffusion_jax import __version__, data, devices, reports
-from tiny_diffusion_jax.api import Experiment, build, init
+from tiny_diffusion_jax.api import Experiment, build, init, quick_notice
 from tiny_diffusion_jax.call_checks import check_sample
 from tiny_diffusion_jax.checks import (
     check,
@@ -18,7 +18,8 @@ from tiny_diffusion_jax.checks import (
 )
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
-from tiny_diffusion_jax.data.columns import ROLES, read_column, read_points
+from tiny_diffusion_jax.data.cells import encode
+from tiny_diffusion_jax.data.columns import ROLES, Points, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require
 from tiny_diffusion_jax.program import program_name
@@ -112,22 +113,22 @@ def complete_run(
         table = read_points(points, dim=dim, usual=about.columns)
         check_sample(config, config.sample, given=table.points, dim=dim, about=about)
     opened = _open(config, path, pretrained)
-    _check_one_set(points, len(table.points), table.others, config.data.set_column)
+    _check_one_set(table, config.data.set_column)
     log.info("points: %s: %s", Path(points).name, table.describe())
     if notes := [note for note in table.notes if not note.startswith(DATA_OPTION)]:
         log.warning("notice: %s", "; ".join(notes))
     reports.sample_run(*opened, command, table.points)
 
 
-def _check_one_set(path: str, rows: int, columns: tuple[str, ...], set_column: str) -> None:
-    """Raise UserError if a column of the table `path` says that its points are several sets.
+def _check_one_set(table: Points, set_column: str) -> None:
+    """Raise UserError if a column of `table` says that its points are several sets.
 
     A column with another value in each of several rows names points.
     """
-    for name in columns:
+    for name, column in table.others.items():
         if name == set_column or name.lower() in ROLES["set"]:
-            num = len(read_column(path, name))
-            require(num in (1, rows), f"--points: sets in column {name}", num, "1",
+            num = len(encode(column)[1])
+            require(num in (1, len(table.points)), f"--points: sets in column {name}", num, "1",
                     "All given points start every drawn set: keep one set")  # fmt: skip
 
 
@@ -224,7 +225,7 @@ def announce(experiment: Experiment) -> None:
     dataset, device = experiment.dataset, jax.devices()[0]
     log.info("data: %s", describe_data(dataset))
     if experiment.config.quick:
-        log.warning("notice: %s", dataset.notice.split("\n")[-1])
+        log.warning("notice: %s", quick_notice(experiment.config))
     log.info("device: %d x %s", jax.device_count(), device.device_kind)
     if unused := devices.unused_accelerator():
         log.warning("warning: %s", unused)

@@ -39,7 +39,7 @@ class Points(NamedTuple):
     columns: tuple[str, ...]  # names of the coordinates
     rows: np.ndarray  # names of the rows in messages, object[P]
     roles: dict[str, tuple[str, np.ndarray]]  # set, label, split: name and cells [P] of the column
-    others: tuple[str, ...]  # names of the columns that are not read
+    others: dict[str, np.ndarray]  # name and cells [P] of the columns that are not read
     notes: tuple[str, ...]  # decisions that the user may want to change
 
     @property
@@ -50,7 +50,7 @@ class Points(NamedTuple):
     @property
     def not_read(self) -> str:
         """Text about the columns that are not read, to append; "" if all are read."""
-        return f"; not read: {listed(self.others)}" if self.others else ""
+        return f"; not read: {listed([*self.others])}" if self.others else ""
 
     def describe(self) -> str:
         """Describe the selection: "4,162 points, coordinates x, y; not read: mass"."""
@@ -94,7 +94,7 @@ def read_points(
     return Points(
         values, tuple(titles[i] for i in chosen), table.rows,
         {role: (titles[i], table.columns[i]) for role, i in roles.items()},
-        tuple(name for i, name in enumerate(names) if name and i not in used),
+        {name: table.columns[i] for i, name in enumerate(names) if name and i not in used},
         (*notes, *table.notes, *more),
     )  # fmt: skip
 

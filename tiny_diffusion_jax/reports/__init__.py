@@ -27,6 +27,7 @@ from tiny_diffusion_jax.reports.save_samples import write_sets
 from tiny_diffusion_jax.reports.sections import sections_of
 from tiny_diffusion_jax.reports.training import overfitting
 from tiny_diffusion_jax.run.train_log import read_rows, training_seconds
+from tiny_diffusion_jax.training.loop import run_in_thread
 
 log = logging.getLogger("tiny_diffusion_jax")
 TRAJECTORY_POINTS = 2**22  # points of all sets in all steps of the trajectories: 32 MB if D = 2
@@ -124,11 +125,13 @@ def draw_samples(
 def measure(data: ReportData) -> dict:
     """Metrics of all sections as plain numbers; each metric of the samples has its floor.
 
-    Raises SamplesDiverged for NaN or infinity, so that metrics.json holds neither.
+    The sections are measured in threads, because a compilation occupies only one core. Raises
+    SamplesDiverged for NaN or infinity, so that metrics.json holds neither.
     """
+    results = [run_in_thread(partial(section.metrics, data)) for section in sections_of(data)]
     metrics = {}
-    for section in sections_of(data):
-        metrics |= section.metrics(data)
+    for result in results:
+        metrics |= result.result()
     for name, metric in metrics.items():
         try:
             json.dumps(metric, allow_nan=False)

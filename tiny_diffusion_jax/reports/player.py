@@ -56,10 +56,7 @@ def _player(
     reverse = pack_trajectories(trajectories, levels, schedule, marks, blocks, most)
     x_0 = np.asarray(trajectories[-1]) if real is None else real
     x_0 = x_0[: len(reverse["sizes"]), : reverse["positions"]["shape"][1]]
-    if dataset.start is None:
-        eps = np.random.default_rng(data.config.seed).standard_normal(x_0.shape)
-    else:
-        eps = data.noise(np.asarray(dataset.normalize(x_0)))
+    eps = data.noise(np.asarray(dataset.normalize(x_0)))
     return {
         "reverse": reverse, "forward": pack_noising(x_0, eps, dataset.shift, dataset.scale),
         "forward_of": "the samples, noised again" if real is None else "real points",
