@@ -16,7 +16,7 @@ ARITHMETIC = (
     "train/network.js", "train/gradient.js", "train/optimizer.js", "live/samplers.js",
     "train/trainer.js",
 )  # fmt: skip
-WORKER = (*ARITHMETIC, "train/worker.js")
+WORKER = (*ARITHMETIC, "train/grid.js", "train/worker.js")
 POINTS = 4096  # of each shape on the page, drawn once: 22 kB
 FIRST = "dino"  # the shape that is chosen first
 # A network that two CPU cores train in half a minute. All other options are the defaults.
