@@ -22,9 +22,10 @@ from tiny_diffusion_jax.web.training import ARITHMETIC, network_options
 
 SCHEDULES = ("karras", "cosine", "linear", "flow")
 SETS, POINTS = 8, 3
+MEMORIES = ("makeSimd(4e6)", "({ heap: new Heap(4e6) })")  # products in WebAssembly or not
 # Make a trainer with given parameters. Layers are named as in Flax.
-MAKE = """([options, tree]) => {
-  globalThis.trainer = new Trainer([], options, { heap: new Heap(4e6) });
+MAKE = """([options, tree, memory]) => {
+  globalThis.trainer = new Trainer([], options, eval(memory));
   const { parameters } = trainer.optimizer;
   for (const [name, layer] of Object.entries(parameters.layers)) {
     layer.kernel.set(tree[name].kernel);
@@ -82,8 +83,8 @@ def layers(params) -> dict:
     return jax.tree.map(flat, params["params"]["trunk"])
 
 
-def make(script, experiment, params) -> None:
-    script.evaluate(MAKE, [network_options(experiment.config), layers(params)])
+def make(script, experiment, params, memory="makeSimd(4e6)") -> None:
+    script.evaluate(MAKE, [network_options(experiment.config), layers(params), memory])
 
 
 def largest_difference(tree, expected) -> float:
@@ -92,14 +93,15 @@ def largest_difference(tree, expected) -> float:
     return max(jax.tree.leaves(differences))
 
 
+@pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_the_gradient_is_that_of_jax(schedule, script):
+def test_the_gradient_is_that_of_jax(schedule, memory, script):
     """The loss and each number of the gradient agree to 1e-5 of the largest one."""
     experiment, params = small(schedule)
     batch = batches(1)[0]
     losses, grads = loss_and_grad(experiment.process, experiment.model, params, batch, 1)
     expected = layers(grads)
-    make(script, experiment, params)
+    make(script, experiment, params, memory)
     loss, gradient = script.evaluate(STEP, as_json(batch))
     assert loss == pytest.approx(float(losses.mean()), rel=1e-5)
     largest = max(map(abs, jax.tree.leaves(expected)))
@@ -107,15 +109,16 @@ def test_the_gradient_is_that_of_jax(schedule, script):
     assert largest_difference(gradient, expected) < 1e-5 * largest
 
 
+@pytest.mark.parametrize("memory", MEMORIES)
 @pytest.mark.parametrize("clip_norm", [1.0, 0.05])  # without and with clipping
-def test_ten_steps_are_those_of_jax(clip_norm, script):
+def test_ten_steps_are_those_of_jax(clip_norm, memory, script):
     """Weights and EMA weights agree to 1e-4 after the warm-up's ten steps."""
     experiment, params = small(**{"train.clip_norm": clip_norm, "train.learning_rate": 1e-2,
                                   "train.weight_decay": 0.1, "train.warmup": 4})  # fmt: skip
     config = experiment.config.train
     step = jax.jit(make_train_step(experiment.process, experiment.model, config, 1))
     state = TrainState(jnp.int32(0), params, params, make_optimizer(config).init(params))
-    make(script, experiment, params)
+    make(script, experiment, params, memory)
     for batch in batches(10):
         state, (losses, _) = step(state, batch)
         loss, _ = script.evaluate(STEP, as_json(batch))
@@ -179,3 +182,23 @@ def test_batches_are_stratified_draws_of_the_shapes(script):
         assert (sets == sets[:, :1]).all() and set(sets[:, 0, 0]) == {1.0, 5.0}
         assert abs(np.mean(eps)) < 0.08 and abs(np.std(eps) - 1) < 0.06
     assert draws[0] != draws[1]
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("M, K, N", [(4, 3, 8), (9, 1, 12), (3, 7, 20), (6, 5, 2), (5, 4, 3)])
+def test_products_add(M, K, N, memory, script):
+    """C + A B and C + A^T B, also for matrices that tiles of 4 x 8 do not fill."""
+    rng = np.random.default_rng(3)
+    a, b, c = (rng.normal(size=shape).astype(np.float32) for shape in ((M, K), (K, N), (M, N)))
+    multiply = """([a, b, c, M, K, N, aRow, aColumn, memory]) => {
+      const { heap, product = addProduct } = eval(memory);
+      const put = (numbers) => { const x = heap.floats(numbers.length); x.set(numbers); return x; };
+      const [A, B, C] = [a, b, c].map(put);
+      product(A, aRow, aColumn, B, C, M, K, N);
+      return [...C];
+    }"""
+    flat = lambda x: np.ravel(x).tolist()
+    for matrix, strides in ((a, (K, 1)), (a.T, (1, M))):
+        result = script.evaluate(multiply, [flat(matrix), flat(b), flat(c), M, K, N, *strides,
+                                            memory])  # fmt: skip
+        np.testing.assert_allclose(result, flat(c + a @ b), atol=1e-5)

@@ -40,6 +40,15 @@ class LossCurve {
     return this.smooth(this.losses).at(-1)?.[1];
   }
 
+  // The range of the axis: of the smooth curves, without the steep first steps.
+  range() {
+    const all = [this.losses, this.earlier].flatMap((losses) => this.smooth(losses));
+    const losses = all.map(([, loss]) => loss).filter(Number.isFinite);
+    if (!losses.length) return [0.8, 1.2];
+    const low = Math.floor(20 * Math.min(...losses) - 0.5) / 20;
+    return [low, Math.max(low + 0.2, Math.min(Math.ceil(20 * Math.max(...losses)) / 20, low + 0.3))];
+  }
+
   draw() {
     const { canvas } = this, ratio = devicePixelRatio || 1;
     const width = canvas.clientWidth, height = canvas.clientHeight;
@@ -47,16 +56,17 @@ class LossCurve {
     Object.assign(canvas, { width: width * ratio, height: height * ratio });
     const pen = canvas.getContext("2d"), style = getComputedStyle(document.documentElement);
     const colour = (name) => style.getPropertyValue(`--${name}`);
-    const all = [...this.losses, ...this.earlier].map(([, loss]) => loss);
-    const top = Math.min(1.5, Math.max(0.5, ...all)), last = Math.max(this.steps, this.earlier.at(-1)?.[0] ?? 0);
+    const [low, top] = this.range(), last = Math.max(this.steps, this.earlier.at(-1)?.[0] ?? 0);
     const x = (step) => ROOM.left + (step / last) * (width - ROOM.left - ROOM.right);
-    const y = (loss) => height - ROOM.bottom - (Math.min(loss, top) / top) * (height - ROOM.top - ROOM.bottom);
+    const inRange = (loss) => (Math.min(Math.max(loss, low), top) - low) / (top - low);
+    const y = (loss) => height - ROOM.bottom - inRange(loss) * (height - ROOM.top - ROOM.bottom);
     pen.scale(ratio, ratio);
     pen.font = "13px system-ui, sans-serif";
     pen.fillStyle = colour("muted");
     pen.strokeStyle = colour("rule");
     pen.textAlign = "right";
-    for (let loss = 0; loss <= top; loss += 0.25) {
+    const step = top - low > 0.5 ? 0.2 : 0.05;
+    for (let loss = low; loss <= top + 1e-9; loss += step) {
       pen.fillText(loss.toFixed(2), ROOM.left - 6, y(loss) + 4);
       line(pen, [[x(0), y(loss)], [x(last), y(loss)]]);
     }

@@ -17,10 +17,3 @@ class Heap {
     return new Float32Array(this.buffer, start, count).fill(0);
   }
 }
-
-const HEAP = 48 * 2 ** 20; // bytes: enough for the widest network of the page
-
-// {heap, product} of a trainer.
-function makeHeap() {
-  return { heap: new Heap(HEAP) };
-}
