@@ -12,8 +12,8 @@ from tiny_diffusion_jax.web.packing import pack
 # Scripts that compute a training step, and the worker that runs them. Each script uses the scripts
 # before it.
 ARITHMETIC = (
-    "train/heap.js", "train/products.js", "train/simd.js",
-    "train/random.js", "train/schedule.js", "train/network.js", "train/gradient.js", "train/optimizer.js", "live/samplers.js",
+    "train/heap.js", "train/products.js", "train/simd.js", "train/random.js", "train/schedule.js",
+    "train/network.js", "train/gradient.js", "train/optimizer.js", "live/samplers.js",
     "train/trainer.js",
 )  # fmt: skip
 WORKER = (*ARITHMETIC, "train/grid.js", "train/worker.js")

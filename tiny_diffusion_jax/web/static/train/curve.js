@@ -1,7 +1,7 @@
 // The loss while a network trains, with the curve of the run before for comparison.
 
 const ROOM = { left: 40, right: 12, top: 12, bottom: 30 };
-const MEMORY = 0.94; // of the smoothed curve, for each number
+const MEMORY = 0.94; // of the smoothed curve, for each number; less at first
 
 class LossCurve {
   constructor(canvas) {
@@ -28,11 +28,11 @@ class LossCurve {
 
   // [step, mean of the latest losses] of a curve.
   smooth(losses) {
-    let mean = 0, weight = 0;
-    return losses.map(([step, loss]) => {
-      mean = MEMORY * mean + (1 - MEMORY) * loss;
-      weight = MEMORY * weight + (1 - MEMORY);
-      return [step, mean / weight];
+    let mean = 0;
+    return losses.map(([step, loss], i) => {
+      const kept = Math.min(MEMORY, i / (i + 2));
+      mean = kept * mean + (1 - kept) * loss;
+      return [step, mean];
     });
   }
 

@@ -46,9 +46,18 @@ class TrainingPanel {
     return points.filter(({ length }) => length > 2);
   }
 
+  // The level whose log(sigma / alpha) is nearest to the slider.
+  level() {
+    const log = Math.LN10 * this.value("noise");
+    const distance = ({ log_snr }) => Math.abs(log + log_snr / 2);
+    const inside = this.levels.slice(1, -1); // the last level may have alpha = 0
+    const distances = inside.map(distance);
+    return 1 + distances.indexOf(Math.min(...distances));
+  }
+
   change(name) {
     if (name === "learning_rate") this.worker?.postMessage({ rate: this.value(name) });
-    if (name === "level") this.worker?.postMessage({ level: this.value(name) });
+    if (name === "noise") this.worker?.postMessage({ level: this.level() });
     if (REBUILDS.includes(name)) {
       const wasRunning = this.state === "running";
       this.reset();
@@ -100,7 +109,7 @@ class TrainingPanel {
     this.expected = ++this.runs;
     this.state = "running";
     this.began = { time: performance.now(), step: message === "start" ? 0 : this.step };
-    this.worker.postMessage({ [message]: value, level: this.value("level") });
+    this.worker.postMessage({ [message]: value, level: this.level() });
     this.update();
   }
 
@@ -132,8 +141,8 @@ class TrainingPanel {
     button.disabled = !has;
     anew.hidden = state === "idle" || state === "running";
     this.find("erase").hidden = !this.isSketch;
-    const { alpha, sigma } = this.levels[this.value("level")];
-    this.find("level").textContent = `σ/α = ${alpha ? (sigma / alpha).toPrecision(2) : "∞"}`;
+    const { alpha, sigma } = this.levels[this.level()];
+    this.find("noise").textContent = `σ/α = ${(sigma / alpha).toPrecision(2)}`;
     if (state !== "idle") return;
     if (has) this.say(`${this.parameters().toLocaleString("en")} parameters, untrained`);
     else this.say(this.drawn ? "Draw a shape above, then press Train." : "Draw on the plane, then press Train.");
