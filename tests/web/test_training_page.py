@@ -133,6 +133,39 @@ def test_a_drawing_on_the_live_page_is_learned(opened, size, scheme):
     assert not tab.too_wide()
 
 
+def shares(tab, name: str) -> dict[str, int]:
+    """Percentages of points that are nearest to each shape."""
+    text = tab.page.inner_text(f"[data-train=share-{name}]")
+    return {shape: int(share) for share, shape in re.findall(r"(\d+) % (\w+)", text)}
+
+
+@pytest.mark.parametrize("size, scheme", [("desktop", "dark"), ("phone", "light")])
+def test_the_sets_are_separate_beside_the_superposition(opened, size, scheme):
+    """The trained network draws both shapes at once, and the model of sets draws one of them.
+
+    Both start from the same noise. A point that is placed on a moon makes moons of the set.
+    """
+    tab = open_panel(opened, size=size, scheme=scheme)
+    assert tab.page.is_hidden("[data-train=sets]")
+    choose(tab, "second", 1)  # moons
+    choose(tab, "steps", 500)
+    tab.page.click("[data-train=train]")
+    tab.wait(f"{PANEL}.dataset.state === 'done'", 60)
+    complete = "panel.argument.frames.every(Boolean) && panel.plane.samples.length === 512"
+    tab.wait(f"{complete} && !panel.argument.film.playing", 20)
+    starts = tab.page.evaluate("panel.argument.frames.map((frames) => [...frames[0]])")
+    assert starts[0] == pytest.approx(starts[1], abs=1e-5)
+    left, right = shares(tab, "points"), shares(tab, "sets")
+    assert min(left.values()) > 30 and max(right.values()) > 85
+    box = tab.page.locator("[data-train=sets]").bounding_box()
+    x, y = tab.page.evaluate("panel.argument.plane.board.toPixel(1.48, 0)")  # end of a moon
+    tab.page.mouse.click(box["x"] + x, box["y"] + y)
+    tab.wait("panel.argument.film.playing", 20)
+    tab.wait("!panel.argument.film.playing", 20)
+    assert shares(tab, "sets")["moons"] > 85 and min(shares(tab, "points").values()) > 30
+    assert tab.page.evaluate("panel.argument.placed.length") == 2 and not tab.too_wide()
+
+
 def test_every_control_has_a_label(opened):
     tab = open_panel(opened)
     unnamed = tab.page.evaluate("""[...document.querySelectorAll(

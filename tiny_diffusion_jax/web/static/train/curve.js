@@ -46,7 +46,8 @@ class LossCurve {
     const losses = all.map(([, loss]) => loss).filter(Number.isFinite);
     if (!losses.length) return [0.8, 1.2];
     const low = Math.floor(20 * Math.min(...losses) - 0.5) / 20;
-    return [low, Math.max(low + 0.2, Math.min(Math.ceil(20 * Math.max(...losses)) / 20, low + 0.3))];
+    const highest = Math.ceil(20 * Math.max(...losses)) / 20;
+    return [low, Math.min(Math.max(highest, low + 0.2), low + 0.3)];
   }
 
   draw() {
@@ -79,7 +80,7 @@ class LossCurve {
     this.stroke(pen, colour("muted"), 1.5, 0.8, path(this.smooth(this.earlier)), [5, 4]);
     this.stroke(pen, colour("samples"), 1, 0.35, path(this.losses));
     this.stroke(pen, colour("samples"), 2.2, 1, path(this.smooth(this.losses)));
-    const text = this.losses.length ? `${this.latest.toFixed(3)} at step ${this.losses.at(-1)[0]}` : "empty";
+    const at = this.losses.at(-1)?.[0], text = at ? `${this.latest.toFixed(3)} at step ${at}` : "empty";
     canvas.setAttribute("aria-label", `Loss curve: ${text}`);
   }
 

@@ -1,6 +1,7 @@
 // The places of the arrows of a field.
 
-const ARROWS_PER_SIDE = 21, FIELD_HALF = 2.7; // in standard deviations of the data, as live/board.js
+const ARROWS_PER_SIDE = 21;
+const FIELD_HALF = 2.7; // half of the plane in standard deviations of the data, as live/board.js
 
 // Centres of squares f32[ARROWS_PER_SIDE^2, 2], row by row.
 function gridPlaces() {

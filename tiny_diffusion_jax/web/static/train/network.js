@@ -92,7 +92,7 @@ class TrainableMLP {
     };
   }
 
-  // F f32[R, 2] of points x = c_in x_t and times t / T f32[B]. `work` keeps what the gradient needs.
+  // F f32[R, 2] of points x = c_in x_t and times t / T f32[B]. `work` keeps what a gradient needs.
   forward({ layers }, x, time, work) {
     const { rows } = work, { hidden_dim: width, num_blocks: blocks } = this.options;
     this.embed(layers.fade, x, time, work);
@@ -127,8 +127,8 @@ class TrainableMLP {
   }
 }
 
-// h = gelu(z) + before, with gelu(z) = z s and s = sigmoid(2 sqrt(2 / pi) (z + 0.044715 z^3)), which
-// is the tanh form that Flax uses. `before`: null for the first layer.
+// h = gelu(z) + before, with gelu(z) = z s and s = sigmoid(2 sqrt(2 / pi) (z + 0.044715 z^3)). This
+// is the tanh form, which Flax uses. `before`: null for the first layer.
 function gelu(z, s, h, before) {
   const c = -2 * Math.sqrt(2 / Math.PI);
   for (let i = 0; i < z.length; i++) {

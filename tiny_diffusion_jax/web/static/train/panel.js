@@ -4,6 +4,7 @@
 // without it the plane of the panel is drawn on.
 
 const REBUILDS = ["shape", "second", "hidden_dim", "num_frequencies", "scale", "schedule", "steps"];
+const WORDS = { idle: "Train", running: "Stop", stopped: "Continue", done: "Train longer" };
 const SKETCH = "sketch"; // value of the choice "your drawing"
 
 class TrainingPanel {
@@ -109,7 +110,8 @@ class TrainingPanel {
     this.expected = ++this.runs;
     this.state = "running";
     this.began = { time: performance.now(), step: message === "start" ? 0 : this.step };
-    this.worker.postMessage({ [message]: value, level: this.level() });
+    const noise = this.argument?.noise ?? null;
+    this.worker.postMessage({ [message]: value, level: this.level(), noise });
     this.update();
   }
 
@@ -117,7 +119,8 @@ class TrainingPanel {
     this.worker.postMessage({ stop: true });
   }
 
-  receive({ run, state, step, losses, samples, field }) {
+  receive({ run, state, step, losses, samples, field, trajectory, job }) {
+    if (trajectory) return this.argument?.receive(0, trajectory, job);
     if (run !== this.expected) return;
     if (!state) return this.plane.show({ field });
     Object.assign(this, { state, step });
@@ -130,14 +133,16 @@ class TrainingPanel {
     this.say(`${words}: step ${step.toLocaleString("en")}, loss ${loss ? loss.toFixed(3) : "…"}, `
       + `${this.speed} steps/s`, state === "running");
     this.root.dataset.step = step;
+    if (this.argument?.isOn) this.argument.tell();
     this.update();
   }
 
   update() {
     const { state } = this, has = this.chosen().length > 0;
     this.root.dataset.state = state;
+    this.argument?.update();
     const [button, anew] = [this.find("train"), this.find("anew")];
-    button.textContent = { running: "Stop", stopped: "Continue", done: "Train longer" }[state] ?? "Train";
+    button.textContent = WORDS[state];
     button.disabled = !has;
     anew.hidden = state === "idle" || state === "running";
     this.find("erase").hidden = !this.isSketch;
@@ -145,7 +150,7 @@ class TrainingPanel {
     this.find("noise").textContent = `σ/α = ${(sigma / alpha).toPrecision(2)}`;
     if (state !== "idle") return;
     if (has) this.say(`${this.parameters().toLocaleString("en")} parameters, untrained`);
-    else this.say(this.drawn ? "Draw a shape above, then press Train." : "Draw on the plane, then press Train.");
+    else this.say(`Draw ${this.drawn ? "a shape above" : "on the plane"}, then press Train.`);
   }
 
   // Number of parameters of the network that the controls describe.

@@ -1,5 +1,7 @@
 // The plane of the training: data below, the arrows of the field, samples above.
 
+const SMALL = 480; // px: a smaller plane has every second arrow, and paler data
+
 class Plane {
   constructor(canvas) {
     this.canvas = canvas;
@@ -26,7 +28,9 @@ class Plane {
     if (!this.canvas.clientWidth) return;
     board.begin();
     const share = Math.min(1, 2500 / Math.max(data.length / 2, 1)); // of the data that is drawn
-    board.dots(data.slice(0, 2 * Math.round((share * data.length) / 2)), "data", 1.1, 0.35);
+    const isSmall = board.side < SMALL;
+    const shown = data.slice(0, 2 * Math.round((share * data.length) / 2));
+    board.dots(shown, "data", isSmall ? 0.8 : 1.1, isSmall ? 0.25 : 0.35);
     this.arrows(field);
     board.dots(samples, "samples", Math.max(1.4, board.radius(samples.length / 2)), 0.85);
     for (let i = 0; i < placed.length; i += 2) board.ring(placed[i], placed[i + 1], "ink", 6);
@@ -36,12 +40,15 @@ class Plane {
   // Arrows as long as their square for a score of two standard deviations of the noise.
   arrows(field) {
     if (!field.length) return;
-    const { pen, side } = this.board, places = gridPlaces(), reach = (0.85 * side) / ARROWS_PER_SIDE;
+    const { pen, side } = this.board, places = gridPlaces();
+    const step = side < SMALL ? 2 : 1, reach = (0.85 * step * side) / ARROWS_PER_SIDE;
     pen.strokeStyle = this.board.colour("muted");
     pen.lineWidth = 1;
     pen.globalAlpha = 0.7;
     pen.beginPath();
     for (let i = 0; i < field.length; i += 2) {
+      const row = Math.floor(i / 2 / ARROWS_PER_SIDE), column = (i / 2) % ARROWS_PER_SIDE;
+      if (row % step || column % step) continue;
       const length = Math.hypot(field[i], field[i + 1]);
       if (!(length > 0.02)) continue;
       const scale = (reach * Math.min(1, length / 2)) / length;

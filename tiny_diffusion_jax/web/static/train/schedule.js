@@ -9,7 +9,8 @@ const BETA = { min: 1e-4, max: 0.02 };
 function fromBetas(beta) {
   let sum = 0;
   const logAlphaBar = [0, ...beta.map((b) => (sum += Math.log1p(-b)))];
-  return [logAlphaBar.map((v) => Math.exp(v / 2)), logAlphaBar.map((v) => Math.sqrt(-Math.expm1(v)))];
+  const alpha = logAlphaBar.map((v) => Math.exp(v / 2));
+  return [alpha, logAlphaBar.map((v) => Math.sqrt(-Math.expm1(v)))];
 }
 
 const upTo = (last, value) => Array.from({ length: last + 1 }, (_, i) => value(i));
@@ -49,7 +50,7 @@ function drawTimes(u, sets, T) {
     Math.min(T, 1 + Math.floor(((u + i / sets) % 1) * T)));
 }
 
-// The levels that a sampler visits in `steps` equal steps of t, noise first (samplers.py: time_grid).
+// The levels that a sampler visits in equal steps of t, noise first (samplers.py: time_grid).
 function timeGrid(levels, steps) {
   const T = levels.length - 1;
   const visited = upTo(steps, (i) => Math.round(T - (T * i) / steps));

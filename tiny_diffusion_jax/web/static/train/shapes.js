@@ -5,7 +5,7 @@ function normalized(points) {
   const n = points.length / 2, mean = [0, 0];
   for (let i = 0; i < points.length; i++) mean[i % 2] += points[i] / n;
   let variance = 0;
-  for (let i = 0; i < points.length; i++) variance += (points[i] - mean[i % 2]) ** 2 / points.length;
+  for (let i = 0; i < points.length; i++) variance += (points[i] - mean[i % 2]) ** 2 / (2 * n);
   const scale = Math.sqrt(variance);
   return Float32Array.from(points, (v, i) => (v - mean[i % 2]) / (scale || 1));
 }
@@ -36,7 +36,7 @@ class Sketch {
 
   add(x, y) {
     for (let i = 0; i < Sketch.PER_PLACE; i++) {
-      this.points.push(x + Sketch.SPREAD * this.random.normal(), y + Sketch.SPREAD * this.random.normal());
+      this.points.push(...[x, y].map((v) => v + Sketch.SPREAD * this.random.normal()));
     }
   }
 

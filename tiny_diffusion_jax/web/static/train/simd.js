@@ -31,7 +31,9 @@ function tileBody(rows, vectors) {
   const right = (v) => factor + 1 + v, sum = (r, v) => right(vectors) + r * vectors + v;
   const code = [];
   for (let r = 0; r < rows; r++) {
-    code.push(...get(r ? address(r - 1) : a), ...(r ? [...get(aRow), 0x6a] : []), ...set(address(r)));
+    code.push(...get(r ? address(r - 1) : a));
+    if (r) code.push(...get(aRow), 0x6a);
+    code.push(...set(address(r)));
   }
   code.push(0x03, 0x40); // loop
   for (let v = 0; v < vectors; v++) code.push(...get(b), ...load(16 * v), ...set(right(v)));

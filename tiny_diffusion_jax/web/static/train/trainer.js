@@ -63,14 +63,20 @@ class Trainer {
 
   // Samples f32[n, 2] from the noise `normals` f32[n, 2], in `steps` steps of dpm++2m.
   sample(normals, steps) {
+    return this.trajectory(normals, steps).at(-1);
+  }
+
+  // x_t f32[n, 2] of these samples at each step, divided by the spread of x_t.
+  trajectory(normals, steps) {
     const { alpha, sigma } = this.levels.at(-1), frames = reverse({
       denoise: (x_t, level) => this.denoise(x_t, level), sampler: SAMPLERS["dpm++2m"](),
       levels: timeGrid(this.levels, steps), start: { mean: [0, 0], std: Math.hypot(alpha, sigma) },
       size: normals.length, normal: () => normals,
     });
-    let last;
-    for (const { x } of frames) last = x;
-    return last;
+    return Array.from(frames, ({ x, level }) => {
+      const spread = Math.hypot(level.alpha, level.sigma);
+      return x.map((v) => v / spread);
+    });
   }
 
   // sigma x score = (alpha x_0_hat - x_t) / sigma f32[n, 2] at `places` f32[n, 2], which are points

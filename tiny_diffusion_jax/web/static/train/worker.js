@@ -1,6 +1,7 @@
 // The thread that trains, so that the page stays responsive.
 // In:  {start: {shapes, options, seed}}, {resume: true}, {stop: true}, {rate}, {level}
-// Out: {run, step, losses: [[step, loss], ...], samples f32[n, 2], field f32[ARROWS^2, 2], state}
+//      {trajectory: {noise f32[n, 2], steps, job}}, {noise: f32[n, 2] of pictures, or null}
+// Out: {trajectory: [f32[n, 2], ...], job}, or {run, step, losses: [[step, loss], ...], samples f32[n, 2], field f32[ARROWS^2, 2], state}
 //      with state "running", "stopped" or "done".
 
 const PERIOD = 100; // ms between pictures
@@ -9,7 +10,7 @@ const LIVE = { points: 400, steps: 10 }, LAST = { points: 1600, steps: 25 }; // 
 const PER_LOSS = 10; // steps whose mean loss is one number of the curve
 
 if (typeof WorkerGlobalScope !== "undefined") {
-  let trainer, run = 0, isRunning = false, level = 1;
+  let trainer, run = 0, isRunning = false, level = 1, noise = null;
   let sum = 0, losses = [];
 
   const start = ({ shapes, options, seed }) => {
@@ -29,7 +30,7 @@ if (typeof WorkerGlobalScope !== "undefined") {
     const { points, steps } = state === "running" ? LIVE : LAST;
     postMessage({
       run, state, step: trainer.optimizer.step, losses,
-      samples: trainer.sample(new Random(1).normals(DIM * points), steps),
+      samples: trainer.sample(noise ?? new Random(1).normals(DIM * points), steps),
       field: trainer.field(gridPlaces(), level),
     });
     losses = [];
@@ -63,11 +64,16 @@ if (typeof WorkerGlobalScope !== "undefined") {
   });
 
   onmessage = ({ data }) => {
+    if (data.noise !== undefined) noise = data.noise;
     if (data.start) start(data.start);
     if (data.resume && trainer.optimizer.isDone) trainer.optimizer.again();
     if (data.start || data.resume) train();
     if (data.stop) isRunning = false;
     if (data.rate) trainer.options.learning_rate = data.rate;
+    if (data.trajectory) {
+      const { noise: normals, steps, job } = data.trajectory;
+      postMessage({ trajectory: trainer.trajectory(normals, steps), job });
+    }
     if (data.level) {
       level = data.level;
       if (trainer && !isRunning) postMessage({ run, field: trainer.field(gridPlaces(), level) });
