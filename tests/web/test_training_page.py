@@ -7,6 +7,7 @@ from command_line import ROOT, run
 
 PAGE = ROOT / "docs" / "live.html"
 PANEL = "document.getElementById('train-panel')"
+MAIN_PLANE = "[data-train=plane]"
 STEP = f"Number({PANEL}.dataset.step ?? 0)"
 
 
@@ -48,14 +49,14 @@ def test_training_lowers_the_loss_and_moves_the_samples(opened):
     """Samples, field and loss change while training; Stop ends it, and Continue resumes it."""
     tab = open_panel(opened)
     assert state(tab) == "idle"
-    blank = tab.pixels("#train-panel .plane")
+    blank = tab.pixels(MAIN_PLANE)
     tab.page.click("[data-train=train]")
     wait_for_step(tab, 20)
     drawn = "[panel.plane.samples, panel.plane.field].map((x) => [...x])"
     samples, field = tab.page.evaluate(drawn)
-    early = tab.pixels("#train-panel .plane")
+    early = tab.pixels(MAIN_PLANE)
     wait_for_step(tab, 300)
-    assert len({blank, early, tab.pixels("#train-panel .plane")}) == 3
+    assert len({blank, early, tab.pixels(MAIN_PLANE)}) == 3
     assert tab.page.evaluate("[...panel.plane.samples]") != samples
     assert tab.page.evaluate("[...panel.plane.field]") != field
     curve = losses(tab)
@@ -116,14 +117,14 @@ def test_a_drawing_on_the_live_page_is_learned(opened, size, scheme):
     page, count = tab.page, "panel.sketch.points.length"
     choose(tab, "shape", "sketch")
     assert page.is_disabled("[data-train=train]")
-    box = page.locator("#train-panel .plane").bounding_box()
+    box = page.locator(MAIN_PLANE).bounding_box()
     page.mouse.move(box["x"] + 80, box["y"] + 80)
     page.mouse.down()
     page.mouse.move(box["x"] + 250, box["y"] + 80)
     page.mouse.up()
     drawn = page.evaluate(count)
     assert drawn > 100
-    page.focus("#train-panel .plane")
+    page.focus(MAIN_PLANE)
     page.keyboard.press("Shift+ArrowUp")
     assert page.evaluate(count) > drawn
     page.keyboard.press("Backspace")
@@ -136,14 +137,14 @@ def test_a_drawing_on_the_live_page_is_learned(opened, size, scheme):
 def shares(tab, name: str) -> dict[str, int]:
     """Percentages of points that are nearest to each shape."""
     text = tab.page.inner_text(f"[data-train=share-{name}]")
-    return {shape: int(share) for share, shape in re.findall(r"(\d+) % (\w+)", text)}
+    return {shape: int(share) for share, shape in re.findall(r"(\d+)\s%\s(\w+)", text)}
 
 
 @pytest.mark.parametrize("size, scheme", [("desktop", "dark"), ("phone", "light")])
 def test_the_sets_are_separate_beside_the_superposition(opened, size, scheme):
     """The trained network draws both shapes at once, and the model of sets draws one of them.
 
-    Both start from the same noise. A point that is placed on a moon makes moons of the set.
+    Both start from the same noise. Three points of the moons make moons of the set.
     """
     tab = open_panel(opened, size=size, scheme=scheme)
     assert tab.page.is_hidden("[data-train=sets]")
@@ -157,13 +158,19 @@ def test_the_sets_are_separate_beside_the_superposition(opened, size, scheme):
     assert starts[0] == pytest.approx(starts[1], abs=1e-5)
     left, right = shares(tab, "points"), shares(tab, "sets")
     assert min(left.values()) > 30 and max(right.values()) > 85
-    box = tab.page.locator("[data-train=sets]").bounding_box()
-    x, y = tab.page.evaluate("panel.argument.plane.board.toPixel(1.48, 0)")  # end of a moon
-    tab.page.mouse.click(box["x"] + x, box["y"] + y)
-    tab.wait("panel.argument.film.playing", 20)
+    tab.page.click("[data-place='1']")
+    tab.wait("!!panel.argument.film.playing", 20)
     tab.wait("!panel.argument.film.playing", 20)
     assert shares(tab, "sets")["moons"] > 85 and min(shares(tab, "points").values()) > 30
-    assert tab.page.evaluate("panel.argument.placed.length") == 2 and not tab.too_wide()
+    placed = "panel.argument.placed.length / 2"
+    tab.page.click("[data-train=sets]")
+    assert tab.page.evaluate(placed) == 4 and not tab.too_wide()
+    tab.page.focus("[data-train=sets]")
+    for key in ("ArrowLeft", "Space"):
+        tab.page.keyboard.press(key)
+    assert tab.page.evaluate(placed) == 5
+    tab.page.click("[data-train=unplace]")
+    assert tab.page.evaluate(placed) == 0
 
 
 def test_every_control_has_a_label(opened):

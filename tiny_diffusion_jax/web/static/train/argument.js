@@ -4,6 +4,7 @@
 const SET_SIZE = 256, SET_STEPS = 25;
 const FRAME = 45; // ms for each step of the samplers
 const MOST_PLACED = 20;
+const SOME = 3; // points: from one or two, the model of sets may guess the other shape
 
 // The number of `points` f32[n, 2] that are nearest to each of the shapes [f32[m, 2], ...].
 function nearestShapes(points, shapes) {
@@ -63,6 +64,9 @@ class Argument {
     this.film = new Film([panel.plane, this.plane]);
     panel.find("noise-again").onclick = () => this.draw((this.seed += 1));
     panel.find("unplace").onclick = () => this.place(null);
+    for (const button of this.panel.root.querySelectorAll("[data-place]")) {
+      button.onclick = () => this.placeSome(members[Number(button.dataset.place)]);
+    }
     for (const plane of this.film.planes) {
       const { canvas } = plane;
       canvas.addEventListener("pointerdown", ({ offsetX, offsetY, button }) => {
@@ -119,6 +123,14 @@ class Argument {
     this.draw();
   }
 
+  // Place random points of the shape `name` in place of all others.
+  placeSome(name) {
+    const { points } = this.panel.shapes.find((shape) => shape.name === name);
+    const indices = Array.from({ length: SOME }, () => Math.floor((Math.random() * points.length) / 2));
+    this.placed = indices.flatMap((i) => [points[2 * i], points[2 * i + 1]]);
+    this.draw();
+  }
+
   // Draw one set with each model.
   draw() {
     const { panel, seed, noise } = this, placed = Float32Array.from(this.placed);
@@ -164,7 +176,7 @@ class Argument {
     const describe = (points) => {
       if (!points.length) return "not trained yet";
       const counts = nearestShapes(points, shapes), total = counts[0] + counts[1];
-      return names.map((name, i) => `${Math.round((100 * counts[i]) / total)} % ${name}`).join(", ");
+      return names.map((name, i) => `${Math.round((100 * counts[i]) / total)}\u00a0%\u00a0${name}`).join(", ");
     };
     panel.find("share-points").textContent = describe(panel.plane.samples);
     panel.find("share-sets").textContent = describe(this.plane.samples);
