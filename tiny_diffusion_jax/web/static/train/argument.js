@@ -126,8 +126,10 @@ class Argument {
   // Place random points of the shape `name` in place of all others.
   placeSome(name) {
     const { points } = this.panel.shapes.find((shape) => shape.name === name);
-    const indices = Array.from({ length: SOME }, () => Math.floor((Math.random() * points.length) / 2));
-    this.placed = indices.flatMap((i) => [points[2 * i], points[2 * i + 1]]);
+    this.placed = Array.from({ length: SOME }, () => {
+      const i = 2 * Math.floor((Math.random() * points.length) / 2);
+      return [points[i], points[i + 1]];
+    }).flat();
     this.draw();
   }
 
@@ -143,7 +145,10 @@ class Argument {
       numSteps: SET_STEPS, noise,
     } });
     if (panel.state === "idle") this.frames[0] = [new Float32Array(0)];
-    else panel.worker.postMessage({ noise, trajectory: { noise, steps: SET_STEPS, job: this.job } });
+    else {
+      const trajectory = { noise, steps: SET_STEPS, job: this.job };
+      panel.worker.postMessage({ noise, trajectory });
+    }
     this.tell();
   }
 
@@ -176,7 +181,8 @@ class Argument {
     const describe = (points) => {
       if (!points.length) return "not trained yet";
       const counts = nearestShapes(points, shapes), total = counts[0] + counts[1];
-      return names.map((name, i) => `${Math.round((100 * counts[i]) / total)}\u00a0%\u00a0${name}`).join(", ");
+      const percent = (count) => `${Math.round((100 * count) / total)}\u00a0%`;
+      return names.map((name, i) => `${percent(counts[i])}\u00a0${name}`).join(", ");
     };
     panel.find("share-points").textContent = describe(panel.plane.samples);
     panel.find("share-sets").textContent = describe(this.plane.samples);

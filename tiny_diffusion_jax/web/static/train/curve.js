@@ -80,7 +80,8 @@ class LossCurve {
     this.stroke(pen, colour("muted"), 1.5, 0.8, path(this.smooth(this.earlier)), [5, 4]);
     this.stroke(pen, colour("samples"), 1, 0.35, path(this.losses));
     this.stroke(pen, colour("samples"), 2.2, 1, path(this.smooth(this.losses)));
-    const at = this.losses.at(-1)?.[0], text = at ? `${this.latest.toFixed(3)} at step ${at}` : "empty";
+    const at = this.losses.at(-1)?.[0];
+    const text = at ? `${this.latest.toFixed(3)} at step ${at}` : "empty";
     canvas.setAttribute("aria-label", `Loss curve: ${text}`);
   }
 

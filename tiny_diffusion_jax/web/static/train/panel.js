@@ -146,6 +146,7 @@ class TrainingPanel {
     button.disabled = !has;
     anew.hidden = state === "idle" || state === "running";
     this.find("erase").hidden = !this.isSketch;
+    this.plane.canvas.style.touchAction = this.isSketch ? "none" : ""; // a finger draws
     const { alpha, sigma } = this.levels[this.level()];
     this.find("noise").textContent = `σ/α = ${(sigma / alpha).toPrecision(2)}`;
     if (state !== "idle") return;

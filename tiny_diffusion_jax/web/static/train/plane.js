@@ -30,7 +30,7 @@ class Plane {
     const share = Math.min(1, 2500 / Math.max(data.length / 2, 1)); // of the data that is drawn
     const isSmall = board.side < SMALL;
     const shown = data.slice(0, 2 * Math.round((share * data.length) / 2));
-    board.dots(shown, "data", isSmall ? 0.8 : 1.1, isSmall ? 0.25 : 0.35);
+    board.dots(shown, "data", isSmall ? 0.8 : 1.1, 0.35);
     this.arrows(field);
     board.dots(samples, "samples", Math.max(1.4, board.radius(samples.length / 2)), 0.85);
     for (let i = 0; i < placed.length; i += 2) board.ring(placed[i], placed[i + 1], "ink", 6);

@@ -1,8 +1,8 @@
 // The thread that trains, so that the page stays responsive.
 // In:  {start: {shapes, options, seed}}, {resume: true}, {stop: true}, {rate}, {level}
 //      {trajectory: {noise f32[n, 2], steps, job}}, {noise: f32[n, 2] of pictures, or null}
-// Out: {trajectory: [f32[n, 2], ...], job}, or {run, step, losses: [[step, loss], ...], samples f32[n, 2], field f32[ARROWS^2, 2], state}
-//      with state "running", "stopped" or "done".
+// Out: {run, step, losses: [[step, loss], ...], samples f32[n, 2], field f32[ARROWS_PER_SIDE^2, 2],
+//      state: "running", "stopped" or "done"}, or {trajectory: [f32[n, 2], ...], job}
 
 const PERIOD = 100; // ms between pictures
 const SHARE = 3; // training takes this many times as long as pictures, or more
