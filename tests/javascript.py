@@ -1,10 +1,14 @@
 """Run the scripts of the pages without a page: in node, or in an empty tab of a browser."""
 
+import base64
 import json
 import re
 import shutil
 import subprocess
 
+import numpy as np
+
+from tiny_diffusion_jax.web.packing import NONE
 from tiny_diffusion_jax.web.render import HERE
 
 OLDEST_NODE = 18
@@ -71,3 +75,10 @@ def open_tab(browser, names):
     for name in names:
         page.add_script_tag(content=(HERE / "static" / name).read_text())
     return page
+
+
+def unpack(packed: dict) -> np.ndarray:
+    """Unpack an array in the same way as static/arrays.js."""
+    steps = np.frombuffer(base64.b64decode(packed["data"]), "<u2").astype(float)
+    steps = np.where(steps == NONE, np.nan, steps).reshape(packed["shape"])
+    return np.array(packed["offset"]) + np.array(packed["scale"]) * steps

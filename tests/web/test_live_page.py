@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 from command_line import ROOT, run
+from javascript import unpack
 
 from tiny_diffusion_jax.cli.flags import parse
 from tiny_diffusion_jax.errors import UserError
@@ -16,6 +17,7 @@ from tiny_diffusion_jax.web.render import write_page
 
 PAGE = ROOT / "docs" / "live.html"
 MODEL = re.compile(r'<script type="application/json" class="model">(.*?)</script>', re.DOTALL)
+TRAINING = re.compile(r'<script type="application/json" id="train-data">(.*?)</script>')
 DONE = "document.body.dataset.state === 'done'"
 
 
@@ -32,7 +34,13 @@ def test_the_committed_page_is_what_the_command_writes(monkeypatch, tmp_path):
     assert done.code == 0, done
     files = PAGE, tmp_path / "runs/live/live.html"
     committed, written = (file.read_text("utf-8") for file in files)
-    assert MODEL.sub("", committed) == MODEL.sub("", written), "main.py --mode=live writes another"
+    rest = [TRAINING.sub("", MODEL.sub("", text)) for text in (committed, written)]
+    assert rest[0] == rest[1], "main.py --mode=live writes another"
+    trained = [json.loads(TRAINING.search(text)[1]) for text in (committed, written)]
+    assert trained[0]["options"] == trained[1]["options"]
+    for old, new in zip(*(data["shapes"] for data in trained), strict=True):
+        points = [unpack(shape["points"]) for shape in (old, new)]  # as above
+        np.testing.assert_allclose(*points, atol=2e-4)
     assert len(committed) < 5e6
     for old, new in zip(models(committed), models(written), strict=True):
         for name in ("levels", "latent_levels"):  # machines differ in the last bit

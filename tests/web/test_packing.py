@@ -4,15 +4,9 @@ import base64
 
 import numpy as np
 import pytest
+from javascript import unpack
 
 from tiny_diffusion_jax.web.packing import NONE, pack, pack_weights
-
-
-def unpack(packed: dict) -> np.ndarray:
-    """Unpack an array in the same way as static/arrays.js."""
-    steps = np.frombuffer(base64.b64decode(packed["data"]), "<u2").astype(float)
-    steps = np.where(steps == NONE, np.nan, steps).reshape(packed["shape"])
-    return np.array(packed["offset"]) + np.array(packed["scale"]) * steps
 
 
 def test_each_column_has_its_own_steps_and_nan_stays_nan():

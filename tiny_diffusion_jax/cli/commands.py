@@ -32,6 +32,7 @@ from tiny_diffusion_jax.run.train import train_in_folder
 from tiny_diffusion_jax.run.train_log import require_tensorboard
 from tiny_diffusion_jax.web.live import live_model, live_page
 from tiny_diffusion_jax.web.render import render, write_page
+from tiny_diffusion_jax.web.training import training_data
 
 log = logging.getLogger("tiny_diffusion_jax")
 DATA_OPTION = "config.data."  # advice to set such an option does not apply to --points
@@ -135,19 +136,21 @@ def _check_one_set(table: Points, set_column: str) -> None:
 def live_run(config, path: str, pretrained: str = "") -> None:
     """Write live.html, which samples the newest checkpoint or a released model in the browser.
 
-    Without a config, the page holds all released models, and models with labels come first.
+    Without a config, the page holds all released models, models with labels first, and trains a
+    new model.
     """
     if config is None:
         set_up(default_config())
         run_folder.make_writable(path, holds_run=False)
         models = [live_model(*released.load_released(name), name) for name in released.names()]
         models.sort(key=lambda model: -len(model["labels"]))
+        training = training_data()
     else:
         check(config, None if pretrained else about_run(path))
         experiment, _, params = _open(config, path, pretrained)
-        models = [live_model(experiment, params)]
+        models, training = [live_model(experiment, params)], None
     file = Path(path).expanduser() / "live.html"
-    write_page(file, live_page(models))
+    write_page(file, live_page(models, training))
     log.info("wrote %s", file)
 
 
@@ -162,7 +165,7 @@ def draw_run(config, path: str) -> None:
     """Write draw.html, a page to draw shapes, which a model can then learn."""
     file = run_folder.make_writable(path) / "draw.html"
     html = render("draw.html", title="Draw what is to be learned", version=__version__,
-                  program=program_name())  # fmt: skip
+                  program=program_name(), training=training_data(with_shapes=False))  # fmt: skip
     write_page(file, html)
     log.info("wrote %s; open it in a browser", file)
 

@@ -28,10 +28,14 @@ MOST_POINTS = 1000  # largest size of the first set: one or two seconds on a lap
 BYTES_EACH = 3  # per weight: samples move by less than 3e-4, but by up to 7e-3 with 2 bytes.
 
 
-def live_page(models: list[dict]) -> str:
-    """Return the HTML of the page of `models`, each a result of `live_model`."""
+def live_page(models: list[dict], training: dict | None = None) -> str:
+    """Return the HTML of the page of `models`, each a result of `live_model`.
+
+    training: a result of `training_data`, with which the page also trains a model.
+    """
     titles = ", ".join(model["title"] for model in models)
-    return render("live.html", title=f"{titles}: sampled live", models=models, worker=WORKER)
+    return render("live.html", title=f"{titles}: sampled live", models=models, worker=WORKER,
+                  training=training)
 
 
 def live_model(experiment: Experiment, params, name: str = "") -> dict:

@@ -104,6 +104,7 @@ function show() {
   byId("save").disabled = total === 0;
   const command = byId("command");
   command.textContent = drawing.command(command.dataset.program);
+  document.dispatchEvent(new Event("drawing"));
 }
 
 const act = (id, what) =>

@@ -147,5 +147,7 @@ function* latent(model, asked, normal) {
   const noise = model.options.latent_noise, eps = normal(z.length);
   z = z.map((value, i) => value + noise * eps[i]);  // the decoder was trained with this blur
   const both = [network.given({ latent: z })], size = numPoints - given.length / dim;
-  return joined(given, yield* drawPoints(model, asked, normal, given, size, both));
+  // asked.noise: in place of the noise of points, for a comparison with another model
+  const more = asked.noise ? { x_T: asked.noise.map((v) => model.start.std * v) } : {};
+  return joined(given, yield* drawPoints(model, asked, normal, given, size, both, more));
 }
