@@ -133,8 +133,8 @@ class Player {
     const xy = new Float32Array(2 * process.numPoints);
     if (process === this.reverse)
       for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
-    else process.positions(k, 0, xy);
-    const { x, y } = process.window(0, k);
+    else process.positions(k, 1, xy);
+    const { x, y } = process.window(process === this.reverse ? 0 : 1, k);
     return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
   }
 
