@@ -115,8 +115,8 @@ def test_keys_do_all_that_a_mouse_does(opened, moons):
     assert unnamed == 0
     page.evaluate("document.activeElement.blur(); playback.seek(0.5)")
     step = lambda: int(page.inner_text("[data-show=step]").split()[0])
-    for focus in ("document.activeElement.blur()", "document.querySelector('[data-do=time]').focus()"):
-        page.evaluate(f"{focus}; playback.seek(0)")
+    for element in ("document.body", "document.querySelector('[data-do=time]')"):
+        page.evaluate(f"document.activeElement.blur(); {element}.focus(); playback.seek(0)")
         for number in (1, 2):
             page.keyboard.press("ArrowRight")
             assert step() == number

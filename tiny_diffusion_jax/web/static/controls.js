@@ -120,10 +120,10 @@ function readout({ step, steps, block, count, t, sigma, logSnr }) {
   };
 }
 
-function legendEntry({ colour, text, ring }) {
+function legendEntry({ colour, text, shape = "disc" }) {
   const [entry, dot] = [document.createElement("li"), document.createElement("span")];
-  dot.className = ring ? "dot ring" : "dot";
-  dot.style[ring ? "borderColor" : "background"] = css(colour);
+  dot.className = `dot ${shape}`;
+  dot.style.color = css(colour);
   entry.append(dot, text);
   return entry;
 }

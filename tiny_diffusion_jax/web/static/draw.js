@@ -1,15 +1,5 @@
 // draw.html: pointer, keys and buttons of a drawing.
 
-const COLOURS = [
-  "#d9622b",
-  "#2b4a6f",
-  "#35b0bf",
-  "#f2a51c",
-  "#93263d",
-  "#94a8f0",
-  "#5b7869",
-  "#8d6cae",
-];
 const drawing = new Drawing();
 const byId = (id) => document.getElementById(id);
 const pad = byId("pad");
@@ -65,7 +55,7 @@ function paint() {
   const dot = Math.max(2, size / 260);
   context.clearRect(0, 0, size, size);
   drawing.shapes.forEach(({ points }, k) => {
-    context.fillStyle = css(memberColour(COLOURS, k));
+    context.fillStyle = css(memberColour(k));
     context.globalAlpha = k === drawing.current ? 0.85 : 0.3;
     for (const [x, y] of points) context.fillRect(toX(x) - dot / 2, toY(y) - dot / 2, dot, dot);
   });
@@ -80,7 +70,7 @@ function paint() {
 function shapeButton({ name, points }, k) {
   const [item, button, dot] = ["li", "button", "span"].map((tag) => document.createElement(tag));
   dot.className = "dot";
-  dot.style.background = css(memberColour(COLOURS, k));
+  dot.style.background = css(memberColour(k));
   button.type = "button";
   button.setAttribute("aria-pressed", k === drawing.current);
   button.append(dot, `${name} (${points.length})`);

@@ -6,8 +6,8 @@ const HINTS = {
   trace: "Drag the ring: it is one point of noise, and the line is its way to the data. Arrow keys "
     + "move it, too.",
   complete: "Click or tap to place points, drag to move them, and let the model complete the set: "
-    + "yours are blue, its own are orange. Without any it draws a new one. By keyboard: arrow keys, "
-    + "Enter to place, Backspace to undo.",
+    + "yours are blue in rings, its own are orange. Without any it draws a new one. By keyboard: "
+    + "arrow keys, Enter to place, Backspace to undo.",
   draw: "This model draws whole sets, and completes none.",
 };
 

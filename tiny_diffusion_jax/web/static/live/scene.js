@@ -52,7 +52,7 @@ function show() {
   });
 }
 
-// Given points are blue, drawn ones orange, with the ways of some that are on theirs.
+// Given points are blue, in rings; drawn ones orange, with the ways of some that are on theirs.
 function paint(board, { given, drawn, moving, trail, trajectory, cross, finished }) {
   board.begin();
   const count = Math.max((drawn.length + moving.length) / 2, given.length / 2);
@@ -62,12 +62,14 @@ function paint(board, { given, drawn, moving, trail, trajectory, cross, finished
     board.line(trail.flatMap((x) => [x[i], x[i + 1]]), "samples", 1, 0.5);
   }
   board.dots(moving, "samples", radius, 0.6);
-  board.dots(given, "data", Math.max(radius, board.side / 140));
+  const size = Math.max(radius, board.side / 140);
+  board.dots(given, "data", size);
+  for (let i = 0; i < given.length; i += 2) board.ring(given[i], given[i + 1], "ink", size + 1);
   if (trajectory.length) {
-    board.line(trajectory, "data", 1.6);
-    board.dots(trajectory, "data", 2.2);
-    board.dots(trajectory.slice(-2), "data", 6);
-    board.ring(trajectory[0], trajectory[1], "data", 10);
+    board.line(trajectory, "ink", 1.6);
+    board.dots(trajectory, "ink", 2.2);
+    board.dots(trajectory.slice(-2), "ink", 6);
+    board.ring(trajectory[0], trajectory[1], "ink", 10);
   }
   const isAimed = document.activeElement === canvas && model.tool === "complete";
   if (cross && isAimed) board.cross(...cross);
