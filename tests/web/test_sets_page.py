@@ -132,7 +132,7 @@ def test_members_have_colours_and_strays_have_marks(opened, mixture):
 
 
 def test_a_stray_point_is_a_cross(opened, mixture):
-    """Find red pixels on both diagonals of a stray point, and none beside it at the same distance."""
+    """Pixels on both diagonals of a stray point are red, and pixels beside it are not."""
     page = opened(mixture[0] / "report.html").page
     red = page.evaluate("""() => {
       const { xy, dots } = players[0].stage, [x, y] = [xy[14], xy[15]];

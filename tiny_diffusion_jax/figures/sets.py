@@ -30,8 +30,9 @@ def sets_figure(
     group the sets by member, under its name. `given`: the number of given points at the start of
     each set, in slate blue like data and in rings. `notice`: a warning in red under the title. At
     most 64 panels (45 in space) and two rows of real sets are drawn; the text counts the rest.
-    Points that are NaN are padding. `axes`: names of the coordinates, for projections. With `by_member`, all three
-    projections are drawn for at most four members, otherwise only the first projection.
+    Points that are NaN are padding. `axes`: names of the coordinates, for projections. With
+    `by_member`, all three projections are drawn for at most four members, otherwise only the first
+    projection.
 
     Raises ValueError if `by_member` is True and the members of the real sets are unknown.
     """

@@ -1,6 +1,26 @@
 // draw.html: pointer, keys and buttons of a drawing.
 
-const drawing = new Drawing();
+const KEY = "tiny_diffusion_jax drawing"; // in the storage of the browser
+const DAB = 10; // points of a click
+
+// The drawing before the page was loaded again; a browser may refuse to store it.
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY));
+  } catch {
+    return null;
+  }
+}
+
+function store() {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(drawing.state));
+  } catch {
+    // The page works without it.
+  }
+}
+
+const drawing = new Drawing(stored());
 const byId = (id) => document.getElementById(id);
 const pad = byId("pad");
 const brush = { x: 0, y: 0, down: false };
@@ -12,8 +32,10 @@ function place(event) {
   brush.y = 1 - (2 * (event.clientY - box.top)) / box.height;
 }
 
+const begin = () => drawing.begin(brush.x, brush.y, 2 / Number(byId("density").value));
+
 function dab() {
-  drawing.spray(brush.x, brush.y, Number(byId("dab").value), width() / 2);
+  drawing.spray(brush.x, brush.y, DAB, width() / 2);
   show();
 }
 
@@ -21,16 +43,24 @@ pad.addEventListener("pointerdown", (event) => {
   pad.setPointerCapture(event.pointerId);
   brush.down = true;
   place(event);
-  drawing.begin();
-  dab();
+  begin();
 });
 pad.addEventListener("pointermove", (event) => {
   if (!brush.down) return;
-  for (const each of event.getCoalescedEvents?.() ?? [event]) place(each);
-  dab();
+  const events = event.getCoalescedEvents?.() ?? [];
+  for (const each of events.length ? events : [event]) {
+    place(each);
+    drawing.lineTo(brush.x, brush.y, width() / 2);
+  }
+  show();
 });
-for (const type of ["pointerup", "pointercancel"])
-  pad.addEventListener(type, () => (brush.down = false));
+for (const type of ["pointerup", "pointercancel"]) {
+  pad.addEventListener(type, () => {
+    if (brush.down && drawing.stroke.first === drawing.shape.points.length) dab(); // a click
+    brush.down = false;
+    store();
+  });
+}
 
 pad.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
@@ -41,8 +71,9 @@ pad.addEventListener("keydown", (event) => {
     brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * step[1]));
     show();
   } else if (event.key === " ") {
-    drawing.begin();
+    begin();
     dab();
+    store();
   } else return;
   event.preventDefault();
 });
@@ -92,6 +123,7 @@ function show() {
   byId("count").textContent =
     `${total.toLocaleString("en")} points in ${drawn.length} shape${drawn.length === 1 ? "" : "s"}`;
   byId("save").disabled = total === 0;
+  byId("undo").disabled = drawing.history.length === 0;
   const command = byId("command");
   command.textContent = drawing.command(command.dataset.program);
 }
@@ -100,13 +132,25 @@ const act = (id, what) =>
   byId(id).addEventListener("click", () => {
     what();
     show();
+    store();
   });
-act("add", () => drawing.add());
+const undoable = (change) => () => {
+  drawing.mark();
+  change();
+};
+act("add", undoable(() => drawing.add()));
 act("undo", () => drawing.undo());
-act("clear", () => drawing.clear());
+act("clear", undoable(() => drawing.clear()));
+document.addEventListener("keydown", (event) => {
+  const isUndo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+  if (!isUndo || event.target === byId("name")) return;
+  event.preventDefault();
+  byId("undo").click();
+});
 byId("name").addEventListener("input", ({ target }) => {
   drawing.rename(target.value);
   show();
+  store();
 });
 byId("name").addEventListener("change", ({ target }) => {
   target.value = drawing.shape.name;
