@@ -34,6 +34,12 @@ def test_text_can_be_read(opened, moons, scheme):
     for paper in ("paper", "panel"):
         for ink in ("ink", "muted", "accent", "alert", "good"):
             assert contrast(colour(ink), colour(paper)) >= 4.5, (ink, paper)
+        assert contrast(colour("edge"), colour(paper)) >= 3
+    edges = page.eval_on_selector_all(
+        "button:not(.primary):not([aria-pressed=true]), select",
+        "all => [...new Set(all.map((e) => getComputedStyle(e).borderColor))]")
+    assert len(edges) == 1 and edges[0] == "rgb({}, {}, {})".format(
+        *(int(colour("edge").strip()[i : i + 2], 16) for i in (1, 3, 5)))
     assert contrast(colour("alert"), colour("alert-panel")) >= 4.5
     assert contrast(colour("on-accent"), colour("accent")) >= 4.5
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
@@ -137,6 +143,28 @@ def test_charts_say_their_values(opened, moons):
         assert f"step {step}" in page.inner_text("#loss output")
     page.hover("#loss svg", position={"x": 60, "y": 100})
     assert "step 10" in page.inner_text("#loss output")
+
+
+@pytest.mark.parametrize("steps", [[10, 20, 30, 40], [7]])
+def test_axes_have_ticks_in_their_place(opened, moons, steps):
+    """A tick lies under the value that it names, also on the axis of a single block."""
+    page = opened(moons / "report.html").page
+    ticks, width = page.evaluate("""steps => {
+      const root = document.querySelector("#loss .chart");
+      root.querySelector("svg").replaceChildren();
+      const y = steps.map((_, i) => 1 + i);
+      const chart = new Chart(root, { xName: "step", lines: [{ name: "loss", x: steps, y,
+        colour: "red" }] });
+      const texts = [...root.querySelectorAll("text.x")];
+      return [texts.map((t) => [Number(t.textContent), Number(t.getAttribute("x"))]),
+              chart.svg.clientWidth];
+    }""", steps)
+    if len(steps) == 1:
+        assert ticks == [[7, pytest.approx((52 + width - 14) / 2)]]
+    else:
+        values, places = np.transpose(ticks)
+        assert len(values) >= 4
+        np.testing.assert_allclose(places, 52 + (values - 10) / 30 * (width - 66), atol=1e-6)
 
 
 def test_samples_are_saved_as_they_are(opened, moons):

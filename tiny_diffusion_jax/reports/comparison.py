@@ -1,6 +1,5 @@
 """compare.html: samples of several runs side by side, and their metrics in one table."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy as np
 from tiny_diffusion_jax import __version__, api
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import flatten
-from tiny_diffusion_jax.errors import UserError, rename_fields
+from tiny_diffusion_jax.errors import rename_fields
 from tiny_diffusion_jax.metrics import grades
 from tiny_diffusion_jax.reports import player, summary
 from tiny_diffusion_jax.reports.data import ReportData, sets_differ
@@ -51,7 +50,7 @@ def write_comparison(folder: Path, paths: list[str], options) -> Path:
                "model": run.experiment.config.model.name}
               for path, run in zip(paths, runs, strict=True)],
         names=last if len(set(last)) == len(last) else list(paths),
-        numbers=_numbers([_metrics(path) for path in paths], not differs),
+        numbers=_numbers([summary.stored_metrics(path) for path in paths], not differs),
         data_differ=bool(differs), has_losses=any(data["losses"]),
         options=_differences(runs), noise=_same_noise(runs),
         forward_of=data["players"][0]["forward_of"], version=__version__,
@@ -64,16 +63,6 @@ def _draw(experiment: Experiment, params, options: dict, path: str) -> ReportDat
     experiment = api.with_options(experiment, "sample", options)
     rows = read_rows(Path(path).expanduser() / "metrics.jsonl")
     return ReportData(experiment, params, api.sample(experiment, params), rows=rows)
-
-
-def _metrics(path: str) -> dict:
-    """Metrics of a run from its metrics.json; {} if the run was not measured."""
-    file = Path(path).expanduser() / "metrics.json"
-    try:
-        return json.loads(file.read_text("utf-8"))["metrics"] if file.exists() else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(str(file), allowed="the metrics that this program wrote, but is damaged",
-                        hint=f"--mode=evaluate --workdir={path} writes them again") from error
 
 
 def _numbers(metrics: list[dict], is_comparable: bool) -> list[dict]:
