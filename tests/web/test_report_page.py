@@ -88,7 +88,8 @@ def test_what_a_user_named_is_text(tmp_path):
     numbers = [{"name": EVIL, "value": "1", "floor": "", "grade": EVIL, "text": EVIL,
                 "flagged": True}]  # fmt: skip
     write_page(tmp_path / "a.html", render(
-        "report.html", title=EVIL, headline=EVIL, live="", notices=[EVIL], numbers=numbers, is_measured=True,
+        "report.html", title=EVIL, headline=EVIL, live="", notices=[EVIL], numbers=numbers,
+        is_measured=True,
         data=data, command=EVIL, config=config, config_json=EVIL, version="0", num_given=0,
         dataset={"title": EVIL, "source": EVIL, "details": EVIL}, duration=words.duration,
         description={"parameters": 1, "device": EVIL, "seconds": {EVIL: 1.0}}))  # fmt: skip

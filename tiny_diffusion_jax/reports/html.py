@@ -20,7 +20,8 @@ def write_html(data: ReportData, file: Path, description: dict, command: str = "
     """Write the page of a run.
 
     description: the content of metrics.json; samples that were not evaluated lack the keys
-    `metrics` and `seconds`, and may have `earlier_metrics` of other samples of the run. command: the command that wrote the run.
+    `metrics` and `seconds`, and may have `earlier_metrics` of other samples of the run. command:
+    the command that wrote the run.
     """
     metrics = description.get("metrics") or description.get("earlier_metrics", {})
     members = data.dataset.label_names
