@@ -9,7 +9,7 @@ from PIL import Image
 
 from tiny_diffusion_jax.figures.page import Page
 from tiny_diffusion_jax.figures.sets import sets_figure
-from tiny_diffusion_jax.figures.style import ALERT, DATA, MEMBERS, PAPER, SAMPLES, save_figure
+from tiny_diffusion_jax.figures.style import ALERT, DATA, INK, MEMBERS, PAPER, SAMPLES, save_figure
 from tiny_diffusion_jax.figures.text import text_width
 
 RNG = np.random.default_rng(0)
@@ -138,10 +138,11 @@ def test_by_member_needs_to_know_the_members_of_real_sets():
         sets_figure(SETS[:4], "t", member=MEMBER[:4], by_member=True, real=SETS[:2])
 
 
-def test_given_points_are_blue_and_said_to_be_given():
+def test_given_points_are_blue_in_rings_and_said_to_be_given():
     figure = sets_figure(SETS[:3], "t", given=5)
     ax = panels(figure)[0]
     assert [dots_color(ax, i) for i in (0, 1)] == [SAMPLES, DATA]
+    assert to_hex(ax.collections[1].get_edgecolor()[0]) == INK
     np.testing.assert_allclose(ax.collections[0].get_offsets(), SETS[0, 5:])
     np.testing.assert_allclose(ax.collections[1].get_offsets(), SETS[0, :5])
     assert "5 points given" in texts(figure)

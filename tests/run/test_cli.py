@@ -29,10 +29,12 @@ CONFIGS = config_files()
 def test_the_list_shows_every_config_and_how_to_name_it():
     result = run("--mode=list")
     assert result.code == 0 and result.err == ""
-    lines = result.out.splitlines()
+    *lines, note = result.out.splitlines()
+    assert "--quick" in note and sum("[49 s]" in line for line in lines) == 1
     assert len(lines) == len(CONFIGS) and max(map(len, lines)) <= 100
     for line, name in zip(lines, CONFIGS, strict=True):
-        usage, about = re.split(" {2,}", line)
+        usage, about, *times = re.split(" {2,}", line)
+        assert all(re.fullmatch(r"\[(about )?\d.* (s|min).*\]", time) for time in times)
         assert re.fullmatch(rf"{name}((:[A-Z]+)+|\[(:[A-Z]+)+\])?", usage)
         assert len(about) > 20 and about[-1] in ".?"
 

@@ -8,7 +8,7 @@ import pytest
 from javascript import Node, find_node, open_tab
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-SIZES = {"desktop": (1280, 800), "phone": (390, 844)}
+SIZES = {"desktop": (1280, 800), "phone": (390, 844), "wide": (1440, 900)}
 
 
 @pytest.fixture(scope="session")

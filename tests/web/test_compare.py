@@ -21,7 +21,7 @@ def compared(finished, tmp_path_factory):
         (other / "config.json").read_text("utf-8")) | {"name": "other"})  # fmt: skip
     result = run("--mode=compare", f"--runs={finished[0]},{other}", f"--workdir={folder}",
                  "--config.sample.seed=7")  # fmt: skip
-    assert result.code == 0 and result.err.endswith(f"wrote {folder / 'compare.html'}\n"), result
+    assert result.code == 0 and f"wrote {folder / 'compare.html'}; open" in result.err, result
     return folder, finished[0]
 
 
@@ -58,6 +58,57 @@ def test_one_slider_moves_both_from_the_same_noise(opened, compared, size):
     assert moved[0] == moved[1]  # both runs have the same weights
     page.click("[data-do=play]")
     tab.wait("playback.time > 0.32")
+
+
+def test_both_players_and_the_controls_are_visible_at_once(opened, compared):
+    """Also after the page is scrolled to the players: the bar sticks to the top."""
+    page = opened(compared[0] / "compare.html", size="wide").page
+    box = lambda selector, k=0: page.locator(selector).nth(k).bounding_box()
+    ends = lambda: [box(".bar")["y"]] + [
+        box(".stage canvas", k)["y"] + box(".stage canvas", k)["height"] for k in (0, 1)]
+    assert ends()[0] >= 0 and max(ends()) <= 900
+    page.evaluate("scrollTo(0, 150)")
+    assert ends()[0] == pytest.approx(0, abs=1) and max(ends()) <= 900
+
+
+def test_a_phone_says_what_is_below(opened, compared):
+    page = opened(compared[0] / "compare.html", size="phone").page
+    links = page.locator(".more a")
+    assert links.all_inner_texts()[-3:] == ["numbers", "losses", "options"]
+    links.nth(1).click()
+    assert abs(page.locator("#run-2").bounding_box()["y"]) < 200
+
+
+def test_losses_of_both_runs_are_in_one_chart(opened, compared):
+    page = opened(compared[0] / "compare.html").page
+    page.focus("#loss svg")
+    rows = [json.loads(line) for line in
+            (compared[1] / "metrics.jsonl").read_text("utf-8").splitlines()]  # fmt: skip
+    assert page.locator("#loss .line").count() == 2 and len({row["step"] for row in rows}) > 1
+    last = page.evaluate("data.losses.map((loss) => loss.step.at(-1))")
+    assert last == [rows[-1]["step"]] * 2 and f"step {last[0]}" in page.inner_text("#loss output")
+
+
+def test_the_better_number_is_marked_unless_the_data_differ(finished, tmp_path):
+    """A run is better in a measure if it is nearer to the floor by more than chance."""
+    other = shutil.copytree(finished[0], tmp_path / "other")
+    content = json.loads((other / "metrics.json").read_text("utf-8"))
+    content["metrics"]["sliced_wasserstein2"]["ratio"] += 1000
+    write_json(other / "metrics.json", content)
+    compare = lambda: run("--mode=compare", f"--runs={other},{finished[0]}",
+                          f"--workdir={tmp_path}")  # fmt: skip
+    assert compare().code == 0
+    text = (tmp_path / "compare.html").read_text("utf-8")
+    [row] = [row for row in text.split("<tr>") if "★" in row]
+    first, second = row.split("</td>")[:2]
+    assert "Sliced W2" in first and "★" in second and "★" not in first
+    assert "different data" not in text
+    config = json.loads((other / "config.json").read_text("utf-8"))
+    config["dataset"]["title"] = "other moons"
+    write_json(other / "config.json", config)
+    assert compare().code == 0
+    text = (tmp_path / "compare.html").read_text("utf-8")
+    assert "learned from different data" in text and "★" not in text
 
 
 def test_the_seed_is_the_one_that_was_asked_for(compared):

@@ -112,6 +112,66 @@ def test_points_are_placed_and_completed(opened):
     assert page.evaluate("document.activeElement.id") == "model"
 
 
+def test_the_set_follows_a_dragged_point(opened):
+    """The set stays in view while a point is dragged, and it is completed again after it."""
+    tab = opened(PAGE)
+    page, box = tab.page, tab.page.locator("#board").bounding_box()
+    at = lambda x, y: (box["x"] + x * box["width"], box["y"] + y * box["height"])
+    set_range(page, "points", 20)
+    for x in (0.4, 0.6):
+        page.mouse.click(*at(x, 0.3))
+    page.click("#complete")
+    tab.wait(DONE, 20)
+    before = page.evaluate("[...scene.drawn]")
+    page.mouse.move(*at(0.4, 0.3))
+    page.mouse.down()
+    for moves in (1, 2):
+        page.mouse.move(*at(0.4, 0.3 + 0.2 * moves))
+        tab.wait(f"Number(canvas.dataset.previews) >= {moves}", 10)
+        assert page.evaluate("scene.drawn.length") == 40 and "drag" in page.inner_text("#status")
+    drawn, given = page.evaluate("[[...scene.drawn], [...scene.given]]")
+    assert drawn[:4] == given and given[1] < before[1] and drawn[4:] != before[4:]
+    page.mouse.up()
+    tab.wait(DONE, 20)
+    assert number(tab, "drawn") == 20 and "20 steps each" in page.inner_text("#status")
+
+
+def test_the_crosshair_is_for_the_keyboard(opened):
+    tab = opened(PAGE)
+    box = tab.page.locator("#board").bounding_box()
+    tab.page.mouse.click(box["x"] + 100, box["y"] + 100)
+    assert tab.page.evaluate("document.activeElement === canvas && !isAimed()")
+    tab.page.keyboard.press("ArrowLeft")
+    assert tab.page.evaluate("isAimed()")
+
+
+def test_a_set_is_played_again(opened):
+    tab = opened(PAGE)
+    page = tab.page
+    tab.wait(DONE, 20)
+    end = int(page.get_attribute("#film-time", "max"))
+    assert end == page.evaluate("film.frames.length") > 1
+    whole = page.evaluate("[...scene.drawn]")
+    set_range(page, "film-time", 0)
+    assert "t = 1.000" in page.inner_text("#status") and page.evaluate("!scene.finished")
+    set_range(page, "film-time", end)
+    assert page.evaluate("[...scene.drawn]") == whole
+    page.click("#film-play")
+    tab.wait("film.playing && Number($('film-time').value) > 0")
+    page.click("#film-play")
+    stopped = page.input_value("#film-time")
+    page.wait_for_timeout(200)
+    assert page.input_value("#film-time") == stopped != str(end)
+
+
+def test_one_step_can_be_chosen(opened):
+    tab = opened(PAGE)
+    set_range(tab.page, "steps", 0)
+    tab.page.click("#complete")
+    tab.wait(DONE, 20)
+    assert ", 1 step each" in tab.page.inner_text("#status")
+
+
 def test_on_a_dark_phone_another_model(opened):
     tab = opened(PAGE, size="phone", scheme="dark")
     assert tab.page.get_attribute("html", "data-theme") == "dark" and not tab.too_wide()

@@ -34,6 +34,12 @@ def test_text_can_be_read(opened, moons, scheme):
     for paper in ("paper", "panel"):
         for ink in ("ink", "muted", "accent", "alert", "good"):
             assert contrast(colour(ink), colour(paper)) >= 4.5, (ink, paper)
+        assert contrast(colour("edge"), colour(paper)) >= 3
+    edges = page.eval_on_selector_all(
+        "button:not(.primary):not([aria-pressed=true]), select",
+        "all => [...new Set(all.map((e) => getComputedStyle(e).borderColor))]")
+    assert len(edges) == 1 and edges[0] == "rgb({}, {}, {})".format(
+        *(int(colour("edge").strip()[i : i + 2], 16) for i in (1, 3, 5)))
     assert contrast(colour("alert"), colour("alert-panel")) >= 4.5
     assert contrast(colour("on-accent"), colour("accent")) >= 4.5
     assert page.evaluate("document.documentElement.dataset.theme") == scheme
@@ -47,9 +53,9 @@ def test_it_plays_and_scrubs(opened, moons):
     page = tab.page
     shown = lambda name: page.inner_text(f"[data-show={name}]")
     at_data = tab.pixels()
-    assert shown("t") == "0 of 1000" and shown("sigma") == "0" and shown("logSnr") == "infinite"
+    assert shown("t") == "0.000" and shown("sigma") == "0" and shown("logSnr") == "infinite"
     page.fill("[data-do=time]", "0")
-    assert tab.pixels() != at_data and shown("t") == "1000 of 1000" and shown("sigma") == "12.0"
+    assert tab.pixels() != at_data and shown("t") == "1.000" and shown("sigma") == "12.0"
     page.click("[data-do=play]")
     tab.wait("playback.time > 0.02")
     assert page.inner_text("[data-do=play]") == "Pause"
@@ -67,6 +73,19 @@ def test_it_plays_and_scrubs(opened, moons):
     assert len(set(pictures.values())) == 4
 
 
+def test_noise_is_at_the_left_in_both_processes(opened, moons):
+    tab = opened(moons / "report.html")
+    page = tab.page
+    assert page.inner_text(".ends").split("\n") == ["noise, t = 1", "data, t = 0"]
+    for direction in ("reverse", "forward"):
+        page.select_option("[data-do=direction]", direction)
+        for place, t in (("0", "1.000"), ("1000", "0.000")):
+            page.fill("[data-do=time]", place)
+            assert page.inner_text("[data-show=t]") == t
+    page.click("[data-do=play]")  # the forward process runs from data to noise
+    tab.wait("playback.time < 0.98")
+
+
 def test_the_end_of_the_way_is_the_first_set_of_samples(opened, moons):
     page = opened(moons / "report.html").page
     ends = page.evaluate("""() => { const p = players[0], xy = new Float32Array(128);
@@ -76,10 +95,10 @@ def test_the_end_of_the_way_is_the_first_set_of_samples(opened, moons):
 
 
 def test_forward_noise_is_that_of_its_level(opened, moons):
-    """x_t - x_0 has standard deviation sigma_t, in units of the data, at the end of the slider."""
+    """x_t - x_0 has standard deviation sigma_t, in units of the data, at the end for noise."""
     page = opened(moons / "report.html").page
     noise = page.evaluate("""() => { const f = players[0].forward, a = new Float32Array(128),
-        b = new Float32Array(128); f.positions(0, 0, a); f.positions(0, 1, b);
+        b = new Float32Array(128); f.positions(0, 1, a); f.positions(0, 0, b);
         return [...b].map((x, i) => (x - a[i]) / f.scale[0]); }""")
     assert np.std(noise) == pytest.approx(12.0, rel=0.2)
 
@@ -101,8 +120,15 @@ def test_keys_do_all_that_a_mouse_does(opened, moons):
         "all => all.filter(e => !(e.textContent.trim() || e.ariaLabel || e.labels?.length)).length")
     assert unnamed == 0
     page.evaluate("document.activeElement.blur(); playback.seek(0.5)")
-    page.keyboard.press("ArrowRight")
-    assert page.evaluate("playback.time") == pytest.approx(0.51)
+    step = lambda: int(page.inner_text("[data-show=step]").split()[0])
+    for element in ("document.body", "document.querySelector('[data-do=time]')"):
+        page.evaluate(f"document.activeElement.blur(); {element}.focus(); playback.seek(0)")
+        for number in (1, 2):
+            page.keyboard.press("ArrowRight")
+            assert step() == number
+        page.keyboard.press("ArrowLeft")
+        assert step() == 1
+    page.evaluate("document.activeElement.blur(); playback.seek(0.5)")
     page.keyboard.press("Space")
     assert page.evaluate("playback.playing") is True
     page.keyboard.press("Space")
@@ -117,6 +143,28 @@ def test_charts_say_their_values(opened, moons):
         assert f"step {step}" in page.inner_text("#loss output")
     page.hover("#loss svg", position={"x": 60, "y": 100})
     assert "step 10" in page.inner_text("#loss output")
+
+
+@pytest.mark.parametrize("steps", [[10, 20, 30, 40], [7]])
+def test_axes_have_ticks_in_their_place(opened, moons, steps):
+    """A tick lies under the value that it names, also on the axis of a single block."""
+    page = opened(moons / "report.html").page
+    ticks, width = page.evaluate("""steps => {
+      const root = document.querySelector("#loss .chart");
+      root.querySelector("svg").replaceChildren();
+      const y = steps.map((_, i) => 1 + i);
+      const chart = new Chart(root, { xName: "step", lines: [{ name: "loss", x: steps, y,
+        colour: "red" }] });
+      const texts = [...root.querySelectorAll("text.x")];
+      return [texts.map((t) => [Number(t.textContent), Number(t.getAttribute("x"))]),
+              chart.svg.clientWidth];
+    }""", steps)
+    if len(steps) == 1:
+        assert ticks == [[7, pytest.approx((52 + width - 14) / 2)]]
+    else:
+        values, places = np.transpose(ticks)
+        assert len(values) >= 4
+        np.testing.assert_allclose(places, 52 + (values - 10) / 30 * (width - 66), atol=1e-6)
 
 
 def test_samples_are_saved_as_they_are(opened, moons):

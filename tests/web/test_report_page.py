@@ -55,8 +55,21 @@ def test_the_page_of_a_density(moons):
     assert data["samples"]["points"]["shape"] == [2, 64, 2]
 
 
+def test_sampling_keeps_the_numbers_of_the_run(moons, tmp_path):
+    folder = shutil.copytree(moons, tmp_path / "run")
+    measured = (folder / "metrics.json").read_text("utf-8")
+    result = run(f"--workdir={folder}", "--mode=sample", "--config.sample.seed=8")
+    assert result.code == 0 and result.err.endswith(f"; open {folder / 'report.html'}\n")
+    text = (folder / "report.html").read_text("utf-8")
+    assert "were not measured. The numbers below are of earlier samples of this run." in text
+    for metric in json.loads(measured)["metrics"].values():
+        assert f'data-name="samples">{metric["value"]:.3g}<' in text
+    assert (folder / "metrics.json").read_text("utf-8") == measured
+
+
 def test_a_page_of_samples_alone_has_no_numbers(moons, tmp_path):
     folder = shutil.copytree(moons, tmp_path / "run")
+    (folder / "metrics.json").unlink()
     result = run(f"--workdir={folder}", "--mode=sample", "--config.sample.num_points=4100")
     assert result.code == 0, result.err
     text = (folder / "report.html").read_text("utf-8")
@@ -76,6 +89,7 @@ def test_what_a_user_named_is_text(tmp_path):
                 "flagged": True}]  # fmt: skip
     write_page(tmp_path / "a.html", render(
         "report.html", title=EVIL, headline=EVIL, live="", notices=[EVIL], numbers=numbers,
+        is_measured=True,
         data=data, command=EVIL, config=config, config_json=EVIL, version="0", num_given=0,
         dataset={"title": EVIL, "source": EVIL, "details": EVIL}, duration=words.duration,
         description={"parameters": 1, "device": EVIL, "seconds": {EVIL: 1.0}}))  # fmt: skip

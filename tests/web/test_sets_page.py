@@ -131,6 +131,22 @@ def test_members_have_colours_and_strays_have_marks(opened, mixture):
     assert tab.pixels(".sets canvas") != small[-1]
 
 
+def test_a_stray_point_is_a_cross(opened, mixture):
+    """Pixels on both diagonals of a stray point are red, and pixels beside it are not."""
+    page = opened(mixture[0] / "report.html").page
+    red = page.evaluate("""() => {
+      const { xy, dots } = players[0].stage, [x, y] = [xy[14], xy[15]];
+      const reach = dots.size / 200;
+      const side = dots.size, { data } = dots.context.getImageData(0, 0, side, side);
+      return [[1, 1], [-1, 1], [1, -1], [-1, -1], [2, 0], [0, 2], [-2, 0]].map(([dx, dy]) => {
+        const at = 4 * (Math.floor(y + dy * reach) * side + Math.floor(x + dx * reach));
+        return data[at] - data[at + 1] > 60;
+      });
+    }""")
+    assert red == [True] * 4 + [False] * 3
+    assert page.locator(".legend .cross").count() == 1
+
+
 def test_sets_of_different_sizes_in_space(opened, tmp_path):
     """The page shows two of three coordinates; the table has all three."""
     points = np.random.default_rng(1).normal(size=(30, 3))
@@ -159,6 +175,12 @@ def test_given_points_are_marked(opened, tmp_path):
     assert "contain the same 2 given points" in tab.page.inner_text(".lead")
     assert "given point" in tab.page.inner_text(".legend")
     marked = tab.pixels()
+    blue, other = tab.page.evaluate("""() => {
+      const colours = players[0].lookOf(0).colours;
+      return [[...colours.slice(0, 6)], [...colours.slice(6, 9)]];
+    }""")
+    assert blue == [0x2B, 0x4A, 0x6F] * 2 and other == [0xD9, 0x62, 0x2B]
+    assert tab.page.locator(".legend .ring").count() == 1
     tab.page.uncheck("[data-do=marks]")
     assert tab.pixels() != marked
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
+from tiny_diffusion_jax.web import trajectories
 from tiny_diffusion_jax.web.trajectories import Marks, pack_noising, pack_trajectories
 
 GRID = np.array([4, 3, 2, 1, 0])
@@ -49,12 +50,37 @@ def test_blocks_move_one_after_the_other(script):
         np.testing.assert_allclose(at(time), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("frames, blocks", [(5, None), (3, None), (5, [[1, 2]])])
+def test_a_press_is_a_step_of_the_sampler(script, monkeypatch, frames, blocks):
+    """N presses lead from noise through whole steps to data, and N presses back.
+
+    Steps between the frames that the page keeps count, too.
+    """
+    monkeypatch.setattr(trajectories, "MOST_FRAMES", frames)
+    packed = pack_trajectories(TRAJECTORIES[:, :1], GRID, SCHEDULE, blocks=blocks)
+    assert packed["frames"] == frames
+    forth, back = script.evaluate("""packed => {
+      const process = new Reverse(packed), forth = [0], back = [0.99];
+      const step = (list, by) => list.push(process.stepped(list.at(-1), by));
+      while (forth.at(-1) < 1) step(forth, 1);
+      while (back.at(-1) > 0) step(back, -1);
+      const read = (time) => {
+        const { block, step, steps } = process.level(time);
+        return block * steps + step;
+      };
+      return [forth.map(read), back.map(read)];
+    }""", packed)
+    count = 4 * (1 if blocks is None else 2)
+    np.testing.assert_allclose(forth, np.arange(count + 1), atol=1e-9)
+    np.testing.assert_allclose(back[1:], np.arange(count)[::-1], atol=1e-9)
+
+
 def test_noise_levels_between_frames(script):
     """t and alpha are arithmetic means of their neighbours; sigma is the geometric mean."""
     packed = pack_trajectories(TRAJECTORIES, GRID, SCHEDULE)
     level = script.evaluate("packed => new Reverse(packed).level(0.375)", packed)
     alpha, sigma = (np.asarray(a, float) for a in (SCHEDULE.alpha, SCHEDULE.sigma))
-    expected = {"T": 4, "t": 2.5, "alpha": (alpha[3] + alpha[2]) / 2,
+    expected = {"t": 2.5 / 4, "alpha": (alpha[3] + alpha[2]) / 2,
                 "sigma": np.sqrt(sigma[3] * sigma[2])}  # fmt: skip
     assert {name: level[name] for name in expected} == pytest.approx(expected, rel=1e-5)
     ratio = expected["alpha"] / expected["sigma"]
@@ -68,7 +94,7 @@ def test_the_forward_process_is_its_formula(script):
     packed = [pack_noising(x_0, eps, shift, scale), pack_trajectories(TRAJECTORIES, GRID, SCHEDULE)]
     found = numbers(script.evaluate("""([points, reverse]) => {
       const process = new Forward(points, new Reverse(reverse)), xy = new Float32Array(6);
-      process.positions(0, 0.25, xy);
+      process.positions(0, 0.75, xy);
       return [...xy];
     }""", packed)).reshape(3, 2)  # fmt: skip
     alpha, sigma = float(SCHEDULE.alpha[1]), float(SCHEDULE.sigma[1])
@@ -79,9 +105,9 @@ def test_the_forward_process_is_its_formula(script):
 @pytest.mark.parametrize("log_snr, text", [("2.345", "+2.3"), ("-2.345", "-2.3"), ("0", "0.0"),
                                            ("Infinity", "infinite"), ("-Infinity", "-infinite")])
 def test_noise_is_read_out(script, log_snr, text):
-    found = script.evaluate(f"""() => readout({{ step: 2.6, steps: 9, block: 0, count: 2, t: 3.4,
-      T: 10, sigma: 0.123456, logSnr: {log_snr} }})""")
-    assert found == {"block": "1 of 2", "step": "3 of 9", "t": "3 of 10", "sigma": "0.123",
+    found = script.evaluate(f"""() => readout({{ step: 2.6, steps: 9, block: 0, count: 2, t: 0.34,
+      sigma: 0.123456, logSnr: {log_snr} }})""")
+    assert found == {"block": "1 of 2", "step": "3 of 9", "t": "0.340", "sigma": "0.123",
                      "logSnr": text}  # fmt: skip
 
 

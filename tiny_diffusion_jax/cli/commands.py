@@ -151,14 +151,15 @@ def live_run(config, path: str, pretrained: str = "") -> None:
         models, training = [live_model(experiment, params)], None
     file = Path(path).expanduser() / "live.html"
     write_page(file, live_page(models, training))
-    log.info("wrote %s", file)
+    log.info("wrote %s; open it in a browser", file)
 
 
 def compare_run(config, path: str, runs: str) -> None:
     """Write compare.html: two or more runs side by side, drawn with the seed of the first run."""
     folder = run_folder.make_writable(path)
     set_up(config)
-    log.info("wrote %s", write_comparison(folder, runs_of(runs), config.sample))
+    file = write_comparison(folder, runs_of(runs), config.sample)
+    log.info("wrote %s; open it in a browser", file)
 
 
 def draw_run(config, path: str) -> None:

@@ -9,6 +9,8 @@ or a table of points. table.csv?dataset=dino selects rows of a table. table.csv?
 member for each value of a column. The folder of a finished run is a member too: the sets that the
 run drew (see student/replay). --config.model.name chooses the denoiser, with its recipe from
 recipes.py.
+
+Time: 20-22 min.
 """
 
 import re

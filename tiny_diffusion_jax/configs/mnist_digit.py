@@ -5,6 +5,8 @@
 
 The true density is known. It is proportional to the intensity of the image and uniform within each
 pixel.
+
+Time: 49 s.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -7,7 +7,9 @@
 
 Labels are digits. The model is conditioned on the label of each set, except in a share
 train.label_drop of the sets. So one model draws sets with a given digit and sets with random
-digits. Training takes 10 to 20 minutes on two CPU cores.
+digits.
+
+Time: 10-20 min.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -8,6 +8,8 @@ Three rules choose the coordinates: the columns x, y (and z), else longitude and
 first two columns with numbers that are not identifiers. --config.data.columns=a,b chooses other
 columns. A drawn point is a row plus Gaussian jitter with standard deviation jitter_std, in the
 table's units.
+
+Time: about 1 min.
 """
 
 from tiny_diffusion_jax.config import default_config

@@ -8,8 +8,9 @@
 PATH is a table (one row per point, a column with the name of the set, optionally label and split),
 an array (.npz, .npy: points[S, N, D], or points[P, D] with set[P] or sizes[S]; label[S]) or a
 folder of pictures (each subfolder is a label, if there are subfolders). If the labels have another
-name than label, set --config.data.label_column=NAME --config.model.labels=True. Training takes 10
-to 20 minutes on two CPU cores.
+name than label, set --config.data.label_column=NAME --config.model.labels=True.
+
+Time: 10-20 min.
 """
 
 from pathlib import Path

@@ -10,8 +10,10 @@ model is conditioned on the digit for only half of the sets, because the benchma
 
 `rows` (the default) is `causal` with the points of a set row by row, in reading order. It has the
 best likelihood. `given` also completes sets: random points are given before the rows in half of
-the training sets. `causal` takes the points in random order. Training takes an hour and a half on
-one CPU core (6 steps per second). For a quick trial, use --config.train.steps=6000.
+the training sets. `causal` takes the points in random order. The time is that of each on one CPU
+core (6 steps per second).
+
+Time: 90 min.
 """
 
 from tiny_diffusion_jax.config import default_config

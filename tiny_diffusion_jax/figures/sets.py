@@ -28,10 +28,11 @@ def sets_figure(
     f32[R, m, D], real sets of `real_member`, above the samples. `within`: sets that give the limits
     of the axes, by default the real sets, or the samples if there are no real sets. `by_member`:
     group the sets by member, under its name. `given`: the number of given points at the start of
-    each set, in slate blue like data. `notice`: a warning in red under the title. At most 64 panels
-    (45 in space) and two rows of real sets are drawn; the text counts the rest. Points that are NaN
-    are padding. `axes`: names of the coordinates, for projections. With `by_member`, all three
-    projections are drawn for at most four members, otherwise only the first projection.
+    each set, in slate blue like data and in rings. `notice`: a warning in red under the title. At
+    most 64 panels (45 in space) and two rows of real sets are drawn; the text counts the rest.
+    Points that are NaN are padding. `axes`: names of the coordinates, for projections. With
+    `by_member`, all three projections are drawn for at most four members, otherwise only the first
+    projection.
 
     Raises ValueError if `by_member` is True and the members of the real sets are unknown.
     """
@@ -122,11 +123,11 @@ def _cells(group, band: int, max_rows: int) -> dict[int, tuple[int, int]]:
 
 
 def _draw_set(ax, points, color: str, num_given: int, side: float) -> None:
-    """Draw the points of one set, and the given points in the colour of data."""
+    """Draw the points of one set, and the given points in the colour of data, in rings."""
     count = max(1, int((~np.isnan(points)).all(-1).sum()))
     style.dots(ax, points[num_given:], color, side, count)
     if num_given:
-        style.dots(ax, points[:num_given], style.DATA, side, count)
+        style.dots(ax, points[:num_given], style.DATA, side, count, style.INK)
 
 
 def _limits(sets) -> tuple[float, ...]:

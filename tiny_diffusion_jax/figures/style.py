@@ -17,7 +17,7 @@ WARM = (PAPER, "#f4ae76", SAMPLES, "#8f2d3a")  # dots of an animation, from one 
 COOL = (PAPER, "#9fb4cc", DATA, "#101d33")
 # Colours of the members of a mixture, all of different greys. Colour-blind readers can distinguish
 # them: without red or green cones, any two of the first four differ by 0.14 in OKLab, and any two
-# of all ten by 0.069.
+# of all ten by 0.069. web/static/page.css has the same colours, and others for dark pages.
 MEMBERS = (
     SAMPLES, DATA, "#35b0bf", "#f2a51c", "#93263d", "#94a8f0", "#5b7869", "#8d6cae", "#20242c",
     "#979588",
@@ -65,14 +65,15 @@ def outside(points, limits) -> int:
     return int((~((low <= points) & (points <= high))).any(-1).sum())
 
 
-def dots(ax, points, color: str, side: float, count: int) -> None:
+def dots(ax, points, color: str, side: float, count: int, ring: str | None = None) -> None:
     """Draw points f32[n, 2] of a set of `count` in a panel `side` inches wide.
 
-    Sets with fewer points have larger dots.
+    Sets with fewer points have larger dots. `ring`: colour of a ring around each dot.
     """
     diameter = np.clip(30 * side / count**0.5, 0.9, min(3.2 * side, 5))
     alpha = float(np.clip(450 * side / count, 0.3, 0.8))
-    ax.scatter(*points[:MAX_DOTS].T, s=diameter**2, color=color, alpha=alpha, linewidths=0)
+    edge = {"linewidths": 0} if ring is None else {"linewidths": 0.8, "edgecolors": ring}
+    ax.scatter(*points[:MAX_DOTS].T, s=diameter**2, facecolors=color, alpha=alpha, **edge)
 
 
 def heading(ax, name: str, color: str, note: str) -> None:

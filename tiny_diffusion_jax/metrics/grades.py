@@ -9,7 +9,7 @@ grade.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 GRADES = (
@@ -150,6 +150,22 @@ def grade(name: str, metric: dict) -> Graded | None:
     if excess <= least:
         return Graded(0, excess / least if least else 0.0)
     return Graded(1 + (excess > limit.close), excess / limit.close if limit.close else math.inf)
+
+
+def best(name: str, metrics: Sequence[dict | None]) -> int | None:
+    """Index of the metric with the smallest excess, of several runs on the same data.
+
+    None if fewer than two of them have a grade, or if the two smallest differ by less than the
+    larger of their chances.
+    """
+    graded = [i for i, metric in enumerate(metrics) if metric and grade(name, metric)]
+    if len(graded) < 2:
+        return None
+    limit = LIMITS[name]
+    first, second = sorted(graded, key=lambda i: limit.excess(metrics[i]))[:2]
+    apart = limit.excess(metrics[second]) - limit.excess(metrics[first])
+    chance = max(limit.chance(metrics[i]) for i in (first, second))
+    return first if apart > chance else None
 
 
 def worst(metrics: dict) -> tuple[str, Graded, int] | None:

@@ -82,11 +82,14 @@ def sample_run(
 ) -> None:
     """Write samples, or sets that are completed from `given` points, with figures and report.html.
 
-    Without the data, as for a released model, the only figure shows the samples.
+    Without the data, as for a released model, the only figure shows the samples. The report keeps
+    the metrics of the run, and says that they are of earlier samples.
     """
+    earlier = summary.stored_metrics(folder) if given is None else {}
     data, file = draw_samples(experiment, folder, params, given)
-    write_report(data, folder, describe(experiment, params), command)
-    log.info("wrote %s", file)
+    description = describe(experiment, params) | {"earlier_metrics": earlier}
+    write_report(data, folder, description, command)
+    log.info("wrote %s; open %s", file, folder / "report.html")
 
 
 def draw_samples(

@@ -1,6 +1,5 @@
 """compare.html: samples of several runs side by side, and their metrics in one table."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,15 @@ import numpy as np
 from tiny_diffusion_jax import __version__, api
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import flatten
-from tiny_diffusion_jax.errors import UserError, rename_fields
+from tiny_diffusion_jax.errors import rename_fields
+from tiny_diffusion_jax.metrics import grades
 from tiny_diffusion_jax.reports import player, summary
 from tiny_diffusion_jax.reports.data import ReportData, sets_differ
+from tiny_diffusion_jax.reports.training import loss_panel
 from tiny_diffusion_jax.run.load import load
+from tiny_diffusion_jax.run.run_folder import read_facts
+from tiny_diffusion_jax.run.same_run import data_differences
+from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.web.render import render, write_page
 from tiny_diffusion_jax.web.trajectories import MOST_NUMBERS
 
@@ -32,10 +36,11 @@ def write_comparison(folder: Path, paths: list[str], options) -> Path:
     num_sets, num_points = (SETS, POINTS) if many else (1, DENSITY_POINTS)
     common = {"seed": options.seed, "num_sets": min(options.num_sets, num_sets),
               "num_points": min(options.num_points, num_points)}  # fmt: skip
-    runs = [_draw(*run, common) for run in loaded]
-    data = {"players": [player.sets_player(run, MOST_NUMBERS // len(runs)) for run in runs]}
-    metrics = [{row["name"]: row for row in summary.rows(_metrics(path))} for path in paths]
-    names = dict.fromkeys(name for rows in metrics for name in rows)
+    runs = [_draw(*run, common, path) for run, path in zip(loaded, paths, strict=True)]
+    data = {"players": [player.sets_player(run, MOST_NUMBERS // len(runs)) for run in runs],
+            "losses": [loss_panel(run) for run in runs]}  # fmt: skip
+    first, *others = map(read_facts, paths)
+    differs = sorted({name for facts in others for name in data_differences(first, facts)})
     last = [Path(path).name for path in paths]
     file = folder / "compare.html"
     write_page(file, render(
@@ -45,27 +50,31 @@ def write_comparison(folder: Path, paths: list[str], options) -> Path:
                "model": run.experiment.config.model.name}
               for path, run in zip(paths, runs, strict=True)],
         names=last if len(set(last)) == len(last) else list(paths),
-        numbers=[{"name": name, "cells": [rows.get(name) for rows in metrics]} for name in names],
+        numbers=_numbers([summary.stored_metrics(path) for path in paths], not differs),
+        data_differ=bool(differs), has_losses=any(data["losses"]),
         options=_differences(runs), noise=_same_noise(runs),
         forward_of=data["players"][0]["forward_of"], version=__version__,
     ))  # fmt: skip
     return file
 
 
-def _draw(experiment: Experiment, params, options: dict) -> ReportData:
-    """Samples of a run with the common `options`."""
+def _draw(experiment: Experiment, params, options: dict, path: str) -> ReportData:
+    """Samples of a run with the common `options`, and its losses."""
     experiment = api.with_options(experiment, "sample", options)
-    return ReportData(experiment, params, api.sample(experiment, params))
+    rows = read_rows(Path(path).expanduser() / "metrics.jsonl")
+    return ReportData(experiment, params, api.sample(experiment, params), rows=rows)
 
 
-def _metrics(path: str) -> dict:
-    """Metrics of a run from its metrics.json; {} if the run was not measured."""
-    file = Path(path).expanduser() / "metrics.json"
-    try:
-        return json.loads(file.read_text("utf-8"))["metrics"] if file.exists() else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(str(file), allowed="the metrics that this program wrote, but is damaged",
-                        hint=f"--mode=evaluate --workdir={path} writes them again") from error
+def _numbers(metrics: list[dict], is_comparable: bool) -> list[dict]:
+    """[{"name", "cells", "best"}] of each metric; best: the index of the better run, or None."""
+    result = []
+    for key in dict.fromkeys(key for of_run in metrics for key in of_run):
+        cells = [summary.rows({key: of_run[key]})[0] if key in of_run else None
+                 for of_run in metrics]  # fmt: skip
+        best = grades.best(key, [of_run.get(key) for of_run in metrics]) if is_comparable else None
+        name = next(cell["name"] for cell in cells if cell)
+        result.append({"name": name, "cells": cells, "best": best})
+    return result
 
 
 def _differences(runs: list[ReportData]) -> list[tuple[str, list]]:

@@ -20,9 +20,11 @@ def write_html(data: ReportData, file: Path, description: dict, command: str = "
     """Write the page of a run.
 
     description: the content of metrics.json; samples that were not evaluated lack the keys
-    `metrics` and `seconds`. command: the command that wrote the run.
+    `metrics` and `seconds`, and may have `earlier_metrics` of other samples of the run. command:
+    the command that wrote the run.
     """
-    metrics, members = description.get("metrics", {}), data.dataset.label_names
+    metrics = description.get("metrics") or description.get("earlier_metrics", {})
+    members = data.dataset.label_names
     panels = {name: panel(data) for section in sections_of(data)
               for name, panel in section.panels.items()}  # fmt: skip
     panels = {name: panel for name, panel in panels.items() if panel is not None}
@@ -33,7 +35,8 @@ def write_html(data: ReportData, file: Path, description: dict, command: str = "
     write_page(file, render(
         "report.html", title=data.title, data=panels, live=live, version=__version__,
         notices=list(filter(None, notices)), numbers=summary.rows(metrics, members),
-        headline=summary.headline(metrics, members), duration=words.duration,
+        headline=summary.headline(metrics, members), is_measured="metrics" in description,
+        duration=words.duration,
         num_given=0 if data.given is None else len(data.given), dataset=data.dataset,
         description={"seconds": {}} | description, config=config,
         config_json=json.dumps(config, indent=2),

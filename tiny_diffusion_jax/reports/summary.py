@@ -1,7 +1,10 @@
 """Summarise metrics in words, for readers who do not know them: rows, a verdict, warnings."""
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
+from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.metrics import grades
 from tiny_diffusion_jax.metrics.intervals import TOO_FEW
 from tiny_diffusion_jax.reports import words
@@ -9,6 +12,19 @@ from tiny_diffusion_jax.reports.data import WEIGHTS_CHOSEN_ON
 from tiny_diffusion_jax.reports.sections import SECTIONS
 
 WORDS = {key: row for section in SECTIONS for key, row in section.words.items()}
+
+
+def stored_metrics(path: str | Path) -> dict:
+    """Metrics of a run from its metrics.json; {} if the run was not measured.
+
+    Raises UserError if the file is damaged.
+    """
+    file = Path(path).expanduser() / "metrics.json"
+    try:
+        return json.loads(file.read_text("utf-8"))["metrics"] if file.exists() else {}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(str(file), allowed="the metrics that this program wrote, but is damaged",
+                        hint=f"--mode=evaluate --workdir={path} writes them again") from error
 
 
 def rows(metrics: dict, members: Sequence[str] = ()) -> list[dict]:

@@ -22,7 +22,7 @@ WORKER = (
     "live/set_transformer.js", "live/samplers.js", "live/generation.js", "live/worker.js",
 )  # fmt: skip
 NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
-NUM_STEPS = (5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.
+NUM_STEPS = (1, 2, 5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.
 FEW_STEPS = (1, 2, 4, 8)  # the same for a distilled model.
 MOST_POINTS = 1000  # largest size of the first set: one or two seconds on a laptop.
 BYTES_EACH = 3  # per weight: samples move by less than 3e-4, but by up to 7e-3 with 2 bytes.

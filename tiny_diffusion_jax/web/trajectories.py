@@ -53,7 +53,7 @@ def pack_trajectories(
     return {
         "frames": num_frames, "sizes": sizes.tolist(), "positions": pack(columns),
         "levels": {
-            "T": schedule.num_levels, "t": np.asarray(grid).tolist(),
+            "T": schedule.num_levels, "t": np.asarray(grid).tolist(), "step": index.tolist(),
             "alpha": np.asarray(schedule.alpha)[grid].tolist(),
             "sigma": np.asarray(schedule.sigma)[grid].tolist(),
         },

@@ -7,8 +7,9 @@
 `first` learns dino only. The other two parts start from the weights of `first`. `forget` learns
 moons only. `replay` learns moons, and in half of the sets the samples of `first`. It reads no data
 of the dinosaur, because the model's own samples replace these data (arXiv 1705.08690).
---config.model.name must choose the same model for all three parts. Each part takes about six
-minutes of training on two CPU cores.
+--config.model.name must choose the same model for all three parts.
+
+Time: 6 min each.
 """
 
 from tiny_diffusion_jax.config import default_config

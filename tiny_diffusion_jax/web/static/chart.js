@@ -1,12 +1,13 @@
 // A line chart, which shows the values under the pointer or at the arrow-key cursor.
 
-const EDGE = { left: 52, right: 14, top: 14, bottom: 34 };
+const EDGE = { left: 52, right: 14, top: 14, bottom: 46 };
 const SVG = "http://www.w3.org/2000/svg";
 
 class Chart {
   // lines: [{name, x, y, colour (CSS), opacity, faint}]; null in y is a gap
-  constructor(root, { lines, xName, xText = (x) => x.toLocaleString("en") }) {
-    Object.assign(this, { root, lines, xName, xText });
+  // xMarks: values of x with a tick, in place of about five round ones
+  constructor(root, { lines, xName, xText = (x) => x.toLocaleString("en"), xMarks }) {
+    Object.assign(this, { root, lines, xName, xText, xMarks });
     this.svg = root.querySelector("svg");
     this.output = root.querySelector("output");
     this.readable = lines.filter((line) => !line.faint);
@@ -59,19 +60,17 @@ class Chart {
         Number(y.toPrecision(3)),
       );
     }
-    for (const [x, anchor] of last > first
-      ? [
-          [first, "start"],
-          [last, "end"],
-        ]
-      : [[first, "middle"]]) {
-      this.add("text", { x: this.toX(x), y: height - 12, "text-anchor": anchor }, this.xText(x));
+    const most = Math.max(2, Math.floor(width / 70));
+    const all = this.xMarks ?? (last > first ? ticks(first, last, Math.min(most, 6)) : [first]);
+    const every = Math.ceil(all.length / most);
+    const base = height - EDGE.bottom;
+    for (const x of all.filter((_, i) => i % every === 0)) {
+      const at = this.toX(x);
+      this.add("line", { class: "grid", x1: at, x2: at, y1: base, y2: base + 5 });
+      this.add("text", { x: at, y: base + 18, "text-anchor": "middle", class: "x" }, this.xText(x));
     }
-    this.add(
-      "text",
-      { x: (EDGE.left + width - EDGE.right) / 2, y: height - 12, "text-anchor": "middle" },
-      this.xName,
-    );
+    const middle = (EDGE.left + width - EDGE.right) / 2;
+    this.add("text", { x: middle, y: height - 8, "text-anchor": "middle" }, this.xName);
   }
 
   line({ x, y, colour, opacity = 1, faint }) {
@@ -171,6 +170,7 @@ function lossCharts(root, { step, loss, smooth, heldout, stages, sigma }) {
   new Chart(byLevel, {
     xName: "noise sigma",
     xText: (i) => sigma[i].toPrecision(2),
+    xMarks: x,
     lines: stages.map(({ name, values }, i) => ({
       name,
       x,

@@ -19,11 +19,9 @@ function cssColour(name) {
 
 const isDark = () => document.documentElement.dataset.theme === "dark";
 
-// Colours of members are made for paper, so on a dark page they are mixed with white.
-function memberColour(colours, k) {
-  const colour = rgb(colours[k % colours.length]);
-  return isDark() ? colour.map((c) => Math.round(0.6 * c + 0.4 * 255)) : colour;
-}
+const MEMBERS = 10; // colours of page.css
+
+const memberColour = (k) => cssColour(`--member-${k % MEMBERS}`);
 
 // A circle of hues of about one lightness, for an angle in radians.
 function hue(angle) {

@@ -12,3 +12,14 @@ for (const player of players) {
   };
 }
 new Controls(document.querySelector(".controls"), playback, players);
+const losses = document.querySelector("#loss .chart");
+if (losses) {
+  const names = [...document.querySelectorAll(".runs h2")].map((title) => title.textContent);
+  const lines = data.losses.map((loss, k) => ({
+    name: names[k],
+    x: loss?.step ?? [],
+    y: loss?.smooth ?? [],
+    colour: `var(--member-${k % MEMBERS})`,
+  }));
+  new Chart(losses, { xName: "step", lines: lines.filter(({ x }) => x.length) });
+}

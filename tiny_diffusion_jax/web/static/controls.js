@@ -1,7 +1,5 @@
 // Buttons, slider and keys of one or more players that share a playback.
 
-const STEP = 0.01; // of the time, for an arrow key
-
 class Controls {
   constructor(root, playback, players) {
     Object.assign(this, { root, playback, players });
@@ -46,7 +44,7 @@ class Controls {
     on("colour", "change", (choice) => this.setLook({ colour: choice.value }));
     on("direction", "change", (choice) => {
       this.setLook({ direction: choice.value });
-      playback.seek(1 - playback.time); // the same noise level in the other process
+      playback.end = choice.value === "reverse" ? 1 : 0;
     });
   }
 
@@ -55,22 +53,24 @@ class Controls {
     else this.playback.play();
   }
 
-  // Space plays and pauses, arrows step, unless these keys have another meaning.
+  // Space plays and pauses, and an arrow moves by one step of the sampler, also on the slider.
   key(event) {
-    const tag = event.target.tagName;
-    if (
-      event.ctrlKey ||
-      event.altKey ||
-      event.metaKey ||
-      ["INPUT", "SELECT", "TEXTAREA"].includes(tag)
-    )
-      return;
-    if (event.target.closest("[data-keys]")) return;
-    const step = { ArrowLeft: -STEP, ArrowRight: STEP }[event.key];
-    if (event.key === " " && !["BUTTON", "SUMMARY", "A"].includes(tag)) this.toggle();
-    else if (step) this.playback.seek(this.playback.time + step);
+    const { target, key } = event;
+    const onSlider = target === this.part("time");
+    if (event.ctrlKey || event.altKey || event.metaKey || target.closest("[data-keys]")) return;
+    if (!onSlider && ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName)) return;
+    const steps = { ArrowLeft: -1, ArrowRight: 1, ...(onSlider && { ArrowDown: -1, ArrowUp: 1 }) };
+    if (key === " " && !["BUTTON", "SUMMARY", "A"].includes(target.tagName)) this.toggle();
+    else if (steps[key]) this.step(steps[key]);
     else return;
     event.preventDefault();
+  }
+
+  step(by) {
+    const { playback } = this;
+    const [{ process, chosen }] = this.players;
+    playback.pause();
+    playback.seek(process.stepped(playback.time, by, Math.min(chosen, process.numSets - 1)));
   }
 
   setLook(look) {
@@ -106,11 +106,11 @@ class Controls {
 }
 
 // {step, t, sigma, logSnr} of a noise level, as texts.
-function readout({ step, steps, block, count, t, T, sigma, logSnr }) {
+function readout({ step, steps, block, count, t, sigma, logSnr }) {
   return {
     block: `${block + 1} of ${count}`,
     step: `${Math.round(step)} of ${steps}`,
-    t: `${Math.round(t)} of ${T}`,
+    t: t.toFixed(3),
     sigma: sigma ? sigma.toPrecision(3) : "0",
     logSnr: Number.isFinite(logSnr)
       ? (logSnr > 0 ? "+" : "") + logSnr.toFixed(1)
@@ -120,10 +120,10 @@ function readout({ step, steps, block, count, t, T, sigma, logSnr }) {
   };
 }
 
-function legendEntry({ colour, text, ring }) {
+function legendEntry({ colour, text, shape = "disc" }) {
   const [entry, dot] = [document.createElement("li"), document.createElement("span")];
-  dot.className = ring ? "dot ring" : "dot";
-  dot.style[ring ? "borderColor" : "background"] = css(colour);
+  dot.className = `dot ${shape}`;
+  dot.style.color = css(colour);
   entry.append(dot, text);
   return entry;
 }

@@ -86,14 +86,29 @@ class Dots {
 
   // Circles around some of the points at xy (pixels).
   rings(xy, indices, colour, radius) {
+    this.mark(xy, indices, colour, (pen, x, y) => {
+      pen.moveTo(x + radius, y);
+      pen.arc(x, y, radius, 0, 2 * Math.PI);
+    });
+  }
+
+  // Crosses on some of the points at xy (pixels).
+  crosses(xy, indices, colour, reach) {
+    this.mark(xy, indices, colour, (pen, x, y) => {
+      for (const side of [-reach, reach]) {
+        pen.moveTo(x - reach, y - side);
+        pen.lineTo(x + reach, y + side);
+      }
+    });
+  }
+
+  mark(xy, indices, colour, draw) {
     const { context } = this;
     context.strokeStyle = colour;
-    context.lineWidth = Math.max(1.5, this.size / 400);
+    context.lineWidth = Math.max(1.2, this.size / 500);
     context.beginPath();
     for (const n of indices) {
-      if (Number.isNaN(xy[2 * n])) continue;
-      context.moveTo(xy[2 * n] + radius, xy[2 * n + 1]);
-      context.arc(xy[2 * n], xy[2 * n + 1], radius, 0, 2 * Math.PI);
+      if (!Number.isNaN(xy[2 * n])) draw(context, xy[2 * n], xy[2 * n + 1]);
     }
     context.stroke();
   }

@@ -1,16 +1,26 @@
 // draw.html: pointer, keys and buttons of a drawing.
 
-const COLOURS = [
-  "#d9622b",
-  "#2b4a6f",
-  "#35b0bf",
-  "#f2a51c",
-  "#93263d",
-  "#94a8f0",
-  "#5b7869",
-  "#8d6cae",
-];
-const drawing = new Drawing();
+const KEY = "tiny_diffusion_jax drawing"; // in the storage of the browser
+const DAB = 10; // points of a click
+
+// The drawing before the page was loaded again; a browser may refuse to store it.
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(KEY));
+  } catch {
+    return null;
+  }
+}
+
+function store() {
+  try {
+    localStorage.setItem(KEY, JSON.stringify(drawing.state));
+  } catch {
+    // The page works without it.
+  }
+}
+
+const drawing = new Drawing(stored());
 const byId = (id) => document.getElementById(id);
 const pad = byId("pad");
 const brush = { x: 0, y: 0, down: false };
@@ -22,8 +32,10 @@ function place(event) {
   brush.y = 1 - (2 * (event.clientY - box.top)) / box.height;
 }
 
+const begin = () => drawing.begin(brush.x, brush.y, 2 / Number(byId("density").value));
+
 function dab() {
-  drawing.spray(brush.x, brush.y, Number(byId("dab").value), width() / 2);
+  drawing.spray(brush.x, brush.y, DAB, width() / 2);
   show();
 }
 
@@ -31,16 +43,24 @@ pad.addEventListener("pointerdown", (event) => {
   pad.setPointerCapture(event.pointerId);
   brush.down = true;
   place(event);
-  drawing.begin();
-  dab();
+  begin();
 });
 pad.addEventListener("pointermove", (event) => {
   if (!brush.down) return;
-  for (const each of event.getCoalescedEvents?.() ?? [event]) place(each);
-  dab();
+  const events = event.getCoalescedEvents?.() ?? [];
+  for (const each of events.length ? events : [event]) {
+    place(each);
+    drawing.lineTo(brush.x, brush.y, width() / 2);
+  }
+  show();
 });
-for (const type of ["pointerup", "pointercancel"])
-  pad.addEventListener(type, () => (brush.down = false));
+for (const type of ["pointerup", "pointercancel"]) {
+  pad.addEventListener(type, () => {
+    if (brush.down && drawing.stroke.first === drawing.shape.points.length) dab(); // a click
+    brush.down = false;
+    store();
+  });
+}
 
 pad.addEventListener("keydown", (event) => {
   const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
@@ -51,8 +71,9 @@ pad.addEventListener("keydown", (event) => {
     brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * step[1]));
     show();
   } else if (event.key === " ") {
-    drawing.begin();
+    begin();
     dab();
+    store();
   } else return;
   event.preventDefault();
 });
@@ -65,7 +86,7 @@ function paint() {
   const dot = Math.max(2, size / 260);
   context.clearRect(0, 0, size, size);
   drawing.shapes.forEach(({ points }, k) => {
-    context.fillStyle = css(memberColour(COLOURS, k));
+    context.fillStyle = css(memberColour(k));
     context.globalAlpha = k === drawing.current ? 0.85 : 0.3;
     for (const [x, y] of points) context.fillRect(toX(x) - dot / 2, toY(y) - dot / 2, dot, dot);
   });
@@ -80,7 +101,7 @@ function paint() {
 function shapeButton({ name, points }, k) {
   const [item, button, dot] = ["li", "button", "span"].map((tag) => document.createElement(tag));
   dot.className = "dot";
-  dot.style.background = css(memberColour(COLOURS, k));
+  dot.style.background = css(memberColour(k));
   button.type = "button";
   button.setAttribute("aria-pressed", k === drawing.current);
   button.append(dot, `${name} (${points.length})`);
@@ -102,6 +123,7 @@ function show() {
   byId("count").textContent =
     `${total.toLocaleString("en")} points in ${drawn.length} shape${drawn.length === 1 ? "" : "s"}`;
   byId("save").disabled = total === 0;
+  byId("undo").disabled = drawing.history.length === 0;
   const command = byId("command");
   command.textContent = drawing.command(command.dataset.program);
   document.dispatchEvent(new Event("drawing"));
@@ -111,13 +133,25 @@ const act = (id, what) =>
   byId(id).addEventListener("click", () => {
     what();
     show();
+    store();
   });
-act("add", () => drawing.add());
+const undoable = (change) => () => {
+  drawing.mark();
+  change();
+};
+act("add", undoable(() => drawing.add()));
 act("undo", () => drawing.undo());
-act("clear", () => drawing.clear());
+act("clear", undoable(() => drawing.clear()));
+document.addEventListener("keydown", (event) => {
+  const isUndo = event.key === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+  if (!isUndo || event.target === byId("name")) return;
+  event.preventDefault();
+  byId("undo").click();
+});
 byId("name").addEventListener("input", ({ target }) => {
   drawing.rename(target.value);
   show();
+  store();
 });
 byId("name").addEventListener("change", ({ target }) => {
   target.value = drawing.shape.name;

@@ -1,9 +1,17 @@
 // A drawing: named shapes of points in [-1, 1]. It needs no page.
 
+const MOST_UNDONE = 50;
+
 class Drawing {
-  constructor() {
-    this.shapes = [];
-    this.add();
+  // state: the `state` of an earlier drawing
+  constructor(state) {
+    Object.assign(this, { shapes: [], history: [] }, state);
+    if (!this.shapes.length) this.add();
+  }
+
+  get state() {
+    const shapes = this.shapes.map(({ name, points }) => ({ name, points: [...points] }));
+    return { shapes, current: this.current };
   }
 
   get shape() {
@@ -14,7 +22,7 @@ class Drawing {
     const taken = new Set(this.shapes.map(({ name }) => name));
     let number = this.shapes.length + 1;
     while (taken.has(`shape${number}`)) number++;
-    this.shapes.push({ name: `shape${number}`, points: [], strokes: [] });
+    this.shapes.push({ name: `shape${number}`, points: [] });
     this.current = this.shapes.length - 1;
   }
 
@@ -26,9 +34,32 @@ class Drawing {
     return this.shape.name;
   }
 
-  // Marks the start of the next stroke, so that it can be undone.
-  begin() {
-    this.shape.strokes.push(this.shape.points.length);
+  // Call before a change that can be undone.
+  mark() {
+    this.history.push(this.state);
+    if (this.history.length > MOST_UNDONE) this.history.shift();
+  }
+
+  undo() {
+    Object.assign(this, this.history.pop());
+  }
+
+  // Starts a stroke, whose points are `gap` apart along its path.
+  begin(x, y, gap) {
+    this.mark();
+    this.stroke = { x, y, gap, next: gap / 2, first: this.shape.points.length };
+  }
+
+  // Continues the stroke in a straight line, with one point every `gap`, spread about the line.
+  // However many events a path is made of, its points are equally dense everywhere.
+  lineTo(x, y, spread) {
+    const { stroke } = this;
+    const length = Math.hypot(x - stroke.x, y - stroke.y);
+    for (; stroke.next <= length; stroke.next += stroke.gap) {
+      const share = stroke.next / length;
+      this.spray(stroke.x + share * (x - stroke.x), stroke.y + share * (y - stroke.y), 1, spread);
+    }
+    Object.assign(stroke, { x, y, next: stroke.next - length });
   }
 
   // `count` points about (x, y), normal with standard deviation `spread`.
@@ -40,12 +71,8 @@ class Drawing {
     }
   }
 
-  undo() {
-    if (this.shape.strokes.length) this.shape.points.length = this.shape.strokes.pop();
-  }
-
   clear() {
-    Object.assign(this.shape, { points: [], strokes: [] });
+    this.shape.points = [];
   }
 
   // Shapes that have points.

@@ -1,4 +1,4 @@
-// The time of a player: a number in [0, 1] that runs, stops and can be set.
+// The place of a player between noise (0) and data (1), which runs either way and can be set.
 
 class Playback {
   constructor(seconds) {
@@ -6,6 +6,7 @@ class Playback {
     this.speed = 1;
     this.loop = true;
     this.time = 1;
+    this.end = 1; // where it runs to: 1 in the reverse process, 0 in the forward process
     this.playing = false;
     this.hold = 0; // seconds at the end before a loop starts again
     this.listeners = [];
@@ -27,7 +28,7 @@ class Playback {
 
   play() {
     if (this.playing) return;
-    if (this.time >= 1) this.time = 0;
+    if (this.time === this.end) this.time = 1 - this.end;
     this.playing = true;
     this.last = performance.now();
     requestAnimationFrame((now) => this.tick(now));
@@ -50,13 +51,14 @@ class Playback {
   }
 
   advance(passed) {
-    if (this.time < 1) {
-      this.time = Math.min(1, this.time + (passed * this.speed) / this.seconds);
+    if (this.time !== this.end) {
+      const far = (passed * this.speed) / this.seconds;
+      this.time = Math.min(1, Math.max(0, this.time + (this.end ? far : -far)));
       this.hold = 0;
     } else if (!this.loop) {
       this.playing = false;
     } else if ((this.hold += passed) > 1.2) {
-      this.time = 0;
+      this.time = 1 - this.end;
     }
   }
 }

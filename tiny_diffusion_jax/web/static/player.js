@@ -1,11 +1,10 @@
 // A player: a large picture of one set, and small ones of all of them.
 
 class Player {
-  // data: {reverse, forward, colours}, as report/panels.py makes it
+  // data: {reverse, forward}, as report/panels.py makes it
   constructor(root, data) {
     this.root = root;
     this.marks = data.reverse.marks;
-    this.memberColours = data.colours;
     this.reverse = new Reverse(data.reverse);
     this.forward = data.forward && new Forward(data.forward, this.reverse);
     this.look = { direction: "reverse", colour: this.colourings()[0], trails: false, marks: true };
@@ -80,7 +79,7 @@ class Player {
     this.time = time;
     const set = Math.min(this.chosen, this.process.numSets - 1);
     this.stage.draw(this.process, set, time, this.lookOf(set));
-    const plain = { trails: false, given: 0, stray: null }; // stray points are in their colour
+    const plain = { trails: false };
     this.thumbs.forEach(({ stage }, k) => {
       if (k < this.process.numSets)
         stage.draw(this.process, k, time, { ...this.lookOf(k), ...plain });
@@ -90,7 +89,6 @@ class Player {
   // The `look` of set k for stage.js, cached until it changes.
   lookOf(k) {
     if (this.painted.has(k)) return this.painted.get(k);
-    const reverse = this.look.direction === "reverse";
     const look = {
       paper: cssColour("--panel"),
       ink: cssColour("--ink"),
@@ -98,15 +96,23 @@ class Player {
       colours: this.paint(k),
       trails: this.look.trails,
       stray: this.strays(k),
-      given: reverse && this.look.marks ? this.marks.given : 0,
+      given: this.numGiven,
     };
     this.painted.set(k, look);
     return look;
   }
 
+  get showsMarks() {
+    return this.look.direction === "reverse" && this.look.marks;
+  }
+
+  get numGiven() {
+    return this.showsMarks ? this.marks.given : 0;
+  }
+
   // Indices of the stray points of set k, if they are known and should be marked.
   strays(k) {
-    return this.look.direction === "reverse" && this.look.marks ? this.marks.stray?.[k] : null;
+    return this.showsMarks ? this.marks.stray?.[k] : null;
   }
 
   // u8[3 N]: the colour of each point of set k.
@@ -116,14 +122,15 @@ class Player {
     const of = this.look.colour === "start" ? this.byStart(k) : () => this.setColour(k);
     for (let n = 0; n < process.sizes[k]; n++) colours.set(of(n), 3 * n);
     for (const n of this.strays(k) ?? []) colours.set(cssColour("--alert"), 3 * n);
+    for (let n = 0; n < this.numGiven; n++) colours.set(cssColour("--data"), 3 * n);
     return colours;
   }
 
   setColour(k) {
     const { member } = this.marks;
     if (this.look.direction === "forward") return cssColour("--data");
-    if (this.look.colour === "member" && member) return memberColour(this.memberColours, member[k]);
-    if (this.look.colour === "set") return memberColour(this.memberColours, k);
+    if (this.look.colour === "member" && member) return memberColour(member[k]);
+    if (this.look.colour === "set") return memberColour(k);
     return cssColour("--samples");
   }
 
@@ -133,12 +140,12 @@ class Player {
     const xy = new Float32Array(2 * process.numPoints);
     if (process === this.reverse)
       for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
-    else process.positions(k, 0, xy);
-    const { x, y } = process.window(0, k);
+    else process.positions(k, 1, xy);
+    const { x, y } = process.window(process === this.reverse ? 0 : 1, k);
     return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
   }
 
-  // [{colour, text, ring}]: the meanings of the colours.
+  // [{colour, text, shape}]: the meanings of the colours.
   legend() {
     const { marks } = this;
     const entries = [];
@@ -151,16 +158,14 @@ class Player {
       entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
     else if (this.look.colour === "member") {
       marks.members.forEach((text, m) =>
-        entries.push({ colour: memberColour(this.memberColours, m), text }),
+        entries.push({ colour: memberColour(m), text }),
       );
     } else if (this.look.colour === "plain")
       entries.push({ colour: cssColour("--samples"), text: "samples" });
-    if (this.look.direction === "reverse" && this.look.marks) {
-      if (marks.stray)
-        entries.push({ colour: cssColour("--alert"), text: "stray point", ring: true });
-      if (marks.given)
-        entries.push({ colour: cssColour("--ink"), text: "given point", ring: true });
-    }
+    if (this.showsMarks && marks.stray)
+      entries.push({ colour: cssColour("--alert"), text: "stray point", shape: "cross" });
+    if (this.numGiven)
+      entries.push({ colour: cssColour("--data"), text: "given point", shape: "ring" });
     return entries;
   }
 }

@@ -1,7 +1,6 @@
 // One picture of one set at one time.
 
 const TRAILS = 300; // number of points whose trail is drawn
-const RINGS = 80; // largest number of rings; with more stray points, the colour marks them
 const TRAIL = 0.22; // length of a trail, as a share of the time
 
 class Stage {
@@ -25,15 +24,9 @@ class Stage {
     dots.draw(xy, count, look.colours, radius, opacity);
     dots.show();
     if (look.trails) this.trails(process, set, time, view, look);
-    if (look.stray?.length <= RINGS)
-      dots.rings(xy, look.stray, css(look.alert), 2.4 * radius + 1.5);
-    if (look.given)
-      dots.rings(
-        xy,
-        Array.from({ length: look.given }, (_, n) => n),
-        css(look.ink),
-        2 * radius + 1.5,
-      );
+    dots.crosses(xy, look.stray ?? [], css(look.alert), 1.2 * radius + 1.5);
+    const given = Array.from({ length: look.given }, (_, n) => n);
+    dots.rings(xy, given, css(look.ink), 1.3 * radius + 1.5);
   }
 
   // x, y in pixels of every point.

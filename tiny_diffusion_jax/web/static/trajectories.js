@@ -31,13 +31,24 @@ class Reverse {
   // The block that is being drawn, and the frame v of its trajectory.
   moment(set, time) {
     const count = this.blocks ? this.blocks[set].length : 1;
-    const block = Math.min(Math.floor(time * count), count - 1);
-    return { block, count, v: Math.min(1, time * count - block) * (this.frames - 1) };
+    const block = Math.min(Math.floor(time * count + 1e-9), count - 1);
+    const share = Math.min(1, Math.max(0, time * count - block));
+    return { block, count, v: share * (this.frames - 1) };
   }
 
   level(time, set = 0) {
     const { block, count, v } = this.moment(set, time);
-    return levelAt(this.levels, v, { block, count, step: v, steps: this.frames - 1 });
+    return levelAt(this.levels, v, { block, count });
+  }
+
+  // The time of the next whole step of the sampler (by = 1), or of the last one before (by = -1).
+  stepped(time, by, set = 0, { block, count, v } = this.moment(set, time)) {
+    const { step } = this.levels;
+    const last = step[step.length - 1];
+    const at = block * last + between(step, v);
+    const next = by > 0 ? Math.floor(at + 1e-6) + 1 : Math.ceil(at - 1e-6) - 1;
+    const to = Math.min(count * last, Math.max(0, next));
+    return (Math.floor(to / last) + frameOf(step, to % last) / (this.frames - 1)) / count;
   }
 
   // Points of the block that is drawn at this time: [first, last + 1].
@@ -76,7 +87,7 @@ class Reverse {
   }
 }
 
-// The forward process: x_t = shift + alpha_t (x_0 - shift) + sigma_t scale eps, from data (time 0).
+// The forward process: x_t = shift + alpha_t (x_0 - shift) + sigma_t scale eps, between noise (time 0) and data.
 class Forward {
   constructor({ points, sizes, shift, scale }, reverse) {
     Object.assign(this, { sizes, shift, scale, reverse });
@@ -90,17 +101,15 @@ class Forward {
   }
 
   frame(time) {
-    return (1 - time) * (this.reverse.frames - 1);
+    return time * (this.reverse.frames - 1);
   }
 
   level(time) {
-    const steps = this.reverse.frames - 1;
-    return levelAt(this.reverse.levels, this.frame(time), {
-      block: 0,
-      count: 1,
-      step: time * steps,
-      steps,
-    });
+    return levelAt(this.reverse.levels, this.frame(time), { block: 0, count: 1 });
+  }
+
+  stepped(time, by, set) {
+    return this.reverse.stepped(time, by, set, { block: 0, count: 1, v: this.frame(time) });
   }
 
   positions(set, time, out) {
@@ -124,8 +133,15 @@ class Forward {
   }
 }
 
-function levelAt({ T, t, alpha, sigma }, v, more) {
-  const level = { T, t: between(t, v), alpha: between(alpha, v), sigma: betweenLogs(sigma, v) };
+// The frame, which need not be whole, of a step of the sampler.
+function frameOf(steps, to) {
+  const i = Math.max(0, steps.findIndex((step) => step > to) - 1);
+  return i + (to - steps[i]) / (steps[i + 1] - steps[i]);
+}
+
+function levelAt({ T, t, step, alpha, sigma }, v, more) {
+  const level = { t: between(t, v) / T, alpha: between(alpha, v), sigma: betweenLogs(sigma, v) };
+  Object.assign(level, { step: between(step, v), steps: step[step.length - 1] });
   return { ...level, logSnr: 2 * Math.log(level.alpha / level.sigma), ...more };
 }
 

@@ -1,19 +1,20 @@
 // The page: its models, its controls, and the worker that samples.
 
 const MOST = 2000; // points of a set
+const PREVIEW_STEPS = 5; // most steps of a set that is drawn while a point is dragged
 
 const HINTS = {
   trace: "Drag the ring: it is one point of noise, and the line is its way to the data. Arrow keys "
     + "move it, too.",
-  complete: "Click or tap to place points, drag to move them, and let the model complete the set: "
-    + "yours are blue, its own are orange. Without any it draws a new one. By keyboard: arrow keys, "
-    + "Enter to place, Backspace to undo.",
+  complete: "Click or tap to place points, drag to move them (the set follows), and let the model complete it: "
+    + "yours are blue in rings, its own are orange. Without any it draws a new one. By keyboard: "
+    + "arrow keys, Enter to place, Backspace to undo.",
   draw: "This model draws whole sets, and completes none.",
 };
 
 const scripts = [...document.querySelectorAll("script.model")];
 const worker = new Worker(URL.createObjectURL(new Blob([$("worker").textContent])));
-let job = 0, seed = 1;
+let job = 0, seed = 1, previewing = null; // previewing: {job, given}
 
 // ---------------------------------------------------------------- a model
 
@@ -59,7 +60,10 @@ function showLabels() {
   $("chips").children[Math.max(model.sample.label, -1) + 1].firstChild.checked = true;
 }
 
-const numSteps = () => Number(Object.keys(model.grids)[$("steps").value]);
+const choices = () => Object.keys(model.grids).map(Number);
+const numSteps = () => choices()[$("steps").value];
+const previewSteps = () =>
+  Math.max(...choices().filter((n) => n <= PREVIEW_STEPS && n <= numSteps()));
 
 const chosenLabel = () => Number(document.querySelector("[name=label]:checked").value); // -1: any
 
@@ -85,12 +89,34 @@ function asked() {
 function draw() {
   const request = { ...asked(), label: label() };
   Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, label: request.label });
+  startFilm();
   frames = [];
   job += 1;
   document.body.dataset.state = "busy";
   say("…", true);
   worker.postMessage({ job, asked: request, seed });
   if (model.tool === "trace") trace();
+  show();
+}
+
+// Completes the set again while a point is dragged: with few steps, the same noise and label, and
+// one set at a time. The set before stays in view until then.
+function preview() {
+  if (previewing) return;
+  previewing = { job: (job += 1), given: [...scene.given] };
+  frames = [];
+  const request = { ...asked(), numSteps: previewSteps(), label: scene.label ?? label() };
+  worker.postMessage({ job, asked: request, seed, isPreview: true });
+}
+
+function showPreview(set) {
+  const { given } = previewing;
+  previewing = null;
+  if (held === null) return; // the whole number of steps follows
+  Object.assign(scene, { drawn: [...scene.given, ...set.slice(given.length)], moving: [] });
+  canvas.dataset.previews = Number(canvas.dataset.previews ?? 0) + 1;
+  say(`${scene.drawn.length / 2} points, ${stepsEach(previewSteps())} while you drag`, true);
+  if (given.some((v, i) => v !== scene.given[i])) preview();
   show();
 }
 
@@ -102,6 +128,7 @@ function trace() {
 
 worker.onmessage = ({ data }) => {
   if (data.trajectory) scene.trajectory = data.trajectory;
+  else if (data.preview) return previewing?.job === data.job && showPreview(data.preview);
   else if (data.job === job) frames.push(...data.frames);
   if (data.seconds && data.job === job) frames.push({ seconds: data.seconds });
   show();
@@ -122,7 +149,9 @@ function restart() {
 function forget() {
   job += 1;
   frames = [];
+  previewing = null;
   Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false });
+  startFilm();
   document.body.dataset.state = "ready";
   update();
   show();
@@ -153,6 +182,11 @@ function say(text, busy = false) {
 }
 
 $("complete").onclick = draw;
+$("film-play").onclick = playFilm;
+$("film-time").oninput = ({ target }) => {
+  if (film.playing) playFilm();
+  showFrame(Number(target.value));
+};
 $("again").onclick = () => {
   seed += 1;
   draw();

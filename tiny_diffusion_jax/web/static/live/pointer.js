@@ -21,6 +21,11 @@ function undo() {
   say(`${scene.given.length / 2} placed`);
 }
 
+let byKeyboard = false; // the last key or press was a key
+for (const type of ["keydown", "pointerdown"]) {
+  document.addEventListener(type, () => (byKeyboard = type === "keydown"), true);
+}
+
 let held = null; // the index of the point that is being dragged, or "cross"
 
 function pointAt(event) {
@@ -60,7 +65,11 @@ canvas.onpointermove = (event) => {
 };
 
 canvas.onpointerup = canvas.onpointercancel = () => {
+  const isMoved = previewing || scene.isPreview;
   held = null;
+  scene.isPreview = false;
+  previewing = null;
+  if (isMoved) draw();
 };
 
 function moveTo(point) {
@@ -68,7 +77,11 @@ function moveTo(point) {
   if (model.tool === "trace") return trace();
   if (typeof held === "number" && held < scene.given.length) {
     scene.given.splice(held, 2, ...point);
-    forget();
+    if (scene.drawn.length) {
+      scene.drawn.splice(held, 2, ...point);
+      scene.isPreview = true;
+      preview();
+    }
   }
   say(`(${dataUnits(point).join(", ")})`);
   show();

@@ -20,25 +20,84 @@ function advance() {
   while (take-- > 0) takeIn(frames.shift());
 }
 
-function takeIn({ seconds, x, placed, time }) {
-  if (seconds) return finish(seconds);
+function takeIn(frame) {
+  if (frame.seconds) return finish(frame.seconds);
+  film.frames.push(frame);
+  pose(frame);
+}
+
+// Sets the scene to a frame of the worker.
+function pose({ x, placed, time }) {
   if (placed.length !== scene.drawn.length) scene.trail = [];
   Object.assign(scene, { drawn: placed, moving: x });
   scene.trail.push(x);
   const total = (placed.length + x.length) / 2, of = $("points").value;
-  say(`t = ${time.toFixed(2)}, ${total} of ${of} points${labelName()}`, true);
+  say(`t = ${time.toFixed(3)}, ${total} of ${of} points${labelName()}`, true);
 }
 
+// The crosshair is for the keyboard.
+const isAimed = () => byKeyboard && document.activeElement === canvas && model.tool === "complete";
+
+const stepsEach = (n) => `${n} step${n === 1 ? "" : "s"} each`;
 const labelName = () => (scene.label == null ? "" : `, label ${model.labels[scene.label].name}`);
 
 function finish(seconds) {
   const all = [...scene.drawn, ...scene.moving];
   Object.assign(scene, { drawn: all, moving: [], trail: [], finished: true });
   const time = `${seconds.toFixed(1)} s`;
-  say(`${all.length / 2} points in ${time}, ${numSteps()} steps each${labelName()}`);
+  say(`${all.length / 2} points in ${time}, ${stepsEach(numSteps())}${labelName()}`);
   document.body.dataset.state = "done";
   if (model.tool !== "trace") keep();
+  $("film").hidden = film.frames.length < 2;
+  $("film-time").max = film.frames.length;
+  $("film-time").value = film.frames.length;
   update();
+}
+
+// ---------------------------------------------------------------- the frames of a set, again
+
+let film = { frames: [] };
+
+function startFilm() {
+  film = { frames: [] };
+  $("film").hidden = true;
+  $("film-play").textContent = "Play";
+}
+
+// Shows frame i; the last one is the whole set.
+function showFrame(i) {
+  const { length } = film.frames;
+  $("film-time").value = i;
+  scene.trail = [];
+  if (i < length) {
+    pose(film.frames[i]);
+    const t = film.frames[i].time.toFixed(3);
+    $("film-time").setAttribute("aria-valuetext", `frame ${i} of ${length}, t = ${t}`);
+  } else {
+    const last = film.frames[length - 1];
+    Object.assign(scene, { drawn: [...last.placed, ...last.x], moving: [] });
+    say(`${scene.drawn.length / 2} points${labelName()}`);
+  }
+  scene.finished = i >= length;
+  show();
+}
+
+function playFilm() {
+  const slider = $("film-time"), { frames: all } = film;
+  film.playing = !film.playing;
+  if (film.playing && Number(slider.value) >= all.length) showFrame(0);
+  $("film-play").textContent = film.playing ? "Pause" : "Play";
+  const began = performance.now(), first = Number(slider.value);
+  const seconds = Math.min(8, Math.max(2, all.length / 30));
+  const tick = (now) => {
+    if (film.frames !== all || !film.playing) return;
+    const passed = Math.max(0, now - began) / 1000; // a frame may have begun before the click
+    const share = first / all.length + passed / seconds;
+    showFrame(Math.min(all.length, Math.floor(share * all.length)));
+    if (share < 1) return requestAnimationFrame(tick);
+    playFilm();
+  };
+  if (film.playing) requestAnimationFrame(tick);
 }
 
 function show() {
@@ -52,7 +111,7 @@ function show() {
   });
 }
 
-// Given points are blue, drawn ones orange, with the ways of some that are on theirs.
+// Given points are blue, in rings; drawn ones orange, with the ways of some that are on theirs.
 function paint(board, { given, drawn, moving, trail, trajectory, cross, finished }) {
   board.begin();
   const count = Math.max((drawn.length + moving.length) / 2, given.length / 2);
@@ -62,15 +121,16 @@ function paint(board, { given, drawn, moving, trail, trajectory, cross, finished
     board.line(trail.flatMap((x) => [x[i], x[i + 1]]), "samples", 1, 0.5);
   }
   board.dots(moving, "samples", radius, 0.6);
-  board.dots(given, "data", Math.max(radius, board.side / 140));
+  const size = Math.max(radius, board.side / 140);
+  board.dots(given, "data", size);
+  for (let i = 0; i < given.length; i += 2) board.ring(given[i], given[i + 1], "ink", size + 1);
   if (trajectory.length) {
-    board.line(trajectory, "data", 1.6);
-    board.dots(trajectory, "data", 2.2);
-    board.dots(trajectory.slice(-2), "data", 6);
-    board.ring(trajectory[0], trajectory[1], "data", 10);
+    board.line(trajectory, "ink", 1.6);
+    board.dots(trajectory, "ink", 2.2);
+    board.dots(trajectory.slice(-2), "ink", 6);
+    board.ring(trajectory[0], trajectory[1], "ink", 10);
   }
-  const isAimed = document.activeElement === canvas && model.tool === "complete";
-  if (cross && isAimed) board.cross(...cross);
+  if (cross && isAimed()) board.cross(...cross);
 }
 
 // A small picture of the set, before the others.

@@ -78,6 +78,13 @@ if (typeof WorkerGlobalScope !== "undefined") {
     post({ seconds: (performance.now() - began) / 1000 });
   };
 
+  const preview = ({ job, asked, seed }) => {
+    const set = STRATEGIES[model.strategy](model, asked, gaussian(seed));
+    let frame = set.next();
+    while (!frame.done) frame = set.next();
+    postMessage({ job, preview: frame.value });
+  };
+
   const trace = ({ trace: point, asked, seed }) => {
     const one = { ...asked, x_T: fromView(model, point) };
     const trajectory = [...independent(model, one, gaussian(seed))].map((frame) => inView(model, frame));
@@ -90,6 +97,9 @@ if (typeof WorkerGlobalScope !== "undefined") {
       model = loadModel(data.load);
     } else if (data.trace) {
       trace(data);
+    } else if (data.isPreview) {
+      current = undefined;
+      preview(data);
     } else {
       current = data.job;
       run(data);
