@@ -35,7 +35,8 @@ def config_list() -> str:
         lines.append((usage, about + took) if colon else (name, first + took))
     width = max(len(usage) for usage, _ in lines)
     lines = [f"{usage:{width}}  {about}" for usage, about in lines]
-    return "\n".join([*lines, "[measured time of training on one or two CPU cores; with --quick: about 20 s in all]"])
+    note = "[measured time of training on one or two CPU cores; with --quick: about 20 s in all]"
+    return "\n".join([*lines, note])
 
 
 def find_config(text: str) -> tuple[str, str]:

@@ -9,8 +9,8 @@ split are for training, the last 10,000 for choosing settings, and the test spli
 model is conditioned on the digit for only half of the sets, because the benchmark has no labels.
 
 `rows` (the default) is `causal` with the points of a set row by row, in reading order. It has the
-best likelihood. `causal` takes the points in random order, so it can complete a set. The
-time is that of both on one CPU core (6 steps per second).
+best likelihood. `causal` takes the points in random order, so it can complete a set. Both
+need the same time, measured on one CPU core (6 steps per second).
 
 Time: 90 min.
 """
