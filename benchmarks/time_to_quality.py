@@ -120,6 +120,10 @@ def plot(file: Path, rows: list[dict]) -> None:
                           label=settings or "this library")  # fmt: skip
         axes.set(title=title, xscale="log", yscale="log",
                  xlabel="CPU seconds of training, with compilation")  # fmt: skip
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter("{x:g}")
+            axis.set_minor_formatter("{x:g}")
+            axis.get_minor_locator().set_params(subs=(2, 5))
         axes.legend(frameon=False, fontsize="small")
     figure.axes[0].set_ylabel("log p_data - log p_model, nats per point")
     figure.savefig(file, dpi=150)
