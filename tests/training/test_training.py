@@ -119,7 +119,7 @@ def test_batches_are_normalised_data_and_standard_noise():
 
 
 def test_batches_carry_mask_and_label():
-    label, *_, mask = draw_batches(KEY, dataset(masked_draw), 100, 2, SPEC).conditioning
+    label, *_, mask, _ = draw_batches(KEY, dataset(masked_draw), 100, 2, SPEC).conditioning
     assert mask.shape == (2, 8, 3) and label.shape == (2, 8)
     np.testing.assert_array_equal(np.asarray(mask).sum(-1), label)
 
@@ -371,7 +371,7 @@ def test_a_history_has_only_points_of_its_set():
 
     spec = make_spec(8, 3, SAME_SET, max_history=6, min_history=6)
     short = make_dataset(Partial(draw), normalize=False)
-    _, _, history, _, mask = draw_batches(KEY, short, 100, 4, spec).conditioning
+    _, _, history, _, mask, _ = draw_batches(KEY, short, 100, 4, spec).conditioning
     assert mask.shape == (4, 8, 3)
     np.testing.assert_array_equal(np.asarray(history.mask).sum(-1), 4)
     np.testing.assert_array_equal(np.asarray(mask).sum(-1), 1)
@@ -413,7 +413,7 @@ def test_set_sizes_are_log_uniform():
     expected = [0, 0, *(np.log((n + 1) / n) / np.log(9 / 2))]
     np.testing.assert_allclose(shares(sizes, 8), expected, atol=0.03)
     # the history is never larger than the set allows
-    label, *_, mask = draw_batches(KEY, dataset(masked_draw), 100, 60, spec).conditioning
+    label, *_, mask, _ = draw_batches(KEY, dataset(masked_draw), 100, 60, spec).conditioning
     mask = np.asarray(mask)
     assert (mask.sum(-1) <= np.asarray(label)).all()
     assert (mask == (np.arange(8) < mask.sum(-1, keepdims=True))).all()

@@ -11,6 +11,7 @@ from command_line import run
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.reports import words
 from tiny_diffusion_jax.web.render import render, write_page
+from tiny_diffusion_jax.web.training import training_data
 from tiny_diffusion_jax.web.trajectories import (
     MOST_FRAMES,
     Marks,
@@ -103,7 +104,8 @@ def test_what_a_user_named_is_text(tmp_path):
 
 def test_a_name_of_bytes_that_are_no_text_is_written(tmp_path):
     """Python represents undecodable bytes of file names as lone surrogates."""
-    html = render("draw.html", title="caf\udce9 \u05e9", version="0", program="x")
+    html = render("draw.html", title="caf\udce9 \u05e9", version="0", program="x",
+                  training=training_data(with_shapes=False))  # fmt: skip
     write_page(tmp_path / "a.html", html)
     assert "<title>caf\\udce9 \u05e9</title>" in (tmp_path / "a.html").read_text(encoding="utf-8")
 

@@ -67,7 +67,7 @@ class Latent(Strategy):
 
     def loss(self, process, apply, params, batch):
         """Loss f32[B] of the points plus the loss of the latent."""
-        label, size, history, _, mask = batch.conditioning
+        label, size, history, _, mask, _ = batch.conditioning
         latent = apply(params, history, method="encode")
         # Stop the gradient, so that the prior does not move the latents to make its task easier.
         latent_loss = loss_per_set(
