@@ -9,17 +9,24 @@ const SOME = 3; // points: from one or two, the model of sets may guess the othe
 // The number of `points` f32[n, 2] that are nearest to each of the shapes [f32[m, 2], ...].
 function nearestShapes(points, shapes) {
   const counts = shapes.map(() => 0);
-  for (let i = 0; i < points.length; i += 2) {
-    const distances = shapes.map((shape) => {
-      let least = Infinity;
-      for (let j = 0; j < shape.length; j += 2) {
-        least = Math.min(least, (shape[j] - points[i]) ** 2 + (shape[j + 1] - points[i + 1]) ** 2);
-      }
-      return least;
-    });
-    counts[distances.indexOf(Math.min(...distances))] += 1;
+  const distances = shapes.map((shape) => squaredDistances(points, shape));
+  for (let i = 0; i < points.length / 2; i++) {
+    const each = distances.map((of) => of[i]);
+    counts[each.indexOf(Math.min(...each))] += 1;
   }
   return counts;
+}
+
+// Squared distance of each of the points f32[n, 2] to the nearest point of a shape f32[m, 2].
+function squaredDistances(points, shape) {
+  const distances = new Float32Array(points.length / 2).fill(Infinity);
+  for (let i = 0; i < distances.length; i++) {
+    for (let j = 0; j < shape.length; j += 2) {
+      const squared = (shape[j] - points[2 * i]) ** 2 + (shape[j + 1] - points[2 * i + 1]) ** 2;
+      distances[i] = Math.min(distances[i], squared);
+    }
+  }
+  return distances;
 }
 
 // Frames f32[n, 2] of several planes, played together.
@@ -123,11 +130,17 @@ class Argument {
     this.draw();
   }
 
-  // Place random points of the shape `name` in place of all others.
+  // Place random points of the shape `name` in place of all others, among the third of its points
+  // that are farthest from the other shape: points on both shapes belong to either.
   placeSome(name) {
-    const { points } = this.panel.shapes.find((shape) => shape.name === name);
+    const [points, other] = [true, false].map((isNamed) => {
+      const member = this.members.find((one) => (one === name) === isNamed);
+      return this.panel.shapes.find((shape) => shape.name === member).points;
+    });
+    const distance = squaredDistances(points, other);
+    const farthest = [...distance.keys()].sort((i, j) => distance[j] - distance[i]);
     this.placed = Array.from({ length: SOME }, () => {
-      const i = 2 * Math.floor((Math.random() * points.length) / 2);
+      const i = 2 * farthest[Math.floor((Math.random() * farthest.length) / 3)];
       return [points[i], points[i + 1]];
     }).flat();
     this.draw();
