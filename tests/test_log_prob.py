@@ -37,6 +37,13 @@ def test_log_prob_in_jit_grad_and_vmap(smooth):
     np.testing.assert_allclose(gradient, np.stack(differences, -1), rtol=2e-3, atol=1e-3)
 
 
+def test_points_of_a_set_cannot_be_given_to_single_points(smooth):
+    of_points = lambda x: td.log_prob(*smooth, x, num_given=1)
+    for score in (of_points, jax.jit(of_points)):
+        with pytest.raises(td.UserError, match="num_given = 1: must be 0"):
+            score(X)
+
+
 def test_log_prob_has_a_gradient_in_the_weights(smooth):
     experiment, params = smooth
     gradient = jax.grad(lambda p: td.log_prob(experiment, p, X).sum())(params)

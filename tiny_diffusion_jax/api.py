@@ -306,7 +306,7 @@ def log_prob(
     check_has_likelihood(experiment.config, dataset)
     num_steps = experiment.config.evaluate.likelihood_steps if num_steps is None else num_steps
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves((params, points))):
-        return _log_prob_traced(experiment, params, points, num_steps, labels, sizes)
+        return _log_prob_traced(experiment, params, points, num_steps, labels, sizes, num_given)
     rounded = np.asarray(points, np.float32)
     check_scored(experiment.config, model, dataset.dim, rounded, num_steps, labels, draws, sizes,
                  data.about_built(dataset), num_given)  # fmt: skip
@@ -348,10 +348,12 @@ def log_prob_of_sets(
     )  # fmt: skip
 
 
-def _log_prob_traced(experiment: Experiment, params, points, num_steps, labels, sizes) -> jax.Array:
+def _log_prob_traced(
+    experiment: Experiment, params, points, num_steps, labels, sizes, num_given
+) -> jax.Array:  # fmt: skip
     """Log-likelihood f32[...] of points f32[..., D]: `log_prob` for arrays that JAX traces."""
     dataset, model = experiment.dataset, experiment.model
-    check_traced(experiment.config, model, dataset.dim, points, num_steps, labels, sizes)
+    check_traced(experiment.config, model, dataset.dim, points, num_steps, labels, sizes, num_given)
     x = jnp.asarray(points, jnp.float32)
     x = (x - jnp.asarray(dataset.origin) if dataset.origin else x).reshape(-1, dataset.dim)
     of_points = lambda values: None if values is None else jnp.broadcast_to(values, x.shape[:1])

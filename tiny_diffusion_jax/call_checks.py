@@ -259,7 +259,9 @@ def _check_sees_given(model) -> None:
                 "above 0 in training, for a model of rows that is given points")  # fmt: skip
 
 
-def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes) -> None:
+def check_traced(
+    config, model, dim: int, points, num_steps: int, labels, sizes, num_given: int
+) -> None:
     """Raise UserError for arguments of `api.log_prob` that JAX traces and `model` cannot score.
 
     points: f32[..., D], whose values are unknown.
@@ -270,6 +272,7 @@ def check_traced(config, model, dim: int, points, num_steps: int, labels, sizes)
             "a denoiser of single points, if JAX traces log_prob (in jit, grad or vmap)",
             "Call log_prob with arrays of numpy")  # fmt: skip
     require(num_steps >= 1, "num_steps", num_steps, "at least 1")
+    require(num_given == 0, "num_given", num_given, "0 for single points, which have no set")
     require(labels is None or model.num_labels > 0, "labels", "given",
             "None for a model without labels")  # fmt: skip
     require(labels is not None or not needs_labels(config, model), "labels", labels,

@@ -78,10 +78,11 @@ def draw(
         to_draw = None if sizes is None else jnp.asarray(sizes[numbers], jnp.int32)
         points = (strategy.draw(one, keys, conditioning, to_draw) if given is None else
                   strategy.complete(one, keys, given, conditioning, to_draw))  # fmt: skip
-        points = np.array(dataset.denormalize(points))
-        if order is not None:
-            points[..., order, :] = points[..., :num_given, :].copy()
-        return points
+        points = np.asarray(dataset.denormalize(points))
+        if order is None:
+            return points
+        in_own_order = np.r_[np.argsort(order), num_given : points.shape[-2]]
+        return points[..., in_own_order, :]
 
     chunks = list(_chunks(strategy, context, mesh, num_given, sizes))
     result = None
