@@ -20,7 +20,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.metrics.memorization import log_densities, pixel_counts
 from tiny_diffusion_jax.models.causal import CausalBlock, up_to_itself
 from tiny_diffusion_jax.models.set_transformer import rms_norm
-from tiny_diffusion_jax.sets.row_order import log_orders
+from tiny_diffusion_jax.sets.order import log_orders
 from tiny_diffusion_jax.training.step import make_optimizer
 
 BLURS, SPREADS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0), (0.005, 0.01, 0.02, 0.04)

@@ -1,10 +1,10 @@
-"""Measure the probability mass of a `rows` model on sequences that are out of order.
+"""Measure the probability mass of a model of sorted points on sequences that are out of order.
 
     python benchmarks/rows_order.py --workdir=runs/spatial_mnist_rows
 
 Draws sets with the settings of a trained run, without labels. Counts the sets and the consecutive
-pairs of points that are out of order (sets/row_order.py). Z is the share of sets in order. The
-log-likelihood of sets in rows is a lower bound. If sets out of order were rejected during sampling,
+pairs of points that are out of order (sets/order.py). Z is the share of sets in order. The
+log-likelihood of sorted sets is a lower bound. If sets out of order were rejected during sampling,
 the log-likelihood plus -log(Z) / N nats per point would be exact. The last number is -log(Z) / N.
 `--num_steps=200` uses more sampling steps than the run, because coarse steps may blur the edges of
 rows.
@@ -23,12 +23,13 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.label_option import NO_LABEL
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints
-from tiny_diffusion_jax.sets.row_order import out_of_order
+from tiny_diffusion_jax.sets import strategy_of
+from tiny_diffusion_jax.sets.order import Key, out_of_order
 
 
-def count(sets: np.ndarray, height: float) -> dict:
+def count(sets: np.ndarray, keys: tuple[Key, ...]) -> dict:
     """Count the sets f32[S, N, D] and the consecutive pairs of points that are out of order."""
-    wrong = np.asarray(out_of_order(sets, height))
+    wrong = np.asarray(out_of_order(sets, keys))
     num_sets, num_points = sets.shape[:2]
     bad = int(wrong.any(1).sum())
     in_order = 1 - bad / num_sets
@@ -53,15 +54,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     experiment, params = td.load(args.workdir)
     steps = open_checkpoints(Path(args.workdir) / "checkpoints").steps()
-    height = getattr(experiment.model, "row_height", 0)
-    if not height:
-        parser.error(f"--workdir = {args.workdir!r}: must be a run with config.model.row_height "
-                     "above 0.")  # fmt: skip
+    keys = strategy_of(experiment.model).sort_keys
+    if not keys:
+        parser.error(f"--workdir = {args.workdir!r}: must be a run with config.model.order "
+                     "other than 'random'.")  # fmt: skip
     config = editable(experiment.config.sample)
     config.update(num_sets=args.num_sets, seed=args.seed, label=NO_LABEL,
                   num_steps=args.num_steps or config.num_steps)  # fmt: skip
     began = time.perf_counter()
-    result = count(td.sample(experiment, params, config, progress=True), height)
+    result = count(td.sample(experiment, params, config, progress=True), keys)
     result |= {"num_steps": config.num_steps, "train_steps": steps[-1],
                "seconds": round(time.perf_counter() - began, 1)}  # fmt: skip
     write(args.output, {"command": command(__file__, argv), "machine": machine(), **result})

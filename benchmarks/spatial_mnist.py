@@ -163,7 +163,7 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
     result = {}
     if likelihood_steps:
         model = experiment.model
-        has_order = strategy_of(model).grows and not getattr(model, "row_height", 0)
+        has_order = strategy_of(model).grows and not strategy_of(model).sorts
         result |= bench.likelihood(lambda sets: td.log_prob(
             experiment, params, sets, likelihood_steps), orders if has_order else 1)  # fmt: skip
     draw(seed=1)  # compiles

@@ -15,7 +15,9 @@ class Model(NamedTuple):
     counts: bool = False
     latent_dim: int = 0
     latent_noise: float = 0.0
-    row_height: float = 0.0
+    order: str = "random"
+    coordinates: tuple[str, ...] = ("x", "y")
+    given_share: float = 0.0
     teacher_forcing: float = 0.0
 
     @property

@@ -54,7 +54,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "model.num_inducing": [(-1, "must be at least 0")],
     "model.context_dim": [(0, "must be at least 1")],
     "model.context_blocks": [(0, "must be at least 1")],
-    "model.row_height": [(-1.0, "must be at least 0")],
+    "model.order": [("rows:-1", "must be random, rows:HEIGHT"), ("rows", "must be random")],
     "model.given_share": [(1.5, "must be in [0, 1]")],
     "model.latent_dim": [(1, "must be at least 2")],
     "model.latent_noise": [(-0.1, "must be at least 0")],
@@ -389,14 +389,14 @@ def test_observed_sets_have_different_numbers_of_points():
 
 
 def test_a_model_of_rows_draws_point_after_point_and_completes_if_it_saw_given_points():
-    rows = {"model.name": "causal", "model.row_height": 2.0}
+    rows = {"model.name": "causal", "model.order": "rows:2"}
     assert refusal(check_call, MIXTURE | rows, growth=1.25) == (
-        "config.sample.growth = 1.25: must be 1 with config.model.row_height, which draws point "
-        "after point")  # fmt: skip
+        "config.sample.growth = 1.25: must be 1 with config.model.order = 'rows:2', to draw point "
+        "by point")  # fmt: skip
     check_call(MIXTURE | rows, growth=1.0)
     assert refusal(check_call, MIXTURE | rows, growth=1.0, given=POINTS) == (
-        "config.model.given_share = 0.0: must be above 0 in training, for a model of rows that is "
-        "given points")  # fmt: skip
+        "config.model.given_share = 0.0: must be above 0 in training, for a model of sorted points "
+        "that is given points")  # fmt: skip
     check_call(MIXTURE | rows | {"model.given_share": 0.5}, growth=1.0, given=POINTS)
 
 
@@ -405,7 +405,7 @@ def test_only_models_that_complete_sets_accept_given_points(model):
     if model in ("history", "causal", "set_transformer", "set_latent"):
         return check_call(MIXTURE, model, given=POINTS)
     assert refusal(check_call, MIXTURE, model, given=POINTS) == (
-        f"config.model.name = {model!r}: must be a model that completes sets: history, "
+        f"config.model.name = {model!r}: must be a model that is given points: history, "
         "causal, set_transformer, set_latent")  # fmt: skip
 
 

@@ -82,9 +82,9 @@ def test_points_and_tables_of_one_density():
 
 def test_a_config_a_file_or_its_name():
     config = td.default_config("causal")
-    experiment = td.build(config, config={"model.row_height": 0.5, "sample.growth": 1.0})
+    experiment = td.build(config, config={"model.order": "rows:0.5", "sample.growth": 1.0})
     config.sample.num_points = 7
-    assert experiment.config.sample.num_points != 7 and experiment.model.row_height == 0.5
+    assert experiment.config.sample.num_points != 7 and experiment.model.order == "rows:0.5"
     with pytest.raises(AttributeError):
         experiment.config.sample.num_points = 7
     assert td.build("moons:circle").config.data.name == "circle"

@@ -84,7 +84,8 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
     model: the denoiser; None: the denoiser that config.model describes.
     """
     if model is None:
-        model = models.make_model(config.model, len(data.about_built(dataset).labels.names))
+        num_labels = len(data.about_built(dataset).labels.names)
+        model = models.make_model(config.model, num_labels, dataset.coordinates)
     dataset = data.with_start(config.data, dataset)
     check_data(config, dataset, model)
     if config.train.keep_best and config.train.split_heldout and dataset.has_points:
@@ -266,8 +267,9 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
     """
     dataset, train_config = experiment.dataset, experiment.config.train
     is_known = dataset.has_points or experiment.config.data.name != "sets"
-    rows = getattr(experiment.model, "row_height", 0)  # a set in rows ends with its last row
-    if not (experiment.model.counts or rows) or not is_known:
+    # The place of a point in the order depends on their number.
+    sorts = sets.strategy_of(experiment.model).sorts
+    if not (experiment.model.counts or sorts) or not is_known:
         return
     least, most = size_range(train_config, dataset)
     unseen = sizes[(sizes < least) | (sizes > most)]
@@ -276,7 +278,7 @@ def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
         log.warning(
             "warning: sets of %s points are outside of the range seen in training, %s points "
             "(config.model.%s)", span, f"{least} to {most}" if least < most else most,
-            f"row_height = {rows:g}" if rows else "sizes = True",
+            f"order = {experiment.model.order}" if sorts else "sizes = True",
         )  # fmt: skip
 
 

@@ -253,10 +253,10 @@ def _check_num_given(model, points: np.ndarray, num_given: int) -> None:
 
 
 def _check_sees_given(model) -> None:
-    """Raise UserError for a model of rows that has seen no given points in training."""
-    if getattr(model, "row_height", 0):
+    """Raise UserError for a model of sorted points that has seen no given points in training."""
+    if strategy_of(model).sorts:
         require(model.given_share > 0, "config.model.given_share", model.given_share,
-                "above 0 in training, for a model of rows that is given points")  # fmt: skip
+                "above 0 in training, for a model of sorted points that is given points")
 
 
 def check_traced(

@@ -88,8 +88,8 @@ def _config_rules(config) -> Rules:
         width = model[WIDTHS[model.name]]
         yield ("model.num_heads", model.num_heads >= 1 and width % model.num_heads == 0,
                f"a divisor of config.model.{WIDTHS[model.name]} = {width}")  # fmt: skip
-    yield ("model.given_share", model.given_share == 0 or model.row_height > 0,
-           "0 without config.model.row_height: points in any order can be given")  # fmt: skip
+    yield ("model.given_share", model.given_share == 0 or model.order != "random",
+           "0 with config.model.order = 'random': points in random order can be given")  # fmt: skip
     yield ("train.min_points", train.min_points <= train.num_points,
            f"at most config.train.num_points = {train.num_points}")  # fmt: skip
     # The encoder of set_latent always reads max_history points.
@@ -157,6 +157,7 @@ def check_data(config, dataset, model) -> None:
     if config.train.keep_best and dataset.has_points:  # without points there is no training
         require(dataset.heldout is not None, "config.train.keep_best", True,
                 "False for data of which no sets are held out")  # fmt: skip
+    strategy_of(model).sort_keys  # noqa: B018, raises UserError for an unknown coordinate
     check_drawn(dataset, model, config.sample)
     require(config.train.pairs == "independent" or jax.default_backend() != "tpu",
             "config.train.pairs", config.train.pairs,

@@ -78,6 +78,12 @@ class Dataset:
         return self.shift.shape[0]
 
     @property
+    def coordinates(self) -> tuple[str, ...]:
+        """Names of the D coordinates: of the columns of a table, x, y and z, or numbers from 0."""
+        plain = ("x", "y", "z") if self.dim <= 3 else map(str, range(self.dim))
+        return self.columns or tuple(plain)[: self.dim]
+
+    @property
     def num_sources(self) -> int:
         """Number of images or observed sets for the index of `draw_from`; 0 if there are none."""
         sources = self.images if self.sizes is None else self.sizes

@@ -5,6 +5,7 @@ table. checks.py holds the rules of options that depend on each other.
 """
 
 import operator
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,9 +43,19 @@ def interval(text: str) -> Rule:
 ANY = Rule(lambda value: True, "")
 FINITE = interval("(-3e38, 3e38)")._replace(words="a finite number")  # about the range of float32
 SEED = interval("[0, 4294967295]")
+def _is_order(text: str) -> bool:
+    kind, _, value = text.partition(":")
+    if kind in ("rows", "columns"):
+        return re.fullmatch(r"[\d.]+(e[-+]?\d+)?", value) is not None and float(value) > 0
+    return text == "random" or kind == "coordinate" and value.removesuffix(":desc") != ""
+
+
 SHARE = interval("[0, 1]")
 SWITCH = one_of("auto yes no")
 PRECISION = one_of("default float32")
+ORDER = Rule(
+    _is_order, "random, rows:HEIGHT, columns:WIDTH, coordinate:NAME or coordinate:NAME:desc"
+)
 DIGITS = Rule(lambda text: set(text) <= set("0123456789"), "digits such as '017', or '' for all")
 
 
@@ -176,10 +187,11 @@ ROWS["model"] = (
     ("context_dim", 96, "width of the transformer (head: hidden_dim)", at_least(1), "causal"),
     ("context_blocks", 3, "blocks of the transformer (head: num_blocks)", at_least(1),
      "causal"),
-    ("row_height", 0.0, "height of a row in the units of the data: points are drawn row by row "
-     "from the top, each row from left to right; 0 = any order", at_least(0), "causal"),
+    ("order", "random", "order in which the points of a set are drawn: row by row from the top, "
+     "each row from left to right; column by column from the left; or by one coordinate. Lengths "
+     "are in the units of the data", ORDER, "causal"),
     ("given_share", 0.0, "share of the training sets of which random points are given before the "
-     "rows, which lets a model with row_height complete sets", SHARE, "causal"),
+     "sorted points, which lets a model with an order complete sets", SHARE, "causal"),
     ("latent_dim", 16, "numbers in the latent of a set", at_least(2), "set_latent"),
     ("latent_noise", 0.1, "std of the noise on latents in training of the decoder", at_least(0),
      "set_latent"),

@@ -52,6 +52,7 @@ from tiny_diffusion_jax.metrics import classifier, separation
 from tiny_diffusion_jax.metrics import memorization as copies
 from tiny_diffusion_jax.recipes import RECIPES
 from tiny_diffusion_jax.run import released
+from tiny_diffusion_jax.sets.order import parse_order
 
 pytestmark = pytest.mark.slow
 FEW = [*SETS, "--config.sample.first_block=2", "--config.sample.growth=2.0",
@@ -408,17 +409,18 @@ def test_rows_order(runs, tmp_path, monkeypatch, capsys):
     assert f"sets out of order: {result['sets_out_of_order']} of 9 " in printed
     with pytest.raises(SystemExit, match="2"):  # this run was not trained with points in rows
         rows_order.main([f"--workdir={runs / 'mixture_moons+circle_history'}", *small])
-    assert "config.model.row_height above 0." in capsys.readouterr().err
+    assert "config.model.order other than" in capsys.readouterr().err
 
 
 def test_rows_order_counts_sets_and_pairs():
     good, bad = [[0.0, 2.5], [1.0, 2.5], [0.0, 1.5]], [[1.0, 2.5], [0.0, 2.5], [0.0, 1.5]]
-    result = rows_order.count(np.array([good, bad, good, good]), 1.0)
+    keys = parse_order("rows:1", ("x", "y"))
+    result = rows_order.count(np.array([good, bad, good, good]), keys)
     assert result["sets_out_of_order"] == 1 and result["share_of_pairs"] == 1 / 8
     assert result["missing_nats_per_point"] == pytest.approx(-np.log(0.75) / 3)
     assert result["missing_nats_se"] == pytest.approx((0.25 / 0.75 / 4) ** 0.5 / 3)
-    assert rows_order.count(np.array([good]), 1.0)["missing_nats_per_point"] == 0
-    assert rows_order.count(np.array([bad]), 1.0)["missing_nats_per_point"] is None
+    assert rows_order.count(np.array([good]), keys)["missing_nats_per_point"] == 0
+    assert rows_order.count(np.array([bad]), keys)["missing_nats_per_point"] is None
 
 
 def test_samplers(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.reports import save_samples
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.run.same_run import data_differences
-from tiny_diffusion_jax.sets.row_order import row_order
+from tiny_diffusion_jax.sets.order import order_of, parse_order
 from tiny_diffusion_jax.training.batches import draw_batches, make_batch_spec
 from tiny_diffusion_jax.web.live import live_model
 from tiny_diffusion_jax.web.trajectories import pack_trajectories
@@ -154,7 +154,7 @@ def pairs(tmp_path_factory):
             # an untrained network with high frequencies amplifies rounding errors
             config.model.scale = 2.0
             if model == "causal":
-                config.model.row_height = 0.7
+                config.model.order = "rows:0.7"
                 config.sample.update(num_points=6, first_block=1, growth=1.0)
             setups.append(td.build(config))
         found[name] = setups
@@ -195,16 +195,17 @@ def test_rows_of_a_page_are_counted_in_own_units():
     """Rows in centred units would have different borders, and so a different order of points."""
     points = np.random.default_rng(2).uniform(0, 8, (40, 2)) + UTM
     height, origin = 0.7, (388098.0, 5603949.0)
+    keys = parse_order("rows:0.7", ("x", "y"))
     expected = np.lexsort((points[:, 0], -np.floor(points[:, 1] / height)))
     centred = jnp.asarray(units.to_centred(origin, points))
-    np.testing.assert_array_equal(row_order(centred, height, None, origin), expected)
-    assert np.any(np.asarray(row_order(centred, height)) != expected)
+    np.testing.assert_array_equal(order_of(centred, keys, None, origin), expected)
+    assert np.any(np.asarray(order_of(centred, keys)) != expected)
 
 
 def test_training_sees_the_rows_of_own_units(pairs):
     near, far = pairs["sets"]
     plan = make_batch_spec(near.config.train, near.model)
-    assert near.model.row_height == 0.7 and far.dataset.origin[1] % 0.7 > 0.1
+    assert near.model.order == "rows:0.7" and far.dataset.origin[1] % 0.7 > 0.1
     draw = jax.jit(draw_batches, static_argnums=(2, 3, 4))
     a, b = (draw(jax.random.key(0), setup.dataset, 10, 2, plan) for setup in (near, far))
     np.testing.assert_allclose(a.x_0, b.x_0, atol=2e-6)

@@ -157,7 +157,7 @@ def test_each_point_is_denoised_with_its_own_context_and_level():
 def network_of_rows():
     config = default_config().model
     config.update(name="causal", hidden_dim=16, num_blocks=1, num_frequencies=4, time_frequencies=4,
-                  num_heads=2, context_dim=16, context_blocks=2, row_height=1.0, given_share=0.5,
+                  num_heads=2, context_dim=16, context_blocks=2, order="rows:1", given_share=0.5,
                   scale=3.0, max_period=4.0)  # fmt: skip
     model = make_model(config)
     return model, random_weights(model, seed=1), jax.jit(

@@ -197,12 +197,12 @@ def test_a_causal_point_looks_at_those_up_to_itself():
     assert (weights.sum(1) < 1).all()
 
 
-@pytest.mark.parametrize("height, expected", [
-    (0.0, {"bound": False}), (1.0, {"bound": True, "samples_out_of_order": 0.25}),
+@pytest.mark.parametrize("order, expected", [
+    ("random", {"bound": False}), ("rows:1", {"bound": True, "samples_out_of_order": 0.25}),
 ])  # fmt: skip
-def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch, height, expected):
+def test_a_likelihood_in_rows_is_a_bound_with_the_share_out_of_order(monkeypatch, order, expected):
     built = build(**MIXTURE | {"model.name": "causal", "model.context_dim": 8, "model.num_heads": 2,
-                               "model.row_height": height, "sample.growth": 1.0})  # fmt: skip
+                               "model.order": order, "sample.growth": 1.0})  # fmt: skip
     monkeypatch.setattr(sets.likelihood_metrics, "compare_whole_sets", lambda *_: {"value": 0.5})
     samples = np.float32([[[0, 2], [1, 2], [0, 1]]] * 4)
     samples[1, :2] = samples[1, 1::-1]

@@ -164,3 +164,10 @@ def test_the_log_names_the_step_of_the_best_weights():
     halves = heldout.replace(validation=part(sets, np.array([0])))
     assert describe_weights(state, halves) == line + (
         "1 sets; 1-NNA and likelihood are measured on 2 other sets")
+
+
+@pytest.mark.parametrize("height, order", [(0.0, "random"), (1.0, "rows:1"), (0.7, "rows:0.7")])
+def test_a_run_in_rows_keeps_its_order(height, order):
+    """The option `row_height` of older versions is the order `rows`."""
+    model = migrate_config({"model": {"name": "causal", "row_height": height}})["model"]
+    assert model["order"] == order and "row_height" not in model

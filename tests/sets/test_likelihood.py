@@ -22,7 +22,7 @@ from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.sets import likelihood as set_likelihood
 from tiny_diffusion_jax.reports.sets import scored_points
 from tiny_diffusion_jax.sets import joint, likelihood, strategy_of
-from tiny_diffusion_jax.sets.row_order import out_of_order
+from tiny_diffusion_jax.sets.order import out_of_order, parse_order
 
 TAU, STEPS, N = 0.8, 40, 5
 SETS = np.random.default_rng(0).normal(size=(6, N, 2)) + np.random.default_rng(1).normal(
@@ -64,7 +64,8 @@ class Oracle:
     members: bool = False
     num_labels: int = 0
     counts: bool = False
-    row_height = 0.0
+    order = "random"
+    coordinates = ("x", "y")
 
     @property
     def traits(self):
@@ -158,7 +159,7 @@ class Rows(Oracle):
     Without an order, such a set has half of this density.
     """
 
-    row_height, given_share = 1.0, 0.0
+    order, given_share = "rows:1", 0.0
 
     def denoise(self, x, time, conditioning):
         mean = jnp.array([0.0, 3.0]) * (1 - 2 * conditioning.latent[..., 2:])
@@ -233,7 +234,7 @@ def test_in_rows_the_likelihood_lacks_the_mass_that_is_out_of_order():
     setup = Experiment(td.default_config("causal"), data, PROCESS, AnyOrder("causal"))
     sets = np.random.default_rng(3).normal(size=(4, 2, 2))
     drawn = np.random.default_rng(4).normal(size=(4_000, 2, 2))
-    in_order = 1 - out_of_order(drawn, 1.0).any(1).mean()
+    in_order = 1 - out_of_order(drawn, parse_order("rows:1", ("x", "y"))).any(1).mean()
     assert in_order == pytest.approx(0.5, abs=0.03)
     log_p = log_prob_of_sets(setup, None, sets, 200).log_p
     expected = log_normal(sets, 0.0, 1.0).mean(1)
@@ -379,7 +380,8 @@ class Conditioned:
     of: Oracle
     counts: bool = True
     num_labels: int = 0
-    row_height = 0.0
+    order = "random"
+    coordinates = ("x", "y")
 
     @property
     def traits(self):

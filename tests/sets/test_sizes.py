@@ -106,8 +106,8 @@ def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog,
     uncounted = built._replace(model=built.model.clone(counts=False))
     assert warnings_of(caplog, api.warn_if_unseen, uncounted, np.array([99])) == []
     [in_rows] = warnings_of(caplog, api.warn_if_unseen, uncounted._replace(
-        model=Causal(FourierTrunk(), row_height=0.5)), np.array([99]))  # fmt: skip
-    assert in_rows.endswith("(config.model.row_height = 0.5)")
+        model=Causal(FourierTrunk(), order="rows:0.5")), np.array([99]))  # fmt: skip
+    assert in_rows.endswith("(config.model.order = rows:0.5)")
 
 
 @functools.cache

@@ -37,7 +37,7 @@ def get_config(model: str = "rows"):
     config.sample.num_sets = 1_000
     config.sample.num_points = 50
     if is_causal:
-        config.model.row_height = 0.0 if model == "causal" else 1.0  # in pixels
+        config.model.order = "random" if model == "causal" else "rows:1"  # one pixel
         config.model.given_share = 0.5 if model == "given" else 0.0
         config.train.steps = 33_000 if model == "causal" else 30_000
         config.sample.growth = 1.0  # exact, because each block is one point

@@ -205,10 +205,9 @@ def far_from_data(dataset: Dataset, given: np.ndarray) -> str:
         return ""
     own = units.to_own(dataset.origin, np.stack([low, high]))
     digits = 3 if not dataset.origin else units.significant_digits(own) - 4
-    names = dataset.columns or ("x", "y", "z")[: dataset.dim] * (dataset.dim <= 3)
     box = ", ".join(
         f"{name} from {a:.{digits}g} to {b:.{digits}g}"
-        for name, a, b in zip(names or map(str, range(dataset.dim)), *own, strict=True)
+        for name, a, b in zip(dataset.coordinates, *own, strict=True)
     )
     return (f"{outside.sum()} of {len(given)} given points are outside of the data ({box}); "
             "given points must be in the units of the data")  # fmt: skip

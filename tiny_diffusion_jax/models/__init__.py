@@ -39,21 +39,23 @@ MODELS = {
 }
 
 
-def make_model(config, num_labels: int = 0):
+def make_model(config, num_labels: int = 0, coordinates: tuple[str, ...] = ("x", "y")):
     """Return the denoiser that `config` (the `model` part of a config) describes.
 
-    `num_labels` is the number of labels in the data. options.py defines the ranges of the options.
+    `num_labels` is the number of labels in the data, and `coordinates` has the names of the
+    coordinates of a point. options.py defines the ranges of the options.
     """
     require(config.name in MODELS, "config.model.name", config.name,
             f"one of {', '.join(MODELS)}, or given as a module",
             "td.load(folder, model=MODULE)")  # fmt: skip
     module, fixed = MODELS[config.name]
+    options = config.to_dict() | {"coordinates": coordinates}
     return module(
-        trunk=FourierTrunk(**_options(FourierTrunk, config)), counts=config.sizes,
-        num_labels=num_labels if config.labels else 0, **_options(module, config), **fixed,
+        trunk=FourierTrunk(**_options(FourierTrunk, options)), counts=config.sizes,
+        num_labels=num_labels if config.labels else 0, **_options(module, options), **fixed,
     )  # fmt: skip
 
 
-def _options(module, config) -> dict:
+def _options(module, options: dict) -> dict:
     names = {field.name for field in dataclasses.fields(module)} - {"name", "parent"}
-    return {name: config[name] for name in names if name in config}
+    return {name: options[name] for name in names if name in options}

@@ -10,8 +10,8 @@ from arXiv 2406.11838, where it generates tokens of images.
 The head also attends to the tokens of the earlier points, with a query from its noisy point. The
 few numbers of c_i cannot store the positions of all earlier points, and a nearby one may matter.
 
-With `row_height` the points are ordered by rows (sets/row_order.py). The head may also draw points
-that violate this order, so p has some mass on sequences out of order.
+With `order` the points of a set are sorted (sets/order.py). The head may also draw points that
+violate this order, so p has some mass on sequences out of order.
 """
 
 from typing import NamedTuple
@@ -89,15 +89,16 @@ class Causal(nn.Module):
     context_blocks: int = 3
     num_labels: int = 0
     counts: bool = False
-    row_height: float = 0.0
+    order: str = "random"
+    coordinates: tuple[str, ...] = ("x", "y")  # names of the D coordinates
     given_share: float = 0.0
 
     @property
     def traits(self) -> Traits:
         # Given its context, each point is denoised independently. The cache stores keys and values.
         floats = self.trunk.floats_per_point + 2 * (self.context_blocks + 1) * self.context_dim
-        # Given points are seldom the first points in the order of rows.
-        completes = not self.row_height or self.given_share > 0
+        # Given points are seldom the first points in order.
+        completes = self.order == "random" or self.given_share > 0
         return Traits("causal", floats, self.trunk.num_heads, completes=completes)
 
     def setup(self):

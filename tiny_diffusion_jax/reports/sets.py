@@ -25,7 +25,7 @@ from tiny_diffusion_jax.point_sets import Conditioning, ragged
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of
-from tiny_diffusion_jax.sets.row_order import out_of_order
+from tiny_diffusion_jax.sets.order import out_of_order
 
 log = logging.getLogger("tiny_diffusion_jax")
 FILM_SETS = 8  # sets in the animation.
@@ -92,8 +92,8 @@ def likelihood(data: ReportData) -> dict:
         scored_points(data), needs_labels(data.experiment.config, data.model),
     )  # fmt: skip
     metric |= {"bound": strategy_of(data.model).is_lower_bound}
-    if row_height := getattr(data.model, "row_height", 0):
-        wrong = out_of_order(data.samples, row_height, data.dataset.origin).any(1)
+    if keys := strategy_of(data.model).sort_keys:
+        wrong = out_of_order(data.samples, keys, data.dataset.origin).any(1)
         metric |= {"samples_out_of_order": float(wrong.mean())}
     return {"set_log_likelihood": metric | data.weights_chosen_on}
 
@@ -101,7 +101,7 @@ def likelihood(data: ReportData) -> dict:
 def scored_points(data: ReportData) -> int:
     """Largest number of points of a set whose likelihood is measured. Larger sets are cut.
 
-    A model of points in rows, and a joint model of observed sets, have learned only the densities
+    A model of sorted points, and a joint model of observed sets, have learned only the densities
     of sets that are cut as in training: see sets/likelihood.py.
     """
     if strategy_of(data.model).scores_training_sizes(data.dataset.sizes is not None):

@@ -10,7 +10,7 @@ ADDED = {
     "model.fade": False,  # no features faded
     "evaluate.likelihood_sets": 0,  # no sets were scored
 }
-REMOVED = {"train.shards"}  # options of earlier versions that have no effect any more
+REMOVED = {"train.shards", "model.row_height"}  # options that older versions had
 
 
 def migrate_config(stored: dict) -> dict:
@@ -22,6 +22,9 @@ def migrate_config(stored: dict) -> dict:
     for part, fields in stored.items():
         if isinstance(fields, dict):
             pairs = [current_option(f"{part}.{name}", v, warn=False) for name, v in fields.items()]
+            if part == "model" and "row_height" in fields:  # the order, in older versions
+                height = fields["row_height"]
+                pairs.append(("model.order", f"rows:{height:g}" if height else "random"))
             fields = {option.removeprefix(f"{part}."): value
                       for option, value in pairs if option not in REMOVED}  # fmt: skip
         config[part] = fields

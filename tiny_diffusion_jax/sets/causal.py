@@ -12,8 +12,8 @@ from tiny_diffusion_jax.models.causal import Context
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets.autoregressive import blocks_between, in_random_order
 from tiny_diffusion_jax.sets.given import denoised_points, draw_given
+from tiny_diffusion_jax.sets.order import Key, log_orders, order_of, parse_order
 from tiny_diffusion_jax.sets.reverse import SamplingContext, reverse, without_guide
-from tiny_diffusion_jax.sets.row_order import log_orders, row_order
 from tiny_diffusion_jax.sets.sizes import capacity
 from tiny_diffusion_jax.sets.strategy import Strategy
 
@@ -26,12 +26,21 @@ class Causal(Strategy):
     options.first_block and options.growth set how many points are drawn from the same context, see
     `blocks_between`. One point per context is exact.
 
-    log p(X) = sum_i log p(x_i | c_i), exact for the order of the points. With `row_height`,
-    log q(rows(X)) - log N! is a lower bound, because drawn sets may be out of order
+    log p(X) = sum_i log p(x_i | c_i), exact for the order of the points. With `order`,
+    log q(order(X)) - log N! is a lower bound, because drawn sets may be out of order
     (docs/guides/likelihood.md).
     """
 
     grows: ClassVar[bool] = True
+
+    @property
+    def sorts(self) -> bool:
+        return self.model.order != "random"
+
+    @property
+    def sort_keys(self) -> tuple[Key, ...]:
+        """Keys by which the points of a set are sorted; () for points in random order."""
+        return parse_order(self.model.order, self.model.coordinates)
 
     # ------------------------------------------------------------ training
 
@@ -39,12 +48,11 @@ class Causal(Strategy):
         return spec.num_points * spec.num_levels
 
     def draw_given(self, key, exists):
-        share = getattr(self.model, "given_share", 0)
+        share = self.model.given_share
         return draw_given(key, exists, share) if share else None
 
     def order(self, points, mask, origin, given=None):
-        height = self.model.row_height
-        return row_order(points, height, mask, origin, given) if height else None
+        return order_of(points, self.sort_keys, mask, origin, given) if self.sorts else None
 
     def noise(self, keys, shape, mask, num_levels, spec):
         """Draw K noise levels for each point, eps f32[steps, B, N, K, D] and t i32[..., K]."""
@@ -120,9 +128,9 @@ class Causal(Strategy):
         yield ("burn_in", options.burn_in == 0,
                "0 with config.model.name = 'causal'. Only history and attention models have a "
                "burn-in")  # fmt: skip
-        for name in ("first_block", "growth") if self.model.row_height else ():
+        for name in ("first_block", "growth") if self.sorts else ():
             yield (name, options[name] == 1,
-                   "1 with config.model.row_height, which draws point after point")  # fmt: skip
+                   f"1 with config.model.order = {self.model.order!r}, to draw point by point")
 
     def attention(self, process, params, x, conditioning):
         points = jnp.pad(x, ((0, 0), (0, 1), (0, 0)))  # the last point has no token
@@ -134,14 +142,14 @@ class Causal(Strategy):
 
     @property
     def is_lower_bound(self) -> bool:
-        return self.model.row_height > 0
+        return self.sorts
 
     def scores_training_sizes(self, sizes_vary: bool) -> bool:
-        return self.model.row_height > 0
+        return self.sorts
 
     def num_draws(self, requested: int, num_points: int, dim: int) -> int:
-        # All orders have the same density if the model has rows.
-        return 1 if self.model.row_height else super().num_draws(requested, num_points, dim)
+        # All orders have the same density if the model sorts the points.
+        return 1 if self.sorts else super().num_draws(requested, num_points, dim)
 
     def random_order(self, scored):
         return in_random_order(scored)
@@ -151,7 +159,7 @@ class Causal(Strategy):
                                     method="contexts")  # fmt: skip
         log_p = self.log_prob_of_points(scored, Conditioning(latent=contexts))
         num_scored = scored.mask.sum(1) - scored.num_given
-        return log_p, -log_orders(num_scored) if self.model.row_height else 0.0
+        return log_p, -log_orders(num_scored) if self.sorts else 0.0
 
 
 def _of_contexts(conditioning: Conditioning) -> Conditioning:

@@ -1,10 +1,10 @@
 """Given points of a set in training: a random part of it, which stands before the other points.
 
-A model of sets in rows can complete a set only if it has seen points that are given in front of
-the rows. In a share of the training sets, h random points are given, and the model learns the
+A model of sorted sets can complete a set only if it has seen points that are given before the
+sorted ones. In a share of the training sets, h random points are given, and the model learns the
 density of the other points:
-    p(rest | given) = q(rows(rest) | rows(given)) / (N - h)!
-With h = 0 this is the density of the set, see row_order.py.
+    p(rest | given) = q(order(rest) | order(given)) / (N - h)!
+With h = 0 this is the density of the set, see order.py.
 """
 
 import jax

@@ -41,6 +41,9 @@ class Strategy:
 
     # Points are independent given the label, so a single point has a density.
     has_point_density: ClassVar[bool] = False
+    # The points of a set are sorted, by these keys (order.py).
+    sorts: ClassVar[bool] = False
+    sort_keys: ClassVar[tuple] = ()
     # A set grows in blocks of points, with one reverse process for each block.
     grows: ClassVar[bool] = False
     # Guidance can compare with an empty history, and new sets start from one.

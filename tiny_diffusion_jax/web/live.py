@@ -66,6 +66,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "strategy": model.traits.strategy, "dim": dataset.dim,
         "completes": model.traits.completes and not distilled,
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
+        "sort_keys": [key._asdict() for key in strategy_of(model).sort_keys],
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
         "grids": {str(n): visited_levels(schedule, options, n).tolist()

@@ -98,12 +98,14 @@ function* autoregressive(model, asked, normal) {
   return points.subarray(burnIn * dim);
 }
 
-// Points f32[n, 2] in the order of sets/row_order.py; unchanged if the model has no rows.
-function inRows(points, { options, shift, scale }) {
-  if (!options.row_height) return points;
-  const row = (i) => Math.floor((points[2 * i + 1] * scale[1] + shift[1]) / options.row_height);
+// Points f32[n, 2] in the order of sets/order.py; unchanged if the model has no order.
+function inOrder(points, { sort_keys: keys, shift, scale }) {
+  const value = (i, { axis, falls, height }) => {
+    const own = points[2 * i + axis] * scale[axis] + shift[axis];
+    return (falls ? -1 : 1) * (height ? Math.floor(own / height) : own);
+  };
   const order = Array.from({ length: points.length / 2 }, (_, i) => i)
-    .sort((i, j) => row(j) - row(i) || points[2 * i] - points[2 * j]);
+    .sort((i, j) => keys.reduce((found, key) => found || value(i, key) - value(j, key), 0));
   return Float32Array.from(order.flatMap((i) => [points[2 * i], points[2 * i + 1]]));
 }
 
@@ -115,7 +117,7 @@ function* causal(model, asked, normal) {
   const extended = (caches, ...added) => caches.map((cache) => network.extend(cache, ...added));
   let caches = (isGuided ? [label, null] : [label]).map(
     (of) => network.begin(numPoints, { label: of, count: numPoints }));
-  let points = inRows(asked.given, model);
+  let points = inOrder(asked.given, model);
   if (points.length) caches = extended(caches, points, true);
   for (const size of blockSizes(sample, points.length / dim, numPoints)) {
     const both = caches.map((cache) => network.given(cache));
