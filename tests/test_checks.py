@@ -405,7 +405,7 @@ def test_only_models_that_complete_sets_accept_given_points(model):
     if model in ("history", "causal", "set_transformer", "set_latent"):
         return check_call(MIXTURE, model, given=POINTS)
     assert refusal(check_call, MIXTURE, model, given=POINTS) == (
-        f"config.model.name = {model!r}: must be a model that is given points: history, "
+        f"config.model.name = {model!r}: must be a model that completes sets: history, "
         "causal, set_transformer, set_latent")  # fmt: skip
 
 
