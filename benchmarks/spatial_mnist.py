@@ -13,8 +13,7 @@ sets and these baselines:
     images               a mixture of blurred training images, without training.
     pixels, pixel_rows   a transformer on the pixel grid, in random order or in rows, no diffusion.
 
-All rows use the same test sets, one per test image. The sets are drawn once and identified by a
-hash. The columns are:
+All rows use the same test sets, one per test image (spatial_protocol.py). The columns are:
 
     PPLL        log p(X) / N, nats per point in [0, 28]^2, mean and standard error over test sets.
                 If p depends on the order of the points, the mean density over --orders random
@@ -39,7 +38,6 @@ Prints a table and writes benchmarks/results/spatial_mnist.json, which keeps oth
 """
 
 import argparse
-import hashlib
 import json
 import subprocess
 import time
@@ -48,109 +46,23 @@ from pathlib import Path
 import jax
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
-from common import RESULTS, ROOT, command, finished, machine, markdown, write
-from frechet import frechet
+from common import RESULTS, ROOT, command, finished, machine, write
 from release import release
-from scipy.special import logsumexp
+from spatial_protocol import SEED, Bench, experiment_of, table
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import editable
-from tiny_diffusion_jax.metrics import classifier, memorization, ragged
-from tiny_diffusion_jax.metrics import sets as set_metrics
 from tiny_diffusion_jax.run import released
 from tiny_diffusion_jax.sets import strategy_of
 
-TEST_SEED, SEED = 0, 7  # seed of the test sets; seed of all other draws
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
 GUIDED = 2.0
 FRECHET_SEEDS = 3, 4
-VALIDATION = 1_000  # sets of training images 50,001 and on
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
     "--config.sample.num_points=16", "--config.sample.num_sets=32", "--config.train.block=30",
     "--config.evaluate.frames=0", "--config.train.num_sets=16", "--config.sample.num_steps=8",
 ]  # fmt: skip
-
-
-class Bench:
-    """Dataset, test sets, and the metrics that compare with the test sets."""
-
-    def __init__(self, experiment: td.Experiment, num_sets: int, num_test: int):
-        self.dataset, self.config = experiment.dataset, experiment.config.data
-        self.num_points = experiment.config.sample.num_points
-        self.side = max(self.dataset.images.shape[1:])
-        heldout = self.dataset.heldout
-        labels = np.asarray(heldout.source_labels)
-        every = self.sets_of(heldout, np.arange(len(labels)), TEST_SEED)
-        self.hash = hashlib.sha256(every.tobytes()).hexdigest()[:12]
-        mixed = np.random.default_rng(TEST_SEED).permutation(len(every))
-        self.test, self.labels = every[mixed], labels[mixed]
-        self.scored = self.test[:num_test]
-        self.count = min(num_sets, len(every) // 2)
-        real = classifier.real_sets(
-            self.dataset, jax.random.key(SEED), classifier.TRAIN_SETS, self.num_points
-        )
-        self.predict = classifier.train(*real, use_size=False)
-        self.limits = classifier.limits_of(self.test)
-
-    def sets_of(self, dataset, index, seed: int) -> np.ndarray:
-        """Draw a set of each image in `index`: f32[len(index), N, 2]."""
-        key = jax.random.key(seed)
-        return np.asarray(ragged.real_sets(dataset, key, index, self.num_points))
-
-    def validation(self) -> np.ndarray:
-        """Draw sets of images of the training split that no model was trained on.
-
-        If the models were trained on all images of this split, draw from all.
-        """
-        config = editable(self.config)
-        config.max_images = 0
-        every = data.build(config)
-        first = self.dataset.num_sources % every.num_sources
-        index = np.random.default_rng(SEED).integers(first, every.num_sources, VALIDATION)
-        return self.sets_of(every, index, SEED)
-
-    def likelihood(self, log_prob, orders: int = 1) -> dict:
-        """PPLL of the test sets under `log_prob(sets) -> f[S]`, over `orders` orders of points."""
-        began, rng = time.perf_counter(), np.random.default_rng(SEED)
-        each = [np.asarray(log_prob(self.scored), np.float64)]
-        for _ in range(1, orders):
-            order = rng.permuted(np.tile(np.arange(self.num_points), (len(self.scored), 1)), axis=1)
-            mixed = np.take_along_axis(self.scored, order[..., None], axis=1)
-            each.append(np.asarray(log_prob(mixed), np.float64))
-        found = logsumexp(self.num_points * np.stack(each), 0, b=1 / len(each)) / self.num_points
-        of_orders = {"ppll_orders": orders, "ppll_one_order": np.mean(each)} if orders > 1 else {}
-        return {"ppll": found.mean(), "ppll_se": found.std() / len(found) ** 0.5,
-                "ppll_sets": len(found), "ppll_seconds": time.perf_counter() - began,
-                **of_orders}  # fmt: skip
-
-    def partial(self, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return test sets f32[count, N, 2] with their points in random order, and their labels."""
-        rng, sets = np.random.default_rng(SEED), self.test[:count]
-        order = rng.permuted(np.tile(np.arange(self.num_points), (len(sets), 1)), axis=1)
-        return np.take_along_axis(sets, order[..., None], axis=1), self.labels[:count]
-
-    def frechet(self, sets: np.ndarray) -> float:
-        """Frechet distance of `count` sets from as many test sets."""
-        groups = sets[: self.count], self.test[: self.count]
-        return frechet(*(classifier.histograms(x, self.limits) for x in groups))
-
-    def quality(self, sets: np.ndarray, labels) -> dict:
-        """Metrics of at least `count` generated sets; labels: conditioning labels i[S], or None."""
-        n, unit = self.count, 1 / self.side
-        sets, real, other = sets[:n], self.test[:n], self.test[n : 2 * n]
-        compared = set_metrics.compare_sets(sets * unit, real * unit, other * unit, n)
-        result = {name: entry["value"] for name, entry in compared.items()}
-        for name in ("nna_cd", "nna_emd"):
-            result[f"{name}_halves"] = list(compared[name]["halves"].values())
-        result["two_sample"] = classifier.two_sample_accuracy(sets, real)
-        copies = memorization.compare(self.dataset, jax.random.key(SEED + 1), sets)
-        result |= {"copies": copies["value"], "copies_p": copies["p_value"]}
-        result["frechet"] = self.frechet(sets)
-        if labels is not None:
-            result["label"] = float(np.mean(self.predict(sets) == labels[:n]))
-        return result
 
 
 def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: int) -> dict:
@@ -219,42 +131,6 @@ def of_yardstick(bench: Bench, name: str, pixel_steps: int, orders: int) -> dict
         "train_seconds": seconds}  # fmt: skip
 
 
-COLUMNS = {
-    "PPLL": lambda r: f"{r['ppll']:.3f} ± {r['ppll_se']:.3f}",
-    "one order": lambda r: f"{r['ppll_one_order']:.3f}",
-    "1-NNA CD / EMD": lambda r: f"{100 * r['nna_cd']:.1f} / {100 * r['nna_emd']:.1f} %",
-    "COV CD / EMD": lambda r: f"{100 * r['cov_cd']:.1f} / {100 * r['cov_emd']:.1f} %",
-    "MMD CD / EMD": lambda r: f"{r['mmd_cd']:.5f} / {r['mmd_emd']:.4f}",
-    "halves": lambda r: " / ".join(f"{100 * half:.1f}" for half in r["nna_cd_halves"])
-    + f" ({100 * np.mean(np.abs(np.subtract(r['nna_cd_halves'], 0.5))):.1f}) %",
-    "two-sample": lambda r: f"{100 * r['two_sample']:.1f} %",
-    "copies": lambda r: f"{100 * r['copies']:.1f} %",
-    "label": lambda r: f"{100 * r['label']:.1f} %",
-    "guided": lambda r: f"{100 * r['label_guided']:.1f} %",
-    "Frechet": lambda r: f"{r['frechet']:.4f}" + (
-        f" ± {r['frechet_se']:.4f}" if "frechet_se" in r else ""),
-    "given": lambda r: ", ".join(f"{h}: {mean:.3f} ± {error:.3f}"
-                                 for h, (mean, error) in r["given"].items()),
-    "completed": lambda r: f"{100 * r['completed']:.1f} % of {100 * r['completed_real']:.1f} %",
-    "draw": lambda r: f"{r['draw_seconds']:.1f} s",
-    "training": lambda r: f"{r['train_seconds'] / 60:.0f} min",
-}
-
-
-def table(rows: dict[str, dict]) -> str:
-    """Format the rows as a Markdown table; missing metrics give empty cells."""
-    lines = []
-    for name, row in rows.items():
-        cells = []
-        for column in COLUMNS.values():
-            try:
-                cells.append(column(row))
-            except KeyError:
-                cells.append("")
-        lines.append((name, *cells))
-    return markdown(("", *COLUMNS), lines)
-
-
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", default="rows", help="separated by commas; '' for none")
@@ -283,7 +159,7 @@ def main(argv: list[str] | None = None) -> None:
     flags = lambda model: [f"--config=configs/spatial_mnist.py:{model}", *options]
     models = [name for name in args.models.split(",") if name]
     loaded = {name: _load(name, args.runs / f"{prefix}{name}", flags(name)) for name in models}
-    experiment = next(iter(loaded.values()))[0] if loaded else _experiment(flags("rows"))
+    experiment = next(iter(loaded.values()))[0] if loaded else experiment_of(flags("rows"))
     bench = Bench(experiment, args.sets, args.test)
     known = json.loads(output.read_text("utf-8")) if output.exists() else {}
     rows = known["rows"] if known.get("test_sets") == bench.hash else {}
@@ -316,12 +192,6 @@ def _load(name: str, folder: Path, flags: list[str]) -> tuple[td.Experiment, dic
     seconds = finished(folder, flags)["seconds"]
     return *td.load(folder), {"command": " ".join(["python main.py", *flags]),
                               "train_seconds": seconds["compile"] + seconds["train"]}  # fmt: skip
-
-
-def _experiment(flags: list[str]) -> td.Experiment:
-    from tiny_diffusion_jax.cli.flags import parse
-
-    return td.build(parse(["main.py", *flags]).config)
 
 
 def _commit() -> str:

@@ -30,6 +30,7 @@ import separate
 import shapes_3d
 import sharpness
 import spatial_mnist
+import spatial_protocol
 import speed
 import student
 import student_fixes
@@ -155,7 +156,7 @@ def test_shapes_3d_of_the_density_pass_and_others_fail():
 
 def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
-    monkeypatch.setattr(spatial_mnist, "VALIDATION", 20)
+    monkeypatch.setattr(spatial_protocol, "VALIDATION", 20)
     monkeypatch.setattr(commands.reports, "measure", lambda _: {})  # the benchmark measures itself
     size = ["--sets=12", "--test=12", "--pixel_steps=3", "--likelihood_steps=2"]
     monkeypatch.setattr(released, "FOLDER", tmp_path / "released")
@@ -182,9 +183,42 @@ def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     assert [again["rows"]["tiny"][s] for s in scores] == [rows["causal"][s] for s in scores]
 
 
+def test_the_protocol_scores_files_of_any_model(tmp_path, capsys, monkeypatch):
+    """Real sets score as real sets; sets in other units or upside down are noticed."""
+    monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
+    small = ["--", "--config.data.source=digits", "--config.sample.num_points=16",
+             "--config.train.num_points=16"]  # fmt: skip
+    spatial_protocol.main([f"--write={tmp_path}", "--per_image=2", *small])
+    test, train = (np.load(tmp_path / f"{name}.npz") for name in ("test", "train"))
+    assert len(train["sets"]) == 2 * len(np.unique(train["image"]))
+    assert (train["sets"] >= 0).all() and test["sets"].shape[1:] == (16, 2)
+    bench = spatial_protocol.Bench(spatial_protocol.experiment_of(
+        ["--config=configs/spatial_mnist.py", *small[1:]]), 80)  # fmt: skip
+    np.testing.assert_array_equal(bench.test, test["sets"])
+    np.save(tmp_path / "log_p.npy", np.linspace(-2, -1, 11))
+    output = tmp_path / "row.json"
+
+    def scored(sets):
+        np.save(tmp_path / "sets.npy", sets)
+        spatial_protocol.main([f"--output={output}", "--sets=80", "--name=real",
+                               f"--log_likelihoods={tmp_path / 'log_p.npy'}",
+                               f"--samples={tmp_path / 'sets.npy'}", *small])  # fmt: skip
+        return read(output), capsys.readouterr().out
+
+    result, printed = scored(test["sets"][80:160])
+    row, expected = result["rows"]["real"], bench.quality(bench.test[80:160], None)
+    assert row["ppll"] == -1.5 and row["ppll_se"] == pytest.approx(np.sqrt(0.1 / 11))
+    assert {name: row[name] for name in expected} == expected and "y may" not in printed
+    assert "| real | -1.500 ± 0.095 |" in printed and bench.hash == result["test_sets"]
+    assert "warning: y may point down" in scored(test["sets"][80:160] * [1, -1] + [0, 8])[1]
+    with pytest.raises(SystemExit, match="2"):
+        scored(test["sets"][80:160] / 8)
+    assert "--samples = 'from " in capsys.readouterr().err
+
+
 def test_the_likelihood_of_a_set_is_the_mean_density_over_orders():
     """Use a density of 1 for orders that start with the first point, and e^-100 for all others."""
-    bench = object.__new__(spatial_mnist.Bench)
+    bench = object.__new__(spatial_protocol.Bench)
     points = np.stack([np.arange(3.0), 10 + np.arange(3.0)], -1)
     bench.scored, bench.num_points = np.tile(points, (500, 1, 1)), 3
 
@@ -234,7 +268,7 @@ def test_a_superposition_and_a_copy_are_caught(monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     config = parse(["", f"--config={ROOT / 'configs' / 'spatial_mnist.py'}",
                     "--config.data.source=digits"]).config
-    bench = spatial_mnist.Bench(api.build(config), 80, 10)
+    bench = spatial_protocol.Bench(api.build(config), 80, 10)
     superposed, real = (
         spatial_mnist.of_yardstick(bench, name, 0, 1) for name in ("independent", "real")
     )
