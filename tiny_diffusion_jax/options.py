@@ -75,8 +75,10 @@ class Option(NamedTuple):
 
 
 TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
-DATA = one_of("moons circle line eight_gaussians two_spirals pinwheel checkerboard rings "
-              "swiss_roll dino image points mnist mixture function mnist_sets sets")  # fmt: skip
+DATA = one_of(
+    "moons circle line eight_gaussians two_spirals pinwheel checkerboard rings swiss_roll dino "
+    "tree image points mnist mixture function mnist_sets sets"
+)
 
 # Data and models that use an option.
 TABLES, MNIST, MANY = "points, sets", "mnist, mnist_sets", "sets, mnist_sets"

@@ -19,6 +19,7 @@ import kill_resume
 import latency
 import make_sets
 import memory
+import nats
 import numpy as np
 import one_process
 import pytest
@@ -515,6 +516,20 @@ def test_student(tmp_path):
     assert (result["first_loss"], result["last_loss"]) == (9.0, 4.0)
     assert result["metrics"] == json.loads((folder / "metrics.json").read_text())["metrics"]
     assert Image.open(tmp_path / "student_sequential.png").width > 800
+
+
+def test_nats_to_the_truth_of_shapes(tmp_path, capsys):
+    """A model that is hardly trained misses much, and draws points outside of the board."""
+    output = tmp_path / "nats.json"
+    small = ["--points=300", f"--output={output}", "--", "--config.train.block=10", *TINY]
+    nats.main(["--shapes=checkerboard", "--steps=10", *small])
+    nats.main(["--shapes=rings", "--steps=10,20", *small])
+    found = read(output)["results"]
+    assert {name: list(rows) for name, rows in found.items()} == {
+        "checkerboard": ["10"], "rings": ["10", "20"]}  # fmt: skip
+    assert found["checkerboard"]["10"]["outside"] > 0.1 > found["rings"]["20"]["outside"] == 0
+    assert all(row["nats"] > 0.2 for rows in found.values() for row in rows.values())
+    assert "| checkerboard | 10 |" in capsys.readouterr().out
 
 
 def test_sharpness_of_a_digit_and_of_a_table(tmp_path, capsys):

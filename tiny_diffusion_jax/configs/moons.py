@@ -4,7 +4,7 @@
     python main.py --config=moons:pinwheel
 
 SHAPE is moons (default), circle, line, eight_gaussians, two_spirals, pinwheel, checkerboard,
-rings, swiss_roll or dino. --config.model.name chooses another denoiser, with its recipe.
+rings, swiss_roll, dino or tree. --config.model.name chooses another denoiser, with its recipe.
 
 Time: about 1 min.
 """

@@ -38,7 +38,7 @@ def _build_shape(name: str, config) -> Dataset:
     sample, log_prob = SHAPES[name]
     return make_dataset(
         single_density(sample), normalize=config.normalize,
-        log_prob=None if log_prob is None else Partial(log_prob), title=name.replace("_", " "),
+        log_prob=Partial(log_prob), title=name.replace("_", " "),
     )  # fmt: skip
 
 

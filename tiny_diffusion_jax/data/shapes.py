@@ -16,13 +16,14 @@ import numpy as np
 
 from tiny_diffusion_jax.data.densities import mixture_log_prob
 from tiny_diffusion_jax.data.dinosaur import dino, dino_log_prob
+from tiny_diffusion_jax.data.tree import tree, tree_log_prob
 
 
 class Shape(NamedTuple):
-    """A sampler of a density, and the log density if it is known."""
+    """A sampler of a density, and the log density."""
 
     sample: Callable[[jax.Array, int], jax.Array]  # (key, n) -> f32[n, 2]
-    log_prob: Callable[[jax.Array], jax.Array] | None = None  # f32[..., 2] -> f32[...]
+    log_prob: Callable[[jax.Array], jax.Array]  # f32[..., 2] -> f32[...]
 
 
 def _polar(radius, angle) -> jax.Array:
@@ -68,12 +69,30 @@ def moons(key: jax.Array, num: int) -> jax.Array:
 moons_log_prob = partial(_blurred_curve_log_prob, _moons_curve, 2, MOONS_STD, 192)
 
 
+CIRCLE_RADIUS, CIRCLE_MOVE = 3.0, 0.09
+
+
 def circle(key: jax.Array, num: int) -> jax.Array:
     """Draw a ring of radius 3; each point moves by r ~ U(0, 0.09) in a uniform direction."""
     angle_key, radius_key, direction_key = jax.random.split(key, 3)
-    ring = _polar(3.0, 2 * jnp.pi * _uniform(angle_key, num))
+    ring = _polar(CIRCLE_RADIUS, 2 * jnp.pi * _uniform(angle_key, num))
     direction = 2 * jnp.pi * _uniform(direction_key, num)
-    return ring + _polar(0.09 * _uniform(radius_key, num), direction)
+    return ring + _polar(CIRCLE_MOVE * _uniform(radius_key, num), direction)
+
+
+def circle_log_prob(points: jax.Array) -> jax.Array:
+    """Log of the integral over the ring of 1 / (2 pi a rho), for distances rho < a = 0.09.
+
+    With d = | |x| - R | and c = 4 R |x|, and up to a relative error of a^4 / c^2 = 5e-8,
+        p(x) = [asinh(u / d) (1 - d^2 / 4 c) + a u / 4 c] / (pi^2 a sqrt(c)),    u^2 = a^2 - d^2.
+    """
+    radius, a = jnp.linalg.norm(points, axis=-1), CIRCLE_MOVE
+    c = 4 * CIRCLE_RADIUS * jnp.maximum(radius, CIRCLE_RADIUS / 2)
+    d = jnp.maximum(jnp.abs(radius - CIRCLE_RADIUS), 1e-7)  # the density is infinite at d = 0
+    inside = d < a
+    u = jnp.sqrt(jnp.where(inside, a**2 - d**2, 1.0))
+    integral = jnp.arcsinh(u / d) * (1 - d**2 / (4 * c)) + a * u / (4 * c)
+    return jnp.where(inside, jnp.log(integral / (jnp.pi**2 * a * jnp.sqrt(c))), -jnp.inf)
 
 
 def line(key: jax.Array, num: int) -> jax.Array:
@@ -229,7 +248,7 @@ def _uniform(key: jax.Array, num: int) -> jax.Array:
 
 SHAPES = {
     "moons": Shape(moons, moons_log_prob),
-    "circle": Shape(circle),
+    "circle": Shape(circle, circle_log_prob),
     "line": Shape(line, line_log_prob),
     "eight_gaussians": Shape(eight_gaussians, eight_gaussians_log_prob),
     "two_spirals": Shape(two_spirals, two_spirals_log_prob),
@@ -238,4 +257,5 @@ SHAPES = {
     "rings": Shape(rings, rings_log_prob),
     "swiss_roll": Shape(swiss_roll, swiss_roll_log_prob),
     "dino": Shape(dino, dino_log_prob),
+    "tree": Shape(tree, tree_log_prob),
 }
