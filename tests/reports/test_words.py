@@ -26,6 +26,8 @@ def test_words_follow_the_numbers():
     near = {"value": 1.0, "floor": 0.0, "floor_std": 0.1, "ratio": None, "num_sets": 8}
     row = summary.rows({"mmd_rbf": near})[0]
     assert row["floor"] == "0 ± 0.1" and row["text"].startswith("10.0 spreads above the floor")
+    texts = [words.near_zero(near | {"value": value}, None) for value in (-0.004, 0.004, -0.02)]
+    assert texts == ["at the floor", "at the floor", "0.2 spreads below the floor"]
     assert [words.duration(s) for s in (0.04, 48.2, 200, 7500)] == [
         "0.0 s", "48 s", "3 min 20 s", "2 h 5 min"]  # fmt: skip
 

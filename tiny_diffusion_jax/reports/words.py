@@ -96,7 +96,9 @@ def near_zero(metric: dict, members) -> str:
     spreads = grades.spreads_above_floor(metric)
     if spreads is None:
         return "0 would be the same distribution"
-    return f"{abs(spreads):.1f} spreads {'above' if spreads >= 0 else 'below'} the floor"
+    if abs(spreads) < 0.05:
+        return "at the floor"
+    return f"{abs(spreads):.1f} spreads {'above' if spreads > 0 else 'below'} the floor"
 
 
 def log_likelihood(metric: dict, members) -> str:

@@ -80,6 +80,8 @@ def _dataset(path: str, config, with_data: bool, function=None, model=None) -> d
         if about is None:
             raise
         if with_data or function is not None:
+            if not config.data.path:
+                raise
             hint = ("To measure the run, name the data that it was trained on: "
                     "--config.data.path=FILE")  # fmt: skip
             raise replace(error, hint=f"{error.hint}. {hint}" if error.hint else hint) from error
