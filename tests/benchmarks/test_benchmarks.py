@@ -15,6 +15,7 @@ import flow
 import fuzz
 import golden
 import growth
+import hawkes
 import kill_resume
 import latency
 import make_sets
@@ -516,6 +517,39 @@ def test_student(tmp_path):
     assert (result["first_loss"], result["last_loss"]) == (9.0, 4.0)
     assert result["metrics"] == json.loads((folder / "metrics.json").read_text())["metrics"]
     assert Image.open(tmp_path / "student_sequential.png").width > 800
+
+
+def test_the_hawkes_process_has_its_moments():
+    """A first event has a Borel number of descendants, with mean 1 / (1 - m), m = 0.6."""
+    sets = hawkes.sequences(3_000, seed=3)
+    counts = np.array(list(map(len, sets)))
+    mean, variance = 15 / 0.4, 15 * (0.6 / 0.4**3 + 1 / 0.4**2)
+    assert mean - 0.4 < counts.mean() + 1 < mean + 1.8  # few events start near the end
+    assert counts.var() == pytest.approx(variance, rel=0.12)
+    arm = np.repeat(np.arange(10), 500)
+    found = hawkes.arm_of(hawkes.places(np.random.default_rng(0), arm))
+    assert (found == arm).mean() > 0.95
+
+
+def test_wrong_sequences_are_caught():
+    """A wrong number of events, other times, and places without memory, each by its metric."""
+    test, real = (hawkes.sequences(400, seed) for seed in (1, 2))
+    rng = np.random.default_rng(0)
+    fewer = [x[: max(1, len(x) - 15)] for x in real]
+    evenly = [np.column_stack([np.sort(rng.uniform(0, 30, len(x))), x[:, 1:]]) for x in real]
+    mixed = [np.column_stack([x[:, 0], rng.permutation(x[:, 1:])]) for x in real]
+    floor, few, even, mix = (hawkes.compare(x, test) for x in (real, fewer, evenly, mixed))
+    assert few["count"] > 12 > 2 > floor["count"] and few["mmd"] > 0.05 > 0.01 > floor["mmd"]
+    assert even["gap"] > 0.1 > 0.05 > floor["gap"]
+    assert mix["next_arm"] < 0.1 < 0.3 < floor["next_arm"]
+
+
+def test_hawkes_quick(tmp_path, capsys):
+    hawkes.main(["--train=60", f"--runs={tmp_path}", f"--output={tmp_path / 'hawkes.json'}", "--",
+                 *SETS, "--config.sample.first_block=1", "--config.model.context_dim=8"])
+    rows = read(tmp_path / "hawkes.json")["rows"]
+    assert list(rows) == ["real", "causal"] and rows["causal"]["count"] > rows["real"]["count"] >= 0
+    assert "| causal |" in capsys.readouterr().out
 
 
 def test_nats_to_the_truth_of_shapes(tmp_path, capsys):
