@@ -42,7 +42,7 @@ from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning, lengths
 from tiny_diffusion_jax.progress import TrainingBar
 from tiny_diffusion_jax.sets.likelihood import Estimate, estimate
-from tiny_diffusion_jax.sets.sizes import draw_sizes
+from tiny_diffusion_jax.sets.sizes import draw_sizes, draw_sizes_given
 from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.batches import size_range
@@ -200,6 +200,8 @@ def sample(
         if notice := far_from_data(dataset, np.asarray(given)):
             log.warning("notice: %s", notice)
     labels, sizes = conditioning(experiment, config, given, labels)
+    if given is not None and sizes is not None and sets.strategy_of(model).scores_given:
+        sizes = _sizes_given(experiment, params, config, labels, given)
     warn_if_unseen(experiment, np.array([config.num_points]) if sizes is None else sizes)
     context = sets.SamplingContext(process, params, config, config.num_points,
                                    train_config.max_history, dataset.dim,
@@ -207,6 +209,18 @@ def sample(
     drawn = sets.draw(sets.strategy_of(model), context, dataset, labels, sizes, given,
                       _progress_bar if progress else None)  # fmt: skip
     return units.to_own(origin, drawn)
+
+
+def _sizes_given(experiment: Experiment, params, config, labels, given) -> np.ndarray:
+    """Numbers of points i64[num_sets] of sets with the points `given`, see `draw_sizes_given`."""
+    num_steps = experiment.config.evaluate.set_likelihood_steps
+    log_prob = lambda points, labels, sizes: log_prob_of_sets(
+        experiment, params, points, num_steps, labels, sizes=sizes).log_p
+    keys = sets.set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
+    sizes = draw_sizes_given(log_prob, experiment.dataset, keys, labels, given)
+    log.info("numbers of points, given the points: %d to %d, median %d", sizes.min(), sizes.max(),
+             np.median(sizes))  # fmt: skip
+    return sizes
 
 
 def _progress_bar(chunks, total: int):

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.api import Experiment, log_prob_of_sets
+from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.diffusion import make_process
@@ -426,6 +428,24 @@ def test_a_part_of_a_set_is_conditioned_on_the_size_of_the_complete_set(strategy
     sets = np.concatenate([sets, np.full((6, 2, 2), np.nan)], axis=1)
     log_p = td.log_prob(setup, None, sets, STEPS)
     np.testing.assert_allclose(log_p, truth(strategy, z), atol=2e-2)
+
+
+@pytest.mark.parametrize("strategy", ["autoregressive", "causal"])
+def test_given_points_imply_the_number_of_points_of_the_set(strategy):
+    """p(n | given) is proportional to p(n) p(given | n), both in closed form."""
+    setup = conditioned(strategy)
+    numbers, count = np.array([6, 9, 40]), np.array([3, 1, 4])
+    data = setup.dataset.replace(sizes=np.repeat(numbers, count), num_labels=0)
+    config = editable(setup.config.sample)
+    config.update(num_sets=3_000)
+    z = SETS[0] + np.asarray(centre(np.array([10]), None))
+    given = jnp.asarray(own_units(z), jnp.float32)
+    sizes = api._sizes_given(setup._replace(dataset=data), None, config, None, given)
+    log_p = N * exchangeable(z - np.asarray(centre(numbers, None))[:, None])
+    expected = count * np.exp(log_p - log_p.max())
+    share = [(sizes == n).mean() for n in numbers]
+    np.testing.assert_allclose(share, expected / expected.sum(), atol=0.03)
+    assert max(share) < 0.9
 
 
 def test_single_points_are_conditioned_on_label_and_size():

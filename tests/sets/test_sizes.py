@@ -1,6 +1,7 @@
 """Check sets of different sizes: the distribution of sizes, and independence of other sets."""
 
 import functools
+import types
 
 import jax
 import jax.numpy as jnp
@@ -225,3 +226,41 @@ def test_sizes_cannot_be_drawn_from_data_without_sizes():
     large = observed().replace(sizes=jnp.array([5_000]))
     with pytest.raises(UserError, match="the largest set of the data has 5000"):
         checks.check_drawn(large, built.model, config)
+
+
+def test_the_number_of_points_has_its_posterior_given_points():
+    """p(given | n) = exp(-n / 4) for each of 3 points; sizes 2 and 3 are too small for them."""
+    data = types.SimpleNamespace(sizes=np.array([2, 3, 4, 4, 4, 6, 8, 8, 8]),
+                                 source_labels=np.array([0, 0, 0, 0, 1, 1, 1, 1, 1]))
+    given, labels = np.zeros((3, 2), np.float32), np.repeat([0, 1, -1], 20_000)
+    seen = []
+
+    def log_prob(points, labels, size):
+        seen.append((points.shape, None if labels is None else labels.tolist(), size.tolist()))
+        return -size / 4 / 3
+
+    keys = set_keys(jax.random.key(0), jnp.arange(len(labels)))
+    drawn = sizes.draw_sizes_given(log_prob, data, keys, labels, given)
+    assert seen == [((3, 3, 2), [-1] * 3, [4, 6, 8]), ((1, 3, 2), [0], [4]),
+                    ((3, 3, 2), [1] * 3, [4, 6, 8])]  # fmt: skip
+    assert (drawn[labels == 0] == 4).all()
+    for label, count in ((1, [1, 1, 3]), (-1, [3, 1, 3])):
+        weight = count * np.exp(-np.array([4, 6, 8]) / 4)
+        share = np.array([(drawn[labels == label] == n).mean() for n in (4, 6, 8)])
+        np.testing.assert_allclose(share, weight / weight.sum(), atol=0.015)
+    many = sizes.draw_sizes_given(log_prob, data, keys[:5], None, np.zeros((9, 2), np.float32))
+    assert many.tolist() == [10] * 5
+
+
+@pytest.mark.parametrize("strategy", ["autoregressive", "causal"])
+def test_completed_sets_have_the_number_of_points_that_the_given_points_imply(
+    strategy, monkeypatch, caplog
+):
+    """The stand-in density of the given points is largest for sets of 6 points."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(api, "log_prob_of_sets", lambda *a, sizes: Estimate(
+        -9.0 * (sizes - 6) ** 2, np.zeros(len(sizes))))  # fmt: skip
+    given = np.random.default_rng(1).normal(size=(3, 2)).astype(np.float32)
+    assert set(lengths(draw(strategy, 8))) != {6}
+    assert set(lengths(draw(strategy, 8, given=given))) == {6}
+    assert "numbers of points, given the points: 6 to 6, median 6" in caplog.text

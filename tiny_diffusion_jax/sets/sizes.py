@@ -1,6 +1,6 @@
 """Numbers of points of sets: random sizes, and groups of sets with the same capacity."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,36 @@ def _draw_sizes(dataset, keys, labels, num_given) -> jax.Array:
         return jnp.where(enough.any(), sizes[enough.argmax()], num_given + 1)
 
     return jax.vmap(one, (0, None if labels is None else 0))(keys, labels)
+
+
+def draw_sizes_given(
+    log_prob: Callable, dataset, keys: jax.Array, labels: np.ndarray | None, given: np.ndarray
+) -> np.ndarray:
+    """Draw the number of points n of each set, i64[S], from its posterior given h < n points:
+
+        p(n | given) = p(n) p(given | n) / sum over n' > h of p(n') p(given | n').
+
+    p(n) is the frequency of n in the data, among the sets of the label. Sets have h + 1 points if
+    no observed set is larger than h. log_prob: (sets f32[K, h, D], labels i32[K] or None, sizes
+    i64[K]) -> nats per point f[K]. given: f32[h, D]; labels: i32[S] or None; keys: one of each set.
+    """
+    h, sizes = len(given), np.asarray(dataset.sizes)
+    of_set = np.full(len(keys), -1) if labels is None else np.asarray(labels)
+    result = np.full(len(keys), h + 1)
+    for label in np.unique(of_set):
+        known = sizes
+        if label >= 0 and dataset.source_labels is not None:
+            known = sizes[np.asarray(dataset.source_labels) == label]
+        found, count = np.unique(known[known > h], return_counts=True)
+        if not len(found):
+            continue
+        each = None if labels is None else np.full(len(found), label)
+        log_p = np.log(count) + h * log_prob(np.stack([given] * len(found)), each, found)
+        of_label = np.flatnonzero(of_set == label)
+        draw = lambda key, log_p: jax.random.categorical(jax.random.fold_in(key, SIZE_KEY), log_p)
+        index = jax.vmap(draw, (0, None))(keys[of_label], jnp.asarray(log_p - log_p.max()))
+        result[of_label] = found[np.asarray(index)]
+    return result
 
 
 def capacity(size: int) -> int:

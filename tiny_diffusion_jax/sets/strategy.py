@@ -56,6 +56,14 @@ class Strategy:
     default_draws: ClassVar[int] = 1
     averages_log_p: ClassVar[bool] = False
 
+    @property
+    def scores_given(self) -> bool:
+        """Whether log p(given points | number of points of the set) is known.
+
+        The model then is conditioned on the size, and generates the points in random order.
+        """
+        return self.grows and self.model.counts and not self.sorts
+
     # ------------------------------------------------------------ training
 
     def extra_draws(self, spec: BatchSpec) -> tuple[int, int]:
