@@ -3,6 +3,7 @@
 import numpy as np
 
 from tiny_diffusion_jax import api
+from tiny_diffusion_jax.reports import snapshots
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of
@@ -60,7 +61,7 @@ def _player(
         "reverse": reverse, "forward": pack_noising(x_0, eps, dataset.shift, dataset.scale),
         "forward_of": "the samples, noised again" if real is None else "real points",
         "start": data.start_title, "columns": coordinates(dataset),
-        "num_steps": len(levels) - 1,
+        "num_steps": len(levels) - 1, "training": snapshots.training_data(data),
         "drawn": {"num_sets": len(data.samples), "num_points": data.samples.shape[1],
                   "num_steps": data.options.num_steps},
     }  # fmt: skip

@@ -15,6 +15,7 @@ from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import debug_step, processes
 from tiny_diffusion_jax.run.checkpoints import Checkpoints, save
 from tiny_diffusion_jax.run.signals import Interrupted, abandon_at_signal, held_signals
+from tiny_diffusion_jax.run.snapshots import Snapshots
 from tiny_diffusion_jax.run.train_log import ROWS, TrainLogger, rewind_rows
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 
@@ -35,7 +36,7 @@ def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, fol
         return state
     if saved_step:
         log.info("resuming from step %d of %d", saved_step, config.steps)
-    before, signals = state, []
+    before, signals, snapshots = state, [], Snapshots(experiment, folder, saved_step)
     during_block, during_write = abandon_at_signal, held_signals
     if devices.is_multiprocess():
         # Several processes share a block, and no process can leave it alone, so wait for its end.
@@ -43,11 +44,15 @@ def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, fol
     with TrainLogger(experiment.config, folder, saved_step) as logger:
         try:
             with during_block(signals):
+                snapshots.take(saved_step - 1, state)
                 for block in train_blocks(experiment, state):
                     with during_write(signals):
                         before, state, row = block
                         step = row["step"]
                         logger.write(row)
+                    if not signals:  # a run that resumes here takes the snapshot
+                        snapshots.take(int(before.step), state)
+                    with during_write(signals):
                         if step - saved_step >= config.checkpoint_every or step == config.steps:
                             saved_step = _save(checkpoints, before, state, rows)
                     if processes.agree(signals):

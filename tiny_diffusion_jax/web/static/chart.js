@@ -42,7 +42,17 @@ class Chart {
       y2: height - EDGE.bottom,
       visibility: "hidden",
     });
+    if (this.marked !== undefined) this.mark(this.marked);
     if (this.at !== undefined) this.point(this.at);
+  }
+
+  // Draws a line at x, or at the end of the axis next to x.
+  mark(x) {
+    this.marked = x;
+    this.svg.querySelector(".mark")?.remove();
+    const at = this.toX(Math.min(this.xs[this.xs.length - 1], Math.max(this.xs[0], x)));
+    const height = this.svg.clientHeight || 260;
+    this.add("line", { class: "mark", x1: at, x2: at, y1: EDGE.top, y2: height - EDGE.bottom });
   }
 
   axes(width, height, marks, first, last) {
@@ -157,7 +167,7 @@ function logTicks(low, high) {
 // The two charts of a training, from {step, loss, smooth, heldout, stages} of report/panels.py.
 function lossCharts(root, { step, loss, smooth, heldout, stages, sigma }) {
   const [byStep, byLevel] = root.querySelectorAll(".chart");
-  new Chart(byStep, {
+  const chart = new Chart(byStep, {
     xName: "step",
     lines: [
       { name: "loss", x: step, y: loss, colour: "var(--samples)", faint: step.length > 1 },
@@ -165,7 +175,7 @@ function lossCharts(root, { step, loss, smooth, heldout, stages, sigma }) {
       ...(heldout ? [{ name: "held-out sets", x: step, y: heldout, colour: "var(--data)" }] : []),
     ],
   });
-  if (!byLevel) return;
+  if (!byLevel) return chart;
   const x = sigma.map((_, i) => i);
   new Chart(byLevel, {
     xName: "noise sigma",
@@ -179,4 +189,5 @@ function lossCharts(root, { step, loss, smooth, heldout, stages, sigma }) {
       opacity: (i + 1) / stages.length,
     })),
   });
+  return chart;
 }

@@ -42,10 +42,23 @@ class Controls {
     on("trails", "change", (box) => this.setLook({ trails: box.checked }));
     on("marks", "change", (box) => this.setLook({ marks: box.checked }));
     on("colour", "change", (choice) => this.setLook({ colour: choice.value }));
+    this.part("training")?.addEventListener("input", ({ target }) =>
+      this.showSnapshot(Number(target.value)),
+    );
     on("direction", "change", (choice) => {
       this.setLook({ direction: choice.value });
       playback.end = choice.value === "reverse" ? 1 : 0;
     });
+  }
+
+  // The sets of snapshot k of the training; the last position shows the final sets.
+  showSnapshot(k) {
+    const slider = this.part("training");
+    const step = this.players[0].snapshots[k]?.trainingStep ?? Number(slider.dataset.steps);
+    slider.setAttribute("aria-valuetext", `step ${step}`);
+    this.root.querySelector("[data-show=training]").textContent = step.toLocaleString("en");
+    this.setLook({ snapshot: k });
+    this.onTraining?.(step);
   }
 
   toggle() {

@@ -1,13 +1,16 @@
 // A player: a large picture of one set, and small ones of all of them.
 
 class Player {
-  // data: {reverse, forward}, as report/panels.py makes it
+  // data: {reverse, forward, training}, as reports/player.py makes it
   constructor(root, data) {
     this.root = root;
     this.marks = data.reverse.marks;
     this.reverse = new Reverse(data.reverse);
     this.forward = data.forward && new Forward(data.forward, this.reverse);
-    this.look = { direction: "reverse", colour: this.colourings()[0], trails: false, marks: true };
+    this.snapshots = (data.training?.snapshots ?? []).map(
+      (snapshot) => new SnapshotSets(snapshot, this.reverse),
+    );
+    this.look = { direction: "reverse", snapshot: this.snapshots.length, colour: this.colourings()[0], trails: false, marks: true };
     this.chosen = 0;
     this.time = 1;
     this.stage = new Stage(root.querySelector("canvas"));
@@ -17,7 +20,12 @@ class Player {
   }
 
   get process() {
-    return this.look.direction === "reverse" ? this.reverse : this.forward;
+    return this.look.direction === "forward" ? this.forward : (this.snapshot ?? this.reverse);
+  }
+
+  // The sets of the chosen snapshot of the training; undefined at the end of the training.
+  get snapshot() {
+    return this.snapshots[this.look.snapshot];
   }
 
   // The possible colourings, the best first.
@@ -32,32 +40,42 @@ class Player {
       const button = document.createElement("button");
       const [canvas, name] = [document.createElement("canvas"), document.createElement("span")];
       button.type = "button";
-      button.classList.toggle("rejected", this.isRejected(k));
       name.className = "name";
-      name.textContent = this.name(k) + (this.isRejected(k) ? ": rejected" : "");
       button.append(canvas, name);
       button.addEventListener("click", () => this.select(k, true));
       list.append(document.createElement("li"));
       list.lastChild.append(button);
-      return { button, stage: new Stage(canvas, 300) };
+      return { button, name, stage: new Stage(canvas, 300) };
     });
   }
 
+  // A label is given to the model, but the member is found in the final set.
   name(k) {
-    return this.marks.names[k] ?? `set ${k + 1}`;
+    const isKnown = !this.snapshot || this.marks.kind === "label";
+    return (isKnown && this.marks.names[k]) || `set ${k + 1}`;
   }
 
   isRejected(k) {
-    return Boolean(this.marks.rejected?.[k]);
+    return !this.snapshot && Boolean(this.marks.rejected?.[k]);
+  }
+
+  nameThumbs() {
+    this.thumbs.forEach(({ button, name }, k) => {
+      button.parentElement.hidden = k >= this.process.numSets;
+      button.classList.toggle("rejected", this.isRejected(k));
+      name.textContent = this.name(k) + (this.isRejected(k) ? ": rejected" : "");
+    });
   }
 
   // Enlarges set k.
   select(k, show = false) {
     this.chosen = k;
+    this.nameThumbs();
+    const name = this.name(k);
     this.thumbs.forEach(({ button }, i) => button.setAttribute("aria-pressed", i === k));
     this.root.querySelector("[data-set]").textContent =
       this.reverse.numSets > 1
-        ? `Set ${k + 1} of ${this.reverse.numSets}${this.marks.names[k] ? ": " + this.name(k) : ""}`
+        ? `Set ${k + 1} of ${this.process.numSets}${name === `set ${k + 1}` ? "" : ": " + name}`
         : "";
     this.root.querySelector("[data-note]").textContent = this.isRejected(k)
       ? "rejected: not like sets of one member"
@@ -72,7 +90,7 @@ class Player {
   setLook(look) {
     Object.assign(this.look, look);
     this.painted.clear();
-    this.draw(this.time);
+    this.select(Math.min(this.chosen, this.process.numSets - 1));
   }
 
   draw(time) {
@@ -103,7 +121,7 @@ class Player {
   }
 
   get showsMarks() {
-    return this.look.direction === "reverse" && this.look.marks;
+    return this.look.direction === "reverse" && !this.snapshot && this.look.marks;
   }
 
   get numGiven() {
@@ -129,7 +147,7 @@ class Player {
   setColour(k) {
     const { member } = this.marks;
     if (this.look.direction === "forward") return cssColour("--data");
-    if (this.look.colour === "member" && member) return memberColour(member[k]);
+    if (this.look.colour === "member" && member && this.name(k) === this.marks.names[k]) return memberColour(member[k]);
     if (this.look.colour === "set") return memberColour(k);
     return cssColour("--samples");
   }
@@ -138,10 +156,11 @@ class Player {
   byStart(k) {
     const { process } = this;
     const xy = new Float32Array(2 * process.numPoints);
-    if (process === this.reverse)
+    const isForward = this.look.direction === "forward";
+    if (!isForward)
       for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
     else process.positions(k, 1, xy);
-    const { x, y } = process.window(process === this.reverse ? 0 : 1, k);
+    const { x, y } = process.window(isForward ? 1 : 0, k);
     return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
   }
 
@@ -156,6 +175,11 @@ class Player {
       });
     else if (this.look.direction === "forward")
       entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
+    else if (this.snapshot && this.look.colour !== "set" && marks.kind !== "label")
+      entries.push({
+        colour: cssColour("--samples"),
+        text: `samples at step ${this.snapshot.trainingStep.toLocaleString("en")}`,
+      });
     else if (this.look.colour === "member") {
       marks.members.forEach((text, m) =>
         entries.push({ colour: memberColour(m), text }),
