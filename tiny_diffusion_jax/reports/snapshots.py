@@ -5,6 +5,7 @@ import numpy as np
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.point_sets import lengths
 from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.reports.squares import squares_on_page
 from tiny_diffusion_jax.run.snapshots import Snapshot
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.autoregressive import blocks_between
@@ -38,19 +39,6 @@ def pack_snapshot(data: ReportData, snapshot: Snapshot, most: int) -> dict:
         "sizes": lengths(positions[-1]).tolist(), "blocks": blocks,
     }  # fmt: skip
     if "field" in arrays:
-        packed["field"] = pack_field(
-            arrays["field"], schedule, arrays["field_levels"], arrays["field_view"], data.dataset)
+        packed["field"] = {"values": pack(np.nan_to_num(arrays["field"]))} | squares_on_page(
+            arrays["field_levels"], arrays["field_view"], schedule, data.dataset)
     return packed
-
-
-def pack_field(field, schedule, levels, view, dataset) -> dict:
-    """Pack -eps_hat f[L, G, G, 2], with the squares `view` f[L, 3] of `score_field.square`.
-
-    Level l covers the square with this centre and half side, in centred units of x_t.
-    """
-    alpha = np.asarray(schedule.alpha, float)[levels]
-    shift, scale = (np.broadcast_to(np.asarray(a, float), 2) for a in (dataset.shift, dataset.scale))
-    centre = shift + alpha[:, None] * np.asarray(view)[:, :2] * scale
-    half = alpha[:, None] * np.asarray(view)[:, 2:] * scale
-    return {"values": pack(np.nan_to_num(field)), "t": np.asarray(levels).tolist(),
-            "centre": centre.tolist(), "half": half.tolist()}  # fmt: skip

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_diffusion_jax.diffusion.schedules import Schedule
 from tiny_diffusion_jax.figures import loss
 from tiny_diffusion_jax.figures.style import save_figure
 from tiny_diffusion_jax.reports.data import ReportData
@@ -18,9 +19,13 @@ def loss_figure(data: ReportData, file: Path) -> bool | None:
     save_figure(loss.loss_figure(data.rows), file)
 
 
-def loss_panel(data: ReportData) -> dict | None:
-    """Loss by step and by noise level, for the page."""
-    rows = {row["step"]: row for row in data.rows if row.get("loss")}
+def loss_panel_of(data: ReportData) -> dict | None:
+    return loss_panel(data.rows, data.experiment.process.schedule)
+
+
+def loss_panel(rows: list[dict], schedule: Schedule) -> dict | None:
+    """Loss by step and by noise level of the rows of metrics.jsonl, for the page."""
+    rows = {row["step"]: row for row in rows if row.get("loss")}
     if not rows:
         return None
     rows = [row for _, row in sorted(rows.items())]
@@ -28,7 +33,7 @@ def loss_panel(data: ReportData) -> dict | None:
     kept = np.unique(np.linspace(0, len(rows) - 1, PAGE_ROWS).astype(int))
     column = lambda name: [rows[i].get(name) for i in kept]
     stages = loss.stages([row for row in rows if row.get("loss_by_time")])
-    sigma = np.asarray(data.experiment.process.schedule.sigma)
+    sigma = np.asarray(schedule.sigma)
     count = len(stages[0][2]) if stages else 0
     middle = np.round((np.arange(count) + 0.5) / max(count, 1) * (len(sigma) - 1)).astype(int)
     return {

@@ -77,7 +77,9 @@ class Chart {
     for (const x of all.filter((_, i) => i % every === 0)) {
       const at = this.toX(x);
       this.add("line", { class: "grid", x1: at, x2: at, y1: base, y2: base + 5 });
-      this.add("text", { x: at, y: base + 18, "text-anchor": "middle", class: "x" }, this.xText(x));
+      const text = this.xText(x);
+      const anchor = at + 4 * text.length > width ? "end" : "middle"; // not beyond the edge
+      this.add("text", { x: at, y: base + 18, "text-anchor": anchor, class: "x" }, text);
     }
     const middle = (EDGE.left + width - EDGE.right) / 2;
     this.add("text", { x: middle, y: height - 8, "text-anchor": "middle" }, this.xName);

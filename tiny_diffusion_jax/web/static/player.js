@@ -2,7 +2,8 @@
 
 class Player {
   // data: {reverse, forward, training}, as reports/player.py makes it
-  constructor(root, data) {
+  // field: the data of the panel of the field, if there is one
+  constructor(root, data, field) {
     this.root = root;
     this.marks = data.reverse.marks;
     this.reverse = new Reverse(data.reverse);
@@ -10,7 +11,8 @@ class Player {
     this.snapshots = (data.training?.snapshots ?? []).map(
       (snapshot) => new SnapshotSets(snapshot, this.reverse),
     );
-    this.look = { direction: "reverse", snapshot: this.snapshots.length, colour: this.colourings()[0], trails: false, marks: true };
+    this.look = { direction: "reverse", snapshot: this.snapshots.length, colour: this.colourings()[0], trails: false, marks: true, shown: { points: true } };
+    this.layers = new Layers(field, this);
     this.chosen = 0;
     this.time = 1;
     this.stage = new Stage(root.querySelector("canvas"));
@@ -96,7 +98,8 @@ class Player {
   draw(time) {
     this.time = time;
     const set = Math.min(this.chosen, this.process.numSets - 1);
-    this.stage.draw(this.process, set, time, this.lookOf(set));
+    const { layers } = this;
+    this.stage.draw(this.process, set, time, { ...this.lookOf(set), layers, shown: this.look.shown });
     const plain = { trails: false };
     this.thumbs.forEach(({ stage }, k) => {
       if (k < this.process.numSets)
@@ -190,6 +193,6 @@ class Player {
       entries.push({ colour: cssColour("--alert"), text: "stray point", shape: "cross" });
     if (this.numGiven)
       entries.push({ colour: cssColour("--data"), text: "given point", shape: "ring" });
-    return entries;
+    return [...(this.look.shown.points ? entries : []), ...this.layers.legend(this.look.shown)];
   }
 }

@@ -4,7 +4,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 startTheme();
 const playback = new Playback(8);
 const players = [...document.querySelectorAll(".player")].map(
-  (root) => new Player(root, data.player),
+  (root) => new Player(root, data.player, data.field),
 );
 const controls =
   players.length && new Controls(document.querySelector(".controls"), playback, players);
@@ -17,4 +17,4 @@ document
   .getElementById("save-samples")
   ?.addEventListener("click", () => save("samples.csv", csvOf(data.samples)));
 startCopying();
-startLive();
+startTabs();

@@ -87,12 +87,29 @@ class Reverse {
   }
 }
 
+// Sets that do not move, in one window.
+class StillSets {
+  constructor({ points, sizes }, view) {
+    const { shape, values } = unpack(points); // [sets, points, 2]
+    Object.assign(this, { sizes, view, values, numPoints: shape[1], numSets: shape[0] });
+  }
+
+  positions(set, time, out) {
+    out.set(this.values.subarray(2 * set * this.numPoints, 2 * (set + 1) * this.numPoints));
+    return this.sizes[set];
+  }
+
+  window() {
+    return this.view;
+  }
+}
+
 // The sets of a snapshot of the training, at the times and in the windows of the final sets.
 class SnapshotSets extends Reverse {
-  constructor({ step, t, positions, sizes, blocks }, final) {
+  constructor({ step, t, positions, sizes, blocks, field }, final) {
     const { view, levels } = final;
     super({ frames: t.length, sizes, positions, levels, view, blocks, marks: { given: 0 } });
-    Object.assign(this, { trainingStep: step, t, final });
+    Object.assign(this, { trainingStep: step, t, field, final });
   }
 
   // As in Reverse, with `at`: the frame of the final trajectory that has the same noise level.
