@@ -214,7 +214,7 @@ def test_the_model_is_sampled_inside_of_the_page(opened, moons):
     """Moving a ring of noise changes its trajectory."""
     tab = opened(moons / "report.html")
     assert tab.page.locator(".live-frame").count() == 0
-    tab.page.click("#live-start")
+    tab.page.click("#tab-live")
     frame = tab.page.frame_locator(".live-frame")
     status = frame.locator("#status")
     status.filter(has_text="points in").wait_for(timeout=10_000)
@@ -228,12 +228,12 @@ def test_the_model_is_sampled_inside_of_the_page(opened, moons):
 def test_the_frame_follows_the_theme_and_has_no_bar_on_a_phone(opened, moons):
     page = opened(moons / "report.html", size="phone").page
     page.click("[data-theme-button]")
-    page.click("#live-start")
+    page.click("#tab-live")
     frame = page.frame_locator(".live-frame")
     frame.locator("#status").filter(has_text="points in").wait_for(timeout=10_000)
     root = frame.locator("html")
     assert root.get_attribute("data-theme") == "dark"
-    # the focus moves, because the Start button is removed
+    # the focus moves into the frame, whose keys act on the model
     assert page.evaluate("document.activeElement.className") == "live-frame"
     page.click("[data-theme-button]")
     assert root.get_attribute("data-theme") == "light"

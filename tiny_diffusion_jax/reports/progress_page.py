@@ -41,7 +41,7 @@ class ProgressPage:
 
     def announce(self) -> None:
         """Log which page to open."""
-        log.info("open %s now; it shows the training and reloads itself", self.file)
+        log.info("open %s, which reloads itself", self.file)
 
     def is_due(self) -> bool:
         """Return whether the page is older than SECONDS."""

@@ -1,5 +1,7 @@
 // A player: a large picture of one set, and small ones of all of them.
 
+const REAL_SETS = 6; // in one row of a wide screen
+
 class Player {
   // data: {reverse, forward, training}, as reports/player.py makes it
   // field: the data of the panel of the field, if there is one
@@ -16,7 +18,9 @@ class Player {
     this.chosen = 0;
     this.time = 1;
     this.stage = new Stage(root.querySelector("canvas"));
-    this.thumbs = this.makeThumbs(root.querySelector(".sets"));
+    this.thumbs = this.makeThumbs(root.querySelector(".sets:not(.real)"));
+    this.reals = this.makeReals(root.querySelector(".real"), data.real_names ?? []);
+    addEventListener("resize", () => this.drawReals());
     this.painted = new Map();
     this.select(0);
   }
@@ -49,6 +53,31 @@ class Player {
       list.lastChild.append(button);
       return { button, name, stage: new Stage(canvas, 300) };
     });
+  }
+
+  // Pictures of the first real sets, in a row.
+  makeReals(list, names) {
+    if (!list) return [];
+    const sizes = this.forward.sizes.slice(0, REAL_SETS).filter((size) => size > 0);
+    return sizes.map((_, k) => {
+      const item = document.createElement("li");
+      const [canvas, name] = [document.createElement("canvas"), document.createElement("span")];
+      item.className = "still";
+      name.className = "name";
+      name.textContent = names[k] ?? `real set ${k + 1}`;
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", name.textContent);
+      item.append(canvas, name);
+      list.append(item);
+      return new Stage(canvas, 300);
+    });
+  }
+
+  drawReals() {
+    const colour = cssColour("--data");
+    const colours = Uint8Array.from({ length: 3 * (this.forward?.numPoints ?? 0) }, (_, i) => colour[i % 3]);
+    const look = { paper: cssColour("--panel"), ink: colour, alert: colour, colours, given: 0 };
+    this.reals.forEach((stage, k) => stage.draw(this.forward, k, 1, look));
   }
 
   // A label is given to the model, but the member is found in the final set.
@@ -92,6 +121,7 @@ class Player {
   setLook(look) {
     Object.assign(this.look, look);
     this.painted.clear();
+    this.drawReals();
     this.select(Math.min(this.chosen, this.process.numSets - 1));
   }
 
