@@ -71,3 +71,25 @@ def test_an_unknown_density_has_no_lowest_loss_with_little_noise():
     found = lowest_loss(dataset.replace(log_prob=None), process, counts, np.array([1, 150]),
                         jax.random.key(0))  # fmt: skip
     assert np.isnan(found[0]) and np.isfinite(found[1])
+
+
+def test_a_density_with_sharp_edges():
+    """Near an edge of a uniform unit square, p_nu = Phi(z) and field = phi(z) / Phi(z), y = nu z.
+
+    There are four edges of length 1, so E |field|^2 = 4 nu c with c = integral phi^2 / Phi dz.
+    """
+    draw = lambda key, n: jax.random.uniform(key, (n, 2))
+    inside = lambda x: jnp.where((x >= 0).all(-1) & (x <= 1).all(-1), 0.0, -jnp.inf)
+    dataset = make_dataset(single_density(draw), normalize=False, log_prob=Partial(inside))
+    counts = fields.count(dataset, jax.random.key(0), (-0.2, 1.2, -0.2, 1.2))
+    process = make_process(make_schedule("karras", 200, sigma_max=12.0), "x0")
+    nu = np.array(fields.noise(process, np.arange(1, 40)))
+    levels = 1 + np.array([0, np.searchsorted(nu, 0.004), np.searchsorted(nu, 0.012)])
+    found = lowest_loss(dataset, process, counts, levels, jax.random.key(1))
+    z = np.linspace(-8, 8, 4001)
+    phi = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    Phi = np.cumsum(phi) * (z[1] - z[0])
+    c = (phi**2 / np.maximum(Phi, 1e-12)).sum() * (z[1] - z[0])
+    noises = np.array(fields.noise(process, levels))
+    error = noises**2 * (1 - 2 * noises * c)
+    np.testing.assert_allclose(found, error, rtol=0.01)

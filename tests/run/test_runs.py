@@ -181,7 +181,7 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 
 SET_FILES = {
     "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "sets.png", "birth.gif",
-    "loss.png", "report.html", "checkpoints",
+    "loss.png", "report.html", "checkpoints", "snapshots",
 }  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def test_without_noise_there_are_no_arrows_and_the_density_is_of_the_model(opene
 
 
 def test_nothing_lies_unused_beside_the_player(opened, folder):
-    """At 1440 x 900 the controls are nearly as high as the large picture."""
+    """The controls are nearly as high as the large picture, at 1440 x 900."""
     page = opened(folder / "report.html", size="wide").page
     stage, controls = (page.locator(name).bounding_box() for name in (".stage", ".controls"))
     assert abs(stage["y"] - controls["y"]) < 30 and stage["height"] - controls["height"] < 170

@@ -1,4 +1,4 @@
-"""report.html of a run that is training: a page that reloads itself, until the report replaces it."""
+"""report.html of a run that is training: it reloads itself, until the report replaces it."""
 
 import logging
 import time
@@ -22,10 +22,10 @@ from tiny_diffusion_jax.web.packing import pack
 from tiny_diffusion_jax.web.render import render, write_page
 
 log = logging.getLogger("tiny_diffusion_jax")
-SECONDS = 10  # between two versions of the page, and between two reloads
-RECENT = 10  # last blocks, whose speed predicts the time left
-SETS = 4  # sets of a snapshot
-SHARE = 0.99  # share of the samples that is in view, if no real points are known
+SECONDS = 10  # between two versions of the page, and between two reloads.
+RECENT = 10  # last blocks, whose speed predicts the time left.
+SETS = 4  # sets of a snapshot.
+SHARE = 0.99  # share of the samples that is in view, if no real points are known.
 MARK = "data-progress="  # in the HTML of this page, and not of a report
 
 

@@ -74,8 +74,9 @@ class Snapshots:
                 file.unlink()
 
     def take(self, before: int, state) -> bool:
-        """Write a snapshot of `state` if a wanted step is in (before, state.step], and say so.
+        """Write a snapshot of `state` if a wanted step is in (before, state.step].
 
+        Returns whether a snapshot was written.
         An error does not stop the training: a warning names it, and no more snapshots are taken.
         """
         step = int(state.step)
