@@ -12,7 +12,7 @@ from tiny_diffusion_jax.training.step import TrainState
 
 FILES = {  # files of a run of one density
     "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "trajectory.npy", "samples.png",
-    "reverse.gif", "forward.gif", "loss.png", "report.html", "checkpoints",
+    "reverse.gif", "forward.gif", "loss.png", "report.html", "checkpoints", "snapshots",
 }  # fmt: skip
 
 

@@ -243,6 +243,8 @@ ROWS["train"] = (
     ("block", 200, "steps in one program, which write one line of metrics.jsonl", at_least(1)),
     ("checkpoint_every", 4000, "steps between checkpoints, rounded up to blocks", at_least(1)),
     ("keep", 2, "number of checkpoints to keep", at_least(1)),
+    ("snapshots", 10, "most snapshots of the EMA weights' samples and score field during training, "
+     "for the slider of the report; 0 = none", at_least(0)),
 )  # fmt: skip
 ROWS["sample"] = (
     ("sampler", "dpm++2m", "the sampler; consistency = for distilled models",

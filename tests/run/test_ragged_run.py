@@ -54,6 +54,7 @@ def test_a_run_of_sets_of_different_sizes(observed_data, tmp_path):
     assert names == {
         "config.json", "metrics.jsonl", "metrics.json", "samples.npz", "samples.csv", "sets.png",
         "labels.png", "birth.gif", "attention.png", "loss.png", "report.html", "checkpoints",
+        "snapshots",
     }  # fmt: skip
     with np.load(folder / "samples.npz") as arrays:
         sizes, points = arrays["sizes"], arrays["points"]

@@ -60,11 +60,12 @@ def test_the_log_is_short_and_plain(finished):
     lines = log.splitlines()
     assert lines[:2] == ["data: moons", "device: 1 x cpu"]
     assert lines[2] == "schedule: karras, terminal SNR 0.0069"
-    assert re.fullmatch(r"compiled the training step in \d+\.\d s", lines[3])
-    assert re.fullmatch(r"step 40 of 40: loss \d\.\d{4}, \d+ steps/s", lines[4])
+    assert lines[3] == f"open {folder / 'report.html'}, which reloads itself"
+    assert re.fullmatch(r"compiled the training step in \d+\.\d s", lines[4])
+    assert re.fullmatch(r"step 40 of 40: loss \d\.\d{4}, \d+ steps/s", lines[5])
     assert lines[-1] == f"wrote {folder}; open its report.html" and "sliced_wasserstein2: " in log
     assert re.fullmatch("grade: .*; the worst of 5 measures is .*", lines[-2])
-    assert len(lines) == 12 and max(map(len, lines)) < 100
+    assert len(lines) == 13 and max(map(len, lines)) < 100
 
 
 def test_a_finished_run_is_not_trained_again(copy, monkeypatch):
@@ -180,7 +181,7 @@ def test_samples_that_are_not_finite_are_not_written(tmp_path):
 
 SET_FILES = {
     "config.json", "metrics.jsonl", "metrics.json", "samples.npy", "sets.png", "birth.gif",
-    "loss.png", "report.html", "checkpoints",
+    "loss.png", "report.html", "checkpoints", "snapshots",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.metrics import score_field as fields
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.html import write_html
+from tiny_diffusion_jax.reports.squares import squares_on_page
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def folder(tmp_path_factory):
 
 def test_it_stands_after_the_player(folder, scripts):
     text = (folder / "report.html").read_text("utf-8")
-    assert re.findall(r'<h2 id="(\w+)-title">', text) == ["player", "field", "live", "files"]
+    assert re.findall(r'<h[23] id="(\w+)-title">', text) == ["player", "field", "files"]
     data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])["field"]
     count = len(data["nu"])
     assert 4 <= count <= 8 and data["model"]["shape"] == data["data"]["shape"] == [count, 64, 64, 2]
@@ -94,3 +95,85 @@ def test_the_difference_has_the_colour_of_the_larger_density(opened, folder):
     of_model, of_data, samples, data = np.array(found, float)
     np.testing.assert_allclose(of_model, samples, atol=12)
     np.testing.assert_allclose(of_data, data, atol=12)
+
+
+LAYERS = ("points", "data", "arrows", "density")
+
+
+def test_each_layer_has_a_switch(opened, folder):
+    tab = opened(folder / "report.html", size="wide")
+    page = tab.page
+    page.fill("[data-do=time]", "600")
+    assert page.eval_on_selector_all("[data-layer]", "all => all.map((b) => b.dataset.layer)") == [
+        *LAYERS]  # fmt: skip
+    for layer in LAYERS:
+        page.uncheck(f"[data-layer={layer}]")
+    empty, pictures = tab.pixels(), []
+    assert page.inner_text(".legend").strip() == ""
+    for layer in LAYERS:
+        page.check(f"[data-layer={layer}]")
+        pictures.append(tab.pixels())
+        assert page.inner_text(".legend").strip() != ""
+        page.uncheck(f"[data-layer={layer}]")
+        assert tab.pixels() == empty
+    assert len({empty, *pictures}) == 5
+
+
+def test_arrows_have_the_values_of_the_network_at_the_nodes(opened, folder):
+    """Each node of the panel has its place in units of the data: shift + alpha scale node."""
+    found = opened(folder / "report.html").page.evaluate("""() => {
+      const { final } = players[0].layers, G = final.shape[1], result = [];
+      for (const level of [0, 3]) {
+        const [[x, y], [w, h]] = [final.centre[level], final.half[level]];
+        for (const [i, j] of [[0, 0], [5, 40], [63, 20]]) {
+          const place = [x + ((i + 0.5) / G * 2 - 1) * w, y + ((j + 0.5) / G * 2 - 1) * h];
+          const n = 2 * ((level * G + j) * G + i);
+          result.push([final.at(level, ...place), [final.values[n], final.values[n + 1]]]);
+        }
+      }
+      return result;
+    }""")
+    shown, values = np.array(found).transpose(1, 0, 2)
+    np.testing.assert_allclose(shown, values, atol=1e-3)
+
+
+def test_the_squares_are_in_units_of_the_data():
+    schedule = type("S", (), {"alpha": np.array([1.0, 0.5, 0.2])})
+    dataset = type("D", (), {"shift": np.array([3.0, -1.0]), "scale": np.array([2.0, 4.0])})
+    found = squares_on_page(np.array([1]), [(1.0, 2.0, 3.0)], schedule, dataset)
+    assert found == {"t": [1], "centre": [[3 + 0.5 * 2, -1 + 0.5 * 2 * 4]], "half": [[3.0, 6.0]]}
+
+
+def test_without_noise_there_are_no_arrows_and_the_density_is_of_the_model(opened, folder):
+    tab = opened(folder / "report.html")
+    page = tab.page
+    page.uncheck("[data-layer=points]")
+    page.fill("[data-do=time]", "1000")
+    density = tab.pixels()
+    page.check("[data-layer=arrows]")
+    assert tab.pixels() == density
+    page.uncheck("[data-layer=density]")
+    assert tab.pixels() != density
+
+
+def test_nothing_lies_unused_beside_the_player(opened, folder):
+    """The controls are nearly as high as the large picture, at 1440 x 900."""
+    page = opened(folder / "report.html", size="wide").page
+    stage, controls = (page.locator(name).bounding_box() for name in (".stage", ".controls"))
+    assert abs(stage["y"] - controls["y"]) < 30 and stage["height"] - controls["height"] < 170
+    assert controls["x"] > stage["x"] + stage["width"] and stage["width"] > 550
+
+
+def test_the_model_is_a_tab_beside_the_player(opened, folder):
+    page = opened(folder / "report.html", size="wide").page
+    tabs = page.locator("[role=tab]")
+    assert tabs.all_inner_texts() == ["Samples of this run", "Try the model"]
+    assert page.locator("#panel-live").is_hidden()
+    page.click("#tab-live")
+    assert page.locator("#panel-player").is_hidden() and page.locator(".live-frame").is_visible()
+    assert tabs.nth(1).get_attribute("aria-selected") == "true"
+    time = page.evaluate("playback.time")
+    page.keyboard.press("ArrowLeft")  # moves nothing that is hidden
+    assert page.evaluate("playback.time") == time
+    page.click("#tab-player")
+    assert page.locator(".stage canvas").is_visible() and page.locator("#panel-live").is_hidden()

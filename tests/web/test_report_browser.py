@@ -36,7 +36,7 @@ def test_text_can_be_read(opened, moons, scheme):
             assert contrast(colour(ink), colour(paper)) >= 4.5, (ink, paper)
         assert contrast(colour("edge"), colour(paper)) >= 3
     edges = page.eval_on_selector_all(
-        "button:not(.primary):not([aria-pressed=true]), select",
+        "button:not(.primary):not([aria-pressed=true]):not([role=tab]), select",
         "all => [...new Set(all.map((e) => getComputedStyle(e).borderColor))]")
     assert len(edges) == 1 and edges[0] == "rgb({}, {}, {})".format(
         *(int(colour("edge").strip()[i : i + 2], 16) for i in (1, 3, 5)))
@@ -214,7 +214,7 @@ def test_the_model_is_sampled_inside_of_the_page(opened, moons):
     """Moving a ring of noise changes its trajectory."""
     tab = opened(moons / "report.html")
     assert tab.page.locator(".live-frame").count() == 0
-    tab.page.click("#live-start")
+    tab.page.click("#tab-live")
     frame = tab.page.frame_locator(".live-frame")
     status = frame.locator("#status")
     status.filter(has_text="points in").wait_for(timeout=10_000)
@@ -228,13 +228,36 @@ def test_the_model_is_sampled_inside_of_the_page(opened, moons):
 def test_the_frame_follows_the_theme_and_has_no_bar_on_a_phone(opened, moons):
     page = opened(moons / "report.html", size="phone").page
     page.click("[data-theme-button]")
-    page.click("#live-start")
+    page.click("#tab-live")
     frame = page.frame_locator(".live-frame")
     frame.locator("#status").filter(has_text="points in").wait_for(timeout=10_000)
     root = frame.locator("html")
     assert root.get_attribute("data-theme") == "dark"
-    # the focus moves, because the Start button is removed
+    # the focus moves into the frame, whose keys act on the model
     assert page.evaluate("document.activeElement.className") == "live-frame"
     page.click("[data-theme-button]")
     assert root.get_attribute("data-theme") == "light"
     assert root.evaluate("html => html.scrollHeight <= innerHeight")
+
+
+def test_the_lowest_loss_is_a_dashed_line_and_early_steps_have_room(opened, moons):
+    """A log scale of the steps: steps 10, 100 and 1,000 are at equal distances."""
+    page = opened(moons / "report.html").page
+    found = page.evaluate("""() => {
+      const root = document.querySelector("#loss");
+      for (const svg of root.querySelectorAll("svg")) svg.replaceChildren();
+      const panel = { step: [10, 100, 1000], loss: [3, 2, 1], smooth: [3, 2, 1], sigma: [1, 2],
+        stages: [{ name: "step 10", values: [1, 2] }], lowest: { total: 0.8, by_level: [0.7, 0.9] } };
+      const chart = lossCharts(root, panel);
+      const lines = [...root.querySelectorAll("path.dashed")].map((path) =>
+        path.getAttribute("d").match(/[\\d.]+/g).map(Number));
+      return { lines, y: chart.toY(0.8), x: panel.step.map(chart.toX),
+        ticks: [...chart.svg.querySelectorAll("text.x")].map((t) => t.textContent),
+        text: root.querySelector("output").textContent };
+    }""")
+    by_step, by_level = found["lines"]
+    assert by_step[1::2] == pytest.approx([found["y"]] * 3, abs=0.1)
+    assert by_level[1] > by_level[3]  # 0.7 is below 0.9
+    assert found["x"][1] - found["x"][0] == pytest.approx(found["x"][2] - found["x"][1])
+    assert {"10", "100", "1,000"} <= set(found["ticks"])
+    assert "lowest possible: 0.8" in found["text"]

@@ -82,7 +82,7 @@ def test_what_a_user_named_is_text(tmp_path):
     reverse = {"sizes": [1, 1], "positions": {"shape": [2, 1, 2]}, "blocks": None, "dim": 3}
     drawn = {"num_sets": 2, "num_points": 1, "num_steps": 1}
     data = {"player": {"reverse": reverse, "drawn": drawn, "num_steps": 1, "columns": [EVIL, EVIL],
-                       "forward_of": EVIL, "start": EVIL},
+                       "forward_of": EVIL, "start": EVIL, "training": None},
             "samples": {"kept": [1, 1], "drawn": [1, 1]}, "loss": {"stages": []}}  # fmt: skip
     config = {"model": {"name": EVIL}, "train": {"steps": 1},
               "sample": {"sampler": EVIL, "num_steps": 1}}  # fmt: skip

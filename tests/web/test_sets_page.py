@@ -198,3 +198,33 @@ def test_a_chain_shows_its_blocks_one_after_the_other(opened, tmp_path):
     assert [there(time) for time in (0, 0.4, 0.9, 1)] == [4, 8, 16, 16]  # blocks of 4, 4 and 8
     page.evaluate("playback.seek(0.4)")
     assert page.inner_text("[data-show=block]") == "2 of 3"
+
+
+@pytest.mark.parametrize("size", ["wide", "phone"])
+def test_real_sets_are_a_row_below_the_generated_sets(opened, mixture, size):
+    tab = opened(mixture[0] / "report.html", size=size)
+    page, real = tab.page, tab.page.locator(".sets.real canvas")
+    assert real.count() == 5 and not tab.too_wide()  # as many as generated sets, at most 6
+    names = page.locator(".sets.real li").all_inner_texts()
+    assert names == data_of(mixture[0])["player"]["real_names"] and set(names) == {
+        "moons", "circle"}  # fmt: skip
+    # The pictures have the colour of data and no other, and do not move with the player.
+    pictures = [real.nth(k).evaluate("c => c.toDataURL()") for k in range(5)]
+    page.fill("[data-do=time]", "200")
+    assert [real.nth(k).evaluate("c => c.toDataURL()") for k in range(5)] == pictures
+    hues = real.nth(0).evaluate("""canvas => {
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      const paper = cssColour("--panel"), ink = cssColour("--data");
+      let worst = 0, inked = 0;
+      for (let i = 0; i < data.length; i += 4) {
+        const s = (paper[0] - data[i]) / (paper[0] - ink[0]);
+        inked += s > 0.3;
+        for (let c = 0; c < 3; c++)
+          worst = Math.max(worst, Math.abs(paper[c] + s * (ink[c] - paper[c]) - data[i + c]));
+      }
+      return [worst, inked];
+    }""")
+    assert hues[0] < 6 and hues[1] > 100
+    if size == "wide":  # one row
+        tops = page.eval_on_selector_all(".sets.real li", "all => all.map((e) => e.offsetTop)")
+        assert len(set(tops)) == 1

@@ -24,6 +24,7 @@ from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require
 from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.reports.comparison import write_comparison
+from tiny_diffusion_jax.reports.progress_page import ProgressPage
 from tiny_diffusion_jax.run import debug_step, processes, released, run_folder
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
 from tiny_diffusion_jax.run.distill import with_trajectories
@@ -74,11 +75,15 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
             if config.train.trajectories and first and int(state.step) < config.train.steps:
                 to_train = with_trajectories(experiment, first.params, sys.stderr.isatty())
             start_seconds = time.perf_counter() - began
-            state = train_in_folder(to_train, state, checkpoints, folder)
-            if state.best is not None:
-                log.info("%s", describe_weights(state, experiment.dataset))
-            params = jax.device_get(state.sampled)
-            reports.evaluate_run(experiment, folder, params, start_seconds, command)
+            page = ProgressPage(experiment, folder, command)
+            try:
+                state = train_in_folder(to_train, state, checkpoints, folder, page)
+                if state.best is not None:
+                    log.info("%s", describe_weights(state, experiment.dataset))
+                params = jax.device_get(state.sampled)
+                reports.evaluate_run(experiment, folder, params, start_seconds, command)
+            finally:
+                page.stop()
 
 
 def distill_run(config, path: str, command: str = "") -> None:

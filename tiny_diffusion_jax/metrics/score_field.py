@@ -82,26 +82,47 @@ def compare(
 ) -> Fields:
     """Compute the field of a denoiser of independent points and the field of the data."""
     levels = chosen_levels(process, counts.cell, number)
-    level = process.level(levels)
-    alpha, sigma = (np.asarray(a, float)[:, None, None, None] for a in (level.alpha, level.sigma))
-    nodes = [(*grid(counts, float(nu), size), float(nu)) for nu in (sigma / alpha).ravel()]
-    x_t = np.stack([np.stack(np.meshgrid(x, y), -1) for x, y, _ in nodes]) * alpha
-    flat = x_t.reshape(len(levels), -1, 2)
-    x_0 = np.asarray(_denoise(process, params, flat, level, model=model)).reshape(x_t.shape)
-    field = (alpha * x_0 - x_t) / sigma
-    data, density = map(np.stack, zip(*(of_data(counts, *at) for at in nodes), strict=True))
+    grids = [grid(counts, nu, size) for nu in noise(process, levels)]
+    field = of_model(process, model, params, levels, grids)
+    data, density = map(np.stack, zip(*(of_data(counts, *axes, nu) for axes, nu in
+                                        zip(grids, noise(process, levels), strict=True)),
+                                      strict=True))  # fmt: skip
     squared = np.nan_to_num(((field - data) ** 2).mean(-1))
     error = (squared * density).sum((1, 2)) / density.sum((1, 2))
     density = density / density.max((1, 2), keepdims=True)
     return Fields(levels, *(np.asarray(a, np.float32) for a in (field, data, density)), error)
 
 
-def grid(counts: Counts, nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x, y f64[size] of a square with the data and 2.5 standard deviations of noise nu."""
-    centre = np.array([axis.mean() for axis in (counts.x, counts.y)])
+def noise(process: Process, levels: np.ndarray) -> list[float]:
+    """nu = sigma / alpha of each level."""
+    level = process.level(levels)
+    return (np.asarray(level.sigma, float) / np.asarray(level.alpha, float)).tolist()
+
+
+def square(counts: Counts, nu: float) -> tuple[float, float, float]:
+    """Square of the data and 2.5 standard deviations of noise nu: its centre x, y, half its side.
+
+    The square is in units of the network, for points x_t / alpha_t.
+    """
     half = max(np.hypot(np.ptp(axis) / 2, 2.5 * nu) for axis in (counts.x, counts.y))
+    return float(counts.x.mean()), float(counts.y.mean()), float(half)
+
+
+def grid(counts: Counts, nu: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the axes x, y f64[size] of a grid that divides `square` into size x size cells."""
+    x, y, half = square(counts, nu)
     steps = ((np.arange(size) + 0.5) / size * 2 - 1) * half
-    return centre[0] + steps, centre[1] + steps
+    return x + steps, y + steps
+
+
+def of_model(process: Process, model, params, levels: np.ndarray, grids: list) -> np.ndarray:
+    """-eps_hat f64[L, G, G, 2] of a denoiser of independent points, on the `grid` of each level."""
+    level = process.level(levels)
+    alpha, sigma = (np.asarray(a, float)[:, None, None, None] for a in (level.alpha, level.sigma))
+    x_t = np.stack([np.stack(np.meshgrid(x, y), -1) for x, y in grids]) * alpha
+    flat = x_t.reshape(len(levels), -1, 2)
+    x_0 = np.asarray(_denoise(process, params, flat, level, model=model)).reshape(x_t.shape)
+    return (alpha * x_0 - x_t) / sigma
 
 
 def of_data(counts: Counts, x, y, nu: float) -> tuple[np.ndarray, np.ndarray]:

@@ -26,6 +26,7 @@ from tiny_diffusion_jax.reports.html import write_html
 from tiny_diffusion_jax.reports.save_samples import write_sets
 from tiny_diffusion_jax.reports.sections import sections_of
 from tiny_diffusion_jax.reports.training import overfitting
+from tiny_diffusion_jax.run.snapshots import read_snapshots
 from tiny_diffusion_jax.run.train_log import read_rows, training_seconds
 from tiny_diffusion_jax.training.loop import run_in_thread
 
@@ -122,7 +123,9 @@ def draw_samples(
     name = "samples" if given is None else "completed"
     file = write_sets(folder, name, samples, experiment.dataset, labels, same_size=sizes is None)
     rows = read_rows(folder / "metrics.jsonl")
-    return ReportData(experiment, params, samples, given, trajectories, rows), folder / file
+    snapshots = read_snapshots(folder) if given is None else []
+    data = ReportData(experiment, params, samples, given, trajectories, rows, snapshots)
+    return data, folder / file
 
 
 def measure(data: ReportData) -> dict:

@@ -11,7 +11,7 @@ from tiny_diffusion_jax.errors import rename_fields
 from tiny_diffusion_jax.metrics import grades
 from tiny_diffusion_jax.reports import player, summary
 from tiny_diffusion_jax.reports.data import ReportData, sets_differ
-from tiny_diffusion_jax.reports.training import loss_panel
+from tiny_diffusion_jax.reports.training import loss_panel_of
 from tiny_diffusion_jax.run.load import load
 from tiny_diffusion_jax.run.run_folder import read_facts
 from tiny_diffusion_jax.run.same_run import data_differences
@@ -38,7 +38,7 @@ def write_comparison(folder: Path, paths: list[str], options) -> Path:
               "num_points": min(options.num_points, num_points)}  # fmt: skip
     runs = [_draw(*run, common, path) for run, path in zip(loaded, paths, strict=True)]
     data = {"players": [player.sets_player(run, MOST_NUMBERS // len(runs)) for run in runs],
-            "losses": [loss_panel(run) for run in runs]}  # fmt: skip
+            "losses": [loss_panel_of(run) for run in runs]}  # fmt: skip
     first, *others = map(read_facts, paths)
     differs = sorted({name for facts in others for name in data_differences(first, facts)})
     last = [Path(path).name for path in paths]

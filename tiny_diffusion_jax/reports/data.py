@@ -39,14 +39,16 @@ class ReportData:
     Each attribute is computed when a section first reads it. samples: f[S, N, D]; given: the first
     points of every set, f[n, D], or None; trajectories: of the samples, f[steps + 1, S, N, D], or
     None. These three arguments are in own units. Every attribute and result is in centred units,
-    see data/units.py. rows: the rows of metrics.jsonl.
+    see data/units.py. rows: the rows of metrics.jsonl. snapshots: the
+    snapshots of the training, in own units.
     """
 
     def __init__(
         self, experiment: Experiment, params, samples: np.ndarray, given=None, trajectories=None,
-        rows=(),
+        rows=(), snapshots=(),
     ):  # fmt: skip
         self.experiment, self.params, self.rows = experiment, params, rows
+        self.snapshots = snapshots
         self.dataset, self.model = experiment.dataset, experiment.model
         self.samples, self.given, self._trajectories = (
             None if points is None else units.to_centred(self.dataset.origin, points)

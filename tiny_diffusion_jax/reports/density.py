@@ -18,6 +18,7 @@ from tiny_diffusion_jax.metrics import likelihood_metrics, points, score_field
 from tiny_diffusion_jax.metrics.transport import straightness
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.save_samples import coordinates
+from tiny_diffusion_jax.reports.squares import squares_on_page
 from tiny_diffusion_jax.web.packing import pack
 
 FIGURE_POINTS = 4_000  # points in a scatter plot or an animation.
@@ -131,12 +132,15 @@ def field_panel(data: ReportData) -> dict | None:
     field = score_field.compare(process, data.model, data.params, counts)
     real = score_field.coarser(counts.share, len(log_density))
     density = np.nan_to_num(np.exp(log_density.astype(float)))
-    level = process.level(field.levels)
+    level, extent = process.level(field.levels), data.density[1]
+    squares = [score_field.square(counts, nu) for nu in score_field.noise(process, field.levels)]
     about = f"about {float(f'{score_field.DRAWS * score_field.TIMES:.2g}'):,.0f}"
     return {
         "nu": (np.asarray(level.sigma) / np.asarray(level.alpha)).tolist(),
         "sigma": np.asarray(level.sigma).tolist(), "error": field.error.tolist(),
         "model": pack(field.model), "data": pack(field.data), "p": pack(field.density[..., None]),
         "density": pack(np.stack([density / density.sum(), real / real.sum()], -1)),
+        **squares_on_page(field.levels, squares, process.schedule, data.dataset),
+        "extent": list(map(float, extent)),
         "rows": rows is not None, "points": about if rows is None else f"{len(rows):,}",
     }  # fmt: skip

@@ -3,6 +3,7 @@
 import numpy as np
 
 from tiny_diffusion_jax import api
+from tiny_diffusion_jax.reports import snapshots
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of
@@ -35,16 +36,20 @@ def sets_player(
     is_marked: False for trajectories whose labels are unknown.
     """
     trajectories, levels = data.trajectories
-    num_sets, real = trajectories.shape[1], None
+    num_sets, real, names = trajectories.shape[1], None, []
     if data.is_comparable:
-        real = data.real_sets[0][:num_sets]
+        real, labels = data.real_sets
+        if labels is not None and data.dataset.label_names:
+            names = [data.dataset.label_names[k] for k in labels[:num_sets]]
+        real = real[:num_sets]
         missing = num_sets - len(real)  # panels without a real set stay empty
         real = np.pad(real, ((0, missing), (0, 0), (0, 0)), constant_values=np.nan)
     blocks = None
     if strategy_of(data.model).grows:
         blocks = [data.blocks(number) for number in range(num_sets)]
     marks = _marks(data, num_sets) if is_marked else NO_MARKS
-    return _player(data, trajectories, levels, real, marks, blocks, most)
+    panel = _player(data, trajectories, levels, real, marks, blocks, most)
+    return panel | {"real_names": names[: len(panel["reverse"]["sizes"])]}
 
 
 def _player(
@@ -60,7 +65,7 @@ def _player(
         "reverse": reverse, "forward": pack_noising(x_0, eps, dataset.shift, dataset.scale),
         "forward_of": "the samples, noised again" if real is None else "real points",
         "start": data.start_title, "columns": coordinates(dataset),
-        "num_steps": len(levels) - 1,
+        "num_steps": len(levels) - 1, "training": snapshots.training_data(data),
         "drawn": {"num_sets": len(data.samples), "num_points": data.samples.shape[1],
                   "num_steps": data.options.num_steps},
     }  # fmt: skip

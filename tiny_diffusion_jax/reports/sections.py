@@ -137,7 +137,7 @@ SECTIONS = (
     Section("set_film", lambda data: is_sets(data) and has_films(data),
         figures={"birth.gif": sets.set_film}),
     Section("page", lambda data: True,
-        panels={"player": player.player_panel, "loss": training.loss_panel,
+        panels={"player": player.player_panel, "loss": training.loss_panel_of,
                 "samples": save_samples.table_panel}),
 )  # fmt: skip
 

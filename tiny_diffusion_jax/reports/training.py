@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 
+from tiny_diffusion_jax.call_checks import is_flow
+from tiny_diffusion_jax.diffusion.schedules import Schedule
 from tiny_diffusion_jax.figures import loss
 from tiny_diffusion_jax.figures.style import save_figure
+from tiny_diffusion_jax.metrics.lowest_loss import lowest_loss
 from tiny_diffusion_jax.reports.data import ReportData
+from tiny_diffusion_jax.training.step import NUM_TIME_BINS
 
 PAGE_ROWS = 1_000  # rows of metrics.jsonl on the page.
 RISE = 1.02  # ratio to the lowest loss; smaller rises are noise of a small held-out batch
@@ -18,9 +23,31 @@ def loss_figure(data: ReportData, file: Path) -> bool | None:
     save_figure(loss.loss_figure(data.rows), file)
 
 
-def loss_panel(data: ReportData) -> dict | None:
-    """Loss by step and by noise level, for the page."""
-    rows = {row["step"]: row for row in data.rows if row.get("loss")}
+def loss_panel_of(data: ReportData) -> dict | None:
+    """Loss of a run, see `loss_panel`, and its lowest possible value, see `lowest_losses`."""
+    panel, lowest = loss_panel(data.rows, data.experiment.process.schedule), lowest_losses(data)
+    return panel if panel is None or lowest is None else panel | {"lowest": lowest}
+
+
+def lowest_losses(data: ReportData) -> dict | None:
+    """{"total", "by_level"}: lowest expected loss of the training, and of each bin of t.
+
+    None if it is not known: for sets, flows, and rows of a table without noise.
+    """
+    process, dataset = data.experiment.process, data.dataset
+    if not data.has_density or is_flow(data.experiment.config) or dataset.log_prob is None:
+        return None
+    T, places = process.schedule.num_levels, (np.arange(2 * NUM_TIME_BINS) + 0.5)
+    levels = np.clip(np.round(places / len(places) * T), 1, T).astype(int)
+    losses = lowest_loss(dataset, process, data.counts, levels, jax.random.fold_in(data.key, 8))
+    law = np.arange(1, T + 1) if process.law is None else np.asarray(process.law)[1:]
+    return {"total": float(np.interp(law, levels, losses).mean()),
+            "by_level": losses.reshape(-1, 2).mean(1).tolist()}  # fmt: skip
+
+
+def loss_panel(rows: list[dict], schedule: Schedule) -> dict | None:
+    """Loss by step and by noise level of the rows of metrics.jsonl, for the page."""
+    rows = {row["step"]: row for row in rows if row.get("loss")}
     if not rows:
         return None
     rows = [row for _, row in sorted(rows.items())]
@@ -28,7 +55,7 @@ def loss_panel(data: ReportData) -> dict | None:
     kept = np.unique(np.linspace(0, len(rows) - 1, PAGE_ROWS).astype(int))
     column = lambda name: [rows[i].get(name) for i in kept]
     stages = loss.stages([row for row in rows if row.get("loss_by_time")])
-    sigma = np.asarray(data.experiment.process.schedule.sigma)
+    sigma = np.asarray(schedule.sigma)
     count = len(stages[0][2]) if stages else 0
     middle = np.round((np.arange(count) + 0.5) / max(count, 1) * (len(sigma) - 1)).astype(int)
     return {

@@ -13,7 +13,7 @@ MODEL_PARTS = {"seed", "quick", "data", "schedule", "diffusion", "model", "train
 # place of the fields source and path.
 FREE_FIELDS = {
     "data.source", "data.path", "data.data_dir", "data.cache_dir", "train.keep",
-    "train.checkpoint_every",
+    "train.checkpoint_every", "train.snapshots",
 }
 
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import shlex
 from pathlib import Path
+from typing import Protocol
 
 import jax
 import numpy as np
@@ -15,14 +16,25 @@ from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import debug_step, processes
 from tiny_diffusion_jax.run.checkpoints import Checkpoints, save
 from tiny_diffusion_jax.run.signals import Interrupted, abandon_at_signal, held_signals
+from tiny_diffusion_jax.run.snapshots import Snapshots
 from tiny_diffusion_jax.run.train_log import ROWS, TrainLogger, rewind_rows
 from tiny_diffusion_jax.training.loop import TrainingDiverged
 
 log = logging.getLogger("tiny_diffusion_jax")
 
 
-def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, folder: Path):
-    """Train from `state` to the final state, and write the files of the run.
+class Page(Protocol):
+    """A page that shows the training while it runs, see reports/progress_page.py."""
+
+    def announce(self) -> None: ...
+    def is_due(self) -> bool: ...
+    def write(self, step: int, state: str) -> None: ...
+
+
+def train_in_folder(
+    experiment: Experiment, state, checkpoints: Checkpoints, folder: Path, page: Page | None = None
+):
+    """Train from `state` to the final state, and write the files of the run and its page.
 
     A signal abandons the current block of steps at once, even a long one. Then the state of the
     previous block is saved.
@@ -35,7 +47,9 @@ def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, fol
         return state
     if saved_step:
         log.info("resuming from step %d of %d", saved_step, config.steps)
-    before, signals = state, []
+    before, signals, snapshots = state, [], Snapshots(experiment, folder, saved_step)
+    if page:
+        page.announce()
     during_block, during_write = abandon_at_signal, held_signals
     if devices.is_multiprocess():
         # Several processes share a block, and no process can leave it alone, so wait for its end.
@@ -43,11 +57,20 @@ def train_in_folder(experiment: Experiment, state, checkpoints: Checkpoints, fol
     with TrainLogger(experiment.config, folder, saved_step) as logger:
         try:
             with during_block(signals):
+                snapshots.take(saved_step - 1, state)
+                if page:
+                    page.write(saved_step, "training")
                 for block in train_blocks(experiment, state):
                     with during_write(signals):
                         before, state, row = block
                         step = row["step"]
                         logger.write(row)
+                    # A run that resumes here after a signal takes the snapshot.
+                    is_new = not signals and snapshots.take(int(before.step), state)
+                    is_last = step == config.steps
+                    if page and (is_new or is_last or page.is_due()):
+                        page.write(step, "measuring" if is_last else "training")
+                    with during_write(signals):
                         if step - saved_step >= config.checkpoint_every or step == config.steps:
                             saved_step = _save(checkpoints, before, state, rows)
                     if processes.agree(signals):

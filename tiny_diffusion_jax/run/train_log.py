@@ -47,6 +47,7 @@ class TrainLogger:
             self.tensorboard.flush()
         if "compile_seconds" in row:
             log.info("compiled the training step in %.1f s", row["compile_seconds"])
+            self.last_line = time.perf_counter()
         self.bar.show(row)
         now, step, steps = time.perf_counter(), row["step"], self.bar.total
         if self.bar.disable and (now - self.last_line > LOG_SECONDS or step == steps):

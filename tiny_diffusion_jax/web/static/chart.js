@@ -4,10 +4,11 @@ const EDGE = { left: 52, right: 14, top: 14, bottom: 46 };
 const SVG = "http://www.w3.org/2000/svg";
 
 class Chart {
-  // lines: [{name, x, y, colour (CSS), opacity, faint}]; null in y is a gap
+  // lines: [{name, x, y, colour (CSS), opacity, faint, dashed}]; null in y is a gap
+  // isLogX: a log scale of x, which must be positive
   // xMarks: values of x with a tick, in place of about five round ones
-  constructor(root, { lines, xName, xText = (x) => x.toLocaleString("en"), xMarks }) {
-    Object.assign(this, { root, lines, xName, xText, xMarks });
+  constructor(root, { lines, xName, xText = (x) => x.toLocaleString("en"), xMarks, isLogX }) {
+    Object.assign(this, { root, lines, xName, xText, xMarks, isLogX });
     this.svg = root.querySelector("svg");
     this.output = root.querySelector("output");
     this.readable = lines.filter((line) => !line.faint);
@@ -30,8 +31,13 @@ class Chart {
     const f = isLog ? Math.log : (y) => y;
     const room = 0.06 * (f(high) - f(low)) || 0.5;
     const [bottom, top] = [f(low) - room, f(high) + room];
+    const g = this.isLogX ? Math.log : (x) => x;
     this.toX = (x) =>
-      mix(EDGE.left, width - EDGE.right, last > first ? (x - first) / (last - first) : 0.5);
+      mix(
+        EDGE.left,
+        width - EDGE.right,
+        last > first ? (g(x) - g(first)) / (g(last) - g(first)) : 0.5,
+      );
     this.toY = (y) => mix(height - EDGE.bottom, EDGE.top, (f(y) - bottom) / (top - bottom));
     this.svg.replaceChildren();
     this.axes(width, height, isLog ? logTicks(low, high) : ticks(low, high, 5), first, last);
@@ -42,7 +48,17 @@ class Chart {
       y2: height - EDGE.bottom,
       visibility: "hidden",
     });
+    if (this.marked !== undefined) this.mark(this.marked);
     if (this.at !== undefined) this.point(this.at);
+  }
+
+  // Draws a line at x, or at the end of the axis next to x.
+  mark(x) {
+    this.marked = x;
+    this.svg.querySelector(".mark")?.remove();
+    const at = this.toX(Math.min(this.xs[this.xs.length - 1], Math.max(this.xs[0], x)));
+    const height = this.svg.clientHeight || 260;
+    this.add("line", { class: "mark", x1: at, x2: at, y1: EDGE.top, y2: height - EDGE.bottom });
   }
 
   axes(width, height, marks, first, last) {
@@ -61,19 +77,22 @@ class Chart {
       );
     }
     const most = Math.max(2, Math.floor(width / 70));
-    const all = this.xMarks ?? (last > first ? ticks(first, last, Math.min(most, 6)) : [first]);
+    const marked = this.isLogX ? logTicks : (low, high) => ticks(low, high, Math.min(most, 6));
+    const all = this.xMarks ?? (last > first ? marked(first, last) : [first]);
     const every = Math.ceil(all.length / most);
     const base = height - EDGE.bottom;
     for (const x of all.filter((_, i) => i % every === 0)) {
       const at = this.toX(x);
       this.add("line", { class: "grid", x1: at, x2: at, y1: base, y2: base + 5 });
-      this.add("text", { x: at, y: base + 18, "text-anchor": "middle", class: "x" }, this.xText(x));
+      const text = this.xText(x);
+      const anchor = at + 4 * text.length > width ? "end" : "middle"; // not beyond the edge
+      this.add("text", { x: at, y: base + 18, "text-anchor": anchor, class: "x" }, text);
     }
     const middle = (EDGE.left + width - EDGE.right) / 2;
     this.add("text", { x: middle, y: height - 8, "text-anchor": "middle" }, this.xName);
   }
 
-  line({ x, y, colour, opacity = 1, faint }) {
+  line({ x, y, colour, opacity = 1, faint, dashed }) {
     let path = "";
     y.forEach((value, i) => {
       if (value === null) return;
@@ -81,7 +100,7 @@ class Chart {
       path += `${gap ? "M" : "L"}${this.toX(x[i]).toFixed(1)} ${this.toY(value).toFixed(1)}`;
     });
     const style = `stroke: ${colour}; opacity: ${faint ? 0.35 : opacity}`;
-    this.add("path", { d: path, class: faint ? "line faint" : "line", style });
+    this.add("path", { d: path, class: `line${faint ? " faint" : ""}${dashed ? " dashed" : ""}`, style });
     if (x.length === 1 && y[0] !== null)
       this.add("circle", {
         cx: this.toX(x[0]),
@@ -154,29 +173,38 @@ function logTicks(low, high) {
   return result.length > 8 ? result.filter((y) => Math.log10(y) % 1 === 0) : result;
 }
 
-// The two charts of a training, from {step, loss, smooth, heldout, stages} of report/panels.py.
-function lossCharts(root, { step, loss, smooth, heldout, stages, sigma }) {
+const LOG_X = 20; // ratio of the last step to the first from which steps are on a log scale
+
+// The two charts of a training, from the panel of reports/training.py.
+function lossCharts(root, { step, loss, smooth, heldout, stages, sigma, lowest }) {
+  const limit = (x, y) => ({ name: "lowest possible", x, y, colour: "var(--ink)", dashed: true });
   const [byStep, byLevel] = root.querySelectorAll(".chart");
-  new Chart(byStep, {
+  const chart = new Chart(byStep, {
     xName: "step",
+    isLogX: step[step.length - 1] >= LOG_X * step[0],
     lines: [
       { name: "loss", x: step, y: loss, colour: "var(--samples)", faint: step.length > 1 },
       { name: "training loss", x: step, y: smooth, colour: "var(--samples)" },
       ...(heldout ? [{ name: "held-out sets", x: step, y: heldout, colour: "var(--data)" }] : []),
+      ...(lowest ? [limit(step, step.map(() => lowest.total))] : []),
     ],
   });
-  if (!byLevel) return;
+  if (!byLevel) return chart;
   const x = sigma.map((_, i) => i);
   new Chart(byLevel, {
     xName: "noise sigma",
     xText: (i) => sigma[i].toPrecision(2),
     xMarks: x,
-    lines: stages.map(({ name, values }, i) => ({
-      name,
-      x,
-      y: values,
-      colour: "var(--samples)",
-      opacity: (i + 1) / stages.length,
-    })),
+    lines: [
+      ...stages.map(({ name, values }, i) => ({
+        name,
+        x,
+        y: values,
+        colour: "var(--samples)",
+        opacity: (i + 1) / stages.length,
+      })),
+      ...(lowest ? [limit(x, lowest.by_level)] : []),
+    ],
   });
+  return chart;
 }

@@ -10,7 +10,7 @@ class Controls {
     document.addEventListener("theme", () => this.setLook({}));
     addEventListener("resize", () => this.draw());
     document.addEventListener("keydown", (event) => this.key(event));
-    this.setLook({ colour: this.part("colour").value });
+    this.setLook({ colour: this.part("colour").value, shown: this.shown() });
   }
 
   // Hides controls that these players do not support.
@@ -42,10 +42,32 @@ class Controls {
     on("trails", "change", (box) => this.setLook({ trails: box.checked }));
     on("marks", "change", (box) => this.setLook({ marks: box.checked }));
     on("colour", "change", (choice) => this.setLook({ colour: choice.value }));
+    this.part("training")?.addEventListener("input", ({ target }) =>
+      this.showSnapshot(Number(target.value)),
+    );
+    for (const box of this.root.querySelectorAll("[data-layer]"))
+      box.addEventListener("change", () => this.setLook({ shown: this.shown() }));
     on("direction", "change", (choice) => {
       this.setLook({ direction: choice.value });
       playback.end = choice.value === "reverse" ? 1 : 0;
     });
+  }
+
+  // {layer: whether it is shown}; a page without switches shows points.
+  shown() {
+    const boxes = [...this.root.querySelectorAll("[data-layer]")];
+    if (!boxes.length) return { points: true };
+    return Object.fromEntries(boxes.map((box) => [box.dataset.layer, box.checked]));
+  }
+
+  // The sets of snapshot k of the training; the last position shows the final sets.
+  showSnapshot(k) {
+    const slider = this.part("training");
+    const step = this.players[0].snapshots[k]?.trainingStep ?? Number(slider.dataset.steps);
+    slider.setAttribute("aria-valuetext", `step ${step}`);
+    this.root.querySelector("[data-show=training]").textContent = step.toLocaleString("en");
+    this.setLook({ snapshot: k });
+    this.onTraining?.(step);
   }
 
   toggle() {
@@ -57,6 +79,7 @@ class Controls {
   key(event) {
     const { target, key } = event;
     const onSlider = target === this.part("time");
+    if (!this.root.offsetParent) return; // another tab is open
     if (event.ctrlKey || event.altKey || event.metaKey || target.closest("[data-keys]")) return;
     if (!onSlider && ["INPUT", "SELECT", "TEXTAREA"].includes(target.tagName)) return;
     const steps = { ArrowLeft: -1, ArrowRight: 1, ...(onSlider && { ArrowDown: -1, ArrowUp: 1 }) };

@@ -2,17 +2,28 @@
 
 const ONE_COLUMN = 640; // px: as in live/live.css
 
+// Tabs: the player, or the model in a frame, which starts when its tab is first opened.
+function startTabs() {
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  for (const tab of tabs) tab.addEventListener("click", () => openTab(tabs, tab));
+}
+
+function openTab(tabs, chosen) {
+  for (const tab of tabs) {
+    tab.setAttribute("aria-selected", tab === chosen);
+    document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
+  }
+  if (chosen.id === "tab-live" && !document.querySelector(".live-frame")) startLive();
+  dispatchEvent(new Event("resize")); // what was hidden has no size yet
+}
+
 function startLive() {
-  const button = document.getElementById("live-start");
-  button?.addEventListener("click", () => {
-    const frame = document.createElement("iframe");
-    frame.title = "The model, sampled live";
-    frame.className = "live-frame";
-    frame.srcdoc = JSON.parse(document.getElementById("live-page").textContent);
-    frame.addEventListener("load", () => blendIn(frame));
-    document.getElementById("live-frame").replaceChildren(frame);
-    button.hidden = true;
-  });
+  const frame = document.createElement("iframe");
+  frame.title = "The model, sampled live";
+  frame.className = "live-frame";
+  frame.srcdoc = JSON.parse(document.getElementById("live-page").textContent);
+  frame.addEventListener("load", () => blendIn(frame));
+  document.getElementById("live-frame").replaceChildren(frame);
 }
 
 // The frame has the theme of this page. With one column, the frame is as high as its content,

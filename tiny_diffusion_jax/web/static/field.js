@@ -179,21 +179,3 @@ class Field {
     context.stroke();
   }
 }
-
-// From (x, y) by (dx, dy), with a head.
-function arrow(context, x, y, dx, dy) {
-  context.moveTo(x - dx / 2, y - dy / 2);
-  context.lineTo(x + dx / 2, y + dy / 2);
-  for (const turn of [2.6, -2.6]) {
-    const [c, s] = [0.4 * Math.cos(turn), 0.4 * Math.sin(turn)];
-    context.moveTo(x + dx / 2, y + dy / 2);
-    context.lineTo(x + dx / 2 + c * dx - s * dy, y + dy / 2 + s * dx + c * dy);
-  }
-}
-
-// The lowest density among the densest 2 % of the mass, so a sharp peak leaves the rest visible.
-function dense(values) {
-  const falling = Float64Array.from(values).sort().reverse();
-  let mass = 0;
-  return falling.find((value) => (mass += value) > 0.02) || falling[0] || 1;
-}

@@ -1,23 +1,37 @@
 // A player: a large picture of one set, and small ones of all of them.
 
+const REAL_SETS = 6; // in one row of a wide screen
+
 class Player {
-  // data: {reverse, forward}, as report/panels.py makes it
-  constructor(root, data) {
+  // data: {reverse, forward, training}, as reports/player.py makes it
+  // field: the data of the panel of the field, if there is one
+  constructor(root, data, field) {
     this.root = root;
     this.marks = data.reverse.marks;
     this.reverse = new Reverse(data.reverse);
     this.forward = data.forward && new Forward(data.forward, this.reverse);
-    this.look = { direction: "reverse", colour: this.colourings()[0], trails: false, marks: true };
+    this.snapshots = (data.training?.snapshots ?? []).map(
+      (snapshot) => new SnapshotSets(snapshot, this.reverse),
+    );
+    this.look = { direction: "reverse", snapshot: this.snapshots.length, colour: this.colourings()[0], trails: false, marks: true, shown: { points: true } };
+    this.layers = new Layers(field, this);
     this.chosen = 0;
     this.time = 1;
     this.stage = new Stage(root.querySelector("canvas"));
-    this.thumbs = this.makeThumbs(root.querySelector(".sets"));
+    this.thumbs = this.makeThumbs(root.querySelector(".sets:not(.real)"));
+    this.reals = this.makeReals(root.querySelector(".real"), data.real_names ?? []);
+    addEventListener("resize", () => this.drawReals());
     this.painted = new Map();
     this.select(0);
   }
 
   get process() {
-    return this.look.direction === "reverse" ? this.reverse : this.forward;
+    return this.look.direction === "forward" ? this.forward : (this.snapshot ?? this.reverse);
+  }
+
+  // The sets of the chosen snapshot of the training; undefined at the end of the training.
+  get snapshot() {
+    return this.snapshots[this.look.snapshot];
   }
 
   // The possible colourings, the best first.
@@ -32,32 +46,67 @@ class Player {
       const button = document.createElement("button");
       const [canvas, name] = [document.createElement("canvas"), document.createElement("span")];
       button.type = "button";
-      button.classList.toggle("rejected", this.isRejected(k));
       name.className = "name";
-      name.textContent = this.name(k) + (this.isRejected(k) ? ": rejected" : "");
       button.append(canvas, name);
       button.addEventListener("click", () => this.select(k, true));
       list.append(document.createElement("li"));
       list.lastChild.append(button);
-      return { button, stage: new Stage(canvas, 300) };
+      return { button, name, stage: new Stage(canvas, 300) };
     });
   }
 
+  // Pictures of the first real sets, in a row.
+  makeReals(list, names) {
+    if (!list) return [];
+    const sizes = this.forward.sizes.slice(0, REAL_SETS).filter((size) => size > 0);
+    return sizes.map((_, k) => {
+      const item = document.createElement("li");
+      const [canvas, name] = [document.createElement("canvas"), document.createElement("span")];
+      item.className = "still";
+      name.className = "name";
+      name.textContent = names[k] ?? `real set ${k + 1}`;
+      canvas.setAttribute("role", "img");
+      canvas.setAttribute("aria-label", name.textContent);
+      item.append(canvas, name);
+      list.append(item);
+      return new Stage(canvas, 300);
+    });
+  }
+
+  drawReals() {
+    const colour = cssColour("--data");
+    const colours = Uint8Array.from({ length: 3 * (this.forward?.numPoints ?? 0) }, (_, i) => colour[i % 3]);
+    const look = { paper: cssColour("--panel"), ink: colour, alert: colour, colours, given: 0 };
+    this.reals.forEach((stage, k) => stage.draw(this.forward, k, 1, look));
+  }
+
+  // A label is given to the model, but the member is found in the final set.
   name(k) {
-    return this.marks.names[k] ?? `set ${k + 1}`;
+    const isKnown = !this.snapshot || this.marks.kind === "label";
+    return (isKnown && this.marks.names[k]) || `set ${k + 1}`;
   }
 
   isRejected(k) {
-    return Boolean(this.marks.rejected?.[k]);
+    return !this.snapshot && Boolean(this.marks.rejected?.[k]);
+  }
+
+  nameThumbs() {
+    this.thumbs.forEach(({ button, name }, k) => {
+      button.parentElement.hidden = k >= this.process.numSets;
+      button.classList.toggle("rejected", this.isRejected(k));
+      name.textContent = this.name(k) + (this.isRejected(k) ? ": rejected" : "");
+    });
   }
 
   // Enlarges set k.
   select(k, show = false) {
     this.chosen = k;
+    this.nameThumbs();
+    const name = this.name(k);
     this.thumbs.forEach(({ button }, i) => button.setAttribute("aria-pressed", i === k));
     this.root.querySelector("[data-set]").textContent =
       this.reverse.numSets > 1
-        ? `Set ${k + 1} of ${this.reverse.numSets}${this.marks.names[k] ? ": " + this.name(k) : ""}`
+        ? `Set ${k + 1} of ${this.process.numSets}${name === `set ${k + 1}` ? "" : ": " + name}`
         : "";
     this.root.querySelector("[data-note]").textContent = this.isRejected(k)
       ? "rejected: not like sets of one member"
@@ -72,13 +121,15 @@ class Player {
   setLook(look) {
     Object.assign(this.look, look);
     this.painted.clear();
-    this.draw(this.time);
+    this.drawReals();
+    this.select(Math.min(this.chosen, this.process.numSets - 1));
   }
 
   draw(time) {
     this.time = time;
     const set = Math.min(this.chosen, this.process.numSets - 1);
-    this.stage.draw(this.process, set, time, this.lookOf(set));
+    const { layers } = this;
+    this.stage.draw(this.process, set, time, { ...this.lookOf(set), layers, shown: this.look.shown });
     const plain = { trails: false };
     this.thumbs.forEach(({ stage }, k) => {
       if (k < this.process.numSets)
@@ -103,7 +154,7 @@ class Player {
   }
 
   get showsMarks() {
-    return this.look.direction === "reverse" && this.look.marks;
+    return this.look.direction === "reverse" && !this.snapshot && this.look.marks;
   }
 
   get numGiven() {
@@ -129,7 +180,7 @@ class Player {
   setColour(k) {
     const { member } = this.marks;
     if (this.look.direction === "forward") return cssColour("--data");
-    if (this.look.colour === "member" && member) return memberColour(member[k]);
+    if (this.look.colour === "member" && member && this.name(k) === this.marks.names[k]) return memberColour(member[k]);
     if (this.look.colour === "set") return memberColour(k);
     return cssColour("--samples");
   }
@@ -138,10 +189,11 @@ class Player {
   byStart(k) {
     const { process } = this;
     const xy = new Float32Array(2 * process.numPoints);
-    if (process === this.reverse)
+    const isForward = this.look.direction === "forward";
+    if (!isForward)
       for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
     else process.positions(k, 1, xy);
-    const { x, y } = process.window(process === this.reverse ? 0 : 1, k);
+    const { x, y } = process.window(isForward ? 1 : 0, k);
     return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
   }
 
@@ -156,6 +208,11 @@ class Player {
       });
     else if (this.look.direction === "forward")
       entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
+    else if (this.snapshot && this.look.colour !== "set" && marks.kind !== "label")
+      entries.push({
+        colour: cssColour("--samples"),
+        text: `samples at step ${this.snapshot.trainingStep.toLocaleString("en")}`,
+      });
     else if (this.look.colour === "member") {
       marks.members.forEach((text, m) =>
         entries.push({ colour: memberColour(m), text }),
@@ -166,6 +223,6 @@ class Player {
       entries.push({ colour: cssColour("--alert"), text: "stray point", shape: "cross" });
     if (this.numGiven)
       entries.push({ colour: cssColour("--data"), text: "given point", shape: "ring" });
-    return entries;
+    return [...(this.look.shown.points ? entries : []), ...this.layers.legend(this.look.shown)];
   }
 }

@@ -8,25 +8,39 @@ class Stage {
     this.dots = new Dots(canvas, mostPixels);
   }
 
-  // look: {paper, colours: u8[3 N], trails, stray: [indices], alert, given, ink}
+  // look: {paper, colours: u8[3 N], trails, stray: [indices], alert, given, ink}, and for a picture
+  // with layers {layers, shown: {points, data, arrows, density}}
   draw(process, set, time, look) {
     const { dots } = this;
     if (!dots.fit()) return;
     dots.clear(look.paper);
     const view = process.window(time, set);
     const count = process.sizes[set];
-    const xy = this.pixels(process, set, time, view);
+    const shown = look.layers ? look.shown : { points: true };
     const radius = Math.min(
       Math.max((0.5 * dots.size) / Math.sqrt(count) / 9, dots.size / 480, 0.95),
       dots.size / 130,
     );
     const opacity = Math.min(0.9, Math.max(0.4, 40 / Math.sqrt(count)));
-    dots.draw(xy, count, look.colours, radius, opacity);
+    if (shown.data) this.realPoints(look.layers.player.forward, time, view, radius, opacity);
+    const xy = this.pixels(process, set, time, view);
+    if (shown.points) dots.draw(xy, count, look.colours, radius, opacity);
     dots.show();
+    if (shown.density) look.layers.drawDensity(this, view, time);
+    if (shown.arrows) look.layers.drawArrows(this, view, time);
+    if (!shown.points) return;
     if (look.trails) this.trails(process, set, time, view, look);
     dots.crosses(xy, look.stray ?? [], css(look.alert), 1.2 * radius + 1.5);
     const given = Array.from({ length: look.given }, (_, n) => n);
     dots.rings(xy, given, css(look.ink), 1.3 * radius + 1.5);
+  }
+
+  // Real points with the noise of this time.
+  realPoints(forward, time, view, radius, opacity) {
+    const xy = this.pixels(forward, 0, time, view);
+    const colour = cssColour("--data");
+    const colours = Uint8Array.from({ length: 3 * forward.sizes[0] }, (_, i) => colour[i % 3]);
+    this.dots.draw(xy, forward.sizes[0], colours, radius, opacity);
   }
 
   // x, y in pixels of every point.

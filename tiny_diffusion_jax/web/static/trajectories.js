@@ -87,6 +87,53 @@ class Reverse {
   }
 }
 
+// Sets that do not move, in one window.
+class StillSets {
+  constructor({ points, sizes }, view) {
+    const { shape, values } = unpack(points); // [sets, points, 2]
+    Object.assign(this, { sizes, view, values, numPoints: shape[1], numSets: shape[0] });
+  }
+
+  positions(set, time, out) {
+    out.set(this.values.subarray(2 * set * this.numPoints, 2 * (set + 1) * this.numPoints));
+    return this.sizes[set];
+  }
+
+  window() {
+    return this.view;
+  }
+}
+
+// The sets of a snapshot of the training, at the times and in the windows of the final sets.
+class SnapshotSets extends Reverse {
+  constructor({ step, t, positions, sizes, blocks, field }, final) {
+    const { view, levels } = final;
+    super({ frames: t.length, sizes, positions, levels, view, blocks, marks: { given: 0 } });
+    Object.assign(this, { trainingStep: step, t, field, final });
+  }
+
+  // As in Reverse, with `at`: the frame of the final trajectory that has the same noise level.
+  moment(set, time) {
+    const { block, count, v } = super.moment(set, time);
+    const at = (v / (this.frames - 1)) * (this.final.frames - 1);
+    return { block, count, at, v: frameOf(this.t.map((t) => -t), -between(this.levels.t, at)) };
+  }
+
+  level(time, set = 0) {
+    const { block, count, at } = this.moment(set, time);
+    return levelAt(this.levels, at, { block, count });
+  }
+
+  stepped(time, by, set = 0) {
+    const { block, count, at } = this.moment(set, time);
+    return this.final.stepped(time, by, set, { block, count, v: at });
+  }
+
+  window(time, set = 0) {
+    return windowAt(this.view, this.moment(set, time).at);
+  }
+}
+
 // The forward process: x_t = shift + alpha_t (x_0 - shift) + sigma_t scale eps, between noise (time 0) and data.
 class Forward {
   constructor({ points, sizes, shift, scale }, reverse) {
@@ -135,7 +182,9 @@ class Forward {
 
 // The frame, which need not be whole, of a step of the sampler.
 function frameOf(steps, to) {
-  const i = Math.max(0, steps.findIndex((step) => step > to) - 1);
+  const next = steps.findIndex((step) => step > to);
+  if (next < 0) return steps.length - 1;
+  const i = Math.max(0, next - 1);
   return i + (to - steps[i]) / (steps[i + 1] - steps[i]);
 }
 
