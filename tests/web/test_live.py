@@ -8,8 +8,8 @@ import pytest
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.api import init, label_of
 from tiny_diffusion_jax.config import editable
-from tiny_diffusion_jax.diffusion.process import make_process
-from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample
+from tiny_diffusion_jax.diffusion.process import make_denoise, make_process
+from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
@@ -135,6 +135,37 @@ def test_samplers_agree(schedule, names, script):
         drawn = script.evaluate(REVERSE, [level_table(process), grid.tolist(), name, noise])
         np.testing.assert_allclose(drawn, np.reshape(expected, (len(grid), -1)), atol=1e-4,
                                    err_msg=name)  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", ["karras", "cosine", "linear", "flow"])
+@pytest.mark.parametrize("spacing, sigma_min", [("time", 0.0), ("log_snr", 0.0), ("log_snr", 0.03)])
+def test_the_visited_levels_agree(schedule, spacing, sigma_min, script):
+    process = make_process(make_schedule(schedule, 1000, sigma_max=12.0))
+    grids = """([table, steps, ...how]) => steps.map((n) => timeGrid(loadLevels(table), n, ...how)
+      .map(({ time }) => Math.round(1000 * time)))"""
+    steps = [1, 2, 7, 16, 25, 100, 1000]
+    found = script.evaluate(grids, [level_table(process), steps, spacing, sigma_min])
+    for n, grid in zip(steps, found, strict=True):
+        assert grid == time_grid(process.schedule, n, spacing, sigma_min).tolist()
+
+
+def test_the_arrows_are_the_score(script):
+    """The field at the drawn places is sigma x score of the points that are drawn there."""
+    experiment, params = tiny("fourier_mlp", **{"model.labels": False, "model.sizes": False})
+    load(script, experiment, params)
+    places, field = script.evaluate("""() => {
+      const contexts = [model.network.given({})], level = model.levels[400];
+      return [gridPlaces(model.data_mean, model.sigma_data), fieldOf(model, contexts, level, 1)]
+        .map((values) => [...values]);
+    }""")  # fmt: skip
+    process = experiment.process
+    level = process.level(np.array([400]))
+    mean, sigma_data = np.asarray(process.data_mean), float(process.sigma_data)
+    spread = float(jnp.hypot(level.alpha * sigma_data, level.sigma)[0]) / sigma_data
+    x_t = level.alpha * mean + spread * (np.reshape(places, (1, -1, 2)) - mean)
+    x_0 = make_denoise(process, experiment.model.apply, params)(x_t, level)
+    expected = (level.alpha * x_0 - x_t) / level.sigma
+    np.testing.assert_allclose(field, flat(expected), atol=1e-4)
 
 
 # ---------------------------------------------------------------- whole sets

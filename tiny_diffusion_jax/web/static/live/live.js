@@ -28,12 +28,12 @@ function choose(index) {
   $("again").textContent = model.tool === "trace" ? "New noise" : "Again";
   $("again").className = model.tool === "trace" ? "primary" : "";
   $("clear").hidden = model.tool !== "complete";
-  setRange("steps", Object.keys(model.grids).length - 1,
-           Object.keys(model.grids).indexOf(String(model.sample.num_steps)));
+  setRange("steps", model.steps.length - 1, model.steps.indexOf(model.sample.num_steps));
   setRange("points", Math.min(4 * model.sample.num_points, MOST), model.sample.num_points, 2);
   setRange("guidance", 4, model.sample.guidance_scale);
   $("guidance-row").hidden = !model.guides.length;
   showLabels();
+  setLayers();
   $("strip").replaceChildren();
   $("earlier").hidden = true;
   $("sampler").value = model.sample.sampler;
@@ -60,10 +60,9 @@ function showLabels() {
   $("chips").children[Math.max(model.sample.label, -1) + 1].firstChild.checked = true;
 }
 
-const choices = () => Object.keys(model.grids).map(Number);
-const numSteps = () => choices()[$("steps").value];
+const numSteps = () => model.steps[$("steps").value];
 const previewSteps = () =>
-  Math.max(...choices().filter((n) => n <= PREVIEW_STEPS && n <= numSteps()));
+  Math.max(...model.steps.filter((n) => n <= PREVIEW_STEPS && n <= numSteps()));
 
 const chosenLabel = () => Number(document.querySelector("[name=label]:checked").value); // -1: any
 
@@ -88,7 +87,8 @@ function asked() {
 
 function draw() {
   const request = { ...asked(), label: label() };
-  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, label: request.label });
+  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, field: [],
+                         frame: -1, label: request.label });
   startFilm();
   frames = [];
   job += 1;
@@ -99,12 +99,13 @@ function draw() {
   show();
 }
 
-// Completes the set again while a point is dragged: with few steps, the same noise and label, and
-// one set at a time. The set before stays in view until then.
+// Complete the set again while a point is placed or dragged: with few steps, the same noise and
+// label, and one set at a time. The set before stays in view until then.
 function preview() {
   if (previewing) return;
   previewing = { job: (job += 1), given: [...scene.given] };
   frames = [];
+  Object.assign(scene, { field: [], frame: -1 });
   const request = { ...asked(), numSteps: previewSteps(), label: scene.label ?? label() };
   worker.postMessage({ job, asked: request, seed, isPreview: true });
 }
@@ -115,7 +116,7 @@ function showPreview(set) {
   if (held === null) return; // the whole number of steps follows
   Object.assign(scene, { drawn: [...scene.given, ...set.slice(given.length)], moving: [] });
   canvas.dataset.previews = Number(canvas.dataset.previews ?? 0) + 1;
-  say(`${scene.drawn.length / 2} points, ${stepsEach(previewSteps())} while you drag`, true);
+  say(`${scene.drawn.length / 2} points, ${stepsEach(previewSteps())} while you hold the point`, true);
   if (given.some((v, i) => v !== scene.given[i])) preview();
   show();
 }
@@ -128,6 +129,7 @@ function trace() {
 
 worker.onmessage = ({ data }) => {
   if (data.trajectory) scene.trajectory = data.trajectory;
+  else if (data.field) return receiveField(data);
   else if (data.preview) return previewing?.job === data.job && showPreview(data.preview);
   else if (data.job === job) frames.push(...data.frames);
   if (data.seconds && data.job === job) frames.push({ seconds: data.seconds });
@@ -145,12 +147,12 @@ function restart() {
   say("");
 }
 
-// What was drawn no longer goes with the points.
+// Remove the drawn points, which no longer go with the given points.
 function forget() {
   job += 1;
   frames = [];
   previewing = null;
-  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false });
+  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, field: [], frame: -1 });
   startFilm();
   document.body.dataset.state = "ready";
   update();
