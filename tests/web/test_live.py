@@ -17,6 +17,7 @@ from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.latent import BLUR_KEY, LATENT_RUN
 from tiny_diffusion_jax.sets.sizes import capacity
 from tiny_diffusion_jax.web.live import NETWORKS, WORKER, level_table, live_model
+from tiny_diffusion_jax.web.packing import pack_weights
 
 # Generate a whole set by one strategy. All noise is passed in, in the order in which it is used.
 GENERATE = """([noise, options]) => {
@@ -116,6 +117,21 @@ def test_networks_agree(name, script):
     condition = {"label": 1, "count": 9} | ({"history": flat(points)} if history else {})
     output = script.evaluate(EVALUATE, [flat(x), condition])
     np.testing.assert_allclose(output, flat(expected), atol=1e-4)
+
+
+@pytest.mark.parametrize("rows, size, out", [(1, 5, 36), (3, 4, 2), (6, 7, 8), (300, 3, 12)])
+def test_layers_in_webassembly_and_in_javascript_agree(rows, size, out, script):
+    rng = np.random.default_rng(2)
+    x, kernel, bias = (rng.normal(size=shape).astype(np.float32)
+                       for shape in ((rows, size), (size, out), (out,)))  # fmt: skip
+    packed = {"kernel": pack_weights(kernel), "bias": pack_weights(bias)}
+    for vectors in ("makeVectors({ layer: packed })", "null"):
+        result = script.evaluate(f"""([packed, x]) => {{
+          const layer = loadDense(packed, {vectors});
+          return [layer.vectors !== undefined, [...dense(Float32Array.from(x), layer)]];
+        }}""", [packed, flat(x)])  # fmt: skip
+        assert result[0] == (vectors != "null" and out % 4 == 0)
+        np.testing.assert_allclose(result[1], flat(x @ kernel + bias), atol=1e-5)
 
 
 # ---------------------------------------------------------------- samplers

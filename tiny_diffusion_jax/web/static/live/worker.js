@@ -14,11 +14,11 @@ const POST = 16, PAUSE = 100; // ms between posts, and between looks at messages
 
 // Unpack a result of web/live.py: live_model, so that it can be sampled.
 function loadModel(packed) {
-  const { network, options, dim, sigma_data: sigmaData, data_mean: dataMean } = packed;
+  const { network, weights, options, dim, sigma_data: sigmaData, data_mean: dataMean } = packed;
   const levels = loadLevels(packed.levels), { alpha, sigma } = levels.at(-1);
   return {
     ...packed, levels, latentLevels: loadLevels(packed.latent_levels),
-    network: new NETWORKS[network](loadWeights(packed.weights), options, dim),
+    network: new NETWORKS[network](loadWeights(weights, makeVectors(weights)), options, dim),
     start: { mean: dataMean.map((m) => alpha * m), std: Math.hypot(alpha * sigmaData, sigma) },
     latentStart: { mean: [0], std: Math.hypot(alpha, sigma) },  // latents have variance 1
   };
