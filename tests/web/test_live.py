@@ -184,6 +184,48 @@ def test_the_arrows_are_the_score(script):
     np.testing.assert_allclose(field, flat(expected), atol=1e-4)
 
 
+# Errors of samplers for normal data with standard deviations s, whose denoiser is known:
+#   x_0_hat = alpha s^2 x_t / v, v = alpha^2 s^2 + sigma^2, and x_0 = s x_T / sqrt(v_T).
+CONVERGENCE = """([table, s]) => {
+  const levels = loadLevels(table), { alpha, sigma } = levels.at(-1), exact = {};
+  const apply = (x, time) => {
+    const level = levels[Math.round(1000 * time)];
+    return x.map((v, i) => {
+      const variance = (level.alpha * s[i % 2]) ** 2 + level.sigma ** 2, x_t = v / level.c_in;
+      const x_0 = (level.alpha * s[i % 2] ** 2 * x_t) / variance;
+      return (x_0 - level.c_skip * x_t) / level.c_out;
+    });
+  };
+  const model = {
+    strategy: "independent", dim: 2, sigma_data: 1, levels, guides: [], data_mean: [0, 0],
+    sample: { spacing: "time", sigma_min: 0, eta: 0 }, network: { given: () => ({}), apply },
+    start: { mean: [0, 0], std: Math.hypot(alpha, sigma) },
+  };
+  const asked = { numPoints: 5, label: null, guidanceScale: 1, spacing: "time" };
+  const x_T = new Random(5).normals(40).map((v) => model.start.std * v);
+  const end = x_T.map((v, i) => (s[i % 2] * v) / Math.hypot(alpha * s[i % 2], sigma));
+  const denoise = denoiseWith(model, [{}, null], 1);
+  const far = (numSteps) => medianDistance(
+    solve(model, denoise, x_T, { sampler: "heun", numSteps, spacing: "time" }), end, 2);
+  return [[...convergence(model, asked, 5)], far(4), far(200)];
+}"""
+
+
+@pytest.mark.parametrize("schedule", ["karras", "flow"])
+def test_errors_against_steps_have_the_order_of_the_sampler(schedule, script):
+    """Euler (ddim) has order 1 and Heun order 2, and the long run is near the exact solution."""
+    process = make_process(make_schedule(schedule, 1000, sigma_max=12.0))
+    curve, early, late = script.evaluate(CONVERGENCE, [level_table(process), [1.0, 0.3]])
+    assert late < 1e-3 * early
+    order = {}
+    for sampler in ("ddim", "heun", "dpm++2m"):
+        errors = {p["numSteps"]: p["error"] for p in curve if p["sampler"] == sampler}
+        assert list(errors) == [1, 2, 4, 8, 16, 32, 64]
+        order[sampler] = np.log2(errors[8] / errors[32]) / 2
+    assert order["ddim"] == pytest.approx(1, abs=0.2)
+    assert order["heun"] == pytest.approx(2, abs=0.4) and order["dpm++2m"] > 1.5
+
+
 # ---------------------------------------------------------------- whole sets
 
 

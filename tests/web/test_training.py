@@ -185,7 +185,9 @@ def test_batches_are_stratified_draws_of_the_shapes(script):
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-@pytest.mark.parametrize("M, K, N", [(4, 3, 8), (9, 1, 12), (3, 7, 20), (5, 3, 44), (6, 5, 2), (5, 4, 3)])
+@pytest.mark.parametrize(
+    "M, K, N", [(4, 3, 8), (9, 1, 12), (3, 7, 20), (5, 3, 44), (6, 5, 2), (5, 4, 3)]
+)
 def test_products_add(M, K, N, memory, script):
     """C + A B and C + A^T B, also for matrices that tiles of 4 x 8 and 1 x 32 do not fill."""
     rng = np.random.default_rng(3)

@@ -21,7 +21,7 @@ WORKER = (
     "arrays.js", "random.js", "train/heap.js", "train/products.js", "train/simd.js",
     "live/grid.js", "live/dense.js", "live/layers.js", "live/trunk.js", "live/networks.js",
     "live/causal.js", "live/set_transformer.js", "live/samplers.js", "live/generation.js",
-    "live/field.js", "live/worker.js",
+    "live/field.js", "live/distance.js", "live/convergence.js", "live/worker.js",
 )  # fmt: skip
 NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
 NUM_STEPS = (1, 2, 5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.

@@ -16,6 +16,11 @@ const scripts = [...document.querySelectorAll("script.model")];
 const worker = new Worker(URL.createObjectURL(new Blob([$("worker").textContent])));
 let job = 0, seed = 1, previewing = null; // previewing: {job, given}
 
+// A distilled model jumps to the data in each step, and other samplers do not apply.
+const isDistilled = ({ sample }) => sample.sampler === "consistency";
+const samplersOf = (model) => (isDistilled(model) ? ["consistency"]
+  : ["dpm++2m", "sde-dpm++2m", "ddim", "ancestral", "heun"]);
+
 // ---------------------------------------------------------------- a model
 
 function choose(index) {
@@ -36,6 +41,7 @@ function choose(index) {
   setLayers();
   $("strip").replaceChildren();
   $("earlier").hidden = true;
+  $("sampler").replaceChildren(...samplersOf(model).map((name) => new Option(name)));
   $("sampler").value = model.sample.sampler;
   restart();
   draw();
@@ -206,8 +212,5 @@ $("controls").oninput = (event) => {
 document.addEventListener("theme", repaint);
 addEventListener("resize", repaint);
 
-for (const name of ["dpm++2m", "sde-dpm++2m", "ddim", "ancestral", "heun"]) {
-  $("sampler").append(new Option(name));
-}
 startTheme();
 choose(0);

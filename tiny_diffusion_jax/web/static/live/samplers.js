@@ -155,7 +155,7 @@ function* reverse({ denoise, sampler, levels, start, size, normal, keep = (x) =>
   const dim = start.mean.length;
   const drawn = () => normal(size).map((v, i) => start.mean[i % dim] + start.std * v);
   let x = keep(x_T ?? drawn(), levels[0]);
-  const fresh = normal.fresh ?? normal;
+  const fresh = normal?.fresh ?? normal;
   let memory = sampler.init(x);
   yield { x, level: levels[0] };
   for (let i = 1; i < levels.length; i++) {

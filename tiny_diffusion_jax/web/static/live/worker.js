@@ -3,8 +3,11 @@
 //      {job, asked, seed}             draw a set; `isPreview`: only its last frame
 //      {job, field: i}                the field at frame i of the set that is drawn
 //      {job, trace: point, asked}     the trajectory of one point of noise
+//      {job, whole: side, asked}      all frames of a set in one message
+//      {job, curve: true, asked}      errors of samplers, see live/convergence.js
 // Out: {job, frames: [{x, placed, time}, ...]}, in the end with the seconds that it took;
-//      {job, preview: set}, {job, field, frame}, {trajectory}
+//      {job, preview: set}, {job, field, frame}, {trajectory}, {job, whole: side, frames, set},
+//      {job, curve: {sampler, numSteps, error}}, in the end {job, curve: null}
 
 const NETWORKS = {
   fourier_mlp: FourierMLP, history: HistoryDenoiser, causal: Causal, set_latent: SetLatent,
@@ -88,6 +91,23 @@ if (typeof WorkerGlobalScope !== "undefined") {
     postMessage({ trajectory: joined(...frames.map((frame) => inView(model, frame))) });
   };
 
+  const whole = ({ job, asked, seed, whole: side }) => {
+    const { frames, set } = wholeSet(model, asked, seed);
+    const shown = frames.map((frame) => (
+      { x: inView(model, frame), placed: frame.placed, time: frame.level.time }));
+    postMessage({ job, whole: side, frames: shown, set });
+  };
+
+  // Another set or curve ends this curve.
+  const curve = async ({ job, asked, seed }) => {
+    for (const point of convergence(model, asked, seed)) {
+      postMessage({ job, curve: point });
+      await new Promise((resume) => setTimeout(resume));
+      if (job !== current) return;
+    }
+    postMessage({ job, curve: null });
+  };
+
   onmessage = ({ data }) => {
     const { job, asked, seed } = data;
     if (data.load) {
@@ -97,6 +117,12 @@ if (typeof WorkerGlobalScope !== "undefined") {
       trace(data);
     } else if (data.field !== undefined) {
       field(data);
+    } else if (data.whole) {
+      current = job;
+      whole(data);
+    } else if (data.curve) {
+      current = job;
+      curve(data);
     } else if (data.isPreview) {
       current = undefined;
       postMessage({ job, preview: wholeSet(model, asked, seed).set });
