@@ -21,8 +21,9 @@ class Pair {
       document.dispatchEvent(new Event("state"));
     };
     $("pair-time").oninput = ({ target }) => {
+      const time = target.value / 1000; // `pause` moves the slider
       this.playback.pause();
-      this.playback.seek(target.value / 1000);
+      this.playback.seek(time);
     };
     $("pair-play").onclick = () => {
       if (this.playback.playing) this.playback.pause();
