@@ -23,7 +23,8 @@ const samplersOf = (model) => (isDistilled(model) ? ["consistency"]
 
 // ---------------------------------------------------------------- a model
 
-function choose(index) {
+// isDrawn: whether a first set is drawn.
+function choose(index, isDrawn = true) {
   const packed = JSON.parse(scripts[index].textContent);
   worker.postMessage({ load: packed });
   model = { ...packed, weights: null };
@@ -44,7 +45,7 @@ function choose(index) {
   $("sampler").replaceChildren(...samplersOf(model).map((name) => new Option(name)));
   $("sampler").value = model.sample.sampler;
   restart();
-  draw();
+  if (isDrawn) draw();
 }
 
 function setRange(id, max, value, min = 0) {
@@ -77,7 +78,7 @@ function label() {
   if (!model.labels.length) return null;
   if (chosenLabel() >= 0) return chosenLabel();
   if (model.unnamed && scene.given.length) return null;
-  let rest = Math.random();
+  let rest = new Random(seed).uniform(); // the label follows from the seed
   const found = model.labels.findIndex(({ share }) => (rest -= share) < 0);
   return Math.max(found, 0);
 }
@@ -178,9 +179,11 @@ function update() {
   $("labels").disabled = model.strategy === "latent" && n > 0;
   $("guidance").disabled = !model.guides.includes("history") && n > 0
     && ($("labels").disabled || chosenLabel() < 0);
+  $("seed").value = seed;
   $("steps-value").textContent = numSteps();
   $("points-value").textContent = $("points").value;
   $("guidance-value").textContent = Number($("guidance").value).toFixed(2);
+  saveState();
 }
 
 // busy: it changes at once again, and is not read out.
@@ -204,13 +207,17 @@ $("clear").onclick = () => {
   restart();
 };
 $("model").onchange = () => choose($("model").value);
+$("seed").onchange = ({ target }) => {
+  seed = Math.max(1, Math.floor(target.value) || 1);
+  draw();
+};
 $("controls").onsubmit = (event) => event.preventDefault();
 $("controls").oninput = (event) => {
+  if (event.target.id === "seed") return; // it counts when it is complete
   update();
-  if (event.target.id !== "model" && model.tool === "trace") draw();
+  if (!["model", "seed"].includes(event.target.id) && model.tool === "trace") draw();
 };
 document.addEventListener("theme", repaint);
 addEventListener("resize", repaint);
 
 startTheme();
-choose(0);

@@ -50,5 +50,6 @@ function receiveField({ job: of, frame, field }) {
 $("layers").onchange = () => {
   scene.field = [];
   askField(scene.frame ?? -1);
+  saveState();
   show();
 };

@@ -18,7 +18,6 @@ class Pair {
     $("pair-noise").onclick = () => {
       $("pair-seed").value = Number($("pair-seed").value) + 1;
       this.draw();
-      document.dispatchEvent(new Event("state"));
     };
     $("pair-time").oninput = ({ target }) => {
       const time = target.value / 1000; // `pause` moves the slider
@@ -105,6 +104,8 @@ class Pair {
     this.job += 1;
     this.forgetCurve();
     this.root.dataset.state = "busy";
+    saveState();
+    document.dispatchEvent(new Event("film"));
     $("pair-measure").disabled = true;
     if (!this.worker) return;
     this.say("…");
@@ -120,6 +121,7 @@ class Pair {
     this.sets[side] = { frames, set };
     if (!SIDES.every((name) => this.sets[name])) return;
     this.root.dataset.state = "done";
+    document.dispatchEvent(new Event("film"));
     $("pair-measure").disabled = false;
     const { dim, sigma_data: sigmaData } = this.model;
     const far = medianDistance(this.sets.left.set, this.sets.right.set, dim) / sigmaData;
@@ -148,6 +150,16 @@ class Pair {
       board.dots(x, "samples", radius, 0.8);
       $(`${side}-status`).textContent = `t = ${t.toFixed(3)}, ${this.evaluations(side)}`;
     }
+  }
+
+  // What live/share.js copies and saves.
+  get film() {
+    const most = () => Math.max(...SIDES.map((side) => this.sets[side].frames.length));
+    return {
+      canvases: () => SIDES.map((side) => $(`${side}-plane`)),
+      length: () => (SIDES.every((side) => this.sets[side]) ? most() : 0),
+      show: async (i) => this.playback.seek(i / (most() - 1)),
+    };
   }
 
   // The number of evaluations of the network for each point of a set.

@@ -51,6 +51,7 @@ function finish(seconds) {
   document.body.dataset.state = "done";
   if (model.tool !== "trace") keep();
   $("film").hidden = film.frames.length < 2;
+  document.dispatchEvent(new Event("film"));
   $("film-time").max = film.frames.length;
   $("film-time").value = film.frames.length;
   update();
@@ -62,6 +63,7 @@ let film = { frames: [] };
 
 function startFilm() {
   film = { frames: [] };
+  document.dispatchEvent(new Event("film"));
   $("film").hidden = true;
   $("film-play").textContent = "Play";
 }
@@ -102,6 +104,20 @@ function playFilm() {
   };
   if (film.playing) requestAnimationFrame(tick);
 }
+
+// What live/share.js copies and saves.
+const sampleFilm = {
+  canvases: () => [canvas],
+  length: () => (scene?.finished ? film.frames.length + 1 : 0),
+  async show(i) {
+    showFrame(i);
+    const frame = String(Math.min(i, film.frames.length - 1));
+    for (let k = 0; k < 100 && isOn("field") && canvas.dataset.field !== frame; k++) {
+      await new Promise((resume) => setTimeout(resume, 10));
+    }
+    paint(board, scene);
+  },
+};
 
 function show() {
   if (scheduled) return;
