@@ -149,7 +149,7 @@ def test_a_picture_is_copied_or_saved(opened):
     tab.wait(DONE, 20)
     tab.page.click("#copy-png")
     tab.wait("$('copy-png').textContent === 'Copied'", 10)
-    tab.page.evaluate("navigator.clipboard.write = () => Promise.reject()")
+    tab.page.evaluate("void (navigator.clipboard.write = () => Promise.reject())")
     picture = image.open(io.BytesIO(saved(tab.page, "#copy-png")))
     pixels = np.asarray(picture.convert("RGB"), int)
     assert picture.size[0] > 400 and (pixels[0, 0] == 255).all()

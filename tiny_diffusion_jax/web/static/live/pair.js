@@ -4,7 +4,6 @@
 const SIDES = ["left", "right"];
 const PAIR_SECONDS = 4; // from noise to data
 const PAIR_POINTS = [16, 50, 100, 256, 500];
-const LINE_COLOURS = [4, 6, 7]; // members of the palette that are no blue or orange
 const FITTED = [8, 32]; // steps between which the order of a sampler is measured
 const STARTS = { left: ["ddim", 5], right: ["heun", 5] }; // sampler and steps at first
 
@@ -193,7 +192,7 @@ class Pair {
     if (!point) return this.endCurve();
     this.lines ??= new Map();
     if (!this.lines.has(point.sampler)) {
-      const colour = `var(--member-${LINE_COLOURS[this.lines.size]})`;
+      const colour = `var(--member-${otherMember(this.lines.size)})`;
       this.lines.set(point.sampler, { name: point.sampler, x: [], y: [], colour });
     }
     const { x, y } = this.lines.get(point.sampler);
