@@ -114,7 +114,7 @@ def test_a_changed_network_begins_again(opened):
 def test_a_drawing_on_the_live_page_is_learned(opened, size, scheme):
     """Draw with the mouse and with the keyboard, undo, and train."""
     tab = open_panel(opened, size=size, scheme=scheme)
-    page, count = tab.page, "panel.sketch.points.length"
+    page, count = tab.page, "panel.sketch.shape.points.length"
     choose(tab, "shape", "sketch")
     assert page.is_disabled("[data-train=train]")
     box = page.locator(MAIN_PLANE).bounding_box()
