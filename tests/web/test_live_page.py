@@ -124,7 +124,7 @@ def test_points_are_placed_and_completed(opened):
 
 @pytest.mark.parametrize("size, scheme", [("desktop", "light"), ("phone", "dark")])
 def test_density_and_field_are_layers(opened, size, scheme):
-    """The density is that of the data, and the arrows follow the slider of the film."""
+    """Show the density of the data, and arrows that follow the slider of the film."""
     tab = opened(PAGE, size=size, scheme=scheme)
     page = tab.page
     assert page.is_hidden("#density") and page.is_visible("#field")  # digits come without data

@@ -35,7 +35,8 @@ def test_two_samplers_start_from_the_same_noise(opened, size, scheme):
     choose(tab, left_sampler="heun", right_sampler="heun")
     assert first_and_last(tab, "left") == first_and_last(tab, "right")
     assert "Median distance between the two ends of a point: 0.0 " in tab.page.inner_text(
-        "#pair-distance")
+        "#pair-distance"
+    )
     choose(tab, right_spacing="log_snr")
     assert first_and_last(tab, "left") != first_and_last(tab, "right")
     # stochastic noise is drawn apart from the noise of the start
@@ -70,7 +71,7 @@ def test_guidance_differs_for_digits(opened):
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_the_chart_shows_the_order_of_samplers(opened, size):
-    """On a trained network, too, errors fall, and Heun has a higher order than Euler (ddim)."""
+    """Errors of a trained network fall, and Heun has a higher order than Euler (ddim)."""
     tab = open_pair(opened, size=size)
     tab.page.click("#pair-measure")
     tab.wait("pair.root.dataset.curve === 'done'", 60)

@@ -56,11 +56,13 @@ def test_the_address_restores_the_set(opened):
 
 
 def test_the_address_restores_two_samplers(opened):
-    address = "tab=pair&pair-model=1&pair-seed=9&left-sampler=ddim&left-steps=2&right-spacing=log_snr"
+    address = ("tab=pair&pair-model=1&pair-seed=9&left-sampler=ddim&left-steps=2"
+               "&right-spacing=log_snr")  # fmt: skip
     tab = opened_at(opened, address)
     tab.wait("pair.root.dataset.state === 'done'", 30)
     values = tab.page.evaluate(
-        "['pair-seed', 'left-sampler', 'left-steps', 'right-spacing'].map((id) => $(id).value)")
+        "['pair-seed', 'left-sampler', 'left-steps', 'right-spacing'].map((id) => $(id).value)"
+    )
     assert values == ["9", "ddim", "2", "log_snr"]
     left = tab.page.evaluate("[...pair.sets.left.set]")
     tab.page.evaluate("location.hash = 'tab=pair&pair-seed=10'")  # a link within the page
@@ -115,7 +117,8 @@ def test_the_film_is_saved_as_a_gif(opened):
         pictures.append(np.asarray(film.convert("RGB"), float))
     tab.wait("film.frames.length && !$('save-gif').disabled")
     last = tab.page.evaluate(
-        "[...joinPlanes(sampleFilm, 400).getContext('2d').getImageData(0, 0, 400, 400).data]")
+        "[...joinPlanes(sampleFilm, 400).getContext('2d').getImageData(0, 0, 400, 400).data]"
+    )
     last = np.reshape(last, (400, 400, 4))[..., :3]
     assert np.abs(pictures[-1] - last).mean() < 1 and np.abs(pictures[-1] - last).max() < 40
     assert all(np.abs(a - b).mean() > 0.5 for a, b in zip(pictures, pictures[1:-1], strict=False))

@@ -10,8 +10,8 @@ const CURVE_POINTS = 64;
 function solve(model, denoise, x_T, { sampler, numSteps, spacing }) {
   let x;
   for (const frame of reverse({
-    denoise, sampler: SAMPLERS[sampler](0), levels: path(model, { numSteps, spacing }, model.levels),
-    start: model.start, size: x_T.length, x_T,
+    denoise, sampler: SAMPLERS[sampler](0), start: model.start, size: x_T.length, x_T,
+    levels: path(model, { numSteps, spacing }, model.levels),
   })) ({ x } = frame);
   return x;
 }

@@ -6,9 +6,9 @@ const PREVIEW_STEPS = 5; // most steps of a set that is drawn while a point is d
 const HINTS = {
   trace: "Drag the ring: it is one point of noise, and the line is its way to the data. Arrow keys "
     + "move it, too.",
-  complete: "Click or tap to place points, drag to move them (the set follows), and let the model complete it: "
-    + "yours are blue in rings, its own are orange. Without any it draws a new one. By keyboard: "
-    + "arrow keys, Enter to place, Backspace to undo.",
+  complete: "Click or tap to place points, and drag to move them: the model completes the set. Your "
+    + "points are blue in rings, and its points are orange. By keyboard: arrow keys, Enter to place, "
+    + "Backspace to undo.",
   draw: "This model draws whole sets, and completes none.",
 };
 
@@ -123,7 +123,8 @@ function showPreview(set) {
   if (held === null) return; // the whole number of steps follows
   Object.assign(scene, { drawn: [...scene.given, ...set.slice(given.length)], moving: [] });
   canvas.dataset.previews = Number(canvas.dataset.previews ?? 0) + 1;
-  say(`${scene.drawn.length / 2} points, ${stepsEach(previewSteps())} while you hold the point`, true);
+  const steps = stepsEach(previewSteps());
+  say(`${scene.drawn.length / 2} points, ${steps} while you hold the point`, true);
   if (given.some((v, i) => v !== scene.given[i])) preview();
   show();
 }
@@ -159,7 +160,8 @@ function forget() {
   job += 1;
   frames = [];
   previewing = null;
-  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, field: [], frame: -1 });
+  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, field: [],
+                         frame: -1 });
   startFilm();
   document.body.dataset.state = "ready";
   update();
