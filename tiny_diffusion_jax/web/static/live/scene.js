@@ -108,7 +108,7 @@ function playFilm() {
 // What live/share.js copies and saves.
 const sampleFilm = {
   canvases: () => [canvas],
-  length: () => (scene?.finished ? film.frames.length + 1 : 0),
+  length: () => (document.body.dataset.state === "done" ? film.frames.length + 1 : 0),
   async show(i) {
     showFrame(i);
     const frame = String(Math.min(i, film.frames.length - 1));

@@ -40,7 +40,7 @@ async function copyPicture(part) {
 }
 
 async function saveFilm(part) {
-  const button = $("save-gif"), label = button.textContent, { length } = { length: part.length() };
+  const button = $("save-gif"), label = button.textContent, length = part.length();
   const count = Math.min(length, GIF.frames);
   const frame = (i) => Math.round((i * (length - 1)) / Math.max(count - 1, 1));
   const pixels = () => {
@@ -53,13 +53,14 @@ async function saveFilm(part) {
   const { data, width } = pixels(), gif = new GifWriter(width, GIF.side, data);
   for (let i = 0; i < count; i++) {
     button.textContent = `GIF: ${Math.round((100 * i) / count)} %`;
-    await part.show(frame(i));
     await new Promise((resume) => setTimeout(resume));
+    if (part.length() !== length) break; // another set is drawn
+    await part.show(frame(i));
     gif.add(pixels().data, i === count - 1 ? GIF.last : GIF.hundredths);
   }
-  save("points.gif", gif.finish(), "image/gif");
+  if (part.length() === length) save("points.gif", gif.finish(), "image/gif");
   button.textContent = label;
-  button.disabled = false;
+  button.disabled = !part.length();
 }
 
 // Show for a moment what a button has done.
