@@ -73,7 +73,7 @@ def test_the_address_restores_two_samplers(opened):
 @pytest.mark.parametrize("address", ["train", "model=none&steps=x&seed=-4&given=1,b,3&sampler=<b>"])
 def test_an_address_that_does_not_fit_is_safe(opened, address):
     tab = opened_at(opened, address)
-    tab.wait(DONE, 20)
+    tab.wait("document.body.dataset.state === 'ready'" if address == "train" else DONE, 20)
     assert tab.page.evaluate("[scene.given.length, seed]") == [0, 1]
     assert tab.page.is_visible("#train-panel") == (address == "train")
 

@@ -75,15 +75,20 @@ function saveState() {
   }, 150);
 }
 
-// Restore the state of the address; begin: the first call.
+// Restore the state of the address. A set is drawn when its tab is open for the first time.
+let isFirstSet = true;
 function restoreState() {
-  const state = readFragment();
+  const state = readFragment(), isPairOpen = Boolean(pair.worker);
   restoreSample(state);
   restorePair(state);
+  isFirstSet = true;
   openTab(tabOf(state));
-  draw();
-  if (pair.worker) {
-    pair.load();
-    pair.draw();
-  }
+  if (!isPairOpen) return; // the tab draws its first sets
+  pair.load();
+  pair.draw();
+}
+
+function drawFirstSet() {
+  if (isFirstSet) draw();
+  isFirstSet = false;
 }
