@@ -77,6 +77,12 @@ def test_a_phone_says_what_is_below(opened, compared):
     assert links.all_inner_texts()[-3:] == ["numbers", "losses", "options"]
     links.nth(1).click()
     assert abs(page.locator("#run-2").bounding_box()["y"]) < 200
+    # Play and the slider stay in view
+    ends = 0
+    for part in ("play", "time"):
+        box = page.locator(f"[data-do={part}]").bounding_box()
+        assert ends <= box["y"] < box["y"] + box["height"] < 140
+        ends = box["y"] + box["height"] - 1
 
 
 def test_losses_of_both_runs_are_in_one_chart(opened, compared):

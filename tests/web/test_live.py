@@ -8,8 +8,8 @@ import pytest
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.api import init, label_of
 from tiny_diffusion_jax.config import editable
-from tiny_diffusion_jax.diffusion.process import make_process
-from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample
+from tiny_diffusion_jax.diffusion.process import make_denoise, make_process
+from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
@@ -17,6 +17,7 @@ from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.latent import BLUR_KEY, LATENT_RUN
 from tiny_diffusion_jax.sets.sizes import capacity
 from tiny_diffusion_jax.web.live import NETWORKS, WORKER, level_table, live_model
+from tiny_diffusion_jax.web.packing import pack_weights
 
 # Generate a whole set by one strategy. All noise is passed in, in the order in which it is used.
 GENERATE = """([noise, options]) => {
@@ -118,6 +119,21 @@ def test_networks_agree(name, script):
     np.testing.assert_allclose(output, flat(expected), atol=1e-4)
 
 
+@pytest.mark.parametrize("rows, size, out", [(1, 5, 36), (3, 4, 2), (6, 7, 8), (300, 3, 12)])
+def test_layers_in_webassembly_and_in_javascript_agree(rows, size, out, script):
+    rng = np.random.default_rng(2)
+    x, kernel, bias = (rng.normal(size=shape).astype(np.float32)
+                       for shape in ((rows, size), (size, out), (out,)))  # fmt: skip
+    packed = {"kernel": pack_weights(kernel), "bias": pack_weights(bias)}
+    for vectors in ("makeVectors({ layer: packed })", "null"):
+        result = script.evaluate(f"""([packed, x]) => {{
+          const layer = loadDense(packed, {vectors});
+          return [layer.vectors !== undefined, [...dense(Float32Array.from(x), layer)]];
+        }}""", [packed, flat(x)])  # fmt: skip
+        assert result[0] == (vectors != "null" and out % 4 == 0)
+        np.testing.assert_allclose(result[1], flat(x @ kernel + bias), atol=1e-5)
+
+
 # ---------------------------------------------------------------- samplers
 
 
@@ -135,6 +151,79 @@ def test_samplers_agree(schedule, names, script):
         drawn = script.evaluate(REVERSE, [level_table(process), grid.tolist(), name, noise])
         np.testing.assert_allclose(drawn, np.reshape(expected, (len(grid), -1)), atol=1e-4,
                                    err_msg=name)  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", ["karras", "cosine", "linear", "flow"])
+@pytest.mark.parametrize("spacing, sigma_min", [("time", 0.0), ("log_snr", 0.0), ("log_snr", 0.03)])
+def test_the_visited_levels_agree(schedule, spacing, sigma_min, script):
+    process = make_process(make_schedule(schedule, 1000, sigma_max=12.0))
+    grids = """([table, steps, ...how]) => steps.map((n) => timeGrid(loadLevels(table), n, ...how)
+      .map(({ time }) => Math.round(1000 * time)))"""
+    steps = [1, 2, 7, 16, 25, 100, 1000]
+    found = script.evaluate(grids, [level_table(process), steps, spacing, sigma_min])
+    for n, grid in zip(steps, found, strict=True):
+        assert grid == time_grid(process.schedule, n, spacing, sigma_min).tolist()
+
+
+def test_the_arrows_are_the_score(script):
+    """The field at the drawn places is sigma x score of the points that are drawn there."""
+    experiment, params = tiny("fourier_mlp", **{"model.labels": False, "model.sizes": False})
+    load(script, experiment, params)
+    places, field = script.evaluate("""() => {
+      const contexts = [model.network.given({})], level = model.levels[400];
+      return [gridPlaces(model.data_mean, model.sigma_data), fieldOf(model, contexts, level, 1)]
+        .map((values) => [...values]);
+    }""")  # fmt: skip
+    process = experiment.process
+    level = process.level(np.array([400]))
+    mean, sigma_data = np.asarray(process.data_mean), float(process.sigma_data)
+    spread = float(jnp.hypot(level.alpha * sigma_data, level.sigma)[0]) / sigma_data
+    x_t = level.alpha * mean + spread * (np.reshape(places, (1, -1, 2)) - mean)
+    x_0 = make_denoise(process, experiment.model.apply, params)(x_t, level)
+    expected = (level.alpha * x_0 - x_t) / level.sigma
+    np.testing.assert_allclose(field, flat(expected), atol=1e-4)
+
+
+# Errors of samplers for normal data with standard deviations s, whose denoiser is known:
+#   x_0_hat = alpha s^2 x_t / v, v = alpha^2 s^2 + sigma^2, and x_0 = s x_T / sqrt(v_T).
+CONVERGENCE = """([table, s]) => {
+  const levels = loadLevels(table), { alpha, sigma } = levels.at(-1), exact = {};
+  const apply = (x, time) => {
+    const level = levels[Math.round(1000 * time)];
+    return x.map((v, i) => {
+      const variance = (level.alpha * s[i % 2]) ** 2 + level.sigma ** 2, x_t = v / level.c_in;
+      const x_0 = (level.alpha * s[i % 2] ** 2 * x_t) / variance;
+      return (x_0 - level.c_skip * x_t) / level.c_out;
+    });
+  };
+  const model = {
+    strategy: "independent", dim: 2, sigma_data: 1, levels, guides: [], data_mean: [0, 0],
+    sample: { spacing: "time", sigma_min: 0, eta: 0 }, network: { given: () => ({}), apply },
+    start: { mean: [0, 0], std: Math.hypot(alpha, sigma) },
+  };
+  const asked = { numPoints: 5, label: null, guidanceScale: 1, spacing: "time" };
+  const x_T = new Random(5).normals(40).map((v) => model.start.std * v);
+  const end = x_T.map((v, i) => (s[i % 2] * v) / Math.hypot(alpha * s[i % 2], sigma));
+  const denoise = denoiseWith(model, [{}, null], 1);
+  const far = (numSteps) => medianDistance(
+    solve(model, denoise, x_T, { sampler: "heun", numSteps, spacing: "time" }), end, 2);
+  return [[...convergence(model, asked, 5)], far(4), far(200)];
+}"""
+
+
+@pytest.mark.parametrize("schedule", ["karras", "flow"])
+def test_errors_against_steps_have_the_order_of_the_sampler(schedule, script):
+    """Euler (ddim) has order 1 and Heun order 2, and the long run is near the exact solution."""
+    process = make_process(make_schedule(schedule, 1000, sigma_max=12.0))
+    curve, early, late = script.evaluate(CONVERGENCE, [level_table(process), [1.0, 0.3]])
+    assert late < 1e-3 * early
+    order = {}
+    for sampler in ("ddim", "heun", "dpm++2m"):
+        errors = {p["numSteps"]: p["error"] for p in curve if p["sampler"] == sampler}
+        assert list(errors) == [1, 2, 4, 8, 16, 32, 64]
+        order[sampler] = np.log2(errors[8] / errors[32]) / 2
+    assert order["ddim"] == pytest.approx(1, abs=0.2)
+    assert order["heun"] == pytest.approx(2, abs=0.4) and order["dpm++2m"] > 1.5
 
 
 # ---------------------------------------------------------------- whole sets

@@ -46,6 +46,12 @@ def test_the_committed_page_is_what_the_command_writes(monkeypatch, tmp_path):
         for name in ("levels", "latent_levels"):  # machines differ in the last bit
             tables = [base64.b64decode(model.pop(name)["data"]) for model in (old, new)]
             np.testing.assert_allclose(*(np.frombuffer(t, "<f4") for t in tables), rtol=1e-5)
+        tones = [model.pop("density") for model in (old, new)]
+        if tones[1]:
+            tones = [np.frombuffer(base64.b64decode(each["data"]), np.uint8) for each in tones]
+            np.testing.assert_allclose(*np.array(tones, float), atol=8)
+        else:
+            assert tones[0] is None
         assert old == new
 
 
@@ -84,15 +90,19 @@ def number(tab, name: str) -> int:
 def test_points_are_placed_and_completed(opened):
     """Points are placed and completed while the page draws its first set, too.
 
-    `opened` checks that the page sends no network requests.
+    A set in view stays, and is completed again with each point. `opened` checks that the page
+    sends no network requests.
     """
     tab = opened(PAGE)
     page, box = tab.page, tab.page.locator("#board").bounding_box()
     set_range(page, "steps", 0)
     set_range(page, "points", 20)
-    for x, y in ((0.4, 0.3), (0.5, 0.3), (0.6, 0.3)):
-        page.mouse.click(box["x"] + x * box["width"], box["y"] + y * box["height"])
-    assert (number(tab, "given"), number(tab, "drawn")) == (3, 0)
+    for count, x in enumerate((0.4, 0.5, 0.6), 1):
+        page.mouse.click(box["x"] + x * box["width"], box["y"] + 0.3 * box["height"])
+        tab.wait(DONE, 20)
+        assert (number(tab, "given"), number(tab, "drawn")) == (count, 20)
+        first, given = page.evaluate("[scene.drawn.slice(0, scene.given.length), scene.given]")
+        assert first == pytest.approx(given, abs=1e-6)
     pictures = [tab.pixels("#board")]
     page.click("#chips span:text-is('7')")
     for button in ("#complete", "#again"):
@@ -107,9 +117,36 @@ def test_points_are_placed_and_completed(opened):
     page.focus("#board")
     for key in ("Enter", "ArrowLeft", "ArrowUp", "Enter", "Enter", "Backspace"):
         page.keyboard.press(key)
-    assert number(tab, "given") == 2
+    assert (number(tab, "given"), number(tab, "drawn")) == (2, 0)
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.id") == "model"
+    assert page.evaluate("document.activeElement.id") == "field"
+
+
+@pytest.mark.parametrize("size, scheme", [("desktop", "light"), ("phone", "dark")])
+def test_density_and_field_are_layers(opened, size, scheme):
+    """Show the density of the data, and arrows that follow the slider of the film."""
+    tab = opened(PAGE, size=size, scheme=scheme)
+    page = tab.page
+    assert page.is_hidden("#density") and page.is_visible("#field")  # digits come without data
+    page.select_option("#model", "1")
+    tab.wait(DONE, 30)
+    plain = tab.pixels("#board")
+    page.check("#density")
+    tab.wait("!scheduled")
+    assert tab.pixels("#board") != plain
+    page.check("#field")
+    tab.wait("scene.field.length > 0 && Number(canvas.dataset.field) === film.frames.length - 1")
+    end = page.evaluate("[...scene.field]")
+    set_range(page, "film-time", 2)
+    tab.wait("canvas.dataset.field === '2'")
+    field = page.evaluate("[...scene.field]")
+    assert len(field) == 2 * 21**2 and field != end and not tab.too_wide()
+    # far from the data, at much noise, arrows point to the middle
+    places = np.array(page.evaluate("[...gridPlaces(model.data_mean, model.sigma_data)]"))
+    x, arrows = places.reshape(-1, 2), np.reshape(field, (-1, 2))
+    far = np.hypot(*x.T) > 2
+    cosines = -(x * arrows)[far].sum(1) / (np.hypot(*x[far].T) * np.hypot(*arrows[far].T))
+    assert cosines.min() > 0.8
 
 
 def test_the_set_follows_a_dragged_point(opened):
@@ -128,7 +165,7 @@ def test_the_set_follows_a_dragged_point(opened):
     for moves in (1, 2):
         page.mouse.move(*at(0.4, 0.3 + 0.2 * moves))
         tab.wait(f"Number(canvas.dataset.previews) >= {moves}", 10)
-        assert page.evaluate("scene.drawn.length") == 40 and "drag" in page.inner_text("#status")
+        assert page.evaluate("scene.drawn.length") == 40 and "hold" in page.inner_text("#status")
     drawn, given = page.evaluate("[[...scene.drawn], [...scene.given]]")
     assert drawn[:4] == given and given[1] < before[1] and drawn[4:] != before[4:]
     page.mouse.up()

@@ -58,3 +58,19 @@ def test_colour_blind_readers_distinguish_members(theme):
 def test_members_are_visible_on_the_dark_page():
     luminance = linear([*members(themes()[1]), themes()[1]["panel"]]) @ [0.2126, 0.7152, 0.0722]
     assert ((luminance[:-1] + 0.05) / (luminance[-1] + 0.05)).min() > 3
+
+
+def test_other_colours_are_not_those_of_data_and_samples():
+    """Lines and shapes beside data and samples skip the two members that look like these.
+
+    Any two of the ten members differ, so eight of them differ from data and samples. The first
+    three of these have a contrast of 3 to the panel.
+    """
+    text = (HERE / "static" / "colours.js").read_text("utf-8")
+    order = [int(k) for k in re.search(r"OTHERS = \[(.*?)\]", text)[1].split(",")]
+    for theme in themes():
+        tones = members(theme)
+        assert tones[:2] == [theme["samples"], theme["data"]] and sorted(order) == [*range(2, 10)]
+        first = [tones[k] for k in order[:3]]
+        *luminance, panel = linear([*first, theme["panel"]]) @ [0.2126, 0.7152, 0.0722]
+        assert min((max(a, panel) + 0.05) / (min(a, panel) + 0.05) for a in luminance) > 3

@@ -185,9 +185,11 @@ def test_batches_are_stratified_draws_of_the_shapes(script):
 
 
 @pytest.mark.parametrize("memory", MEMORIES)
-@pytest.mark.parametrize("M, K, N", [(4, 3, 8), (9, 1, 12), (3, 7, 20), (6, 5, 2), (5, 4, 3)])
+@pytest.mark.parametrize(
+    "M, K, N", [(4, 3, 8), (9, 1, 12), (3, 7, 20), (5, 3, 44), (6, 5, 2), (5, 4, 3)]
+)
 def test_products_add(M, K, N, memory, script):
-    """C + A B and C + A^T B, also for matrices that tiles of 4 x 8 do not fill."""
+    """C + A B and C + A^T B, also for matrices that tiles of 4 x 8 and 1 x 32 do not fill."""
     rng = np.random.default_rng(3)
     a, b, c = (rng.normal(size=shape).astype(np.float32) for shape in ((M, K), (K, N), (M, N)))
     multiply = """([a, b, c, M, K, N, aRow, aColumn, memory]) => {

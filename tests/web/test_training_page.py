@@ -114,7 +114,7 @@ def test_a_changed_network_begins_again(opened):
 def test_a_drawing_on_the_live_page_is_learned(opened, size, scheme):
     """Draw with the mouse and with the keyboard, undo, and train."""
     tab = open_panel(opened, size=size, scheme=scheme)
-    page, count = tab.page, "panel.sketch.points.length"
+    page, count = tab.page, "panel.sketch.shape.points.length"
     choose(tab, "shape", "sketch")
     assert page.is_disabled("[data-train=train]")
     box = page.locator(MAIN_PLANE).bounding_box()
@@ -162,6 +162,8 @@ def test_the_sets_are_separate_beside_the_superposition(opened, size, scheme):
     tab.wait("!!panel.argument.film.playing", 20)
     tab.wait("!panel.argument.film.playing", 20)
     assert shares(tab, "sets")["moons"] > 85 and min(shares(tab, "points").values()) > 30
+    boxes = [tab.page.locator(plane).bounding_box() for plane in (MAIN_PLANE, "[data-train=sets]")]
+    assert boxes[0]["width"] > 320 and (boxes[0]["x"] == boxes[1]["x"]) == (size == "phone")
     placed = "panel.argument.placed.length / 2"
     tab.page.click("[data-train=sets]")
     assert tab.page.evaluate(placed) == 4 and not tab.too_wide()
@@ -200,6 +202,11 @@ def test_the_drawing_page_trains_its_drawing(opened, tmp_path):
     tab.page.click("#add")
     stroke(tab.page, (0.2, 0.7), (0.8, 0.7))
     assert tab.page.evaluate("panel.chosen().length") == 2
+    dots = tab.page.eval_on_selector_all(
+        "#shapes .dot", "dots => dots.map((dot) => getComputedStyle(dot).backgroundColor)")
+    meanings = tab.page.evaluate("['data', 'samples'].map((name) => css(cssColour(`--${name}`)))")
+    assert not {tuple(re.findall(r"\d+", colour)) for colour in dots} & {
+        tuple(re.findall(r"\d+", colour)) for colour in meanings}
     tab.page.click("[data-train=train]")
     wait_for_step(tab, 30)
     tab.page.fill("#name", "lower")

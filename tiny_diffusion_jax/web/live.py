@@ -12,14 +12,16 @@ from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.diffusion import Process
 from tiny_diffusion_jax.errors import require, require_choice
 from tiny_diffusion_jax.sets import strategy_of
-from tiny_diffusion_jax.sets.reverse import visited_levels
+from tiny_diffusion_jax.web.density import data_density
 from tiny_diffusion_jax.web.packing import pack_weights
 from tiny_diffusion_jax.web.render import render
 
 # Scripts of the worker. Each script uses the scripts before it.
 WORKER = (
-    "arrays.js", "live/layers.js", "live/trunk.js", "live/networks.js", "live/causal.js",
-    "live/set_transformer.js", "live/samplers.js", "live/generation.js", "live/worker.js",
+    "arrays.js", "random.js", "train/heap.js", "train/products.js", "train/simd.js",
+    "live/grid.js", "live/dense.js", "live/layers.js", "live/trunk.js", "live/networks.js",
+    "live/causal.js", "live/set_transformer.js", "live/samplers.js", "live/generation.js",
+    "live/field.js", "live/distance.js", "live/convergence.js", "live/worker.js",
 )  # fmt: skip
 NETWORKS = ("fourier_mlp", "history", "causal", "set_transformer", "set_latent")
 NUM_STEPS = (1, 2, 5, 10, 15, 25, 50, 100)  # choices on the page, besides the model's default.
@@ -69,15 +71,14 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "sort_keys": [key._asdict() for key in strategy_of(model).sort_keys],
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
-        "grids": {str(n): visited_levels(schedule, options, n).tolist()
-                  for n in steps},
+        "steps": steps,
         "sigma_data": process.sigma_data,
         "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
         "shift": to_own(dataset.origin, np.asarray(dataset.shift)).tolist(),
         "scale": np.broadcast_to(dataset.scale, dataset.dim).tolist(),
         "labels": [{"name": label, "share": round(float(share), 3)} for label, share in labels],
         "guides": [name for name, is_trained in guides.items() if is_trained],
-        "unnamed": train.label_drop > 0,
+        "unnamed": train.label_drop > 0, "density": data_density(experiment),
         "sample": options.to_dict() | {
             "max_history": train.max_history,
             "label": max(api.label_of(experiment, options), RANDOM),

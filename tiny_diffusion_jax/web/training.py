@@ -12,11 +12,11 @@ from tiny_diffusion_jax.web.packing import pack
 # Scripts that compute a training step, and the worker that runs them. Each script uses the scripts
 # before it.
 ARITHMETIC = (
-    "train/heap.js", "train/products.js", "train/simd.js", "train/random.js", "train/schedule.js",
+    "train/heap.js", "train/products.js", "train/simd.js", "random.js", "train/schedule.js",
     "train/network.js", "train/gradient.js", "train/optimizer.js", "live/samplers.js",
     "train/trainer.js",
 )  # fmt: skip
-WORKER = (*ARITHMETIC, "train/grid.js", "train/worker.js")
+WORKER = (*ARITHMETIC, "live/grid.js", "train/worker.js")
 POINTS = 4096  # of each shape on the page, drawn once: 22 kB
 FIRST = "dino"  # the shape that is chosen first
 # A network that two CPU cores train in half a minute. All other options are the defaults.

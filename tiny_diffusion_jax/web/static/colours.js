@@ -23,6 +23,12 @@ const MEMBERS = 10; // colours of page.css
 
 const memberColour = (k) => cssColour(`--member-${k % MEMBERS}`);
 
+// Members in the order of colours for lines and shapes beside data and samples: members 0 and 1 are
+// orange and blue, as samples and data are. The first ones have a contrast of 3 on both themes.
+const OTHERS = [4, 6, 7, 2, 3, 5, 8, 9];
+
+const otherMember = (k) => OTHERS[k % OTHERS.length];
+
 // A circle of hues of about one lightness, for an angle in radians.
 function hue(angle) {
   const low = isDark() ? 0.36 : 0.14;

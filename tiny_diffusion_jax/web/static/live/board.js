@@ -1,10 +1,12 @@
-// The plane: a square canvas, its view, and what stands in it.
+// The plane: a square canvas, its view, and the marks that are drawn on it.
 
 const VIEW = 2.7; // standard deviations of the data from their mean to the edge
+const SMALL_SIDE = 480; // px: a smaller plane has every second arrow
+const FAINT = 0.34; // opacity of the full tone of a density
 
 class Board {
   constructor(canvas, { data_mean: mean, sigma_data: sigmaData }) {
-    Object.assign(this, { canvas, mean, half: VIEW * sigmaData });
+    Object.assign(this, { canvas, mean, sigmaData, half: VIEW * sigmaData });
   }
 
   // Clears the canvas at the resolution of the screen; returns its context, in CSS pixels.
@@ -45,7 +47,7 @@ class Board {
     pen.globalAlpha = 1;
   }
 
-  // The way of one point, f32[steps + 1, 2].
+  // The trajectory of one point, f32[steps + 1, 2].
   line(points, colour, width, opacity = 1) {
     const { pen } = this;
     pen.strokeStyle = this.colour(colour);
@@ -79,6 +81,50 @@ class Board {
       pen.lineTo(px + dx * this.side, py + dy * this.side);
       pen.stroke();
     }
+  }
+
+  // A density {size, tones u8[size, size]} of the whole plane, lowest y first.
+  shade({ size, tones }, colour) {
+    const small = Object.assign(document.createElement("canvas"), { width: size, height: size });
+    const pen = small.getContext("2d");
+    pen.fillStyle = this.colour(colour);
+    pen.fillRect(0, 0, size, size);
+    const image = pen.getImageData(0, 0, size, size);
+    for (let i = 0; i < tones.length; i++) {
+      const row = size - 1 - Math.floor(i / size);
+      image.data[4 * (row * size + (i % size)) + 3] = FAINT * tones[i];
+    }
+    pen.putImageData(image, 0, 0);
+    this.pen.drawImage(small, 0, 0, this.side, this.side);
+  }
+
+  // sigma x score f32[ARROWS_PER_SIDE^2, 2] at `gridPlaces`. An arrow is as long as its square if
+  // the score is two standard deviations of the noise, or more.
+  arrows(field) {
+    if (!field.length) return;
+    const { pen, side } = this, places = gridPlaces(this.mean, this.sigmaData);
+    const step = side < SMALL_SIDE ? 2 : 1, reach = (0.85 * step * side) / ARROWS_PER_SIDE;
+    pen.strokeStyle = this.colour("muted");
+    pen.lineWidth = 1;
+    pen.globalAlpha = 0.7;
+    pen.beginPath();
+    for (let i = 0; i < field.length; i += 2) {
+      const row = Math.floor(i / 2 / ARROWS_PER_SIDE), column = (i / 2) % ARROWS_PER_SIDE;
+      const length = Math.hypot(field[i], field[i + 1]);
+      if (row % step || column % step || !(length > 0.02)) continue;
+      const scale = (reach * Math.min(1, length / 2)) / length;
+      const [x, y] = this.toPixel(places[i], places[i + 1]);
+      const dx = scale * field[i], dy = -scale * field[i + 1];
+      pen.moveTo(x - dx / 2, y - dy / 2);
+      pen.lineTo(x + dx / 2, y + dy / 2);
+      for (const turn of [2.6, -2.6]) {
+        const c = 0.35 * Math.cos(turn), s = 0.35 * Math.sin(turn);
+        pen.moveTo(x + dx / 2, y + dy / 2);
+        pen.lineTo(x + dx / 2 + c * dx - s * dy, y + dy / 2 + s * dx + c * dy);
+      }
+    }
+    pen.stroke();
+    pen.globalAlpha = 1;
   }
 
   // A disc's radius: smaller where there are many, and on a small canvas.

@@ -1,22 +1,29 @@
 // From a network to whole sets, by the strategies of sets/. Each is a generator of frames
-//   {x f32[n, D], level, placed f32[m, D]}    x at `level`, after the points `placed`
-// that returns the whole set, all in the network's units. With no points given it draws a new set.
-// asked: {given f32[m, D], label, numPoints, guidanceScale, sampler, numSteps}.
+//   {x f32[n, D], level, placed f32[m, D], contexts}    x at `level`, after the points `placed`
+// that returns the whole set, all in the network's units. contexts: [of the condition, of what is
+// guided away from], with which the network denoises x. With no points given it draws a new set.
+// asked: {given f32[m, D], label, numPoints, guidanceScale, sampler, numSteps, spacing}; without
+// a spacing, the spacing of the model's options.
 
 const STRATEGIES = { independent, joint, autoregressive, causal, latent };
 
-// One reverse process for `size` points, given a context, or two of them for guidance.
-function* drawPoints(model, asked, normal, placed, size, [context, free], more = {}) {
-  const { network, dim } = model, given = (context) => (x, time) => network.apply(x, time, context);
-  const frames = reverse({
-    denoise: makeDenoise(given(context), free && given(free), asked.guidanceScale),
+// denoise(x_t, level) of points with a context, or two of them for guidance.
+function denoiseWith({ network }, [context, free], guidanceScale) {
+  const given = (context) => (x, time) => network.apply(x, time, context);
+  return makeDenoise(given(context), free && given(free), guidanceScale);
+}
+
+// One reverse process for `size` points with these contexts.
+function* drawPoints(model, asked, normal, placed, size, contexts, more = {}) {
+  const { dim } = model, frames = reverse({
+    denoise: denoiseWith(model, contexts, asked.guidanceScale),
     sampler: SAMPLERS[asked.sampler](model.sample.eta), levels: path(model, asked, model.levels),
     start: model.start, size: size * dim, normal, ...more,
   });
   let x;
   for (const frame of frames) {
     ({ x } = frame);
-    yield { ...frame, placed };
+    yield { ...frame, placed, contexts };
   }
   return x;
 }
@@ -29,8 +36,8 @@ function contexts({ network, guides }, asked, condition) {
   return [network.given(condition), free];
 }
 
-function path(model, asked, levels) {
-  return model.grids[asked.numSteps].map((t) => levels[t]);
+function path({ sample }, { numSteps, spacing = sample.spacing }, levels) {
+  return timeGrid(levels, numSteps, spacing, sample.sigma_min);
 }
 
 function joined(...parts) {
@@ -55,7 +62,7 @@ function* joint(model, asked, normal) {
     if (row < n || row >= numPoints) known.push([row, row < n ? row : (row - numPoints) % n]);
   }
   const keep = (x, { alpha, sigma }) => {
-    const noise = normal(rows * dim), kept = x.slice();
+    const noise = (normal.fresh ?? normal)(rows * dim), kept = x.slice();
     for (const [row, from] of known) {
       for (let d = 0; d < dim; d++) {
         kept[row * dim + d] = alpha * given[from * dim + d] + sigma * noise[row * dim + d];

@@ -6,9 +6,9 @@ const PREVIEW_STEPS = 5; // most steps of a set that is drawn while a point is d
 const HINTS = {
   trace: "Drag the ring: it is one point of noise, and the line is its way to the data. Arrow keys "
     + "move it, too.",
-  complete: "Click or tap to place points, drag to move them (the set follows), and let the model complete it: "
-    + "yours are blue in rings, its own are orange. Without any it draws a new one. By keyboard: "
-    + "arrow keys, Enter to place, Backspace to undo.",
+  complete: "Click or tap to place points, and drag to move them: the model completes the set. Your "
+    + "points are blue in rings, and its points are orange. By keyboard: arrow keys, Enter to place, "
+    + "Backspace to undo.",
   draw: "This model draws whole sets, and completes none.",
 };
 
@@ -16,9 +16,15 @@ const scripts = [...document.querySelectorAll("script.model")];
 const worker = new Worker(URL.createObjectURL(new Blob([$("worker").textContent])));
 let job = 0, seed = 1, previewing = null; // previewing: {job, given}
 
+// A distilled model jumps to the data in each step, and other samplers do not apply.
+const isDistilled = ({ sample }) => sample.sampler === "consistency";
+const samplersOf = (model) => (isDistilled(model) ? ["consistency"]
+  : ["dpm++2m", "sde-dpm++2m", "ddim", "ancestral", "heun"]);
+
 // ---------------------------------------------------------------- a model
 
-function choose(index) {
+// isDrawn: whether a first set is drawn.
+function choose(index, isDrawn = true) {
   const packed = JSON.parse(scripts[index].textContent);
   worker.postMessage({ load: packed });
   model = { ...packed, weights: null };
@@ -28,17 +34,18 @@ function choose(index) {
   $("again").textContent = model.tool === "trace" ? "New noise" : "Again";
   $("again").className = model.tool === "trace" ? "primary" : "";
   $("clear").hidden = model.tool !== "complete";
-  setRange("steps", Object.keys(model.grids).length - 1,
-           Object.keys(model.grids).indexOf(String(model.sample.num_steps)));
+  setRange("steps", model.steps.length - 1, model.steps.indexOf(model.sample.num_steps));
   setRange("points", Math.min(4 * model.sample.num_points, MOST), model.sample.num_points, 2);
   setRange("guidance", 4, model.sample.guidance_scale);
   $("guidance-row").hidden = !model.guides.length;
   showLabels();
+  setLayers();
   $("strip").replaceChildren();
   $("earlier").hidden = true;
+  $("sampler").replaceChildren(...samplersOf(model).map((name) => new Option(name)));
   $("sampler").value = model.sample.sampler;
   restart();
-  draw();
+  if (isDrawn) draw();
 }
 
 function setRange(id, max, value, min = 0) {
@@ -60,10 +67,9 @@ function showLabels() {
   $("chips").children[Math.max(model.sample.label, -1) + 1].firstChild.checked = true;
 }
 
-const choices = () => Object.keys(model.grids).map(Number);
-const numSteps = () => choices()[$("steps").value];
+const numSteps = () => model.steps[$("steps").value];
 const previewSteps = () =>
-  Math.max(...choices().filter((n) => n <= PREVIEW_STEPS && n <= numSteps()));
+  Math.max(...model.steps.filter((n) => n <= PREVIEW_STEPS && n <= numSteps()));
 
 const chosenLabel = () => Number(document.querySelector("[name=label]:checked").value); // -1: any
 
@@ -72,7 +78,7 @@ function label() {
   if (!model.labels.length) return null;
   if (chosenLabel() >= 0) return chosenLabel();
   if (model.unnamed && scene.given.length) return null;
-  let rest = Math.random();
+  let rest = new Random(seed).uniform(); // the label follows from the seed
   const found = model.labels.findIndex(({ share }) => (rest -= share) < 0);
   return Math.max(found, 0);
 }
@@ -88,7 +94,8 @@ function asked() {
 
 function draw() {
   const request = { ...asked(), label: label() };
-  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, label: request.label });
+  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, field: [],
+                         frame: -1, label: request.label });
   startFilm();
   frames = [];
   job += 1;
@@ -99,12 +106,13 @@ function draw() {
   show();
 }
 
-// Completes the set again while a point is dragged: with few steps, the same noise and label, and
-// one set at a time. The set before stays in view until then.
+// Complete the set again while a point is placed or dragged: with few steps, the same noise and
+// label, and one set at a time. The set before stays in view until then.
 function preview() {
   if (previewing) return;
   previewing = { job: (job += 1), given: [...scene.given] };
   frames = [];
+  Object.assign(scene, { field: [], frame: -1 });
   const request = { ...asked(), numSteps: previewSteps(), label: scene.label ?? label() };
   worker.postMessage({ job, asked: request, seed, isPreview: true });
 }
@@ -115,7 +123,8 @@ function showPreview(set) {
   if (held === null) return; // the whole number of steps follows
   Object.assign(scene, { drawn: [...scene.given, ...set.slice(given.length)], moving: [] });
   canvas.dataset.previews = Number(canvas.dataset.previews ?? 0) + 1;
-  say(`${scene.drawn.length / 2} points, ${stepsEach(previewSteps())} while you drag`, true);
+  const steps = stepsEach(previewSteps());
+  say(`${scene.drawn.length / 2} points, ${steps} while you hold the point`, true);
   if (given.some((v, i) => v !== scene.given[i])) preview();
   show();
 }
@@ -128,6 +137,7 @@ function trace() {
 
 worker.onmessage = ({ data }) => {
   if (data.trajectory) scene.trajectory = data.trajectory;
+  else if (data.field) return receiveField(data);
   else if (data.preview) return previewing?.job === data.job && showPreview(data.preview);
   else if (data.job === job) frames.push(...data.frames);
   if (data.seconds && data.job === job) frames.push({ seconds: data.seconds });
@@ -145,12 +155,13 @@ function restart() {
   say("");
 }
 
-// What was drawn no longer goes with the points.
+// Remove the drawn points, which no longer go with the given points.
 function forget() {
   job += 1;
   frames = [];
   previewing = null;
-  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false });
+  Object.assign(scene, { drawn: [], moving: [], trail: [], finished: false, field: [],
+                         frame: -1 });
   startFilm();
   document.body.dataset.state = "ready";
   update();
@@ -170,9 +181,11 @@ function update() {
   $("labels").disabled = model.strategy === "latent" && n > 0;
   $("guidance").disabled = !model.guides.includes("history") && n > 0
     && ($("labels").disabled || chosenLabel() < 0);
+  $("seed").value = seed;
   $("steps-value").textContent = numSteps();
   $("points-value").textContent = $("points").value;
   $("guidance-value").textContent = Number($("guidance").value).toFixed(2);
+  saveState();
 }
 
 // busy: it changes at once again, and is not read out.
@@ -196,16 +209,17 @@ $("clear").onclick = () => {
   restart();
 };
 $("model").onchange = () => choose($("model").value);
+$("seed").onchange = ({ target }) => {
+  seed = Math.max(1, Math.floor(target.value) || 1);
+  draw();
+};
 $("controls").onsubmit = (event) => event.preventDefault();
 $("controls").oninput = (event) => {
+  if (event.target.id === "seed") return; // it counts when it is complete
   update();
-  if (event.target.id !== "model" && model.tool === "trace") draw();
+  if (!["model", "seed"].includes(event.target.id) && model.tool === "trace") draw();
 };
 document.addEventListener("theme", repaint);
 addEventListener("resize", repaint);
 
-for (const name of ["dpm++2m", "sde-dpm++2m", "ddim", "ancestral", "heun"]) {
-  $("sampler").append(new Option(name));
-}
 startTheme();
-choose(0);

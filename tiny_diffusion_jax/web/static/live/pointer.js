@@ -8,18 +8,33 @@ const dataUnits = (point) => point.map((v, d) => {
   return (v * model.scale[d] + model.shift[d]).toFixed(decimals);
 });
 
-function place(point) {
+// Place a point. A set in view stays, and is completed again: with few steps while the pointer is
+// held, and with all steps after it.
+function place(point, isHeld = false) {
   if (scene.given.length / 2 >= $("points").value - 1) return say("The set is full.");
+  const at = scene.given.length;
   scene.given.push(...point);
-  forget();
+  if (!isInView()) forget();
+  else if (isHeld) {
+    const all = [...scene.drawn, ...scene.moving];
+    Object.assign(scene, { drawn: [...all.slice(0, at), ...point, ...all.slice(at, -2)],
+                           moving: [], trail: [], isPreview: true });
+    preview();
+  } else draw();
+  update();
+  show();
   say(`${scene.given.length / 2} placed, the last at (${dataUnits(point).join(", ")})`);
 }
 
 function undo() {
   scene.given.splice(-2);
-  forget();
+  if (isInView()) draw();
+  else forget();
+  update();
   say(`${scene.given.length / 2} placed`);
 }
+
+const isInView = () => scene.drawn.length + scene.moving.length > 0;
 
 let byKeyboard = false; // the last key or press was a key
 for (const type of ["keydown", "pointerdown"]) {
@@ -51,7 +66,7 @@ canvas.onpointerdown = (event) => {
     held = nearest(point, event);
     if (held === null) {
       held = scene.given.length;
-      place(point);
+      place(point, true);
     }
     scene.cross = point;
   } else {

@@ -118,17 +118,48 @@ function makeDenoise(network, free, guidanceScale) {
   };
 }
 
-// The way of x from noise: {x, level} at each of `levels`, noise first.
-// start: {mean f32[D], std} of x_T; normal(n) -> f32[n] standard normal numbers; keep(x, level):
-// puts known points in place; x_T: in place of noise.
+// round(v), with halves to the even number, as NumPy does.
+function roundEven(v) {
+  const nearest = Math.round(v);
+  return Math.abs(v % 1) === 0.5 ? 2 * Math.round(v / 2) : nearest;
+}
+
+// The levels to visit, noise first: time_grid of diffusion/samplers.py. Spacing "time" is even in
+// t; "log_snr" is even in log SNR, down to the lowest level with noise sigma / alpha >= sigmaMin.
+function timeGrid(levels, steps, spacing = "time", sigmaMin = 0) {
+  const T = levels.length - 1, numbers = [];
+  if (spacing === "time" || steps === 1) {
+    for (let i = 0; i <= steps; i++) numbers.push(roundEven(T - (T * i) / steps));
+  } else {
+    const logSnr = (t) => levels[t].log_snr, first = Number.isFinite(logSnr(T)) ? T : T - 1;
+    let last = 1;
+    while (last < first && !(Math.exp(-logSnr(last) / 2) >= sigmaMin)) last++;
+    numbers.push(T);
+    for (let i = 1, t = first; i < steps; i++) {
+      const share = i / (steps - 1);
+      const target = logSnr(first) + share * (logSnr(last) - logSnr(first));
+      while (t > 1 && logSnr(t) < target) t--; // log SNR falls with t
+      const above = Math.min(t + 1, first), gap = logSnr(t) - logSnr(above);
+      numbers.push(roundEven(gap > 0 ? above - (target - logSnr(above)) / gap : t));
+    }
+    numbers.push(0);
+  }
+  return [...new Set(numbers)].map((t) => levels[t]);
+}
+
+// The trajectory of x from noise: {x, level} at each of `levels`, noise first.
+// start: {mean f32[D], std} of x_T; normal(n) -> f32[n] standard normal numbers, and if it exists,
+// normal.fresh(n) for the noise of the steps; keep(x, level): puts known points in place; x_T: in
+// place of noise.
 function* reverse({ denoise, sampler, levels, start, size, normal, keep = (x) => x, x_T }) {
   const dim = start.mean.length;
   const drawn = () => normal(size).map((v, i) => start.mean[i % dim] + start.std * v);
   let x = keep(x_T ?? drawn(), levels[0]);
+  const fresh = normal?.fresh ?? normal;
   let memory = sampler.init(x);
   yield { x, level: levels[0] };
   for (let i = 1; i < levels.length; i++) {
-    const noise = sampler.stochastic ? normal(size) : null;
+    const noise = sampler.stochastic ? fresh(size) : null;
     [memory, x] = sampler.step(denoise, memory, x, levels[i - 1], levels[i], noise);
     x = keep(x, levels[i]);
     yield { x, level: levels[i] };

@@ -1,16 +1,17 @@
-// What stands in the plane, as it comes from the worker, and how it is drawn.
+// The contents of the plane, as they come from the worker, and how they are drawn.
 
 const $ = (id) => document.getElementById(id);
 const BACKLOG = 24; // frames that wait: with more, some are left out to keep up
-const TRAILS = 60; // points on their way whose way is shown
+const TRAILS = 60; // moving points whose trails are shown
 const EARLIER = 8; // sets that stay in view
 
 const canvas = $("board");
 let model, board, scene, frames = [], scheduled = false;
 
-// What stands in the plane: given points, those drawn, those on their way and their ways so far.
+// Points that are given, drawn, and moving with their trails; `frame` of the film, and its field.
 const emptyScene = () => ({
   given: [], drawn: [], moving: [], trail: [], trajectory: [], cross: null, finished: false,
+  field: [], frame: -1,
 });
 
 // Takes in the next frames: all of them in the end, and no backlog.
@@ -24,6 +25,7 @@ function takeIn(frame) {
   if (frame.seconds) return finish(frame.seconds);
   film.frames.push(frame);
   pose(frame);
+  askField(film.frames.length - 1);
 }
 
 // Sets the scene to a frame of the worker.
@@ -49,6 +51,7 @@ function finish(seconds) {
   document.body.dataset.state = "done";
   if (model.tool !== "trace") keep();
   $("film").hidden = film.frames.length < 2;
+  document.dispatchEvent(new Event("film"));
   $("film-time").max = film.frames.length;
   $("film-time").value = film.frames.length;
   update();
@@ -60,6 +63,7 @@ let film = { frames: [] };
 
 function startFilm() {
   film = { frames: [] };
+  document.dispatchEvent(new Event("film"));
   $("film").hidden = true;
   $("film-play").textContent = "Play";
 }
@@ -69,6 +73,7 @@ function showFrame(i) {
   const { length } = film.frames;
   $("film-time").value = i;
   scene.trail = [];
+  askField(Math.min(i, length - 1));
   if (i < length) {
     pose(film.frames[i]);
     const t = film.frames[i].time.toFixed(3);
@@ -100,6 +105,20 @@ function playFilm() {
   if (film.playing) requestAnimationFrame(tick);
 }
 
+// What live/share.js copies and saves.
+const sampleFilm = {
+  canvases: () => [canvas],
+  length: () => (document.body.dataset.state === "done" ? film.frames.length + 1 : 0),
+  async show(i) {
+    showFrame(i);
+    const frame = String(Math.min(i, film.frames.length - 1));
+    for (let k = 0; k < 100 && isOn("field") && canvas.dataset.field !== frame; k++) {
+      await new Promise((resume) => setTimeout(resume, 10));
+    }
+    paint(board, scene);
+  },
+};
+
 function show() {
   if (scheduled) return;
   scheduled = true;
@@ -111,9 +130,11 @@ function show() {
   });
 }
 
-// Given points are blue, in rings; drawn ones orange, with the ways of some that are on theirs.
-function paint(board, { given, drawn, moving, trail, trajectory, cross, finished }) {
+// Given points are blue and in rings; drawn points are orange, and some moving ones have trails.
+function paint(board, scene) {
+  const { given, drawn, moving, trail, trajectory, cross, finished } = scene;
   board.begin();
+  if (!scene.isSmall) paintLayers(board, scene);
   const count = Math.max((drawn.length + moving.length) / 2, given.length / 2);
   const radius = board.radius(finished ? count : Math.max(count, Number($("points").value)));
   board.dots(drawn.slice(given.length), "samples", radius, count > 400 ? 0.7 : 0.9);
@@ -138,7 +159,7 @@ function keep() {
   const small = document.createElement("canvas"), { given, drawn } = scene;
   small.setAttribute("role", "img");
   small.setAttribute("aria-label", `set of ${drawn.length / 2} points${labelName()}`);
-  small.scene = { ...emptyScene(), given: [...given], drawn, finished: true };
+  small.scene = { ...emptyScene(), given: [...given], drawn, finished: true, isSmall: true };
   $("earlier").hidden = false;
   $("strip").prepend(small);
   while ($("strip").children.length > EARLIER) $("strip").lastChild.remove();

@@ -1,6 +1,13 @@
 // The thread that samples, so that the page stays responsive.
-// In:  {load: model}, {job, asked, seed} or {trace, asked, seed}
-// Out: {job, frames}, in the end with the seconds it took, or {trajectory}
+// In:  {load: model}
+//      {job, asked, seed}             draw a set; `isPreview`: only its last frame
+//      {job, field: i}                the field at frame i of the set that is drawn
+//      {job, trace: point, asked}     the trajectory of one point of noise
+//      {job, whole: side, asked}      all frames of a set in one message
+//      {job, curve: true, asked}      errors of samplers, see live/convergence.js
+// Out: {job, frames: [{x, placed, time}, ...]}, in the end with the seconds that it took;
+//      {job, preview: set}, {job, field, frame}, {trajectory}, {job, whole: side, frames, set},
+//      {job, curve: {sampler, numSteps, error}}, in the end {job, curve: null}
 
 const NETWORKS = {
   fourier_mlp: FourierMLP, history: HistoryDenoiser, causal: Causal, set_latent: SetLatent,
@@ -8,13 +15,13 @@ const NETWORKS = {
 };
 const POST = 16, PAUSE = 100; // ms between posts, and between looks at messages
 
-// What web/weights.py made, ready to be sampled.
+// Unpack a result of web/live.py: live_model, so that it can be sampled.
 function loadModel(packed) {
-  const { network, options, dim, sigma_data: sigmaData, data_mean: dataMean } = packed;
+  const { network, weights, options, dim, sigma_data: sigmaData, data_mean: dataMean } = packed;
   const levels = loadLevels(packed.levels), { alpha, sigma } = levels.at(-1);
   return {
     ...packed, levels, latentLevels: loadLevels(packed.latent_levels),
-    network: new NETWORKS[network](loadWeights(packed.weights), options, dim),
+    network: new NETWORKS[network](loadWeights(weights, makeVectors(weights)), options, dim),
     start: { mean: dataMean.map((m) => alpha * m), std: Math.hypot(alpha * sigmaData, sigma) },
     latentStart: { mean: [0], std: Math.hypot(alpha, sigma) },  // latents have variance 1
   };
@@ -31,33 +38,23 @@ function loadLevels(packed) {
   });
 }
 
-// n standard normal numbers a call; they follow from the seed (mulberry32, Box-Muller).
-function gaussian(seed) {
-  const uniform = () => {
-    seed = (seed + 0x6d2b79f5) | 0;
-    let t = Math.imul(seed ^ (seed >>> 15), 1 | seed);
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
-  };
-  const one = () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
-  return (n) => Float32Array.from({ length: n }, one);
+// normal(n) -> f32[n] of the start, and normal.fresh(n) of the steps of a stochastic sampler. The
+// streams are apart, so that two samplers start each block of a set from the same noise.
+function noiseOf(seed) {
+  const start = new Random(seed), steps = new Random(seed ^ 0x5bd1e995);
+  return Object.assign((n) => start.normals(n), { fresh: (n) => steps.normals(n) });
 }
 
-// As it is drawn: x_t is stretched to the spread of the data, or noise would fill the plane.
-function inView(model, { x, level }) {
-  const { sigma_data: sigmaData, data_mean: mean, dim } = model;
-  const factor = sigmaData / Math.hypot(level.alpha * sigmaData, level.sigma);
-  return x.map((v, i) => mean[i % dim] + factor * (v - level.alpha * mean[i % dim]));
-}
-
-// The noise that is drawn at `point`, f32[D].
-function fromView(model, point) {
-  const { sigma_data: sigmaData, data_mean: mean, start } = model;
-  return point.map((v, d) => start.mean[d] + (start.std / sigmaData) * (v - mean[d]));
+// All frames of a set, and the set.
+function wholeSet(model, asked, seed) {
+  const frames = [], set = STRATEGIES[model.strategy](model, asked, noiseOf(seed));
+  let frame = set.next();
+  for (; !frame.done; frame = set.next()) frames.push(frame.value);
+  return { frames, set: frame.value };
 }
 
 if (typeof WorkerGlobalScope !== "undefined") {
-  let model, current;
+  let model, current, kept = []; // kept: of each frame of the current set, its level and contexts
 
   const run = async ({ job, asked, seed }) => {
     const began = performance.now();
@@ -67,8 +64,11 @@ if (typeof WorkerGlobalScope !== "undefined") {
       frames = [];
       posted = performance.now();
     };
-    for (const frame of STRATEGIES[model.strategy](model, asked, gaussian(seed))) {
-      frames.push({ x: inView(model, frame), placed: frame.placed, time: frame.level.time });
+    kept = [];
+    for (const frame of STRATEGIES[model.strategy](model, asked, noiseOf(seed))) {
+      const { level, contexts, placed } = frame;
+      kept.push({ level, contexts, guidanceScale: asked.guidanceScale });
+      frames.push({ x: inView(model, frame), placed, time: level.time });
       if (performance.now() - posted > POST) post();
       if (performance.now() - paused < PAUSE) continue;
       await new Promise((resume) => setTimeout(resume));
@@ -78,30 +78,56 @@ if (typeof WorkerGlobalScope !== "undefined") {
     post({ seconds: (performance.now() - began) / 1000 });
   };
 
-  const preview = ({ job, asked, seed }) => {
-    const set = STRATEGIES[model.strategy](model, asked, gaussian(seed));
-    let frame = set.next();
-    while (!frame.done) frame = set.next();
-    postMessage({ job, preview: frame.value });
+  // There is no field without noise: a last frame has the field of the frame before.
+  const field = ({ job, field: i }) => {
+    if (job !== current || !kept[i]) return;
+    const { level, contexts, guidanceScale } = kept[kept[i].level.sigma ? i : i - 1];
+    postMessage({ job, frame: i, field: fieldOf(model, contexts, level, guidanceScale) });
   };
 
   const trace = ({ trace: point, asked, seed }) => {
-    const one = { ...asked, x_T: fromView(model, point) };
-    const trajectory = [...independent(model, one, gaussian(seed))].map((frame) => inView(model, frame));
-    postMessage({ trajectory: joined(...trajectory) });
+    const one = { ...asked, x_T: fromView(model, point, model.levels.at(-1)) };
+    const { frames } = wholeSet(model, one, seed);
+    postMessage({ trajectory: joined(...frames.map((frame) => inView(model, frame))) });
+  };
+
+  const whole = ({ job, asked, seed, whole: side }) => {
+    const { frames, set } = wholeSet(model, asked, seed);
+    const shown = frames.map((frame) => (
+      { x: inView(model, frame), placed: frame.placed, time: frame.level.time }));
+    postMessage({ job, whole: side, frames: shown, set });
+  };
+
+  // Another set or curve ends this curve.
+  const curve = async ({ job, asked, seed }) => {
+    for (const point of convergence(model, asked, seed)) {
+      postMessage({ job, curve: point });
+      await new Promise((resume) => setTimeout(resume));
+      if (job !== current) return;
+    }
+    postMessage({ job, curve: null });
   };
 
   onmessage = ({ data }) => {
+    const { job, asked, seed } = data;
     if (data.load) {
       current = undefined;
       model = loadModel(data.load);
     } else if (data.trace) {
       trace(data);
+    } else if (data.field !== undefined) {
+      field(data);
+    } else if (data.whole) {
+      current = job;
+      whole(data);
+    } else if (data.curve) {
+      current = job;
+      curve(data);
     } else if (data.isPreview) {
       current = undefined;
-      preview(data);
+      postMessage({ job, preview: wholeSet(model, asked, seed).set });
     } else {
-      current = data.job;
+      current = job;
       run(data);
     }
   };

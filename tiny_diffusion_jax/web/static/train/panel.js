@@ -12,7 +12,7 @@ class TrainingPanel {
     Object.assign(this, { root, options, shapes, drawn, state: "idle", seed: 0 });
     this.plane = new Plane(this.find("plane"));
     this.curve = new LossCurve(this.find("curve"));
-    this.sketch = new Sketch();
+    this.sketch = new Drawing();
     if (!drawn) new Pencil(this.plane, this.sketch, () => this.isSketch, () => this.reset());
     this.find("train").onclick = () => (this.state === "running" ? this.stop() : this.train());
     this.find("anew").onclick = () => this.start();
@@ -38,12 +38,17 @@ class TrainingPanel {
     return !this.drawn && this.value("shape") === SKETCH;
   }
 
+  // The points that are drawn on the plane, x and y in turn.
+  get sketched() {
+    return this.sketch.shape.points.flat();
+  }
+
   // Normalised shapes f32[n, 2] that are chosen or drawn.
   chosen() {
     if (this.drawn) return this.drawn().map(normalized);
     const names = [this.value("shape"), this.value("second")].filter((name) => name !== "");
     const points = names.map((name) =>
-      name === SKETCH ? normalized(this.sketch.points) : this.shapes[name].points);
+      name === SKETCH ? normalized(this.sketched) : this.shapes[name].points);
     return points.filter(({ length }) => length > 2);
   }
 
@@ -72,7 +77,7 @@ class TrainingPanel {
     if (this.state === "running") this.worker.postMessage({ stop: true });
     this.state = "idle";
     this.expected = undefined; // pictures of the network that was forgotten are ignored
-    const data = this.isSketch ? Float32Array.from(this.sketch.points)
+    const data = this.isSketch ? Float32Array.from(this.sketched)
       : Float32Array.from(this.chosen().flatMap((points) => [...points.subarray(0, 3000)]));
     this.plane.show({ data, samples: [], field: [] });
     this.levels = makeLevels(this.value("schedule") || this.options.schedule);

@@ -49,10 +49,3 @@ function drawTimes(u, sets, T) {
   return Int32Array.from({ length: sets }, (_, i) =>
     Math.min(T, 1 + Math.floor(((u + i / sets) % 1) * T)));
 }
-
-// The levels that a sampler visits in equal steps of t, noise first (samplers.py: time_grid).
-function timeGrid(levels, steps) {
-  const T = levels.length - 1;
-  const visited = upTo(steps, (i) => Math.round(T - (T * i) / steps));
-  return [...new Set(visited)].map((t) => levels[t]);
-}

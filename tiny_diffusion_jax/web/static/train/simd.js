@@ -4,7 +4,7 @@
 // A tile has `rows` rows and `vectors` x 4 columns, which stay in registers over all k.
 
 const I32 = 0x7f, V128 = 0x7b, PARAMETERS = 7;
-const TILES = [[4, 2], [4, 1], [1, 2], [1, 1]]; // [rows, vectors]
+const TILES = [[4, 2], [4, 1], [1, 8], [1, 2], [1, 1]]; // [rows, vectors]
 
 // A number in LEB128, unsigned. All numbers here are positive and below 64 where a sign matters.
 function leb(value) {
@@ -86,9 +86,9 @@ function makeSimd(bytes) {
     for (let m = 0, rows; m < M; m += rows) {
       rows = m + 4 <= M ? 4 : 1;
       for (let n = 0, vectors; n < N; n += 4 * vectors) {
-        vectors = n + 8 <= N ? 2 : 1;
+        vectors = rows === 1 && n + 32 <= N ? 8 : n + 8 <= N ? 2 : 1;
         const tile = rows === 4 ? (vectors === 2 ? tiles["4x2"] : tiles["4x1"])
-          : vectors === 2 ? tiles["1x2"] : tiles["1x1"];
+          : vectors === 8 ? tiles["1x8"] : vectors === 2 ? tiles["1x2"] : tiles["1x1"];
         tile(a.byteOffset + 4 * m * aRow, 4 * aRow, 4 * aColumn, b.byteOffset + 4 * n, 4 * N,
              c.byteOffset + 4 * (m * N + n), K);
       }

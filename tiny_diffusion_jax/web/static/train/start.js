@@ -19,18 +19,3 @@ function startTraining(drawing) {
   });
   return panel;
 }
-
-// Buttons that show one part of the page: {name of a tab: element}. #train opens its tab.
-function startTabs(parts) {
-  const choose = (chosen) => {
-    for (const [name, part] of Object.entries(parts)) {
-      part.hidden = name !== chosen;
-      document.querySelector(`[data-tab="${name}"]`).setAttribute("aria-pressed", name === chosen);
-    }
-    dispatchEvent(new Event("resize")); // canvases take their size
-  };
-  for (const button of document.querySelectorAll("[data-tab]")) {
-    button.addEventListener("click", () => choose(button.dataset.tab));
-  }
-  if (location.hash === "#train") choose("train");
-}
