@@ -108,7 +108,7 @@ def test_denoisers_of_sets(script):
     np.testing.assert_allclose(joint, both.denoise(x, level)[0], atol=1e-5)
     np.testing.assert_allclose(single, both.point_denoise(x, level)[0], atol=1e-5)
     assert np.abs(joint - single).max() > 0.05
-    certain = means[1, 0].tolist() * 3  # three clean points, at a component of the second member
+    certain = means[1, 0].tolist() * 20  # clean points, all at a component of the second member
     np.testing.assert_allclose(ask(certain)[0], members[1].denoise(x, level)[0], atol=1e-4)
 
 
@@ -119,7 +119,7 @@ def test_likelihood_of_the_flow(script):
     exact, points = mixture(means, std), np.array([[0.3, 0.2], [1.0, -1.0]])
     process = Process(make_schedule("karras", 1000, sigma_max=12.0))
     x = jnp.asarray(points, jnp.float32)[None]
-    for steps, tolerance in ((16, 0.05), (128, 2e-3)):
+    for steps, tolerance in ((16, 0.05), (128, 5e-3)):
         found = [script.evaluate(FLOW, [means.ravel().tolist(), std, point, steps])
                  for point in points.tolist()]  # fmt: skip
         wanted = log_likelihood(process, exact.denoise, x, steps)[0]
@@ -207,7 +207,7 @@ def test_noise_hides_the_shape_sooner_from_one_point(opened):
     tab = opened(PAGE)
     part = chapter(tab, "noising")
     part.locator("summary").click()
-    for level, data in ((0.0, (0, 1)), (0.3, (25, 60)), (0.999, (99.9, 100))):
+    for level, data in ((0.0, (0, 1)), (0.3, (10, 40)), (0.999, (99.9, 100))):
         set_range(tab, "noising", "level", level)
         low, high = data
         assert low <= float(text(part, "share").split()[0]) <= high
