@@ -79,7 +79,7 @@ class Picture extends Plane {
     const { board, data, samples, field, marks, handles } = this;
     if (!this.canvas.clientWidth) return;
     board.begin();
-    board.dots(data, "data", board.side / 350, 0.45);
+    board.dots(data, "data", Math.max(1, board.side / 350), 0.5);
     this.arrows(field);
     board.dots(samples, "samples", Math.max(1.8, board.radius(samples.length / 2)), 0.85);
     for (const mark of marks) mark(board);
