@@ -33,6 +33,8 @@ from tiny_diffusion_jax.run.train import train_in_folder
 from tiny_diffusion_jax.run.train_log import require_tensorboard
 from tiny_diffusion_jax.web.live import live_model, live_page
 from tiny_diffusion_jax.web.render import render, write_page
+from tiny_diffusion_jax.web.tour import MODEL as TOUR_MODEL
+from tiny_diffusion_jax.web.tour import tour_page
 from tiny_diffusion_jax.web.training import training_data
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -142,7 +144,7 @@ def live_run(config, path: str, pretrained: str = "") -> None:
     """Write live.html, which samples the newest checkpoint or a released model in the browser.
 
     Without a config, the page holds all released models, models with labels first, and trains a
-    new model.
+    new model. Then tour.html, the guided page, is written beside it.
     """
     if config is None:
         set_up(default_config())
@@ -157,6 +159,10 @@ def live_run(config, path: str, pretrained: str = "") -> None:
     file = Path(path).expanduser() / "live.html"
     write_page(file, live_page(models, training))
     log.info("wrote %s; open it in a browser", file)
+    if config is None:
+        tour = file.with_name("tour.html")
+        write_page(tour, tour_page(next(model for model in models if model["name"] == TOUR_MODEL)))
+        log.info("wrote %s; open it for a guided tour", tour)
 
 
 def compare_run(config, path: str, runs: str) -> None:
