@@ -18,9 +18,9 @@ CHAPTERS = {
     "completion": "Sets and completion", "likelihood": "Likelihood",
 }  # fmt: skip
 # Scripts of the page. Each script uses the scripts before it. EXACT needs no page.
-EXACT = ("train/random.js", "train/schedule.js", "live/samplers.js", "tour/law.js")
+EXACT = ("random.js", "train/schedule.js", "live/samplers.js", "tour/law.js")
 SCRIPTS = (
-    *EXACT, "arrays.js", "trajectories.js", "chart.js", "train/grid.js",
+    *EXACT, "arrays.js", "trajectories.js", "chart.js", "live/grid.js",
     "live/board.js", "train/plane.js", "tour/picture.js", "tour/chapter.js", "tour/points.js",
     "tour/sets.js", "tour/tour.js",
 )  # fmt: skip

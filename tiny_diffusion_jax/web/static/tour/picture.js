@@ -80,7 +80,7 @@ class Picture extends Plane {
     if (!this.canvas.clientWidth) return;
     board.begin();
     board.dots(data, "data", Math.max(1, board.side / 350), 0.5);
-    this.arrows(field);
+    board.arrows(field);
     board.dots(samples, "samples", Math.max(1.8, board.radius(samples.length / 2)), 0.85);
     for (const mark of marks) mark(board);
     for (const [x, y] of handles) {
