@@ -26,7 +26,8 @@ All rows use the same test sets, one per test image (spatial_protocol.py). The c
     halves      1-NNA (CD) of the generated and of the real sets, and the mean of
                 |half - 50 %|: generated sets may lie among real ones and not reach all of them.
     two-sample  accuracy of a classifier that tells generated from real sets; 50 %: it cannot.
-    label       share of sets with the conditioning label, according to a classifier.
+    label       share of sets with the conditioning label, according to a classifier; guided: with
+                guidance scale 2, or 1.2 and the Frechet distance of these sets.
     Frechet     Frechet distance in the features of this classifier, mean and standard error over
                 3 seeds.
     given h     log p(the other points | h given points) / (N - h), of --given_sets test sets.
@@ -56,7 +57,7 @@ from tiny_diffusion_jax.run import released
 from tiny_diffusion_jax.sets import strategy_of
 
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
-GUIDED = 2.0
+WEAK, GUIDED = 1.2, 2.0  # guidance scales
 FRECHET_SEEDS = 3, 4
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
@@ -86,9 +87,11 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
     result |= bench.quality(sets, None) | {"draw_seconds": seconds}
     each = [result["frechet"], *(bench.frechet(draw(seed=seed)) for seed in FRECHET_SEEDS)]
     result |= {"frechet": np.mean(each), "frechet_se": np.std(each, ddof=1) / len(each) ** 0.5}
-    for name, scale in (("label", 1.0), ("label_guided", GUIDED)):
+    for name, scale in (("label", 1.0), ("label_weak", WEAK), ("label_guided", GUIDED)):
         named = draw(labels=asked, guidance_scale=scale)
         result[name] = float(np.mean(bench.predict(named) == asked))
+        if scale == WEAK:
+            result["frechet_weak"] = bench.frechet(named)
     return result | {
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
         "sample": experiment.config.sample.to_dict(),

@@ -130,6 +130,7 @@ COLUMNS = {
     "copies": lambda r: f"{100 * r['copies']:.1f} %",
     "label": lambda r: f"{100 * r['label']:.1f} %",
     "guided": lambda r: f"{100 * r['label_guided']:.1f} %",
+    "guided 1.2": lambda r: f"{100 * r['label_weak']:.1f} %, {r['frechet_weak']:.4f}",
     "Frechet": lambda r: f"{r['frechet']:.4f}" + (
         f" ± {r['frechet_se']:.4f}" if "frechet_se" in r else ""),
     "given": lambda r: ", ".join(f"{h}: {mean:.3f} ± {error:.3f}"

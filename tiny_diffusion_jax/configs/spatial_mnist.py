@@ -41,7 +41,10 @@ def get_config(model: str = "rows"):
         config.model.given_share = 0.5 if model == "given" else 0.0
         config.train.steps = 33_000 if model == "causal" else 30_000
         config.sample.growth = 1.0  # exact, because each block is one point
-        config.sample.num_steps = 20  # as good as 100 evenly spaced in time, see docs/notes.md
+        # Fresh noise corrects earlier errors. 30 steps evenly spaced in log SNR are as good as 100
+        # evenly spaced in time, see docs/notes.md.
+        config.sample.sampler = "sde-dpm++2m"
+        config.sample.num_steps = 30
         config.sample.spacing = "log_snr"
         config.sample.sigma_min = 0.03
     elif model in ("set_transformer", "set_latent"):
