@@ -50,8 +50,9 @@ def test_one_gaussian(normalize, schedule, weighting):
 
 def test_a_mixture_has_the_loss_of_its_exact_denoiser():
     """The training loss of E[x_0 | x_t], by Monte Carlo, at each level."""
-    dataset = make_dataset(Partial(GaussianMixture.draw, MIXTURE), normalize=False, log_prob=Partial(
-        lambda mixture, x: mixture.log_prob(x), MIXTURE))  # fmt: skip
+    log_prob = Partial(lambda mixture, x: mixture.log_prob(x), MIXTURE)
+    dataset = make_dataset(Partial(GaussianMixture.draw, MIXTURE), normalize=False,
+                           log_prob=log_prob)  # fmt: skip
     counts = fields.count(dataset, jax.random.key(0), (-4, 4, -4, 4))
     process = make_process(make_schedule("karras", 200, sigma_max=12.0), "x0")
     levels = np.array([20, 60, 90, 120, 160])

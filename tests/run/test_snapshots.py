@@ -83,8 +83,8 @@ def test_the_field_of_a_known_denoiser():
     setup = td.build("moons", config={"diffusion.prediction": "x0"})
     found = snapshots.field(setup._replace(model=Zero()), {})
     level = setup.process.level(found["field_levels"])
-    for field, (x, y, half), nu in zip(found["field"], found["field_view"],
-                                       np.asarray(level.sigma / level.alpha), strict=True):  # fmt: skip
+    noise = np.asarray(level.sigma / level.alpha)
+    for field, (x, y, half), nu in zip(found["field"], found["field_view"], noise, strict=True):
         G = len(field)
         axis = ((np.arange(G) + 0.5) / G * 2 - 1) * half
         nodes = np.stack(np.meshgrid(x + axis, y + axis), -1)
@@ -98,6 +98,13 @@ def test_an_error_of_a_snapshot_does_not_stop_the_training(tmp_path, only_traini
     assert result.code == 0 and (tmp_path / "checkpoints" / "40").exists()
     lines = [line for line in result.err.splitlines() if "snapshots" in line]
     assert lines == ["warning: no snapshots from step 0 on: division by zero"]
+
+
+def test_a_damaged_snapshot_is_left_out(copy, caplog):
+    (copy / "snapshots" / "20.npz").write_bytes(b"PK\x03\x04 cut")
+    caplog.clear()
+    assert [each.step for each in read_snapshots(copy)] == [0, 10, 30]
+    assert "20.npz is damaged and left out" in caplog.text
 
 
 def test_the_size_of_the_folder_is_small(finished):

@@ -247,7 +247,8 @@ def test_the_lowest_loss_is_a_dashed_line_and_early_steps_have_room(opened, moon
       const root = document.querySelector("#loss");
       for (const svg of root.querySelectorAll("svg")) svg.replaceChildren();
       const panel = { step: [10, 100, 1000], loss: [3, 2, 1], smooth: [3, 2, 1], sigma: [1, 2],
-        stages: [{ name: "step 10", values: [1, 2] }], lowest: { total: 0.8, by_level: [0.7, 0.9] } };
+        stages: [{ name: "step 10", values: [1, 2] }],
+        lowest: { total: 0.8, by_level: [0.7, 0.9] } };
       const chart = lossCharts(root, panel);
       const lines = [...root.querySelectorAll("path.dashed")].map((path) =>
         path.getAttribute("d").match(/[\\d.]+/g).map(Number));

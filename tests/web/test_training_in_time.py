@@ -40,8 +40,9 @@ def test_the_points_are_those_of_the_snapshot(opened, moons):
     page = opened(moons / "report.html").page
     stored = read_snapshots(moons)[1].arrays
     choose(page, 1)
-    shown = lambda time: np.reshape(page.evaluate("""time => { const xy = new Float32Array(128);
-        players[0].process.positions(0, time, xy); return [...xy]; }""", time), (64, 2))  # fmt: skip
+    shown = lambda time: np.reshape(page.evaluate("""time => {
+        const xy = new Float32Array(128);
+        players[0].process.positions(0, time, xy); return [...xy]; }""", time), (64, 2))
     for at, time_ in ((-1, 1), (0, 0)):
         points = stored["trajectory"][at, 0]
         np.testing.assert_allclose(shown(time_), points, atol=1e-4 * np.ptp(points))
@@ -49,7 +50,8 @@ def test_the_points_are_those_of_the_snapshot(opened, moons):
     t = page.evaluate("players[0].process.level(0.37).t * players[0].reverse.levels.T")
     frame = np.interp(-t, -stored["levels"], np.arange(len(stored["levels"])))
     low, share = int(frame), frame % 1
-    expected = (1 - share) * stored["trajectory"][low, 0] + share * stored["trajectory"][low + 1, 0]
+    before, after = stored["trajectory"][low : low + 2, 0]
+    expected = (1 - share) * before + share * after
     np.testing.assert_allclose(shown(0.37), expected, atol=1e-2 * np.ptp(expected))
 
 

@@ -12,6 +12,7 @@ spaced in log(step), because a network learns most in its first steps.
 """
 
 import logging
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -76,8 +77,8 @@ class Snapshots:
     def take(self, before: int, state) -> bool:
         """Write a snapshot of `state` if a wanted step is in (before, state.step].
 
-        Returns whether a snapshot was written.
-        An error does not stop the training: a warning names it, and no more snapshots are taken.
+        Return whether a snapshot was written. An error does not stop the training: a warning names
+        the error, and no more snapshots are taken.
         """
         step = int(state.step)
         file = self.folder / f"{step}.npz"
@@ -97,11 +98,14 @@ class Snapshots:
 
 
 def read_snapshots(folder: Path) -> list[Snapshot]:
-    """Snapshots of the run in `folder`, the earliest first."""
+    """Snapshots of the run in `folder`, the earliest first; a warning names a damaged file."""
     snapshots = []
     for step, file in sorted(_files(folder / FOLDER).items()):
-        with np.load(file) as arrays:
-            snapshots.append(Snapshot(step, dict(arrays)))
+        try:
+            with np.load(file) as arrays:
+                snapshots.append(Snapshot(step, dict(arrays)))
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            log.warning("warning: %s is damaged and left out (%s)", file, reason_of(error))
     return snapshots
 
 
