@@ -6,6 +6,11 @@
 START and TARGET are a shape (see the config moons), mnist:DIGIT[:INDEX], a picture or a table of
 points. Pairs of both densities are matched by optimal transport within a batch, which keeps the
 paths short and straight. On a TPU, use --config.train.pairs=independent.
+
+The time is in CPU seconds on one core: compilation, and 500 steps scaled to all 12,000 steps,
+without evaluation.
+
+Time: 140 s.
 """
 
 import re

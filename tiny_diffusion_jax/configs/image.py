@@ -4,6 +4,11 @@
 
 The border decides whether the picture is dark on light or light on dark. --config.data.invert=yes
 or no overrides this. Transparent pixels are empty.
+
+The time is in CPU seconds on one core: compilation, and 500 steps scaled to all 12,000 steps,
+without evaluation.
+
+Time: 64 s.
 """
 
 from pathlib import Path

@@ -3,6 +3,11 @@
     python main.py --config=student/digit
 
 There is only one density, so the plain Fourier MLP draws it well.
+
+The time is in CPU seconds on one core: compilation, and 500 steps scaled to all 20,000 steps,
+without evaluation.
+
+Time: 48 s.
 """
 
 from tiny_diffusion_jax.config import default_config

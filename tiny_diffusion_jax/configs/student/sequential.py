@@ -3,6 +3,11 @@
     python main.py --config=student/sequential --config.model.name=attention_v1
 
 The first half of the steps trains on the first member only, the second half on the second member.
+
+The time is in CPU seconds on one core: compilation, and 500 steps scaled to all 20,000 steps
+of `fourier_mlp`, without evaluation.
+
+Time: 56 s.
 """
 
 from tiny_diffusion_jax.config import default_config

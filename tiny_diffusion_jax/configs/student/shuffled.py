@@ -6,6 +6,11 @@ The student models fourier_mlp, attention_v1 and attention_v2 draw the superposi
 moons, and seq2seq learns nothing. With a history of the same member (attention_v1_same_set,
 attention_v2_same_set), the sets become separate. In the config mixture, the sets of these models,
 with preconditioning, and of the LSTM seq2seq_aligned are separate too.
+
+The time is in CPU seconds on one core: compilation, and 500 steps scaled to all 20,000 steps
+of `fourier_mlp`, without evaluation.
+
+Time: 48 s.
 """
 
 from tiny_diffusion_jax.config import default_config

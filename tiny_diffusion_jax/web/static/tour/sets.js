@@ -1,6 +1,6 @@
 // Chapters of labels and sets: guidance, superposition, sets and completion; and likelihood.
 
-const GUIDED = 300, GUIDED_STEPS = 25;
+const GUIDED = 250, GUIDED_STEPS = 15;
 const REACH = 0.1; // a point of the data is covered by a sample that is so near, in its units
 
 class Guidance extends Chapter {
@@ -11,9 +11,17 @@ class Guidance extends Chapter {
 
   // Samples of the label "dinosaur" with a guidance scale w.
   sample(w) {
-    const { law, both, levels } = this, denoise = (x, level) => {
-      const free = both.single.denoise(x, level), given = law.denoise(x, level);
-      return free.map((v, i) => v + w * (given[i] - v));
+    const { law, moons, levels } = this, denoise = (x, level) => {
+      const out = new Float32Array(x.length);
+      for (let i = 0; i < x.length; i += 2) {
+        const [given, other] = [law, moons].map((one) => one.at(x[i], x[i + 1], level));
+        const [p, q] = softmax([given.logDensity, other.logDensity]);
+        out.set(given.x_0.map((v, d) => {
+          const free = p * v + q * other.x_0[d];
+          return free + w * (v - free);
+        }), i);
+      }
+      return out;
     };
     return trajectories(denoise, this.noise, levels, { steps: GUIDED_STEPS }).at(-1);
   }
@@ -53,7 +61,8 @@ class Guidance extends Chapter {
 }
 
 const SIZES = [1, 2, 5, 10, 20, 50, 100, 200], FILM_STEPS = 25;
-const TRIALS = 10, TRIAL_SIZE = 50, MAJORITY = 0.8; // sets that are compared; a separate set
+const TRIALS = 10, TRIAL_SIZE = 50, TRIAL_STEPS = 15; // sets that are compared
+const MAJORITY = 0.8; // of the points of a separate set
 
 const FRAME_MS = 90; // of a step that is played
 
@@ -80,10 +89,10 @@ class Superposition extends Chapter {
     this.data = Float32Array.from([...this.law.points, ...this.moons.points]);
   }
 
-  films(seed, size) {
+  films(seed, size, steps = FILM_STEPS) {
     const noise = new Random(100 + seed).normals(2 * size), { both, levels } = this;
     return [both.single, both].map((law) =>
-      trajectories((x, level) => law.denoise(x, level), noise, levels, { steps: FILM_STEPS }));
+      trajectories((x, level) => law.denoise(x, level), noise, levels, { steps }));
   }
 
   update() {
@@ -119,7 +128,7 @@ class Superposition extends Chapter {
   answer() {
     const count = [0, 0];
     for (let trial = 0; trial < TRIALS; trial++) {
-      this.films(500 + trial, TRIAL_SIZE).forEach((film, i) => {
+      this.films(500 + trial, TRIAL_SIZE, TRIAL_STEPS).forEach((film, i) => {
         const dino = dinoShare(this.both, film.at(-1), this.levels[1]);
         count[i] += Number(Math.max(dino, 1 - dino) >= MAJORITY);
       });
