@@ -6,9 +6,9 @@ const PREVIEW_STEPS = 5; // most steps of a set that is drawn while a point is d
 const HINTS = {
   trace: "Drag the ring: it is one point of noise, and the line is its way to the data. Arrow keys "
     + "move it, too.",
-  complete: "Click or tap to place points, and drag to move them: the model completes the set. Your "
-    + "points are blue in rings, and its points are orange. By keyboard: arrow keys, Enter to place, "
-    + "Backspace to undo.",
+  complete: "Click or tap to place points, and drag to move them: the model completes the set. "
+    + "Your points are blue in rings, and its points are orange. By keyboard: arrow keys, Enter to "
+    + "place, Backspace to undo.",
   draw: "This model draws whole sets, and completes none.",
 };
 
