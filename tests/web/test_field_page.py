@@ -142,6 +142,9 @@ def test_the_squares_are_in_units_of_the_data():
     dataset = type("D", (), {"shift": np.array([3.0, -1.0]), "scale": np.array([2.0, 4.0])})
     found = squares_on_page(np.array([1]), [(1.0, 2.0, 3.0)], schedule, dataset)
     assert found == {"t": [1], "centre": [[3 + 0.5 * 2, -1 + 0.5 * 2 * 4]], "half": [[3.0, 6.0]]}
+    dataset.scale = np.array(2.0)  # one scale for all coordinates
+    found = squares_on_page(np.array([1]), [(1.0, 2.0, 3.0)], schedule, dataset)
+    assert found["half"] == [[3.0, 3.0]]
 
 
 def test_without_noise_there_are_no_arrows_and_the_density_is_of_the_model(opened, folder):

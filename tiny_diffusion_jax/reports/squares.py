@@ -10,7 +10,7 @@ def squares_on_page(levels, squares, schedule, dataset) -> dict:
     x_t / alpha_t. half is a pair, because each coordinate may have its own scale.
     """
     squares, alpha = np.asarray(squares), np.asarray(schedule.alpha, float)[levels][:, None]
-    shift, scale = np.asarray(dataset.shift, float), np.asarray(dataset.scale, float)
+    shift, scale = (np.asarray(a, float) * np.ones(2) for a in (dataset.shift, dataset.scale))
     return {
         "t": np.asarray(levels).tolist(),
         "centre": (shift + alpha * squares[:, :2] * scale).tolist(),

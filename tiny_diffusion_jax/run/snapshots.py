@@ -141,6 +141,8 @@ def sample_options(experiment: Experiment):
     usual = options.num_points or int(np.median(dataset.sizes))
     if experiment.model.counts:  # sets that are smaller than in training would be wrong
         most = max(most, size_range(experiment.config.train, dataset)[0])
+    if getattr(experiment.model, "row_height", 0):  # fewer points are only the upper rows
+        most = usual
     options.update({"num_sets": min(options.num_sets, num_sets), "num_points": min(usual, most)})
     return options
 
