@@ -245,6 +245,21 @@ def test_rings_are_dragged_by_mouse_and_keyboard(opened):
     assert float(text(part, "number")) > 0.3
 
 
+def test_a_finger_scrolls_or_taps(opened):
+    """A finger away from the ring moves it only if it lifts at the same place."""
+    tab = opened(PAGE, size="phone")
+    part = chapter(tab, "path")
+    touch = lambda name: part.locator("canvas").evaluate("""(canvas, name) => {
+      const box = canvas.getBoundingClientRect();
+      const at = { clientX: box.x + 30, clientY: box.y + 40, pointerType: "touch", pointerId: 9 };
+      canvas.dispatchEvent(new PointerEvent(name, { bubbles: true, ...at }));
+      return tour.path.plane.handles[0];
+    }""", name)  # fmt: skip
+    first = tab.page.evaluate("tour.path.plane.handles[0]")
+    assert touch("pointerdown") == first
+    assert touch("click")[0] < -1
+
+
 def test_more_steps_are_nearer_to_the_exact_ends(opened):
     tab = opened(PAGE)
     part = chapter(tab, "steps")
