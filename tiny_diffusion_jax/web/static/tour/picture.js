@@ -11,6 +11,7 @@ class Picture extends Plane {
     Object.assign(this, { handles, moved, most, marks: [], active: 0, held: null });
     if (!most) return;
     canvas.addEventListener("pointerdown", (event) => this.press(event));
+    canvas.addEventListener("click", (event) => this.tap(event));
     canvas.addEventListener("pointermove", (event) => this.held !== null && this.move(event));
     for (const end of ["pointerup", "pointercancel"]) {
       canvas.addEventListener(end, () => (this.held = null));
@@ -32,17 +33,26 @@ class Picture extends Plane {
     return least < NEAR ? distances.indexOf(least) : null;
   }
 
-  press({ offsetX, offsetY, button, pointerId }) {
-    if (button) return;
-    this.held = this.nearest(offsetX, offsetY);
-    if (this.held === null && this.handles.length < this.most) {
-      this.handles.push([0, 0]);
-      this.held = this.handles.length - 1;
-    }
-    this.held ??= this.handles.length - 1;
-    this.active = this.held;
+  press({ offsetX, offsetY, button, pointerId, pointerType }) {
+    const near = this.nearest(offsetX, offsetY);
+    if (button || (pointerType === "touch" && near === null)) return; // a finger may scroll
+    this.take(near);
+    this.held = this.active;
     this.canvas.setPointerCapture(pointerId);
     this.put(this.board.toPoint(offsetX, offsetY));
+  }
+
+  // A finger that did not scroll.
+  tap({ offsetX, offsetY, pointerType }) {
+    if (pointerType !== "touch" || this.nearest(offsetX, offsetY) !== null) return;
+    this.take(null);
+    this.put(this.board.toPoint(offsetX, offsetY));
+  }
+
+  // Make a ring active: the nearest, a new one, or the latest.
+  take(near) {
+    if (near === null && this.handles.length < this.most) near = this.handles.push([0, 0]) - 1;
+    this.active = near ?? this.handles.length - 1;
   }
 
   move({ clientX, clientY }) {
