@@ -22,7 +22,7 @@ EXACT = ("random.js", "train/schedule.js", "live/samplers.js", "tour/law.js")
 SCRIPTS = (
     *EXACT, "arrays.js", "trajectories.js", "chart.js", "live/grid.js",
     "live/board.js", "train/plane.js", "tour/picture.js", "tour/chapter.js", "tour/points.js",
-    "tour/sets.js", "tour/tour.js",
+    "tour/sets.js", "tour/likelihood.js", "tour/tour.js",
 )  # fmt: skip
 
 

@@ -97,11 +97,18 @@ class SetLaw {
 
   // The ideal denoiser of whole sets: E[x_0i | X_t] = sum_k p(k | X_t) E_k[x_0 | x_ti].
   denoise(x_t, level, given = []) {
-    const shares = this.ofSet(x_t, level, given), out = new Float32Array(x_t.length);
-    this.members.forEach((law, k) => {
-      if (shares[k] < 1e-9) return;
-      law.denoise(x_t, level).forEach((v, i) => (out[i] += shares[k] * v));
+    const guesses = this.members.map((law) => {
+      const x_0 = new Float32Array(x_t.length);
+      let log = total(law.logDensities(given, CLEAN));
+      for (let i = 0; i < x_t.length; i += 2) {
+        const point = law.at(x_t[i], x_t[i + 1], level);
+        x_0.set(point.x_0, i);
+        log += point.logDensity;
+      }
+      return { x_0, log };
     });
+    const shares = softmax(guesses.map(({ log }) => log)), out = new Float32Array(x_t.length);
+    guesses.forEach(({ x_0 }, k) => x_0.forEach((v, i) => (out[i] += shares[k] * v)));
     return out;
   }
 }
