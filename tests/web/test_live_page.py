@@ -170,7 +170,7 @@ def test_the_set_follows_a_dragged_point(opened):
     assert drawn[:4] == given and given[1] < before[1] and drawn[4:] != before[4:]
     page.mouse.up()
     tab.wait(DONE, 20)
-    assert number(tab, "drawn") == 20 and "20 steps each" in page.inner_text("#status")
+    assert number(tab, "drawn") == 20 and "30 steps each" in page.inner_text("#status")
 
 
 def test_the_crosshair_is_for_the_keyboard(opened):

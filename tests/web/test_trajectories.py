@@ -21,7 +21,7 @@ POSITIONS = """([packed, set, time]) => {
 
 @pytest.fixture(scope="module")
 def script(scripts):
-    return scripts("arrays.js", "trajectories.js", "controls.js", "field.js", "dots.js")
+    return scripts("arrays.js", "trajectories.js", "controls.js", "layers.js", "dots.js")
 
 
 def numbers(values) -> np.ndarray:

@@ -16,7 +16,7 @@ from tiny_diffusion_jax.figures.style import square_limits
 from tiny_diffusion_jax.point_sets import lengths
 from tiny_diffusion_jax.reports import words
 from tiny_diffusion_jax.reports.training import loss_panel
-from tiny_diffusion_jax.run.snapshots import POINTS, REAL_POINTS, has_field, read_snapshots
+from tiny_diffusion_jax.run.snapshots import POINTS, has_field, read_snapshots
 from tiny_diffusion_jax.run.train_log import ROWS, read_rows
 from tiny_diffusion_jax.web.packing import pack
 from tiny_diffusion_jax.web.render import render, write_page
@@ -25,6 +25,7 @@ log = logging.getLogger("tiny_diffusion_jax")
 SECONDS = 10  # between two versions of the page, and between two reloads.
 RECENT = 10  # last blocks, whose speed predicts the time left.
 SETS = 4  # sets of a snapshot.
+REAL_POINTS = 4_096  # real points of a density
 SHARE = 0.99  # share of the samples that is in view, if no real points are known.
 MARK = "data-progress="  # in the HTML of this page, and not of a report
 
@@ -89,7 +90,7 @@ class ProgressPage:
         ]  # fmt: skip
         if not snapshots:
             return None
-        if self.real is None and has_field(self.experiment):  # the field needs the same points
+        if self.real is None and has_field(self.experiment):
             draw = devices.without_float64(draw_points)
             real = draw(self.experiment.dataset, jax.random.key(0), 1, REAL_POINTS)
             self.real = np.asarray(real)[:, :POINTS]

@@ -25,10 +25,8 @@ from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import is_distilled, is_flow
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.dataset import draw_points
 from tiny_diffusion_jax.errors import reason_of
 from tiny_diffusion_jax.figures.frames import select_frames
-from tiny_diffusion_jax.figures.style import square_limits
 from tiny_diffusion_jax.files import atomic, make_folder
 from tiny_diffusion_jax.metrics import score_field
 from tiny_diffusion_jax.sets.reverse import visited_levels
@@ -41,7 +39,7 @@ POINTS = 1_000  # of the one set of a density
 SETS, SET_POINTS = 6, 256  # if sets differ
 FRAMES = 9  # moments of a trajectory
 NODES, LEVELS = 21, 8  # nodes of the field a side, and noise levels
-REAL_POINTS = 4_096  # points that determine the squares of the field
+HALF_SIDE = 2.2  # of the square of the field at no noise, in standard deviations of the data
 
 
 class Snapshot(NamedTuple):
@@ -141,7 +139,7 @@ def sample_options(experiment: Experiment):
     usual = options.num_points or int(np.median(dataset.sizes))
     if experiment.model.counts:  # sets that are smaller than in training would be wrong
         most = max(most, size_range(experiment.config.train, dataset)[0])
-    if getattr(experiment.model, "row_height", 0):  # fewer points are only the upper rows
+    if sets.strategy_of(experiment.model).sorts:  # fewer points are only the first of the order
         most = usual
     options.update({"num_sets": min(options.num_sets, num_sets), "num_points": min(usual, most)})
     return options
@@ -160,10 +158,9 @@ def field(experiment: Experiment, params) -> dict[str, np.ndarray]:
 
     field_view holds the centre and half the side of each square, see `score_field.square`.
     """
-    dataset, process = experiment.dataset, experiment.process
-    real = dataset.normalize(draw_points(dataset, jax.random.key(0), 1, REAL_POINTS))[0]
-    low, high = np.reshape(square_limits(np.asarray(real, float)), (2, 2)).T
-    x, y = np.linspace(low, high, score_field.CELLS).T
+    process = experiment.process
+    mean, half = np.broadcast_to(process.data_mean, 2), HALF_SIDE * process.sigma_data
+    x, y = np.linspace(mean - half, mean + half, score_field.CELLS).T
     counts = score_field.Counts(np.zeros(0), x, y)
     levels = score_field.chosen_levels(process, counts.cell, LEVELS)
     noise = score_field.noise(process, levels)
