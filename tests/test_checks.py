@@ -86,6 +86,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "train.block": [(0, "must be at least 1")],
     "train.checkpoint_every": [(0, "must be at least 1")],
     "train.keep": [(0, "must be at least 1")],
+    "train.snapshots": [(-1, "must be at least 0")],
     "train.pairs": [("odd", "must be one of independent, optimal")],
     "train.trajectories": [(-1, "must be at least 0")],
     "sample.sampler": [("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun, "

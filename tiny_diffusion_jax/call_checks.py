@@ -197,7 +197,8 @@ def check_has_likelihood(config, dataset) -> None:
             f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
     start = dataset.start
     require(start is None or start.log_prob is not None, "config.data.start", config.data.start,
-            "a start with a density, for log p: circle and tables without jitter have none")
+            "a start with a density that is nowhere 0, for log p: not circle, line, checkerboard, "
+            "or a table without jitter")
 
 
 def check_scored(

@@ -27,7 +27,7 @@ def again(copy, mode="evaluate"):
     return result, written
 
 
-WRITTEN = FILES - {"config.json", "metrics.jsonl", "checkpoints"}
+WRITTEN = FILES - {"config.json", "metrics.jsonl", "checkpoints", "snapshots"}
 
 
 @pytest.mark.parametrize("where, failed", [

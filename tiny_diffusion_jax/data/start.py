@@ -62,6 +62,10 @@ def add(config, dataset: Dataset, builders: dict[str, Callable]) -> Dataset:
     origin = "" if start.source == "analytic" else f", from {start.source}"
     log.info("flow from %s%s (shift and scale of the data: mean (%s), std %.2f in the network%s)",
              start.title, origin, mean, std, blur)  # fmt: skip
+    if start.log_prob is not None:
+        # A density that is 0 in places would give a log-likelihood of minus infinity.
+        far = start.log_prob(start.shift + 30 * start.scale)
+        start = start.replace(log_prob=start.log_prob if jnp.isfinite(far) else None)
     return dataset.replace(start=start.replace(shift=dataset.shift, scale=dataset.scale))
 
 
