@@ -185,7 +185,7 @@ def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     assert [again["rows"]["tiny"][s] for s in scores] == [rows["causal"][s] for s in scores]
 
 
-def test_the_protocol_scores_files_of_any_model(tmp_path, capsys, monkeypatch):
+def test_spatial_protocol_scores_files_of_any_model(tmp_path, capsys, monkeypatch):
     """Real sets score as real sets; sets in other units or upside down are noticed."""
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     small = ["--", "--config.data.source=digits", "--config.sample.num_points=16",
