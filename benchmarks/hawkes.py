@@ -151,7 +151,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     args.runs.mkdir(parents=True, exist_ok=True)
-    path, workdir = args.runs / "hawkes.csv", args.runs / f"hawkes_{args.model}"
+    name = f"hawkes_{args.train}"
+    path, workdir = args.runs / f"{name}.csv", args.runs / f"{name}_{args.model}"
     train, test = sequences(args.train, seed=0), sequences(TEST, seed=1)
     write_table(path, train)
     flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}",

@@ -173,6 +173,10 @@ def score(bench: Bench, log_p: np.ndarray | None, sets: np.ndarray | None, label
     Raises UserError for another shape, numbers that are not finite, and points in other units.
     """
     row: dict = {}
+    require(log_p is not None or sets is not None, "--log_likelihoods, --samples", "none given",
+            "at least one file")  # fmt: skip
+    require(labels is None or sets is not None and labels.shape == sets.shape[:1], "--labels",
+            None if labels is None else labels.shape, "(S,), a digit for each of the samples")
     if log_p is not None:
         require(log_p.ndim == 1 and 1 < len(log_p) <= len(bench.test), "--log_likelihoods: shape",
                 log_p.shape, f"(n,) with n from 2 to {len(bench.test)}")  # fmt: skip
@@ -184,7 +188,8 @@ def score(bench: Bench, log_p: np.ndarray | None, sets: np.ndarray | None, label
         require(sets.ndim == 3 and sets.shape[1:] == expected[1:] and len(sets) >= expected[0],
                 "--samples: shape", sets.shape, f"{expected} or more sets")  # fmt: skip
         inside = (sets > -1) & (sets < bench.side + 1)
-        require(inside.mean() > 0.9 and np.ptp(sets) > bench.side / 4, "--samples",
+        finite = bool(np.isfinite(sets).all())
+        require(finite and inside.mean() > 0.9 and np.ptp(sets) > bench.side / 4, "--samples",
                 f"from {np.nanmin(sets):.3g} to {np.nanmax(sets):.3g}",
                 f"finite coordinates in [0, {bench.side}]")  # fmt: skip
         sets = np.asarray(sets, np.float32)

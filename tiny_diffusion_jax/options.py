@@ -43,10 +43,13 @@ def interval(text: str) -> Rule:
 ANY = Rule(lambda value: True, "")
 FINITE = interval("(-3e38, 3e38)")._replace(words="a finite number")  # about the range of float32
 SEED = interval("[0, 4294967295]")
+
+
 def _is_order(text: str) -> bool:
     kind, _, value = text.partition(":")
     if kind in ("rows", "columns"):
-        return re.fullmatch(r"[\d.]+(e[-+]?\d+)?", value) is not None and float(value) > 0
+        number = re.fullmatch(r"(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", value)
+        return number is not None and 0 < float(value) < 3e38
     return text == "random" or kind == "coordinate" and value.removesuffix(":desc") != ""
 
 

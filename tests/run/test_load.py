@@ -166,7 +166,8 @@ def test_the_log_names_the_step_of_the_best_weights():
         "1 sets; 1-NNA and likelihood are measured on 2 other sets")
 
 
-@pytest.mark.parametrize("height, order", [(0.0, "random"), (1.0, "rows:1"), (0.7, "rows:0.7")])
+@pytest.mark.parametrize("height, order", [(0.0, "random"), (1.0, "rows:1"), (0.7, "rows:0.7"),
+                                           (1 / 28, f"rows:{1 / 28!r}")])  # fmt: skip
 def test_a_run_in_rows_keeps_its_order(height, order):
     """The option `row_height` of older versions is the order `rows`."""
     model = migrate_config({"model": {"name": "causal", "row_height": height}})["model"]

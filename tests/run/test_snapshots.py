@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import jax
 import numpy as np
 import pytest
-from command_line import MOONS, run
+from command_line import MOONS, TINY, config, run
 from run_files import arrays, losses, same
 
 import tiny_diffusion_jax as td
@@ -115,3 +115,19 @@ def test_the_size_of_the_folder_is_small(finished):
     assert 4 * numbers < 112_000
     sizes = [file.stat().st_size for file in (finished[0] / "snapshots").iterdir()]
     assert len(sizes) == 4 and max(sizes) < 40_000  # 64 points
+
+
+def test_a_run_in_space_and_far_from_zero_has_its_pages(tmp_path):
+    """Snapshots are in own units of three coordinates, and the pages show two of them."""
+    points = np.random.default_rng(0).normal(size=(60, 3)) + [5e6, 0, 4e5]
+    np.savetxt(tmp_path / "a.csv", points, delimiter=",", header="x,y,z", comments="")
+    result = run(config(f"points:{tmp_path / 'a.csv'}"), *TINY,
+                 "--config.data.columns=x,y,z", f"--workdir={tmp_path / 'run'}")  # fmt: skip
+    assert result.code == 0 and "warning: report.html" not in result.err, result.err
+    assert (tmp_path / "run" / "report.html").exists() and read_snapshots(tmp_path / "run")
+
+
+def test_an_empty_snapshot_is_left_out(copy, caplog):
+    (copy / "snapshots" / "20.npz").write_bytes(b"")
+    assert [each.step for each in read_snapshots(copy)] == [0, 10, 30]
+    assert "20.npz is damaged and left out" in caplog.text

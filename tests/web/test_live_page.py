@@ -99,7 +99,7 @@ def test_points_are_placed_and_completed(opened):
     set_range(page, "points", 20)
     for count, x in enumerate((0.4, 0.5, 0.6), 1):
         page.mouse.click(box["x"] + x * box["width"], box["y"] + 0.3 * box["height"])
-        tab.wait(DONE, 20)
+        tab.wait(DONE, 40)
         assert (number(tab, "given"), number(tab, "drawn")) == (count, 20)
         first, given = page.evaluate("[scene.drawn.slice(0, scene.given.length), scene.given]")
         assert first == pytest.approx(given, abs=1e-6)
@@ -107,7 +107,7 @@ def test_points_are_placed_and_completed(opened):
     page.click("#chips span:text-is('7')")
     for button in ("#complete", "#again"):
         page.click(button)
-        tab.wait(DONE, 20)
+        tab.wait(DONE, 40)
         assert (number(tab, "given"), number(tab, "drawn")) == (3, 20)
         assert "label 7" in page.inner_text("#status")
         pictures.append(tab.pixels("#board"))
@@ -158,7 +158,7 @@ def test_the_set_follows_a_dragged_point(opened):
     for x in (0.4, 0.6):
         page.mouse.click(*at(x, 0.3))
     page.click("#complete")
-    tab.wait(DONE, 20)
+    tab.wait(DONE, 40)
     before = page.evaluate("[...scene.drawn]")
     page.mouse.move(*at(0.4, 0.3))
     page.mouse.down()
@@ -169,7 +169,7 @@ def test_the_set_follows_a_dragged_point(opened):
     drawn, given = page.evaluate("[[...scene.drawn], [...scene.given]]")
     assert drawn[:4] == given and given[1] < before[1] and drawn[4:] != before[4:]
     page.mouse.up()
-    tab.wait(DONE, 20)
+    tab.wait(DONE, 40)
     assert number(tab, "drawn") == 20 and "30 steps each" in page.inner_text("#status")
 
 
@@ -185,7 +185,7 @@ def test_the_crosshair_is_for_the_keyboard(opened):
 def test_a_set_is_played_again(opened):
     tab = opened(PAGE)
     page = tab.page
-    tab.wait(DONE, 20)
+    tab.wait(DONE, 40)
     end = int(page.get_attribute("#film-time", "max"))
     assert end == page.evaluate("film.frames.length") > 1
     whole = page.evaluate("[...scene.drawn]")
@@ -205,7 +205,7 @@ def test_one_step_can_be_chosen(opened):
     tab = opened(PAGE)
     set_range(tab.page, "steps", 0)
     tab.page.click("#complete")
-    tab.wait(DONE, 20)
+    tab.wait(DONE, 40)
     assert ", 1 step each" in tab.page.inner_text("#status")
 
 
@@ -215,7 +215,7 @@ def test_on_a_dark_phone_another_model(opened):
     tab.page.select_option("#model", "1")
     set_range(tab.page, "steps", 0)
     tab.page.click("#complete")
-    tab.wait(DONE, 20)
+    tab.wait(DONE, 40)
     assert number(tab, "drawn") == 256
     assert tab.page.is_hidden("#labels") and tab.page.is_hidden("#guidance-row")
 

@@ -39,8 +39,8 @@ class ReportData:
     Each attribute is computed when a section first reads it. samples: f[S, N, D]; given: the first
     points of every set, f[n, D], or None; trajectories: of the samples, f[steps + 1, S, N, D], or
     None. These three arguments are in own units. Every attribute and result is in centred units,
-    see data/units.py. rows: the rows of metrics.jsonl. snapshots: the
-    snapshots of the training, in own units.
+    see data/units.py. rows: the rows of metrics.jsonl. snapshots:
+    the snapshots of the training, in own units.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """report.html of a run that is training: it reloads itself, until the report replaces it."""
 
+import contextlib
 import logging
 import time
 from pathlib import Path
@@ -61,9 +62,10 @@ class ProgressPage:
 
     def stop(self) -> None:
         """Say on the page that the program has ended, unless the report has replaced the page."""
-        if self.file.exists() and MARK in self.file.read_text("utf-8", errors="replace"):
-            rows = read_rows(self.folder / ROWS)
-            self.write(rows[-1]["step"] if rows else 0, "stopped")
+        with contextlib.suppress(OSError):  # an error of the training matters more
+            if self.file.exists() and MARK in self.file.read_text("utf-8", errors="replace"):
+                rows = read_rows(self.folder / ROWS)
+                self.write(rows[-1]["step"] if rows else 0, "stopped")
 
     def html(self, step: int, state: str) -> str:
         """HTML of the page."""
@@ -83,9 +85,9 @@ class ProgressPage:
 
     def pictures(self, step: int) -> dict | None:
         """Sets of each snapshot up to `step`, and real points, in one square."""
-        origin, dim = self.experiment.dataset.origin, 2
+        origin = self.experiment.dataset.origin
         snapshots = [
-            (each.step, units.to_centred(origin, each.arrays["trajectory"][-1, :SETS, :, :dim]))
+            (each.step, units.to_centred(origin, each.arrays["trajectory"][-1, :SETS])[..., :2])
             for each in read_snapshots(self.folder) if each.step <= step
         ]  # fmt: skip
         if not snapshots:

@@ -26,7 +26,7 @@ def training_data(data: ReportData) -> dict | None:
 def pack_snapshot(data: ReportData, snapshot: Snapshot, most: int) -> dict:
     """Pack the trajectories of a snapshot, at most `most` numbers, and its field."""
     arrays, schedule = snapshot.arrays, data.experiment.process.schedule
-    positions = units.to_centred(data.dataset.origin, arrays["trajectory"][..., :2])
+    positions = units.to_centred(data.dataset.origin, arrays["trajectory"])[..., :2]
     num_frames, num_sets, num_points, _ = positions.shape
     kept = min(num_points, max(1, most // (2 * num_frames * num_sets)))
     positions = np.where(np.isfinite(positions), positions, np.nan)[:, :, :kept]

@@ -40,6 +40,8 @@ def lowest_losses(data: ReportData) -> dict | None:
     T, places = process.schedule.num_levels, (np.arange(2 * NUM_TIME_BINS) + 0.5)
     levels = np.clip(np.round(places / len(places) * T), 1, T).astype(int)
     losses = lowest_loss(dataset, process, data.counts, levels, jax.random.fold_in(data.key, 8))
+    if not np.isfinite(losses).all():  # a schedule of few levels that ends in pure noise
+        return None
     law = np.arange(1, T + 1) if process.law is None else np.asarray(process.law)[1:]
     return {"total": float(np.interp(law, levels, losses).mean()),
             "by_level": losses.reshape(-1, 2).mean(1).tolist()}  # fmt: skip

@@ -27,7 +27,7 @@ from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.errors import reason_of
 from tiny_diffusion_jax.figures.frames import select_frames
-from tiny_diffusion_jax.files import atomic, make_folder
+from tiny_diffusion_jax.files import atomic, make_folder, remove_abandoned
 from tiny_diffusion_jax.metrics import score_field
 from tiny_diffusion_jax.sets.reverse import visited_levels
 from tiny_diffusion_jax.training.batches import size_range
@@ -68,6 +68,7 @@ class Snapshots:
     def __init__(self, experiment: Experiment, folder: Path, first: int):
         self.experiment, self.folder = experiment, folder / FOLDER
         self.steps = wanted_steps(experiment.config.train)
+        remove_abandoned(self.folder)
         for step, file in _files(self.folder).items():
             if step > first:  # the resumed training takes it again, perhaps at other steps
                 file.unlink()
@@ -102,7 +103,7 @@ def read_snapshots(folder: Path) -> list[Snapshot]:
         try:
             with np.load(file) as arrays:
                 snapshots.append(Snapshot(step, dict(arrays)))
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
             log.warning("warning: %s is damaged and left out (%s)", file, reason_of(error))
     return snapshots
 

@@ -42,12 +42,13 @@ def train_in_folder(
     config, rows = experiment.config.train, folder / ROWS
     saved_step = int(state.step)
     rewind_rows(rows, saved_step)
+    snapshots = Snapshots(experiment, folder, saved_step)
     if saved_step == config.steps:
         log.info("already trained (step %d)", saved_step)
         return state
     if saved_step:
         log.info("resuming from step %d of %d", saved_step, config.steps)
-    before, signals, snapshots = state, [], Snapshots(experiment, folder, saved_step)
+    before, signals = state, []
     if page:
         page.announce()
     during_block, during_write = abandon_at_signal, held_signals

@@ -23,8 +23,8 @@ def migrate_config(stored: dict) -> dict:
         if isinstance(fields, dict):
             pairs = [current_option(f"{part}.{name}", v, warn=False) for name, v in fields.items()]
             if part == "model" and "row_height" in fields:  # the order, in older versions
-                height = fields["row_height"]
-                pairs.append(("model.order", f"rows:{height:g}" if height else "random"))
+                height = repr(float(fields["row_height"])).removesuffix(".0")
+                pairs.append(("model.order", "random" if height == "0" else f"rows:{height}"))
             fields = {option.removeprefix(f"{part}."): value
                       for option, value in pairs if option not in REMOVED}  # fmt: skip
         config[part] = fields

@@ -48,9 +48,11 @@ def draw_sizes_given(
 
         p(n | given) = p(n) p(given | n) / sum over n' > h of p(n') p(given | n').
 
-    p(n) is the frequency of n in the data, among the sets of the label. Sets have h + 1 points if
-    no observed set is larger than h. log_prob: (sets f32[K, h, D], labels i32[K] or None, sizes
-    i64[K]) -> nats per point f[K]. given: f32[h, D]; labels: i32[S] or None; keys: one of each set.
+    p(n) is the frequency of n in the data, among the sets of the label, or of any label if no set
+    has this one. Sets have h + 1 points if no observed set is larger than h.
+
+    log_prob: (sets f32[K, h, D], labels i32[K] or None, sizes i64[K]) -> nats per point f[K].
+    given: f32[h, D]; labels: i32[S] or None; keys: one of each set.
     """
     h, sizes = len(given), np.asarray(dataset.sizes)
     of_set = np.full(len(keys), -1) if labels is None else np.asarray(labels)
@@ -58,16 +60,17 @@ def draw_sizes_given(
     for label in np.unique(of_set):
         known = sizes
         if label >= 0 and dataset.source_labels is not None:
-            known = sizes[np.asarray(dataset.source_labels) == label]
+            of_label = sizes[np.asarray(dataset.source_labels) == label]
+            known = of_label if len(of_label) else sizes
         found, count = np.unique(known[known > h], return_counts=True)
         if not len(found):
             continue
         each = None if labels is None else np.full(len(found), label)
         log_p = np.log(count) + h * log_prob(np.stack([given] * len(found)), each, found)
-        of_label = np.flatnonzero(of_set == label)
+        drawn = np.flatnonzero(of_set == label)
         draw = lambda key, log_p: jax.random.categorical(jax.random.fold_in(key, SIZE_KEY), log_p)
-        index = jax.vmap(draw, (0, None))(keys[of_label], jnp.asarray(log_p - log_p.max()))
-        result[of_label] = found[np.asarray(index)]
+        index = jax.vmap(draw, (0, None))(keys[drawn], jnp.asarray(log_p - log_p.max()))
+        result[drawn] = found[np.asarray(index)]
     return result
 
 

@@ -21,7 +21,14 @@ class Chart {
     this.say(this.xs.length - 1);
   }
 
+  // Forget the lines. The chart stays empty until a new chart replaces it.
+  clear() {
+    Object.assign(this, { lines: [], readable: [], xs: [] });
+    this.svg.replaceChildren();
+  }
+
   draw() {
+    if (!this.xs.length) return;
     const [width, height] = [this.svg.clientWidth || 400, this.svg.clientHeight || 260];
     this.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     const ys = this.lines.flatMap(({ y }) => y).filter((y) => y !== null);
@@ -134,6 +141,7 @@ class Chart {
   }
 
   point(index) {
+    if (!this.xs.length) return;
     this.at = index;
     const x = this.toX(this.xs[index]);
     for (const [name, value] of Object.entries({ x1: x, x2: x, visibility: "visible" }))

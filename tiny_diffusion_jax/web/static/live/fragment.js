@@ -10,6 +10,9 @@ const PAIR_CONTROLS = [
 ];
 const PLACES = 4; // decimals of a placed point
 
+// A seed that the field of the page can hold.
+const seedOf = (text) => Math.min(999999, Math.max(1, Math.floor(text) || 1));
+
 const readFragment = () => new URLSearchParams(location.hash.slice(1));
 
 // The open tab. #train is short for #tab=train.
@@ -30,12 +33,13 @@ function restoreSample(state) {
   const named = [...$("model").options].find(({ dataset }) => dataset.name === state.get("model"));
   if (named) named.selected = true;
   choose($("model").value, false);
-  if (state.get("seed") > 0) seed = Math.floor(state.get("seed"));
+  if (state.get("seed") > 0) seed = seedOf(state.get("seed"));
   const steps = model.steps.indexOf(Number(state.get("steps")));
   if (steps >= 0) $("steps").value = steps;
   for (const id of SAMPLE_CONTROLS) setControl($(id), state.get(id));
   const label = model.labels.findIndex(({ name }) => name === state.get("label"));
-  if (label >= 0) $("chips").children[label + 1].firstChild.checked = true;
+  const isAny = state.get("label") === "any" && model.labels.length;
+  if (label >= 0 || isAny) $("chips").children[label + 1].firstChild.checked = true;
   const layers = (state.get("layers") ?? "").split(",");
   for (const id of ["density", "field"]) $(id).checked = layers.includes(id);
   const given = (state.get("given") || "").split(",").filter(Boolean).map(Number);
@@ -49,6 +53,7 @@ function restoreSample(state) {
 function setControl(control, value) {
   if (value === null || value === "") return;
   if (control.options && ![...control.options].some((option) => option.value === value)) return;
+  if (["range", "number"].includes(control.type) && !Number.isFinite(Number(value))) return;
   control.value = value;
 }
 

@@ -143,7 +143,11 @@ worker.onmessage = ({ data }) => {
   if (data.seconds && data.job === job) frames.push({ seconds: data.seconds });
   show();
 };
-worker.onerror = ({ message }) => say(`The worker failed: ${message}`);
+worker.onerror = ({ message }) => {
+  previewing = null;
+  document.body.dataset.state = "ready";
+  say(`The worker failed: ${message}`);
+};
 
 // ---------------------------------------------------------------- controls
 
@@ -210,7 +214,7 @@ $("clear").onclick = () => {
 };
 $("model").onchange = () => choose($("model").value);
 $("seed").onchange = ({ target }) => {
-  seed = Math.max(1, Math.floor(target.value) || 1);
+  seed = seedOf(target.value);
   draw();
 };
 $("controls").onsubmit = (event) => event.preventDefault();

@@ -4,6 +4,7 @@
 const SIDES = ["left", "right"];
 const PAIR_SECONDS = 4; // from noise to data
 const PAIR_POINTS = [16, 50, 100, 256, 500];
+const GUIDANCE = [0, 0.5, 1, 1.5, 2, 3, 4];
 const FITTED = [8, 32]; // steps between which the order of a sampler is measured
 const STARTS = { left: ["ddim", 5], right: ["heun", 5] }; // sampler and steps at first
 
@@ -39,7 +40,11 @@ class Pair {
     if (this.worker) return;
     this.worker = new Worker(URL.createObjectURL(new Blob([$("worker").textContent])));
     this.worker.onmessage = ({ data }) => this.receive(data);
-    this.worker.onerror = ({ message }) => this.say(`The worker failed: ${message}`);
+    this.worker.onerror = ({ message }) => {
+      this.say(`The worker failed: ${message}`);
+      this.root.dataset.state = "ready";
+      $("pair-measure").disabled = false;
+    };
     this.load();
     this.draw();
   }
@@ -61,7 +66,8 @@ class Pair {
       fill(`${side}-sampler`, samplersOf(this.model), STARTS[side][0]);
       fill(`${side}-steps`, steps, STARTS[side][1]);
       $(`${side}-spacing`).value = sample.spacing;
-      $(`${side}-guidance`).value = sample.guidance_scale;
+      fill(`${side}-guidance`, [...new Set([...GUIDANCE, sample.guidance_scale])].sort(
+        (a, b) => a - b), sample.guidance_scale);
       $(`${side}-guidance`).closest("label").hidden = !guides.includes("label") || !labels.length;
       this[side] = new Board($(`${side}-plane`), this.model);
       if (!$(`${side}-sampler`).value) $(`${side}-sampler`).selectedIndex = 0;
@@ -182,7 +188,7 @@ class Pair {
 
   forgetCurve() {
     this.lines = null;
-    this.root.querySelector("svg").replaceChildren();
+    this.chart?.clear();
     $("pair-values").textContent = "";
     this.root.dataset.curve = "";
   }

@@ -40,7 +40,7 @@ async function copyPicture(part) {
 }
 
 async function saveFilm(part) {
-  const button = $("save-gif"), label = button.textContent, length = part.length();
+  const button = $("save-gif"), length = part.length();
   const count = Math.min(length, GIF.frames);
   const frame = (i) => Math.round((i * (length - 1)) / Math.max(count - 1, 1));
   const pixels = () => {
@@ -48,19 +48,24 @@ async function saveFilm(part) {
     const { data } = picture.getContext("2d").getImageData(0, 0, picture.width, picture.height);
     return { data, width: picture.width };
   };
+  // Another set is drawn, or another tab is open.
+  const isOver = () => part.length() !== length || !part.canvases()[0].clientWidth;
   button.disabled = true;
-  await part.show(frame(count - 1));
-  const { data, width } = pixels(), gif = new GifWriter(width, GIF.side, data);
-  for (let i = 0; i < count; i++) {
-    button.textContent = `GIF: ${Math.round((100 * i) / count)} %`;
-    await new Promise((resume) => setTimeout(resume));
-    if (part.length() !== length) break; // another set is drawn
-    await part.show(frame(i));
-    gif.add(pixels().data, i === count - 1 ? GIF.last : GIF.hundredths);
+  try {
+    await part.show(frame(count - 1));
+    const { data, width } = pixels(), gif = new GifWriter(width, GIF.side, data);
+    for (let i = 0; i < count; i++) {
+      button.textContent = `GIF: ${Math.round((100 * i) / count)} %`;
+      await new Promise((resume) => setTimeout(resume));
+      if (isOver()) return;
+      await part.show(frame(i));
+      gif.add(pixels().data, i === count - 1 ? GIF.last : GIF.hundredths);
+    }
+    save("points.gif", gif.finish(), "image/gif");
+  } finally {
+    button.textContent = "Save GIF";
+    button.disabled = !part.length();
   }
-  if (part.length() === length) save("points.gif", gif.finish(), "image/gif");
-  button.textContent = label;
-  button.disabled = !part.length();
 }
 
 // Show for a moment what a button has done.

@@ -4,7 +4,7 @@
 // opened: {name: function to call when it is shown}.
 function startTabs(parts, opened = {}) {
   const choose = (name) => {
-    const chosen = parts[name] ? name : "sample";
+    const chosen = Object.hasOwn(parts, name) && parts[name] ? name : "sample";
     for (const [each, part] of Object.entries(parts)) {
       if (!part) continue;
       part.hidden = each !== chosen;

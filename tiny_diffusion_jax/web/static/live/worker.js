@@ -108,6 +108,11 @@ if (typeof WorkerGlobalScope !== "undefined") {
     postMessage({ job, curve: null });
   };
 
+  // An error in an async function would not reach the page.
+  onunhandledrejection = ({ reason }) => setTimeout(() => {
+    throw reason;
+  });
+
   onmessage = ({ data }) => {
     const { job, asked, seed } = data;
     if (data.load) {

@@ -8,7 +8,7 @@ class Chapter {
     Object.assign(this, { root, ...data });
     root.addEventListener("input", () => this.soon());
     for (const details of root.querySelectorAll("details")) {
-      details.addEventListener("toggle", () => details.open && this.answer());
+      details.addEventListener("toggle", () => this.isReady && details.open && this.answer());
     }
     const watch = new IntersectionObserver((entries) => {
       if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
@@ -22,6 +22,11 @@ class Chapter {
     this.start();
     this.update();
     this.root.dataset.state = "ready";
+    if (this.isOpen) this.answer();
+  }
+
+  get isReady() {
+    return this.root.dataset.state === "ready";
   }
 
   // Update in the next frame, once.
@@ -30,7 +35,7 @@ class Chapter {
     this.isDue = true;
     requestAnimationFrame(() => {
       this.isDue = false;
-      if (this.root.dataset.state !== "ready") return;
+      if (!this.isReady) return;
       this.update();
       if (this.isOpen) this.answer();
     });

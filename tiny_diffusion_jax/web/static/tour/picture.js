@@ -70,6 +70,8 @@ class Picture extends Plane {
   key(event) {
     const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1],
                         ArrowDown: [0, -1] }[event.key];
+    // Another plane may have removed points of the same list.
+    this.active = Math.max(0, Math.min(this.active, this.handles.length - 1));
     const { handles, most } = this, now = handles[this.active] ?? [0, 0];
     const size = event.shiftKey ? NUDGE / 5 : NUDGE;
     if (direction && handles.length) this.put(now.map((v, d) => v + size * direction[d]));

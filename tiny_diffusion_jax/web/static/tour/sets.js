@@ -162,7 +162,10 @@ class Completion extends Chapter {
     this.worker = new Worker(URL.createObjectURL(new Blob([text])));
     this.worker.postMessage({ load: this.load() });
     this.worker.onmessage = ({ data }) => data.preview && this.receive(data);
-    this.worker.onerror = ({ message }) => this.say({ "right-share": `failed: ${message}` });
+    this.worker.onerror = ({ message }) => {
+      this.pending = null;
+      this.say({ "right-share": `failed: ${message}` });
+    };
     Object.assign(this, { job: 0, tries: 0, hits: 0 });
   }
 
@@ -211,7 +214,7 @@ class Completion extends Chapter {
   request() {
     if (this.pending) return (this.isStale = true);
     const given = this.given;
-    this.pending = { job: (this.job += 1), count: given.length };
+    this.pending = { job: (this.job += 1), count: given.length, given, seed: this.seed };
     this.isStale = false;
     this.worker.postMessage({ job: this.job, seed: this.seed, isPreview: true, asked: {
       given, label: null, numPoints: COMPLETED + given.length / 2, guidanceScale: 1,
@@ -222,20 +225,24 @@ class Completion extends Chapter {
 
   receive({ job, preview }) {
     if (job !== this.pending?.job) return;
-    const drawn = Float32Array.from(preview).slice(this.pending.count);
+    const { count, given, seed } = this.pending, drawn = Float32Array.from(preview).slice(count);
     this.pending = null;
     this.show(this.right, drawn);
-    this.count(drawn);
+    this.count(drawn, given, seed);
     this.root.dataset.drawn = Number(this.root.dataset.drawn ?? 0) + 1;
     if (this.isStale) this.request();
   }
 
-  // Count the network's sets whose main shape is the more probable shape.
-  count(drawn) {
-    const text = this.describe(drawn), { left, both } = this;
-    this.say({ "right-share": text });
-    if (!left.handles.length) return;
-    const likely = both.ofSet(new Float32Array(0), CLEAN, this.given)[0] > 0.5;
+  // Count the network's sets whose main shape is the more probable shape, once for each seed.
+  count(drawn, given, seed) {
+    this.say({ "right-share": this.describe(drawn) });
+    if (String(given) !== this.counted) {
+      Object.assign(this, { counted: String(given), seeds: new Set(), tries: 0, hits: 0 });
+      this.say({ tries: "0 of 0" });
+    }
+    if (!given.length || this.seeds.has(seed)) return;
+    this.seeds.add(seed);
+    const likely = this.both.ofSet(new Float32Array(0), CLEAN, given)[0] > 0.5;
     this.tries += 1;
     this.hits += Number(dinoShare(this.both, drawn, this.levels[1]) > 0.5 === likely);
     this.say({ tries: `${this.hits} of ${this.tries}` });
