@@ -28,19 +28,23 @@ from tiny_diffusion_jax.data.shapes import SHAPES
 KEY = 123  # of the scored points, which no training uses
 
 
+def missing_nats(experiment: td.Experiment, params, num_points: int):
+    """Return new points f32[n, D] of the data, and log p(x) - log q(x) of each, f64[n]."""
+    dataset, num_steps = experiment.dataset, experiment.config.evaluate.likelihood_steps
+    points = dataset.draw(jax.random.key(KEY), 1, num_points).points[0]
+    log_q = td.log_prob(experiment, params, points, num_steps)
+    return points, np.asarray(dataset.log_prob(points), np.float64) - log_q
+
+
 def measure(flags: list[str], num_points: int) -> dict:
     """Train a model of a shape; return the missing nats, and the share of points outside."""
-    config = parse(["main.py", *flags]).config
-    experiment = td.build(config)
+    experiment = td.build(parse(["main.py", *flags]).config)
     began = time.process_time()
     params = td.train(experiment).sampled
     seconds = time.process_time() - began
-    dataset = experiment.dataset
-    points = dataset.draw(jax.random.key(KEY), 1, num_points).points[0]
-    log_q = td.log_prob(experiment, params, points, config.evaluate.likelihood_steps)
-    missing = np.asarray(dataset.log_prob(points), np.float64) - log_q
+    missing = missing_nats(experiment, params, num_points)[1]
     drawn = td.sample(experiment, params, num_sets=1, num_points=num_points)[0]
-    outside = np.isneginf(np.asarray(dataset.log_prob(drawn)))
+    outside = np.isneginf(np.asarray(experiment.dataset.log_prob(drawn)))
     return {
         "nats": missing.mean(), "nats_se": missing.std() / len(missing) ** 0.5,
         "outside": outside.mean(), "seconds": seconds, "num_points": num_points,

@@ -25,6 +25,7 @@ import numpy as np
 from common import RESULTS, command, machine, markdown, write
 from jax.scipy.special import log_ndtr
 from jax.scipy.stats import norm
+from nats import KEY, missing_nats
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.cli.flags import parse
@@ -41,7 +42,6 @@ VARIANTS = {
     "of one strength": [f"--config.{field}={value}" for field, value in NO_FADE.items()],
 }
 LEVELS = 40  # noise levels of the error
-KEY = 123
 
 
 def of_pixels(log_weights, corners, side: float):
@@ -97,9 +97,7 @@ def measure(flags: list[str], num_points: int) -> dict:
     began = time.perf_counter()
     params = td.train(experiment).sampled
     seconds = time.perf_counter() - began
-    points = dataset.draw(jax.random.key(KEY), 1, num_points).points[0]
-    log_p = td.log_prob(experiment, params, points, config.evaluate.likelihood_steps)
-    missing = np.asarray(dataset.log_prob(points), np.float64) - log_p
+    points, missing = missing_nats(experiment, params, num_points)
 
     exact = exact_denoiser(dataset, config.data)
     denoise = make_denoise(process, experiment.model.apply, params)

@@ -79,9 +79,10 @@ class Dataset:
 
     @property
     def coordinates(self) -> tuple[str, ...]:
-        """Names of the D coordinates: of the columns of a table, x, y and z, or numbers from 0."""
-        plain = ("x", "y", "z") if self.dim <= 3 else map(str, range(self.dim))
-        return self.columns or tuple(plain)[: self.dim]
+        """Names of the D coordinates: of the columns of a table, or x, y, z without names."""
+        if any(not name.isdecimal() for name in self.columns):
+            return self.columns
+        return tuple("xyz"[: self.dim] if self.dim <= 3 else (f"x{i}" for i in range(self.dim)))
 
     @property
     def num_sources(self) -> int:

@@ -87,5 +87,5 @@ def test_no_file_is_left_that_says_something_else(tmp_path):
 
 def test_coordinates_have_names():
     many = observed().replace(shift=np.zeros(4), columns=tuple("0123"))
-    assert save_samples.coordinates(many) == ["x0", "x1", "x2", "x3"]
-    assert save_samples.coordinates(many.replace(shift=np.zeros(3), columns=())) == ["x", "y", "z"]
+    assert many.coordinates == ("x0", "x1", "x2", "x3")
+    assert many.replace(shift=np.zeros(3), columns=()).coordinates == ("x", "y", "z")

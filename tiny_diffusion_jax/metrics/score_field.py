@@ -82,11 +82,11 @@ def compare(
 ) -> Fields:
     """Compute the field of a denoiser of independent points and the field of the data."""
     levels = chosen_levels(process, counts.cell, number)
-    grids = [grid(counts, nu, size) for nu in noise(process, levels)]
+    noises = noise(process, levels)
+    grids = [grid(counts, nu, size) for nu in noises]
     field = of_model(process, model, params, levels, grids)
-    data, density = map(np.stack, zip(*(of_data(counts, *axes, nu) for axes, nu in
-                                        zip(grids, noise(process, levels), strict=True)),
-                                      strict=True))  # fmt: skip
+    of_levels = [of_data(counts, *axes, nu) for axes, nu in zip(grids, noises, strict=True)]
+    data, density = map(np.stack, zip(*of_levels, strict=True))
     squared = np.nan_to_num(((field - data) ** 2).mean(-1))
     error = (squared * density).sum((1, 2)) / density.sum((1, 2))
     density = density / density.max((1, 2), keepdims=True)

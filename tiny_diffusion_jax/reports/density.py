@@ -17,7 +17,6 @@ from tiny_diffusion_jax.files import write_array
 from tiny_diffusion_jax.metrics import likelihood_metrics, points, score_field
 from tiny_diffusion_jax.metrics.transport import straightness
 from tiny_diffusion_jax.reports.data import ReportData
-from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.reports.squares import squares_on_page
 from tiny_diffusion_jax.web.packing import pack
 
@@ -67,11 +66,11 @@ def samples_figure(data: ReportData, file: Path) -> None:
     """Draw real points beside samples and the density; draw only samples if there are no data."""
     dataset = data.dataset
     if not dataset.has_points:
-        figure = sets_figure(data.samples, data.title, dataset.notice, axes=coordinates(dataset))
+        figure = sets_figure(data.samples, data.title, dataset.notice, axes=dataset.coordinates)
     else:
         generated, real, _ = data.clouds
         density, extent = data.density if data.has_density else (None, None)
-        names = coordinates(dataset) if dataset.columns or dataset.dim > 2 else ()
+        names = dataset.coordinates if dataset.columns or dataset.dim > 2 else ()
         figure = samples.samples_figure(
             real[0, :FIGURE_POINTS], generated[0, :FIGURE_POINTS], data.title, dataset.notice,
             density, extent, dataset.origin, names,

@@ -5,7 +5,6 @@ import numpy as np
 from tiny_diffusion_jax import api
 from tiny_diffusion_jax.reports import snapshots
 from tiny_diffusion_jax.reports.data import ReportData
-from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.web.trajectories import (
     MOST_NUMBERS,
@@ -64,7 +63,7 @@ def _player(
     return {
         "reverse": reverse, "forward": pack_noising(x_0, eps, dataset.shift, dataset.scale),
         "forward_of": "the samples, noised again" if real is None else "real points",
-        "start": data.start_title, "columns": coordinates(dataset),
+        "start": data.start_title, "columns": list(dataset.coordinates),
         "num_steps": len(levels) - 1, "training": snapshots.training_data(data),
         "drawn": {"num_sets": len(data.samples), "num_points": data.samples.shape[1],
                   "num_steps": data.options.num_steps},

@@ -21,7 +21,6 @@ from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.web.packing import pack
 
 FORMATS = {4: ".9g", 8: ""}  # by size in bytes: every number is read back exactly.
-AXES = "xyz"  # names of coordinates whose columns have only numbers as names.
 PAGE_NUMBERS = 350_000  # numbers in the table that a page can save: 0.9 MB of text.
 
 
@@ -51,7 +50,7 @@ def write_sets(folder: Path, name: str, sets, dataset: Dataset, labels, same_siz
 
 def _write_table(path: Path, points, number, dataset: Dataset, labels) -> None:
     """Write points f[P, D] of sets i32[P] with the column names of the input table."""
-    header, digits = [dataset.set_column or "set", *coordinates(dataset)], FORMATS[points.itemsize]
+    header, digits = [dataset.set_column or "set", *dataset.coordinates], FORMATS[points.itemsize]
     cells = [[]] * (number.max(initial=-1) + 1)  # cells after the coordinates, of each set
     if labels is not None:
         header.append(dataset.label_column or "label")
@@ -64,14 +63,6 @@ def _write_table(path: Path, points, number, dataset: Dataset, labels) -> None:
                        for i, point in zip(number.tolist(), points, strict=True))  # fmt: skip
 
 
-def coordinates(dataset: Dataset) -> list[str]:
-    """Names of the coordinates: from the table, or x, y, z if the table has no names."""
-    names = dataset.columns or tuple(map(str, range(dataset.dim)))
-    if all(name.isdecimal() for name in names):
-        return [AXES[i] if dataset.dim <= len(AXES) else f"x{i}" for i in range(dataset.dim)]
-    return list(names)
-
-
 def table_panel(data: ReportData) -> dict:
     """Samples that a page can save as a table: as many sets as the page has room for."""
     dataset = data.dataset
@@ -80,7 +71,7 @@ def table_panel(data: ReportData) -> dict:
     kept = sets[:num_sets, : PAGE_NUMBERS // sets.shape[2]]
     return {
         "points": pack(kept), "sizes": lengths(kept).tolist(),
-        "digits": units.significant_digits(sets), "columns": coordinates(dataset),
+        "digits": units.significant_digits(sets), "columns": list(dataset.coordinates),
         "setColumn": dataset.set_column or "set",
         **{name: [len(part), int(lengths(part).sum())]  # numbers of sets and of points
            for name, part in (("kept", kept), ("drawn", sets))},

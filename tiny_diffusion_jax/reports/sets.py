@@ -23,7 +23,6 @@ from tiny_diffusion_jax.metrics import (
 from tiny_diffusion_jax.metrics.sets import compare_sets, different_real_sets
 from tiny_diffusion_jax.point_sets import Conditioning, ragged
 from tiny_diffusion_jax.reports.data import ReportData
-from tiny_diffusion_jax.reports.save_samples import coordinates
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.order import out_of_order
 
@@ -133,7 +132,7 @@ def label_figure(data: ReportData, file: Path) -> None:
 
 
 def _save_sets(data: ReportData, sets: np.ndarray, title: str, file: Path, **style) -> None:
-    axes = coordinates(data.dataset)
+    axes = data.dataset.coordinates
     save_figure(set_figures.sets_figure(sets, title, data.dataset.notice, axes=axes, **style), file)
 
 

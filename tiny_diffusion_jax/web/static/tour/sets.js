@@ -27,7 +27,7 @@ class Guidance extends Chapter {
   }
 
   update() {
-    const { law, moons, both, plane } = this, w = Number(this.value("scale"));
+    const { law, moons, plane } = this, w = Number(this.value("scale"));
     const samples = this.sample(w), sure = this.certainty(samples);
     const cover = percent(this.covered(samples));
     this.say({ "scale-text": fixed(w, 1), sure: percent(sure), cover });
