@@ -4,10 +4,17 @@
     python benchmarks/spatial_mnist.py --models=mnist     # the released model, no training
     python benchmarks/spatial_mnist.py --quick            # bundled digits: 94 s on two CPU cores
 
-main.py trains each of --models with configs/spatial_mnist.py in runs/spatial_mnist_MODEL, unless
-that run is finished. Words after `--` are options of main.py. `--release=NAME` puts the first of
-these models into the package, with its row as its scores. The table compares the models with real
-sets and these baselines:
+main.py trains each of --models in runs/spatial_mnist_MODEL, unless that run is finished. A model is
+`rows`, `given` or another model of configs/spatial_mnist.py, or one of these variants of `rows`:
+
+    rows_4, columns, sorted_x   another order: rows of 4 pixels, columns of 1, the first coordinate.
+    unlabelled                  training without labels.
+    fixed                       no labels, and one fixed set of each training image, from
+                                `spatial_protocol.py --write=runs/spatial`.
+
+MODEL@SEED is a training with another seed. Words after `--` are options of main.py.
+`--release=NAME` puts the first of these models into the package, with its row as its scores. The
+table compares the models with real sets and these baselines:
 
     independent          one density for all images.
     images               a mixture of blurred training images, without training.
@@ -59,6 +66,15 @@ from tiny_diffusion_jax.sets import strategy_of
 YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
 WEAK, GUIDED = 1.2, 2.0  # guidance scales
 FRECHET_SEEDS = 3, 4
+VARIANTS = {
+    "rows_4": ["--config.model.order=rows:4"],
+    "columns": ["--config.model.order=columns:1"],
+    "sorted_x": ["--config.model.order=coordinate:x"],
+    "unlabelled": ["--config.model.labels=False"],
+    "fixed": ["--config.model.labels=False", "--config.data.name=sets",
+              f"--config.data.path={ROOT / 'runs' / 'spatial' / 'train.npz'}",
+              "--config.data.array=sets", "--config.data.jitter=none"],
+}  # fmt: skip
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
     "--config.sample.num_points=16", "--config.sample.num_sets=32", "--config.train.block=30",
@@ -83,11 +99,12 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
     began = time.perf_counter()
     sets = draw(seed=2)
     seconds = time.perf_counter() - began
-    asked = np.arange(bench.count) % experiment.dataset.num_labels
     result |= bench.quality(sets, None) | {"draw_seconds": seconds}
     each = [result["frechet"], *(bench.frechet(draw(seed=seed)) for seed in FRECHET_SEEDS)]
     result |= {"frechet": np.mean(each), "frechet_se": np.std(each, ddof=1) / len(each) ** 0.5}
-    for name, scale in (("label", 1.0), ("label_weak", WEAK), ("label_guided", GUIDED)):
+    scales = (("label", 1.0), ("label_weak", WEAK), ("label_guided", GUIDED))
+    asked = np.arange(bench.count) % max(experiment.dataset.num_labels, 1)
+    for name, scale in scales if experiment.model.num_labels else ():
         named = draw(labels=asked, guidance_scale=scale)
         result[name] = float(np.mean(bench.predict(named) == asked))
         if scale == WEAK:
@@ -159,11 +176,10 @@ def main(argv: list[str] | None = None) -> None:
                            "given_sets": 4}.items():  # fmt: skip
             setattr(args, name, min(getattr(args, name), most))
     output = args.output or (args.runs if args.quick else RESULTS) / f"{prefix[:-1]}.json"
-    flags = lambda model: [f"--config=configs/spatial_mnist.py:{model}", *options]
+    flags = lambda model: flags_of(model) + options
     models = [name for name in args.models.split(",") if name]
     loaded = {name: _load(name, args.runs / f"{prefix}{name}", flags(name)) for name in models}
-    experiment = next(iter(loaded.values()))[0] if loaded else experiment_of(flags("rows"))
-    bench = Bench(experiment, args.sets, args.test)
+    bench = Bench(experiment_of(flags("causal")), args.sets, args.test)
     known = json.loads(output.read_text("utf-8")) if output.exists() else {}
     rows = known["rows"] if known.get("test_sets") == bench.hash else {}
     for name in filter(None, args.yardsticks.split(",")):
@@ -181,6 +197,14 @@ def main(argv: list[str] | None = None) -> None:
         "test_sets": bench.hash, "sets": bench.count, "source": bench.dataset.source, "rows": rows,
     })  # fmt: skip
     print(f"test sets {bench.hash}, {bench.dataset.title}", table(rows), sep="\n\n")
+
+
+def flags_of(model: str) -> list[str]:
+    """Return the options of main.py for one of --models, for example rows_4 or given@1."""
+    name, _, seed = model.partition("@")
+    base = "rows" if name in VARIANTS else name
+    return [f"--config=configs/spatial_mnist.py:{base}", *VARIANTS.get(name, []),
+            *([f"--config.seed={seed}"] if seed else [])]  # fmt: skip
 
 
 def _load(name: str, folder: Path, flags: list[str]) -> tuple[td.Experiment, dict, dict]:

@@ -176,13 +176,32 @@ def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith(f"test sets {result['test_sets']}, 8x8 digit sets")
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    # A variant without labels has no columns that need one.
+    spatial_mnist.main([*quick, "--models=unlabelled", "--yardsticks=", "--given=", "--", *SETS,
+                        "--config.sample.first_block=1", "--config.model.context_dim=8",
+                        "--config.model.context_blocks=1"])  # fmt: skip
+    plain = read(tmp_path / "spatial.json")["rows"]["unlabelled"]
+    assert "frechet_se" in plain and not plain.keys() & {"label", "frechet_weak", "given"}
     # The scores of the released model equal the scores of its run; the other rows are kept.
     spatial_mnist.main([*quick, "--models=tiny", "--yardsticks=", "--likelihood_steps=0"])
     again = read(tmp_path / "spatial.json")
-    assert again["rows"].keys() == rows.keys() | {"tiny"}
+    assert again["rows"].keys() == rows.keys() | {"tiny", "unlabelled"}
     assert again["test_sets"] == result["test_sets"]
     scores = ("nna_cd", "mmd_emd", "frechet", "label", "train_seconds", "command")
     assert [again["rows"]["tiny"][s] for s in scores] == [rows["causal"][s] for s in scores]
+
+
+def test_spatial_mnist_variants_are_trainings_that_differ_in_what_they_say():
+    def config(name):
+        return parse(["", *spatial_mnist.flags_of(name)]).config
+
+    order = {name: config(name).model.order for name in ("rows", "rows_4", "columns", "sorted_x")}
+    assert order == {"rows": "rows:1", "rows_4": "rows:4", "columns": "columns:1",
+                     "sorted_x": "coordinate:x"}  # fmt: skip
+    assert config("rows").model.labels and not config("unlabelled").model.labels
+    fixed = config("fixed")
+    assert fixed.data.name == "sets" and not fixed.model.labels and fixed.model.order == "rows:1"
+    assert (config("given@2").seed, config("given@2").model.given_share) == (2, 0.5)
 
 
 def test_spatial_protocol_scores_files_of_any_model(tmp_path, capsys, monkeypatch):
