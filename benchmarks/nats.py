@@ -48,7 +48,7 @@ def measure(flags: list[str], num_points: int) -> dict:
     return {
         "nats": missing.mean(), "nats_se": missing.std() / len(missing) ** 0.5,
         "outside": outside.mean(), "seconds": seconds, "num_points": num_points,
-        "command": " ".join(["python main.py", *flags]),
+        "command": " ".join(["python main.py", *flags]), "machine": machine(),
     }  # fmt: skip
 
 
@@ -78,8 +78,7 @@ def main(argv: list[str] | None = None) -> None:
             flags = [f"--config=configs/moons.py:{shape}", f"--config.train.steps={steps}"]
             row = measure([*flags, *args.options], args.points)
             results.setdefault(shape, {})[steps] = row
-            write(args.output, {"command": command(__file__, argv), "machine": machine(),
-                                "results": results})  # fmt: skip
+            write(args.output, {"command": command(__file__, argv), "results": results})
     print(table(results))
 
 
