@@ -155,6 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     path, workdir = args.runs / f"{name}.csv", args.runs / f"{name}_{args.model}"
     train, test = sequences(args.train, seed=0), sequences(TEST, seed=1)
     write_table(path, train)
+    path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path  # main.py runs in ROOT
     flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}",
              "--config.data.columns=t,x,y", "--config.data.set_column=sequence",
              "--config.data.per_axis=True", f"--config.sample.num_sets={TEST}",

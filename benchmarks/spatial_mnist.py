@@ -72,8 +72,8 @@ VARIANTS = {
     "sorted_x": ["--config.model.order=coordinate:x"],
     "unlabelled": ["--config.model.labels=False"],
     "fixed": ["--config.model.labels=False", "--config.data.name=sets",
-              f"--config.data.path={ROOT / 'runs' / 'spatial' / 'train.npz'}",
-              "--config.data.array=sets", "--config.data.jitter=none"],
+              "--config.data.path=runs/spatial/train.npz", "--config.data.array=sets",
+              "--config.data.jitter=none"],
 }  # fmt: skip
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
