@@ -12,8 +12,8 @@ with ptrel above 0.005 are kept, at most the 30 of the largest ptrel.
 
 The folder --runs has jets.npz for training, and jets_test.npz and jets_real.npz of other seeds.
 main.py trains on the first file, with the kind as label. The result compares generated jets with
-the test jets of their kind, beside as many new real jets (the floor). Each number is a
-Wasserstein-1 distance:
+the test jets of their kind, beside as many new real jets (the floor), and beside real jets that
+exchange their particles. Each number is a Wasserstein-1 distance:
 
     mass            of the relative masses of the jets, W1M of JetNet;
     particles       of etarel, phirel and ptrel of all particles, the mean of three, W1P of JetNet;
@@ -116,6 +116,12 @@ def compare(jets: list[np.ndarray], test: list[np.ndarray]) -> dict:
     }  # fmt: skip
 
 
+def exchanged(jets: list[np.ndarray]) -> list[np.ndarray]:
+    """Exchange the particles of jets at random, which keeps the law of a particle and of a size."""
+    particles = np.random.default_rng(0).permutation(np.concatenate(jets))
+    return np.split(particles, np.cumsum(list(map(len, jets)))[:-1])
+
+
 def write_jets(path: Path, jets: dict[str, list[np.ndarray]]) -> None:
     """Write jets of each kind as columns jet, kind, etarel, phirel and ptrel, a row a particle."""
     sizes = [list(map(len, sets)) for sets in jets.values()]
@@ -178,9 +184,11 @@ def main(argv: list[str] | None = None) -> None:
     drawn, test, real = map(read_jets, (workdir / "samples.csv", args.runs / "jets_test.npz",
                                         args.runs / "jets_real.npz"))  # fmt: skip
     known = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
+    real = {kind: sets[: len(drawn[kind])] for kind, sets in real.items()}
     rows = known | {
-        "real": {"kinds": {kind: compare(real[kind][: len(drawn[kind])], test[kind])
-                           for kind in KINDS}},
+        "real": {"kinds": {kind: compare(real[kind], test[kind]) for kind in KINDS}},
+        "exchanged": {"kinds": {kind: compare(exchanged(real[kind]), test[kind])
+                                for kind in KINDS}},
         args.model: {
             "kinds": {kind: compare(drawn[kind], test[kind]) for kind in KINDS},
             "train_seconds": metrics["seconds"]["compile"] + metrics["seconds"]["train"],

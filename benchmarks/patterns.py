@@ -17,6 +17,7 @@ the nearest neighbour with Hanisch's correction (summaries.py). A deviation is t
 difference between the mean functions of two groups, in standard deviations. The envelope contains
 95 % of the deviations if sets are exchanged between the groups at random. p is the share of
 exchanges with at least the deviation of the groups: below 0.05 it lies outside of the envelope.
+A copy follows one training set more closely than 99 % of new sets do (copies in metrics.json).
 
 Words after `--` are options of main.py. Prints a table and writes benchmarks/results/patterns.json,
 which keeps the rows of other patterns and models.
@@ -162,10 +163,11 @@ def read_table(path: Path) -> list[np.ndarray]:
 def table(patterns: dict[str, dict]) -> str:
     """Format the rows as a Markdown table."""
     part = lambda f: f"{f['deviation']:.2f} / {f['envelope']:.2f}, p = {f['p']:.3f}"
+    copies = lambda row: f"{100 * row['copies']['value']:.1f} %" if "copies" in row else ""
     return markdown(
-        ("", "", "sets", "points", "outside", "count", "K", "G"),
+        ("", "", "sets", "points", "outside", "copies", "count", "K", "G"),
         [(name, kind, str(row["sets"]), f"{row['points']:.1f}", f"{100 * row['outside']:.1f} %",
-          f"{row['count']:.1f}", part(row["K"]), part(row["G"]))
+          copies(row), f"{row['count']:.1f}", part(row["K"]), part(row["G"]))
          for name, rows in patterns.items() for kind, row in rows.items()],
     )  # fmt: skip
 
@@ -202,6 +204,7 @@ def main(argv: list[str] | None = None) -> None:
         "training sets": compare(seen, parts[2], box),
         "uniform points": compare(uniform, parts[2], box),
         args.model: compare(read_table(workdir / "samples.csv"), parts[2], box) | {
+            "copies": {name: metrics["metrics"]["copies"][name] for name in ("value", "floor")},
             "train_seconds": metrics["seconds"]["compile"] + metrics["seconds"]["train"],
             "command": " ".join(["python main.py", *flags, *args.options])},
     }  # fmt: skip

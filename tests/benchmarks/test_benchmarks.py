@@ -673,9 +673,7 @@ def test_jets_have_the_mass_of_their_particles():
 def test_jets_that_are_wrong_are_caught():
     """Particles exchanged between jets, other momenta, and fewer particles, each by its metric."""
     test, real = toy_jets(2_000, 1), toy_jets(2_000, 2)
-    rng = np.random.default_rng(0)
-    particles = rng.permutation(np.concatenate(real))
-    mixed = np.split(particles, np.cumsum(list(map(len, real)))[:-1])
+    mixed = jets.exchanged(real)
     softer, fewer = [x * [1, 1, 0.8] for x in real], [x[:-3] for x in real]
     floor, mix, soft, few = (jets.compare(x, test) for x in (real, mixed, softer, fewer))
     assert mix["mass"] > 5 * floor["mass"] and mix["multiplicity"] == floor["multiplicity"]
@@ -695,7 +693,7 @@ def test_jets_quick(tmp_path, capsys):
                *SETS, "--config.sample.num_sets=12", "--config.sample.first_block=1",
                "--config.model.context_dim=8"])
     rows = read(tmp_path / "jets.json")["rows"]
-    assert list(rows) == ["real", "causal"]
+    assert list(rows) == ["real", "exchanged", "causal"]
     assert sum(row["jets"] for row in rows["causal"]["kinds"].values()) == 12
     for kind in jets.KINDS:
         assert rows["causal"]["kinds"][kind]["mass"] > rows["real"]["kinds"][kind]["mass"] >= 0
