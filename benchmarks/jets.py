@@ -10,18 +10,18 @@ detector. The jet of a gluon or top quark is the nearest one, within 0.4. The co
 particle are etarel and phirel, from the axis of the jet, and ptrel = pT / pT of the jet. Particles
 with ptrel above 0.005 are kept, at most the 30 of the largest ptrel.
 
-The folder --runs has jets.npz for training, and jets_test.npz and jets_real.npz of other seeds.
-main.py trains on the first file, with the kind as label. The result compares generated jets with
-the test jets of their kind, beside as many new real jets (the floor), and beside real jets that
-exchange their particles. Each number is a Wasserstein-1 distance:
+The folder --runs has jets_train_NUMBER.npz, and jets_test_NUMBER.npz and jets_real_NUMBER.npz of
+other seeds. main.py trains on the first file, with the kind as label. The result compares generated
+jets with the test jets of their kind. Real jets of the third file are the floor, and real jets that
+exchange their particles have only the law of one particle. Each number is a Wasserstein-1 distance:
 
     mass            of the relative masses of the jets, W1M of JetNet;
     particles       of etarel, phirel and ptrel of all particles, the mean of three, W1P of JetNet;
     multiplicity    of the numbers of particles of a jet, at most 30;
     hard            of the numbers of particles with ptrel above 0.05.
 
-Words after `--` are options of main.py. Prints a table and writes benchmarks/results/jets.json,
-which keeps the rows of other models.
+Words after `--` are options of main.py. Runs with different options need different --name. Prints
+a table and writes benchmarks/results/jets.json, which keeps the rows of other names.
 """
 
 import argparse
@@ -44,7 +44,7 @@ SETTINGS = ("Print:quiet = on", "Beams:eCM = 13000", "PartonLevel:MPI = off",
 LOWEST, RADIUS, PARTICLES = 500.0, 0.8, 30  # pT of a jet in GeV, R of anti-kT, most particles
 SOFT, HARD = 0.005, 0.05  # least ptrel of a particle, and of a hard particle
 TRAIN, TEST = 10_000, 10_000  # jets of each kind
-FILES = {"jets": 0, "jets_test": 1, "jets_real": 2}  # file and its seed
+SEEDS = {"train": 0, "test": 1, "real": 2}  # of the three files of jets
 
 
 def made(kind: str, num: int, seed: int) -> list[np.ndarray]:
@@ -154,6 +154,7 @@ def table(rows: dict[str, dict]) -> str:
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", default="causal")
+    parser.add_argument("--name", help="name of the run and of its row; default: the model")
     parser.add_argument("--write", action="store_true", help="only make the jets")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs",
                         help="folder of jets (made if missing) and run")  # fmt: skip
@@ -163,16 +164,19 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     args.runs.mkdir(parents=True, exist_ok=True)
-    for name, seed in FILES.items():
-        if not (path := args.runs / f"{name}.npz").exists():
-            num = args.test if seed else args.train
-            write_jets(path, {kind: made(kind, num, seed) for kind in KINDS})
-            print(f"wrote {path} ({num:,} jets of each kind)")
+    paths = {}
+    for part, seed in SEEDS.items():
+        num = args.train if part == "train" else args.test
+        paths[part] = args.runs / f"jets_{part}_{num}.npz"
+        if not paths[part].exists():
+            write_jets(paths[part], {kind: made(kind, num, seed) for kind in KINDS})
+            print(f"wrote {paths[part]} ({num:,} jets of each kind)")
     if args.write:
         return
-    workdir = args.runs / f"jets_{args.model}"
+    name = args.name or args.model
+    workdir = args.runs / f"jets_{name}"
     # a jet may be a single particle, which is no set
-    flags = [f"--config=configs/sets.py:{args.runs / 'jets.npz'}", "--config.data.skip_small=True",
+    flags = [f"--config=configs/sets.py:{paths['train']}", "--config.data.skip_small=True",
              f"--config.model.name={args.model}", f"--config.data.columns={','.join(COLUMNS)}",
              "--config.data.set_column=jet", "--config.data.label_column=kind",
              "--config.model.labels=True", "--config.data.per_axis=True",
@@ -181,15 +185,14 @@ def main(argv: list[str] | None = None) -> None:
     if args.model == "causal":
         flags += ["--config.model.order=coordinate:ptrel:desc", "--config.sample.growth=1.0"]
     metrics = finished(workdir, [*flags, *args.options])
-    drawn, test, real = map(read_jets, (workdir / "samples.csv", args.runs / "jets_test.npz",
-                                        args.runs / "jets_real.npz"))  # fmt: skip
+    drawn, test, real = map(read_jets, (workdir / "samples.csv", paths["test"], paths["real"]))
     known = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
     real = {kind: sets[: len(drawn[kind])] for kind, sets in real.items()}
     rows = known | {
         "real": {"kinds": {kind: compare(real[kind], test[kind]) for kind in KINDS}},
         "exchanged": {"kinds": {kind: compare(exchanged(real[kind]), test[kind])
                                 for kind in KINDS}},
-        args.model: {
+        name: {
             "kinds": {kind: compare(drawn[kind], test[kind]) for kind in KINDS},
             "train_seconds": metrics["seconds"]["compile"] + metrics["seconds"]["train"],
             "command": " ".join(["python main.py", *flags, *args.options])},

@@ -683,21 +683,22 @@ def test_jets_that_are_wrong_are_caught():
 
 
 def test_jets_quick(tmp_path, capsys):
-    for name, seed in jets.FILES.items():
+    for part, seed in jets.SEEDS.items():
         kinds = {kind: toy_jets(60, 10 * seed + i) for i, kind in enumerate(jets.KINDS)}
-        jets.write_jets(tmp_path / f"{name}.npz", kinds)
-    again = jets.read_jets(tmp_path / "jets_real.npz")
+        jets.write_jets(tmp_path / f"jets_{part}_60.npz", kinds)
+    again = jets.read_jets(tmp_path / "jets_real_60.npz")
     assert all(np.allclose(a, b) for kind in kinds
                for a, b in zip(kinds[kind], again[kind], strict=True))  # fmt: skip
-    jets.main(["--test=12", f"--runs={tmp_path}", f"--output={tmp_path / 'jets.json'}", "--",
+    jets.main(["--name=small", "--train=60", "--test=60", f"--runs={tmp_path}",
+               f"--output={tmp_path / 'jets.json'}", "--",
                *SETS, "--config.sample.num_sets=12", "--config.sample.first_block=1",
                "--config.model.context_dim=8"])
     rows = read(tmp_path / "jets.json")["rows"]
-    assert list(rows) == ["real", "exchanged", "causal"]
-    assert sum(row["jets"] for row in rows["causal"]["kinds"].values()) == 12
+    assert list(rows) == ["real", "exchanged", "small"]
+    assert sum(row["jets"] for row in rows["small"]["kinds"].values()) == 12
     for kind in jets.KINDS:
-        assert rows["causal"]["kinds"][kind]["mass"] > rows["real"]["kinds"][kind]["mass"] >= 0
-    assert capsys.readouterr().out.count("| causal, ") == 2
+        assert rows["small"]["kinds"][kind]["mass"] > rows["real"]["kinds"][kind]["mass"] >= 0
+    assert capsys.readouterr().out.count("| small, ") == 2
 
 
 def test_nats_to_the_truth_of_shapes(tmp_path, capsys):
