@@ -47,7 +47,7 @@ TRAIN, TEST = 10_000, 10_000  # jets of each kind
 SEEDS = {"train": 0, "test": 1, "real": 2}  # of the three files of jets
 
 
-def made(kind: str, num: int, seed: int) -> list[np.ndarray]:
+def make_jets(kind: str, num: int, seed: int) -> list[np.ndarray]:
     """Make `num` jets f64[n, 3] of this kind, with the columns etarel, phirel and ptrel."""
     try:
         import fastjet
@@ -60,8 +60,8 @@ def made(kind: str, num: int, seed: int) -> list[np.ndarray]:
         assert pythia.readString(line), line
     assert pythia.init()
     anti_kt = fastjet.JetDefinition(fastjet.antikt_algorithm, RADIUS)
-    found = []
-    while len(found) < num:
+    jets = []
+    while len(jets) < num:
         if not pythia.next():
             continue
         visible = [fastjet.PseudoJet(p.px(), p.py(), p.pz(), p.e())
@@ -74,8 +74,8 @@ def made(kind: str, num: int, seed: int) -> list[np.ndarray]:
                     for jet in momenta]  # fmt: skip
             if away and min(away) < RADIUS / 2:
                 jet = momenta[int(np.argmin(away))]
-                found.append(hardest(relative(jet[1:], *jet[0])))
-    return found[:num]
+                jets.append(hardest(relative(jet[1:], *jet[0])))
+    return jets[:num]
 
 
 def relative(momenta: np.ndarray, eta: float, phi: float, pt: float) -> np.ndarray:
@@ -169,7 +169,7 @@ def main(argv: list[str] | None = None) -> None:
         num = args.train if part == "train" else args.test
         paths[part] = args.runs / f"jets_{part}_{num}.npz"
         if not paths[part].exists():
-            write_jets(paths[part], {kind: made(kind, num, seed) for kind in KINDS})
+            write_jets(paths[part], {kind: make_jets(kind, num, seed) for kind in KINDS})
             print(f"wrote {paths[part]} ({num:,} jets of each kind)")
     if args.write:
         return

@@ -127,11 +127,11 @@ def compare(sets: list[np.ndarray], test: list[np.ndarray], box: np.ndarray) -> 
     row = {"sets": len(sets), "points": float(np.mean(sizes)),
            "outside": 1 - sum(sizes) / sum(map(len, sets)),
            "count": wasserstein_distance(sizes, test_sizes)}  # fmt: skip
-    ours, theirs = (functions(x, box, test) for x in (cropped, test))
-    for name in ours:
-        found = deviations(ours[name], theirs[name])
-        row[name] = {"deviation": found[0], "envelope": np.quantile(found, 0.95),
-                     "p": float(np.mean(found >= found[0]))}  # fmt: skip
+    groups = [functions(x, box, test) for x in (cropped, test)]
+    for name in groups[0]:
+        values = deviations(*(group[name] for group in groups))
+        row[name] = {"deviation": values[0], "envelope": np.quantile(values, 0.95),
+                     "p": float(np.mean(values >= values[0]))}  # fmt: skip
     return row
 
 
@@ -199,11 +199,11 @@ def main(argv: list[str] | None = None) -> None:
              "--config.data.skip_small=True", f"--config.train.num_points={largest}",
              f"--config.sample.num_sets={GENERATED}"]  # fmt: skip
     metrics = finished(workdir, [*flags, *args.options])
-    rng, seen = np.random.default_rng(1), [*parts[0], *parts[1]]
-    uniform = poisson(rng, rng.choice(list(map(len, seen)), GENERATED), box)
+    rng, others = np.random.default_rng(1), [*parts[0], *parts[1]]
+    uniform = poisson(rng, rng.choice(list(map(len, others)), GENERATED), box)
     known = json.loads(args.output.read_text("utf-8"))["patterns"] if args.output.exists() else {}
     rows = known.get(args.patterns, {}) | {
-        "training sets": compare(seen, parts[2], box),
+        "training sets": compare(others, parts[2], box),
         "uniform points": compare(uniform, parts[2], box),
         args.model: compare(read_table(workdir / "samples.csv"), parts[2], box) | {
             "copies": {name: metrics["metrics"]["copies"][name] for name in ("value", "floor")},

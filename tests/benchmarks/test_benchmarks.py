@@ -647,13 +647,13 @@ def test_patterns_of_r_keep_sets_of_equal_names(tmp_path):
 
 def toy_jets(num, seed):
     """Jets of two groups of particles; the groups of a jet are equally far from its axis."""
-    rng, found = np.random.default_rng(seed), []
+    rng, sets = np.random.default_rng(seed), []
     for _ in range(num):
         count, away = rng.integers(10, 30), rng.uniform(0.02, 0.4)
         side = rng.choice([-1, 1], (count, 1)) * away
         place = side * [1, 0] + rng.normal(0, 0.01, (count, 2))
-        found.append(jets.hardest(np.column_stack([place, rng.dirichlet(np.ones(count))])))
-    return found
+        sets.append(jets.hardest(np.column_stack([place, rng.dirichlet(np.ones(count))])))
+    return sets
 
 
 def test_jets_have_the_mass_of_their_particles():
