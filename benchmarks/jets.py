@@ -12,8 +12,9 @@ with ptrel above 0.005 are kept, at most the 30 of the largest ptrel.
 
 The folder --runs has jets_train_NUMBER.npz, and jets_test_NUMBER.npz and jets_real_NUMBER.npz of
 other seeds. main.py trains on the first file, with the kind as label. The result compares generated
-jets with the test jets of their kind. Real jets of the third file are the floor, and real jets that
-exchange their particles have only the law of one particle. Each number is a Wasserstein-1 distance:
+jets with the test jets of their kind. As many real jets of the third file are the floor. Real jets
+that exchange their particles have only the law of one particle. Each number is a Wasserstein-1
+distance:
 
     mass            of the relative masses of the jets, W1M of JetNet;
     particles       of etarel, phirel and ptrel of all particles, the mean of three, W1P of JetNet;
@@ -143,10 +144,12 @@ def read_jets(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def table(rows: dict[str, dict]) -> str:
-    """Format the rows as a Markdown table; mass and particles are in thousandths."""
+    """Format the rows as a Markdown table, floors in brackets; mass and particles times 1000."""
     return markdown(("", "jets", "mass, 10^-3", "particles, 10^-3", "multiplicity", "hard"), [
-        (f"{name}, {kind}", f"{row['jets']:,}", f"{1e3 * row['mass']:.2f}",
-         f"{1e3 * row['particles']:.2f}", f"{row['multiplicity']:.3f}", f"{row['hard']:.3f}")
+        (f"{name}, {kind}", f"{row['jets']:,}", *(
+            f"{scale * row[column]:.{digits}f} ({scale * row['floor'][column]:.{digits}f})"
+            for column, scale, digits in (("mass", 1e3, 2), ("particles", 1e3, 2),
+                                          ("multiplicity", 1, 3), ("hard", 1, 3))))
         for name, kinds in rows.items() for kind, row in kinds["kinds"].items()
     ])  # fmt: skip
 
@@ -187,13 +190,16 @@ def main(argv: list[str] | None = None) -> None:
     metrics = finished(workdir, [*flags, *args.options])
     drawn, test, real = map(read_jets, (workdir / "samples.csv", paths["test"], paths["real"]))
     known = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
-    real = {kind: sets[: len(drawn[kind])] for kind, sets in real.items()}
+
+    def kinds(jets):  # with the floor of as many real jets
+        return {kind: compare(jets[kind], test[kind])
+                | {"floor": compare(real[kind][: len(jets[kind])], test[kind])}
+                for kind in KINDS}  # fmt: skip
+
     rows = known | {
-        "real": {"kinds": {kind: compare(real[kind], test[kind]) for kind in KINDS}},
-        "exchanged": {"kinds": {kind: compare(exchanged(real[kind]), test[kind])
-                                for kind in KINDS}},
+        "exchanged": {"kinds": kinds({kind: exchanged(sets) for kind, sets in real.items()})},
         name: {
-            "kinds": {kind: compare(drawn[kind], test[kind]) for kind in KINDS},
+            "kinds": kinds(drawn),
             "train_seconds": metrics["seconds"]["compile"] + metrics["seconds"]["train"],
             "command": " ".join(["python main.py", *flags, *args.options])},
     }  # fmt: skip
