@@ -3,6 +3,7 @@
 A benchmark exits with an error if one of its parts fails. All tests together are slow.
 """
 
+import gzip
 import json
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ import fuzz
 import golden
 import growth
 import hawkes
+import jets
 import kill_resume
 import latency
 import make_sets
@@ -23,6 +25,7 @@ import memory
 import nats
 import numpy as np
 import one_process
+import patterns
 import pytest
 import quality
 import rows_order
@@ -37,6 +40,7 @@ import speed
 import student
 import student_fixes
 import student_replay
+import summaries
 import time_to_quality
 import tpu
 import transformer
@@ -569,6 +573,152 @@ def test_hawkes_quick(tmp_path, capsys):
     rows = read(tmp_path / "hawkes.json")["rows"]
     assert list(rows) == ["real", "causal"] and rows["causal"]["count"] > rows["real"]["count"] >= 0
     assert "| causal |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_summaries_of_uniform_points_have_their_closed_forms(dim):
+    """K(r) is the volume of the ball of radius r, and G(r) = 1 - exp(-intensity K(r))."""
+    rng, box = np.random.default_rng(0), np.array([[0, 2.0], [-1, 0], [3, 4.0]])[:dim]
+    intensity = 60
+    sets = patterns.poisson(rng, rng.poisson(intensity * np.diff(box).prod(), 400), box)
+    r = np.array([0.05, 0.1, 0.2, 0.3])
+    ball = np.pi * r**2 * (1 if dim == 2 else 4 / 3 * r)
+    for function, truth in ((summaries.ripley, ball),
+                            (summaries.nearest, 1 - np.exp(-intensity * ball))):  # fmt: skip
+        parts = zip(*(function(x, box, r) for x in sets), strict=True)
+        top, low = map(np.array, parts)
+        # the first distance has few pairs of points
+        np.testing.assert_allclose(top.sum(0) / low.sum(), truth, rtol=0.02 if dim == 2 else 0.1)
+
+
+def test_patterns_of_known_law_have_their_closed_forms():
+    """Thomas: K = pi r^2 + (1 - exp(-r^2 / 4 spread^2)) / centres. Matern II: its intensity."""
+    rng, box, r = np.random.default_rng(1), np.array([[0, 1.0]] * 2), np.array([0.03, 0.08, 0.2])
+    sets = [patterns.thomas(rng) for _ in range(3_000)]
+    # pairs of all sets over the squared mean number: n is not fixed in the closed form
+    pairs = sum(summaries.ripley(x, box, r)[0] * (len(x) - 1) for x in sets if len(x) > 1)
+    intensity = patterns.CENTRES * patterns.CHILDREN
+    more = (1 - np.exp(-(r**2) / (4 * patterns.SPREAD**2))) / patterns.CENTRES
+    found = pairs / len(sets) / intensity**2
+    np.testing.assert_allclose(found, np.pi * r**2 + more, rtol=0.04)
+    sets = [patterns.hard_core(rng) for _ in range(500)]
+    disc = np.pi * patterns.HARD**2
+    expected = (1 - np.exp(-patterns.PARENTS * disc)) / disc
+    assert np.mean(list(map(len, sets))) == pytest.approx(expected, rel=0.015)
+    assert all(summaries.ripley(x, box, np.array([patterns.HARD]))[0] == 0 for x in sets)
+
+
+def test_patterns_without_the_law_of_the_data_are_outside_of_the_envelope():
+    """Exchangeable groups have uniform p; uniform points are caught by K and by G."""
+    rng, box = np.random.default_rng(2), np.array([[0, 1.0]] * 2)
+    test = [patterns.hard_core(rng) for _ in range(12)]
+    uniform = patterns.compare(patterns.poisson(rng, list(map(len, test)), box), test, box)
+    assert uniform["K"]["p"] < 0.01 > uniform["G"]["p"] and uniform["outside"] == 0
+    same = [patterns.compare([patterns.thomas(rng) for _ in range(20)],
+                             [patterns.thomas(rng) for _ in range(8)], box)
+            for _ in range(60)]  # fmt: skip
+    for name in "KG":
+        below = np.mean([row[name]["p"] <= 0.2 for row in same])
+        assert 0.05 < below < 0.4  # 0.2 with standard error 0.05
+        assert all((row[name]["deviation"] > row[name]["envelope"]) == (row[name]["p"] <= 0.05)
+                   for row in same)  # fmt: skip
+    moved = patterns.compare([x + [0.5, 0] for x in test], test, box)
+    assert moved["outside"] == pytest.approx(0.5, abs=0.1)
+
+
+def test_patterns_quick(tmp_path, capsys):
+    arguments = [f"--runs={tmp_path}", f"--output={tmp_path / 'patterns.json'}"]
+    with pytest.raises(SystemExit, match="--patterns = 'osteo': must be with --data"):
+        patterns.main(["--patterns=osteo", *arguments])
+    patterns.main(["--patterns=thomas", *arguments, "--", *SETS,
+                   "--config.sample.num_sets=16", "--config.model.context_dim=8"])  # fmt: skip
+    rows = read(tmp_path / "patterns.json")["patterns"]["thomas"]
+    assert list(rows) == ["training sets", "uniform points", "causal"]
+    assert rows["training sets"]["K"]["p"] > 0.05 > rows["uniform points"]["K"]["p"]
+    assert rows["causal"]["sets"] == 16
+    table = np.genfromtxt(tmp_path / "patterns_thomas.csv", delimiter=",", names=True, dtype=None,
+                          encoding="utf-8")  # fmt: skip
+    sets = [len(np.unique(table["set"][table["split"] == split])) for split in ("train", "test")]
+    assert sets == [4 * 20, 4]  # with mirror images
+    printed = capsys.readouterr().out
+    assert "20 training sets, 4 choose the weights, 12 test sets" in printed
+    assert "| thomas | causal | 16 |" in printed
+
+
+def test_patterns_of_r_keep_sets_of_equal_names(tmp_path):
+    """A list of R may have one name twice, which a dict of Python cannot have."""
+    rdata = pytest.importorskip("rdata")
+    sets = {name: {"window": {"xrange": np.array([0.0, 4.0]), "yrange": np.array([0.0, 2.0])},
+                   "x": np.array([x, 1.0]), "y": np.array([1.0, 1.9])}
+            for name, x in (("a", 0.5), ("b", 1.5))}  # fmt: skip
+    frame = {"nvars": np.array([1]), "hypercolumns": {"pattern": sets}}
+    rdata.write_rda(tmp_path / "flu.rda", {"flu": frame})
+    raw = gzip.decompress((tmp_path / "flu.rda").read_bytes())
+    one, two = (bytes([0, 4, 0, 9, 0, 0, 0, 1]) + name for name in (b"a", b"b"))
+    assert raw.count(one) == raw.count(two) == 1
+    (tmp_path / "flu.rda").write_bytes(gzip.compress(raw.replace(two, one)))
+    found, box = patterns.load("flu", tmp_path)
+    np.testing.assert_array_equal(box, [[0, 2], [0, 1]])
+    assert [x.tolist() for x in found] == [[[0.5, 1.0]], [[1.5, 1.0]]]
+    with pytest.raises(SystemExit, match="must have osteo.rda"):
+        patterns.load("osteo", tmp_path)
+
+
+def toy_jets(num, seed):
+    """Jets of two groups of particles; the groups of a jet are equally far from its axis."""
+    rng, sets = np.random.default_rng(seed), []
+    for _ in range(num):
+        count, away = rng.integers(10, 30), rng.uniform(0.02, 0.4)
+        side = rng.choice([-1, 1], (count, 1)) * away
+        place = side * [1, 0] + rng.normal(0, 0.01, (count, 2))
+        sets.append(jets.hardest(np.column_stack([place, rng.dirichlet(np.ones(count))])))
+    return sets
+
+
+def test_jets_have_the_mass_of_their_particles():
+    """m^2 = 2 pT_1 pT_2 (cosh(eta_1 - eta_2) - cos(phi_1 - phi_2)) for two particles."""
+    two = np.array([[0.3, -0.2, 0.6], [-0.1, 0.5, 0.4]])
+    expected = np.sqrt(2 * 0.6 * 0.4 * (np.cosh(0.4) - np.cos(0.7)))
+    assert jets.relative_mass(two) == pytest.approx(expected)
+    assert jets.relative_mass(two[:1]) == pytest.approx(0, abs=1e-7)
+    # across phi = pi, and in the units of the jet
+    turned = jets.relative(np.array([[1.0, 3.1, 50.0], [1.2, -3.1, 25.0]]), 1.0, 3.0, 100.0)
+    np.testing.assert_allclose(turned, [[0, 0.1, 0.5], [0.2, 2 * np.pi - 6.1, 0.25]], atol=1e-12)
+    cut = jets.hardest(np.column_stack([np.zeros((40, 2)), np.linspace(0, 0.1, 40)]))
+    assert len(cut) == jets.PARTICLES and (np.diff(cut[:, 2]) < 0).all()
+    assert jets.hardest(np.array([[0, 0, 0.004], [0, 0, 0.006]])).tolist() == [[0, 0, 0.006]]
+
+
+def test_jets_that_are_wrong_are_caught():
+    """Particles exchanged between jets, other momenta, and fewer particles, each by its metric."""
+    test, real = toy_jets(2_000, 1), toy_jets(2_000, 2)
+    mixed = jets.exchanged(real)
+    softer, fewer = [x * [1, 1, 0.8] for x in real], [x[:-3] for x in real]
+    floor, mix, soft, few = (jets.compare(x, test) for x in (real, mixed, softer, fewer))
+    assert mix["mass"] > 5 * floor["mass"] and mix["multiplicity"] == floor["multiplicity"]
+    assert mix["particles"] == pytest.approx(floor["particles"])
+    assert soft["particles"] > 3 * floor["particles"] and soft["hard"] > 10 * floor["hard"]
+    assert few["multiplicity"] == pytest.approx(3, abs=0.3) and floor["multiplicity"] < 0.5
+
+
+def test_jets_quick(tmp_path, capsys):
+    for part, seed in jets.SEEDS.items():
+        kinds = {kind: toy_jets(60, 10 * seed + i) for i, kind in enumerate(jets.KINDS)}
+        jets.write_jets(tmp_path / f"jets_{part}_60.npz", kinds)
+    again = jets.read_jets(tmp_path / "jets_real_60.npz")
+    assert all(np.allclose(a, b) for kind in kinds
+               for a, b in zip(kinds[kind], again[kind], strict=True))  # fmt: skip
+    jets.main(["--name=small", "--train=60", "--test=60", f"--runs={tmp_path}",
+               f"--output={tmp_path / 'jets.json'}", "--",
+               *SETS, "--config.sample.num_sets=12", "--config.sample.first_block=1",
+               "--config.model.context_dim=8"])
+    rows = read(tmp_path / "jets.json")["rows"]
+    assert list(rows) == ["exchanged", "small"]
+    assert sum(row["jets"] for row in rows["small"]["kinds"].values()) == 12
+    for kind in jets.KINDS:
+        row = rows["small"]["kinds"][kind]
+        assert row["mass"] > row["floor"]["mass"] > 0 and row["floor"]["jets"] == row["jets"]
+    assert capsys.readouterr().out.count("| small, ") == 2
 
 
 def test_nats_to_the_truth_of_shapes(tmp_path, capsys):
