@@ -14,15 +14,11 @@ function setLayers() {
   $("layers").hidden = !tones && model.strategy === "joint";
 }
 
-// {size, tones} of the chosen label; of all labels, each as often as in the data.
+// {size, tones} of the chosen label if it has a picture, else of all points.
 function densityOf(label) {
-  const { density: { size }, tones, labels } = model, area = size ** 2;
-  const picture = (k) => tones.subarray(k * area, (k + 1) * area);
-  if (tones.length === area) return { size, tones: picture(0) };
-  if (label != null && label >= 0) return { size, tones: picture(label) };
-  const mean = new Float32Array(area);
-  labels.forEach(({ share }, k) => picture(k).forEach((tone, i) => (mean[i] += share * tone)));
-  return { size, tones: mean };
+  const { density: { size }, tones } = model, area = size ** 2;
+  const picture = tones.length > area ? 1 + (label ?? -1) : 0;
+  return { size, tones: tones.subarray(picture * area, (picture + 1) * area) };
 }
 
 function paintLayers(board, { label, field }) {
