@@ -190,7 +190,9 @@ def test_spatial_protocol_scores_files_of_any_model(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     small = ["--", "--config.data.source=digits", "--config.sample.num_points=16",
              "--config.train.num_points=16"]  # fmt: skip
-    spatial_protocol.main([f"--write={tmp_path}", "--per_image=2", *small])
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "train", None)  # no score is written, so no label is predicted
+        spatial_protocol.main([f"--write={tmp_path}", "--per_image=2", *small])
     test, train = (np.load(tmp_path / f"{name}.npz") for name in ("test", "train"))
     assert len(train["sets"]) == 2 * len(np.unique(train["image"]))
     assert (train["sets"] >= 0).all() and test["sets"].shape[1:] == (16, 2)
