@@ -117,7 +117,7 @@ def draw(experiment: Experiment, params) -> dict[str, np.ndarray]:
     """Arrays of a snapshot of the weights `params`, by name."""
     dataset, process, model = experiment.dataset, experiment.process, experiment.model
     options = sample_options(experiment)
-    labels, _ = api.conditioning(experiment, options)
+    labels = api.labels_of_sets(experiment, options)
     context = sets.SamplingContext(
         process, params, options, options.num_points, experiment.config.train.max_history,
         dataset.dim, keep_trajectory=True,
