@@ -106,7 +106,8 @@ def test_forward_noise_is_that_of_its_level(opened, moons):
 def test_keys_do_all_that_a_mouse_does(opened, moons):
     page = opened(moons / "report.html").page
     page.click("summary")
-    wanted = page.eval_on_selector_all(CONTROLS, "all => all.length")
+    # arrow keys open the tab that is closed
+    wanted = page.eval_on_selector_all(CONTROLS, "all => all.filter((e) => e.tabIndex >= 0).length")
     reached = set()
     page.evaluate("document.body.focus(); document.activeElement.blur()")
     for _ in range(wanted + 2):

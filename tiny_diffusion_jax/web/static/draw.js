@@ -63,12 +63,10 @@ for (const type of ["pointerup", "pointercancel"]) {
 }
 
 pad.addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
-    event.key
-  ];
-  if (step) {
-    brush.x = Math.min(1, Math.max(-1, brush.x + 0.04 * step[0]));
-    brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * step[1]));
+  const direction = DIRECTIONS[event.key];
+  if (direction) {
+    brush.x = Math.min(1, Math.max(-1, brush.x + 0.04 * direction[0]));
+    brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * direction[1]));
     show();
   } else if (event.key === " ") {
     begin();

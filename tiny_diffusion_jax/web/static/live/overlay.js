@@ -1,5 +1,6 @@
 // What can be shown below the points: the density of the data, and the arrows of the field.
 
+const FAINT = 0.34; // opacity of the full tone of a density
 let fieldAsked = null; // {job, frame} of the field that the worker computes
 
 const isOn = (id) => $(id).checked && !$(id).closest("label").hidden;
@@ -22,7 +23,10 @@ function densityOf(label) {
 }
 
 function paintLayers(board, { label, field }) {
-  if (isOn("density")) board.shade(densityOf(label), "data");
+  if (isOn("density")) {
+    const { size, tones } = densityOf(label);
+    board.shade(size, (i) => (FAINT * tones[i]) / 255, "data");
+  }
   if (isOn("field")) board.arrows(field ?? []);
 }
 
