@@ -84,7 +84,7 @@ function paint() {
   const dot = Math.max(2, size / 260);
   context.clearRect(0, 0, size, size);
   drawing.shapes.forEach(({ points }, k) => {
-    context.fillStyle = css(memberColour(otherMember(k)));
+    context.fillStyle = css(memberColour(k));
     context.globalAlpha = k === drawing.current ? 0.85 : 0.3;
     for (const [x, y] of points) context.fillRect(toX(x) - dot / 2, toY(y) - dot / 2, dot, dot);
   });
@@ -99,7 +99,7 @@ function paint() {
 function shapeButton({ name, points }, k) {
   const [item, button, dot] = ["li", "button", "span"].map((tag) => document.createElement(tag));
   dot.className = "dot";
-  dot.style.background = css(memberColour(otherMember(k)));
+  dot.style.background = css(memberColour(k));
   button.type = "button";
   button.setAttribute("aria-pressed", k === drawing.current);
   button.append(dot, `${name} (${points.length})`);

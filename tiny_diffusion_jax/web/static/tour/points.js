@@ -202,7 +202,7 @@ class Steps extends Chapter {
     for (const [name, chosen] of Object.entries(CHARTED)) {
       await pause(); // the page stays responsive
       this.lines.push({
-        name, colour: `var(--member-${this.lines.length})`,
+        name, colour: `var(${memberVariable(this.lines.length)})`,
         x: chosen.map((n) => Math.log2(name === "heun" ? 2 * n - 1 : n)),
         y: chosen.map((steps) => meanDistance(run(steps, name), exact)),
       });
