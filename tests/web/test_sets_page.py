@@ -150,6 +150,8 @@ def test_a_member_has_one_colour_in_the_legend_its_sets_and_real_sets(opened, mi
     assert colours["real"]
     page.select_option("[data-do=direction]", "forward")
     assert page.inner_text(".legend").split("\n")[:2] == ["moons", "circle"]
+    names = page.locator(".sets:not(.real) li").all_inner_texts()
+    assert names == [name for name, _ in colours["real"]]  # the sets that are noised
     page.select_option("[data-do=colour]", "set")
     assert page.evaluate("players[0].realColour(0).join()") == colours["others"][0]
 

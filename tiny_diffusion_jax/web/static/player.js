@@ -83,14 +83,20 @@ class Player {
     });
   }
 
+  // The forward process noises real sets, or the samples if there are none.
+  get showsReal() {
+    return this.look.direction === "forward" && this.root.dataset.forward === "real points";
+  }
+
   // A label is given to the model, but the member is found in the final set.
   name(k) {
+    if (this.showsReal) return this.realNames[k] ?? `set ${k + 1}`;
     const isKnown = !this.snapshot || this.marks.kind === "label";
     return (isKnown && this.marks.names[k]) || `set ${k + 1}`;
   }
 
   isRejected(k) {
-    return !this.snapshot && Boolean(this.marks.rejected?.[k]);
+    return !this.showsReal && !this.snapshot && Boolean(this.marks.rejected?.[k]);
   }
 
   nameThumbs() {
