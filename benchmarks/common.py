@@ -1,5 +1,6 @@
 """Functions shared by the benchmarks: paths, timing, runs of main.py, results as JSON."""
 
+import contextlib
 import json
 import os
 import platform
@@ -12,6 +13,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
+# Options that change no number of a run. The file of the data is compared by its content.
+FREE = {
+    "compilation_cache", "data.path", "data.cache_dir", "data.data_dir", "train.keep",
+    "train.checkpoint_every", "train.snapshots",
+}
 if str(ROOT) not in sys.path:  # so that the benchmarks run without an installed library
     sys.path.insert(0, str(ROOT))
 
@@ -66,8 +72,37 @@ def matmul_rate(rows: int, inner: int, length: int) -> float:
 
 
 def finished(workdir: Path, options: list[str]) -> dict:
-    """Return metrics.json of a run of main.py with these options; train the run if needed."""
+    """Return metrics.json of a run of main.py with these options; train the run if needed.
+
+    Exits with code 2, after one line, if the folder holds a finished run of other options or data.
+    """
+    workdir = workdir.absolute()
+    flags = [*options, f"--workdir={workdir}"]
     if not (workdir / "metrics.json").exists():
-        flags = [*options, f"--workdir={workdir}"]
         subprocess.run([sys.executable, "main.py", *flags], cwd=ROOT, check=True)
+    else:
+        from tiny_diffusion_jax.cli.main import fail
+        from tiny_diffusion_jax.errors import UserError
+
+        try:
+            _require_same_run(str(workdir), flags)
+        except UserError as error:
+            fail(error, 2, sys.exit)
     return json.loads((workdir / "metrics.json").read_text("utf-8"))
+
+
+def _require_same_run(workdir: str, flags: list[str]) -> None:
+    """Raise UserError unless the run in `workdir` has the options and the data of `flags`."""
+    import tiny_diffusion_jax as td
+    from tiny_diffusion_jax.cli.flags import parse
+    from tiny_diffusion_jax.config import flatten
+    from tiny_diffusion_jax.errors import require, shorten
+    from tiny_diffusion_jax.run import run_folder
+    from tiny_diffusion_jax.run.same_run import differences
+
+    with contextlib.chdir(ROOT):  # main.py runs in ROOT
+        config = parse(["main.py", *flags]).config
+        changes = differences(flatten(run_folder.read_config(workdir)), flatten(config), FREE)
+        require(not changes, "--workdir", workdir, "a run of the same options",
+                f"It differs in {shorten(changes)}. Move the folder, or use other --runs")
+        run_folder.require_same_data(workdir, config, td.build(config).dataset)

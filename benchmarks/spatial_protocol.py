@@ -16,6 +16,7 @@ table of spatial_mnist.py. `--output=FILE` adds the row to a JSON file.
 """
 
 import argparse
+import functools
 import hashlib
 import json
 import time
@@ -53,11 +54,15 @@ class Bench:
         self.test, self.labels = every[mixed], labels[mixed]
         self.scored = self.test[:num_test]
         self.count = min(num_sets, len(every) // 2)
+        self.limits = classifier.limits_of(self.test)
+
+    @functools.cached_property
+    def predict(self):
+        """Classifier of the labels, which is trained when a score first needs it."""
         real = classifier.real_sets(
             self.dataset, jax.random.key(SEED), classifier.TRAIN_SETS, self.num_points
         )
-        self.predict = classifier.train(*real, use_size=False)
-        self.limits = classifier.limits_of(self.test)
+        return classifier.train(*real, use_size=False)
 
     def sets_of(self, dataset, index, seed: int) -> np.ndarray:
         """Draw a set of each image in `index`: f32[len(index), N, 2]."""

@@ -59,6 +59,7 @@ def test_the_page_of_options_is_current():
     ("train.step", "Did you mean config.train.steps?"),
     ("data.num_steps", "Did you mean config.sample.num_steps?"),
     ("sample.steps", "Did you mean config.sample.num_steps or config.train.steps?"),
+    ("model.row_height", "Use config.model.order=rows:HEIGHT"),
     ("schedule.bla", "Options of schedule: beta_max, beta_min, name, num_levels, rho, sigma_max, "),
     ("bla", "Options of a config: compilation_cache, data, diffusion, evaluate, log, mod"),
 ])  # fmt: skip

@@ -199,8 +199,10 @@ def sample(
         given = units.to_centred(origin, given)
         if notice := far_from_data(dataset, np.asarray(given)):
             log.warning("notice: %s", notice)
-    labels, sizes = conditioning(experiment, config, given, labels)
-    if given is not None and sizes is not None and sets.strategy_of(model).scores_given:
+    labels = labels_of_sets(experiment, config, given) if labels is None else labels
+    if given is None or config.num_points or not sets.strategy_of(model).scores_given:
+        sizes = _sizes(experiment, config, labels, num_given)
+    else:
         sizes = _sizes_given(experiment, params, config, labels, given)
     warn_if_unseen(experiment, np.array([config.num_points]) if sizes is None else sizes)
     context = sets.SamplingContext(process, params, config, config.num_points,
@@ -216,8 +218,7 @@ def _sizes_given(experiment: Experiment, params, config, labels, given) -> np.nd
     num_steps = experiment.config.evaluate.set_likelihood_steps
     log_prob = lambda points, labels, sizes: log_prob_of_sets(
         experiment, params, points, num_steps, labels, sizes=sizes).log_p
-    keys = sets.set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
-    sizes = draw_sizes_given(log_prob, experiment.dataset, keys, labels, given)
+    sizes = draw_sizes_given(log_prob, experiment.dataset, _keys(config), labels, given)
     log.info("numbers of points, given the points: %d to %d, median %d", sizes.min(), sizes.max(),
              np.median(sizes))  # fmt: skip
     return sizes
@@ -227,30 +228,26 @@ def _progress_bar(chunks, total: int):
     return tqdm(chunks, desc="sample", unit="chunk", total=total, disable=total == 1)
 
 
-@devices.without_float64
 def conditioning(
-    experiment: Experiment, config, given: np.ndarray | None = None,
-    labels: Array | None = None,
-) -> tuple[Array | None, np.ndarray | None]:  # fmt: skip
+    experiment: Experiment, config, given: np.ndarray | None = None
+) -> tuple[Array | None, np.ndarray | None]:
     """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
 
     The labels are None if the model has no labels. The numbers of points are None if all sets have
     config.num_points. Both follow from config.seed and the number of the set. Arguments: see
     `sample`.
     """
-    keys = sets.set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
-    if labels is None:
-        labels = _labels(experiment, config, keys, given)
-    if config.num_points:
-        return labels, None
-    num_given = 0 if given is None else len(given)
-    return labels, draw_sizes(experiment.dataset, keys, labels, num_given)
+    labels = labels_of_sets(experiment, config, given)
+    return labels, _sizes(experiment, config, labels, 0 if given is None else len(given))
 
 
-def _labels(experiment: Experiment, config, keys, given) -> jax.Array | None:
+@devices.without_float64
+def labels_of_sets(
+    experiment: Experiment, config, given: np.ndarray | None = None
+) -> jax.Array | None:
     """Labels i32[num_sets]: config.label, or for RANDOM random labels, as frequent as in the data.
 
-    None if the model has no labels.
+    None if the model has no labels. Arguments: see `sample`.
     """
     label = label_of(experiment, config, given)
     if label == NO_LABEL:
@@ -259,7 +256,20 @@ def _labels(experiment: Experiment, config, keys, given) -> jax.Array | None:
         return jnp.full(config.num_sets, label)
     with np.errstate(divide="ignore"):  # a label without sets has share 0
         log_shares = np.log(experiment.dataset.label_shares).astype(np.float32)
-    return sets.draw_labels(keys, log_shares)
+    return sets.draw_labels(_keys(config), log_shares)
+
+
+@devices.without_float64
+def _sizes(experiment: Experiment, config, labels, num_given: int) -> np.ndarray | None:
+    """Numbers of points i64[num_sets], as frequent as in the data; None for config.num_points."""
+    if config.num_points:
+        return None
+    return draw_sizes(experiment.dataset, _keys(config), labels, num_given)
+
+
+def _keys(config) -> jax.Array:
+    """Random key of each set."""
+    return sets.set_keys(jax.random.key(config.seed), jnp.arange(config.num_sets))
 
 
 def label_of(experiment: Experiment, config, given: np.ndarray | None = None) -> int:

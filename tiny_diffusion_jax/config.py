@@ -28,6 +28,8 @@ ALIASES = {
     "configs/seed/sequential.py": "configs/student/sequential.py",
     "configs/seed/shuffled.py": "configs/student/shuffled.py",
 }
+# Option of older versions -> the option that replaces it, with values of another form.
+REPLACED = {"model.row_height": "model.order=rows:HEIGHT"}
 
 
 class Config(ConfigDict):
@@ -138,6 +140,9 @@ class UnknownOption(UserError):
 
 def unknown_option(name: str) -> UnknownOption:
     """Error for an option `name` that does not exist, with a hint to similar options."""
+    if name in REPLACED:
+        return UnknownOption(f"config.{name}", allowed="an option",
+                             hint=f"Use config.{REPLACED[name]}")  # fmt: skip
     near, part = similar_options(name), name if name in NAMES else name.rpartition(".")[0]
     names = ", ".join(sorted(NAMES.get(part, NAMES[""])))
     hint = f"Did you mean {near}?" if near else f"Options of {part or 'a config'}: {names}"

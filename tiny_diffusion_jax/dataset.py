@@ -82,7 +82,7 @@ class Dataset:
         """Names of the D coordinates: of the columns of a table, or x, y, z without names."""
         if any(not name.isdecimal() for name in self.columns):
             return self.columns
-        return tuple("xyz"[: self.dim] if self.dim <= 3 else (f"x{i}" for i in range(self.dim)))
+        return coordinate_names(self.dim)
 
     @property
     def num_sources(self) -> int:
@@ -150,6 +150,11 @@ class Dataset:
             ) if known else None,
             weights=weights,
         )  # fmt: skip
+
+
+def coordinate_names(dim: int) -> tuple[str, ...]:
+    """Names of coordinates without columns: x, y and z, or x0, x1, ... of more than three."""
+    return tuple("xyz"[:dim] if dim <= 3 else (f"x{i}" for i in range(dim)))
 
 
 @partial(jax.jit, static_argnames=("num_sets", "num_points"))

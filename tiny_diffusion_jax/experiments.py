@@ -23,6 +23,7 @@ from tiny_diffusion_jax.data import points, sets
 from tiny_diffusion_jax.data.cells import texts_of
 from tiny_diffusion_jax.data.columns import ROLES
 from tiny_diffusion_jax.data.densities import from_function
+from tiny_diffusion_jax.dataset import coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.point_sets import as_sets
@@ -161,8 +162,7 @@ def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
                     "For a density of each label: data = [points of label 0, points of label 1, "
                     "...], with one label each")  # fmt: skip
             require(points.shape[1] >= 2, "data.shape", points.shape, "(P, D), D at least 2")
-            names = "xyz" if points.shape[1] <= 3 else [f"x{i}" for i in range(points.shape[1])]
-            return dict(zip(names, points.T, strict=False)), False
+            return dict(zip(coordinate_names(points.shape[1]), points.T, strict=True)), False
         arrays = {"points": points}
     if labels is not None:
         arrays["label"] = _plain(np.asarray(labels))

@@ -175,7 +175,7 @@ def _sample_with_log_prob(experiment: Experiment, params, settings, labels):
     _, dataset, process, model, _ = experiment
     check_sample(experiment.config, settings, labels, None, dataset.dim,
                  data.about_built(dataset), model)  # fmt: skip
-    labels, _ = api.conditioning(experiment, settings, labels=labels)
+    labels = api.labels_of_sets(experiment, settings) if labels is None else labels
     keys = sets.set_keys(jax.random.key(settings.seed), jnp.arange(settings.num_sets))
     drawn = [
         _draw_with_log_prob(

@@ -213,7 +213,9 @@ def test_spatial_protocol_scores_files_of_any_model(tmp_path, capsys, monkeypatc
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     small = ["--", "--config.data.source=digits", "--config.sample.num_points=16",
              "--config.train.num_points=16"]  # fmt: skip
-    spatial_protocol.main([f"--write={tmp_path}", "--per_image=2", *small])
+    with monkeypatch.context() as patch:
+        patch.setattr(classifier, "train", None)  # no score is written, so no label is predicted
+        spatial_protocol.main([f"--write={tmp_path}", "--per_image=2", *small])
     test, train = (np.load(tmp_path / f"{name}.npz") for name in ("test", "train"))
     assert len(train["sets"]) == 2 * len(np.unique(train["image"]))
     assert (train["sets"] >= 0).all() and test["sets"].shape[1:] == (16, 2)
@@ -309,7 +311,7 @@ def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):
     # the finished run is only read, so its checkpoints are not needed
     (runs / "mixture_moons+circle_history" / "checkpoints").rename(runs / "away")
     quality.main(["--members=moons+circle", "--models=history", f"--runs={runs}",
-                  f"--output={runs / 'quality.json'}"])  # fmt: skip
+                  f"--output={runs / 'quality.json'}", "--", *FEW])  # fmt: skip
     (runs / "away").rename(runs / "mixture_moons+circle_history" / "checkpoints")
     head, rule, row, real = capsys.readouterr().out.strip().splitlines()
     assert row.startswith("| `history` |") and real.startswith("| real sets |")
@@ -411,7 +413,13 @@ def options_of(commands):
         yield config
 
 
-def test_student_fixes_writes_a_table_and_a_figure_of_finished_runs(runs, tmp_path, capsys):
+def stored_metrics(folder, options):
+    """Return metrics.json of a run of any options, in place of common.finished."""
+    return json.loads((folder / "metrics.json").read_text("utf-8"))
+
+
+def test_student_fixes_writes_a_table_and_a_figure_of_its_runs(runs, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(student_fixes, "finished", stored_metrics)
     for _, _, name, _ in student_fixes.ROWS["attention_v2"][1]:
         shutil.copytree(runs / "mixture_moons+circle_history", tmp_path / name)
     student_fixes.main(["--rows=attention_v2", f"--runs={tmp_path}",
@@ -436,7 +444,10 @@ def test_student_fixes_measures_the_effect_of_the_order():
         assert 0 < row["spread"] < row["error"] and row["error_of_mean"] < row["error"]
 
 
-def test_student_replay_measures_every_part_against_the_true_members(runs, tmp_path, capsys):
+def test_student_replay_measures_every_part_against_the_true_members(
+    runs, tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(student_replay, "finished", stored_metrics)
     for part in student_replay.PARTS:
         folder = tmp_path / f"student_replay_{part}_attention_v2_same_set"
         shutil.copytree(runs / "mixture_moons+circle_history", folder)
@@ -719,6 +730,32 @@ def test_jets_quick(tmp_path, capsys):
         row = rows["small"]["kinds"][kind]
         assert row["mass"] > row["floor"]["mass"] > 0 and row["floor"]["jets"] == row["jets"]
     assert capsys.readouterr().out.count("| small, ") == 2
+
+
+@pytest.mark.parametrize("options, change", [
+    (["--config.train.learning_rate=0.5"], "train.learning_rate: 0.002 -> 0.5"),
+    (["--config.sample.num_sets=3"], "sample.num_sets: 6 -> 3"),
+])  # fmt: skip
+def test_a_finished_run_of_other_options_is_refused(runs, capsys, options, change):
+    folder = runs / "mixture_moons+circle_history"
+    flags = ["--config=configs/mixture.py:moons+circle", "--config.model.name=history", *FEW]
+    assert common.finished(folder, flags) == stored_metrics(folder, flags)
+    with pytest.raises(SystemExit, match="2"):
+        common.finished(folder, [*flags, *options])
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: --workdir = ") and f"It differs in {change}. Move" in line
+
+
+def test_a_finished_run_of_other_data_is_refused(tmp_path, capsys):
+    small = [f"--runs={tmp_path}", f"--output={tmp_path / 'a.json'}", "--real=20"]
+    options = ["--", *SETS, "--config.sample.num_points=0", "--config.evaluate.frames=0"]
+    shapes_3d.main([*small, "--num_sets=40", *options])
+    shapes_3d.main([*small, "--num_sets=40", *options])
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="2"):
+        shapes_3d.main([*small, "--num_sets=41", *options])
+    line, = capsys.readouterr().err.splitlines()
+    assert "must be the data of the run" in line and "dataset.sha256" in line
 
 
 def test_nats_to_the_truth_of_shapes(tmp_path, capsys):

@@ -9,6 +9,7 @@ import pytest
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.config import default_config
+from tiny_diffusion_jax.data import generated
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
 
@@ -50,6 +51,19 @@ def test_a_set_is_points_of_one_set(make_run):
     counts = np.bincount(place.ravel().astype(int), minlength=POINTS)
     assert counts.min() > 0.7 * counts.mean()
     assert {tuple(row) for row in place[which[:, 0] == 0]} > {tuple(place[which[:, 0] == 0][0])}
+
+
+def test_each_coordinate_of_a_generated_set_has_a_name(make_run):
+    """The description of the data names as many coordinates as the sets have."""
+    run = make_run(np.zeros((2, 3, 5)), members="dino+moons")
+    config = json.loads((run / "config.json").read_text("utf-8"))
+    config["dataset"].update(shift=[0.0] * 5)
+    (run / "config.json").write_text(json.dumps(config), "utf-8")
+    options = default_config().data
+    options.path = str(run)
+    dataset = generated.build(options)
+    assert dataset.coordinates == ("x0", "x1", "x2", "x3", "x4")
+    assert "coordinates x0, x1, x2, x3, x4" in dataset.details
 
 
 def test_a_set_goes_on_in_others_only_where_all_are_of_one_density(make_run):

@@ -206,6 +206,16 @@ def test_grids_show_each_set_in_its_panel_in_the_colour_of_its_member(tmp_path):
         assert distance.min() < min(30, *others)
 
 
+@pytest.mark.parametrize("member, color", [(None, SAMPLES), ([0], MEMBERS[0]), ([11], MEMBERS[1])])
+def test_a_set_has_the_colour_of_samples_or_of_its_member(member, color, tmp_path):
+    """The most frequent strong tone of the last frame is nearest to the colour."""
+    ways = np.broadcast_to(DATA[:256], (3, 1, 256, 2))
+    save_grid_film(tmp_path / "a.gif", ways, ["label"] * 3, "t", member, size=300)
+    panel = read_gif(tmp_path / "a.gif")[0][-1, 40:].reshape(-1, 3).astype(int)
+    distance = [np.abs(panel - ImageColor.getrgb(c)).sum(-1).min() for c in (SAMPLES, *MEMBERS[:2])]
+    assert (SAMPLES, *MEMBERS[:2])[int(np.argmin(distance))] == color
+
+
 @pytest.mark.parametrize("count, columns", [(1, 1), (3, 3), (16, 4)])
 def test_grids_of_any_number_of_sets_are_small(count, columns, tmp_path):
     rng = np.random.default_rng(0)

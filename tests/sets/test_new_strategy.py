@@ -1,5 +1,7 @@
 """Check that a new strategy is one class and one line of `STRATEGIES`."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,7 @@ from tiny_diffusion_jax.models.fourier_mlp import FourierMLP
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets.batch import Batch
+from tiny_diffusion_jax.sets.order import Key
 from tiny_diffusion_jax.sets.reverse import reverse
 from tiny_diffusion_jax.sets.strategy import Strategy
 
@@ -35,6 +38,19 @@ class Mirrored(Strategy):
         shape = context.num_points // 2, context.dim
         points = reverse(context, self.model, keys, shape, conditioning=conditioning)
         return jnp.concatenate([points, points.at[..., 0].multiply(-1)], axis=-2)
+
+
+class Sorted(Strategy):
+    """Sort the points of a set by their first coordinate."""
+
+    sort_keys = (Key(axis=0),)
+    grows = True
+
+
+def test_a_strategy_sorts_if_it_has_keys():
+    model = SimpleNamespace(counts=True)
+    assert Sorted(model).sorts and not Sorted(model).scores_given
+    assert not Mirrored(model).sorts
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import numpy as np
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.web.density import HALF, SIZE, data_density
+from tiny_diffusion_jax.web.render import HERE
 
 
 def tones(**options) -> np.ndarray:
@@ -33,7 +34,28 @@ def test_the_lowest_row_comes_first():
     assert mean_x(picture[SIZE // 2 + 4 :]) < mean_x(picture[: SIZE // 2 - 4]) - 5
 
 
-def test_each_label_has_its_picture():
-    config = {"data.name": "mixture", "data.members": "moons+circle", "model.labels": True}
-    moons, circle = tones(**config)
-    assert np.abs(moons - circle).mean() > 0.02
+def test_the_picture_of_all_points_and_of_each_label():
+    """Nine of ten sets are eight sharp peaks, and one of ten is a wide square of tiles."""
+    config = {"data.name": "mixture", "data.members": "eight_gaussians+checkerboard",
+              "data.weights": "0.9+0.1"}  # fmt: skip
+    both, peaks, tiles = tones(**config, **{"model.labels": True})
+    [unlabelled] = tones(**config)
+    np.testing.assert_array_equal(both, unlabelled)
+    # a mean of the pictures by their shares would give these tiles a tone of 0.1 or more
+    assert both[tiles > 0.9].mean() < 0.1 < peaks.max() and np.abs(peaks - tiles).mean() > 0.02
+
+
+def test_the_live_page_shows_the_picture_of_the_label(scripts):
+    """Show the first picture for a random or an absent label, and for labels without pictures."""
+    overlay = (HERE / "static" / "live" / "overlay.js").read_text("utf-8")
+    show = """([overlay, pictures, label]) => {
+      globalThis.$ = () => ({});
+      (0, eval)(overlay);
+      globalThis.model = { density: { size: 1 }, tones: Uint8Array.from(pictures) };
+      return [...densityOf(label).tones];
+    }"""
+    script = scripts()
+    shown = lambda pictures, label: script.evaluate(show, [overlay, pictures, label])
+    three = [7, 8, 9]
+    assert [shown(three, label) for label in (0, 1, -1, None)] == [[8], [9], [7], [7]]
+    assert shown([7], 1) == [7]

@@ -178,5 +178,7 @@ def test_the_model_is_a_tab_beside_the_player(opened, folder):
     time = page.evaluate("playback.time")
     page.keyboard.press("ArrowLeft")  # moves nothing that is hidden
     assert page.evaluate("playback.time") == time
-    page.click("#tab-player")
+    page.focus("#tab-live")
+    page.keyboard.press("ArrowLeft")
     assert page.locator(".stage canvas").is_visible() and page.locator("#panel-live").is_hidden()
+    assert page.evaluate("playback.time") == time

@@ -122,6 +122,22 @@ def test_points_are_placed_and_completed(opened):
     assert page.evaluate("document.activeElement.id") == "field"
 
 
+def test_arrow_keys_move_between_tabs(opened):
+    """The open tab is the only one in the tab order; each tab shows its panel."""
+    page = opened(PAGE).page
+    tabs = page.locator("[role=tablist] [role=tab]")
+    panels = [page.locator(f"#{tab.get_attribute('aria-controls')}") for tab in tabs.all()]
+    page.focus("#tab-sample")
+    for key, opens in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowRight", 0), ("ArrowLeft", 2)):
+        page.keyboard.press(key)
+        states = [(tab.get_attribute("aria-selected"), tab.get_attribute("tabindex"))
+                  for tab in tabs.all()]  # fmt: skip
+        assert states == [("true", "0") if i == opens else ("false", "-1") for i in range(3)]
+        assert [panel.is_visible() for panel in panels] == [i == opens for i in range(3)]
+    assert page.evaluate("document.activeElement.id") == "tab-train"
+    assert panels[2].get_attribute("aria-labelledby") == "tab-train"
+
+
 @pytest.mark.parametrize("size, scheme", [("desktop", "light"), ("phone", "dark")])
 def test_density_and_field_are_layers(opened, size, scheme):
     """Show the density of the data, and arrows that follow the slider of the film."""

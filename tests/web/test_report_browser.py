@@ -106,7 +106,8 @@ def test_forward_noise_is_that_of_its_level(opened, moons):
 def test_keys_do_all_that_a_mouse_does(opened, moons):
     page = opened(moons / "report.html").page
     page.click("summary")
-    wanted = page.eval_on_selector_all(CONTROLS, "all => all.length")
+    # arrow keys open the tab that is closed
+    wanted = page.eval_on_selector_all(CONTROLS, "all => all.filter((e) => e.tabIndex >= 0).length")
     reached = set()
     page.evaluate("document.body.focus(); document.activeElement.blur()")
     for _ in range(wanted + 2):
@@ -238,6 +239,21 @@ def test_the_frame_follows_the_theme_and_has_no_bar_on_a_phone(opened, moons):
     page.click("[data-theme-button]")
     assert root.get_attribute("data-theme") == "light"
     assert root.evaluate("html => html.scrollHeight <= innerHeight")
+
+
+def test_the_live_tab_computes_in_webassembly(opened, moons):
+    """A worker in the frame of the live tab may compile a module, as live/dense.js does."""
+    tab = opened(moons / "report.html")
+    tab.page.click("#tab-live")
+    tab.page.frame_locator(".live-frame").locator("#board").wait_for()
+    compiles = """() => new Promise((resolve) => {
+      const code = "postMessage(WebAssembly.validate(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))"
+        + " && Boolean(new WebAssembly.Module(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0]))))";
+      const worker = new Worker(URL.createObjectURL(new Blob([code])));
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = (event) => resolve(event.message);
+    })"""
+    assert tab.page.frames[1].evaluate(compiles) is True
 
 
 def test_the_lowest_loss_is_a_dashed_line_and_early_steps_have_room(opened, moons):

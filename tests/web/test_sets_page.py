@@ -131,6 +131,31 @@ def test_members_have_colours_and_strays_have_marks(opened, mixture):
     assert tab.pixels(".sets canvas") != small[-1]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_member_has_one_colour_in_the_legend_its_sets_and_real_sets(opened, mixture, scheme):
+    """Colours are in the order of page.css, and differ from the colours of data and samples."""
+    page = opened(mixture[0] / "report.html", scheme=scheme).page
+    colours = page.evaluate("""() => {
+      const [player] = players, text = (colour) => colour.join();
+      return { css: ["--member-0", "--member-1"].map((name) => text(cssColour(name))),
+               legend: player.legend().slice(0, 2).map(({ colour }) => text(colour)),
+               sets: [0, 1, 2, 3].map((k) => text(player.setColour(k))),
+               real: player.realNames.map((name, k) => [name, text(player.realColour(k))]),
+               others: ["--data", "--samples"].map((name) => text(cssColour(name))) };
+    }""")
+    moons, circle = colours["css"]
+    assert colours["legend"] == [moons, circle] and not {moons, circle} & {*colours["others"]}
+    assert colours["sets"] == [moons, moons, circle, circle]
+    assert {tuple(pair) for pair in colours["real"]} <= {("moons", moons), ("circle", circle)}
+    assert colours["real"]
+    page.select_option("[data-do=direction]", "forward")
+    assert page.inner_text(".legend").split("\n")[:2] == ["moons", "circle"]
+    names = page.locator(".sets:not(.real) li").all_inner_texts()
+    assert names == [name for name, _ in colours["real"]]  # the sets that are noised
+    page.select_option("[data-do=colour]", "set")
+    assert page.evaluate("players[0].realColour(0).join()") == colours["others"][0]
+
+
 def test_a_stray_point_is_a_cross(opened, mixture):
     """Pixels on both diagonals of a stray point are red, and pixels beside it are not."""
     page = opened(mixture[0] / "report.html").page
@@ -208,13 +233,13 @@ def test_real_sets_are_a_row_below_the_generated_sets(opened, mixture, size):
     names = page.locator(".sets.real li").all_inner_texts()
     assert names == data_of(mixture[0])["player"]["real_names"] and set(names) == {
         "moons", "circle"}  # fmt: skip
-    # The pictures have the colour of data and no other, and do not move with the player.
+    # A picture has the colour of its member and no other, and does not move with the player.
     pictures = [real.nth(k).evaluate("c => c.toDataURL()") for k in range(5)]
     page.fill("[data-do=time]", "200")
     assert [real.nth(k).evaluate("c => c.toDataURL()") for k in range(5)] == pictures
     hues = real.nth(0).evaluate("""canvas => {
       const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-      const paper = cssColour("--panel"), ink = cssColour("--data");
+      const paper = cssColour("--panel"), ink = players[0].realColour(0);
       let worst = 0, inked = 0;
       for (let i = 0; i < data.length; i += 4) {
         const s = (paper[0] - data[i]) / (paper[0] - ink[0]);

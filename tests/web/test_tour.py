@@ -217,6 +217,29 @@ def test_noise_hides_the_shape_sooner_from_one_point(opened):
     assert one > 85
 
 
+def test_an_answer_is_computed_once_for_each_question(opened):
+    """Only a noise level that the answer depends on changes it; dragging does not."""
+    tab = opened(PAGE)
+    part = chapter(tab, "score")
+    tab.page.evaluate("""() => {
+      const { score } = tour, { answer } = score;
+      score.count = 0;
+      score.answer = () => { score.count += 1; answer.call(score); };
+    }""")
+    count = lambda: tab.page.evaluate("tour.score.count")
+    assert count() == 0
+    part.locator("summary").click()
+    tab.wait("tour.score.count === 1", 60)
+    drag(tab, part, (0.2, 0.2), (0.8, 0.3))
+    part.locator("summary").click()
+    part.locator("summary").click()
+    tab.page.wait_for_timeout(300)
+    assert count() == 1
+    for moves, level in enumerate((0.2, 0.2, 0.6)):
+        set_range(tab, "score", "level", level)
+        assert count() == (2 if moves < 2 else 3) and text(part, "peaks")
+
+
 def test_rings_are_dragged_by_mouse_and_keyboard(opened):
     """The score points to the nearest stroke at low noise, and to the middle at high noise."""
     tab = opened(PAGE, size="wide")

@@ -10,6 +10,7 @@ import pytest
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.reports import progress_page
 from tiny_diffusion_jax.reports.progress_page import ProgressPage, seconds_left
+from tiny_diffusion_jax.run import snapshots
 from tiny_diffusion_jax.run.snapshots import read_snapshots
 
 
@@ -128,6 +129,19 @@ def test_a_page_without_news_says_so(opened, pages, tmp_path):
     text = re.sub(r'data-progress="\d+"', f'data-progress="{old}"', text)
     (tmp_path / "a.html").write_text(text, "utf-8")
     assert opened(tmp_path / "a.html").page.locator("#stale").is_visible()
+
+
+def test_each_snapshot_is_read_once(moons, tmp_path, monkeypatch):
+    """A new version of the page reads the new snapshots only."""
+    folder, read = shutil.copytree(moons, tmp_path / "run"), []
+    later = (folder / "snapshots" / "30.npz").rename(tmp_path / "30.npz")
+    page, load = ProgressPage(td.load(folder)[0], folder), np.load
+    monkeypatch.setattr(snapshots.np, "load", lambda file: read.append(file.stem) or load(file))
+    first = page.pictures(20)
+    assert read == ["0", "10", "20"] and page.pictures(20) == first
+    later.rename(folder / "snapshots" / "30.npz")
+    assert [each["step"] for each in page.pictures(40)["taken"]] == [0, 10, 20, 30]
+    assert read == ["0", "10", "20", "30"]
 
 
 def test_a_finished_report_is_not_replaced(moons, tmp_path):

@@ -8,6 +8,7 @@ from tiny_diffusion_jax.data.cells import texts_of
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
 from tiny_diffusion_jax.data.columns import NO_COLUMN, parse_columns
 from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
+from tiny_diffusion_jax.dataset import coordinate_names
 from tiny_diffusion_jax.errors import UserError, require, require_choice
 
 ZERO_SETS = 0.05  # smallest share of sets with a zero row at the end for a notice
@@ -106,7 +107,7 @@ def _coordinates(points: np.ndarray, config) -> tuple[np.ndarray, list[str]]:
     dim = points.shape[-1]
     if dim < 2:
         raise UserError(problem=f"{shape}: must have D = 2 coordinates or more")
-    names = list("xyz"[:dim]) if dim <= 3 else [f"x{i}" for i in range(dim)]
+    names = list(coordinate_names(dim))
     if not config.columns:
         return points, names
     chosen = parse_columns(names, config.columns)

@@ -18,7 +18,7 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.collection import listed
 from tiny_diffusion_jax.data.densities import make_dataset
 from tiny_diffusion_jax.data.table import load_arrays
-from tiny_diffusion_jax.dataset import Dataset
+from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, errors_about, reason_of, require
 from tiny_diffusion_jax.point_sets import PointSets
 
@@ -59,7 +59,7 @@ def build(config) -> Dataset:
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         allowed = f"the folder of a run, but its files are damaged ({reason_of(error)})"
         raise UserError("config.data.path", config.path, allowed) from error
-    names = tuple(described.get("columns") or "xyz"[: sets.shape[2]])
+    names = tuple(described.get("columns") or coordinate_names(sets.shape[2]))
     checksum = zlib.crc32(np.ascontiguousarray(sets).tobytes())
     origin = units.choose_origin(sets.reshape(-1, sets.shape[-1]))
     if origin:

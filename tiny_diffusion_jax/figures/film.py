@@ -54,8 +54,8 @@ def save_grid_film(
     title, frames = _seen_along_z(title, frames), _dots(frames)
     num_frames, num_sets, count, _ = frames.shape
     centre, half = view(list(frames.reshape(num_frames, -1, 2)))
-    member = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(style.MEMBERS)
-    present, layer = np.unique(member, return_inverse=True)
+    number = np.zeros(num_sets, int) if member is None else np.asarray(member) % len(style.MEMBERS)
+    present, layer = np.unique(number, return_inverse=True)
     columns = min(COLUMNS, num_sets)
     step, rows = size // columns, -(-num_sets // columns)
     side = step - GAP
@@ -69,7 +69,8 @@ def save_grid_film(
             page[y : y + side, x : x + side] = ink.shade(drawn, layer[k])
         return page
 
-    ramps = [ink.tints(style.MEMBERS[m]) for m in present]
+    color = lambda k: style.SAMPLES if member is None else style.member_color(k)
+    ramps = [ink.tints(color(k)) for k in present]
     _save(path, map(picture, range(num_frames)), ramps, labels, title)
 
 

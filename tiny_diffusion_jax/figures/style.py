@@ -15,12 +15,14 @@ DATA, SAMPLES, ALERT = "#2b4a6f", "#d9622b", "#b3261e"
 DENSITY = ("#ffffff", "#fde6cf", "#f4ae76", SAMPLES, "#8f2d3a", "#33132e")  # low to high
 WARM = (PAPER, "#f4ae76", SAMPLES, "#8f2d3a")  # dots of an animation, from one to many
 COOL = (PAPER, "#9fb4cc", DATA, "#101d33")
-# Colours of the members of a mixture, all of different greys. Colour-blind readers can distinguish
-# them: without red or green cones, any two of the first four differ by 0.14 in OKLab, and any two
-# of all ten by 0.069. web/static/page.css has the same colours, and others for dark pages.
+# Colours of the members of a mixture, of labels and of other kinds, in the order of a legend. None
+# of them is the colour of data or samples, because sets of a member are often both. Colour-blind
+# readers can distinguish them: as seen without red or green cones, any two of the ten, data and
+# samples differ by 0.072 in OKLab, and any two of the first four, data and samples by 0.12.
+# web/static/page.css has the same colours, and colours of the same hues for dark pages.
 MEMBERS = (
-    SAMPLES, DATA, "#35b0bf", "#f2a51c", "#93263d", "#94a8f0", "#5b7869", "#8d6cae", "#20242c",
-    "#979588",
+    "#358389", "#9320b9", "#095710", "#4c95ec", "#c858b1", "#54a384", "#5d1618", "#a0ad34",
+    "#716d57", "#1f253e",
 )  # fmt: skip
 MAX_DOTS = 20_000  # more dots would be a filled shape, and slow to draw.
 DPI = 160

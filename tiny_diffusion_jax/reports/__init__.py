@@ -103,7 +103,7 @@ def draw_samples(
     SamplesDiverged, and writes nothing, if a point is not finite.
     """
     options, is_terminal = experiment.config.sample, sys.stderr.isatty()
-    labels, sizes = api.conditioning(experiment, options, given)
+    labels, same_size = api.labels_of_sets(experiment, options, given), options.num_points > 0
     if experiment.model.num_labels:
         log.info("label: %s", _label_in_words(experiment, given))
     num_points = options.num_sets * options.num_points * (options.num_steps + 1)
@@ -113,7 +113,7 @@ def draw_samples(
         experiment, params, keep_trajectory=keep, progress=is_terminal, given=given), None
     if keep:
         samples, trajectories = samples[-1], samples
-    is_padding = np.isnan(samples).all(-1) & (sizes is not None)
+    is_padding = np.isnan(samples).all(-1) & (not same_size)
     bad = int((~np.isfinite(samples).all(-1) & ~is_padding).sum())
     if bad:
         raise SamplesDiverged(
@@ -121,7 +121,7 @@ def draw_samples(
             f"written to {folder}; other values of config.sample, or more training, may help"
         )
     name = "samples" if given is None else "completed"
-    file = write_sets(folder, name, samples, experiment.dataset, labels, same_size=sizes is None)
+    file = write_sets(folder, name, samples, experiment.dataset, labels, same_size=same_size)
     rows = read_rows(folder / "metrics.jsonl")
     snapshots = read_snapshots(folder) if given is None else []
     data = ReportData(experiment, params, samples, given, trajectories, rows, snapshots)

@@ -79,7 +79,7 @@ def _marks(data: ReportData, num_sets: int) -> Marks:
         separation = data.separation
         return Marks([names[k] for k in separation.member[:num_sets]], separation.member, names,
                      rejected=~separation.accepted, is_stray=separation.is_stray)  # fmt: skip
-    labels, _ = api.conditioning(data.experiment, data.options)
+    labels = api.labels_of_sets(data.experiment, data.options)
     if labels is None or (np.asarray(labels) < 0).any():
         return NO_MARKS
     labels = np.asarray(labels)

@@ -40,6 +40,7 @@ class ProgressPage:
         self.experiment, self.command = experiment, command
         self.folder, self.file = folder, folder / "report.html"
         self.written, self.real, self.is_broken = 0.0, None, False
+        self.taken: dict[int, np.ndarray] = {}  # step -> sets f[SETS, N, 2] of its snapshot
 
     def announce(self) -> None:
         """Log which page to open."""
@@ -86,10 +87,10 @@ class ProgressPage:
     def pictures(self, step: int) -> dict | None:
         """Sets of each snapshot up to `step`, and real points, in one square."""
         origin = self.experiment.dataset.origin
-        snapshots = [
-            (each.step, units.to_centred(origin, each.arrays["trajectory"][-1, :SETS])[..., :2])
-            for each in read_snapshots(self.folder) if each.step <= step
-        ]  # fmt: skip
+        for each in read_snapshots(self.folder, known=self.taken):
+            drawn = each.arrays["trajectory"][-1, :SETS]
+            self.taken[each.step] = units.to_centred(origin, drawn)[..., :2]
+        snapshots = [(number, sets) for number, sets in self.taken.items() if number <= step]
         if not snapshots:
             return None
         if self.real is None and has_field(self.experiment):

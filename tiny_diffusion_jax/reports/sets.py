@@ -176,7 +176,7 @@ def attention_weights(data: ReportData, points: np.ndarray, size: int) -> np.nda
     the last layer and averaged over heads. None if the network has no attention.
     """
     x = data.dataset.normalize(jnp.asarray(points))[None]
-    labels, _ = api.conditioning(data.experiment, data.options, data.given)
+    labels = api.labels_of_sets(data.experiment, data.options, data.given)
     conditioning = Conditioning(
         None if labels is None else jnp.asarray(labels)[:1],
         jnp.array([size]) if data.model.counts else None,

@@ -32,19 +32,29 @@ def loss_panel_of(data: ReportData) -> dict | None:
 def lowest_losses(data: ReportData) -> dict | None:
     """{"total", "by_level"}: lowest expected loss of the training, and of each bin of t.
 
-    None if it is not known: for sets, flows, and rows of a table without noise.
+    Both are means over the noise levels that the training draws (config.diffusion.levels), computed
+    from two levels in each bin. A bin without a drawn level has None. The result is None if the
+    loss is not known: for sets, flows, and rows of a table without noise.
     """
     process, dataset = data.experiment.process, data.dataset
     if not data.has_density or is_flow(data.experiment.config) or dataset.log_prob is None:
         return None
-    T, places = process.schedule.num_levels, (np.arange(2 * NUM_TIME_BINS) + 0.5)
-    levels = np.clip(np.round(places / len(places) * T), 1, T).astype(int)
+    T = process.schedule.num_levels
+    law = np.arange(1, T + 1) if process.law is None else np.sort(np.asarray(process.law)[1:])
+    in_bin = (law - 1) * NUM_TIME_BINS // T
+    bins = [_quartiles(law[in_bin == i]) for i in range(NUM_TIME_BINS)]
+    levels = np.unique(np.concatenate(bins))
     losses = lowest_loss(dataset, process, data.counts, levels, jax.random.fold_in(data.key, 8))
     if not np.isfinite(losses).all():  # a schedule of few levels that ends in pure noise
         return None
-    law = np.arange(1, T + 1) if process.law is None else np.asarray(process.law)[1:]
-    return {"total": float(np.interp(law, levels, losses).mean()),
-            "by_level": losses.reshape(-1, 2).mean(1).tolist()}  # fmt: skip
+    mean_at = lambda t: float(np.interp(t, levels, losses).mean())
+    return {"total": mean_at(law), "by_level": [mean_at(t) if len(t) else None for t in bins]}
+
+
+def _quartiles(t: np.ndarray) -> np.ndarray:
+    """Lower and upper quartile i[2] of the sorted levels i[n]; empty if there are none."""
+    index = np.round(np.array([0.25, 0.75]) * len(t)).astype(int) - 1
+    return t[np.maximum(index, 0)] if len(t) else t
 
 
 def loss_panel(rows: list[dict], schedule: Schedule) -> dict | None:

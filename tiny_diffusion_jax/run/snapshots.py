@@ -13,6 +13,7 @@ spaced in log(step), because a network learns most in its first steps.
 
 import logging
 import zipfile
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -96,10 +97,15 @@ class Snapshots:
             return False
 
 
-def read_snapshots(folder: Path) -> list[Snapshot]:
-    """Snapshots of the run in `folder`, the earliest first; a warning names a damaged file."""
+def read_snapshots(folder: Path, known: Collection[int] = ()) -> list[Snapshot]:
+    """Snapshots of the run in `folder`, the earliest first, except snapshots of the steps `known`.
+
+    A warning names a damaged file.
+    """
     snapshots = []
     for step, file in sorted(_files(folder / FOLDER).items()):
+        if step in known:
+            continue
         try:
             with np.load(file) as arrays:
                 snapshots.append(Snapshot(step, dict(arrays)))
@@ -117,7 +123,7 @@ def draw(experiment: Experiment, params) -> dict[str, np.ndarray]:
     """Arrays of a snapshot of the weights `params`, by name."""
     dataset, process, model = experiment.dataset, experiment.process, experiment.model
     options = sample_options(experiment)
-    labels, _ = api.conditioning(experiment, options)
+    labels = api.labels_of_sets(experiment, options)
     context = sets.SamplingContext(
         process, params, options, options.num_points, experiment.config.train.max_history,
         dataset.dim, keep_trajectory=True,

@@ -35,11 +35,11 @@ class Causal(Strategy):
 
     @property
     def sorts(self) -> bool:
+        # A key needs the names of the coordinates, which are unknown before the data are read.
         return self.model.order != "random"
 
     @property
     def sort_keys(self) -> tuple[Key, ...]:
-        """Keys by which the points of a set are sorted; () for points in random order."""
         return parse_order(self.model.order, self.model.coordinates)
 
     # ------------------------------------------------------------ training

@@ -16,6 +16,7 @@ from tiny_diffusion_jax.diffusion import Process, draw_times, loss_per_set, make
 from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.sets.batch import Batch, BatchSpec
+from tiny_diffusion_jax.sets.order import Key
 from tiny_diffusion_jax.sets.reverse import SamplingContext
 
 
@@ -41,9 +42,8 @@ class Strategy:
 
     # Points are independent given the label, so a single point has a density.
     has_point_density: ClassVar[bool] = False
-    # The points of a set are sorted, by these keys (order.py).
-    sorts: ClassVar[bool] = False
-    sort_keys: ClassVar[tuple] = ()
+    # Keys by which the points of a set are sorted (order.py); () for points in random order.
+    sort_keys: ClassVar[tuple[Key, ...]] = ()
     # A set grows in blocks of points, with one reverse process for each block.
     grows: ClassVar[bool] = False
     # Guidance can compare with an empty history, and new sets start from one.
@@ -55,6 +55,11 @@ class Strategy:
     # Number of random draws of a likelihood. `averages_log_p`: average log p over them, not p.
     default_draws: ClassVar[int] = 1
     averages_log_p: ClassVar[bool] = False
+
+    @property
+    def sorts(self) -> bool:
+        """Whether the points of a set are sorted."""
+        return bool(self.sort_keys)
 
     @property
     def scores_given(self) -> bool:

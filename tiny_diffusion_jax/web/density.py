@@ -20,8 +20,9 @@ MOST_LABELS = 10  # a picture for each label takes 5 kB
 def data_density(experiment: Experiment) -> dict | None:
     """Return {"size", "data"}: bytes u8[K, SIZE, SIZE] in base64, lowest y first.
 
-    K is the number of labels, or 1 for data without labels or with more than MOST_LABELS. A tone
-    is min(1, p / p_bright) with p_bright the density that the densest 2 % of the mass exceed.
+    The first picture is of all points. A picture of each label follows, unless the data have no
+    labels or more than MOST_LABELS. A tone is min(1, p / p_bright) with p_bright the density that
+    the densest 2 % of the mass exceed.
     None if the points are not available: a run and a released model store no data, so that only
     analytic data are drawn again.
     """
@@ -37,7 +38,8 @@ def data_density(experiment: Experiment) -> dict | None:
     labels = np.zeros(SETS, int) if sets.label is None else np.asarray(sets.label)
     num = experiment.model.num_labels
     several = 1 < num <= MOST_LABELS
-    chosen = [labels == k for k in range(num)] if several else [labels == labels]
+    # Pictures of labels have separate p_bright, so no mean of them is the picture of all points.
+    chosen = [labels == labels, *((labels == k) for k in range(num if several else 0))]
     pictures = [_picture(places[of][exists[of]]) for of in chosen]
     return {"size": SIZE, "data": base64.b64encode(np.stack(pictures).tobytes()).decode()}
 

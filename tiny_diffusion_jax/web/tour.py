@@ -20,9 +20,9 @@ CHAPTERS = {
 # Scripts of the page. Each script uses the scripts before it. EXACT needs no page.
 EXACT = ("random.js", "train/schedule.js", "live/samplers.js", "tour/law.js")
 SCRIPTS = (
-    *EXACT, "arrays.js", "trajectories.js", "chart.js", "live/grid.js",
-    "live/board.js", "train/plane.js", "tour/picture.js", "tour/chapter.js", "tour/points.js",
-    "tour/sets.js", "tour/likelihood.js", "tour/tour.js",
+    *EXACT, "arrays.js", "colours.js", "marks.js", "keys.js", "trajectories.js", "chart.js",
+    "live/grid.js", "live/board.js", "train/plane.js", "tour/picture.js", "tour/chapter.js",
+    "tour/points.js", "tour/sets.js", "tour/likelihood.js", "tour/tour.js",
 )  # fmt: skip
 
 

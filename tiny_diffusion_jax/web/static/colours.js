@@ -21,13 +21,10 @@ const isDark = () => document.documentElement.dataset.theme === "dark";
 
 const MEMBERS = 10; // colours of page.css
 
-const memberColour = (k) => cssColour(`--member-${k % MEMBERS}`);
+// The variable of page.css of member k, or of another kind with the number k in its legend.
+const memberVariable = (k) => `--member-${k % MEMBERS}`;
 
-// Members in the order of colours for lines and shapes beside data and samples: members 0 and 1 are
-// orange and blue, as samples and data are. The first ones have a contrast of 3 on both themes.
-const OTHERS = [4, 6, 7, 2, 3, 5, 8, 9];
-
-const otherMember = (k) => OTHERS[k % OTHERS.length];
+const memberColour = (k) => cssColour(memberVariable(k));
 
 // A circle of hues of about one lightness, for an angle in radians.
 function hue(angle) {

@@ -19,7 +19,7 @@ if (losses) {
     name: names[k],
     x: loss?.step ?? [],
     y: loss?.smooth ?? [],
-    colour: `var(--member-${otherMember(k)})`,
+    colour: `var(${memberVariable(k)})`,
   }));
   new Chart(losses, { xName: "step", lines: lines.filter(({ x }) => x.length) });
 }

@@ -63,12 +63,10 @@ for (const type of ["pointerup", "pointercancel"]) {
 }
 
 pad.addEventListener("keydown", (event) => {
-  const step = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[
-    event.key
-  ];
-  if (step) {
-    brush.x = Math.min(1, Math.max(-1, brush.x + 0.04 * step[0]));
-    brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * step[1]));
+  const direction = DIRECTIONS[event.key];
+  if (direction) {
+    brush.x = Math.min(1, Math.max(-1, brush.x + 0.04 * direction[0]));
+    brush.y = Math.min(1, Math.max(-1, brush.y + 0.04 * direction[1]));
     show();
   } else if (event.key === " ") {
     begin();
@@ -86,7 +84,7 @@ function paint() {
   const dot = Math.max(2, size / 260);
   context.clearRect(0, 0, size, size);
   drawing.shapes.forEach(({ points }, k) => {
-    context.fillStyle = css(memberColour(otherMember(k)));
+    context.fillStyle = css(memberColour(k));
     context.globalAlpha = k === drawing.current ? 0.85 : 0.3;
     for (const [x, y] of points) context.fillRect(toX(x) - dot / 2, toY(y) - dot / 2, dot, dot);
   });
@@ -101,7 +99,7 @@ function paint() {
 function shapeButton({ name, points }, k) {
   const [item, button, dot] = ["li", "button", "span"].map((tag) => document.createElement(tag));
   dot.className = "dot";
-  dot.style.background = css(memberColour(otherMember(k)));
+  dot.style.background = css(memberColour(k));
   button.type = "button";
   button.setAttribute("aria-pressed", k === drawing.current);
   button.append(dot, `${name} (${points.length})`);

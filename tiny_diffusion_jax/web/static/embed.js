@@ -2,22 +2,9 @@
 
 const ONE_COLUMN = 640; // px: as in live/live.css
 
-// Tabs: the player, or the model in a frame, which starts when its tab is first opened.
-function startTabs() {
-  const tabs = [...document.querySelectorAll("[role=tab]")];
-  for (const tab of tabs) tab.addEventListener("click", () => openTab(tabs, tab));
-}
-
-function openTab(tabs, chosen) {
-  for (const tab of tabs) {
-    tab.setAttribute("aria-selected", tab === chosen);
-    document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
-  }
-  if (chosen.id === "tab-live" && !document.querySelector(".live-frame")) startLive();
-  dispatchEvent(new Event("resize")); // what was hidden has no size yet
-}
-
+// The frame starts when its tab is first opened.
 function startLive() {
+  if (document.querySelector(".live-frame")) return;
   const frame = document.createElement("iframe");
   frame.title = "The model, sampled live";
   frame.className = "live-frame";

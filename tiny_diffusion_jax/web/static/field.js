@@ -136,15 +136,7 @@ class Field {
 
   // Fills a canvas from size x size values, lowest y first: pick(i) -> [colour, strength in 0..1].
   paint(k, size, pick) {
-    const small = Object.assign(document.createElement("canvas"), { width: size, height: size });
-    const image = small.getContext("2d").createImageData(size, size);
-    for (let row = 0; row < size; row++) {
-      for (let column = 0; column < size; column++) {
-        const [colour, strength] = pick((size - 1 - row) * size + column);
-        image.data.set([...colour, 255 * Math.min(1, strength)], 4 * (row * size + column));
-      }
-    }
-    small.getContext("2d").putImageData(image, 0, 0);
+    const small = pixelCanvas(size, pick);
     const canvas = this.canvases[k];
     const context = canvas.getContext("2d");
     context.clearRect(0, 0, canvas.width, canvas.height);
@@ -163,17 +155,8 @@ class Field {
       for (let i = 0; i < ARROWS; i++) {
         const [column, row] = [Math.floor((i + 0.5) * step), Math.floor((j + 0.5) * step)];
         const n = 2 * (at + row * size + column);
-        const [x, y] = [values[n], values[n + 1]];
-        const length = Math.hypot(x, y);
-        if (!(length > 0)) continue;
-        const reach = (((0.85 * wide) / ARROWS) * Math.min(1, length / 2)) / length;
-        arrow(
-          context,
-          ((column + 0.5) * wide) / size,
-          wide - ((row + 0.5) * wide) / size,
-          x * reach,
-          -y * reach,
-        );
+        const [x, y] = [(column + 0.5) / size, (row + 0.5) / size];
+        scoreArrow(context, x * wide, wide - y * wide, [values[n], values[n + 1]], wide / ARROWS);
       }
     }
     context.stroke();

@@ -55,14 +55,7 @@ class Layers {
     const shares = Array.from({ length: size * size }, (_, i) => pick(i));
     const peak = level < 0 ? dense(shares) : 1;
     const tone = cssColour(level < 0 ? "--samples" : "--data");
-    const canvas = Object.assign(document.createElement("canvas"), { width: size, height: size });
-    const image = canvas.getContext("2d").createImageData(size, size);
-    shares.forEach((share, i) => {
-      const row = size - 1 - Math.floor(i / size);
-      const strength = 0.7 * Math.min(1, share / peak);
-      image.data.set([...tone, 255 * strength], 4 * (row * size + (i % size)));
-    });
-    canvas.getContext("2d").putImageData(image, 0, 0);
+    const canvas = pixelCanvas(size, (i) => [tone, 0.7 * Math.min(1, shares[i] / peak)]);
     this.images.set(key, canvas);
     return canvas;
   }
@@ -83,10 +76,7 @@ class Layers {
       for (let i = 0; i < ALONG; i++) {
         const [px, py] = [(i + 0.5) * step, (j + 0.5) * step];
         const vector = field.at(level, (px - left) / scale, (top - py) / scale);
-        const length = vector && Math.hypot(...vector);
-        if (!(length > 0)) continue;
-        const reach = (0.85 * step * Math.min(1, length / 2)) / length;
-        arrow(context, px, py, vector[0] * reach, -vector[1] * reach);
+        if (vector) scoreArrow(context, px, py, vector, step);
       }
     }
     context.stroke();
@@ -158,17 +148,6 @@ class Squares {
       );
     const side = Math.max(w, h); // each coordinate has its own unit
     return [(mixed(0) * w) / side, (mixed(1) * h) / side];
-  }
-}
-
-// From (x, y) by (dx, dy), with a head.
-function arrow(context, x, y, dx, dy) {
-  context.moveTo(x - dx / 2, y - dy / 2);
-  context.lineTo(x + dx / 2, y + dy / 2);
-  for (const turn of [2.6, -2.6]) {
-    const [c, s] = [0.4 * Math.cos(turn), 0.4 * Math.sin(turn)];
-    context.moveTo(x + dx / 2, y + dy / 2);
-    context.lineTo(x + dx / 2 + c * dx - s * dy, y + dy / 2 + s * dx + c * dy);
   }
 }
 

@@ -19,7 +19,8 @@ class Player {
     this.time = 1;
     this.stage = new Stage(root.querySelector("canvas"));
     this.thumbs = this.makeThumbs(root.querySelector(".sets:not(.real)"));
-    this.reals = this.makeReals(root.querySelector(".real"), data.real_names ?? []);
+    this.realNames = data.real_names ?? [];
+    this.reals = this.makeReals(root.querySelector(".real"));
     addEventListener("resize", () => this.drawReals());
     this.painted = new Map();
     this.select(0);
@@ -37,7 +38,7 @@ class Player {
   // The possible colourings, the best first.
   colourings() {
     const several = this.reverse.numSets > 1;
-    return [...(this.marks.member ? ["member"] : []), ...(several ? ["set"] : ["plain"]), "start"];
+    return [...(this.marks.member ? ["member"] : []), "plain", ...(several ? ["set"] : []), "start"];
   }
 
   makeThumbs(list) {
@@ -56,7 +57,7 @@ class Player {
   }
 
   // Pictures of the first real sets, in a row.
-  makeReals(list, names) {
+  makeReals(list) {
     if (!list) return [];
     const sizes = this.forward.sizes.slice(0, REAL_SETS).filter((size) => size > 0);
     return sizes.map((_, k) => {
@@ -64,7 +65,7 @@ class Player {
       const [canvas, name] = [document.createElement("canvas"), document.createElement("span")];
       item.className = "still";
       name.className = "name";
-      name.textContent = names[k] ?? `real set ${k + 1}`;
+      name.textContent = this.realNames[k] ?? `real set ${k + 1}`;
       canvas.setAttribute("role", "img");
       canvas.setAttribute("aria-label", name.textContent);
       item.append(canvas, name);
@@ -74,20 +75,28 @@ class Player {
   }
 
   drawReals() {
-    const colour = cssColour("--data");
-    const colours = Uint8Array.from({ length: 3 * (this.forward?.numPoints ?? 0) }, (_, i) => colour[i % 3]);
-    const look = { paper: cssColour("--panel"), ink: colour, alert: colour, colours, given: 0 };
-    this.reals.forEach((stage, k) => stage.draw(this.forward, k, 1, look));
+    const [paper, ink] = [cssColour("--panel"), cssColour("--ink")];
+    this.reals.forEach((stage, k) => {
+      const colour = this.realColour(k);
+      const colours = Uint8Array.from({ length: 3 * this.forward.numPoints }, (_, i) => colour[i % 3]);
+      stage.draw(this.forward, k, 1, { paper, ink, alert: ink, colours, given: 0 });
+    });
+  }
+
+  // The forward process noises real sets, or the samples if there are none.
+  get showsReal() {
+    return this.look.direction === "forward" && this.root.dataset.forward === "real points";
   }
 
   // A label is given to the model, but the member is found in the final set.
   name(k) {
+    if (this.showsReal) return this.realNames[k] ?? `set ${k + 1}`;
     const isKnown = !this.snapshot || this.marks.kind === "label";
     return (isKnown && this.marks.names[k]) || `set ${k + 1}`;
   }
 
   isRejected(k) {
-    return !this.snapshot && Boolean(this.marks.rejected?.[k]);
+    return !this.showsReal && !this.snapshot && Boolean(this.marks.rejected?.[k]);
   }
 
   nameThumbs() {
@@ -179,10 +188,20 @@ class Player {
 
   setColour(k) {
     const { member } = this.marks;
-    if (this.look.direction === "forward") return cssColour("--data");
+    if (this.look.direction === "forward") return this.realColour(k);
     if (this.look.colour === "member" && member && this.name(k) === this.marks.names[k]) return memberColour(member[k]);
     if (this.look.colour === "set") return memberColour(k);
     return cssColour("--samples");
+  }
+
+  // A real set has the colour of its member, if sets are coloured so and its member is known.
+  realColour(k) {
+    const member = this.showsRealMembers ? this.marks.members.indexOf(this.realNames[k]) : -1;
+    return member < 0 ? cssColour("--data") : memberColour(member);
+  }
+
+  get showsRealMembers() {
+    return this.look.colour === "member" && this.realNames.length > 0;
   }
 
   // A colour for each point by its direction at the start.
@@ -201,14 +220,15 @@ class Player {
   legend() {
     const { marks } = this;
     const entries = [];
+    const isForward = this.look.direction === "forward";
     if (this.look.colour === "start")
       entries.push({
         colour: cssColour("--muted"),
         text: "colour: the direction of a point at the start",
       });
-    else if (this.look.direction === "forward")
+    else if (isForward && !this.showsRealMembers)
       entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
-    else if (this.snapshot && this.look.colour !== "set" && marks.kind !== "label")
+    else if (!isForward && this.snapshot && this.look.colour !== "set" && marks.kind !== "label")
       entries.push({
         colour: cssColour("--samples"),
         text: `samples at step ${this.snapshot.trainingStep.toLocaleString("en")}`,

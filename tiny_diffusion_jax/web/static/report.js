@@ -17,4 +17,4 @@ document
   .getElementById("save-samples")
   ?.addEventListener("click", () => save("samples.csv", csvOf(data.samples)));
 startCopying();
-startTabs();
+startTabs({ live: startLive });

@@ -2,7 +2,6 @@
 
 const VIEW = 2.7; // standard deviations of the data from their mean to the edge
 const SMALL_SIDE = 480; // px: a smaller plane has every second arrow
-const FAINT = 0.34; // opacity of the full tone of a density
 
 class Board {
   constructor(canvas, { data_mean: mean, sigma_data: sigmaData }) {
@@ -83,45 +82,26 @@ class Board {
     }
   }
 
-  // A density {size, tones u8[size, size]} of the whole plane, lowest y first.
-  shade({ size, tones }, colour) {
-    const small = Object.assign(document.createElement("canvas"), { width: size, height: size });
-    const pen = small.getContext("2d");
-    pen.fillStyle = this.colour(colour);
-    pen.fillRect(0, 0, size, size);
-    const image = pen.getImageData(0, 0, size, size);
-    for (let i = 0; i < tones.length; i++) {
-      const row = size - 1 - Math.floor(i / size);
-      image.data[4 * (row * size + (i % size)) + 3] = FAINT * tones[i];
-    }
-    pen.putImageData(image, 0, 0);
-    this.pen.drawImage(small, 0, 0, this.side, this.side);
+  // A density on size x size squares of the whole plane, lowest y first; opacity(i) in 0..1.
+  shade(size, opacity, colour) {
+    const tone = rgb(this.colour(colour));
+    this.pen.drawImage(pixelCanvas(size, (i) => [tone, opacity(i)]), 0, 0, this.side, this.side);
   }
 
-  // sigma x score f32[ARROWS_PER_SIDE^2, 2] at `gridPlaces`. An arrow is as long as its square if
-  // the score is two standard deviations of the noise, or more.
+  // sigma x score f32[ARROWS_PER_SIDE^2, 2] at `gridPlaces`.
   arrows(field) {
     if (!field.length) return;
     const { pen, side } = this, places = gridPlaces(this.mean, this.sigmaData);
-    const step = side < SMALL_SIDE ? 2 : 1, reach = (0.85 * step * side) / ARROWS_PER_SIDE;
+    const step = side < SMALL_SIDE ? 2 : 1, square = (step * side) / ARROWS_PER_SIDE;
     pen.strokeStyle = this.colour("muted");
     pen.lineWidth = 1;
     pen.globalAlpha = 0.7;
     pen.beginPath();
     for (let i = 0; i < field.length; i += 2) {
       const row = Math.floor(i / 2 / ARROWS_PER_SIDE), column = (i / 2) % ARROWS_PER_SIDE;
-      const length = Math.hypot(field[i], field[i + 1]);
-      if (row % step || column % step || !(length > 0.02)) continue;
-      const scale = (reach * Math.min(1, length / 2)) / length;
+      if (row % step || column % step) continue;
       const [x, y] = this.toPixel(places[i], places[i + 1]);
-      const dx = scale * field[i], dy = -scale * field[i + 1];
-      pen.moveTo(x - dx / 2, y - dy / 2);
-      pen.lineTo(x + dx / 2, y + dy / 2);
-      for (const turn of [2.6, -2.6]) {
-        const c = 0.35 * Math.cos(turn), s = 0.35 * Math.sin(turn);
-        pen.moveTo(x + dx / 2, y + dy / 2);
-        pen.lineTo(x + dx / 2 + c * dx - s * dy, y + dy / 2 + s * dx + c * dy);
-      }
+      scoreArrow(pen, x, y, [field[i], field[i + 1]], square);
     }
     pen.stroke();
     pen.globalAlpha = 1;

@@ -74,7 +74,7 @@ let writing = null;
 function saveState() {
   clearTimeout(writing);
   writing = setTimeout(() => {
-    const { tab } = document.querySelector('[data-tab][aria-pressed="true"]').dataset;
+    const tab = openedTab();
     const state = { sample: sampleState, pair: pairState }[tab]?.() ?? new URLSearchParams({ tab });
     if (location.protocol !== "about:") history.replaceState(null, "", `#${state}`);
   }, 150);

@@ -1,5 +1,6 @@
 // What can be shown below the points: the density of the data, and the arrows of the field.
 
+const FAINT = 0.34; // opacity of the full tone of a density
 let fieldAsked = null; // {job, frame} of the field that the worker computes
 
 const isOn = (id) => $(id).checked && !$(id).closest("label").hidden;
@@ -14,19 +15,18 @@ function setLayers() {
   $("layers").hidden = !tones && model.strategy === "joint";
 }
 
-// {size, tones} of the chosen label; of all labels, each as often as in the data.
+// {size, tones} of the chosen label if it has a picture, else of all points.
 function densityOf(label) {
-  const { density: { size }, tones, labels } = model, area = size ** 2;
-  const picture = (k) => tones.subarray(k * area, (k + 1) * area);
-  if (tones.length === area) return { size, tones: picture(0) };
-  if (label != null && label >= 0) return { size, tones: picture(label) };
-  const mean = new Float32Array(area);
-  labels.forEach(({ share }, k) => picture(k).forEach((tone, i) => (mean[i] += share * tone)));
-  return { size, tones: mean };
+  const { density: { size }, tones } = model, area = size ** 2;
+  const picture = tones.length > area ? 1 + (label ?? -1) : 0;
+  return { size, tones: tones.subarray(picture * area, (picture + 1) * area) };
 }
 
 function paintLayers(board, { label, field }) {
-  if (isOn("density")) board.shade(densityOf(label), "data");
+  if (isOn("density")) {
+    const { size, tones } = densityOf(label);
+    board.shade(size, (i) => (FAINT * tones[i]) / 255, "data");
+  }
   if (isOn("field")) board.arrows(field ?? []);
 }
 

@@ -198,7 +198,7 @@ class Pair {
     if (!point) return this.endCurve();
     this.lines ??= new Map();
     if (!this.lines.has(point.sampler)) {
-      const colour = `var(--member-${otherMember(this.lines.size)})`;
+      const colour = `var(${memberVariable(this.lines.size)})`;
       this.lines.set(point.sampler, { name: point.sampler, x: [], y: [], colour });
     }
     const { x, y } = this.lines.get(point.sampler);

@@ -102,16 +102,14 @@ function moveTo(point) {
   show();
 }
 
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
-
 canvas.onkeydown = (event) => {
-  const arrow = ARROWS[event.key];
+  const direction = DIRECTIONS[event.key];
   if (model.tool === "draw") return;
-  if (arrow) {
+  if (direction) {
     const size = (event.shiftKey ? STEP / 4 : STEP) * 2 * board.half;
     moveTo(scene.cross.map((v, d) => {
       const low = model.data_mean[d] - board.half, high = model.data_mean[d] + board.half;
-      return Math.min(Math.max(v + size * arrow[d], low), high);
+      return Math.min(Math.max(v + size * direction[d], low), high);
     }));
   } else if (event.key === "Enter" || event.key === " ") {
     if (model.tool === "trace") $("again").click();

@@ -3,9 +3,9 @@
 const GIF = { side: 400, frames: 60, hundredths: 6, last: 150 }; // pixels of a plane, and times
 
 // parts: {name of a tab: {canvases() -> visible planes, length() -> frames of its film,
-// show(i) -> Promise after which frame i is drawn}}; isShown(name): whether a tab is open.
-function startSharing(parts, isShown) {
-  const current = () => Object.entries(parts).find(([name]) => isShown(name))[1];
+// show(i) -> Promise after which frame i is drawn}}.
+function startSharing(parts) {
+  const current = () => parts[openedTab()];
   $("copy-png").onclick = async () => report($("copy-png"), await copyPicture(current()));
   $("save-gif").onclick = () => saveFilm(current());
   $("wall").onclick = toggleWall;

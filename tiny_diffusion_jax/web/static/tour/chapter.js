@@ -8,7 +8,7 @@ class Chapter {
     Object.assign(this, { root, ...data });
     root.addEventListener("input", () => this.soon());
     for (const details of root.querySelectorAll("details")) {
-      details.addEventListener("toggle", () => this.isReady && details.open && this.answer());
+      details.addEventListener("toggle", () => this.isReady && this.answerOnce());
     }
     const watch = new IntersectionObserver((entries) => {
       if (!entries.some(({ isIntersecting }) => isIntersecting)) return;
@@ -22,7 +22,7 @@ class Chapter {
     this.start();
     this.update();
     this.root.dataset.state = "ready";
-    if (this.isOpen) this.answer();
+    this.answerOnce();
   }
 
   get isReady() {
@@ -37,12 +37,22 @@ class Chapter {
       this.isDue = false;
       if (!this.isReady) return;
       this.update();
-      if (this.isOpen) this.answer();
+      this.answerOnce();
     });
   }
 
-  get isOpen() {
-    return this.root.querySelector("details").open;
+  // Compute the numbers of the answer if it is open and `asked` has changed, because they take long.
+  answerOnce() {
+    if (!this.root.querySelector("details").open) return;
+    const asked = this.asked();
+    if (asked === this.answered) return;
+    this.answered = asked;
+    this.answer();
+  }
+
+  // The choice of the reader that the answer depends on.
+  asked() {
+    return null;
   }
 
   answer() {}

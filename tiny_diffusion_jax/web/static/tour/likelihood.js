@@ -26,7 +26,7 @@ class Likelihood extends Chapter {
       line.push(path[i] / spread, path[i + 1] / spread);
     }
     plane.show({ data: [], marks: [
-      heatMark(this.heat, HEAT, "data"), lineMark(line, "ink", 2), dotsMark(line, "ink", 2.2),
+      (board) => board.shade(HEAT, (i) => this.heat[i], "data"), lineMark(line, "ink", 2), dotsMark(line, "ink", 2.2),
       dotsMark(line.slice(-2), "ink", 6)] });
     const error = number(Math.abs(logDensity - exact));
     this.say({ exact: fixed(exact), ode: fixed(logDensity), error });

@@ -68,8 +68,7 @@ class Picture extends Plane {
   }
 
   key(event) {
-    const direction = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1],
-                        ArrowDown: [0, -1] }[event.key];
+    const direction = DIRECTIONS[event.key];
     // Another plane may have removed points of the same list.
     this.active = Math.max(0, Math.min(this.active, this.handles.length - 1));
     const { handles, most } = this, now = handles[this.active] ?? [0, 0];
@@ -125,32 +124,12 @@ function weightsMark(points, weights, colour) {
 function arrowMark(from, to, colour) {
   return (board) => {
     const [x, y] = board.toPixel(...from), [tx, ty] = board.toPixel(...to), { pen } = board;
-    const angle = Math.atan2(ty - y, tx - x), length = Math.hypot(tx - x, ty - y);
+    const length = Math.hypot(tx - x, ty - y);
     if (length < 2) return;
     pen.strokeStyle = board.colour(colour);
     pen.lineWidth = 2.5;
     pen.beginPath();
-    pen.moveTo(x, y);
-    pen.lineTo(tx, ty);
-    for (const turn of [2.6, -2.6]) {
-      const head = Math.min(11, length);
-      pen.moveTo(tx, ty);
-      pen.lineTo(tx + head * Math.cos(angle + turn), ty + head * Math.sin(angle + turn));
-    }
+    arrow(pen, (x + tx) / 2, (y + ty) / 2, tx - x, ty - y, Math.min(11, length) / length);
     pen.stroke();
-  };
-}
-
-// Values f64[size^2] in [0, 1] as opacity, lowest y first, smoothed between the places.
-function heatMark(values, size, colour) {
-  return ({ pen, side, colour: named }) => {
-    const small = Object.assign(document.createElement("canvas"), { width: size, height: size });
-    const brush = small.getContext("2d");
-    brush.fillStyle = named(colour);
-    values.forEach((value, i) => {
-      brush.globalAlpha = value;
-      brush.fillRect(i % size, size - 1 - Math.floor(i / size), 1, 1);
-    });
-    pen.drawImage(small, 0, 0, side, side);
   };
 }

@@ -19,6 +19,10 @@ class Noising extends Chapter {
     this.say({ share: `${number(100 * (alpha / spread) ** 2)} %` });
   }
 
+  asked() {
+    return this.level().t;
+  }
+
   // How often an observer who knows both densities names the shape of noised points.
   answer() {
     const { alpha, sigma } = this.level(), laws = [this.law, this.moons];
@@ -40,7 +44,6 @@ class Score extends Chapter {
   start() {
     this.plane = this.picture("plane", { handles: [[-0.3, 0.9]] });
     this.places = gridPlaces();
-    this.peaks = new Map();
   }
 
   update() {
@@ -66,18 +69,16 @@ class Score extends Chapter {
     });
   }
 
-  // Peaks of p_t: where the steps x <- alpha E[x_0 | x] end, which climb p_t.
-  answer() {
-    const level = this.level();
-    if (!this.peaks.has(level.t)) this.peaks.set(level.t, this.countPeaks(level));
-    this.say({ peaks: String(this.peaks.get(level.t)), starts: String(this.starts) });
+  asked() {
+    return this.level().t;
   }
 
-  countPeaks(level) {
-    const { law } = this, found = [], { alpha, sigma } = level;
-    this.starts = 0;
+  // Peaks of p_t: where the steps x <- alpha E[x_0 | x] end, which climb p_t.
+  answer() {
+    const { law } = this, found = [], level = this.level(), { alpha, sigma } = level;
+    let starts = 0;
     for (let k = 0; k < law.count; k += 12) {
-      this.starts += 1;
+      starts += 1;
       let [x, y] = [alpha * law.points[2 * k], alpha * law.points[2 * k + 1]];
       for (let step = 0, moved = 1; step < 300 && moved > 1e-4 * sigma; step++) {
         const next = law.at(x, y, level).x_0.map((v) => alpha * v);
@@ -87,7 +88,7 @@ class Score extends Chapter {
       const reach = 0.2 * Math.hypot(sigma, law.std);
       if (!found.some(([px, py]) => Math.hypot(px - x, py - y) < reach)) found.push([x, y]);
     }
-    return found.length;
+    this.say({ peaks: String(found.length), starts: String(starts) });
   }
 }
 
@@ -201,7 +202,7 @@ class Steps extends Chapter {
     for (const [name, chosen] of Object.entries(CHARTED)) {
       await pause(); // the page stays responsive
       this.lines.push({
-        name, colour: `var(--member-${this.lines.length})`,
+        name, colour: `var(${memberVariable(this.lines.length)})`,
         x: chosen.map((n) => Math.log2(name === "heun" ? 2 * n - 1 : n)),
         y: chosen.map((steps) => meanDistance(run(steps, name), exact)),
       });

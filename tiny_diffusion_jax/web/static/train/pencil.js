@@ -3,7 +3,6 @@
 const GAP = 0.007, SPREAD = 0.02; // between points along a line, and across, in standard deviations
 const PENCIL_DAB = 10; // points of a click
 const PENCIL_STEP = 0.1; // of an arrow key, in standard deviations
-const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
 class Pencil {
   // sketch: a Drawing; isActive(): whether the plane is drawn on; changed(): called after changes.
