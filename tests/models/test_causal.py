@@ -118,16 +118,24 @@ def test_a_set_grows_after_the_last_of_several_points():
     model, params, _ = network()
     conditioning = Conditioning(LABEL)
 
-    def after(*parts):
-        cache, context = causal._begin(model, params, conditioning, num_sets=B, num_points=N)
+    def after(*parts, empty=0):
+        cache, context = causal._begin(model, params, conditioning, num_sets=B)
         for start, end in itertools.pairwise(parts):
-            points = POINTS[:, start:end]
-            cache, context = causal._extend(model, params, cache, points, start, conditioning)
+            points = np.pad(POINTS[:, start:end], ((0, 0), (0, empty), (0, 0)), constant_values=9.0)
+            cache, context = causal._extend(model, params, cache, points, start, end - start,
+                                            conditioning, slots=N)  # fmt: skip
         return context
 
     one_by_one = after(0, 1, 2, 3, 4)
     for name, array in after(0, 1, 4)._asdict().items():
         np.testing.assert_allclose(array, getattr(one_by_one, name), atol=2e-5, err_msg=name)
+    # points in the empty slots of a block are neither read nor kept
+    padded = after(0, 2, 4, empty=2)
+    np.testing.assert_allclose(padded.per_layer, one_by_one.per_layer, atol=2e-5)
+    np.testing.assert_array_equal(padded.seen, one_by_one.seen)
+    for name in ("keys", "values"):
+        filled = lambda context, name=name: getattr(context, name)[:, :5]  # the start and 4 points
+        np.testing.assert_allclose(filled(padded), filled(one_by_one), atol=2e-5)
     assert np.abs(after(0, 1).per_layer - one_by_one.per_layer).max() > 1e-2
 
 

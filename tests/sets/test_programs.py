@@ -49,7 +49,7 @@ class Compilations:
 compilations = Compilations()
 
 
-@pytest.mark.parametrize("model", ["set_transformer", "history", "set_latent"])
+@pytest.mark.parametrize("model", ["set_transformer", "history", "causal", "set_latent"])
 def test_a_second_sample_compiles_nothing(model):
     """Arguments that keep shapes may change: seed, weights, label, guidance scale."""
     config = small(model, model__labels=True, sample__guidance_scale=2.0)

@@ -138,6 +138,13 @@ def test_capacities_are_powers_of_two():
     assert groups == {1: [4], 4: [0, 2], 16: [1, 3]}
 
 
+def test_large_blocks_have_at_most_a_third_of_empty_slots():
+    found = [sizes.block_capacity(n) for n in (1, 3, 12, 16, 17, 24, 25, 33, 48, 49, 65, 97)]
+    assert found == [1, 4, 16, 16, 24, 24, 32, 48, 48, 64, 96, 128]
+    empty = [1 - n / sizes.block_capacity(n) for n in range(17, 1000)]
+    assert 0 <= min(empty) and max(empty) < 1 / 3
+
+
 def test_ragged_undoes_the_padding():
     sets = np.arange(24.0).reshape(3, 4, 2)
     sets[1, 1] = np.nan  # a generated NaN is not padding

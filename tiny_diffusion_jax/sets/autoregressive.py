@@ -12,7 +12,7 @@ import numpy as np
 
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.sets.reverse import SamplingContext, reverse
-from tiny_diffusion_jax.sets.sizes import capacity, log_uniform
+from tiny_diffusion_jax.sets.sizes import block_capacity, capacity, log_uniform
 from tiny_diffusion_jax.sets.strategy import ScoredSets, Strategy
 
 
@@ -85,11 +85,9 @@ class Autoregressive(Strategy):
         points = jnp.broadcast_to(points, (len(keys), *points.shape[-2:]))
         blocks = []
         for i, size in enumerate(sizes):
-            # Points of a block are independent, so a larger block contains a smaller one. Sizes
-            # that are powers of two need few programs.
             history = _history(points, context.max_history)
             drawn = reverse(
-                context, self.model, keys, (capacity(size), context.dim), number=number + i,
+                context, self.model, keys, (block_capacity(size), context.dim), number=number + i,
                 conditioning=conditioning._replace(history=history),
             )  # fmt: skip
             blocks.append(drawn[..., :size, :])

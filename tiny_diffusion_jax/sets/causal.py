@@ -8,16 +8,15 @@ import jax
 import jax.numpy as jnp
 
 from tiny_diffusion_jax.diffusion import draw_times, loss_per_set
-from tiny_diffusion_jax.models.causal import Context
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets.autoregressive import blocks_between, in_random_order
 from tiny_diffusion_jax.sets.given import denoised_points, draw_given
 from tiny_diffusion_jax.sets.order import Key, log_orders, order_of, parse_order
 from tiny_diffusion_jax.sets.reverse import SamplingContext, reverse, without_guide
-from tiny_diffusion_jax.sets.sizes import capacity
+from tiny_diffusion_jax.sets.sizes import block_capacity
 from tiny_diffusion_jax.sets.strategy import Strategy
 
-CACHE_BLOCK = 64  # the head reads a multiple of this many cache slots: few programs are needed
+CACHE_BLOCK = 64  # a cache grows by this many slots: few programs, and few empty slots are read
 
 
 class Causal(Strategy):
@@ -98,30 +97,32 @@ class Causal(Strategy):
         if context.options.guidance_scale != 1 and conditioning.label is not None:
             conditionings.append(without_guide(conditioning))
 
-        def extended(states, points, number: int, given: bool = False):
+        def extended(states, points, number: int, size: int, given: bool = False):
+            # The cache has slots for all `points`, and the head reads the first `size` of them.
+            slots, read = _slots(1 + number + points.shape[1]), _slots(1 + number + size)
             pairs = zip(states, conditionings, strict=True)
-            return [_extend(self.model, context.params, cache, points, number, conditioning, given)
+            return [_extend(self.model, context.params, _with_slots(cache, slots), points, number,
+                            size, conditioning, given=given, slots=read)
                     for (cache, _), conditioning in pairs]  # fmt: skip
 
-        states = [_begin(self.model, context.params, conditioning, num_sets=len(keys),
-                         num_points=num_points) for conditioning in conditionings]  # fmt: skip
+        states = [_begin(self.model, context.params, conditioning, num_sets=len(keys))
+                  for conditioning in conditionings]  # fmt: skip
         if n:
             given = jnp.broadcast_to(given, (len(keys), *given.shape))
-            states = extended(states, given, 0, given=True)
+            states = extended(states, given, 0, n, given=True)
         blocks = []
         for i, size in enumerate(blocks_between(context.options, n, num_points)):
-            contexts = [Conditioning(latent=_filled_slots(c, n + 1)) for _, c in states]
+            contexts = [Conditioning(latent=context) for _, context in states]
             unconditional = contexts[1] if len(contexts) > 1 else None
-            # Points of a block are independent, so draw a power of two of them: few programs.
+            # Points of a block are independent, so a few more of them change nothing: few programs.
             drawn = reverse(
-                context, self.model, keys, (capacity(size), context.dim), number=i,
+                context, self.model, keys, (block_capacity(size), context.dim), number=i,
                 conditioning=contexts[0], unconditional=unconditional,
-            )[..., :size, :]  # fmt: skip
-            blocks.append(drawn)
+            )  # fmt: skip
+            blocks.append(drawn[..., :size, :])
+            if n + size < num_points:
+                states = extended(states, drawn[-1] if context.keep_trajectory else drawn, n, size)
             n += size
-            if n < num_points:
-                last = drawn[-1] if context.keep_trajectory else drawn
-                states = extended(states, last, n - size)
         return jnp.concatenate(blocks, axis=-2)
 
     def sample_limits(self, options):
@@ -172,28 +173,33 @@ def _point_weights(mask: jax.Array) -> jax.Array:
     return mask / jnp.maximum(share, 1e-6)
 
 
-def _filled_slots(context: Context, num_tokens: int) -> Context:
-    """Drop cache slots after `num_tokens` tokens, because the head reads every slot in every step.
-
-    The number of slots is rounded up to a multiple of CACHE_BLOCK.
-    """
-    end = CACHE_BLOCK * math.ceil(num_tokens / CACHE_BLOCK)
-    return context._replace(
-        keys=context.keys[:, :end], values=context.values[:, :end], seen=context.seen[..., :end]
-    )
+def _slots(num_tokens: int) -> int:
+    """Number of cache slots for `num_tokens` tokens, a multiple of CACHE_BLOCK."""
+    return CACHE_BLOCK * math.ceil(num_tokens / CACHE_BLOCK)
 
 
-@partial(jax.jit, static_argnames=("model", "num_sets", "num_points"))
-def _begin(model, params, conditioning: Conditioning, *, num_sets: int, num_points: int):
+def _with_slots(cache, slots: int):
+    """Grow the cache to at least this many slots, because attention reads every slot."""
+    grown = lambda a: jnp.pad(a, ((0, 0), (0, max(0, slots - a.shape[1])), (0, 0)))
+    return cache if cache[0][0].shape[1] >= slots else jax.tree.map(grown, cache)
+
+
+@partial(jax.jit, static_argnames=("model", "num_sets"))
+def _begin(model, params, conditioning: Conditioning, *, num_sets: int):
     """Return (cache, `Context`) of sets without points."""
-    return model.apply(params, num_sets, num_points, conditioning, method="begin")
+    return model.apply(params, num_sets, CACHE_BLOCK, conditioning, method="begin")
 
 
-@partial(jax.jit, static_argnames=("model", "given"), donate_argnames="cache")
-def _extend(model, params, cache, points, number, conditioning: Conditioning, given: bool = False):
-    """Return (cache, `Context`) after adding points f32[B, n, D], the first with this number."""
+@partial(jax.jit, static_argnames=("model", "given", "slots"), donate_argnames="cache")
+def _extend(model, params, cache, points, number, size, conditioning: Conditioning, *,
+            given: bool = False, slots: int):  # fmt: skip
+    """Return (cache, `Context` of the next point) after adding `size` points, the first numbered.
+
+    points f32[B, n, D], n >= size: points after the first `size` are overwritten by the next call.
+    slots: the number of cache slots that the head reads.
+    """
     cache, contexts = model.apply(params, cache, points, number, conditioning, given,
                                   method="extend")  # fmt: skip
-    return cache, contexts._replace(
-        per_layer=contexts.per_layer[:, -1:], seen=contexts.seen[:, -1:]
-    )
+    context = contexts.at(jnp.full((len(points), 1), size - 1))
+    return cache, context._replace(keys=context.keys[:, :slots], values=context.values[:, :slots],
+                                   seen=context.seen[..., :slots])  # fmt: skip

@@ -79,6 +79,16 @@ def capacity(size: int) -> int:
     return 1 << (int(size) - 1).bit_length()
 
 
+def block_capacity(size: int) -> int:
+    """Slots for the points of a block: 1, 2, 4, 8, 16, 24, 32, 48, 64, 96, ... points.
+
+    Points of a block are independent, so a larger block contains a smaller one. Empty slots cost
+    as much as points, so large blocks also have capacities between powers of two.
+    """
+    between = capacity(size) * 3 // 4
+    return between if between >= max(size, 24) else capacity(size)
+
+
 def by_capacity(sizes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield (capacity, indices of its sets) for each capacity, in ascending order.
 
