@@ -180,5 +180,13 @@ def test_the_model_is_a_tab_beside_the_player(opened, folder):
     assert page.evaluate("playback.time") == time
     page.focus("#tab-live")
     page.keyboard.press("ArrowLeft")
+    assert page.locator(".stage canvas").is_visible()
+    page.reload()  # the keys reach the other tab also after the page in the frame has loaded
+    page.focus("#tab-player")
+    page.keyboard.press("ArrowRight")
+    frame = page.frame_locator(".live-frame")
+    frame.locator("#status").filter(has_text="points in").wait_for(timeout=20_000)
+    assert page.evaluate("document.activeElement.id") == "tab-live"
+    page.keyboard.press("ArrowLeft")
     assert page.locator(".stage canvas").is_visible() and page.locator("#panel-live").is_hidden()
     assert page.evaluate("playback.time") == time

@@ -128,7 +128,9 @@ def test_arrow_keys_move_between_tabs(opened):
     tabs = page.locator("[role=tablist] [role=tab]")
     panels = [page.locator(f"#{tab.get_attribute('aria-controls')}") for tab in tabs.all()]
     page.focus("#tab-sample")
-    for key, opens in (("ArrowRight", 1), ("ArrowRight", 2), ("ArrowRight", 0), ("ArrowLeft", 2)):
+    keys = {"ArrowRight": (1, 2, 0), "ArrowLeft": (2,), "Home": (0,), "End": (2,),
+            "Control+ArrowRight": (2,)}  # fmt: skip
+    for key, opens in ((key, i) for key, opened_by in keys.items() for i in opened_by):
         page.keyboard.press(key)
         states = [(tab.get_attribute("aria-selected"), tab.get_attribute("tabindex"))
                   for tab in tabs.all()]  # fmt: skip

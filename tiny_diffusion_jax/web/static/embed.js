@@ -27,5 +27,6 @@ function blendIn(frame) {
     frame.style.height = narrow ? `${Math.ceil(inner.body.offsetHeight) + 2}px` : "";
   };
   new view.ResizeObserver(fit).observe(inner.body);
-  frame.focus();
+  // A tab that was opened by a key keeps the focus, so that the arrow keys reach the other tabs.
+  if (!document.activeElement.matches("[role=tab]:focus-visible")) frame.focus();
 }

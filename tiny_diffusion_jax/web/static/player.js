@@ -100,6 +100,8 @@ class Player {
   }
 
   nameThumbs() {
+    const heading = this.root.querySelector("[data-heading]"), { direction } = this.look;
+    if (heading) heading.textContent = direction === "forward" ? "Real sets, with noise" : "Generated sets";
     this.thumbs.forEach(({ button, name }, k) => {
       button.parentElement.hidden = k >= this.process.numSets;
       button.classList.toggle("rejected", this.isRejected(k));
@@ -188,9 +190,9 @@ class Player {
 
   setColour(k) {
     const { member } = this.marks;
+    if (this.look.colour === "set") return memberColour(k);
     if (this.look.direction === "forward") return this.realColour(k);
     if (this.look.colour === "member" && member && this.name(k) === this.marks.names[k]) return memberColour(member[k]);
-    if (this.look.colour === "set") return memberColour(k);
     return cssColour("--samples");
   }
 
@@ -226,7 +228,7 @@ class Player {
         colour: cssColour("--muted"),
         text: "colour: the direction of a point at the start",
       });
-    else if (isForward && !this.showsRealMembers)
+    else if (isForward && this.look.colour !== "set" && !this.showsRealMembers)
       entries.push({ colour: cssColour("--data"), text: this.root.dataset.forward });
     else if (!isForward && this.snapshot && this.look.colour !== "set" && marks.kind !== "label")
       entries.push({

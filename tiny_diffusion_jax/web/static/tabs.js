@@ -23,10 +23,13 @@ function startTabs(opened = {}) {
     panelOf(tab).setAttribute("aria-labelledby", tab.id);
     tab.tabIndex = tab.getAttribute("aria-selected") === "true" ? 0 : -1;
     tab.addEventListener("click", () => open(tab.dataset.tab));
-    tab.addEventListener("keydown", ({ key }) => {
-      const step = { ArrowLeft: -1, ArrowRight: 1 }[key];
-      if (!step) return;
-      const next = tabs[(i + step + tabs.length) % tabs.length];
+    tab.addEventListener("keydown", (event) => {
+      if (event.altKey || event.ctrlKey || event.metaKey) return; // keys of the browser
+      const last = tabs.length - 1;
+      const index = { ArrowLeft: i - 1, ArrowRight: i + 1, Home: 0, End: last }[event.key];
+      if (index === undefined) return;
+      event.preventDefault();
+      const next = tabs[(index + tabs.length) % tabs.length];
       next.focus();
       open(next.dataset.tab);
     });

@@ -221,6 +221,7 @@ $("controls").onsubmit = (event) => event.preventDefault();
 $("controls").oninput = (event) => {
   if (event.target.id === "seed") return; // it counts when it is complete
   update();
+  if (event.target.name === "label") repaint(); // the density below the points
   if (!["model", "seed"].includes(event.target.id) && model.tool === "trace") draw();
 };
 document.addEventListener("theme", repaint);

@@ -22,9 +22,9 @@ function densityOf(label) {
   return { size, tones: tones.subarray(picture * area, (picture + 1) * area) };
 }
 
-function paintLayers(board, { label, field }) {
+function paintLayers(board, { field }) {
   if (isOn("density")) {
-    const { size, tones } = densityOf(label);
+    const { size, tones } = densityOf(model.labels.length ? chosenLabel() : null);
     board.shade(size, (i) => (FAINT * tones[i]) / 255, "data");
   }
   if (isOn("field")) board.arrows(field ?? []);

@@ -7,7 +7,7 @@ const GIF = { side: 400, frames: 60, hundredths: 6, last: 150 }; // pixels of a 
 function startSharing(parts) {
   const current = () => parts[openedTab()];
   $("copy-png").onclick = async () => report($("copy-png"), await copyPicture(current()));
-  $("save-gif").onclick = () => saveFilm(current());
+  $("save-gif").onclick = () => saveFilm(parts, openedTab());
   $("wall").onclick = toggleWall;
   document.addEventListener("fullscreenchange", () => setWall(Boolean(document.fullscreenElement)));
   const update = () => ($("save-gif").disabled = !current().length());
@@ -39,8 +39,8 @@ async function copyPicture(part) {
   }
 }
 
-async function saveFilm(part) {
-  const button = $("save-gif"), length = part.length();
+async function saveFilm(parts, tab) {
+  const part = parts[tab], button = $("save-gif"), length = part.length();
   const count = Math.min(length, GIF.frames);
   const frame = (i) => Math.round((i * (length - 1)) / Math.max(count - 1, 1));
   const pixels = () => {
@@ -49,22 +49,24 @@ async function saveFilm(part) {
     return { data, width: picture.width };
   };
   // Another set is drawn, or another tab is open.
-  const isOver = () => part.length() !== length || !part.canvases()[0].clientWidth;
+  const isOver = () => part.length() !== length || openedTab() !== tab;
   button.disabled = true;
   try {
     await part.show(frame(count - 1));
+    if (isOver()) return;
     const { data, width } = pixels(), gif = new GifWriter(width, GIF.side, data);
     for (let i = 0; i < count; i++) {
       button.textContent = `GIF: ${Math.round((100 * i) / count)} %`;
       await new Promise((resume) => setTimeout(resume));
       if (isOver()) return;
       await part.show(frame(i));
+      if (isOver()) return;
       gif.add(pixels().data, i === count - 1 ? GIF.last : GIF.hundredths);
     }
     save("points.gif", gif.finish(), "image/gif");
   } finally {
     button.textContent = "Save GIF";
-    button.disabled = !part.length();
+    button.disabled = !parts[openedTab()].length();
   }
 }
 
