@@ -13,11 +13,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-# Options that change no number of a run. The file of the data is compared by its content.
-FREE = {
-    "compilation_cache", "data.path", "data.cache_dir", "data.data_dir", "train.keep",
-    "train.checkpoint_every", "train.snapshots",
-}
 if str(ROOT) not in sys.path:  # so that the benchmarks run without an installed library
     sys.path.insert(0, str(ROOT))
 
@@ -71,6 +66,12 @@ def matmul_rate(rows: int, inner: int, length: int) -> float:
     return 2 * rows * inner * inner * length / seconds / 1e9
 
 
+def data_path(path: Path) -> Path:
+    """Path of a data file for main.py, which runs in ROOT: relative if the file is inside ROOT."""
+    path = path.absolute()
+    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+
+
 def finished(workdir: Path, options: list[str]) -> dict:
     """Return metrics.json of a run of main.py with these options; train the run if needed.
 
@@ -98,11 +99,15 @@ def _require_same_run(workdir: str, flags: list[str]) -> None:
     from tiny_diffusion_jax.config import flatten
     from tiny_diffusion_jax.errors import require, shorten
     from tiny_diffusion_jax.run import run_folder
-    from tiny_diffusion_jax.run.same_run import differences
+    from tiny_diffusion_jax.run.same_run import FREE_FIELDS, differences
 
     with contextlib.chdir(ROOT):  # main.py runs in ROOT
         config = parse(["main.py", *flags]).config
-        changes = differences(flatten(run_folder.read_config(workdir)), flatten(config), FREE)
+        # Options that change no number of a run. The file of the data is compared by its content.
+        free = FREE_FIELDS - {"data.source"} | {
+            "compilation_cache", "evaluate.frames", "evaluate.gifs"}
+        stored = flatten(run_folder.read_config(workdir))
+        changes = differences(stored, flatten(config), free)
         require(not changes, "--workdir", workdir, "a run of the same options",
                 f"It differs in {shorten(changes)}. Move the folder, or use other --runs")
         run_folder.require_same_data(workdir, config, td.build(config).dataset)

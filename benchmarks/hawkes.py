@@ -24,7 +24,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, machine, markdown, write
+from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
 from scipy.stats import wasserstein_distance
 
 END, ARMS, RATE, CHILDREN, DELAY = 30.0, 10, 0.05, 0.6, 0.1
@@ -155,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     path, workdir = args.runs / f"{name}.csv", args.runs / f"{name}_{args.model}"
     train, test = sequences(args.train, seed=0), sequences(TEST, seed=1)
     write_table(path, train)
-    path = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path  # main.py runs in ROOT
+    path = data_path(path)
     flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}",
              "--config.data.columns=t,x,y", "--config.data.set_column=sequence",
              "--config.data.per_axis=True", f"--config.sample.num_sets={TEST}",

@@ -30,7 +30,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, machine, markdown, write
+from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
 from scipy.stats import wasserstein_distance
 
 COLUMNS = ("etarel", "phirel", "ptrel")
@@ -179,9 +179,10 @@ def main(argv: list[str] | None = None) -> None:
     name = args.name or args.model
     workdir = args.runs / f"jets_{name}"
     # a jet may be a single particle, which is no set
-    flags = [f"--config=configs/sets.py:{paths['train']}", "--config.data.skip_small=True",
-             f"--config.model.name={args.model}", f"--config.data.columns={','.join(COLUMNS)}",
-             "--config.data.set_column=jet", "--config.data.label_column=kind",
+    flags = [f"--config=configs/sets.py:{data_path(paths['train'])}",
+             "--config.data.skip_small=True", f"--config.model.name={args.model}",
+             f"--config.data.columns={','.join(COLUMNS)}", "--config.data.set_column=jet",
+             "--config.data.label_column=kind",
              "--config.model.labels=True", "--config.data.per_axis=True",
              f"--config.train.num_points={PARTICLES}",
              f"--config.sample.num_sets={args.test}"]  # fmt: skip

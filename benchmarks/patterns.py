@@ -30,7 +30,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, machine, markdown, write
+from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
 from scipy.spatial import KDTree
 from scipy.stats import wasserstein_distance
 from summaries import deviations, functions
@@ -195,7 +195,7 @@ def main(argv: list[str] | None = None) -> None:
     args.runs.mkdir(parents=True, exist_ok=True)
     write_table(path, *parts[:2], box)
     largest = max(map(len, parts[0]))
-    flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}",
+    flags = [f"--config=configs/sets.py:{data_path(path)}", f"--config.model.name={args.model}",
              "--config.data.skip_small=True", f"--config.train.num_points={largest}",
              f"--config.sample.num_sets={GENERATED}"]  # fmt: skip
     metrics = finished(workdir, [*flags, *args.options])

@@ -16,7 +16,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, machine, markdown, write
+from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
 from make_sets import KINDS, estimates, solids
 
 REAL = 20_000  # sets of the true density, drawn with another seed than the data
@@ -98,9 +98,8 @@ def main(argv: list[str] | None = None) -> None:
     path, workdir = args.runs / "solids.npz", args.runs / f"solids_{args.model}"
     args.runs.mkdir(parents=True, exist_ok=True)
     np.savez(path, **solids(args.num_sets))
-    if path.is_relative_to(ROOT):  # main.py runs in ROOT
-        path = path.relative_to(ROOT)
-    flags = [f"--config=configs/sets.py:{path}", f"--config.model.name={args.model}", *args.options]
+    flags = [f"--config=configs/sets.py:{data_path(path)}", f"--config.model.name={args.model}",
+             *args.options]  # fmt: skip
     metrics = finished(workdir, flags)
     with np.load(workdir / "samples.npz") as arrays:
         label = np.array(KINDS)[arrays["label"]]  # labels are numbered in the order of KINDS

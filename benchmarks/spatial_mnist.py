@@ -9,7 +9,7 @@ main.py trains each of --models in runs/spatial_mnist_MODEL, unless that run is 
 
     rows_4, columns, sorted_x   another order: rows of 4 pixels, columns of 1, the first coordinate.
     unlabelled                  training without labels.
-    fixed                       no labels, and one fixed set of each training image, from
+    fixed                       no labels, and one fixed set of each of 45,000 training images, from
                                 `spatial_protocol.py --write=runs/spatial`.
 
 MODEL@SEED is a training with another seed. Words after `--` are options of main.py.

@@ -119,7 +119,7 @@ def test_a_set_grows_after_the_last_of_several_points():
     conditioning = Conditioning(LABEL)
 
     def after(*parts, empty=0):
-        cache, context = causal._begin(model, params, conditioning, num_sets=B)
+        cache, context = causal._begin(model, params, conditioning, num_sets=B, slots=64)
         for start, end in itertools.pairwise(parts):
             points = np.pad(POINTS[:, start:end], ((0, 0), (0, empty), (0, 0)), constant_values=9.0)
             cache, context = causal._extend(model, params, cache, points, start, end - start,

@@ -99,13 +99,15 @@ class Causal(Strategy):
 
         def extended(states, points, number: int, size: int, given: bool = False):
             # The cache has slots for all `points`, and the head reads the first `size` of them.
-            slots, read = _slots(1 + number + points.shape[1]), _slots(1 + number + size)
+            slots = _slots(1 + number + points.shape[1], num_points)
+            read = _slots(1 + number + size, num_points)
             pairs = zip(states, conditionings, strict=True)
             return [_extend(self.model, context.params, _with_slots(cache, slots), points, number,
                             size, conditioning, given=given, slots=read)
                     for (cache, _), conditioning in pairs]  # fmt: skip
 
-        states = [_begin(self.model, context.params, conditioning, num_sets=len(keys))
+        first = _slots(1, num_points)
+        states = [_begin(self.model, context.params, conditioning, num_sets=len(keys), slots=first)
                   for conditioning in conditionings]  # fmt: skip
         if n:
             given = jnp.broadcast_to(given, (len(keys), *given.shape))
@@ -173,9 +175,13 @@ def _point_weights(mask: jax.Array) -> jax.Array:
     return mask / jnp.maximum(share, 1e-6)
 
 
-def _slots(num_tokens: int) -> int:
-    """Number of cache slots for `num_tokens` tokens, a multiple of CACHE_BLOCK."""
-    return CACHE_BLOCK * math.ceil(num_tokens / CACHE_BLOCK)
+def _slots(num_tokens: int, num_points: int) -> int:
+    """Number of cache slots for `num_tokens` tokens of sets of `num_points` points.
+
+    A multiple of CACHE_BLOCK, but at most `num_points` if these are enough.
+    """
+    rounded = CACHE_BLOCK * math.ceil(num_tokens / CACHE_BLOCK)
+    return max(num_tokens, min(rounded, num_points))
 
 
 def _with_slots(cache, slots: int):
@@ -184,10 +190,10 @@ def _with_slots(cache, slots: int):
     return cache if cache[0][0].shape[1] >= slots else jax.tree.map(grown, cache)
 
 
-@partial(jax.jit, static_argnames=("model", "num_sets"))
-def _begin(model, params, conditioning: Conditioning, *, num_sets: int):
-    """Return (cache, `Context`) of sets without points."""
-    return model.apply(params, num_sets, CACHE_BLOCK, conditioning, method="begin")
+@partial(jax.jit, static_argnames=("model", "num_sets", "slots"))
+def _begin(model, params, conditioning: Conditioning, *, num_sets: int, slots: int):
+    """Return (cache with `slots` slots, `Context`) of sets without points."""
+    return model.apply(params, num_sets, slots, conditioning, method="begin")
 
 
 @partial(jax.jit, static_argnames=("model", "given", "slots"), donate_argnames="cache")
