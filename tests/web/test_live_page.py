@@ -167,6 +167,17 @@ def test_density_and_field_are_layers(opened, size, scheme):
     assert cosines.min() > 0.8
 
 
+def test_a_point_may_be_placed_before_the_first_points_of_a_set(opened):
+    """The set is begun again with the point, by mouse or keyboard, and without a point removed."""
+    tab = opened(PAGE)
+    set_range(tab.page, "points", 20)
+    for change, given in (("place([0.1, 0.1])", 1), ("place([0.3, 0.1], true)", 2), ("undo()", 1)):
+        tab.page.evaluate(f"draw(); {change}")  # no message of the worker comes in between
+        assert tab.page.evaluate("document.body.dataset.state") == "busy"
+        tab.wait(DONE, 40)
+        assert (number(tab, "given"), number(tab, "drawn")) == (given, 20)
+
+
 def test_the_set_follows_a_dragged_point(opened):
     """The set stays in view while a point is dragged, and it is completed again after it."""
     tab = opened(PAGE)

@@ -9,18 +9,21 @@ const dataUnits = (point) => point.map((v, d) => {
 });
 
 // Place a point. A set in view stays, and is completed again: with few steps while the pointer is
-// held, and with all steps after it.
+// held, and with all steps after it. A set whose first points are not here yet is begun again.
 function place(point, isHeld = false) {
   if (scene.given.length / 2 >= $("points").value - 1) return say("The set is full.");
   const at = scene.given.length;
   scene.given.push(...point);
-  if (!isInView()) forget();
-  else if (isHeld) {
+  if (!isInView() && !isBusy()) forget();
+  else if (isHeld && isInView()) {
     const all = [...scene.drawn, ...scene.moving];
     Object.assign(scene, { drawn: [...all.slice(0, at), ...point, ...all.slice(at, -2)],
                            moving: [], trail: [], isPreview: true });
     preview();
-  } else draw();
+  } else {
+    scene.isPreview = isHeld;
+    draw();
+  }
   update();
   show();
   say(`${scene.given.length / 2} placed, the last at (${dataUnits(point).join(", ")})`);
@@ -28,13 +31,14 @@ function place(point, isHeld = false) {
 
 function undo() {
   scene.given.splice(-2);
-  if (isInView()) draw();
+  if (isInView() || isBusy()) draw();
   else forget();
   update();
   say(`${scene.given.length / 2} placed`);
 }
 
 const isInView = () => scene.drawn.length + scene.moving.length > 0;
+const isBusy = () => document.body.dataset.state === "busy";
 
 let byKeyboard = false; // the last key or press was a key
 for (const type of ["keydown", "pointerdown"]) {
