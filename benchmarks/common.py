@@ -66,6 +66,18 @@ def matmul_rate(rows: int, inner: int, length: int) -> float:
     return 2 * rows * inner * inner * length / seconds / 1e9
 
 
+def stored(path: Path, part: str = "rows") -> dict:
+    """Return a part of a results file; {} if there is no file yet."""
+    return json.loads(path.read_text("utf-8"))[part] if path.exists() else {}
+
+
+def of_training(metrics: dict, flags: list[str]) -> dict:
+    """Return the seconds, with compilation, and the command of a training with these options."""
+    seconds = metrics["seconds"]
+    return {"train_seconds": seconds["compile"] + seconds["train"],
+            "command": " ".join(["python main.py", *flags])}  # fmt: skip
+
+
 def data_path(path: Path) -> Path:
     """Path of a data file for main.py, which runs in ROOT: relative if the file is inside ROOT."""
     path = path.absolute()

@@ -20,11 +20,21 @@ which keeps the rows of other models.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
+from common import (
+    RESULTS,
+    ROOT,
+    command,
+    data_path,
+    finished,
+    machine,
+    markdown,
+    of_training,
+    stored,
+    write,
+)
 from scipy.stats import wasserstein_distance
 
 END, ARMS, RATE, CHILDREN, DELAY = 30.0, 10, 0.05, 0.6, 0.1
@@ -162,14 +172,13 @@ def main(argv: list[str] | None = None) -> None:
              f"--config.train.num_points={max(map(len, train))}"]  # fmt: skip
     if args.model == "causal":
         flags += ["--config.model.order=coordinate:t", "--config.sample.growth=1.0"]
-    metrics = finished(workdir, [*flags, *args.options])
+    flags += args.options
+    metrics = finished(workdir, flags)
     drawn = read_table(workdir / "samples.csv")
-    known = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
+    known = stored(args.output)
     rows = known | {
         "real": compare(sequences(TEST, seed=2), test),
-        args.model: compare(drawn, test) | {
-            "train_seconds": metrics["seconds"]["compile"] + metrics["seconds"]["train"],
-            "command": " ".join(["python main.py", *flags, *args.options])},
+        args.model: compare(drawn, test) | of_training(metrics, flags),
     }  # fmt: skip
     write(args.output, {"command": command(__file__, argv), "machine": machine(), "rows": rows})
     print(table(rows))

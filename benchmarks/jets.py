@@ -26,11 +26,21 @@ a table and writes benchmarks/results/jets.json, which keeps the rows of other n
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
+from common import (
+    RESULTS,
+    ROOT,
+    command,
+    data_path,
+    finished,
+    machine,
+    markdown,
+    of_training,
+    stored,
+    write,
+)
 from scipy.stats import wasserstein_distance
 
 COLUMNS = ("etarel", "phirel", "ptrel")
@@ -188,9 +198,10 @@ def main(argv: list[str] | None = None) -> None:
              f"--config.sample.num_sets={args.test}"]  # fmt: skip
     if args.model == "causal":
         flags += ["--config.model.order=coordinate:ptrel:desc", "--config.sample.growth=1.0"]
-    metrics = finished(workdir, [*flags, *args.options])
+    flags += args.options
+    metrics = finished(workdir, flags)
     drawn, test, real = map(read_jets, (workdir / "samples.csv", paths["test"], paths["real"]))
-    known = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
+    known = stored(args.output)
 
     def kinds(jets):  # with the floor of as many real jets
         return {kind: compare(jets[kind], test[kind])
@@ -199,10 +210,7 @@ def main(argv: list[str] | None = None) -> None:
 
     rows = known | {
         "exchanged": {"kinds": kinds({kind: exchanged(sets) for kind, sets in real.items()})},
-        name: {
-            "kinds": kinds(drawn),
-            "train_seconds": metrics["seconds"]["compile"] + metrics["seconds"]["train"],
-            "command": " ".join(["python main.py", *flags, *args.options])},
+        name: {"kinds": kinds(drawn)} | of_training(metrics, flags),
     }  # fmt: skip
     write(args.output, {"command": command(__file__, argv), "machine": machine(), "rows": rows})
     print(table(rows))

@@ -13,13 +13,12 @@ Prints a table and writes benchmarks/results/nats.json after each shape, which k
 """
 
 import argparse
-import json
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
-from common import RESULTS, command, machine, markdown, write
+from common import RESULTS, command, machine, markdown, stored, write
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax.cli.flags import parse
@@ -71,8 +70,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=RESULTS / "nats.json")
     parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
-    known = json.loads(args.output.read_text("utf-8")) if args.output.exists() else {}
-    results = known.get("results", {})
+    results = stored(args.output, "results")
     for steps in args.steps.split(","):
         for shape in args.shapes.split(","):
             flags = [f"--config=configs/moons.py:{shape}", f"--config.train.steps={steps}"]

@@ -24,13 +24,23 @@ which keeps the rows of other patterns and models.
 """
 
 import argparse
-import json
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
+from common import (
+    RESULTS,
+    ROOT,
+    command,
+    data_path,
+    finished,
+    machine,
+    markdown,
+    of_training,
+    stored,
+    write,
+)
 from scipy.spatial import KDTree
 from scipy.stats import wasserstein_distance
 from summaries import deviations, functions
@@ -197,18 +207,17 @@ def main(argv: list[str] | None = None) -> None:
     largest = max(map(len, parts[0]))
     flags = [f"--config=configs/sets.py:{data_path(path)}", f"--config.model.name={args.model}",
              "--config.data.skip_small=True", f"--config.train.num_points={largest}",
-             f"--config.sample.num_sets={GENERATED}"]  # fmt: skip
-    metrics = finished(workdir, [*flags, *args.options])
+             f"--config.sample.num_sets={GENERATED}", *args.options]  # fmt: skip
+    metrics = finished(workdir, flags)
     rng, others = np.random.default_rng(1), [*parts[0], *parts[1]]
     uniform = poisson(rng, rng.choice(list(map(len, others)), GENERATED), box)
-    known = json.loads(args.output.read_text("utf-8"))["patterns"] if args.output.exists() else {}
+    known = stored(args.output, "patterns")
     rows = known.get(args.patterns, {}) | {
         "training sets": compare(others, parts[2], box),
         "uniform points": compare(uniform, parts[2], box),
-        args.model: compare(read_table(workdir / "samples.csv"), parts[2], box) | {
-            "copies": {name: metrics["metrics"]["copies"][name] for name in ("value", "floor")},
-            "train_seconds": metrics["seconds"]["compile"] + metrics["seconds"]["train"],
-            "command": " ".join(["python main.py", *flags, *args.options])},
+        args.model: compare(read_table(workdir / "samples.csv"), parts[2], box)
+        | {"copies": {name: metrics["metrics"]["copies"][name] for name in ("value", "floor")}}
+        | of_training(metrics, flags),
     }  # fmt: skip
     result = {"command": command(__file__, argv), "machine": machine(),
               "patterns": known | {args.patterns: rows}}  # fmt: skip

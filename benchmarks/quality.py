@@ -9,10 +9,9 @@ Prints a table and writes benchmarks/results/quality_MEMBERS.json.
 """
 
 import argparse
-import json
 from pathlib import Path
 
-from common import RESULTS, ROOT, command, finished, markdown, write
+from common import RESULTS, ROOT, command, finished, markdown, stored, write
 
 MODELS = ("set_transformer", "history", "causal", "set_latent", "fourier_mlp", "attention_v1",
           "attention_v2", "seq2seq")  # fmt: skip
@@ -59,7 +58,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     name = args.members.replace("+", "_").replace(":", "")
     path = args.output or RESULTS / f"quality_{name}.json"
-    rows = json.loads(path.read_text("utf-8"))["models"] if path.exists() else {}
+    rows = stored(path, "models")
     for model in args.models.split(","):
         rows[model] = row(args.members, model, args.runs, args.options)
         write(path, {"command": command(__file__, argv), "models": rows})

@@ -12,11 +12,10 @@ benchmarks/results/shapes_3d.json, which keeps the results of other models.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, write
+from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, stored, write
 from make_sets import KINDS, estimates, solids
 
 REAL = 20_000  # sets of the true density, drawn with another seed than the data
@@ -107,7 +106,7 @@ def main(argv: list[str] | None = None) -> None:
     truth = solids(args.real, seed=1)
     real = seen(truth["points"], truth["sizes"], truth["label"])
     rows = compare(drawn, real)
-    models = json.loads(args.output.read_text("utf-8"))["models"] if args.output.exists() else {}
+    models = stored(args.output, "models")
     models[args.model] = {
         "command": " ".join(["python main.py", *flags]), "num_sets": len(drawn["label"]),
         "rows": rows, "metrics": metrics["metrics"], "seconds": metrics["seconds"],

@@ -54,7 +54,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
-from common import RESULTS, ROOT, command, finished, machine, write
+from common import RESULTS, ROOT, command, finished, machine, of_training, write
 from release import release
 from spatial_protocol import SEED, Bench, experiment_of, table
 
@@ -216,9 +216,8 @@ def _load(name: str, folder: Path, flags: list[str]) -> tuple[td.Experiment, dic
         row = released.describe(name)["scores"]
         made = {field: row[field] for field in ("command", "train_seconds")}
         return *released.load_released(name, with_data=True), made
-    seconds = finished(folder, flags)["seconds"]
-    return *td.load(folder), {"command": " ".join(["python main.py", *flags]),
-                              "train_seconds": seconds["compile"] + seconds["train"]}  # fmt: skip
+    made = of_training(finished(folder, flags), flags)
+    return *td.load(folder), made
 
 
 def _commit() -> str:

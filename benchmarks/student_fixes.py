@@ -10,11 +10,10 @@ sets of each member for each run.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, markdown, write
+from common import RESULTS, ROOT, command, finished, markdown, stored, write
 
 SETS, SIDE = 4, 0.78  # sets in a cell; inches
 NO_MEMBER = "#8a929a"  # colour of a set that no member accepts
@@ -174,7 +173,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--figure", type=Path, default=ROOT / "docs" / "student_fixes.png")
     parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
-    rows = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
+    rows = stored(args.output)
     for row in args.rows.split(","):
         rows[row] = measure(row, args.runs, args.options)
         rows = {name: rows[name] for name in ROWS if name in rows}

@@ -11,7 +11,6 @@ Prints a table and writes benchmarks/results/tpu.json, which keeps other rows.
 """
 
 import argparse
-import json
 import os
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
 
 import jax
 import jax.numpy as jnp
-from common import RESULTS, command, machine, markdown, write
+from common import RESULTS, command, machine, markdown, stored, write
 from jax.experimental import topologies
 from ml_collections import FrozenConfigDict
 
@@ -163,7 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--chips", type=int, default=1, choices=TOPOLOGIES)
     parser.add_argument("--output", type=Path, default=RESULTS / "tpu.json")
     args = parser.parse_args(argv)
-    known = json.loads(args.output.read_text("utf-8"))["rows"] if args.output.exists() else {}
+    known = stored(args.output)
     for kind in args.programs.split(","):
         for trace, arguments in PROGRAMS[kind](args.models.split(",")):
             name = " ".join([kind, *arguments, f"x {args.chips}"])

@@ -186,7 +186,7 @@ def _slots(num_tokens: int, num_points: int) -> int:
 
 def _with_slots(cache, slots: int):
     """Grow the cache to at least this many slots, because attention reads every slot."""
-    grown = lambda a: jnp.pad(a, ((0, 0), (0, max(0, slots - a.shape[1])), (0, 0)))
+    grown = lambda a: jnp.pad(a, ((0, 0), (0, slots - a.shape[1]), (0, 0)))
     return cache if cache[0][0].shape[1] >= slots else jax.tree.map(grown, cache)
 
 

@@ -27,7 +27,7 @@ class Player {
   }
 
   get process() {
-    return this.look.direction === "forward" ? this.forward : (this.snapshot ?? this.reverse);
+    return this.isForward ? this.forward : (this.snapshot ?? this.reverse);
   }
 
   // The sets of the chosen snapshot of the training; undefined at the end of the training.
@@ -83,9 +83,13 @@ class Player {
     });
   }
 
+  get isForward() {
+    return this.look.direction === "forward";
+  }
+
   // The forward process noises real sets, or the samples if there are none.
   get showsReal() {
-    return this.look.direction === "forward" && this.root.dataset.forward === "real points";
+    return this.isForward && this.root.dataset.forward === "real points";
   }
 
   // A label is given to the model, but the member is found in the final set.
@@ -100,8 +104,8 @@ class Player {
   }
 
   nameThumbs() {
-    const heading = this.root.querySelector("[data-heading]"), { direction } = this.look;
-    if (heading) heading.textContent = direction === "forward" ? "Real sets, with noise" : "Generated sets";
+    const heading = this.root.querySelector("[data-heading]");
+    if (heading) heading.textContent = this.showsReal ? "Real sets, with noise" : "Generated sets";
     this.thumbs.forEach(({ button, name }, k) => {
       button.parentElement.hidden = k >= this.process.numSets;
       button.classList.toggle("rejected", this.isRejected(k));
@@ -165,7 +169,7 @@ class Player {
   }
 
   get showsMarks() {
-    return this.look.direction === "reverse" && !this.snapshot && this.look.marks;
+    return !this.isForward && !this.snapshot && this.look.marks;
   }
 
   get numGiven() {
@@ -191,7 +195,7 @@ class Player {
   setColour(k) {
     const { member } = this.marks;
     if (this.look.colour === "set") return memberColour(k);
-    if (this.look.direction === "forward") return this.realColour(k);
+    if (this.isForward) return this.realColour(k);
     if (this.look.colour === "member" && member && this.name(k) === this.marks.names[k]) return memberColour(member[k]);
     return cssColour("--samples");
   }
@@ -210,7 +214,7 @@ class Player {
   byStart(k) {
     const { process } = this;
     const xy = new Float32Array(2 * process.numPoints);
-    const isForward = this.look.direction === "forward";
+    const { isForward } = this;
     if (!isForward)
       for (let n = 0; n < process.sizes[k]; n++) process.point(k, n, 0, xy);
     else process.positions(k, 1, xy);
@@ -222,7 +226,7 @@ class Player {
   legend() {
     const { marks } = this;
     const entries = [];
-    const isForward = this.look.direction === "forward";
+    const { isForward } = this;
     if (this.look.colour === "start")
       entries.push({
         colour: cssColour("--muted"),
