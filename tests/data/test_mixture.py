@@ -1,3 +1,5 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -284,6 +286,15 @@ def test_bad_fields_are_one_clear_line(files, fields, message):
     with pytest.raises(UserError, match=message) as error:
         build(**{"members": "line+moons", **fields})
     assert str(error.value).startswith("config.data.") and "\n" not in str(error.value)
+
+
+def test_a_run_in_space_is_refused(tmp_path):
+    described = {"shift": [0.0] * 3, "scale": 1.0, "title": "space", "columns": ["x", "y", "z"]}
+    stored = {"data": {"name": "points", "normalize": True}, "dataset": described}
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    np.save(tmp_path / "samples.npy", np.random.default_rng(0).normal(size=(2, 50, 3)))
+    with pytest.raises(UserError, match=r"must be in the plane.* 3 coordinates"):
+        build(f"moons+{tmp_path}")
 
 
 def test_weights_may_be_off_by_their_rounding():

@@ -19,7 +19,7 @@ from tiny_diffusion_jax.data.columns import read_column
 from tiny_diffusion_jax.data.shapes import SHAPES
 from tiny_diffusion_jax.data.table import is_table
 from tiny_diffusion_jax.dataset import Dataset
-from tiny_diffusion_jax.errors import UserError, require
+from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.point_sets import PointSets
 
 
@@ -30,7 +30,8 @@ def build(config, builders: dict[str, Callable]) -> Dataset:
     `config.align`: each member is normalised to mean 0 and mean variance 1, else it keeps its
     units. builders: functions that build single densities, by name. Jitter is uniform within a
     pixel for pictures, and Gaussian with `config.jitter_std` for tables.
-    Raises `UserError` for an unknown member, and for weights that are not probabilities.
+    Raises `UserError` for an unknown member, for a member that is not in the plane, and for weights
+    that are not probabilities.
     """
     names = member_names(config.members)
     weights = parse_weights(config.weights, names)
@@ -138,6 +139,8 @@ def _build_member(config, name: str, normalize: bool, builders) -> Dataset:
     if dataset.source == "points" and dataset.notice:
         notices = (f"{dataset.title}: {notice}" for notice in dataset.notice.split("\n"))
         dataset = dataset.replace(notice="\n".join(notices))
+    require(dataset.dim == 2, place, NO_VALUE, "in the plane, as all members of a mixture, and its "
+            f"points have {dataset.dim} coordinates")  # fmt: skip
     if fields.get("index"):
         dataset = dataset.replace(title=f"{dataset.title} #{fields['index']}")
     return dataset
