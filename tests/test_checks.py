@@ -130,8 +130,8 @@ NO_RANGE = {
     "data.replace", "data.members", "data.weights", "data.set_column", "data.label_column",
     "data.split_column", "data.per_axis", "data.skip_unreadable", "data.augment_rotate",
     "data.skip_incomplete", "data.skip_small", "data.clip_outliers",
-    "data.augment_reflect", "model.num_heads", "model.sizes", "model.fade", "train.keep_best",
-    "train.split_heldout", "evaluate.gifs", "quick", "data.start",
+    "data.augment_reflect", "model.num_heads", "model.sizes", "model.fade", "model.relative",
+    "train.keep_best", "train.split_heldout", "evaluate.gifs", "quick", "data.start",
     "train.init_from",
 }  # fmt: skip
 
@@ -167,6 +167,9 @@ TOGETHER = {  # changed options, field and value in the line, rest of the line
     "heads of a causal transformer": (
         {"model.name": "causal", "model.num_heads": 5},
         "config.model.num_heads = 5: must be a divisor of config.model.context_dim = 96"),
+    "relative positions in two units": (
+        {"model.name": "causal", "model.relative": True, "data.normalize": False},
+        "config.model.relative = True: must be False with config.data.normalize = False"),
     "points encoded": (
         {"model.name": "set_latent", "train.max_history": 0},
         "config.train.max_history = 0: must be at least 1"),
@@ -228,6 +231,7 @@ FINE = {  # combinations that must be accepted
     "few steps, with the warm-up of many": {"train.steps": 1},
     "heads that nothing uses": {"model.num_heads": 5},
     "a width that heads do not divide": {"model.hidden_dim": 7},
+    "units of the data": {"model.name": "causal", "data.normalize": False},
     "a latent of fewer points": {"model.name": "set_latent", "train.min_history": 64,
                                  "train.max_history": 32},
     "a label of a mixture": NAMED | {"sample.label": 1, "sample.guidance_scale": 2.0},

@@ -90,6 +90,9 @@ def _config_rules(config) -> Rules:
                f"a divisor of config.model.{WIDTHS[model.name]} = {width}")  # fmt: skip
     yield ("model.given_share", model.given_share == 0 or model.order != "random",
            "0 with config.model.order = 'random': points in random order can be given")  # fmt: skip
+    # The network sees the noisy point in other units than the points before it.
+    yield ("model.relative", model.name != "causal" or not model.relative or config.data.normalize,
+           "False with config.data.normalize = False")  # fmt: skip
     yield ("train.min_points", train.min_points <= train.num_points,
            f"at most config.train.num_points = {train.num_points}")  # fmt: skip
     # The encoder of set_latent always reads max_history points.

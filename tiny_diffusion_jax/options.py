@@ -197,6 +197,8 @@ ROWS["model"] = (
      "are in the units of the data", ORDER, "causal"),
     ("given_share", 0.0, "share of the training sets of which random points are given before the "
      "sorted points, which lets a model with an order complete sets", SHARE, "causal"),
+    ("relative", False, "the denoiser sees earlier points relative to the noisy point (rotary "
+     "positions): for points that attract, repel or follow each other", ANY, "causal"),
     ("latent_dim", 16, "numbers in the latent of a set", at_least(2), "set_latent"),
     ("latent_noise", 0.1, "std of the noise on latents in training of the decoder", at_least(0),
      "set_latent"),

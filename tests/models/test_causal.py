@@ -12,7 +12,7 @@ from weights import random_weights
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.diffusion.process import make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
-from tiny_diffusion_jax.models import make_model
+from tiny_diffusion_jax.models import layers, make_model
 from tiny_diffusion_jax.models.causal import Context
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.sets import causal
@@ -156,6 +156,51 @@ def test_each_point_is_denoised_with_its_own_context_and_level():
         one = Context(*contexts()).at(jnp.full((B, 1), i))
         np.testing.assert_allclose(outputs[:, i],
  heads(one, x[:, i], time[:, i]), atol=2e-5)
+
+
+# ---------------------------------------------------------------- relative positions
+
+
+@pytest.mark.parametrize("size, heads, dim", [(24, 2, 2), (12, 4, 3), (10, 2, 1)])
+def test_rotated_products_depend_on_the_difference_of_the_points(size, heads, dim):
+    rng = np.random.default_rng(0)
+    q, k = rng.normal(size=(2, size)).astype(np.float32)
+    x, y, move = rng.normal(size=(3, dim)).astype(np.float32)
+    rotated = lambda a, x: layers.rotate(a, x, heads, 8.0, 100.0)
+
+    def products(x, y):  # of each head
+        a, b = rotated(q, x).reshape(heads, -1), rotated(k, y).reshape(heads, -1)
+        return (a * b).sum(1)
+
+    np.testing.assert_allclose(products(x + move, y + move), products(x, y), atol=1e-5)
+    np.testing.assert_allclose(products(x, x), (q * k).reshape(heads, -1).sum(1), atol=1e-5)
+    for axis in range(dim):
+        assert np.abs(products(x, y + np.eye(dim)[axis]) - products(x, y)).max() > 0.1
+    back = rotated(rotated(k, y), -x)
+    np.testing.assert_allclose(back, rotated(k, y - x), atol=1e-5)
+    np.testing.assert_allclose(rotated(back, x - y), k, atol=1e-5)
+
+
+def test_the_head_attends_to_points_relative_to_its_point():
+    """Without features of the noisy point, the head does not see that all points move."""
+    model, params, _ = network()
+    trunk = dict(params["params"]["trunk"])
+    for name in ("from_features", "fade"):
+        trunk[name] = jax.tree.map(jnp.zeros_like, trunk[name])
+    rng = np.random.default_rng(3)
+    keys, values = rng.normal(size=(2, B, N, 16)).astype(np.float32)
+    seen = jnp.ones((B, N), bool)
+
+    def drawn(move, relative=True):
+        network = model.trunk.clone(relative=relative)
+        turned = [network.rotated(a, POINTS + move) for a in (keys, values)]
+        return np.asarray(network.apply(
+            {"params": trunk}, POINTS[:, ::-1] / 2 + move, jnp.full(B, 0.3),
+            attended=(*turned, seen)))  # fmt: skip
+
+    move = np.float32([0.4, -0.9])
+    np.testing.assert_allclose(drawn(move), drawn(0 * move), atol=1e-5)
+    assert np.abs(drawn(move, False) - drawn(0 * move, False)).max() > 1e-3
 
 
 # ---------------------------------------------------------------- given points

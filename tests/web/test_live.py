@@ -105,7 +105,7 @@ EMBEDDED = {"causal": "gaussian", "set_latent": "learned", "set_transformer": "i
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_agree(name, script):
     options = {"model.embedding": EMBEDDED.get(name, "sinusoidal"),
-               "model.fade": name != "set_transformer"}  # fmt: skip
+               "model.fade": name != "set_transformer", "model.relative": True}  # fmt: skip
     experiment, params = tiny(name, **options)
     load(script, experiment, params)
     rng = np.random.default_rng(1)
@@ -277,6 +277,7 @@ def largest_error(script, experiment, params, given=None) -> float:
     # without a label, guidance uses the history
     ("history", 0, {"label": -2, "guidance_scale": 1.5, "burn_in": 4, "first_block": 4}),
     ("causal", 3, {"label": 1, "guidance_scale": 2.0, "num_points": 7}),
+    ("causal", 3, {"model.relative": True, "num_points": 7}),
     ("causal", 3, {"model.order": "rows:0.5", "model.given_share": 0.5, "growth": 1.0,
                    "first_block": 1, "num_points": 6}),
     ("set_latent", 0, {"label": 1, "guidance_scale": 1.5}),

@@ -9,6 +9,7 @@ from arXiv 2406.11838, where it generates tokens of images.
 
 The head also attends to the tokens of the earlier points, with a query from its noisy point. The
 few numbers of c_i cannot store the positions of all earlier points, and a nearby one may matter.
+With `relative`, this attention sees the earlier points relative to the noisy point.
 
 With `order` the points of a set are sorted (sets/order.py). The head may also draw points that
 violate this order, so p has some mass on sequences out of order.
@@ -122,13 +123,15 @@ class Causal(nn.Module):
             # Given points attend to each other in both directions.
             seen = seen | is_given[..., None] & is_given[:, None]
         tokens = jnp.concatenate([start, tokens], axis=1)
-        return self._read(self._empty(B, N), tokens, 0, seen, conditioning)[1]
+        x = jnp.pad(points[:, :-1], ((0, 0), (1, 0), (0, 0)))
+        return self._read(self._empty(B, N), tokens, x, 0, seen, conditioning)[1]
 
     def begin(self, num_sets: int, capacity: int, conditioning: Conditioning = NO_CONDITIONING):
         """Return (cache for `capacity` tokens, `Context` of the first point)."""
-        token = jnp.zeros((num_sets, 1, self.context_dim))
+        token, x = (jnp.zeros((num_sets, 1, size))
+                    for size in (self.context_dim, len(self.coordinates)))  # fmt: skip
         cache, seen = self._empty(num_sets, capacity), up_to_itself(0, 1, capacity)
-        return self._read(cache, token, 0, seen, conditioning)
+        return self._read(cache, token, x, 0, seen, conditioning)
 
     def extend(
         self, cache, points, number, conditioning: Conditioning = NO_CONDITIONING,
@@ -143,7 +146,7 @@ class Causal(nn.Module):
         seen = up_to_itself(number + 1, n, num_tokens)
         if self.given_share and given:
             tokens, seen = tokens + self.is_given, jnp.broadcast_to(seen[:, -1:], seen.shape)
-        return self._read(cache, tokens, number + 1, seen, conditioning)
+        return self._read(cache, tokens, points, number + 1, seen, conditioning)
 
     def _empty(self, num_sets: int, capacity: int) -> tuple:
         """Empty cache: keys and values of the tokens for each block, and for the head."""
@@ -154,8 +157,10 @@ class Causal(nn.Module):
         features = self.trunk.features(points.reshape(-1, points.shape[-1]))
         return self.from_point(features).reshape(*points.shape[:2], self.context_dim)
 
-    def _read(self, cache, h, start, seen, conditioning: Conditioning):
+    def _read(self, cache, h, x, start, seen, conditioning: Conditioning):
         """Pass the tokens f32[B, n, C] number `start` to start + n - 1 through all blocks.
+
+        x f32[B, n, D]: the points of the tokens; 0, the centre of the data, for the first token.
 
         seen: bool[B or 1, n, W], True for the tokens that each of the n tokens attends to.
         """
@@ -169,6 +174,8 @@ class Causal(nn.Module):
             new_cache.append(tuple(pair))
         h = rms_norm(h)
         added = jnp.split(self.looked_at(h), 2, axis=-1)
+        if self.trunk.relative:
+            added = [self.trunk.rotated(a, x) for a in added]
         of_head = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
                         for old, new in zip(of_head, added, strict=True))  # fmt: skip
         return (*new_cache, of_head), Context(self.trunk.film(h), *of_head, seen)

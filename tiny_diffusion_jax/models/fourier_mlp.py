@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, attend, sinusoidal
+from tiny_diffusion_jax.models.layers import EMBEDDINGS, SetEmbedding, attend, rotate, sinusoidal
 from tiny_diffusion_jax.models.traits import Traits
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING, Conditioning
 
@@ -46,8 +46,9 @@ class FourierTrunk(nn.Module):
         per_set    f32[B, C], or f32[B, n, C] with one vector for every N / n points in turn.
         per_layer  f32[B, n, K + 1, 2 H], the result of `film`, which replaces `per_set` and is
                    computed once for many calls.
-        attended  (keys, values f32[B, M, C], mask as for `attend`). The first h then also becomes
-                   h + W_a attention(W_q h).
+        attended   (keys, values f32[B, M, C], mask as for `attend`). The first h then also becomes
+                   h + W_a attention(W_q h). With `relative`, the keys and values are `rotated` by
+                   their points, and the attention sees how far these are from x.
 
     With `fade`, the strength of each feature of x depends on the noise level (`Fade`).
     """
@@ -62,6 +63,7 @@ class FourierTrunk(nn.Module):
     time_scale: float = 1000.0
     fade: bool = False
     num_heads: int = 4  # of the attention to `attended`
+    relative: bool = False
 
     @property
     def floats_per_point(self) -> int:
@@ -89,6 +91,10 @@ class FourierTrunk(nn.Module):
         """
         x_features = self.features(x.reshape(-1, x.shape[-1]))
         return self.fading(x_features, time_features) if self.fade else x_features
+
+    def rotated(self, a: jax.Array, x: jax.Array) -> jax.Array:
+        """Rotate a f32[..., C] by the points x f32[..., D], see `layers.rotate`."""
+        return rotate(a, x, self.num_heads, self.scale, self.max_period)
 
     def film(self, per_set: jax.Array) -> jax.Array:
         """Scale and shift f32[B, n, K + 1, 2 H] of every layer, from per_set f32[B, n, C]."""
@@ -120,7 +126,11 @@ class FourierTrunk(nn.Module):
         if attended is not None:
             keys, values, mask = attended
             q = nn.Dense(keys.shape[-1], name="query")(h).reshape(num_sets, num_points, -1)
+            if self.relative:
+                q = self.rotated(q, x)
             read, _ = attend(q, keys, values, self.num_heads, mask)
+            if self.relative:
+                read = self.rotated(read, -x)
             h = h + nn.Dense(self.hidden_dim, name="read")(read.reshape(len(h), -1))
         for i, block in enumerate(self.blocks):
             h = h + nn.gelu(scaled(i + 1, block(h)))

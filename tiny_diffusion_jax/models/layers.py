@@ -151,6 +151,27 @@ def attend(q: jax.Array, k: jax.Array, v: jax.Array, heads: int, mask=None):
     return out.reshape(*out.shape[:2], -1), weights
 
 
+def rotate(a: jax.Array, x: jax.Array, heads: int, scale: float, max_period: float) -> jax.Array:
+    """Rotate pairs of numbers of a f32[..., C] by the angles w_i x_d of points x f32[..., D].
+
+    w_i falls geometrically from `scale` to scale / max_period, and the coordinates d take turns.
+    Angles of positions x and y differ by the angle of x - y, so the product of a query rotated by x
+    and a key rotated by y depends only on x - y (arXiv 2104.09864). So does a value that is rotated
+    by y, and then by -x.
+    """
+    num_pairs = a.shape[-1] // heads // 2
+    # Neighbouring frequencies go to different heads, so that each head has low and high ones.
+    number = np.arange(num_pairs) * heads + np.arange(heads)[:, None]
+    frequency = scale * max_period ** (-number / max(heads * num_pairs - 1, 1)) / (2 * np.pi)
+    axis = np.arange(heads * num_pairs).reshape(heads, num_pairs) % x.shape[-1]
+    turns = x[..., axis] * jnp.asarray(frequency, jnp.float32)
+    sin, cos = sin_turns(turns), sin_turns(turns + 0.25)
+    of_heads = a.reshape(*a.shape[:-1], heads, -1)
+    first, second, rest = jnp.split(of_heads, (num_pairs, 2 * num_pairs), axis=-1)
+    rotated = first * cos - second * sin, first * sin + second * cos, rest
+    return jnp.concatenate(rotated, axis=-1).reshape(a.shape)
+
+
 def read_history(history, num_sets: int, dim: int) -> tuple[jax.Array, jax.Array]:
     """Points f32[B, M, dim], 0 where masked, and mask bool[B, M], with M >= 1.
 

@@ -15,7 +15,8 @@ class Causal {
     const pairs = Array.from({ length: this.blocks.length + 1 },
                              () => ({ keys: empty(), values: empty() }));
     const known = setEmbedding(this.weights.label, this.options, condition);
-    return this.read({ pairs, known, count: 0 }, new Float32Array(size));
+    const first = [size, this.dim].map((n) => new Float32Array(n));
+    return this.read({ pairs, known, count: 0 }, ...first);
   }
 
   // The cache after points f32[n, D] more. Given points of a model of rows attend to each other.
@@ -23,11 +24,11 @@ class Causal {
     let tokens = dense(this.trunk.features(points).values, this.weights.from_point);
     const { is_given: mark } = this.weights, inBothDirections = areGiven && mark !== undefined;
     if (inBothDirections) tokens = add(tokens, mark);
-    return this.read(cache, tokens, inBothDirections);
+    return this.read(cache, tokens, points, inBothDirections);
   }
 
-  // Tokens f32[n, C] through all blocks.
-  read(cache, tokens, inBothDirections = false) {
+  // Tokens f32[n, C] of points x f32[n, D] through all blocks.
+  read(cache, tokens, x, inBothDirections = false) {
     const size = this.options.context_dim, n = tokens.length / size, start = cache.count;
     const numbers = Array.from({ length: n }, (_, i) => 1 + start + i);
     let h = add(tokens, dense(countFeatures(numbers), this.weights.from_number));
@@ -36,8 +37,10 @@ class Causal {
     this.blocks.forEach((block, i) => { h = this.block(block, h, cache.pairs[i], start, seen); });
     h = unit(h, size);
     const shown = dense(h, this.weights.looked_at), { keys, values } = cache.pairs.at(-1);
-    keys.set(columns(shown, 2 * size, 0, size), start * size);
-    values.set(columns(shown, 2 * size, size, size), start * size);
+    [keys, values].forEach((stored, i) => {
+      const added = columns(shown, 2 * size, i * size, size);
+      stored.set(this.trunk.rotated(added, x, size), start * size);
+    });
     const perLayer = this.trunk.film(h.subarray((n - 1) * size));
     return { ...cache, count: start + n, context: { perLayer, keys, values, count: start + n } };
   }

@@ -72,6 +72,24 @@ function attend(q, k, v, size, heads, seen) {
   return out;
 }
 
+// The rotation of models/layers.py by points x f32[rows, D], or by -x (sign = -1).
+function rotate(a, x, size, dim, sign, { num_heads: heads, scale, max_period: maxPeriod }) {
+  const out = a.slice(), d = size / heads, pairs = Math.floor(d / 2), last = heads * pairs - 1;
+  for (let pair = 0; pair <= last; pair++) {
+    const head = Math.floor(pair / pairs), i = pair % pairs, axis = pair % dim;
+    const exponent = (i * heads + head) / Math.max(last, 1);
+    const frequency = sign * Math.fround((scale * maxPeriod ** -exponent) / (2 * Math.PI));
+    for (let row = 0; row < a.length / size; row++) {
+      const turns = x[row * dim + axis] * frequency;
+      const angle = 2 * Math.PI * (turns - Math.round(turns));
+      const cos = Math.cos(angle), sin = Math.sin(angle), first = row * size + head * d + i;
+      out[first] = a[first] * cos - a[first + pairs] * sin;
+      out[first + pairs] = a[first] * sin + a[first + pairs] * cos;
+    }
+  }
+  return out;
+}
+
 function softmaxOfProducts(q, at, k, first, size, d, scale, count, weights) {
   let largest = -Infinity, total = 0;
   for (let m = 0; m < count; m++) {

@@ -69,12 +69,18 @@ class Trunk {
     let h = this.layer(0, concat(rows, ...parts), perLayer);
     if (lookedAt) {
       const { keys, values, count, size } = lookedAt;
-      const q = dense(h, this.weights.query);
-      const read = attend(q, keys, values, size, this.options.num_heads, () => count);
+      const q = this.rotated(dense(h, this.weights.query), x, size);
+      const away = attend(q, keys, values, size, this.options.num_heads, () => count);
+      const read = this.rotated(away, x, size, -1);
       h = add(h, dense(read, this.weights.read));
     }
     for (let i = 1; i < this.layers.length; i++) h = add(h, this.layer(i, h, perLayer));
     return dense(h, this.weights.to_output);
+  }
+
+  // With relative positions, a f32[N, size] rotated by the points x, or by -x.
+  rotated(a, x, size, sign = 1) {
+    return this.options.relative ? rotate(a, x, size, this.dim, sign, this.options) : a;
   }
 
   // gelu((1 + scale) W h + shift)
