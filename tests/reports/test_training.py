@@ -13,8 +13,8 @@ from tiny_diffusion_jax.metrics.score_field import noise
 from tiny_diffusion_jax.reports.training import lowest_losses, overfitting
 
 
-def warning(*losses, keep_best=False):
-    config = td.default_config()
+def warning(*losses, keep_best=False, model=""):
+    config = td.default_config(model)
     config.train.keep_best = keep_best
     rows = [{"step": 10 * i + 10, "heldout_loss": loss} for i, loss in enumerate(losses)]
     return overfitting(SimpleNamespace(rows=rows, experiment=SimpleNamespace(config=config)))
@@ -24,6 +24,8 @@ def test_a_held_out_loss_that_rises_is_warned_of():
     text = warning(3.0, 1.0, 1.1, 1.3, keep_best=True)
     assert "held-out loss was 1.0000 at step 20 and is 1.3000 at the end" in text
     assert "keep_best=True" in warning(1.0, 2.0)
+    assert "(config.model.hidden_dim) help" in text
+    assert "(config.model.hidden_dim, context_dim and context" in warning(1.0, 2.0, model="causal")
     for losses in ((3.0, 2.0, 1.0), (3.0, 1.0, 1.01), (None,), ()):
         assert warning(*losses) == ""
 

@@ -95,9 +95,11 @@ def overfitting(data: ReportData) -> str:
     last = float(np.median([loss for loss, _ in curve[-max(1, len(curve) // 10) :]]))
     if last <= RISE * lowest:
         return ""
-    keeps_best = data.experiment.config.train.keep_best
-    advice = ("samples are drawn with the weights of that step" if keeps_best else
+    config = data.experiment.config
+    widths = "config.model.hidden_dim" + (", context_dim and context_blocks" * (
+        config.model.name == "causal"))  # fmt: skip
+    advice = ("samples are drawn with the weights of that step" if config.train.keep_best else
               "config.train.keep_best=True draws with the weights of that step")  # fmt: skip
     return (f"overfitting: the held-out loss was {lowest:.4f} at step {step} and is {last:.4f} "
-            f"at the end; {advice}; more sets, or moved ones (config.data.augment_*), "
-            "help")  # fmt: skip
+            f"at the end; {advice}; more sets, moved ones (config.data.augment_*) or a smaller "
+            f"network ({widths}) help")  # fmt: skip
