@@ -182,7 +182,7 @@ def test_rotated_products_depend_on_the_difference_of_the_points(size, heads, di
 
 
 def test_the_head_attends_to_points_relative_to_its_point():
-    """Without features of the noisy point, the head does not see that all points move."""
+    """The head without features of its point does not see that all points move together."""
     model, params, _ = network()
     trunk = dict(params["params"]["trunk"])
     for name in ("from_features", "fade"):
