@@ -28,7 +28,7 @@ def network():
     config = default_config().model
     config.update(name="causal", hidden_dim=16, num_blocks=1, num_frequencies=4, time_frequencies=4,
                   num_heads=2, context_dim=16, context_blocks=2, labels=True, scale=3.0,
-                  max_period=4.0)  # fmt: skip
+                  max_period=4.0, relative=True)  # fmt: skip
     model = make_model(config, 2)
     return model, random_weights(model, seed=1), jax.jit(
         model.apply, static_argnames=("method", "num_sets", "capacity"))  # fmt: skip

@@ -35,7 +35,7 @@ def get_config(path: str = "", model: str = "set_transformer"):
     if is_folder:
         config.data.jitter = "uniform"
         config.data.max_side = 64  # sets are slow to draw from larger images
-    config.model.relative = True  # of causal
+    config.model.relative = model == "causal"
     config.update_from_flattened_dict(OWN_SETS)
     if is_folder:  # a picture has no number of points
         config.update_from_flattened_dict({"model.sizes": False, "sample.num_points": 64})
