@@ -53,7 +53,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "model.num_blocks": [(-1, "must be at least 0")],
     "model.num_inducing": [(-1, "must be at least 0")],
     "model.context_dim": [(0, "must be at least 1")],
-    "model.context_blocks": [(0, "must be at least 1")],
+    "model.context_blocks": [(-1, "must be at least 0")],
     "model.order": [("rows:-1", "must be random, rows:HEIGHT"), ("rows", "must be random"),
                     ("rows:1.2.3", "must be random"), ("columns:1e999", "must be random")],
     "model.given_share": [(1.5, "must be in [0, 1]")],
