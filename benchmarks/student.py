@@ -4,8 +4,7 @@
     python benchmarks/student.py --only=shuffled
 
 main.py trains the runs. Finished runs are read and not repeated. Words after `--` are options of
-main.py for all runs. Writes benchmarks/results/student.json, which keeps the rows of experiments and
-models that were left out.
+main.py for all runs. Writes benchmarks/results/student.json, which keeps its other rows.
 """
 
 import argparse

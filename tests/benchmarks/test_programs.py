@@ -44,14 +44,16 @@ def test_fuzz(tmp_path):
     assert result["counts"]["config"]["done"] and result["counts"]["file"]["done"]
 
 
-def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
+def test_fuzz_catches_a_traceback_long_lines_and_a_hang(monkeypatch):
     def fail(kind, folder):
         if kind == "hang":
             time.sleep(10)
-        raise UserError("x" * 5_000) if kind == "line" else KeyError("no such thing")
+        texts = {"line": "x" * 5_000, "two lines": "a = 1: must be 0.\nSee b."}
+        raise UserError(texts[kind]) if kind in texts else KeyError("no such thing")
 
     monkeypatch.setattr(fuzz, "LONGEST", 1)
-    for kind, error in (("traceback", "KeyError"), ("line", "xxx"), ("hang", "TimeoutError")):
+    for kind, error in (("traceback", "KeyError"), ("line", "xxx"),
+                        ("two lines", "See b."), ("hang", "TimeoutError")):
         counts, failure = fuzz.examine(st.just(kind), fail, 1, 0)
         assert error in failure and not counts and f"case='{kind}'" in failure
 

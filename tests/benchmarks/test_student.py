@@ -60,7 +60,7 @@ def test_student_fixes_writes_a_table_and_a_figure_of_its_runs(runs, tmp_path, c
 
 
 def test_student_fixes_keeps_rows_whose_runs_are_absent(runs, tmp_path, capsys, monkeypatch):
-    """A results file has rows of runs that a fresh clone lacks: the table has them, the figure not."""
+    """A fresh clone has rows of runs that it lacks: the table has them, the figure does not."""
     monkeypatch.setattr(student_fixes, "finished", stored_metrics)
     drawn = []
     figure = student_fixes.figure
