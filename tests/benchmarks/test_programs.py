@@ -35,6 +35,19 @@ def test_each_benchmark_has_a_test():
     assert {file for file in files if f"test_{file}_" not in tests} == parts
 
 
+def test_points_are_grouped_by_the_number_of_their_set():
+    points, number = np.arange(10.0).reshape(5, 2), np.array([7, 2, 7, 2, 5])
+    sets = common.grouped(points, number)
+    assert [x[:, 0].tolist() for x in sets] == [[2, 6], [8], [0, 4]]
+
+
+def test_rows_are_added_to_a_results_file(tmp_path):
+    path = tmp_path / "a.json"
+    assert common.add_rows(path, "a.py", ["--x"], {"a": 1}, "models") == {"a": 1}
+    assert common.add_rows(path, "a.py", [], {"b": 2}, "models") == {"a": 1, "b": 2}
+    assert read(path)["models"] == {"a": 1, "b": 2} and read(path)["command"].endswith("a.py")
+
+
 def test_fuzz(tmp_path):
     fuzz.main(["--quick", f"--output={tmp_path / 'fuzz.json'}"])
     result = read(tmp_path / "fuzz.json")
