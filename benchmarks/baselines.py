@@ -25,6 +25,7 @@ from tiny_diffusion_jax.training.step import make_optimizer
 
 BLURS, SPREADS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0), (0.005, 0.01, 0.02, 0.04)
 CHUNK = 4_096  # images per chunk
+BATCH = 64  # sets per training step of PixelSoftmax
 
 
 def within(pixels: np.ndarray, height: int, width: int, seed: int) -> np.ndarray:
@@ -112,14 +113,12 @@ class NextPixel(nn.Module):
 
 
 class PixelSoftmax:
-    """Train `NextPixel` on sets of the dataset for `steps` steps of `batch` sets.
+    """Train `NextPixel` on sets of the dataset for `steps` steps of BATCH sets.
 
     in_rows: order the pixels from the top left to the bottom right, not randomly.
     """
 
-    def __init__(
-        self, dataset, num_points: int, steps: int, batch: int = 64, in_rows: bool = False
-    ):
+    def __init__(self, dataset, num_points: int, steps: int, in_rows: bool = False):
         self.shape, self.in_rows = dataset.images.shape[1:], in_rows
         self.model = NextPixel(int(np.prod(self.shape)))
         config = default_config().train
@@ -129,7 +128,7 @@ class PixelSoftmax:
 
         def step(carry, key):
             params, state = carry
-            pixels = self._pixels(dataset.draw(key, batch, num_points).points)
+            pixels = self._pixels(dataset.draw(key, BATCH, num_points).points)
             loss = lambda params: -self._log_pixels(params, pixels).mean()
             updates, state = optimizer.update(jax.grad(loss)(params), state, params)
             return (optax.apply_updates(params, updates), state), None

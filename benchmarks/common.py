@@ -1,5 +1,6 @@
 """Functions shared by the benchmarks: paths, timing, runs of main.py, results as JSON."""
 
+import argparse
 import contextlib
 import json
 import os
@@ -10,6 +11,8 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
@@ -69,6 +72,36 @@ def matmul_rate(rows: int, inner: int, length: int) -> float:
 def stored(path: Path, part: str = "rows") -> dict:
     """Return a part of a results file; {} if there is no file yet."""
     return json.loads(path.read_text("utf-8"))[part] if path.exists() else {}
+
+
+def add_rows(path: Path, file: str, argv: list[str] | None, rows: dict, part="rows") -> dict:
+    """Write rows to a results file, which keeps its other rows; return all rows."""
+    rows = stored(path, part) | rows
+    write(path, {"command": command(file, argv), "machine": machine(), part: rows})
+    return rows
+
+
+def parser_of(description: str, output: str, model: str = "causal") -> argparse.ArgumentParser:
+    """Parser of a benchmark that trains one model: --model, --runs, --output and options.
+
+    output: name of the results file without .json. model: default of --model.
+    """
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=description, formatter_class=raw)
+    parser.add_argument("--model", default=model)
+    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser.add_argument("--output", type=Path, default=RESULTS / f"{output}.json")
+    parser.add_argument("options", nargs="*", help="options of main.py, after --")
+    return parser
+
+
+def grouped(points: np.ndarray, number: np.ndarray) -> list[np.ndarray]:
+    """Split points f[P, D] into sets of equal `number` i[P], in the order of the numbers.
+
+    The points of a set keep their order.
+    """
+    sizes = np.unique(number, return_counts=True)[1]
+    return np.split(points[np.argsort(number, kind="stable")], np.cumsum(sizes)[:-1])
 
 
 def of_training(metrics: dict, flags: list[str]) -> dict:

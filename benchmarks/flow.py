@@ -28,6 +28,7 @@ CASES = {
     "theirs": "flow:{folder}/start.csv:{folder}/target.csv",
     "digits": "flow:mnist:3:mnist:8",
 }
+MOMENTS = (1.0, 0.8, 0.6, 0.4, 0.2, 0.0)  # t of the pictures of a row
 SAMPLERS = (("heun", 25), ("ddim", 1), ("ddim", 5))
 COLUMNS = ("case", "pairs", "W2", "floor", "path energy", "curvature", "nats", "one step",
            "5 steps", "seconds")  # fmt: skip
@@ -107,7 +108,7 @@ def table(rows: list[dict]) -> str:
                                str(row["seconds"])) for row in rows])  # fmt: skip
 
 
-def figure(folders: list[str], path: Path, moments=(1.0, 0.8, 0.6, 0.4, 0.2, 0.0)) -> None:
+def figure(folders: list[str], path: Path) -> None:
     """Draw six moments of one set of each finished run, a row for each run."""
     import json
 
@@ -115,16 +116,16 @@ def figure(folders: list[str], path: Path, moments=(1.0, 0.8, 0.6, 0.4, 0.2, 0.0
 
     from tiny_diffusion_jax.figures.style import INK, PAPER, SAMPLES, save_figure
 
-    shape = (1.7 * len(moments), 1.8 * len(folders))
+    shape = (1.7 * len(MOMENTS), 1.8 * len(folders))
     picture = Figure(figsize=shape, facecolor=PAPER, layout="constrained")
-    axes = picture.subplots(len(folders), len(moments), squeeze=False)
+    axes = picture.subplots(len(folders), len(MOMENTS), squeeze=False)
     for row, folder in zip(axes, folders, strict=True):
         path_of_set = np.load(Path(folder) / "trajectory.npy")[:, :2000, :2]
         facts = json.loads((Path(folder) / "config.json").read_text("utf-8"))["dataset"]
         names = {1.0: facts["start"]["title"], 0.0: facts["title"]}
         low, high = path_of_set.min((0, 1)), path_of_set.max((0, 1))
         centre, half = (low + high) / 2, 0.53 * (high - low).max()
-        for ax, t in zip(row, moments, strict=True):
+        for ax, t in zip(row, MOMENTS, strict=True):
             x, y = path_of_set[round((1 - t) * (len(path_of_set) - 1))].T
             ax.scatter(x, y, s=0.6, color=SAMPLES, linewidths=0)
             ax.set(xlim=(centre[0] - half, centre[0] + half), aspect="equal", xticks=[], yticks=[],

@@ -12,7 +12,8 @@ def frechet(a: np.ndarray, b: np.ndarray) -> float:
     """
     means = [x.mean(0, dtype=np.float64) for x in (a, b)]
     roots = [(x - mean) / len(x) ** 0.5 for x, mean in zip((a, b), means, strict=True)]
-    # tr (C_a C_b)^(1/2) is the sum of the singular values of X_a X_b^T, with C = X^T X.
+    # C_a C_b has the eigenvalues of H C_b H with H = C_a^(1/2), and H C_b H is symmetric. So
+    # tr (C_a C_b)^(1/2) is the sum of the square roots of the eigenvalues of H C_b H.
     covariances = [root.T @ root for root in roots]
     values, vectors = np.linalg.eigh(covariances[0])
     half = (vectors * np.sqrt(np.maximum(values, 0))) @ vectors.T

@@ -19,22 +19,10 @@ Words after `--` are options of main.py. Prints a table and writes benchmarks/re
 which keeps the rows of other models.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from common import (
-    RESULTS,
-    ROOT,
-    command,
-    data_path,
-    finished,
-    machine,
-    markdown,
-    of_training,
-    stored,
-    write,
-)
+from common import add_rows, data_path, finished, grouped, markdown, of_training, parser_of
 from scipy.stats import wasserstein_distance
 
 END, ARMS, RATE, CHILDREN, DELAY = 30.0, 10, 0.05, 0.6, 0.1
@@ -140,8 +128,8 @@ def read_table(path: Path) -> list[np.ndarray]:
     """Read sequences f64[n, 3] in order of time from a table as `write_table` writes it."""
     rows = np.genfromtxt(path, delimiter=",", names=True, encoding="utf-8")
     number, *columns = (rows[name] for name in ("sequence", "t", "x", "y"))
-    points = np.column_stack(columns)[np.lexsort((columns[0], number))]
-    return np.split(points, np.cumsum(np.unique(number, return_counts=True)[1])[:-1])
+    order = columns[0].argsort(kind="stable")
+    return grouped(np.column_stack(columns)[order], number[order])
 
 
 def table(rows: dict[str, dict]) -> str:
@@ -153,12 +141,8 @@ def table(rows: dict[str, dict]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="causal")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser = parser_of(__doc__, "hawkes")
     parser.add_argument("--train", type=int, default=TRAIN, help="number of training sequences")
-    parser.add_argument("--output", type=Path, default=RESULTS / "hawkes.json")
-    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     args.runs.mkdir(parents=True, exist_ok=True)
     name = f"hawkes_{args.train}"
@@ -175,12 +159,10 @@ def main(argv: list[str] | None = None) -> None:
     flags += args.options
     metrics = finished(workdir, flags)
     drawn = read_table(workdir / "samples.csv")
-    known = stored(args.output)
-    rows = known | {
+    rows = add_rows(args.output, __file__, argv, {
         "real": compare(sequences(TEST, seed=2), test),
         args.model: compare(drawn, test) | of_training(metrics, flags),
-    }  # fmt: skip
-    write(args.output, {"command": command(__file__, argv), "machine": machine(), "rows": rows})
+    })  # fmt: skip
     print(table(rows))
 
 

@@ -25,22 +25,10 @@ Words after `--` are options of main.py. Runs with different options need differ
 a table and writes benchmarks/results/jets.json, which keeps the rows of other names.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
-from common import (
-    RESULTS,
-    ROOT,
-    command,
-    data_path,
-    finished,
-    machine,
-    markdown,
-    of_training,
-    stored,
-    write,
-)
+from common import add_rows, data_path, finished, grouped, markdown, of_training, parser_of
 from scipy.stats import wasserstein_distance
 
 COLUMNS = ("etarel", "phirel", "ptrel")
@@ -147,8 +135,8 @@ def read_jets(path: Path) -> dict[str, list[np.ndarray]]:
     rows = dict(delimiter=",", names=True, dtype=None, encoding="utf-8")
     table = np.load(path) if path.suffix == ".npz" else np.genfromtxt(path, **rows)
     points = np.column_stack([table[name] for name in COLUMNS]).astype(float)
-    _, first, sizes = np.unique(table["jet"], return_index=True, return_counts=True)
-    jets = np.split(points[np.argsort(table["jet"], kind="stable")], np.cumsum(sizes)[:-1])
+    jets = grouped(points, table["jet"])
+    first = np.unique(table["jet"], return_index=True)[1]
     kind = np.asarray(table["kind"])[first]
     return {name: [jets[i] for i in np.flatnonzero(kind == name)] for name in KINDS}
 
@@ -165,16 +153,11 @@ def table(rows: dict[str, dict]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="causal")
+    parser = parser_of(__doc__, "jets")
     parser.add_argument("--name", help="name of the run and of its row; default: the model")
     parser.add_argument("--write", action="store_true", help="only make the jets")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs",
-                        help="folder of jets (made if missing) and run")  # fmt: skip
     parser.add_argument("--train", type=int, default=TRAIN, help="training jets of each kind")
     parser.add_argument("--test", type=int, default=TEST, help="test jets of each kind")
-    parser.add_argument("--output", type=Path, default=RESULTS / "jets.json")
-    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     args.runs.mkdir(parents=True, exist_ok=True)
     paths = {}
@@ -201,18 +184,16 @@ def main(argv: list[str] | None = None) -> None:
     flags += args.options
     metrics = finished(workdir, flags)
     drawn, test, real = map(read_jets, (workdir / "samples.csv", paths["test"], paths["real"]))
-    known = stored(args.output)
 
     def kinds(jets):  # with the floor of as many real jets
         return {kind: compare(jets[kind], test[kind])
                 | {"floor": compare(real[kind][: len(jets[kind])], test[kind])}
                 for kind in KINDS}  # fmt: skip
 
-    rows = known | {
+    rows = add_rows(args.output, __file__, argv, {
         "exchanged": {"kinds": kinds({kind: exchanged(sets) for kind, sets in real.items()})},
         name: {"kinds": kinds(drawn)} | of_training(metrics, flags),
-    }  # fmt: skip
-    write(args.output, {"command": command(__file__, argv), "machine": machine(), "rows": rows})
+    })  # fmt: skip
     print(table(rows))
 
 

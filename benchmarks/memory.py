@@ -4,8 +4,9 @@
     python benchmarks/memory.py --points=20000 --steps=400
 
 memory: the peak memory of `--mode=sample` with this number of points of the main job, as counted by
-the operating system. going_on: seconds from the command to the first step, without compilation, for
-an interrupted run that resumes and for a new run. checkpoint: seconds to save a checkpoint of the
+the operating system. going_on: seconds from the parsed options to the first step, without the
+imports before and without compilation, for an interrupted run that resumes and for a new run.
+checkpoint: seconds to save a checkpoint of the
 main job, as a share of the training time between two checkpoints. Words after `--` are options of
 main.py. Writes benchmarks/results/memory.json.
 """
@@ -41,7 +42,7 @@ def results(run: Path) -> dict:
 
 
 def going_on(folder: Path, flags: list[str]) -> dict:
-    """Seconds from the command to the first step, for a new run and for a resumed run."""
+    """Seconds from the parsed options to the first step, for a new run and for a resumed run."""
     finish(main_py(MAIN, *flags, f"--workdir={folder / 'whole'}"))
     run = folder / "stopped"
     process = main_py(MAIN, *flags, f"--workdir={run}")
@@ -69,7 +70,7 @@ def sampling_memory(run: Path, points: int) -> dict:
     return {"points": points, "mib": used.ru_maxrss / 1024}
 
 
-def checkpoint(folder: Path, steps_per_second: float) -> dict:
+def checkpoint(folder: Path, flags: list[str], steps_per_second: float) -> dict:
     """Seconds to save a checkpoint of the main job, and seconds of training between two."""
     import jax
 
@@ -77,7 +78,7 @@ def checkpoint(folder: Path, steps_per_second: float) -> dict:
     from tiny_diffusion_jax.cli.flags import parse
     from tiny_diffusion_jax.run.checkpoints import open_checkpoints, save
 
-    made = api.build(parse(["", MAIN]).config)
+    made = api.build(parse(["", MAIN, *flags]).config)
     state, saved = jax.block_until_ready(api.init(made)), open_checkpoints(folder, 1)
     step = iter(range(1, 100))
     seconds = median_seconds(lambda: save(saved, state.replace(step=state.step + next(step))))
@@ -98,7 +99,7 @@ def main(argv: list[str] | None = None) -> None:
         start = going_on(folder, flags)
         seconds = results(folder / "whole")["seconds"]["train"]
         memory = sampling_memory(folder / "whole", args.points)
-        saving = checkpoint(folder / "saved", args.steps / seconds)
+        saving = checkpoint(folder / "saved", flags, args.steps / seconds)
     print(f"{args.points:,} points: {memory['mib']:.0f} MiB at most",
           f"a resumed run starts in {start['goes_on']:.1f} s, a new run in "
           f"{start['new']:.1f} s",

@@ -25,24 +25,12 @@ main.py. Prints a table and writes benchmarks/results/patterns.json, which keeps
 patterns and models.
 """
 
-import argparse
 import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
-from common import (
-    RESULTS,
-    ROOT,
-    command,
-    data_path,
-    finished,
-    machine,
-    markdown,
-    of_training,
-    stored,
-    write,
-)
+from common import add_rows, data_path, finished, grouped, markdown, of_training, parser_of, stored
 from scipy.spatial import KDTree
 from scipy.stats import wasserstein_distance
 from summaries import deviations, functions
@@ -172,9 +160,7 @@ def read_table(path: Path) -> list[np.ndarray]:
     """Read sets f64[n, D] from a table as main.py writes it."""
     rows = np.genfromtxt(path, delimiter=",", names=True, encoding="utf-8")
     points = np.column_stack([rows[axis] for axis in "xyz" if axis in rows.dtype.names])
-    _, sizes = np.unique(rows["set"], return_counts=True)
-    points = points[np.argsort(rows["set"], kind="stable")]
-    return np.split(points, np.cumsum(sizes)[:-1])
+    return grouped(points, rows["set"])
 
 
 def table(patterns: dict[str, dict]) -> str:
@@ -190,15 +176,9 @@ def table(patterns: dict[str, dict]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = parser_of(__doc__, "patterns")
     parser.add_argument("--patterns", choices=[*COLUMN, *SYNTHETIC], default="hard_core")
     parser.add_argument("--data", type=Path, help="folder of the R data")
-    parser.add_argument("--model", default="causal")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
-    parser.add_argument("--output", type=Path, default=RESULTS / "patterns.json")
-    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     sets, box = load(args.patterns, args.data)
     index = np.arange(len(sets))
@@ -219,20 +199,17 @@ def main(argv: list[str] | None = None) -> None:
     metrics = finished(workdir, flags)
     rng, others = np.random.default_rng(1), [*parts[0], *parts[1]]
     uniform = poisson(rng, rng.choice(list(map(len, others)), GENERATED), box)
-    known = stored(args.output, "patterns")
-    rows = known.get(args.patterns, {}) | {
+    rows = stored(args.output, "patterns").get(args.patterns, {}) | {
         "training sets": compare(others, parts[2], box),
         "uniform points": compare(uniform, parts[2], box),
         args.model: compare(read_table(workdir / "samples.csv"), parts[2], box)
         | {"copies": {name: metrics["metrics"]["copies"][name] for name in ("value", "floor")}}
         | of_training(metrics, flags),
     }  # fmt: skip
-    result = {"command": command(__file__, argv), "machine": machine(),
-              "patterns": known | {args.patterns: rows}}  # fmt: skip
-    write(args.output, result)
+    patterns = add_rows(args.output, __file__, argv, {args.patterns: rows}, "patterns")
     train, choose, test = map(len, parts)
     print(f"{train} training sets, {choose} choose the weights, {test} test sets")
-    print(table(result["patterns"]))
+    print(table(patterns))
 
 
 if __name__ == "__main__":

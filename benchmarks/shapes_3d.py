@@ -11,11 +11,8 @@ divided by the standard error for as many real sets as were generated. If the mo
 benchmarks/results/shapes_3d.json, which keeps the results of other models.
 """
 
-import argparse
-from pathlib import Path
-
 import numpy as np
-from common import RESULTS, ROOT, command, data_path, finished, machine, markdown, stored, write
+from common import add_rows, data_path, finished, markdown, parser_of
 from make_sets import KINDS, estimates, solids
 
 REAL = 20_000  # sets of the true density, drawn with another seed than the data
@@ -86,13 +83,9 @@ def table(rows: dict[str, dict]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default="set_transformer")
-    parser.add_argument("--runs", type=Path, default=ROOT / "runs")
+    parser = parser_of(__doc__, "shapes_3d", "set_transformer")
     parser.add_argument("--num_sets", type=int, default=2_000, help="number of training sets")
     parser.add_argument("--real", type=int, default=REAL, help="number of real sets")
-    parser.add_argument("--output", type=Path, default=RESULTS / "shapes_3d.json")
-    parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
     path, workdir = args.runs / "solids.npz", args.runs / f"solids_{args.model}"
     args.runs.mkdir(parents=True, exist_ok=True)
@@ -106,12 +99,11 @@ def main(argv: list[str] | None = None) -> None:
     truth = solids(args.real, seed=1)
     real = seen(truth["points"], truth["sizes"], truth["label"])
     rows = compare(drawn, real)
-    models = stored(args.output, "models")
-    models[args.model] = {
+    model = {
         "command": " ".join(["python main.py", *flags]), "num_sets": len(drawn["label"]),
         "rows": rows, "metrics": metrics["metrics"], "seconds": metrics["seconds"],
     }  # fmt: skip
-    write(args.output, {"command": command(__file__, argv), "machine": machine(), "models": models})
+    add_rows(args.output, __file__, argv, {args.model: model}, "models")
     print(table(rows))
 
 

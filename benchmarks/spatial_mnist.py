@@ -63,7 +63,7 @@ from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.run import released
 from tiny_diffusion_jax.sets import strategy_of
 
-YARDSTICKS = ("independent", "images", "pixels", "pixel_rows", "real")
+BASELINES = ("independent", "images", "pixels", "pixel_rows", "real")
 WEAK, GUIDED = 1.2, 2.0  # guidance scales
 FRECHET_SEEDS = 3, 4
 VARIANTS = {
@@ -134,7 +134,7 @@ def of_completions(bench: Bench, experiment, params, steps: int, sizes, count: i
     }  # fmt: skip
 
 
-def of_yardstick(bench: Bench, name: str, pixel_steps: int, orders: int) -> dict:
+def of_baseline(bench: Bench, name: str, pixel_steps: int, orders: int) -> dict:
     began, count, N = time.perf_counter(), bench.count, bench.num_points
     images = np.asarray(bench.dataset.images)
     if name == "real":
@@ -154,7 +154,8 @@ def of_yardstick(bench: Bench, name: str, pixel_steps: int, orders: int) -> dict
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--models", default="rows", help="separated by commas; '' for none")
-    parser.add_argument("--yardsticks", default=",".join(YARDSTICKS))
+    parser.add_argument("--baselines", "--yardsticks", default=",".join(BASELINES),
+                        help="--yardsticks is the name in older commands; '' for none")  # fmt: skip
     parser.add_argument("--sets", type=int, default=1_000, help="generated sets, and real sets")
     parser.add_argument("--test", type=int, default=10_000, help="number of test sets for the PPLL")
     parser.add_argument("--likelihood_steps", type=int, default=16, help="Runge-Kutta; 0: no PPLL")
@@ -182,8 +183,8 @@ def main(argv: list[str] | None = None) -> None:
     bench = Bench(experiment_of(flags("causal")), args.sets, args.test)
     known = json.loads(output.read_text("utf-8")) if output.exists() else {}
     rows = known["rows"] if known.get("test_sets") == bench.hash else {}
-    for name in filter(None, args.yardsticks.split(",")):
-        rows[name] = of_yardstick(bench, name, args.pixel_steps, args.orders)
+    for name in filter(None, args.baselines.split(",")):
+        rows[name] = of_baseline(bench, name, args.pixel_steps, args.orders)
     for name, (experiment, params, made) in loaded.items():
         rows[name] = of_model(bench, experiment, params, args.likelihood_steps, args.orders) | made
         rows[name] |= of_completions(bench, experiment, params, args.likelihood_steps or 16,

@@ -4,7 +4,7 @@
     python benchmarks/student.py --only=shuffled
 
 main.py trains the runs. Finished runs are read and not repeated. Words after `--` are options of
-main.py for all runs.
+main.py for all runs. Writes benchmarks/results/student.json, which keeps its other rows.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from common import RESULTS, ROOT, command, finished, write
+from common import RESULTS, ROOT, command, finished, stored, write
 
 ALL = ("fourier_mlp", "seq2seq", "attention_v1", "attention_v2")
 EXPERIMENTS = {
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--figures", type=Path, default=ROOT / "docs")
     parser.add_argument("options", nargs="*", help="options of main.py, after --")
     args = parser.parse_args(argv)
-    rows = {}
+    rows = stored(args.output, "runs")
     for name in [args.only] if args.only else EXPERIMENTS:
         title, models = EXPERIMENTS[name]
         panels = []

@@ -99,10 +99,11 @@ def quality(experiment, weights, num_points: int) -> dict:
 
 def parse(settings: str) -> dict:
     """Options {"train.learning_rate": 0.003, ...} of a text "train.learning_rate=0.003,..."."""
+    from tiny_diffusion_jax.cli.flags import PARSERS
     from tiny_diffusion_jax.options import OPTIONS
 
     pairs = (pair.split("=", 1) for pair in filter(None, settings.split(",")))
-    return {name: type(OPTIONS[name].default)(value) for name, value in pairs}
+    return {name: PARSERS[type(OPTIONS[name].default)].parse(value) for name, value in pairs}
 
 
 def plot(file: Path, rows: list[dict]) -> None:

@@ -35,6 +35,19 @@ def test_each_benchmark_has_a_test():
     assert {file for file in files if f"test_{file}_" not in tests} == parts
 
 
+def test_points_are_grouped_by_the_number_of_their_set():
+    points, number = np.arange(10.0).reshape(5, 2), np.array([7, 2, 7, 2, 5])
+    sets = common.grouped(points, number)
+    assert [x[:, 0].tolist() for x in sets] == [[2, 6], [8], [0, 4]]
+
+
+def test_rows_are_added_to_a_results_file(tmp_path):
+    path = tmp_path / "a.json"
+    assert common.add_rows(path, "a.py", ["--x"], {"a": 1}, "models") == {"a": 1}
+    assert common.add_rows(path, "a.py", [], {"b": 2}, "models") == {"a": 1, "b": 2}
+    assert read(path)["models"] == {"a": 1, "b": 2} and read(path)["command"].endswith("a.py")
+
+
 def test_fuzz(tmp_path):
     fuzz.main(["--quick", f"--output={tmp_path / 'fuzz.json'}"])
     result = read(tmp_path / "fuzz.json")
@@ -44,14 +57,16 @@ def test_fuzz(tmp_path):
     assert result["counts"]["config"]["done"] and result["counts"]["file"]["done"]
 
 
-def test_fuzz_catches_a_traceback_a_long_line_and_a_hang(monkeypatch):
+def test_fuzz_catches_a_traceback_long_lines_and_a_hang(monkeypatch):
     def fail(kind, folder):
         if kind == "hang":
             time.sleep(10)
-        raise UserError("x" * 5_000) if kind == "line" else KeyError("no such thing")
+        texts = {"line": "x" * 5_000, "two lines": "a = 1: must be 0.\nSee b."}
+        raise UserError(texts[kind]) if kind in texts else KeyError("no such thing")
 
     monkeypatch.setattr(fuzz, "LONGEST", 1)
-    for kind, error in (("traceback", "KeyError"), ("line", "xxx"), ("hang", "TimeoutError")):
+    for kind, error in (("traceback", "KeyError"), ("line", "xxx"),
+                        ("two lines", "See b."), ("hang", "TimeoutError")):
         counts, failure = fuzz.examine(st.just(kind), fail, 1, 0)
         assert error in failure and not counts and f"case='{kind}'" in failure
 

@@ -39,6 +39,8 @@ def test_quality_trains_measures_and_reads_a_finished_run(runs, capsys):
     head, rule, row, real = capsys.readouterr().out.strip().splitlines()
     assert row.startswith("| `history` |") and real.startswith("| real sets |")
     assert head.count("|") == rule.count("|") == row.count("|") == real.count("|")
+    seconds = result["seconds"]["sample"]  # as measured: compilation does not grow with the sets
+    assert row.endswith(f"| {seconds:.0f} s, {result['sample']['num_sets']} sets |")
 
 
 def test_quality_fails_when_a_run_fails(tmp_path, capfd, monkeypatch):
@@ -63,6 +65,14 @@ def test_time_to_quality_trains_each_setting_and_length(tmp_path, capsys):
         ("moons:line", law, 3), ("thick line", "", 4)]  # fmt: skip
     assert len({row["nats"] for row in rows}) == 5 and result["command"].count(" && ") == 1
     assert f"| {law} | 3 |" in capsys.readouterr().out and (tmp_path / "out.png").exists()
+
+
+def test_time_to_quality_reads_options_by_their_type():
+    text = "model.fade=False,data.align=true,train.steps=3,train.learning_rate=0.003,model.name=a"
+    assert time_to_quality.parse(text) == {
+        "model.fade": False, "data.align": True, "train.steps": 3, "train.learning_rate": 0.003,
+        "model.name": "a"}  # fmt: skip
+    assert time_to_quality.parse("") == {}
 
 
 def test_growth(runs):

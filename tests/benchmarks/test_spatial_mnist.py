@@ -47,7 +47,7 @@ def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     assert lines[0].startswith(f"test sets {result['test_sets']}, 8x8 digit sets")
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     # A variant without labels has no columns that need one.
-    spatial_mnist.main([*quick, "--models=unlabelled", "--yardsticks=", "--given=", "--", *SETS,
+    spatial_mnist.main([*quick, "--models=unlabelled", "--baselines=", "--given=", "--", *SETS,
                         "--config.sample.first_block=1", "--config.model.context_dim=8",
                         "--config.model.context_blocks=1"])  # fmt: skip
     plain = read(tmp_path / "spatial.json")["rows"]["unlabelled"]
@@ -163,7 +163,7 @@ def test_a_superposition_and_a_copy_are_caught(monkeypatch):
                     "--config.data.source=digits"]).config
     bench = spatial_protocol.Bench(api.build(config), 80, 10)
     superposed, real = (
-        spatial_mnist.of_yardstick(bench, name, 0, 1) for name in ("independent", "real")
+        spatial_mnist.of_baseline(bench, name, 0, 1) for name in ("independent", "real")
     )
     copied = bench.quality(bench.sets_of(bench.dataset, np.arange(80), seed=5), None)
     assert superposed["nna_emd"] > 0.7 > real["nna_emd"] and superposed["frechet"] > real["frechet"]

@@ -29,8 +29,14 @@ def test_memory(tmp_path):
     memory.main(["--points=2000", "--steps=400", f"--output={tmp_path / 'memory.json'}", "--",
                  *FEW, "--config.train.steps=400", "--config.data.source=digits"])  # fmt: skip
     result = read(tmp_path / "memory.json")
-    assert 100 < result["memory"]["mib"] < 4_000 and 0 < result["checkpoint"]["share"] < 1
+    assert 100 < result["memory"]["mib"] < 4_000 and result["checkpoint"]["share"] > 0
     assert result["going_on"]["new"] > 0 and result["going_on"]["goes_on"] > 0
+
+
+def test_memory_saves_checkpoints_of_the_options(tmp_path):
+    small = [*FEW, "--config.data.source=digits", "--config.train.checkpoint_every=500"]
+    found = memory.checkpoint(tmp_path, small, steps_per_second=10)
+    assert found["between"] == 50 and found["share"] == found["seconds"] / 50 > 0
 
 
 def test_scaling(tmp_path, capsys):

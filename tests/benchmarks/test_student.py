@@ -59,6 +59,28 @@ def test_student_fixes_writes_a_table_and_a_figure_of_its_runs(runs, tmp_path, c
     assert Image.open(tmp_path / "m.png").width > 1000
 
 
+def test_student_fixes_keeps_rows_whose_runs_are_absent(runs, tmp_path, capsys, monkeypatch):
+    """A fresh clone has rows of runs that it lacks: the table has them, the figure does not."""
+    monkeypatch.setattr(student_fixes, "finished", stored_metrics)
+    drawn = []
+    figure = student_fixes.figure
+    monkeypatch.setattr(student_fixes, "figure",
+                        lambda title, rows: drawn.extend(rows) or figure(title, rows))  # fmt: skip
+    for _, _, name, _ in student_fixes.ROWS["attention_v1"][1]:
+        shutil.copytree(runs / "mixture_moons+circle_history", tmp_path / name)
+    words = ["--rows=attention_v1", f"--runs={tmp_path}", f"--output={tmp_path / 'm.json'}",
+             f"--figure={tmp_path / 'm.png'}"]  # fmt: skip
+    student_fixes.main(words)
+    cells = read(tmp_path / "m.json")["rows"]["attention_v1"]
+    (tmp_path / "m.json").write_text(json.dumps({"rows": {"attention_v2": cells}}))
+    drawn.clear()
+    capsys.readouterr()
+    student_fixes.main(words)
+    assert read(tmp_path / "m.json")["rows"] == {"attention_v1": cells, "attention_v2": cells}
+    assert [name for name, _ in drawn] == ["attention V1"]
+    assert capsys.readouterr().out.count("| attention V2 |") == len(cells)
+
+
 def test_student_fixes_measures_the_effect_of_the_order():
     _, model, _, flags = student_fixes.ROWS["seq2seq"][1][2]
     setup = api.build(parse(["", *flags, f"--config.model.name={model}", *SETS]).config)
@@ -96,8 +118,13 @@ def test_student(tmp_path):
     rows = "".join(json.dumps({"step": i, "loss": loss}) + "\n" for i, loss in enumerate(losses))
     (folder / "metrics.jsonl").write_text(rows)
     (tmp_path / "student_sequential.png").unlink()
+    before = {"first_loss": 2.0}
+    (tmp_path / "student.json").write_text(json.dumps({"runs": {"digit fourier_mlp": before}}))
     student.main(arguments)
-    result = read(tmp_path / "student.json")["runs"]["sequential fourier_mlp"]
+    rows = read(tmp_path / "student.json")["runs"]
+    assert rows.keys() == {"digit fourier_mlp", "sequential fourier_mlp"}
+    assert rows["digit fourier_mlp"] == before
+    result = rows["sequential fourier_mlp"]
     # last_loss is the mean of the last five
     assert (result["first_loss"], result["last_loss"]) == (9.0, 4.0)
     assert result["metrics"] == json.loads((folder / "metrics.json").read_text())["metrics"]

@@ -95,6 +95,36 @@ def test_losses_of_both_runs_are_in_one_chart(opened, compared):
     assert last == [rows[-1]["step"]] * 2 and f"step {last[0]}" in page.inner_text("#loss output")
 
 
+def test_arrow_keys_in_a_table_scroll_the_table(opened, compared):
+    page = opened(compared[0] / "compare.html", size="phone").page
+    time = page.evaluate("playback.time")
+    for k in (0, 1):
+        page.locator(".scroll").nth(k).focus()
+        page.keyboard.press("ArrowLeft")
+        page.keyboard.press(" ")
+    assert page.evaluate("[playback.time, playback.playing]") == [time, False]
+
+
+def test_colours_of_members_need_the_same_members(opened, compared, tmp_path):
+    """There is one legend for all runs, so other members have no colours."""
+    text = (compared[0] / "compare.html").read_text("utf-8")
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    count = len(data["players"][0]["reverse"]["sizes"])
+    for name, others in (("same", ["dino", "moons"]), ("other", ["dino", "line"])):
+        for player, members in zip(data["players"], (["dino", "moons"], others), strict=True):
+            player["reverse"]["marks"] |= {
+                "kind": "member", "members": members, "member": [0] * count,
+                "names": [members[0]] * count}  # fmt: skip
+        page = re.sub(r'(id="data">).*?(</script>)', lambda m: m[1] + json.dumps(data) + m[2], text,
+                      flags=re.DOTALL)  # fmt: skip
+        (tmp_path / f"{name}.html").write_text(page, "utf-8")
+        shown = opened(tmp_path / f"{name}.html").page
+        offered = shown.eval_on_selector_all(
+            "[data-do=colour] option", "all => all.map((each) => each.value)")  # fmt: skip
+        assert ("member" in offered) == (name == "same") and "plain" in offered
+        assert ("dino" in shown.inner_text(".legend")) == (name == "same")
+
+
 def test_the_better_number_is_marked_unless_the_data_differ(finished, tmp_path):
     """A run is better in a measure if it is nearer to the floor by more than chance."""
     other = shutil.copytree(finished[0], tmp_path / "other")

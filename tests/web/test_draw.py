@@ -66,6 +66,15 @@ def test_one_shape_is_a_table_of_points(opened, pad, tmp_path, monkeypatch):
     assert page.is_disabled("#save")
 
 
+def test_only_the_left_button_draws(opened, pad):
+    page = opened(pad).page
+    box = page.locator("#pad").bounding_box()
+    for button, points in (("right", 0), ("middle", 0), ("left", 10)):
+        page.mouse.click(box["x"] + 50, box["y"] + 50, button=button)
+        assert page.evaluate("drawing.shape.points.length") == points
+    assert page.get_attribute("#pad", "role") == "application"
+
+
 def test_points_are_even_along_the_path(opened, pad):
     """A slow half of a stroke has as many points as a fast half."""
     page = opened(pad).page

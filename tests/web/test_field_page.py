@@ -14,6 +14,7 @@ from tiny_diffusion_jax.metrics import score_field as fields
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.html import write_html
 from tiny_diffusion_jax.reports.squares import squares_on_page
+from tiny_diffusion_jax.web.render import render
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +53,14 @@ def test_it_stands_after_the_player(folder, scripts):
     squared = np.nan_to_num((model - real).reshape(count, -1, 2) ** 2).mean(-1)
     p = p.reshape(count, -1)
     np.testing.assert_allclose(data["error"], (squared * p).sum(1) / p.sum(1), rtol=0.01)
+
+
+def test_it_says_that_it_does_not_follow_snapshots():
+    """The panel has the final network, but the player shows the sets of a snapshot."""
+    page = lambda training: render("parts/field.html", data={
+        "player": {"training": training}, "field": {"points": 10}})  # fmt: skip
+    sentence = "The panel of the model is from the end of the training"
+    assert sentence in page({"snapshots": [1]}) and sentence not in page(None)
 
 
 @pytest.mark.parametrize("size", ["desktop", "phone"])

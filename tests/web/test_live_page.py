@@ -44,7 +44,10 @@ def test_the_committed_page_is_what_the_command_writes(monkeypatch, tmp_path):
     assert len(committed) < 5e6
     for old, new in zip(models(committed), models(written), strict=True):
         for name in ("levels", "latent_levels"):  # machines differ in the last bit
-            tables = [base64.b64decode(model.pop(name)["data"]) for model in (old, new)]
+            packed = [model.pop(name) for model in (old, new)]
+            if packed == [None, None]:  # a model without latents
+                continue
+            tables = [base64.b64decode(table["data"]) for table in packed]
             np.testing.assert_allclose(*(np.frombuffer(t, "<f4") for t in tables), rtol=1e-5)
         tones = [model.pop("density") for model in (old, new)]
         if tones[1]:
@@ -220,7 +223,10 @@ def test_a_set_is_played_again(opened):
     whole = page.evaluate("[...scene.drawn]")
     set_range(page, "film-time", 0)
     assert "t = 1.000" in page.inner_text("#status") and page.evaluate("!scene.finished")
+    spoken = lambda: page.get_attribute("#film-time", "aria-valuetext")
+    assert spoken() == f"frame 0 of {end}, t = 1.000"
     set_range(page, "film-time", end)
+    assert spoken() == "the whole set"
     assert page.evaluate("[...scene.drawn]") == whole
     page.click("#film-play")
     tab.wait("film.playing && Number($('film-time').value) > 0")
@@ -236,6 +242,33 @@ def test_one_step_can_be_chosen(opened):
     tab.page.click("#complete")
     tab.wait(DONE, 40)
     assert ", 1 step each" in tab.page.inner_text("#status")
+    assert tab.page.get_attribute("#steps", "aria-valuetext") == "1"
+
+
+def test_a_finger_scrolls_where_nothing_is_drawn(opened):
+    """A model that completes no sets takes no points from the plane."""
+    page = opened(PAGE).page
+    touch = lambda: page.evaluate("getComputedStyle(canvas).touchAction")
+    assert touch() == "none"
+    page.evaluate("""() => {
+      const packed = JSON.parse(scripts[0].textContent);
+      scripts[0].textContent = JSON.stringify({ ...packed, completes: false });
+      choose(0, false);
+    }""")
+    assert page.evaluate("model.tool") == "draw" and touch() == "auto"
+    page.evaluate("choose(1, false)")
+    assert touch() == "none"
+
+
+def test_a_late_trajectory_is_ignored(opened):
+    """The trajectory of another model or set may arrive after this one has been chosen."""
+    page = opened(PAGE).page
+    receive = """(late) => {
+      const trajectory = Float32Array.of(1, 2, 3, 4);
+      worker.onmessage({ data: { job: job - late, trajectory } });
+      return [...scene.trajectory];
+    }"""
+    assert page.evaluate(receive, 1) == [] and page.evaluate(receive, 0) == [1, 2, 3, 4]
 
 
 def test_on_a_dark_phone_another_model(opened):

@@ -6,6 +6,7 @@ import pytest
 from command_line import ROOT
 
 PAGE = ROOT / "docs" / "live.html"
+SAMPLER_COLOURS = {name: f"var(--member-{k})" for k, name in enumerate(("ddim", "heun", "dpm++2m"))}
 DRAWN = "pair.root.dataset.state === 'done'"
 
 
@@ -69,6 +70,24 @@ def test_guidance_differs_for_digits(opened):
     assert left != right
 
 
+def test_guidance_evaluates_the_network_twice(opened):
+    """Guidance with a label doubles the evaluations. The last step of Heun evaluates once."""
+    tab = open_pair(opened)
+    choose(tab, pair_model=0, pair_points=16)
+    for sampler, scale, count in (("dpm++2m", 1, 5), ("dpm++2m", 3, 10), ("heun", 1, 9),
+                                  ("heun", 0, 18)):  # fmt: skip
+        choose(tab, left_sampler=sampler, left_steps=5, left_guidance=scale)
+        assert f", {count} network evaluations a point" in tab.page.inner_text("#left-status")
+    choose(tab, pair_model=1)  # without labels
+    tab.page.evaluate("() => { pair.asked = (side) => ({ label: null, guidanceScale: 3 }); }")
+    guided = """([strategy, guides]) => {
+      Object.assign(pair.model, { strategy, guides });
+      return pair.isGuided("left");
+    }"""
+    assert [tab.page.evaluate(guided, [strategy, ["history"]])
+            for strategy in ("autoregressive", "causal", "latent")] == [True, False, False]
+
+
 @pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_the_chart_shows_the_order_of_samplers(opened, size):
     """Errors of a trained network fall, and Heun has a higher order than Euler (ddim)."""
@@ -81,5 +100,7 @@ def test_the_chart_shows_the_order_of_samplers(opened, size):
     assert 0.7 < order["ddim"] < 1.4 and order["heun"] > order["ddim"] + 0.5
     ys = tab.page.evaluate("pair.chart.lines.map(({ y }) => y)")
     assert all(y[-1] < 0.1 * y[0] for y in ys)
+    colours = tab.page.evaluate("pair.chart.lines.map(({ name, colour }) => [name, colour])")
+    assert dict(colours) == SAMPLER_COLOURS
     choose(tab, left_spacing="log_snr")  # the curve belongs to the options before
     assert tab.page.locator("#pair-panel .line").count() == 0

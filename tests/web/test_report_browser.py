@@ -134,6 +134,9 @@ def test_keys_do_all_that_a_mouse_does(opened, moons):
     assert page.evaluate("playback.playing") is True
     page.keyboard.press("Space")
     assert page.evaluate("playback.playing") is False
+    page.focus("#command")  # keys scroll the text
+    page.keyboard.press("Space")
+    assert page.evaluate("playback.playing") is False
 
 
 def test_charts_say_their_values(opened, moons):
@@ -144,6 +147,8 @@ def test_charts_say_their_values(opened, moons):
         assert f"step {step}" in page.inner_text("#loss output")
     page.hover("#loss svg", position={"x": 60, "y": 100})
     assert "step 10" in page.inner_text("#loss output")
+    page.dispatch_event("#loss svg", "pointerdown", {"clientX": 10_000})  # a tap at the right
+    assert "step 40" in page.inner_text("#loss output")
 
 
 @pytest.mark.parametrize("steps", [[10, 20, 30, 40], [7]])

@@ -131,6 +131,31 @@ def test_members_have_colours_and_strays_have_marks(opened, mixture):
     assert tab.pixels(".sets canvas") != small[-1]
 
 
+def test_the_legend_names_the_colours_of_the_real_sets(opened, mixture):
+    """Real sets have their own entry if no other entry has their colours."""
+    page = opened(mixture[0] / "report.html").page
+    legend = lambda: page.inner_text(".legend").split("\n")
+    choose = lambda name, value: page.select_option(f"[data-do={name}]", value)
+    choose("colour", "plain")
+    assert legend() == ["samples", "real sets", "stray point"]
+    same = page.evaluate("players[0].legend()[1].colour.join() === players[0].realColour(0).join()")
+    assert same
+    choose("colour", "set")
+    assert legend() == ["real sets", "stray point"]
+    choose("direction", "forward")
+    assert legend() == ["real sets"]
+    choose("colour", "plain")
+    assert legend() == ["real points"]
+    choose("direction", "reverse")
+    # samples of a snapshot have one colour, because their members are unknown
+    assert page.evaluate("""() => {
+      const [player] = players;
+      player.snapshots = [Object.assign(Object.create(player.reverse), { trainingStep: 10 })];
+      player.setLook({ snapshot: 0, colour: "member" });
+      return player.legend().map(({ text }) => text);
+    }""") == ["samples at step 10", "moons", "circle"]
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_member_has_one_colour_in_the_legend_its_sets_and_real_sets(opened, mixture, scheme):
     """Colours are in the order of page.css, and differ from the colours of data and samples."""

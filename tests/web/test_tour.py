@@ -292,6 +292,8 @@ def test_more_steps_are_nearer_to_the_exact_ends(opened):
     tab.wait("document.getElementById('steps').dataset.chart === 'ready'", 60)
     for line in tab.page.evaluate("tour.steps.lines"):
         assert line["y"][0] > 0.7 and line["y"][-1] < 0.05, line["name"]
+        order = ("ddim", "heun", "dpm++2m")  # as on the live page
+        assert line["colour"] == f"var(--member-{order.index(line['name'])})"
 
 
 def test_guidance_is_sure_and_covers_less(opened):
@@ -315,6 +317,10 @@ def test_sets_separate_only_together(opened):
     assert text(part, "time-text") == "t = 1.00"
     part.locator("[data-tour=play]").click()
     tab.wait("document.querySelector('#superposition [data-tour=time]').value === '25'", 60)
+    part.locator("[data-tour=play]").click()
+    set_range(tab, "superposition", "time", 3)  # stops the film
+    tab.page.wait_for_timeout(300)
+    assert part.locator("[data-tour=time]").input_value() == "3"
 
 
 def test_the_network_completes_given_points(opened):

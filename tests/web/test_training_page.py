@@ -57,6 +57,8 @@ def test_training_lowers_the_loss_and_moves_the_samples(opened):
     early = tab.pixels(MAIN_PLANE)
     wait_for_step(tab, 300)
     assert len({blank, early, tab.pixels(MAIN_PLANE)}) == 3
+    spoken = tab.page.get_attribute("#train-noise", "aria-valuetext")
+    assert spoken == tab.page.inner_text("[data-train=noise]") != ""
     assert tab.page.evaluate("[...panel.plane.samples]") != samples
     assert tab.page.evaluate("[...panel.plane.field]") != field
     curve = losses(tab)

@@ -55,7 +55,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
     require(not config.data.start, "config.data.start", config.data.start, f"'' {reason}")
     require(not is_flow(config), "config.train.pairs", config.train.pairs, f"independent {reason}")
     options, train, schedule = config.sample, config.train, process.schedule
-    distilled = is_distilled(config)
+    distilled, is_latent = is_distilled(config), model.traits.strategy == "latent"
     choices = FEW_STEPS if distilled else NUM_STEPS
     steps = sorted({n for n in (*choices, options.num_steps) if n <= schedule.num_levels})
     labels = zip(dataset.label_names, dataset.label_shares, strict=True) if model.num_labels else ()
@@ -70,8 +70,8 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
         "sort_keys": [key._asdict() for key in strategy_of(model).sort_keys],
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
-        "levels": level_table(process), "latent_levels": level_table(process.of_latents()),
-        "steps": steps,
+        "levels": level_table(process), "steps": steps,
+        "latent_levels": level_table(process.of_latents()) if is_latent else None,
         "sigma_data": process.sigma_data,
         "data_mean": np.broadcast_to(process.data_mean, dataset.dim).tolist(),
         "shift": to_own(dataset.origin, np.asarray(dataset.shift)).tolist(),

@@ -13,7 +13,8 @@ class Chart {
     this.output = root.querySelector("output");
     this.readable = lines.filter((line) => !line.faint);
     this.xs = [...new Set(this.readable.flatMap(({ x }) => x))].sort((a, b) => a - b);
-    this.svg.addEventListener("pointermove", (event) => this.point(this.nearest(event)));
+    for (const type of ["pointerdown", "pointermove"]) // a tap does not move
+      this.svg.addEventListener(type, (event) => this.point(this.nearest(event)));
     this.svg.addEventListener("keydown", (event) => this.key(event));
     this.svg.addEventListener("focus", () => this.point(this.at ?? this.xs.length - 1));
     addEventListener("resize", () => this.draw());

@@ -26,6 +26,12 @@ const memberVariable = (k) => `--member-${k % MEMBERS}`;
 
 const memberColour = (k) => cssColour(memberVariable(k));
 
+// Samplers in charts have the colours of members, in the order of live/convergence.js.
+const SAMPLER_ORDER = ["ddim", "heun", "dpm++2m"];
+
+// The CSS colour of the line of a sampler.
+const samplerColour = (name) => `var(${memberVariable(SAMPLER_ORDER.indexOf(name))})`;
+
 // A circle of hues of about one lightness, for an angle in radians.
 function hue(angle) {
   const low = isDark() ? 0.36 : 0.14;

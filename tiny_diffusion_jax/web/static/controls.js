@@ -22,9 +22,13 @@ class Controls {
       plain: "one colour",
       start: "start position",
     };
+    // The legend of one player is the legend of all, so all must have the same members.
+    const membersOf = ({ marks }) => JSON.stringify([marks.kind, marks.members]);
+    const haveSame = players.every((p) => membersOf(p) === membersOf(players[0]));
     const colourings = players[0]
       .colourings()
-      .filter((c) => players.every((p) => p.colourings().includes(c)));
+      .filter((c) => players.every((p) => p.colourings().includes(c)))
+      .filter((c) => c !== "member" || haveSame);
     this.part("colour").append(...colourings.map((name) => new Option(NAMES[name], name)));
     const marked = players.some(({ marks }) => marks.stray || marks.given);
     this.part("marks").closest("label").hidden = !marked;

@@ -40,6 +40,7 @@ function dab() {
 }
 
 pad.addEventListener("pointerdown", (event) => {
+  if (event.button) return; // only the left button draws
   pad.setPointerCapture(event.pointerId);
   brush.down = true;
   place(event);

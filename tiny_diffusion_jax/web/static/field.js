@@ -1,10 +1,9 @@
 // Field and density of the model and of the data, at the noise level of the player.
 
-const ARROWS = 21; // a side
 const SEEN = 1e-3; // share of the highest density; errors at lower densities are not drawn
 
 class Field {
-  // data: {nu, sigma, error, model, data, p, density, rows} of report/panels.py; level 0 is the data
+  // data: {nu, sigma, error, model, data, p, density, rows} of reports/density.py; level 0 is the data
   constructor(root, data, playback, player) {
     Object.assign(this, {
       nu: data.nu,
@@ -147,16 +146,16 @@ class Field {
     const context = this.canvases[k].getContext("2d");
     const wide = this.canvases[k].width;
     const { size } = this;
-    const step = size / ARROWS;
+    const step = size / ALONG;
     context.strokeStyle = css(cssColour(colour));
     context.lineWidth = Math.max(1.2, wide / 330);
     context.beginPath();
-    for (let j = 0; j < ARROWS; j++) {
-      for (let i = 0; i < ARROWS; i++) {
+    for (let j = 0; j < ALONG; j++) {
+      for (let i = 0; i < ALONG; i++) {
         const [column, row] = [Math.floor((i + 0.5) * step), Math.floor((j + 0.5) * step)];
         const n = 2 * (at + row * size + column);
         const [x, y] = [(column + 0.5) / size, (row + 0.5) / size];
-        scoreArrow(context, x * wide, wide - y * wide, [values[n], values[n + 1]], wide / ARROWS);
+        scoreArrow(context, x * wide, wide - y * wide, [values[n], values[n + 1]], wide / ALONG);
       }
     }
     context.stroke();

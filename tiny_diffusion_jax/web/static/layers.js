@@ -1,6 +1,6 @@
 // Layers under and over the points of the large picture: real points, densities, arrows of the score.
 
-const ALONG = 21; // arrows a side
+const ALONG = 21; // arrows a side, also in field.js
 
 class Layers {
   // field: data of the panel of the field, or undefined without a score

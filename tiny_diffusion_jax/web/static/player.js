@@ -222,6 +222,19 @@ class Player {
     return (n) => hue(Math.atan2(xy[2 * n + 1] - y, xy[2 * n] - x));
   }
 
+  get showsMembers() {
+    return this.look.colour === "member" && (!this.snapshot || this.marks.kind === "label");
+  }
+
+  // The meanings of colours of the row of real sets, unless the legend has them already.
+  realLegend() {
+    const { colour } = this.look, { members } = this.marks;
+    if (!this.reals.length || (this.isForward && ["member", "plain"].includes(colour))) return [];
+    if (!this.showsRealMembers) return [{ colour: cssColour("--data"), text: "real sets" }];
+    if (this.showsMembers) return [];
+    return members.map((text, m) => ({ colour: memberColour(m), text }));
+  }
+
   // [{colour, text, shape}]: the meanings of the colours.
   legend() {
     const { marks } = this;
@@ -245,6 +258,7 @@ class Player {
       );
     } else if (this.look.colour === "plain")
       entries.push({ colour: cssColour("--samples"), text: "samples" });
+    entries.push(...this.realLegend());
     if (this.showsMarks && marks.stray)
       entries.push({ colour: cssColour("--alert"), text: "stray point", shape: "cross" });
     if (this.numGiven)

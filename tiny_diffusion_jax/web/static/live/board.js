@@ -1,11 +1,10 @@
 // The plane: a square canvas, its view, and the marks that are drawn on it.
 
-const VIEW = 2.7; // standard deviations of the data from their mean to the edge
 const SMALL_SIDE = 480; // px: a smaller plane has every second arrow
 
 class Board {
   constructor(canvas, { data_mean: mean, sigma_data: sigmaData }) {
-    Object.assign(this, { canvas, mean, sigmaData, half: VIEW * sigmaData });
+    Object.assign(this, { canvas, mean, sigmaData, half: FIELD_HALF * sigmaData });
   }
 
   // Clears the canvas at the resolution of the screen; returns its context, in CSS pixels.

@@ -1,7 +1,7 @@
-// The places of the arrows of a field.
+// The plane of live/board.js, and the places of the arrows of a field.
 
 const ARROWS_PER_SIDE = 21;
-const FIELD_HALF = 2.7; // half of the plane in standard deviations of the data, as live/board.js
+const FIELD_HALF = 2.7; // standard deviations of the data from their mean to the edge
 
 // Centres of squares f32[ARROWS_PER_SIDE^2, 2], row by row, for data of this mean and spread.
 function gridPlaces(mean = [0, 0], spread = 1) {

@@ -30,6 +30,7 @@ function choose(index, isDrawn = true) {
   model = { ...packed, weights: null };
   model.tool = model.strategy === "independent" ? "trace" : model.completes ? "complete" : "draw";
   board = new Board(canvas, model);
+  canvas.style.touchAction = model.tool === "draw" ? "auto" : ""; // a finger scrolls the page
   $("hint").textContent = HINTS[model.tool];
   $("again").textContent = model.tool === "trace" ? "New noise" : "Again";
   $("again").className = model.tool === "trace" ? "primary" : "";
@@ -132,10 +133,11 @@ function showPreview(set) {
 function trace() {
   const [x, y] = scene.cross;
   const request = { ...asked(), given: new Float32Array(0), label: scene.label };
-  worker.postMessage({ trace: Float32Array.of(x, y), asked: request, seed });
+  worker.postMessage({ job, trace: Float32Array.of(x, y), asked: request, seed });
 }
 
 worker.onmessage = ({ data }) => {
+  if (data.trajectory && data.job !== job) return; // of the model or the set before
   if (data.trajectory) scene.trajectory = data.trajectory;
   else if (data.field) return receiveField(data);
   else if (data.preview) return previewing?.job === data.job && showPreview(data.preview);
@@ -187,6 +189,7 @@ function update() {
     && ($("labels").disabled || chosenLabel() < 0);
   $("seed").value = seed;
   $("steps-value").textContent = numSteps();
+  $("steps").setAttribute("aria-valuetext", numSteps()); // its value is a position in a list
   $("points-value").textContent = $("points").value;
   $("guidance-value").textContent = Number($("guidance").value).toFixed(2);
   saveState();

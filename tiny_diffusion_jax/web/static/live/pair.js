@@ -167,11 +167,21 @@ class Pair {
     };
   }
 
-  // The number of evaluations of the network for each point of a set.
+  // The number of evaluations of the network for each point of a set. Guidance evaluates the
+  // network with the condition and without, see `contexts`.
   evaluations(side) {
     const steps = Number($(`${side}-steps`).value);
-    const count = $(`${side}-sampler`).value === "heun" ? 2 * steps - 1 : steps;
+    const calls = $(`${side}-sampler`).value === "heun" ? 2 * steps - 1 : steps;
+    const count = this.isGuided(side) ? 2 * calls : calls;
     return `${count} network evaluation${count === 1 ? "" : "s"} a point`;
+  }
+
+  // Guidance of a latent moves the latent, and no point.
+  isGuided(side) {
+    const { strategy, guides } = this.model, { label, guidanceScale } = this.asked(side);
+    const hasHistory = strategy === "autoregressive" && guides.includes("history");
+    const hasGuide = label === null ? hasHistory : guides.includes("label");
+    return guidanceScale !== 1 && strategy !== "latent" && hasGuide;
   }
 
   // ---------------------------------------------------------------- the chart
@@ -198,7 +208,7 @@ class Pair {
     if (!point) return this.endCurve();
     this.lines ??= new Map();
     if (!this.lines.has(point.sampler)) {
-      const colour = `var(${memberVariable(this.lines.size)})`;
+      const colour = samplerColour(point.sampler);
       this.lines.set(point.sampler, { name: point.sampler, x: [], y: [], colour });
     }
     const { x, y } = this.lines.get(point.sampler);

@@ -1,7 +1,7 @@
 // The contents of the plane, as they come from the worker, and how they are drawn.
 
 const $ = (id) => document.getElementById(id);
-const BACKLOG = 24; // frames that wait: with more, some are left out to keep up
+const BACKLOG = 24; // frames that wait: with more, a repaint takes in several
 const TRAILS = 60; // moving points whose trails are shown
 const EARLIER = 8; // sets that stay in view
 
@@ -54,6 +54,7 @@ function finish(seconds) {
   document.dispatchEvent(new Event("film"));
   $("film-time").max = film.frames.length;
   $("film-time").value = film.frames.length;
+  $("film-time").setAttribute("aria-valuetext", "the whole set");
   update();
 }
 
@@ -82,6 +83,7 @@ function showFrame(i) {
     const last = film.frames[length - 1];
     Object.assign(scene, { drawn: [...last.placed, ...last.x], moving: [] });
     say(`${scene.drawn.length / 2} points${labelName()}`);
+    $("film-time").setAttribute("aria-valuetext", "the whole set");
   }
   scene.finished = i >= length;
   show();

@@ -6,7 +6,7 @@
 //      {job, whole: side, asked}      all frames of a set in one message
 //      {job, curve: true, asked}      errors of samplers, see live/convergence.js
 // Out: {job, frames: [{x, placed, time}, ...]}, in the end with the seconds that it took;
-//      {job, preview: set}, {job, field, frame}, {trajectory}, {job, whole: side, frames, set},
+//      {job, preview: set}, {job, field, frame}, {job, trajectory}, {job, whole: side, frames, set},
 //      {job, curve: {sampler, numSteps, error}}, in the end {job, curve: null}
 
 const NETWORKS = {
@@ -20,7 +20,7 @@ function loadModel(packed) {
   const { network, weights, options, dim, sigma_data: sigmaData, data_mean: dataMean } = packed;
   const levels = loadLevels(packed.levels), { alpha, sigma } = levels.at(-1);
   return {
-    ...packed, levels, latentLevels: loadLevels(packed.latent_levels),
+    ...packed, levels, latentLevels: packed.latent_levels && loadLevels(packed.latent_levels),
     network: new NETWORKS[network](loadWeights(weights, makeVectors(weights)), options, dim),
     start: { mean: dataMean.map((m) => alpha * m), std: Math.hypot(alpha * sigmaData, sigma) },
     latentStart: { mean: [0], std: Math.hypot(alpha, sigma) },  // latents have variance 1
@@ -85,10 +85,10 @@ if (typeof WorkerGlobalScope !== "undefined") {
     postMessage({ job, frame: i, field: fieldOf(model, contexts, level, guidanceScale) });
   };
 
-  const trace = ({ trace: point, asked, seed }) => {
+  const trace = ({ job, trace: point, asked, seed }) => {
     const one = { ...asked, x_T: fromView(model, point, model.levels.at(-1)) };
     const { frames } = wholeSet(model, one, seed);
-    postMessage({ trajectory: joined(...frames.map((frame) => inView(model, frame))) });
+    postMessage({ job, trajectory: joined(...frames.map((frame) => inView(model, frame))) });
   };
 
   const whole = ({ job, asked, seed, whole: side }) => {

@@ -154,7 +154,7 @@ const minus = (a, b) => a.map((v, d) => v - b[d]);
 
 const STEPS = [1, 2, 3, 5, 10, 25, 50, 100];
 const MEASURED = 60, EXACT_STEPS = 300; // samples of the chart; steps of the exact ends
-// Steps of each sampler of the chart, in colours of members. READ evaluations have all samplers.
+// Steps of each sampler of the chart. READ evaluations have all samplers.
 const CHARTED = { ddim: STEPS, "dpm++2m": STEPS, heun: [1, 2, 3, 5, 13, 25, 50] };
 const READ = 25;
 
@@ -202,7 +202,7 @@ class Steps extends Chapter {
     for (const [name, chosen] of Object.entries(CHARTED)) {
       await pause(); // the page stays responsive
       this.lines.push({
-        name, colour: `var(${memberVariable(this.lines.length)})`,
+        name, colour: samplerColour(name),
         x: chosen.map((n) => Math.log2(name === "heun" ? 2 * n - 1 : n)),
         y: chosen.map((steps) => meanDistance(run(steps, name), exact)),
       });

@@ -86,6 +86,7 @@ class Superposition extends Chapter {
       this.soon();
     };
     this.find("play").onclick = () => this.play();
+    this.find("time").addEventListener("input", () => clearInterval(this.timer)); // by the reader
     this.data = Float32Array.from([...this.law.points, ...this.moons.points]);
   }
 

@@ -153,7 +153,9 @@ class TrainingPanel {
     this.find("erase").hidden = !this.isSketch;
     this.plane.canvas.style.touchAction = this.isSketch ? "none" : ""; // a finger draws
     const { alpha, sigma } = this.levels[this.level()];
-    this.find("noise").textContent = `σ/α = ${(sigma / alpha).toPrecision(2)}`;
+    const noise = `σ/α = ${(sigma / alpha).toPrecision(2)}`;
+    this.find("noise").textContent = noise;
+    this.root.querySelector("[name=noise]").setAttribute("aria-valuetext", noise);
     if (state !== "idle") return;
     if (has) this.say(`${this.parameters().toLocaleString("en")} parameters, untrained`);
     else this.say(`Draw ${this.drawn ? "a shape above" : "on the plane"}, then press Train.`);
