@@ -190,7 +190,8 @@ ROWS["model"] = (
     ("num_inducing", 32, "learned queries that read the set; 0 = full attention", at_least(0),
      "set_transformer"),
     ("context_dim", 96, "width of the transformer (head: hidden_dim)", at_least(1), "causal"),
-    ("context_blocks", 3, "blocks of the transformer (head: num_blocks)", at_least(0),
+    ("context_blocks", 3, "blocks of the transformer (head: num_blocks); 0 = the head attends to "
+     "the earlier points as they are", at_least(0),
      "causal"),
     ("order", "random", "order in which the points of a set are drawn: row by row from the top, "
      "each row from left to right; column by column from the left; or by one coordinate. Lengths "
