@@ -19,7 +19,7 @@ from tiny_diffusion_jax.checks import (
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.cells import encode
-from tiny_diffusion_jax.data.columns import ROLES, Points, read_points
+from tiny_diffusion_jax.data.columns import Points, has_role, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require
 from tiny_diffusion_jax.program import program_name
@@ -134,7 +134,7 @@ def _check_one_set(table: Points, set_column: str) -> None:
     A column with another value in each of several rows names points.
     """
     for name, column in table.others.items():
-        if name == set_column or name.lower() in ROLES["set"]:
+        if name == set_column or has_role(name, "set"):
             num = len(encode(column)[1])
             require(num in (1, len(table.points)), f"--points: sets in column {name}", num, "1",
                     "All given points start every drawn set: keep one set")  # fmt: skip

@@ -32,6 +32,18 @@ ROLES = {"set": ("set", "set_id", "id", "group"), "label": ("label",), "split": 
 NO_COLUMN = "none"  # option for no label or split, even if a column has this name
 
 
+def has_role(name: str, role: str) -> bool:
+    """Return whether a column of this name is read as `role` (set, label, split) without options.
+
+    Upper and lower case are equal, and so are "Set ID", set_id and setID.
+    """
+    return _normal_name(name) in ROLES[role]
+
+
+def _normal_name(name: str) -> str:
+    return "_".join(split_words(name))
+
+
 class Points(NamedTuple):
     """Points of a table, and the columns of set, label and split."""
 
@@ -122,7 +134,7 @@ def parse_columns(names: Sequence[str], columns: str, usual: Sequence[str] = ())
 
 def _find_roles(names: Sequence[str], options: dict[str, str | None]) -> dict[str, int]:
     """Find the indices of the columns of set, label and split, if they exist."""
-    words, roles = ["_".join(split_words(name)) for name in names], {}
+    words, roles = [_normal_name(name) for name in names], {}
     for role, value in options.items():
         field, usual = f"config.data.{role}_column", [n for n in ROLES[role] if n in words]
         if value is None or (value.strip() == NO_COLUMN and role != "set"):
