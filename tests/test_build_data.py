@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pandas
 import pytest
+from weights import random_weights
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import recipes
@@ -97,3 +98,19 @@ def test_points_in_memory_keep_their_jitter():
     build = lambda jitter: td.build(data=np.concatenate(RINGS), config=options | jitter)
     assert build({}).dataset.log_prob is not None
     assert build({"data.jitter": "none"}).dataset.log_prob is None
+
+
+def test_a_label_with_the_name_of_a_number_is_its_name_in_every_argument():
+    experiment = td.build("set_latent", data=RINGS, labels=[1, 2, 3] * 20, config=TINY | {
+        "train.label_drop": 0.15, "sample.num_steps": 2, "sample.num_points": 4})  # fmt: skip
+    assert experiment.dataset.label_names == ("1", "2", "3")
+    np.testing.assert_array_equal(td.interface.label_indices(experiment, [1, 3]), [0, 2])
+    params = random_weights(experiment.model)
+    draw = lambda **options: td.sample(experiment, params, num_sets=2, **options)
+    for labels in ([1, 1], ["1", "1"], np.array([1, 1])):
+        np.testing.assert_array_equal(draw(labels=labels), draw(label=1))
+    with pytest.raises(td.UserError, match="labels = '0': must be one of 1, 2, 3"):
+        td.log_prob(experiment, params, RINGS[:2], labels=[0, 1])
+    with pytest.raises(td.UserError, match="labels = 'traced': must be values that JAX does not"):
+        jax.jit(lambda labels: td.log_prob(experiment, params, RINGS[:2], labels=labels))(
+            np.array([1, 2]))  # fmt: skip

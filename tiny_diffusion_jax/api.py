@@ -326,7 +326,8 @@ def log_prob(
     num_steps: Runge-Kutta steps; None: config.evaluate.likelihood_steps. Raises UserError for a
     shape, a number or an argument that the model cannot score.
 
-    Points may be an array that JAX traces, so jit, grad and vmap work for single points.
+    Points may be an array that JAX traces, so jit, grad and vmap work for single points. Data with
+    an origin are an exception, because the program would round the points to float32.
     """
     dataset, model = experiment.dataset, experiment.model
     check_has_likelihood(experiment.config, dataset)
@@ -379,9 +380,10 @@ def _log_prob_traced(
 ) -> jax.Array:  # fmt: skip
     """Log-likelihood f32[...] of points f32[..., D]: `log_prob` for arrays that JAX traces."""
     dataset, model = experiment.dataset, experiment.model
-    check_traced(experiment.config, model, dataset.dim, points, num_steps, labels, sizes, num_given)
-    x = jnp.asarray(points, jnp.float32)
-    x = (x - jnp.asarray(dataset.origin) if dataset.origin else x).reshape(-1, dataset.dim)
+    points = points if isinstance(points, jax.core.Tracer) else np.asarray(points)
+    check_traced(experiment.config, model, dataset, points, num_steps, labels, sizes, num_given)
+    x = units.to_centred(dataset.origin, points)
+    x = jnp.asarray(x, jnp.float32).reshape(-1, dataset.dim)
     of_points = lambda values: None if values is None else jnp.broadcast_to(values, x.shape[:1])
     conditioning = Conditioning(of_points(labels), of_points(sizes))
     log_p = _log_prob(experiment.process, params, dataset.shift, dataset.scale, x[:, None],

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from tiny_diffusion_jax import data, models
@@ -261,12 +262,16 @@ def _check_sees_given(model) -> None:
 
 
 def check_traced(
-    config, model, dim: int, points, num_steps: int, labels, sizes, num_given: int
+    config, model, dataset, points, num_steps: int, labels, sizes, num_given: int
 ) -> None:
     """Raise UserError for arguments of `api.log_prob` that JAX traces and `model` cannot score.
 
-    points: f32[..., D], whose values are unknown.
+    points: f32[..., D], whose values are unknown, or values for traced parameters.
     """
+    dim, are_traced = dataset.dim, isinstance(points, jax.core.Tracer)
+    require(not (are_traced and dataset.origin), "points", "traced",
+            "values that JAX does not trace, because float32 would round points as far from 0 as "
+            f"{dataset.origin}", "To trace log_prob, train on points near 0")  # fmt: skip
     require(points.ndim >= 1 and points.shape[-1] == dim, "points.shape", points.shape,
             f"(..., {dim}) for arrays that JAX traces")  # fmt: skip
     require(strategy_of(model).has_point_density, "config.model.name", config.model.name,

@@ -22,7 +22,7 @@ from tiny_diffusion_jax.call_checks import (
     check_sets,
 )
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.data.label_option import resolve_label
+from tiny_diffusion_jax.data.label_option import names_agree_with_indices, resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import sample_with_log_prob
 from tiny_diffusion_jax.errors import rename_fields, require
@@ -92,8 +92,8 @@ def sample(
     of NaN follow the points of smaller sets (`ragged` splits them).
 
     keep_trajectory: return f[steps + 1, num_sets, num_points, D], noise first. given: points
-    f[n, D], the first points of every set. labels: a name or an index for each set, in place of
-    `label`.
+    f[n, D], the first points of every set. labels: a name for each set, in place of `label`, or an
+    index if no name is a number.
 
     with_log_prob: return (sets, log p f[num_sets, num_points] in nats per point), both by one
     integration of the probability-flow ODE with num_steps Runge-Kutta steps (default 100; arXiv
@@ -139,9 +139,9 @@ def log_prob(
     """Log-likelihood of points f[n, D], f[n], or of sets f[S, N, D], f[S], in nats per point.
 
     Both are in own units; the density is per unit area. Sets of differing size are a list of
-    arrays, or have rows of NaN after their points. labels: a name or an index for each point or
-    set. `api.log_prob` describes the other arguments. The function of single points can be used in
-    jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a number or an argument that the
+    arrays, or have rows of NaN after their points. labels: a name for each point or set, or an
+    index if no name is a number. `api.log_prob` describes the other arguments. The function of
+    single points can be used in jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a number or an argument that the
     model cannot score.
     """
     if isinstance(points, (list, tuple)) and len({np.shape(part) for part in points}) > 1:
@@ -222,11 +222,19 @@ def weights_of(weights: Any):
 
 
 def label_indices(experiment: Experiment, labels) -> Any:
-    """Index of each label, i32[...]; a label is a name or an index. Raises UserError."""
+    """Index of each label, i32[...]; a label is a name or an index, see `resolve_label`.
+
+    Labels that JAX traces are indices. Raises UserError for an unknown label, and for traced labels
+    if the names of the labels are other numbers.
+    """
+    with jax.ensure_compile_time_eval():  # the data are known while JAX traces a function
+        known = data.about_built(experiment.dataset).labels
     if isinstance(labels, jax.core.Tracer):
+        require(names_agree_with_indices(known), "labels", "traced", "values that JAX does not trace, because the "
+                "names of the labels are numbers")  # fmt: skip
         return labels
-    values, known = np.asarray(labels), data.about_built(experiment.dataset).labels
-    if values.dtype.kind in "iu" or not known.names:
+    values = np.asarray(labels)
+    if not known.names:
         return values
     with rename_fields({"config.sample.label": "labels"}):
         indices = {value: resolve_label(value, known) for value in np.unique(values.astype(str))}
