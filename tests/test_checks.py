@@ -505,9 +505,21 @@ def test_a_rotation_needs_one_scale_for_all_axes_in_training_only():
     rotated = DIGITS | {"data.augment_rotate": True}
     both = config_of(rotated | {"data.per_axis": True})
     checks.check(both)  # so that existing runs with these options can be loaded
-    assert refusal(checks.check_rotation, both) == (
+    assert refusal(checks.check_augmentation, both) == (
         "config.data.augment_rotate = True: must be False with config.data.per_axis = True. "
         "Rotated sets have the same spread along all axes, so one scale fits: "
         "config.data.per_axis = False.")  # fmt: skip
-    checks.check_rotation(config_of(rotated))
-    checks.check_rotation(config_of(rotated | {"data.per_axis": True, "data.normalize": False}))
+    checks.check_augmentation(config_of(rotated))
+
+
+@pytest.mark.parametrize("name, value", [
+    ("augment_rotate", True), ("augment_scale", 0.2), ("augment_reflect", True)])  # fmt: skip
+def test_sets_are_transformed_about_the_mean_in_training_only(name, value):
+    options = DIGITS | {f"data.{name}": value}
+    checks.check_augmentation(config_of(options))
+    config = config_of(options | {"data.normalize": False})
+    checks.check(config)
+    assert refusal(checks.check_augmentation, config).startswith(
+        f"config.data.{name} = {value}: must be {type(value)()} with config.data.normalize = Fals")
+    shifted = DIGITS | {"data.augment_shift": 0.2, "data.normalize": False}
+    checks.check_augmentation(config_of(shifted))

@@ -23,7 +23,7 @@ from tiny_diffusion_jax.checks import (
     check,
     check_data,
     check_drawn,
-    check_rotation,
+    check_augmentation,
     check_sizes_vary,
 )
 from tiny_diffusion_jax.config import changed
@@ -160,7 +160,7 @@ def train_blocks(experiment: Experiment, state: TrainState) -> Iterator:
     """Train like `loop.train_blocks`. The caller switches 64-bit numbers off."""
     config, dataset, process, model, _ = experiment
     check_sizes_vary(config, dataset, model)
-    check_rotation(config)
+    check_augmentation(config)
     is_ready = not config.train.trajectories or dataset.trajectories is not None
     require(is_ready, "config.train.trajectories", config.train.trajectories,
             "0 without the trajectories of a trained model, see td.distill")  # fmt: skip

@@ -63,7 +63,7 @@ def check_measured(config, about: About | None = None) -> None:
             sample.num_sets, words)  # fmt: skip
 
 
-def check_rotation(config) -> None:
+def check_augmentation(config) -> None:
     """Raise UserError for wrong options that older versions accepted in training.
 
     Runs that were trained with these options can still be loaded.
@@ -72,6 +72,11 @@ def check_rotation(config) -> None:
     require(not (config.data.augment_rotate and per_axis), "config.data.augment_rotate", True,
             "False with config.data.per_axis = True. Rotated sets have the same spread along all "
             "axes, so one scale fits: config.data.per_axis = False.")  # fmt: skip
+    for name in ("augment_rotate", "augment_scale", "augment_reflect"):
+        value = config.data[name]
+        require(config.data.normalize or not value, f"config.data.{name}", value,
+                f"{type(value)()} with config.data.normalize = False, because sets are transformed "
+                "about the point 0 of the network's units, which is then not the mean of the data")
 
 
 def _config_rules(config) -> Rules:

@@ -13,7 +13,7 @@ from tiny_diffusion_jax.call_checks import check_sample
 from tiny_diffusion_jax.checks import (
     check,
     check_measured,
-    check_rotation,
+    check_augmentation,
     check_sizes_vary,
 )
 from tiny_diffusion_jax.cli.flags import runs_of
@@ -52,7 +52,7 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
     """
     began = time.perf_counter()
     check_measured(config)
-    check_rotation(config)
+    check_augmentation(config)
     require(not distributed or not config.train.trajectories, "--distributed", distributed,
             "left out for a distilled model")  # fmt: skip
     with processes.together(distributed) as watch:
