@@ -12,6 +12,7 @@ from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data.columns import has_role
 from tiny_diffusion_jax.data.sets import names_labels
+from tiny_diffusion_jax.interface import label_indices
 
 RNG = np.random.default_rng(0)
 RINGS = [RNG.normal(size=(5, 2)) for _ in range(60)]
@@ -104,7 +105,7 @@ def test_a_label_with_the_name_of_a_number_is_its_name_in_every_argument():
     experiment = td.build("set_latent", data=RINGS, labels=[1, 2, 3] * 20, config=TINY | {
         "train.label_drop": 0.15, "sample.num_steps": 2, "sample.num_points": 4})  # fmt: skip
     assert experiment.dataset.label_names == ("1", "2", "3")
-    np.testing.assert_array_equal(td.interface.label_indices(experiment, [1, 3]), [0, 2])
+    np.testing.assert_array_equal(label_indices(experiment, [1, 3]), [0, 2])
     params = random_weights(experiment.model)
     draw = lambda **options: td.sample(experiment, params, num_sets=2, **options)
     for labels in ([1, 1], ["1", "1"], np.array([1, 1])):
@@ -114,3 +115,12 @@ def test_a_label_with_the_name_of_a_number_is_its_name_in_every_argument():
     with pytest.raises(td.UserError, match="labels = 'traced': must be values that JAX does not"):
         jax.jit(lambda labels: td.log_prob(experiment, params, RINGS[:2], labels=labels))(
             np.array([1, 2]))  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", [float, object])
+def test_a_missing_name_of_a_set_is_refused(kind):
+    names = np.repeat(np.arange(60), 5).astype(kind)
+    names[7] = np.nan if kind is float else None
+    data = {"points": np.concatenate(RINGS), "set": names}
+    with pytest.raises(td.UserError, match="data: set of row 7 is missing: must be the name of a"):
+        td.build(data=data, config=TINY)

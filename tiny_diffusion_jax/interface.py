@@ -141,8 +141,8 @@ def log_prob(
     Both are in own units; the density is per unit area. Sets of differing size are a list of
     arrays, or have rows of NaN after their points. labels: a name for each point or set, or an
     index if no name is a number. `api.log_prob` describes the other arguments. The function of
-    single points can be used in jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a number or an argument that the
-    model cannot score.
+    single points can be used in jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a
+    number or an argument that the model cannot score.
     """
     if isinstance(points, (list, tuple)) and len({np.shape(part) for part in points}) > 1:
         points = pad_sets(points)
@@ -230,8 +230,8 @@ def label_indices(experiment: Experiment, labels) -> Any:
     with jax.ensure_compile_time_eval():  # the data are known while JAX traces a function
         known = data.about_built(experiment.dataset).labels
     if isinstance(labels, jax.core.Tracer):
-        require(names_agree_with_indices(known), "labels", "traced", "values that JAX does not trace, because the "
-                "names of the labels are numbers")  # fmt: skip
+        require(names_agree_with_indices(known), "labels", "traced", "values that JAX does not "
+                "trace, because the names of the labels are numbers")  # fmt: skip
         return labels
     values = np.asarray(labels)
     if not known.names:
