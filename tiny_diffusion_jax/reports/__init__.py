@@ -21,7 +21,7 @@ from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.errors import reason_of
 from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.reports import summary, words
-from tiny_diffusion_jax.reports.data import ReportData, sets_differ
+from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.html import write_html
 from tiny_diffusion_jax.reports.save_samples import write_sets
 from tiny_diffusion_jax.reports.sections import sections_of
@@ -108,7 +108,7 @@ def draw_samples(
     if experiment.model.num_labels:
         log.info("label: %s", _label_in_words(experiment, given))
     num_points = options.num_sets * options.num_points * (options.num_steps + 1)
-    shows_sets = given is not None or sets_differ(experiment)
+    shows_sets = given is not None or experiment.dataset.sets_differ
     keep = shows_sets and 0 < num_points <= TRAJECTORY_POINTS
     samples, trajectories = api.sample(
         experiment, params, keep_trajectory=keep, progress=is_terminal, given=given), None

@@ -28,11 +28,6 @@ TRAJECTORY_POINTS = 16_384  # largest number of their points, but four sets are 
 WEIGHTS_CHOSEN_ON = {True: "the same held-out sets", False: "other held-out sets"}
 
 
-def sets_differ(experiment: Experiment) -> bool:
-    """Return whether sets differ by more than chance: sets of members, images, observed sets."""
-    return experiment.dataset.num_labels > 0 or experiment.dataset.num_sources > 0
-
-
 class ReportData:
     """The samples of a run, and every quantity that more than one section of the report needs.
 
@@ -66,7 +61,7 @@ class ReportData:
     @property
     def shows_sets(self) -> bool:
         """Whether to show several sets, because they differ or contain given points."""
-        return self.given is not None or sets_differ(self.experiment)
+        return self.given is not None or self.dataset.sets_differ
 
     @property
     def has_likelihood(self) -> bool:
