@@ -21,9 +21,9 @@ from tiny_diffusion_jax.call_checks import (
 )
 from tiny_diffusion_jax.checks import (
     check,
+    check_augmentation,
     check_data,
     check_drawn,
-    check_augmentation,
     check_sizes_vary,
 )
 from tiny_diffusion_jax.config import changed

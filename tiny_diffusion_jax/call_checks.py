@@ -193,13 +193,24 @@ def _check_given(
 
 
 def check_has_likelihood(config, dataset) -> None:
-    """Raise UserError for a distilled model, and if log p is unknown where a flow starts."""
+    """Raise UserError for a model without a likelihood.
+
+    Distilled models, latents without noise, and flows from a start without log p have none.
+    """
     require(not is_distilled(config), "config.train.trajectories", config.train.trajectories,
             f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
     start = dataset.start
     require(start is None or start.log_prob is not None, "config.data.start", config.data.start,
             "a start with a density that is nowhere 0, for log p: not circle, line, checkerboard, "
             "or a table without jitter")
+    check_latent_noise(config)
+
+
+def check_latent_noise(config, advice: str = "") -> None:
+    """Raise UserError for a model whose likelihood divides by the density of a noise of std 0."""
+    noise = config.model.latent_noise
+    require(config.model.name != "set_latent" or noise > 0, "config.model.latent_noise", noise,
+            "above 0 for a likelihood, which divides by the density of this noise", advice)
 
 
 def check_scored(

@@ -11,6 +11,7 @@ from tiny_diffusion_jax import data
 from tiny_diffusion_jax.call_checks import (
     Rules,
     check_copies,
+    check_latent_noise,
     check_sample,
     is_flow,
     make_denoiser,
@@ -61,6 +62,8 @@ def check_measured(config, about: About | None = None) -> None:
     require(sample.num_points != 1, "config.sample.num_points", sample.num_points, words)
     require(not about.many_sources or sample.num_sets >= 2, "config.sample.num_sets",
             sample.num_sets, words)  # fmt: skip
+    if config.evaluate.likelihood_sets > 0 and (about.many_sources or about.labels.names):
+        check_latent_noise(config, "config.evaluate.likelihood_sets=0 measures no likelihood")
 
 
 def check_augmentation(config) -> None:
@@ -176,12 +179,12 @@ def check_sizes_vary(config, dataset, model) -> None:
     """Raise UserError if model.sizes is True and all training sets have one number of points.
 
     The network would fail at any other number. Observed sets pass, because the data give their
-    sizes. Trained runs are not checked, because they still draw good sets of the size of their
-    training.
+    sizes, and so do distilled models, which draw sets of the size of their trajectories. Trained
+    runs are not checked, because they still draw good sets of the size of their training.
     """
     least, most = size_range(config.train, dataset)
     varies = dataset.sizes is not None or least < most
-    require(varies or not model.counts, "config.model.sizes", True,
+    require(varies or not model.counts or config.train.trajectories > 0, "config.model.sizes", True,
             f"False if all training sets have {most} points. Vary the size with "
             f"config.train.min_points below {config.train.num_points}, or with "
             f"config.train.max_points of at least {4 * config.train.num_points} over several "

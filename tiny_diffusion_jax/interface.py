@@ -18,6 +18,7 @@ from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import (
     check_drawn_with_log_prob,
     check_has_likelihood,
+    check_latent_noise,
     check_sample,
     check_sets,
 )
@@ -162,6 +163,8 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
     require(experiment.dataset.has_points, "experiment", experiment.dataset.title,
             "loaded with its data, td.load(path, with_data=True)")  # fmt: skip
     experiment = api.with_options(experiment, "sample", options)
+    if experiment.config.evaluate.likelihood_sets > 0 and experiment.dataset.sets_differ:
+        check_latent_noise(experiment.config, "config.evaluate.likelihood_sets=0 measures none")
     if samples is None:
         samples = sample(experiment, params)
     samples = pad_sets(samples) if isinstance(samples, (list, tuple)) else np.asarray(samples)

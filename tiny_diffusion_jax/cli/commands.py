@@ -12,8 +12,8 @@ from tiny_diffusion_jax.api import Experiment, build, init, quick_notice
 from tiny_diffusion_jax.call_checks import check_sample
 from tiny_diffusion_jax.checks import (
     check,
-    check_measured,
     check_augmentation,
+    check_measured,
     check_sizes_vary,
 )
 from tiny_diffusion_jax.cli.flags import runs_of
