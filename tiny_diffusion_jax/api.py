@@ -192,7 +192,7 @@ def sample(
     config = experiment.config.sample if config is None else config
     (_, dataset, process, model, _), train_config = experiment, experiment.config.train
     about, origin = data.about_built(dataset), dataset.origin
-    check_sample(experiment.config, config, labels, given, dataset.dim, about, model)
+    check_sample(experiment.config, config, labels, given, about, model)
     num_given = 0 if given is None else len(given)
     check_drawn(dataset, model, config, num_given)
     if given is not None:
@@ -228,17 +228,15 @@ def _progress_bar(chunks, total: int):
     return tqdm(chunks, desc="sample", unit="chunk", total=total, disable=total == 1)
 
 
-def conditioning(
-    experiment: Experiment, config, given: np.ndarray | None = None
-) -> tuple[Array | None, np.ndarray | None]:
+def conditioning(experiment: Experiment, config) -> tuple[Array | None, np.ndarray | None]:
     """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
 
     The labels are None if the model has no labels. The numbers of points are None if all sets have
     config.num_points. Both follow from config.seed and the number of the set. Arguments: see
     `sample`.
     """
-    labels = labels_of_sets(experiment, config, given)
-    return labels, _sizes(experiment, config, labels, 0 if given is None else len(given))
+    labels = labels_of_sets(experiment, config)
+    return labels, _sizes(experiment, config, labels, 0)
 
 
 @devices.without_float64

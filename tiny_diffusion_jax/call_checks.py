@@ -85,22 +85,20 @@ def _check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, 
 
 
 def check_sample(
-    config, sample, labels=None, given=None, dim: int | None = None, about: About | None = None,
-    model=None,
-) -> None:  # fmt: skip
+    config, sample, labels=None, given=None, about: About | None = None, model=None
+) -> None:
     """Raise UserError for a bad argument of `api.sample`.
 
     config: the whole config of the training, because a model cannot do what it never saw in
     training; sample: the `sample` part of a config, for this call; labels i32[num_sets] and given
-    f32[n, D]: see `api.sample`; dim: D of the data, or None if the data have not been read; about,
-    model: see `check`.
+    f32[n, D]: see `api.sample`; about, model: see `check`.
     """
     for name, value in sample.items():
         require_allowed(f"sample.{name}", value)
     about = about or data.about(config.data)
     model = model or make_denoiser(config, about)
     if given is not None:
-        _check_given(config, sample, model, np.asarray(given), dim, about)
+        _check_given(config, sample, model, np.asarray(given), about)
     if labels is not None:
         _check_labels(sample.num_sets, model, np.asarray(labels), about.labels.present)
     config = editable(config)
@@ -166,9 +164,7 @@ def sample_rules(
     yield "sample.guidance_scale", holds, words
 
 
-def _check_given(
-    config, sample, model, given: np.ndarray, dim: int | None, about: About
-) -> None:
+def _check_given(config, sample, model, given: np.ndarray, about: About) -> None:
     """Raise UserError for points that `model` cannot complete to sets of sample.num_points."""
     _check_sees_given(model)
     if not model.traits.completes:
@@ -177,9 +173,7 @@ def _check_given(
             completing += [settings.model.name] * make_denoiser(settings, about).traits.completes
         raise UserError("config.model.name", config.model.name,
                         f"a model that completes sets: {', '.join(completing)}")  # fmt: skip
-    columns, depends_on_file = config.data.columns, config.data.name in ("points", "sets")
-    dim = dim or (columns.count(",") + 1 if columns else None if depends_on_file else 2)
-    n, num_points = len(np.atleast_1d(given)), sample.num_points
+    n, num_points, dim = len(np.atleast_1d(given)), sample.num_points, about.dim
     has_dim = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
     words = f"in 1..{num_points - 1} (config.sample.num_points)" if num_points else "at least 1"
     require(has_dim and 1 <= n < (num_points or math.inf), "given.shape", given.shape,

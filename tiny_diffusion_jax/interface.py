@@ -176,8 +176,8 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
 def _sample_with_log_prob(experiment: Experiment, params, settings, labels):
     """Sets f[S, N, D] in own units, and log p of their points f32[S, N]; see `sample`."""
     _, dataset, process, model, _ = experiment
-    check_sample(experiment.config, settings, labels, None, dataset.dim,
-                 data.about_built(dataset), model)  # fmt: skip
+    about = data.about_built(dataset)
+    check_sample(experiment.config, settings, labels, about=about, model=model)
     labels = api.labels_of_sets(experiment, settings) if labels is None else labels
     keys = sets.set_keys(jax.random.key(settings.seed), jnp.arange(settings.num_sets))
     drawn = [

@@ -117,9 +117,8 @@ def complete_run(
     check(config, about)
     names = {"given": "--points", "given.shape": "--points: shape", "config.data.path": "--points"}
     with rename_fields(names, without=DATA_OPTION):
-        dim = 2 if pretrained else run_folder.dim(path)
-        table = read_points(points, dim=dim, usual=about.columns)
-        check_sample(config, config.sample, given=table.points, dim=dim, about=about)
+        table = read_points(points, dim=about.dim, usual=about.columns)
+        check_sample(config, config.sample, given=table.points, about=about)
     opened = _open(config, path, pretrained)
     _check_one_set(table, config.data.set_column)
     log.info("points: %s: %s", Path(points).name, table.describe())

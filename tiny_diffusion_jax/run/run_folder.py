@@ -56,11 +56,6 @@ def read_facts(path: str) -> dict:
         return _read_description(folder)["dataset"] if (folder / CONFIG).exists() else {}
 
 
-def dim(path: str) -> int:
-    """Number of coordinates of the points of the run in `path`; 2 if there is no run."""
-    return len(read_facts(path).get("shift", (0, 0)))
-
-
 def open_to_read(path: str, config) -> Path:
     """Return the folder of an earlier run of `config`.
 
