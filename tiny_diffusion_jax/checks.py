@@ -138,7 +138,7 @@ def _size_rules(config, model, about: About) -> Rules:
     yield "train.max_points", config.train.max_points <= limit, words
     yield ("sample.num_points", config.data.name != "mixture" or config.sample.num_points >= 2,
            "at least 2, for a set to be told apart")  # fmt: skip
-    # Labels are measured for sets of many sources only, see "labels" of report/sections.py.
+    # Labels are measured for sets of many sources only, see "labels" of reports/sections.py.
     if about.many_sources and needs_labels(config, model):
         yield ("evaluate.guidance_scale", config.evaluate.guidance_scale == 1,
                "1 for a model that saw no set without its label: set "

@@ -33,7 +33,7 @@ from tiny_diffusion_jax.run import distill as run_distill
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
-PATH_STEPS = 100  # Runge-Kutta steps of samples with their log p
+LOG_PROB_STEPS = 100  # Runge-Kutta steps of samples with their log p
 
 
 def train(
@@ -108,7 +108,7 @@ def sample(
     params = weights_of(weights)
     if with_log_prob:
         most = experiment.config.schedule.num_levels
-        options = {"num_steps": min(PATH_STEPS, most)} | options
+        options = {"num_steps": min(LOG_PROB_STEPS, most)} | options
     options = ({} if config is None else config.to_dict()) | options
     settings = api.with_options(experiment, "sample", options).config.sample
     if labels is not None:

@@ -31,7 +31,7 @@ from tiny_diffusion_jax.run.train_log import read_rows, training_seconds
 from tiny_diffusion_jax.training.loop import run_in_thread
 
 log = logging.getLogger("tiny_diffusion_jax")
-TRAJECTORY_POINTS = 2**22  # points of all sets in all steps of the trajectories: 32 MB if D = 2
+KEPT_POINTS = 2**22  # points of all sets in all steps of the trajectories: 32 MB if D = 2
 
 
 class SamplesDiverged(RuntimeError):
@@ -109,7 +109,7 @@ def draw_samples(
         log.info("label: %s", _label_in_words(experiment, given))
     num_points = options.num_sets * options.num_points * (options.num_steps + 1)
     shows_sets = given is not None or experiment.dataset.sets_differ
-    keep = shows_sets and 0 < num_points <= TRAJECTORY_POINTS
+    keep = shows_sets and 0 < num_points <= KEPT_POINTS
     samples, trajectories = api.sample(
         experiment, params, keep_trajectory=keep, progress=is_terminal, given=given), None
     if keep:
