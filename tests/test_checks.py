@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tiny_diffusion_jax import api, call_checks, checks, data
+from tiny_diffusion_jax import api, call_checks, checks, data, interface
 from tiny_diffusion_jax.config import default_config, editable, flatten
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
@@ -382,6 +382,7 @@ def test_a_number_of_points_that_never_varies_is_not_learned_from(fields):
 
 @pytest.mark.parametrize("fields", [
     {"model.sizes": False}, {"train.min_points": 7}, {"train.max_points": 32},
+    MIXTURE | {"train.trajectories": 64, "sample.sampler": "consistency"},  # a distilled model
 ])  # fmt: skip
 def test_a_number_of_points_that_varies_is_learned_from(fields):
     built = api.build(config_of(COUNTED | fields))
@@ -505,9 +506,34 @@ def test_a_rotation_needs_one_scale_for_all_axes_in_training_only():
     rotated = DIGITS | {"data.augment_rotate": True}
     both = config_of(rotated | {"data.per_axis": True})
     checks.check(both)  # so that existing runs with these options can be loaded
-    assert refusal(checks.check_rotation, both) == (
+    assert refusal(checks.check_augmentation, both) == (
         "config.data.augment_rotate = True: must be False with config.data.per_axis = True. "
         "Rotated sets have the same spread along all axes, so one scale fits: "
         "config.data.per_axis = False.")  # fmt: skip
-    checks.check_rotation(config_of(rotated))
-    checks.check_rotation(config_of(rotated | {"data.per_axis": True, "data.normalize": False}))
+    checks.check_augmentation(config_of(rotated))
+
+
+@pytest.mark.parametrize("name, value", [
+    ("augment_rotate", True), ("augment_scale", 0.2), ("augment_reflect", True)])  # fmt: skip
+def test_sets_are_transformed_about_the_mean_in_training_only(name, value):
+    options = DIGITS | {f"data.{name}": value}
+    checks.check_augmentation(config_of(options))
+    config = config_of(options | {"data.normalize": False})
+    checks.check(config)
+    assert refusal(checks.check_augmentation, config).startswith(
+        f"config.data.{name} = {value}: must be {type(value)()} with config.data.normalize = Fals")
+    shifted = DIGITS | {"data.augment_shift": 0.2, "data.normalize": False}
+    checks.check_augmentation(config_of(shifted))
+
+
+def test_a_latent_without_noise_has_no_likelihood():
+    fields = {"model.name": "set_latent", "model.latent_noise": 0.0, "train.history_drop": 0.0}
+    density, mixture = config_of(fields), config_of(fields | MIXTURE)
+    checks.check(mixture)  # so that existing runs with this option can be loaded
+    checks.check_measured(density)
+    checks.check_measured(config_of(fields | MIXTURE | {"evaluate.likelihood_sets": 0}))
+    line = "config.model.latent_noise = 0.0: must be above 0 for a likelihood, which divides by "
+    assert refusal(checks.check_measured, mixture).startswith(line)
+    experiment = api.build(mixture)
+    assert refusal(api.log_prob, experiment, None, np.zeros((2, 3, 2))).startswith(line)
+    assert refusal(interface.evaluate, experiment, None).startswith(line)

@@ -50,6 +50,20 @@ def test_log_prob_has_a_gradient_in_the_weights(smooth):
     assert all(np.isfinite(g).all() for g in jax.tree.leaves(gradient))
 
 
+def test_points_far_from_0_are_not_traced(smooth):
+    """float32 has steps of 0.5 at this offset, so traced points would be rounded."""
+    far = np.float64(X) + [388098.25, 5603948.7]
+    config = {f"model.{name}": value for name, value in smooth[0].config.model.items()}
+    experiment = td.build(data=far, config=config | {"evaluate.likelihood_steps": 4})
+    log_p = lambda x, params=smooth[1]: td.log_prob(experiment, params, x)
+    assert len(set(log_p(far).tolist())) == len(far)
+    for traced in (jax.jit(log_p), jax.vmap(log_p)):
+        with pytest.raises(td.UserError, match="points = 'traced': must be values that JAX does"):
+            traced(far)
+    of_weights = jax.jit(lambda params: log_p(far, params))(smooth[1])
+    np.testing.assert_allclose(of_weights, log_p(far), atol=1e-4)
+
+
 def test_the_path_has_the_log_prob_of_its_points():
     """Draws of an exact denoiser have the exact density, at its smallest noise."""
     process, mixture = make_process(make_schedule("karras", 1000)), three_components()

@@ -21,9 +21,9 @@ from tiny_diffusion_jax.call_checks import (
 )
 from tiny_diffusion_jax.checks import (
     check,
+    check_augmentation,
     check_data,
     check_drawn,
-    check_rotation,
     check_sizes_vary,
 )
 from tiny_diffusion_jax.config import changed
@@ -160,7 +160,7 @@ def train_blocks(experiment: Experiment, state: TrainState) -> Iterator:
     """Train like `loop.train_blocks`. The caller switches 64-bit numbers off."""
     config, dataset, process, model, _ = experiment
     check_sizes_vary(config, dataset, model)
-    check_rotation(config)
+    check_augmentation(config)
     is_ready = not config.train.trajectories or dataset.trajectories is not None
     require(is_ready, "config.train.trajectories", config.train.trajectories,
             "0 without the trajectories of a trained model, see td.distill")  # fmt: skip
@@ -192,7 +192,7 @@ def sample(
     config = experiment.config.sample if config is None else config
     (_, dataset, process, model, _), train_config = experiment, experiment.config.train
     about, origin = data.about_built(dataset), dataset.origin
-    check_sample(experiment.config, config, labels, given, dataset.dim, about, model)
+    check_sample(experiment.config, config, labels, given, about, model)
     num_given = 0 if given is None else len(given)
     check_drawn(dataset, model, config, num_given)
     if given is not None:
@@ -228,17 +228,15 @@ def _progress_bar(chunks, total: int):
     return tqdm(chunks, desc="sample", unit="chunk", total=total, disable=total == 1)
 
 
-def conditioning(
-    experiment: Experiment, config, given: np.ndarray | None = None
-) -> tuple[Array | None, np.ndarray | None]:
+def conditioning(experiment: Experiment, config) -> tuple[Array | None, np.ndarray | None]:
     """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
 
     The labels are None if the model has no labels. The numbers of points are None if all sets have
     config.num_points. Both follow from config.seed and the number of the set. Arguments: see
     `sample`.
     """
-    labels = labels_of_sets(experiment, config, given)
-    return labels, _sizes(experiment, config, labels, 0 if given is None else len(given))
+    labels = labels_of_sets(experiment, config)
+    return labels, _sizes(experiment, config, labels, 0)
 
 
 @devices.without_float64
@@ -326,7 +324,8 @@ def log_prob(
     num_steps: Runge-Kutta steps; None: config.evaluate.likelihood_steps. Raises UserError for a
     shape, a number or an argument that the model cannot score.
 
-    Points may be an array that JAX traces, so jit, grad and vmap work for single points.
+    Points may be an array that JAX traces, so jit, grad and vmap work for single points. Data with
+    an origin are an exception, because the program would round the points to float32.
     """
     dataset, model = experiment.dataset, experiment.model
     check_has_likelihood(experiment.config, dataset)
@@ -379,9 +378,10 @@ def _log_prob_traced(
 ) -> jax.Array:  # fmt: skip
     """Log-likelihood f32[...] of points f32[..., D]: `log_prob` for arrays that JAX traces."""
     dataset, model = experiment.dataset, experiment.model
-    check_traced(experiment.config, model, dataset.dim, points, num_steps, labels, sizes, num_given)
-    x = jnp.asarray(points, jnp.float32)
-    x = (x - jnp.asarray(dataset.origin) if dataset.origin else x).reshape(-1, dataset.dim)
+    points = points if isinstance(points, jax.core.Tracer) else np.asarray(points)
+    check_traced(experiment.config, model, dataset, points, num_steps, labels, sizes, num_given)
+    x = units.to_centred(dataset.origin, points)
+    x = jnp.asarray(x, jnp.float32).reshape(-1, dataset.dim)
     of_points = lambda values: None if values is None else jnp.broadcast_to(values, x.shape[:1])
     conditioning = Conditioning(of_points(labels), of_points(sizes))
     log_p = _log_prob(experiment.process, params, dataset.shift, dataset.scale, x[:, None],

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import jax
 import numpy as np
 
 from tiny_diffusion_jax import data, models
@@ -84,22 +85,20 @@ def _check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, 
 
 
 def check_sample(
-    config, sample, labels=None, given=None, dim: int | None = None, about: About | None = None,
-    model=None,
-) -> None:  # fmt: skip
+    config, sample, labels=None, given=None, about: About | None = None, model=None
+) -> None:
     """Raise UserError for a bad argument of `api.sample`.
 
     config: the whole config of the training, because a model cannot do what it never saw in
     training; sample: the `sample` part of a config, for this call; labels i32[num_sets] and given
-    f32[n, D]: see `api.sample`; dim: D of the data, or None if the data have not been read; about,
-    model: see `check`.
+    f32[n, D]: see `api.sample`; about, model: see `check`.
     """
     for name, value in sample.items():
         require_allowed(f"sample.{name}", value)
     about = about or data.about(config.data)
     model = model or make_denoiser(config, about)
     if given is not None:
-        _check_given(config, sample, model, np.asarray(given), dim, about)
+        _check_given(config, sample, model, np.asarray(given), about)
     if labels is not None:
         _check_labels(sample.num_sets, model, np.asarray(labels), about.labels.present)
     config = editable(config)
@@ -165,9 +164,7 @@ def sample_rules(
     yield "sample.guidance_scale", holds, words
 
 
-def _check_given(
-    config, sample, model, given: np.ndarray, dim: int | None, about: About
-) -> None:
+def _check_given(config, sample, model, given: np.ndarray, about: About) -> None:
     """Raise UserError for points that `model` cannot complete to sets of sample.num_points."""
     _check_sees_given(model)
     if not model.traits.completes:
@@ -176,9 +173,7 @@ def _check_given(
             completing += [settings.model.name] * make_denoiser(settings, about).traits.completes
         raise UserError("config.model.name", config.model.name,
                         f"a model that completes sets: {', '.join(completing)}")  # fmt: skip
-    columns, depends_on_file = config.data.columns, config.data.name in ("points", "sets")
-    dim = dim or (columns.count(",") + 1 if columns else None if depends_on_file else 2)
-    n, num_points = len(np.atleast_1d(given)), sample.num_points
+    n, num_points, dim = len(np.atleast_1d(given)), sample.num_points, about.dim
     has_dim = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
     words = f"in 1..{num_points - 1} (config.sample.num_points)" if num_points else "at least 1"
     require(has_dim and 1 <= n < (num_points or math.inf), "given.shape", given.shape,
@@ -192,13 +187,24 @@ def _check_given(
 
 
 def check_has_likelihood(config, dataset) -> None:
-    """Raise UserError for a distilled model, and if log p is unknown where a flow starts."""
+    """Raise UserError for a model without a likelihood.
+
+    Distilled models, latents without noise, and flows from a start without log p have none.
+    """
     require(not is_distilled(config), "config.train.trajectories", config.train.trajectories,
             f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
     start = dataset.start
     require(start is None or start.log_prob is not None, "config.data.start", config.data.start,
             "a start with a density that is nowhere 0, for log p: not circle, line, checkerboard, "
             "or a table without jitter")
+    check_latent_noise(config)
+
+
+def check_latent_noise(config, advice: str = "") -> None:
+    """Raise UserError for a model whose likelihood divides by the density of a noise of std 0."""
+    noise = config.model.latent_noise
+    require(config.model.name != "set_latent" or noise > 0, "config.model.latent_noise", noise,
+            "above 0 for a likelihood, which divides by the density of this noise", advice)
 
 
 def check_scored(
@@ -261,12 +267,16 @@ def _check_sees_given(model) -> None:
 
 
 def check_traced(
-    config, model, dim: int, points, num_steps: int, labels, sizes, num_given: int
+    config, model, dataset, points, num_steps: int, labels, sizes, num_given: int
 ) -> None:
     """Raise UserError for arguments of `api.log_prob` that JAX traces and `model` cannot score.
 
-    points: f32[..., D], whose values are unknown.
+    points: f32[..., D], whose values are unknown, or values for traced parameters.
     """
+    dim, are_traced = dataset.dim, isinstance(points, jax.core.Tracer)
+    require(not (are_traced and dataset.origin), "points", "traced",
+            "values that JAX does not trace, because float32 would round points as far from 0 as "
+            f"{dataset.origin}", "To trace log_prob, train on points near 0")  # fmt: skip
     require(points.ndim >= 1 and points.shape[-1] == dim, "points.shape", points.shape,
             f"(..., {dim}) for arrays that JAX traces")  # fmt: skip
     require(strategy_of(model).has_point_density, "config.model.name", config.model.name,

@@ -11,6 +11,7 @@ from tiny_diffusion_jax import data
 from tiny_diffusion_jax.call_checks import (
     Rules,
     check_copies,
+    check_latent_noise,
     check_sample,
     is_flow,
     make_denoiser,
@@ -61,9 +62,11 @@ def check_measured(config, about: About | None = None) -> None:
     require(sample.num_points != 1, "config.sample.num_points", sample.num_points, words)
     require(not about.many_sources or sample.num_sets >= 2, "config.sample.num_sets",
             sample.num_sets, words)  # fmt: skip
+    if config.evaluate.likelihood_sets > 0 and (about.many_sources or about.labels.names):
+        check_latent_noise(config, "config.evaluate.likelihood_sets=0 measures no likelihood")
 
 
-def check_rotation(config) -> None:
+def check_augmentation(config) -> None:
     """Raise UserError for wrong options that older versions accepted in training.
 
     Runs that were trained with these options can still be loaded.
@@ -72,6 +75,11 @@ def check_rotation(config) -> None:
     require(not (config.data.augment_rotate and per_axis), "config.data.augment_rotate", True,
             "False with config.data.per_axis = True. Rotated sets have the same spread along all "
             "axes, so one scale fits: config.data.per_axis = False.")  # fmt: skip
+    for name in ("augment_rotate", "augment_scale", "augment_reflect"):
+        value = config.data[name]
+        require(config.data.normalize or not value, f"config.data.{name}", value,
+                f"{type(value)()} with config.data.normalize = False, because sets are transformed "
+                "about the point 0 of the network's units, which is then not the mean of the data")
 
 
 def _config_rules(config) -> Rules:
@@ -130,7 +138,7 @@ def _size_rules(config, model, about: About) -> Rules:
     yield "train.max_points", config.train.max_points <= limit, words
     yield ("sample.num_points", config.data.name != "mixture" or config.sample.num_points >= 2,
            "at least 2, for a set to be told apart")  # fmt: skip
-    # Labels are measured for sets of many sources only, see "labels" of report/sections.py.
+    # Labels are measured for sets of many sources only, see "labels" of reports/sections.py.
     if about.many_sources and needs_labels(config, model):
         yield ("evaluate.guidance_scale", config.evaluate.guidance_scale == 1,
                "1 for a model that saw no set without its label: set "
@@ -171,12 +179,12 @@ def check_sizes_vary(config, dataset, model) -> None:
     """Raise UserError if model.sizes is True and all training sets have one number of points.
 
     The network would fail at any other number. Observed sets pass, because the data give their
-    sizes. Trained runs are not checked, because they still draw good sets of the size of their
-    training.
+    sizes, and so do distilled models, which draw sets of the size of their trajectories. Trained
+    runs are not checked, because they still draw good sets of the size of their training.
     """
     least, most = size_range(config.train, dataset)
     varies = dataset.sizes is not None or least < most
-    require(varies or not model.counts, "config.model.sizes", True,
+    require(varies or not model.counts or config.train.trajectories > 0, "config.model.sizes", True,
             f"False if all training sets have {most} points. Vary the size with "
             f"config.train.min_points below {config.train.num_points}, or with "
             f"config.train.max_points of at least {4 * config.train.num_points} over several "

@@ -91,6 +91,11 @@ class Dataset:
         return self.hidden_sources if sources is None else len(sources)
 
     @property
+    def sets_differ(self) -> bool:
+        """Whether sets differ by more than chance: sets of members, images or observed sets."""
+        return self.num_labels > 0 or self.num_sources > 0
+
+    @property
     def label_shares(self) -> np.ndarray:
         """Probability of each label, f64[num_labels]; only for data with labels."""
         if self.weights is not None:

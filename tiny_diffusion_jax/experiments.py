@@ -21,13 +21,13 @@ from tiny_diffusion_jax.config import changed, default_config, editable
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
 from tiny_diffusion_jax.data.cells import texts_of
-from tiny_diffusion_jax.data.columns import ROLES
+from tiny_diffusion_jax.data.columns import has_role
 from tiny_diffusion_jax.data.densities import from_function
-from tiny_diffusion_jax.dataset import coordinate_names
+from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.point_sets import as_sets
-from tiny_diffusion_jax.recipes import OWN_SETS, SMALL_SETS
+from tiny_diffusion_jax.recipes import own_sets
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -52,53 +52,58 @@ def build(
     .npz file (points, mask, sizes, set, label); or a table of pandas. `base` decides whether the
     rows of a table are sets: they are one density for a denoiser of single points.
 
+    A name in `base` gets the settings for sets of the user's own (recipes.own_sets), and a
+    ConfigDict keeps its options.
+
     labels: a text or a number for each set. counts: whether the denoiser is conditioned on the
-    number of points of each set (config.model.sizes; None: True for sets). model: a Flax module
-    in place of a denoiser of models/, with its traits. log_prob: log density f[n] of points
+    number of points of each set (config.model.sizes; None: as in the settings). model: a Flax
+    module in place of a denoiser of models/, with its traits. log_prob: log density f[n] of points
     f[n, D], if `data` is a function and its density is known. name: for titles and the run folder.
 
     Raises UserError for data that cannot be learned, and for options out of their range.
     """
     options, source = dict(config or {}), None
+    if counts is not None:
+        options["model.sizes"] = bool(counts)
     if data is None:
         require(labels is None and log_prob is None, "data", data, "given with labels or log_prob")
-        settings = _config_without_data(base)
-    elif callable(data):
+        settings = changed(_config_without_data(base), options)
+        _use_module(settings, model)
+        return api.build(settings, model)
+    if callable(data):
         require(labels is None, "labels", "given", "None for a density")
         settings = _config_of(base, "fourier_mlp", name)
         settings.data.name = "function"
+        settings, jitters = changed(settings, options), ("none",)
+        dataset = from_function(data, settings.data, name, log_prob)
     else:
         require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
-        source, holds_sets = _arrays_of(data, labels, base)
+        source, holds_sets = _arrays_of(data, labels, base, options.get("data.set_column"))
         settings = _config_of(base, "set_transformer" if holds_sets else "fourier_mlp", name)
         settings.data.path = f"{name}.npz"
         settings.data.name = "sets" if holds_sets else "points"
-        settings.data.jitter = "none" if holds_sets else "gaussian"
-        if holds_sets:
-            column = options.get("data.label_column") or settings.data.label_column or "label"
-            settings.update_from_flattened_dict(OWN_SETS | {"model.labels": column in source})
-            if settings.model.name == "set_transformer":
-                settings.update_from_flattened_dict(SMALL_SETS)
-    if counts is not None:
-        options["model.sizes"] = bool(counts)
-    settings = changed(settings, options)
-    if model is not None:
-        _check_module(model)
-        settings.model.name = CUSTOM
-    if data is None:
-        return api.build(settings, model)
-    if callable(data):
-        dataset = from_function(data, settings.data, name, log_prob)
-    else:
-        build_dataset = (sets if holds_sets else points).build
-        try:
-            dataset = build_dataset(settings.data, arrays=source)
-        except UserError as error:
-            is_of_file = error.field in ("", "config.data.path")
-            raise replace(error, field="data", value=NO_VALUE) if is_of_file else error from None
-    check(settings, api.data.about_built(dataset), model)
+        jitters = ("none",) if holds_sets else ("gaussian", "none")
+        if settings.data.jitter == "none":
+            settings.data.jitter = jitters[0]
+        if holds_sets and not isinstance(base, ConfigDict):
+            settings.update_from_flattened_dict(own_sets(settings.model.name))
+        settings = changed(settings, options)
+        dataset = _dataset_of(source, settings, holds_sets)
+        if "model.labels" not in options:
+            _choose_labels(settings, dataset, labels is not None, base)
+    _use_module(settings, model)
+    check(settings, api.data.about_built(dataset)._replace(jitters=jitters), model)
     api.data.log_notices(dataset)
     return api.assemble(settings, dataset, model)._replace(source=source)
+
+
+def _dataset_of(source: dict, settings, holds_sets: bool) -> Dataset:
+    """Build the dataset of the arrays of an .npz file; an error about the file is about `data`."""
+    try:
+        return (sets if holds_sets else points).build(settings.data, arrays=source)
+    except UserError as error:
+        is_of_file = error.field in ("", "config.data.path")
+        raise replace(error, field="data", value=NO_VALUE) if is_of_file else error from None
 
 
 # ---------------------------------------------------------------- configs
@@ -121,6 +126,22 @@ def _config_of(base, usual: str, name: str) -> ConfigDict:
     return config
 
 
+def _choose_labels(settings: ConfigDict, dataset: Dataset, are_given: bool, base) -> None:
+    """Set model.labels: True for labels in a call, or in the data unless `base` is a config."""
+    has_labels = dataset.num_labels > 0
+    if are_given or not isinstance(base, ConfigDict):
+        settings.model.labels = has_labels
+    elif has_labels and not settings.model.labels:
+        log.info("data: the labels are not learned (config.model.labels = False)")
+
+
+def _use_module(settings: ConfigDict, model) -> None:
+    """Name the denoiser in `settings` after a module of the user, if `model` is given."""
+    if model is not None:
+        _check_module(model)
+        settings.model.name = CUSTOM
+
+
 def _check_module(model) -> None:
     """Raise UserError unless a Flax module has all that training and sampling read."""
     needed = {
@@ -140,13 +161,13 @@ def _check_module(model) -> None:
 # ---------------------------------------------------------------- data in memory
 
 
-def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
+def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray], bool]:
     """Data in memory as the arrays of an .npz file, and whether they hold sets."""
     if isinstance(values, pandas.DataFrame):
         require(labels is None, "labels", "given", "None for a table",
                 "Name its column: config={'data.label_column': NAME}")  # fmt: skip
         columns = {str(name): _plain(values[name].to_numpy()) for name in values.columns}
-        return columns, _learns_sets(base, columns)
+        return columns, _learns_sets(base, columns, set_column)
     if isinstance(values, Mapping):
         arrays = {name: _plain(np.asarray(array)) for name, array in values.items()}
     elif isinstance(values, (list, tuple)) and np.ndim(values[0] if len(values) else 0) == 2:
@@ -169,10 +190,12 @@ def _arrays_of(values, labels, base) -> tuple[dict[str, np.ndarray], bool]:
     return arrays, True
 
 
-def _learns_sets(base, columns: dict) -> bool:
+def _learns_sets(base, columns: dict, set_column: str | None) -> bool:
     """Return whether the rows of a table are sets: by the denoiser, else by a column of sets."""
-    if base is None:
-        reason, is_sets = "its columns", any(name.lower() in ROLES["set"] for name in columns)
+    if base is None and set_column:
+        reason, is_sets = "config.data.set_column", True
+    elif base is None:
+        reason, is_sets = "its columns", any(has_role(name, "set") for name in columns)
     else:
         reason = base.model.name if isinstance(base, ConfigDict) else str(base)
         is_sets = not strategy_of(make_model(default_config(reason).model)).has_point_density

@@ -18,11 +18,12 @@ from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import (
     check_drawn_with_log_prob,
     check_has_likelihood,
+    check_latent_noise,
     check_sample,
     check_sets,
 )
 from tiny_diffusion_jax.data import units
-from tiny_diffusion_jax.data.label_option import resolve_label
+from tiny_diffusion_jax.data.label_option import names_agree_with_indices, resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import sample_with_log_prob
 from tiny_diffusion_jax.errors import rename_fields, require
@@ -32,7 +33,7 @@ from tiny_diffusion_jax.run import distill as run_distill
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
-PATH_STEPS = 100  # Runge-Kutta steps of samples with their log p
+LOG_PROB_STEPS = 100  # Runge-Kutta steps of samples with their log p
 
 
 def train(
@@ -92,8 +93,8 @@ def sample(
     of NaN follow the points of smaller sets (`ragged` splits them).
 
     keep_trajectory: return f[steps + 1, num_sets, num_points, D], noise first. given: points
-    f[n, D], the first points of every set. labels: a name or an index for each set, in place of
-    `label`.
+    f[n, D], the first points of every set. labels: a name for each set, in place of `label`, or an
+    index if no name is a number.
 
     with_log_prob: return (sets, log p f[num_sets, num_points] in nats per point), both by one
     integration of the probability-flow ODE with num_steps Runge-Kutta steps (default 100; arXiv
@@ -107,7 +108,7 @@ def sample(
     params = weights_of(weights)
     if with_log_prob:
         most = experiment.config.schedule.num_levels
-        options = {"num_steps": min(PATH_STEPS, most)} | options
+        options = {"num_steps": min(LOG_PROB_STEPS, most)} | options
     options = ({} if config is None else config.to_dict()) | options
     settings = api.with_options(experiment, "sample", options).config.sample
     if labels is not None:
@@ -139,10 +140,10 @@ def log_prob(
     """Log-likelihood of points f[n, D], f[n], or of sets f[S, N, D], f[S], in nats per point.
 
     Both are in own units; the density is per unit area. Sets of differing size are a list of
-    arrays, or have rows of NaN after their points. labels: a name or an index for each point or
-    set. `api.log_prob` describes the other arguments. The function of single points can be used in
-    jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a number or an argument that the
-    model cannot score.
+    arrays, or have rows of NaN after their points. labels: a name for each point or set, or an
+    index if no name is a number. `api.log_prob` describes the other arguments. The function of
+    single points can be used in jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a
+    number or an argument that the model cannot score.
     """
     if isinstance(points, (list, tuple)) and len({np.shape(part) for part in points}) > 1:
         points = pad_sets(points)
@@ -162,6 +163,8 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
     require(experiment.dataset.has_points, "experiment", experiment.dataset.title,
             "loaded with its data, td.load(path, with_data=True)")  # fmt: skip
     experiment = api.with_options(experiment, "sample", options)
+    if experiment.config.evaluate.likelihood_sets > 0 and experiment.dataset.sets_differ:
+        check_latent_noise(experiment.config, "config.evaluate.likelihood_sets=0 measures none")
     if samples is None:
         samples = sample(experiment, params)
     samples = pad_sets(samples) if isinstance(samples, (list, tuple)) else np.asarray(samples)
@@ -173,8 +176,8 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
 def _sample_with_log_prob(experiment: Experiment, params, settings, labels):
     """Sets f[S, N, D] in own units, and log p of their points f32[S, N]; see `sample`."""
     _, dataset, process, model, _ = experiment
-    check_sample(experiment.config, settings, labels, None, dataset.dim,
-                 data.about_built(dataset), model)  # fmt: skip
+    about = data.about_built(dataset)
+    check_sample(experiment.config, settings, labels, about=about, model=model)
     labels = api.labels_of_sets(experiment, settings) if labels is None else labels
     keys = sets.set_keys(jax.random.key(settings.seed), jnp.arange(settings.num_sets))
     drawn = [
@@ -222,11 +225,19 @@ def weights_of(weights: Any):
 
 
 def label_indices(experiment: Experiment, labels) -> Any:
-    """Index of each label, i32[...]; a label is a name or an index. Raises UserError."""
+    """Index of each label, i32[...]; a label is a name or an index, see `resolve_label`.
+
+    Labels that JAX traces are indices. Raises UserError for an unknown label, and for traced labels
+    if the names of the labels are other numbers.
+    """
+    with jax.ensure_compile_time_eval():  # the data are known while JAX traces a function
+        known = data.about_built(experiment.dataset).labels
     if isinstance(labels, jax.core.Tracer):
+        require(names_agree_with_indices(known), "labels", "traced", "values that JAX does not "
+                "trace, because the names of the labels are numbers")  # fmt: skip
         return labels
-    values, known = np.asarray(labels), data.about_built(experiment.dataset).labels
-    if values.dtype.kind in "iu" or not known.names:
+    values = np.asarray(labels)
+    if not known.names:
         return values
     with rename_fields({"config.sample.label": "labels"}):
         indices = {value: resolve_label(value, known) for value in np.unique(values.astype(str))}

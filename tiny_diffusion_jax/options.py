@@ -280,7 +280,7 @@ ROWS["evaluate"] = (
      interval("[1, 2000]")),
     ("likelihood_steps", 48, "Runge-Kutta steps of the probability-flow ODE", at_least(1)),
     ("likelihood_sets", 32, "real sets of at most 64 points whose log-likelihood is measured "
-     "(joint and causal in rows: of train.num_points); 0 = none", at_least(0),
+     "(joint, and causal of sorted points: of train.num_points); 0 = none", at_least(0),
      "mixture, sets, mnist_sets"),
     ("set_likelihood_steps", 24, "as likelihood_steps, for whole sets", at_least(1),
      "mixture, sets, mnist_sets"),

@@ -89,6 +89,13 @@ OWN_SETS = {
     "sample.num_points": 0,
 }  # fmt: skip
 
+
+def own_sets(model: str) -> dict:
+    """Return the settings for sets of the user's own, beside the recipe of the denoiser `model`."""
+    small = SMALL_SETS if model == "set_transformer" else {}
+    return OWN_SETS | {"model.relative": model == "causal"} | small
+
+
 # Diffusion, optimizer and sampling of the student project. The networks have 128 hidden units,
 # while the networks of the student project had 128 or 800.
 _STUDENT = NO_FADE | {

@@ -250,6 +250,15 @@ def test_members_that_are_rows_of_one_table(files):
         assert line in str(error.value)
 
 
+@pytest.mark.parametrize("cell, words", [("", "is empty"), ("nan", "holds 'nan'")])
+def test_an_empty_cell_is_no_member(files, cell, words):
+    text = "\n".join(["dataset,x,y", "dino,0,1", f"{cell},1,2", "star,2,1"])
+    (files / "t.csv").write_text(text, "utf-8")
+    line = f"'t.csv[?]dataset': line 3, column 'dataset' {words}: must be the name of a member"
+    with pytest.raises(UserError, match=line):
+        build("t.csv?dataset")
+
+
 def test_titles_sources_and_notices_are_joined(files):
     dataset = build(" dino + mnist:3:7+mnist:3 +c.png+dino", threshold=0.9)
     assert dataset.title == "dino + digit 3 (8x8) #7 + digit 3 (8x8) + c + dino"

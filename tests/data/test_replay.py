@@ -20,9 +20,9 @@ SETS = np.stack(np.meshgrid(np.arange(SIZE), np.arange(POINTS), indexing="ij"), 
 
 @pytest.fixture
 def make_run(tmp_path):
-    def make(sets=SETS, members="dino", **units):
+    def make(sets=SETS, members="dino", name="mixture", **units):
         config = default_config()
-        config.data.update(name="mixture", members=members, **units)
+        config.data.update(name=name, members=members, **units)
         dataset = {"title": "dino", "source": "", "shift": [1.0, 2.0], "scale": 4.0}
         (tmp_path / "run").mkdir(exist_ok=True)
         (tmp_path / "run" / "config.json").write_text(
@@ -73,9 +73,13 @@ def test_a_set_goes_on_in_others_only_where_all_are_of_one_density(make_run):
     one = draw(make_run())
     assert len({tuple(point) for point in one[0]}) == 2 * POINTS
     assert (one[:, POINTS:, 0] == (one[:, :POINTS, 0] + 1) % SIZE).all()
-    several = draw(make_run(members="dino+moons"))
-    assert (several[..., 0] == several[:, :1, 0]).all()
-    assert len({tuple(point) for point in several[0]}) == POINTS
+    same = draw(make_run(members="table.csv?kind=cat"))
+    np.testing.assert_array_equal(same, one)
+    for run in ({"members": "dino+moons"}, {"members": "table.csv?kind"}, {"name": "sets"},
+                {"name": "mnist_sets"}):  # fmt: skip
+        several = draw(make_run(**run))
+        assert (several[..., 0] == several[:, :1, 0]).all()
+        assert len({tuple(point) for point in several[0]}) == POINTS
 
 
 def test_its_units_are_those_of_the_data_it_learned(make_run):

@@ -115,3 +115,13 @@ def _leaves(tree):
     import jax
 
     return jax.tree.leaves(tree)
+
+
+def test_a_model_of_sizes_on_a_mixture_is_distilled():
+    options = {"model.hidden_dim": 8, "model.num_blocks": 1, "train.steps": 4, "train.block": 2,
+               "train.num_sets": 8, "train.num_points": 8, "train.min_points": 4,
+               "model.sizes": True, "sample.num_points": 8, "sample.num_sets": 4}  # fmt: skip
+    experiment = td.build("mixture:dino+moons", config=options)
+    state = td.train(experiment, progress=False)
+    few, state = td.distill(experiment, state, progress=False, trajectories=32, steps=4)
+    assert int(state.step) == 4 and td.sample(few, state).shape == (4, 8, 2)

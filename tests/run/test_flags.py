@@ -1,5 +1,6 @@
 """Check that all spellings of options give one config, and that all config files are valid."""
 
+import json
 import re
 from pathlib import Path
 
@@ -222,3 +223,16 @@ def test_a_quick_run_is_shorter_and_says_so():
                         ["--noquick", "--noquick: must be a flag"]):  # fmt: skip
         with pytest.raises(UserError, match=line):
             parse(["main.py", "--quick", "--config=moons", wrong])
+
+
+@pytest.mark.parametrize("path, expected", [
+    (".", "{}/run_few"), ("..", "{}_few"), ("./", "{}/run_few"), ("../run/", "../run_few"),
+])  # fmt: skip
+def test_a_distilled_run_lies_beside_its_run(path, expected, tmp_path, monkeypatch):
+    for folder in (tmp_path, tmp_path / "run"):
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(default_config().to_dict()), "utf-8")
+    monkeypatch.chdir(tmp_path / "run")
+    parsed = command(f"--workdir={path}", "--mode=distill")
+    assert parsed.workdir == expected.format(tmp_path.resolve())
+    assert parsed.config.train.init_from == path

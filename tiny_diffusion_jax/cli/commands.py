@@ -12,14 +12,14 @@ from tiny_diffusion_jax.api import Experiment, build, init, quick_notice
 from tiny_diffusion_jax.call_checks import check_sample
 from tiny_diffusion_jax.checks import (
     check,
+    check_augmentation,
     check_measured,
-    check_rotation,
     check_sizes_vary,
 )
 from tiny_diffusion_jax.cli.flags import runs_of
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.cells import encode
-from tiny_diffusion_jax.data.columns import ROLES, Points, read_points
+from tiny_diffusion_jax.data.columns import Points, has_role, read_points
 from tiny_diffusion_jax.diffusion.schedules import TERMINAL_SNR_WARNING
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require
 from tiny_diffusion_jax.program import program_name
@@ -52,7 +52,7 @@ def train_run(config, path: str, distributed: str = "", command: str = "") -> No
     """
     began = time.perf_counter()
     check_measured(config)
-    check_rotation(config)
+    check_augmentation(config)
     require(not distributed or not config.train.trajectories, "--distributed", distributed,
             "left out for a distilled model")  # fmt: skip
     with processes.together(distributed) as watch:
@@ -117,9 +117,8 @@ def complete_run(
     check(config, about)
     names = {"given": "--points", "given.shape": "--points: shape", "config.data.path": "--points"}
     with rename_fields(names, without=DATA_OPTION):
-        dim = 2 if pretrained else run_folder.dim(path)
-        table = read_points(points, dim=dim, usual=about.columns)
-        check_sample(config, config.sample, given=table.points, dim=dim, about=about)
+        table = read_points(points, dim=about.dim, usual=about.columns)
+        check_sample(config, config.sample, given=table.points, about=about)
     opened = _open(config, path, pretrained)
     _check_one_set(table, config.data.set_column)
     log.info("points: %s: %s", Path(points).name, table.describe())
@@ -134,7 +133,7 @@ def _check_one_set(table: Points, set_column: str) -> None:
     A column with another value in each of several rows names points.
     """
     for name, column in table.others.items():
-        if name == set_column or name.lower() in ROLES["set"]:
+        if name == set_column or has_role(name, "set"):
             num = len(encode(column)[1])
             require(num in (1, len(table.points)), f"--points: sets in column {name}", num, "1",
                     "All given points start every drawn set: keep one set")  # fmt: skip

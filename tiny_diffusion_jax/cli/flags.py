@@ -97,7 +97,9 @@ def parse(argv: list[str]) -> Command | None:
         shorten_run(config)
     config.update_from_flattened_dict(options)
     if mode == "distill":
-        workdir = workdir.rstrip("/") + "_few"
+        run = Path(workdir).expanduser()
+        run = run if run.name not in ("", "..") else run.resolve()  # "." has no name
+        workdir = f"{run}_few"
     return Command(mode, config.lock(), folder_of(workdir, config.name), arguments)
 
 

@@ -19,7 +19,7 @@ from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.sets import names_labels
 from tiny_diffusion_jax.data.table import stem
 from tiny_diffusion_jax.errors import UserError
-from tiny_diffusion_jax.recipes import OWN_SETS, SMALL_SETS
+from tiny_diffusion_jax.recipes import own_sets
 
 
 def get_config(path: str = "", model: str = "set_transformer"):
@@ -31,14 +31,10 @@ def get_config(path: str = "", model: str = "set_transformer"):
     config.data.name = "sets"
     config.data.path = path
     config.model.labels = names_labels(path)
-    is_folder = Path(path).expanduser().is_dir()
-    if is_folder:
+    config.update_from_flattened_dict(own_sets(config.model.name))
+    if Path(path).expanduser().is_dir():
         config.data.jitter = "uniform"
         config.data.max_side = 64  # sets are slow to draw from larger images
-    config.model.relative = model == "causal"
-    config.update_from_flattened_dict(OWN_SETS)
-    if is_folder:  # a picture has no number of points
-        config.update_from_flattened_dict({"model.sizes": False, "sample.num_points": 64})
-    if model == "set_transformer":
-        config.update_from_flattened_dict(SMALL_SETS)
+        config.model.sizes = False  # a picture has no number of points
+        config.sample.num_points = 64
     return config

@@ -96,7 +96,7 @@ class About(NamedTuple):
     """Facts about a dataset that are known before the dataset is built."""
 
     labels: Labels = Labels()
-    dim: int = 2  # coordinates of a point
+    dim: int | None = 2  # coordinates of a point; None for a table that has not been read
     many_sources: bool = False  # each set comes from one of many images or observed sets
     columns: tuple[str, ...] = ()  # names of the coordinates in a table, if they are known
     largest: int = 0  # points of the largest observed set; 0 without observed sets
@@ -119,7 +119,9 @@ def about(config) -> About:
     if config.name == "sets":
         return _about_sets(sets.load(config))
     if config.name == "points":
-        return About(jitters=("gaussian", "none"), columns=points.chosen_by_name(config.columns))
+        dim = config.columns.count(",") + 1 if config.columns else None
+        return About(dim=dim, jitters=("gaussian", "none"),
+                     columns=points.chosen_by_name(config.columns))  # fmt: skip
     return About()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_diffusion_jax.data.cells import texts_of
+from tiny_diffusion_jax.data.cells import are_missing, texts_of
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
 from tiny_diffusion_jax.data.columns import NO_COLUMN, parse_columns
 from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
@@ -144,6 +144,9 @@ def _concatenated(points: np.ndarray, arrays: dict, config, titles):
     sets = _flat(arrays["set"])
     if sets.shape != (num,):
         raise UserError(problem=f"{titles['set']} has shape {sets.shape}", allowed=str((num,)))
+    if (is_missing := are_missing(sets)).any():
+        raise UserError(problem=f"{titles['set']} of row {int(np.argmax(is_missing))} is missing",
+                        allowed="the name of a set")  # fmt: skip
     ids, codes = np.unique(sets, return_inverse=True)
     return points, codes, list(map(str, ids.tolist()))
 

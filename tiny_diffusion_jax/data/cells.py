@@ -147,3 +147,9 @@ def encode(values) -> tuple[np.ndarray, list[str]]:
     names: dict[str, int] = {}
     order = np.array([names.setdefault(text_of(value), len(names)) for value in seen], np.int64)
     return order[numbers], list(names)
+
+
+def are_missing(values) -> np.ndarray:
+    """Return bool[P], True for values [P] whose text is empty or a word such as nan or none."""
+    numbers, texts = encode(values)
+    return np.array([text.lower() in NO_VALUE for text in texts], bool)[numbers]

@@ -32,6 +32,18 @@ ROLES = {"set": ("set", "set_id", "id", "group"), "label": ("label",), "split": 
 NO_COLUMN = "none"  # option for no label or split, even if a column has this name
 
 
+def has_role(name: str, role: str) -> bool:
+    """Return whether a column of this name is read as `role` (set, label, split) without options.
+
+    Upper and lower case are equal, and so are "Set ID", set_id and setID.
+    """
+    return _normal_name(name) in ROLES[role]
+
+
+def _normal_name(name: str) -> str:
+    return "_".join(split_words(name))
+
+
 class Points(NamedTuple):
     """Points of a table, and the columns of set, label and split."""
 
@@ -100,9 +112,26 @@ def read_points(
 
 
 def read_column(path: str, column: str) -> list[str]:
-    """Read the different texts of a column, in order of appearance."""
+    """Read the different texts of a column, in order of appearance.
+
+    Raises UserError with the row of an empty cell.
+    """
     table = read_table(path)
-    return cells.encode(table.columns[find_column(table.names, column, "column", column)])[1]
+    index = find_column(table.names, column, "column", column)
+    _require_texts(table, index, "the name of a member")
+    return cells.encode(table.columns[index])[1]
+
+
+def _require_texts(table: Table, index: int, allowed: str, hint: str = "") -> None:
+    """Raise UserError with the first row of a column that is empty or holds a word such as nan."""
+    column, title = table.columns[index], table.names[index] or str(index)
+    is_missing = cells.are_missing(column)
+    if is_missing.any():
+        row = int(np.argmax(is_missing))
+        text = cells.text_of(column[row])
+        content = f"holds {text!r}" if text else "is empty"
+        raise UserError(problem=f"{table.rows[row]}, column {title!r} {content}", allowed=allowed,
+                        hint=hint)  # fmt: skip
 
 
 def parse_columns(names: Sequence[str], columns: str, usual: Sequence[str] = ()) -> list[int]:
@@ -122,7 +151,7 @@ def parse_columns(names: Sequence[str], columns: str, usual: Sequence[str] = ())
 
 def _find_roles(names: Sequence[str], options: dict[str, str | None]) -> dict[str, int]:
     """Find the indices of the columns of set, label and split, if they exist."""
-    words, roles = ["_".join(split_words(name)) for name in names], {}
+    words, roles = [_normal_name(name) for name in names], {}
     for role, value in options.items():
         field, usual = f"config.data.{role}_column", [n for n in ROLES[role] if n in words]
         if value is None or (value.strip() == NO_COLUMN and role != "set"):
@@ -218,18 +247,10 @@ def _read_numbers(
     values, kinds = (np.stack(parts, axis=1) for parts in zip(*parsed, strict=True))
     missing = (kinds == cells.MISSING).any(1)
     if "set" in roles:
-        codes, texts = cells.encode(table.columns[roles["set"]])
-        no_set = np.array([text.lower() in cells.NO_VALUE for text in texts])[codes]
-        if no_set.any() and not skip:
-            row = int(np.argmax(no_set))
-            text = texts[codes[row]]
-            raise UserError(
-                problem=f"{table.rows[row]}, column {titles[roles['set']]!r} "
-                f"{f'holds {text!r}' if text else 'is empty'}",
-                allowed="the name of a set",
-                hint="config.data.skip_incomplete=True leaves out rows with missing values",
-            )
-        missing |= no_set
+        if not skip:
+            _require_texts(table, roles["set"], "the name of a set", "config.data.skip_incomplete="
+                           "True leaves out rows with missing values")  # fmt: skip
+        missing |= cells.are_missing(table.columns[roles["set"]])
     if skip and missing.any():
         notes.append(f"left out: {missing.sum():,} of {len(missing):,} rows with missing values "
                      f"(the first is {table.rows[int(np.argmax(missing))]})")  # fmt: skip

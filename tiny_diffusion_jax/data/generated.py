@@ -52,8 +52,8 @@ def build(config) -> Dataset:
         moments = np.float64(described["shift"]), np.float64(described["scale"]) ** 2
         moments = moments[0], np.broadcast_to(moments[1], moments[0].shape)
         title, normalized = str(described["title"]), bool(data["normalize"])
-        one_density = data["name"] not in ("mixture", "mnist_sets") or (
-            data["name"] == "mixture" and "+" not in data["members"])
+        one_density = data["name"] not in ("sets", "mnist_sets") and (
+            data["name"] != "mixture" or _is_one_member(data["members"]))
         if sets.ndim != 3 or sets.dtype.kind != "f" or not np.isfinite(sets).all():
             raise ValueError(f"{SAMPLES} has shape {sets.shape}, or points that are not finite")
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
@@ -72,6 +72,12 @@ def build(config) -> Dataset:
         details=f"{folder.name}: {sets.shape[0]:,} sets of {sets.shape[1]:,} points, coordinates "
                 f"{listed(names)}", columns=names,
     )  # fmt: skip
+
+
+def _is_one_member(members: str) -> bool:
+    """Return whether a mixture has one member; "table?column" has a member for each value."""
+    _, mark, rows = members.partition("?")
+    return "+" not in members and (not mark or "=" in rows)
 
 
 def _shuffled(sets: np.ndarray) -> np.ndarray:

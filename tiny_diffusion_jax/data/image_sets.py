@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from tiny_diffusion_jax.data.densities import find_index, make_dataset
+from tiny_diffusion_jax.data.densities import find_index, make_dataset, with_heldout
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.point_sets import PointSets
 
@@ -31,10 +31,7 @@ def from_splits(train: tuple, heldout: tuple | None, config, **fields) -> Datase
         *pair, jitter, config.replace, normalize=normalize, **fields
     )
     dataset = make(train, config.normalize)
-    if heldout is None:
-        return dataset
-    shift, scale = dataset.shift, dataset.scale
-    return dataset.replace(heldout=make(heldout, False).replace(shift=shift, scale=scale))
+    return dataset if heldout is None else with_heldout(dataset, make(heldout, False))
 
 
 def from_images(

@@ -41,6 +41,11 @@ def resolve_label(option: str | int, labels: Labels) -> int:
                     f"Did you mean {near[0]}?" if near else "")  # fmt: skip
 
 
+def names_agree_with_indices(labels: Labels) -> bool:
+    """Return whether no label has a number as its name, apart from its own index."""
+    return not any(_is_number(name) and name != str(i) for i, name in enumerate(labels.names))
+
+
 def in_words(labels: Labels) -> str:
     """List the names of the labels, for a message."""
     names = [labels.names[index] for index in labels.present]

@@ -82,7 +82,8 @@ def member_names(members: str) -> tuple[str, ...]:
                 values = read_column(table, rows)
             except UserError as error:
                 place = f"config.data.members = {members!r}: {name.strip()!r}"
-                raise replace(error, field=f"{place}: {error.field}") from error
+                field = ": ".join(filter(None, (place, error.field)))
+                raise replace(error, field=field) from error
             names += [f"{table}?{rows}={value}" for value in values]
         else:
             names.append(name.strip())

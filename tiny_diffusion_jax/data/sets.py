@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from tiny_diffusion_jax.data import arrays, folders, notices, table, units
 from tiny_diffusion_jax.data.cells import encode
 from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
-from tiny_diffusion_jax.data.columns import read_points
+from tiny_diffusion_jax.data.columns import has_role, read_points
 from tiny_diffusion_jax.data.densities import with_heldout
 from tiny_diffusion_jax.data.image_sets import from_splits
 from tiny_diffusion_jax.data.observed import from_observed
@@ -117,8 +117,15 @@ def names_labels(path: str) -> bool:
         if file.is_dir():
             return bool(folders.find(file)[0].label)
         if file.suffix.lower() in table.ARRAYS:
-            return "label" in table.load_arrays(file)
-        return "label" in [name.lower() for name in table.read_table(path, "yes").names]
+            arrays_of_file = table.load_arrays(file)
+            names = next(iter(arrays_of_file.values())).dtype.names or ()
+            if table.are_columns(arrays_of_file):
+                names = [*arrays_of_file]
+            elif len(arrays_of_file) > 1:
+                return "label" in arrays_of_file
+        else:
+            names = table.read_table(path, "yes").names
+        return any(has_role(name, "label") for name in names)
     except Exception:  # `load` reports every error
         return False
 

@@ -21,7 +21,7 @@ from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
 from tiny_diffusion_jax.errors import reason_of
 from tiny_diffusion_jax.files import write_json
 from tiny_diffusion_jax.reports import summary, words
-from tiny_diffusion_jax.reports.data import ReportData, sets_differ
+from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.html import write_html
 from tiny_diffusion_jax.reports.save_samples import write_sets
 from tiny_diffusion_jax.reports.sections import sections_of
@@ -31,7 +31,7 @@ from tiny_diffusion_jax.run.train_log import read_rows, training_seconds
 from tiny_diffusion_jax.training.loop import run_in_thread
 
 log = logging.getLogger("tiny_diffusion_jax")
-TRAJECTORY_POINTS = 2**22  # points of all sets in all steps of the trajectories: 32 MB if D = 2
+KEPT_POINTS = 2**22  # points of all sets in all steps of the trajectories: 32 MB if D = 2
 
 
 class SamplesDiverged(RuntimeError):
@@ -108,8 +108,8 @@ def draw_samples(
     if experiment.model.num_labels:
         log.info("label: %s", _label_in_words(experiment, given))
     num_points = options.num_sets * options.num_points * (options.num_steps + 1)
-    shows_sets = given is not None or sets_differ(experiment)
-    keep = shows_sets and 0 < num_points <= TRAJECTORY_POINTS
+    shows_sets = given is not None or experiment.dataset.sets_differ
+    keep = shows_sets and 0 < num_points <= KEPT_POINTS
     samples, trajectories = api.sample(
         experiment, params, keep_trajectory=keep, progress=is_terminal, given=given), None
     if keep:

@@ -10,7 +10,7 @@ from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import rename_fields
 from tiny_diffusion_jax.metrics import grades
 from tiny_diffusion_jax.reports import player, summary
-from tiny_diffusion_jax.reports.data import ReportData, sets_differ
+from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.training import loss_panel_of
 from tiny_diffusion_jax.run.load import load
 from tiny_diffusion_jax.run.run_folder import read_facts
@@ -32,7 +32,7 @@ def write_comparison(folder: Path, paths: list[str], options) -> Path:
     """
     with rename_fields({"--workdir": "--runs"}):
         loaded = [load(path) for path in paths]
-    many = any(sets_differ(experiment) for experiment, _ in loaded)
+    many = any(experiment.dataset.sets_differ for experiment, _ in loaded)
     num_sets, num_points = (SETS, POINTS) if many else (1, DENSITY_POINTS)
     common = {"seed": options.seed, "num_sets": min(options.num_sets, num_sets),
               "num_points": min(options.num_points, num_points)}  # fmt: skip

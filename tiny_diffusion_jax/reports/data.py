@@ -24,13 +24,8 @@ from tiny_diffusion_jax.sets.sizes import capacity
 MAX_CLOUDS, CLOUD_POINTS = 64, 4_000
 REAL_SETS = 200  # real sets that set the limits of the axes of a figure.
 TRAJECTORIES = 24  # largest number of sets whose trajectories are shown.
-TRAJECTORY_POINTS = 16_384  # largest number of their points, but four sets are always shown.
+SHOWN_POINTS = 16_384  # largest number of their points, but four sets are always shown.
 WEIGHTS_CHOSEN_ON = {True: "the same held-out sets", False: "other held-out sets"}
-
-
-def sets_differ(experiment: Experiment) -> bool:
-    """Return whether sets differ by more than chance: sets of members, images, observed sets."""
-    return experiment.dataset.num_labels > 0 or experiment.dataset.num_sources > 0
 
 
 class ReportData:
@@ -66,7 +61,7 @@ class ReportData:
     @property
     def shows_sets(self) -> bool:
         """Whether to show several sets, because they differ or contain given points."""
-        return self.given is not None or sets_differ(self.experiment)
+        return self.given is not None or self.dataset.sets_differ
 
     @property
     def has_likelihood(self) -> bool:
@@ -198,7 +193,7 @@ class ReportData:
     @cached_property
     def trajectories(self) -> tuple[np.ndarray, np.ndarray]:
         """Trajectories of the first sets f32[steps + 1, sets, N, D] and their noise levels."""
-        most = max(4, TRAJECTORY_POINTS // self.samples.shape[1])
+        most = max(4, SHOWN_POINTS // self.samples.shape[1])
         num_sets = min(TRAJECTORIES, most, len(self.samples))
         levels = self._levels(self.options.num_steps)
         if self._trajectories is not None:

@@ -1,1 +1,1 @@
-"""Runs: the command line, its modes, and the files in the folder of a run."""
+"""Runs: training in a folder, its files, and saved, loaded and released weights."""

@@ -23,7 +23,7 @@ from tiny_diffusion_jax.sets.reverse import visited_levels
 from tiny_diffusion_jax.training.trajectories import from_paths
 
 log = logging.getLogger("tiny_diffusion_jax")
-PATH_STEPS = 40  # of the trajectories
+TEACHER_STEPS = 40  # of the sampler that draws the trajectories
 NUM_STEPS = {"independent": 4_000, "joint": 1_400}  # of the training
 NUM_POINTS = {"independent": 2**17, "joint": 3 * 2**17}  # of all trajectories
 # The last jump of two or more steps starts from this sigma / alpha: it moves points onto strokes.
@@ -75,7 +75,7 @@ def with_trajectories(experiment: Experiment, params, progress: bool = True) -> 
         num_points = config.sample.num_points  # 0: sizes as in the data
     teacher = api.with_options(experiment, "train", {"trajectories": 0})
     teacher = api.with_options(teacher, "sample", {
-        "sampler": "dpm++2m", "num_steps": min(PATH_STEPS, config.schedule.num_levels),
+        "sampler": "dpm++2m", "num_steps": min(TEACHER_STEPS, config.schedule.num_levels),
         "num_sets": config.train.trajectories, "num_points": num_points, "label": "",
         "spacing": "time",
         "seed": (SEED + config.seed) % 2**32})  # fmt: skip

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from tiny_diffusion_jax import data
 from tiny_diffusion_jax.api import Experiment, assemble, init
@@ -46,9 +47,10 @@ def load(
     folder = run_folder.open_to_read(path, config)
     experiment = assemble(config, _dataset(path, config, with_data, data, model), model)
     like = jax.eval_shape(lambda: init(experiment))
-    if (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists():
+    saved = open_checkpoints(folder / "checkpoints")
+    if (folder / WEIGHTS).exists() and not saved.steps():
         return experiment, read_safetensors(folder / WEIGHTS, like.params)
-    state = restore_latest(open_checkpoints(folder / "checkpoints"), like)
+    state = restore_latest(saved, like)
     if state is None:
         raise UserError("--workdir", path, "a run with a checkpoint", "Train first, --mode=train")
     log.info("restored step %d", int(state.step))
@@ -107,6 +109,8 @@ def describe_weights(state: TrainState, dataset: data.Dataset) -> str:
         sets = (f"{size(dataset.validation)} sets; 1-NNA and likelihood are measured on "
                 f"{num_measured} other sets")  # fmt: skip
     best: Any = state.best
+    if not np.isfinite(best.loss):  # parameters that td.save was given
+        return "weights: the saved parameters, whose held-out loss was not measured"
     return (f"weights: the average at step {int(best.step)} of {int(state.step)}, which has "
             f"the lowest held-out loss, {float(best.loss):.4f}, on {sets}")  # fmt: skip
 

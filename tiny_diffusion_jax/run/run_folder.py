@@ -56,11 +56,6 @@ def read_facts(path: str) -> dict:
         return _read_description(folder)["dataset"] if (folder / CONFIG).exists() else {}
 
 
-def dim(path: str) -> int:
-    """Number of coordinates of the points of the run in `path`; 2 if there is no run."""
-    return len(read_facts(path).get("shift", (0, 0)))
-
-
 def open_to_read(path: str, config) -> Path:
     """Return the folder of an earlier run of `config`.
 
@@ -81,6 +76,14 @@ def require_same_data(path: str, config, dataset) -> None:
         raise UserError(f"config.data.{field}", config.data[field],
                         f"the data of the run in {str(path)!r}",
                         f"They differ in {shorten(changes)}")  # fmt: skip
+
+
+def require_same_run(path: str, config, dataset) -> None:
+    """Raise UserError if the folder `path` holds a run of another config or of other data."""
+    with os_errors_as_user_error(path):
+        folder = Path(path).expanduser()
+        if (folder / CONFIG).exists():
+            _require_same_run(path, folder, config, _facts(dataset, config, ""))
 
 
 # ---------------------------------------------------------------- write
@@ -121,10 +124,7 @@ def open_to_train(path: str, config, dataset, init_from: str = ""):
         with os_errors_as_user_error(path):
             facts = _facts(dataset, config, init_from)
             if (folder / CONFIG).exists():
-                stored = _read_description(folder)
-                changes = model_differences(stored, config.to_dict(), {"train.steps"})
-                changes = changes or data_differences(stored["dataset"], facts)
-                _refuse_differences(path, changes)
+                stored = _require_same_run(path, folder, config, facts)
                 _change_length(path, folder, stored, config.train.steps)
                 remove_abandoned(folder)
             elif outputs := [name for name in OUTPUTS if (folder / name).exists()]:
@@ -181,6 +181,14 @@ def _read_description(folder: Path) -> dict:
                         f"({reason_of(error)})", hint="Use another --workdir") from error
     facts = stored.get("dataset")
     return migrate_config(stored) | {"dataset": facts if isinstance(facts, dict) else {}}
+
+
+def _require_same_run(path: str, folder: Path, config, facts: dict) -> dict:
+    """Return the description of the run in `folder`, if its config and data are the same."""
+    stored = _read_description(folder)
+    changes = model_differences(stored, config.to_dict(), {"train.steps"})
+    _refuse_differences(path, changes or data_differences(stored["dataset"], facts))
+    return stored
 
 
 def _refuse_differences(path: str, differences: list[str]) -> None:

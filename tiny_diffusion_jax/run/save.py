@@ -36,7 +36,8 @@ def save(path, experiment: Experiment, weights, format: str = "checkpoint") -> P
     weights: a TrainState, which the command line can train further, or parameters, which are saved
     as a finished run. format: "checkpoint", or "safetensors", which other programs read and which
     holds the weights for sampling only. `run.load.load` reads both. Raises UserError, and writes
-    nothing, if the folder holds another run or a data.npz with other data.
+    nothing, if the folder holds another run, a data.npz with other data, or checkpoints that `load`
+    would read in place of the weights.
     """
     require_choice("format", format, FORMATS)
     if format == "safetensors":
@@ -45,15 +46,49 @@ def save(path, experiment: Experiment, weights, format: str = "checkpoint") -> P
     if experiment.source is not None:
         config = changed(config, {"data.path": str(folder / DATA)})
     state = weights if isinstance(weights, TrainState) else _finished(experiment, weights)
-    with (_data_file(folder / DATA, experiment.source),
-          run_folder.open_to_train(path, config, experiment.dataset)):  # fmt: skip
-        if format == "safetensors":
-            _write_safetensors(folder / WEIGHTS, state)
-        else:
-            kept = checkpoints.open_checkpoints(folder / "checkpoints", config.train.keep)
-            checkpoints.save(kept, state)
+    with _data_file(folder / DATA, experiment.source):
+        run_folder.require_same_run(path, config, experiment.dataset)
+        _require_loadable(folder, state, format, all_arrays=state is weights)
+        with run_folder.open_to_train(path, config, experiment.dataset):
+            if format == "safetensors":
+                _write_safetensors(folder / WEIGHTS, state)
+            else:
+                kept = checkpoints.open_checkpoints(folder / "checkpoints", config.train.keep)
+                checkpoints.save(kept, state)
     log.info("saved step %d in %s", int(state.step), folder)
     return folder
+
+
+def _require_loadable(folder: Path, state: TrainState, format: str, all_arrays: bool) -> None:
+    """Raise UserError if the checkpoints in `folder` hide `state` from `load`.
+
+    `load` reads the last checkpoint, and `checkpoints.save` does not replace a checkpoint.
+    all_arrays: compare the whole state with a checkpoint of its step, or only the sampled weights.
+    """
+    stored, step = checkpoints.open_checkpoints(folder / "checkpoints"), int(state.step)
+    last, advice = max(stored.steps(), default=-1), "Use another folder"
+    require(last < 0 or format != "safetensors", "format", format,
+            "checkpoint for a folder with checkpoints", advice)  # fmt: skip
+    require(step >= last, "path", str(folder),
+            f"a folder without checkpoints after step {step}, the step of the weights",
+            f"There is a checkpoint of step {last}. {advice}")  # fmt: skip
+    if step == last:
+        is_same = _holds_state(stored.load(step), state, all_arrays)
+        require(is_same, "path", str(folder),
+                f"a folder without a checkpoint of step {step}, or with these weights in it",
+                f"The checkpoint holds other weights, or is damaged. {advice}")  # fmt: skip
+
+
+def _holds_state(arrays: dict | None, state: TrainState, all_arrays: bool) -> bool:
+    """Return whether the arrays of a checkpoint are equal to `state`, or to its sampled weights."""
+    expected = checkpoints.named_leaves(state)
+    if not all_arrays:
+        place = ".ema" if state.best is None else ".best.ema"
+        sampled = checkpoints.named_leaves(state.sampled)
+        expected = {f"{place}{name}": leaf for name, leaf in sampled.items()}
+    return arrays is not None and all(
+        name in arrays and np.array_equal(arrays[name], leaf, equal_nan=True)
+        for name, leaf in expected.items())  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -96,7 +131,7 @@ def _finished(experiment: Experiment, params) -> TrainState:
         require(shapes[0] == shapes[1], f"weights: shape of {name}", shapes[0],
                 f"{shapes[1]}, as in the model of the experiment")  # fmt: skip
     params = jax.tree.map(jnp.asarray, params)
-    best = None if state.best is None else Best(params, jnp.float32(jnp.nan), step)
+    best = None if state.best is None else Best(params, jnp.float32(jnp.inf), step)
     return state.replace(step=step, params=params, ema=params, best=best)
 
 

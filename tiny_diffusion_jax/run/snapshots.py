@@ -141,8 +141,7 @@ def draw(experiment: Experiment, params) -> dict[str, np.ndarray]:
 def sample_options(experiment: Experiment):
     """The `sample` part of the config, with fewer and smaller sets."""
     options, dataset = editable(experiment.config.sample), experiment.dataset
-    differ = dataset.num_labels > 0 or dataset.num_sources > 0
-    num_sets, most = (SETS, SET_POINTS) if differ else (1, POINTS)
+    num_sets, most = (SETS, SET_POINTS) if dataset.sets_differ else (1, POINTS)
     usual = options.num_points or int(np.median(dataset.sizes))
     if experiment.model.counts:  # sets that are smaller than in training would be wrong
         most = max(most, size_range(experiment.config.train, dataset)[0])
@@ -155,7 +154,7 @@ def sample_options(experiment: Experiment):
 def has_field(experiment: Experiment) -> bool:
     """Return whether the network gives the score of single points in the plane."""
     config, dataset = experiment.config, experiment.dataset
-    return (dataset.dim == 2 and not dataset.num_labels and not dataset.num_sources
+    return (dataset.dim == 2 and not dataset.sets_differ
             and sets.strategy_of(experiment.model).has_point_density
             and not is_flow(config) and not is_distilled(config))  # fmt: skip
 

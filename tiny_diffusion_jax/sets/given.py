@@ -1,4 +1,4 @@
-"""Given points of a set in training: a random part of it, which stands before the other points.
+"""Given points of a set in training: a random part of the set, before the other points.
 
 A model of sorted sets can complete a set only if it has seen points that are given before the
 sorted ones. In a share of the training sets, h random points are given, and the model learns the
@@ -27,12 +27,12 @@ def draw_given(key: jax.Array, exists: jax.Array, share: float) -> jax.Array:
 
 
 def denoised_points(given: jax.Array, mask: jax.Array | None, num_points: int) -> jax.Array:
-    """Points i32[B, N] that are denoised in the N places of each set, of which none is given.
+    """Indices i32[B, N] of the points that are denoised in the N slots of each set.
 
-    The first h places (given i32[B]) would be lost, so they repeat the other points: place i < h
-    has point h + i mod (n - h), where n is the size of the set. Sets with many given points then
-    weigh as much as sets without.
+    No given point is denoised. The first h slots (given i32[B]) would be unused, so they repeat the
+    other points: slot i < h has point h + i mod (n - h), where n is the size of the set. Sets with
+    many given points then weigh as much as sets without given points.
     """
-    place, h = jnp.arange(num_points), given[:, None]
+    slot, h = jnp.arange(num_points), given[:, None]
     n = num_points if mask is None else mask.sum(1, keepdims=True)
-    return jnp.where(place < h, h + place % jnp.maximum(n - h, 1), place)
+    return jnp.where(slot < h, h + slot % jnp.maximum(n - h, 1), slot)

@@ -7,8 +7,8 @@ compute.
 A network that is conditioned on the size s of a set gets the size of the complete set, as in
 training. This also holds if only n < s of its points are scored: log p(x_1 ... x_n | s). Strategies
 that generate a set point by point have learned this density for every n. Joint models, and causal
-models with rows, have learned this density only for n as in training. A training batch cuts a set
-to n = min(s, train.num_points) random points (training/batches.py).
+models of sorted points, have learned this density only for n as in training. A training batch cuts
+a set to n = min(s, train.num_points) random points (training/batches.py).
 """
 
 from functools import partial
@@ -49,7 +49,8 @@ def estimate(
         labels       i32[S], conditioning of the model; None: no labels.
         draws        number of random draws; 0: the number of the strategy. Several draws of an
                      autoregressive model are random orders, and the result is the log of their mean
-                     density. With rows, all orders have the same density, which is a lower bound.
+                     density. With sorted points, all orders have the same density, which is a
+                     lower bound.
         sizes        i32[S], the number of points of each complete set, the conditioning of a model
                      with `counts`; None: `sets` are complete.
         num_given    h, the first points of each set that are given. The result is then

@@ -13,7 +13,7 @@ class Augment(NamedTuple):
 
     u and v are standard normal, R is a uniform rotation, and F is a mirror in half of the sets. R
     is a rotation in the units of the data only if all axes have the same scale
-    (checks.check_rotation).
+    (checks.check_augmentation).
     """
 
     shift: float = 0.0  # standard deviation of the shift along each axis
