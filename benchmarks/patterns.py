@@ -19,10 +19,8 @@ difference between the mean functions of two groups, in standard deviations. The
 exchanges with at least the deviation of the groups: below 0.05 it lies outside of the envelope.
 A copy follows one training set more closely than 99 % of new sets do (copies in metrics.json).
 
-`causal` is a small network that sees no high frequencies of a position, only of the differences of
-positions (SMALL), because the default one memorises the sets. Words after `--` are options of
-main.py. Prints a table and writes benchmarks/results/patterns.json, which keeps the rows of other
-patterns and models.
+Words after `--` are options of main.py. Runs with different options need different --name. Prints a
+table and writes benchmarks/results/patterns.json, which keeps the rows of other patterns and names.
 """
 
 import warnings
@@ -42,11 +40,6 @@ PARENTS, HARD = 80, 0.06  # hard_core: intensity before thinning, and the least 
 CENTRES, CHILDREN, SPREAD = 10, 5, 0.04  # thomas: intensity, mean number and std of a cluster
 GENERATED = 200
 DEPTH = 45.0  # of a brick of bone in micrometres; six flatter ones are left out
-
-
-SMALL = ["--config.model.context_blocks=0", "--config.model.context_dim=48",
-         "--config.model.hidden_dim=64", "--config.model.num_blocks=2",
-         "--config.model.embedding=identity"]  # fmt: skip
 
 
 def hard_core(rng: np.random.Generator) -> np.ndarray:
@@ -179,6 +172,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_of(__doc__, "patterns")
     parser.add_argument("--patterns", choices=[*COLUMN, *SYNTHETIC], default="hard_core")
     parser.add_argument("--data", type=Path, help="folder of the R data")
+    parser.add_argument("--name", help="name of the run and of its row; default: the model")
     args = parser.parse_args(argv)
     sets, box = load(args.patterns, args.data)
     index = np.arange(len(sets))
@@ -187,23 +181,23 @@ def main(argv: list[str] | None = None) -> None:
         choose[np.flatnonzero(~test & ~choose)[-1]] = True
     parts = [[sets[i] for i in np.flatnonzero(part)]
              for part in (~test & ~choose, choose, test)]  # fmt: skip
+    name = args.name or args.model
     path, workdir = (args.runs / f"patterns_{args.patterns}{end}"
-                     for end in (".csv", f"_{args.model}"))  # fmt: skip
+                     for end in (".csv", f"_{name}"))  # fmt: skip
     args.runs.mkdir(parents=True, exist_ok=True)
     write_table(path, *parts[:2], box)
     largest = max(map(len, parts[0]))
     flags = [f"--config=configs/sets.py:{data_path(path)}", f"--config.model.name={args.model}",
              "--config.data.skip_small=True", f"--config.train.num_points={largest}",
-             f"--config.sample.num_sets={GENERATED}",
-             *(SMALL if args.model == "causal" else []), *args.options]  # fmt: skip
+             f"--config.sample.num_sets={GENERATED}", *args.options]  # fmt: skip
     metrics = finished(workdir, flags)
     rng, others = np.random.default_rng(1), [*parts[0], *parts[1]]
     uniform = poisson(rng, rng.choice(list(map(len, others)), GENERATED), box)
     rows = stored(args.output, "patterns").get(args.patterns, {}) | {
         "training sets": compare(others, parts[2], box),
         "uniform points": compare(uniform, parts[2], box),
-        args.model: compare(read_table(workdir / "samples.csv"), parts[2], box)
-        | {"copies": {name: metrics["metrics"]["copies"][name] for name in ("value", "floor")}}
+        name: compare(read_table(workdir / "samples.csv"), parts[2], box)
+        | {"copies": {part: metrics["metrics"]["copies"][part] for part in ("value", "floor")}}
         | of_training(metrics, flags),
     }  # fmt: skip
     patterns = add_rows(args.output, __file__, argv, {args.patterns: rows}, "patterns")
