@@ -82,13 +82,14 @@ def add_rows(path: Path, file: str, argv: list[str] | None, rows: dict, part="ro
 
 
 def parser_of(description: str, output: str, model: str = "causal") -> argparse.ArgumentParser:
-    """Parser of a benchmark that trains one model: --model, --runs, --output and options.
+    """Parser of a benchmark that trains one model: --model, --name, --runs, --output, options.
 
     output: name of the results file without .json. model: default of --model.
     """
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=raw)
     parser.add_argument("--model", default=model)
+    parser.add_argument("--name", help="name of the run and of its row; default: the model")
     parser.add_argument("--runs", type=Path, default=ROOT / "runs")
     parser.add_argument("--output", type=Path, default=RESULTS / f"{output}.json")
     parser.add_argument("options", nargs="*", help="options of main.py, after --")

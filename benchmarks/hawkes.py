@@ -17,8 +17,8 @@ test set, beside 200 new real ones (the floor):
 
 `causal` has no blocks and no high frequencies of positions, because it would memorise the times of
 the training sequences. It sees the earlier events relative to the next one (`model.relative`).
-Words after `--` are options of main.py. Prints a table and writes benchmarks/results/hawkes.json,
-which keeps the rows of other models.
+Words after `--` are options of main.py. Runs with different options need different --name. Prints a
+table and writes benchmarks/results/hawkes.json, which keeps the rows of other names.
 """
 
 from pathlib import Path
@@ -147,8 +147,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--train", type=int, default=TRAIN, help="number of training sequences")
     args = parser.parse_args(argv)
     args.runs.mkdir(parents=True, exist_ok=True)
-    name = f"hawkes_{args.train}"
-    path, workdir = args.runs / f"{name}.csv", args.runs / f"{name}_{args.model}"
+    name = args.name or args.model
+    path, workdir = (args.runs / f"hawkes_{args.train}{end}" for end in (".csv", f"_{name}"))
     train, test = sequences(args.train, seed=0), sequences(TEST, seed=1)
     write_table(path, train)
     path = data_path(path)
@@ -165,7 +165,7 @@ def main(argv: list[str] | None = None) -> None:
     drawn = read_table(workdir / "samples.csv")
     rows = add_rows(args.output, __file__, argv, {
         "real": compare(sequences(TEST, seed=2), test),
-        args.model: compare(drawn, test) | of_training(metrics, flags),
+        name: compare(drawn, test) | of_training(metrics, flags),
     })  # fmt: skip
     print(table(rows))
 

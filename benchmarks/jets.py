@@ -154,7 +154,6 @@ def table(rows: dict[str, dict]) -> str:
 
 def main(argv: list[str] | None = None) -> None:
     parser = parser_of(__doc__, "jets")
-    parser.add_argument("--name", help="name of the run and of its row; default: the model")
     parser.add_argument("--write", action="store_true", help="only make the jets")
     parser.add_argument("--train", type=int, default=TRAIN, help="training jets of each kind")
     parser.add_argument("--test", type=int, default=TEST, help="test jets of each kind")

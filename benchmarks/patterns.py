@@ -172,7 +172,6 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_of(__doc__, "patterns")
     parser.add_argument("--patterns", choices=[*COLUMN, *SYNTHETIC], default="hard_core")
     parser.add_argument("--data", type=Path, help="folder of the R data")
-    parser.add_argument("--name", help="name of the run and of its row; default: the model")
     args = parser.parse_args(argv)
     sets, box = load(args.patterns, args.data)
     index = np.arange(len(sets))

@@ -6,7 +6,7 @@
 main.py trains and evaluates each network in runs/. Finished runs are read and not repeated. Words
 after `--` are options of main.py for all runs. Prints a table and writes
 `benchmarks/results/student_fixes.json`, which keeps its other rows, and `docs/student_fixes.png`.
-The figure has the rows of `--rows`, and shows the first sets of each member for each run.
+The figure has the rows whose runs exist, and shows the first sets of each member for each run.
 """
 
 import argparse
@@ -179,10 +179,11 @@ def main(argv: list[str] | None = None) -> None:
         rows = {name: rows[name] for name in ROWS if name in rows}
         write(args.output, {"command": command(__file__, argv), "rows": rows})
     drawn = []
-    for row in args.rows.split(","):  # only these runs are sure to exist
-        cells = rows[row]
-        notes = [f"{100 * cell['metrics']['separation']['value']:.0f} % separate" for cell in cells]
+    for row, cells in rows.items():
         folders = [args.runs / name for _, _, name, _ in ROWS[row][1]]
+        if not all(folder.exists() for folder in folders):
+            continue
+        notes = [f"{100 * cell['metrics']['separation']['value']:.0f} % separate" for cell in cells]
         drawn.append((ROWS[row][0], [
             (cell["change"], note, *first_sets(folder))
             for cell, note, folder in zip(cells, notes, folders, strict=True)

@@ -52,8 +52,8 @@ def build(
     .npz file (points, mask, sizes, set, label); or a table of pandas. `base` decides whether the
     rows of a table are sets: they are one density for a denoiser of single points.
 
-    A name in `base` gets the settings for sets of the user's own (recipes.own_sets), and a
-    ConfigDict keeps its options.
+    For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. A ConfigDict
+    keeps its options.
 
     labels: a text or a number for each set. counts: whether the denoiser is conditioned on the
     number of points of each set (config.model.sizes; None: as in the settings). model: a Flax
@@ -80,10 +80,11 @@ def build(
         require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
         source, holds_sets = _arrays_of(data, labels, base, options.get("data.set_column"))
         settings = _config_of(base, "set_transformer" if holds_sets else "fourier_mlp", name)
+        keeps = isinstance(base, ConfigDict) and base.data.name == "points"
         settings.data.path = f"{name}.npz"
         settings.data.name = "sets" if holds_sets else "points"
         jitters = ("none",) if holds_sets else ("gaussian", "none")
-        if settings.data.jitter == "none":
+        if settings.data.jitter == "none" and not keeps:
             settings.data.jitter = jitters[0]
         if holds_sets and not isinstance(base, ConfigDict):
             settings.update_from_flattened_dict(own_sets(settings.model.name))

@@ -28,6 +28,7 @@ def labels(*names, present=None, titles=()):
     ("MNIST 3", labels("dino", "mnist:3", titles=("dino", "MNIST 3")), 1),
     ("mnist:3", labels("dino", "mnist:3", titles=("dino", "MNIST 3")), 1),
     ("7", labels(*"0123456789", present=(2, 7)), 7),
+    ("1", labels("t?k=1", "t?k=2", titles=("1", "2")), 0),
 ])  # fmt: skip
 def test_a_label_is_found_by_its_name(option, there, index):
     assert resolve_label(option, there) == index
@@ -37,6 +38,7 @@ def test_a_label_is_found_by_its_name(option, there, index):
     ("0", labels("1", "2", "3"), "'0': must be one of 1, 2, 3, -1 for random ones, or -2 for none"),
     ("rign", labels("disk", "ring"), "'rign': must be one of disk, ring, -1 for random ones, or -2 "
                                      "for none. Did you mean ring?"),
+    ("0", labels("t?k=1", "t?k=2", titles=("1", "2")), "'0': must be one of t?k=1, t?k=2, "),
     ("2", labels("disk", "ring"), "'2': must be one of disk, ring, "),
     ("-3", labels("disk", "ring"), "'-3': must be one of disk, ring, "),
     ("3", labels(*"0123456789", present=(2, 7)), "'3': must be one of 2, 7, "),

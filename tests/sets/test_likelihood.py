@@ -558,7 +558,7 @@ def test_arguments_that_cannot_be_scored_are_refused(points, fields, words):
 
 @pytest.mark.parametrize("points, fields, words", [
     ((2, 6, 2), {"labels": [0]}, "labels.shape = (1,): must be (num_sets,) = (2,)"),
-    ((2, 6, 2), {"labels": [0, 7]}, "labels = [7]: must be all in 0..1"),
+    ((2, 6, 2), {"labels": [0, 7]}, "labels = '7': must be one of moons, line, "),
     ((2, 6, 2), {"labels": [0, -1]}, "labels = [-1]: must be all in 0..1"),
     ((2, 6, 2), {}, "labels = None: must be given: the model saw no set without its label"),
     ((6, 2), {"sizes": np.full(6, 9)}, "labels = None: must be given: the model saw no set"),

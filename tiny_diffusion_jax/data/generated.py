@@ -75,9 +75,12 @@ def build(config) -> Dataset:
 
 
 def _is_one_member(members: str) -> bool:
-    """Return whether a mixture has one member; "table?column" has a member for each value."""
+    """Return whether a mixture is one density; "table?column" has a member for each value.
+
+    A member that is a run may have drawn sets of many densities.
+    """
     _, mark, rows = members.partition("?")
-    return "+" not in members and (not mark or "=" in rows)
+    return "+" not in members and not is_run(members.strip()) and (not mark or "=" in rows)
 
 
 def _shuffled(sets: np.ndarray) -> np.ndarray:

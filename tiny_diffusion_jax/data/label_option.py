@@ -22,8 +22,8 @@ def resolve_label(option: str | int, labels: Labels) -> int:
     """The index of the label that sample.label names, RANDOM, or NO_LABEL.
 
     A label with the name -1 or -2 has priority over the words for these values. The index of a
-    label is valid as well, unless the name of a label is a number. Raises UserError with a list of
-    the labels.
+    label is valid as well, unless the name or title of a label is a number.
+    Raises UserError with a list of the labels.
     """
     text = str(option).strip()
     for names in (labels.names, labels.titles):
@@ -32,7 +32,7 @@ def resolve_label(option: str | int, labels: Labels) -> int:
                 return index
     if text in WORDS:
         return WORDS[text]
-    by_index = text.isdecimal() and not any(map(_is_number, labels.names))
+    by_index = text.isdecimal() and not any(map(_is_number, (*labels.names, *labels.titles)))
     if by_index and int(text) in labels.present:
         return int(text)
     near = difflib.get_close_matches(text, [labels.names[index] for index in labels.present], 1)
@@ -42,8 +42,9 @@ def resolve_label(option: str | int, labels: Labels) -> int:
 
 
 def names_agree_with_indices(labels: Labels) -> bool:
-    """Return whether no label has a number as its name, apart from its own index."""
-    return not any(_is_number(name) and name != str(i) for i, name in enumerate(labels.names))
+    """Return whether no label has a number as its name or title, apart from its own index."""
+    return not any(_is_number(name) and name != str(i)
+                   for names in (labels.names, labels.titles) for i, name in enumerate(names))
 
 
 def in_words(labels: Labels) -> str:

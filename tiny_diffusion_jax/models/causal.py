@@ -161,7 +161,6 @@ class Causal(nn.Module):
         """Pass the tokens f32[B, n, C] number `start` to start + n - 1 through all blocks.
 
         x f32[B, n, D]: the points of the tokens; 0, the centre of the data, for the first token.
-
         seen: bool[B or 1, n, W], True for the tokens that each of the n tokens attends to.
         """
         number = self.from_number(size_features(1 + start + jnp.arange(h.shape[1])))

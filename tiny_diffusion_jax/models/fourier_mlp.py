@@ -47,8 +47,9 @@ class FourierTrunk(nn.Module):
         per_layer  f32[B, n, K + 1, 2 H], the result of `film`, which replaces `per_set` and is
                    computed once for many calls.
         attended   (keys, values f32[B, M, C], mask as for `attend`). The first h then also becomes
-                   h + W_a attention(W_q h). With `relative`, the keys and values are `rotated` by
-                   their points, and the attention sees how far these are from x.
+                   h + W_a attention(W_q h). With `relative`, the caller has `rotated` the keys and
+                   values by their points, and the attention depends on the differences between
+                   these points and x.
 
     With `fade`, the strength of each feature of x depends on the noise level (`Fade`).
     """

@@ -155,9 +155,9 @@ def rotate(a: jax.Array, x: jax.Array, heads: int, scale: float, max_period: flo
     """Rotate pairs of numbers of a f32[..., C] by the angles w_i x_d of points x f32[..., D].
 
     w_i falls geometrically from `scale` to scale / max_period, and the coordinates d take turns.
-    Angles of positions x and y differ by the angle of x - y, so the product of a query rotated by x
-    and a key rotated by y depends only on x - y (arXiv 2104.09864). So does a value that is rotated
-    by y, and then by -x.
+    The angles of x and y differ by the angle of x - y, so the product of a query rotated by x and a
+    key rotated by y depends only on x - y (arXiv 2104.09864). A value that is rotated by y and then
+    by -x also depends on the positions only through x - y.
     """
     num_pairs = a.shape[-1] // heads // 2
     # Neighbouring frequencies go to different heads, so that each head has low and high ones.

@@ -199,7 +199,8 @@ def heldout_loss(
 
 def keep_best(state: TrainState, loss: jax.Array) -> TrainState:
     """Update the best EMA weights of `state`; `loss` is the held-out loss of its EMA weights."""
-    better = loss < state.best.loss  # False if the loss is NaN
+    # Folders of older versions may have the loss NaN with weights that were saved by `td.save`.
+    better = (loss < state.best.loss) | (jnp.isnan(state.best.loss) & jnp.isfinite(loss))
     newer = Best(state.ema, loss, state.step)
     best = jax.tree.map(lambda new, old: jnp.where(better, new, old), newer, state.best)
     return state.replace(best=best)

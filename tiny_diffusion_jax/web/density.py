@@ -11,7 +11,7 @@ from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.dataset import Dataset, draw_sets
 
 SIZE = 60  # pixels of a side
-HALF = 2.7  # half of a side in standard deviations of the data, as VIEW of static/live/board.js
+HALF = 2.7  # half of a side, in stds of the data, as FIELD_HALF of static/live/grid.js
 SETS, POINTS = 8192, 16  # drawn for a picture; points of a set share their label
 BRIGHT = 0.98  # share of the mass that lies in pixels below full tone
 MOST_LABELS = 10  # a picture for each label takes 5 kB
