@@ -99,6 +99,9 @@ def test_points_in_memory_keep_their_jitter():
     build = lambda jitter: td.build(data=np.concatenate(RINGS), config=options | jitter)
     assert build({}).dataset.log_prob is not None
     assert build({"data.jitter": "none"}).dataset.log_prob is None
+    config = td.default_config()
+    config.data.update(name="points", jitter="none", jitter_std=0.5)
+    assert td.build(config, data=np.concatenate(RINGS)).dataset.log_prob is None
 
 
 def test_a_label_with_the_name_of_a_number_is_its_name_in_every_argument():

@@ -75,8 +75,9 @@ def test_a_set_goes_on_in_others_only_where_all_are_of_one_density(make_run):
     assert (one[:, POINTS:, 0] == (one[:, :POINTS, 0] + 1) % SIZE).all()
     same = draw(make_run(members="table.csv?kind=cat"))
     np.testing.assert_array_equal(same, one)
+    earlier = make_run()  # may have drawn sets of many densities
     for run in ({"members": "dino+moons"}, {"members": "table.csv?kind"}, {"name": "sets"},
-                {"name": "mnist_sets"}):  # fmt: skip
+                {"name": "mnist_sets"}, {"members": str(earlier)}):  # fmt: skip
         several = draw(make_run(**run))
         assert (several[..., 0] == several[:, :1, 0]).all()
         assert len({tuple(point) for point in several[0]}) == POINTS
