@@ -380,8 +380,8 @@ def _log_prob_traced(
     dataset, model = experiment.dataset, experiment.model
     points = points if isinstance(points, jax.core.Tracer) else np.asarray(points)
     check_traced(experiment.config, model, dataset, points, num_steps, labels, sizes, num_given)
-    x = units.to_centred(dataset.origin, points)
-    x = jnp.asarray(x, jnp.float32).reshape(-1, dataset.dim)
+    centred = units.to_centred(dataset.origin, points)
+    x = jnp.asarray(centred, jnp.float32).reshape(-1, dataset.dim)
     of_points = lambda values: None if values is None else jnp.broadcast_to(values, x.shape[:1])
     conditioning = Conditioning(of_points(labels), of_points(sizes))
     log_p = _log_prob(experiment.process, params, dataset.shift, dataset.scale, x[:, None],

@@ -74,7 +74,8 @@ def build(
         require(labels is None, "labels", "given", "None for a density")
         settings = _config_of(base, "fourier_mlp", name)
         settings.data.name = "function"
-        settings, jitters = changed(settings, options), ("none",)
+        settings = changed(settings, options)
+        jitters: tuple[str, ...] = ("none",)
         dataset = from_function(data, settings.data, name, log_prob)
     else:
         require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
