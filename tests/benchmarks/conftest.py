@@ -1,5 +1,6 @@
 """Fixtures of all benchmarks: small sizes, and runs that are trained once."""
 
+import contextlib
 from functools import partial
 
 import common
@@ -17,8 +18,8 @@ from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.metrics import separation
 
 
-@pytest.fixture(autouse=True, scope="package")
-def small():
+@contextlib.contextmanager
+def shrunk():
     """Shrink what no option shrinks: processes, networks, matrices and draws of real sets."""
     def matmul_rate(rows, inner, length):
         return common.matmul_rate(min(rows, 32), min(inner, 32), min(length, 10))
@@ -39,11 +40,18 @@ def small():
         yield
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    with shrunk():
+        yield
+
+
+@pytest.fixture(scope="session")
 def runs(tmp_path_factory):
     """Folder of the tiny runs that `quality` trained, next to its results."""
     folder = tmp_path_factory.mktemp("quality")
-    quality.main(["--members=moons+circle", "--models=history", f"--runs={folder}",
-                  f"--output={folder / 'quality.json'}", "--", *FEW,
-                  f"--config.data.cache_dir={folder}"])  # fmt: skip
+    with shrunk():  # the fixture of the module starts later
+        quality.main(["--members=moons+circle", "--models=history", f"--runs={folder}",
+                      f"--output={folder / 'quality.json'}", "--", *FEW,
+                      f"--config.data.cache_dir={folder}"])  # fmt: skip
     return folder
