@@ -87,7 +87,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--num_sets", type=int, default=2_000, help="number of training sets")
     parser.add_argument("--real", type=int, default=REAL, help="number of real sets")
     args = parser.parse_args(argv)
-    path, workdir = args.runs / "solids.npz", args.runs / f"solids_{args.name or args.model}"
+    name = args.name or args.model
+    path, workdir = args.runs / "solids.npz", args.runs / f"solids_{name}"
     args.runs.mkdir(parents=True, exist_ok=True)
     np.savez(path, **solids(args.num_sets))
     flags = [f"--config=configs/sets.py:{data_path(path)}", f"--config.model.name={args.model}",
@@ -103,7 +104,7 @@ def main(argv: list[str] | None = None) -> None:
         "command": " ".join(["python main.py", *flags]), "num_sets": len(drawn["label"]),
         "rows": rows, "metrics": metrics["metrics"], "seconds": metrics["seconds"],
     }  # fmt: skip
-    add_rows(args.output, __file__, argv, {args.name or args.model: model}, "models")
+    add_rows(args.output, __file__, argv, {name: model}, "models")
     print(table(rows))
 
 

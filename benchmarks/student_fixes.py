@@ -20,7 +20,7 @@ NO_MEMBER = "#8a929a"  # colour of a set that no member accepts
 # The student project's settings (eps-prediction, T = 250, ancestral sampling), with sets as large
 # as in MIXTURE.
 STUDENT = ["--config=configs/student/shuffled.py", "--config.sample.num_sets=200",
-        "--config.sample.num_points=256", "--config.evaluate.frames=0"]  # fmt: skip
+           "--config.sample.num_points=256", "--config.evaluate.frames=0"]  # fmt: skip
 MIXTURE = ["--config=configs/mixture.py:dino+moons"]
 FORWARD = ["--config.model.encoder=forward"]
 # row: (heading, [(change, model, folder, options), ...])

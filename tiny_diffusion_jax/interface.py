@@ -239,6 +239,7 @@ def label_indices(experiment: Experiment, labels) -> Any:
     values = np.asarray(labels)
     if not known.names:
         return values
+    texts, number = np.unique(values.astype(str), return_inverse=True)
     with rename_fields({"config.sample.label": "labels"}):
-        indices = {value: resolve_label(value, known) for value in np.unique(values.astype(str))}
-    return np.vectorize(indices.get, otypes=[np.int32])(values.astype(str))
+        indices = np.array([resolve_label(text, known) for text in texts], np.int32)
+    return indices[number].reshape(values.shape)

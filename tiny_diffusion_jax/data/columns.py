@@ -118,14 +118,15 @@ def read_column(path: str, column: str) -> list[str]:
     """
     table = read_table(path)
     index = find_column(table.names, column, "column", column)
-    _require_texts(table, index, "the name of a member")
+    _require_texts(table, index, cells.are_missing(table.columns[index]), "the name of a member")
     return cells.encode(table.columns[index])[1]
 
 
-def _require_texts(table: Table, index: int, allowed: str, hint: str = "") -> None:
-    """Raise UserError with the first row of a column that is empty or holds a word such as nan."""
+def _require_texts(
+    table: Table, index: int, is_missing: np.ndarray, allowed: str, hint: str = ""
+) -> None:
+    """Raise UserError with the first missing cell of a column; is_missing: see `are_missing`."""
     column, title = table.columns[index], table.names[index] or str(index)
-    is_missing = cells.are_missing(column)
     if is_missing.any():
         row = int(np.argmax(is_missing))
         text = cells.text_of(column[row])
@@ -247,10 +248,11 @@ def _read_numbers(
     values, kinds = (np.stack(parts, axis=1) for parts in zip(*parsed, strict=True))
     missing = (kinds == cells.MISSING).any(1)
     if "set" in roles:
+        no_set = cells.are_missing(table.columns[roles["set"]])
         if not skip:
-            _require_texts(table, roles["set"], "the name of a set", "config.data.skip_incomplete="
-                           "True leaves out rows with missing values")  # fmt: skip
-        missing |= cells.are_missing(table.columns[roles["set"]])
+            _require_texts(table, roles["set"], no_set, "the name of a set",
+                           "config.data.skip_incomplete=True leaves out rows with missing values")
+        missing |= no_set
     if skip and missing.any():
         notes.append(f"left out: {missing.sum():,} of {len(missing):,} rows with missing values "
                      f"(the first is {table.rows[int(np.argmax(missing))]})")  # fmt: skip

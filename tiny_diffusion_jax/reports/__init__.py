@@ -103,8 +103,7 @@ def draw_samples(
     SamplesDiverged, and writes nothing, if a point is not finite.
     """
     options, is_terminal = experiment.config.sample, sys.stderr.isatty()
-    labels = api.labels_of_sets(experiment, options, given)
-    same_size = options.num_points > 0
+    labels, same_size = api.labels_of_sets(experiment, options, given), options.num_points > 0
     if experiment.model.num_labels:
         log.info("label: %s", _label_in_words(experiment, given))
     num_points = options.num_sets * options.num_points * (options.num_steps + 1)

@@ -96,8 +96,9 @@ def overfitting(data: ReportData) -> str:
     if last <= RISE * lowest:
         return ""
     config = data.experiment.config
-    widths = "config.model.hidden_dim" + (", context_dim and context_blocks" * (
-        config.model.name == "causal"))  # fmt: skip
+    widths = "config.model.hidden_dim"
+    if config.model.name == "causal":
+        widths += ", context_dim and context_blocks"
     advice = ("samples are drawn with the weights of that step" if config.train.keep_best else
               "config.train.keep_best=True draws with the weights of that step")  # fmt: skip
     return (f"overfitting: the held-out loss was {lowest:.4f} at step {step} and is {last:.4f} "
