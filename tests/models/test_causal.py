@@ -193,7 +193,7 @@ def test_the_head_attends_to_points_relative_to_its_point():
 
     def drawn(move, relative=True):
         network = model.trunk.clone(relative=relative)
-        turned = [network.rotated(a, POINTS + move) for a in (keys, values)]
+        turned = [model.trunk.rotated(a, POINTS + move) for a in (keys, values)]
         return np.asarray(network.apply(
             {"params": trunk}, POINTS[:, ::-1] / 2 + move, jnp.full(B, 0.3),
             attended=(*turned, seen)))  # fmt: skip

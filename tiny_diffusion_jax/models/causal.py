@@ -172,9 +172,7 @@ class Causal(nn.Module):
             h, *pair = block(h, keys, values, start, seen)
             new_cache.append(tuple(pair))
         h = rms_norm(h)
-        added = jnp.split(self.looked_at(h), 2, axis=-1)
-        if self.trunk.relative:
-            added = [self.trunk.rotated(a, x) for a in added]
+        added = [self.trunk.rotated(a, x) for a in jnp.split(self.looked_at(h), 2, axis=-1)]
         of_head = tuple(jax.lax.dynamic_update_slice(old, new, (0, start, 0))
                         for old, new in zip(of_head, added, strict=True))  # fmt: skip
         return (*new_cache, of_head), Context(self.trunk.film(h), *of_head, seen)

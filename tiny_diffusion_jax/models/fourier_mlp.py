@@ -94,8 +94,8 @@ class FourierTrunk(nn.Module):
         return self.fading(x_features, time_features) if self.fade else x_features
 
     def rotated(self, a: jax.Array, x: jax.Array) -> jax.Array:
-        """Rotate a f32[..., C] by the points x f32[..., D], see `layers.rotate`."""
-        return rotate(a, x, self.num_heads, self.scale, self.max_period)
+        """Rotate a f32[..., C] by points x f32[..., D] if `relative`, see `layers.rotate`."""
+        return rotate(a, x, self.num_heads, self.scale, self.max_period) if self.relative else a
 
     def film(self, per_set: jax.Array) -> jax.Array:
         """Scale and shift f32[B, n, K + 1, 2 H] of every layer, from per_set f32[B, n, C]."""
@@ -127,12 +127,9 @@ class FourierTrunk(nn.Module):
         if attended is not None:
             keys, values, mask = attended
             q = nn.Dense(keys.shape[-1], name="query")(h).reshape(num_sets, num_points, -1)
-            if self.relative:
-                q = self.rotated(q, x)
-            read, _ = attend(q, keys, values, self.num_heads, mask)
-            if self.relative:
-                read = self.rotated(read, -x)
-            h = h + nn.Dense(self.hidden_dim, name="read")(read.reshape(len(h), -1))
+            read, _ = attend(self.rotated(q, x), keys, values, self.num_heads, mask)
+            read = self.rotated(read, -x).reshape(len(h), -1)
+            h = h + nn.Dense(self.hidden_dim, name="read")(read)
         for i, block in enumerate(self.blocks):
             h = h + nn.gelu(scaled(i + 1, block(h)))
         return nn.Dense(dim, name="to_output")(h).reshape(x.shape)
