@@ -39,7 +39,9 @@ All rows use the same test sets, one per test image (spatial_protocol.py). The c
                 3 seeds.
     given h     log p(the other points | h given points) / (N - h), of --given_sets test sets.
     completed   share of test sets whose label the classifier names after half of the points were
-                drawn anew, given the other half.
+                drawn anew, given the other half. Exact draws of these points have a share of at
+                least `completed_exact` in the file, see completions.py, and real sets have
+                `completed_real`. told: the same, and the model knows the label.
     draw        seconds for --sets sets, without compilation.
 
 Prints a table and writes benchmarks/results/spatial_mnist.json, which keeps other rows.
@@ -55,6 +57,7 @@ import jax
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
 from common import RESULTS, ROOT, command, finished, machine, of_training, write
+from completions import of_completions
 from release import release
 from spatial_protocol import SEED, Bench, experiment_of, table
 
@@ -113,25 +116,6 @@ def of_model(bench: Bench, experiment, params, likelihood_steps: int, orders: in
         "parameters": sum(p.size for p in jax.tree.leaves(params)),
         "sample": experiment.config.sample.to_dict(),
     }
-
-
-def of_completions(bench: Bench, experiment, params, steps: int, sizes, count: int) -> dict:
-    """Conditional likelihoods of `count` test sets, and the labels of as many completed sets.
-
-    sizes: numbers h of given points. Half of the points of a completed set are given.
-    """
-    model = experiment.model
-    if not (strategy_of(model).grows and model.traits.completes) or not sizes:
-        return {}
-    sets, labels = bench.partial(count)
-    each = {h: td.log_prob(experiment, params, sets, steps, num_given=h) for h in sizes}
-    made = [td.complete(experiment, params, points[: bench.num_points // 2], num_sets=1, seed=i)[0]
-            for i, points in enumerate(sets)]  # fmt: skip
-    return {
-        "given": {str(h): [x.mean(), x.std() / len(x) ** 0.5] for h, x in each.items()},
-        "completed": float(np.mean(bench.predict(np.array(made)) == labels)),
-        "completed_real": float(np.mean(bench.predict(sets) == labels)), "given_sets": len(sets),
-    }  # fmt: skip
 
 
 def of_baseline(bench: Bench, name: str, pixel_steps: int, orders: int) -> dict:

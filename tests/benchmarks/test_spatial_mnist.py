@@ -4,8 +4,10 @@ Each benchmark runs at a tiny size through its own command line, and exits with 
 its parts fails.
 """
 
+from types import SimpleNamespace
 
 import baselines
+import completions
 import numpy as np
 import pytest
 import rows_order
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.slow
 def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(classifier, "TRAIN_SETS", 200)
     monkeypatch.setattr(spatial_protocol, "VALIDATION", 20)
+    monkeypatch.setattr(completions, "TRAIN_SETS", 200)
     monkeypatch.setattr(commands.reports, "measure", lambda _: {})  # the benchmark measures itself
     size = ["--sets=12", "--test=12", "--pixel_steps=3", "--likelihood_steps=2"]
     monkeypatch.setattr(released, "FOLDER", tmp_path / "released")
@@ -41,7 +44,9 @@ def test_spatial_mnist_quick(tmp_path, capsys, monkeypatch):
     assert all("nna_cd" in row and "copies" in row for row in rows.values())
     assert all(np.mean(row["nna_cd_halves"]) == pytest.approx(row["nna_cd"])
                for row in rows.values())  # fmt: skip
-    assert list(rows["causal"]["given"]) == ["4", "8"] and "completed" in rows["causal"]
+    assert list(rows["causal"]["given"]) == ["4", "8"]
+    shares = [rows["causal"][f"completed{kind}"] for kind in ("", "_told", "_exact", "_real")]
+    assert all(0 <= share <= 1 for share in shares)
     assert all("ppll" in row for name, row in rows.items() if name != "real")
     lines = capsys.readouterr().out.strip().splitlines()
     assert lines[0].startswith(f"test sets {result['test_sets']}, 8x8 digit sets")
@@ -124,6 +129,32 @@ def test_the_likelihood_of_a_set_is_the_mean_density_over_orders():
     # a third of the orders start with the first point
     assert many["ppll"] == pytest.approx(np.log(1 / 3) / 3, abs=0.02)
     assert many["ppll_one_order"] == pytest.approx(-100 * 2 / 3, abs=3)
+
+
+def test_the_share_of_exact_completions_has_its_closed_form(monkeypatch):
+    """Two points lie left (label 0) or right (label 1) of the middle with probability 0.8 each.
+
+    One point is given, and the classifier names 1 for two points on the right. Given a left point,
+    it names 0, and the label is 0 with probability 0.8. Given a right point, the other one is right
+    with probability 0.68 = 0.8^2 + 0.2^2, and the share is 0.68 x 0.8 + 0.32 x 0.2.
+    """
+    monkeypatch.setattr(completions, "TRAIN_SETS", 8_000)
+    rng = np.random.default_rng(0)
+
+    def sets_of(labels, index, seed):
+        right = rng.random((len(index), 2)) < np.where(labels[index] == 1, 0.8, 0.2)[:, None]
+        x = right + rng.uniform(0.0, 0.1, right.shape)
+        return np.stack([x, rng.uniform(0.0, 1.0, x.shape)], axis=-1).astype(np.float32)
+
+    y = np.arange(20_000) % 2
+    bench = SimpleNamespace(
+        num_points=2, test=sets_of(y, np.arange(len(y)), 0), limits=np.array([[0, 0], [1.1, 1]]),
+        predict=lambda sets: (sets[..., 0] > 0.5).all(1).astype(int),
+        dataset=SimpleNamespace(num_sources=len(y), source_labels=y),
+        sets_of=lambda dataset, index, seed: sets_of(dataset.source_labels, index, seed),
+    )  # fmt: skip
+    expected = (0.8 + 0.68 * 0.8 + 0.32 * 0.2) / 2
+    assert expected - 0.02 < completions.exact_share(bench) < expected + 0.005  # a lower bound
 
 
 def test_baselines_have_their_densities():
