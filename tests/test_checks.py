@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from tiny_diffusion_jax import api, call_checks, checks, data, interface
+from tiny_diffusion_jax import api, call_checks, checks, data, interface, scoring
 from tiny_diffusion_jax.config import default_config, editable, flatten
 from tiny_diffusion_jax.dataset import draw_sets
 from tiny_diffusion_jax.errors import UserError
@@ -535,5 +535,5 @@ def test_a_latent_without_noise_has_no_likelihood():
     line = "config.model.latent_noise = 0.0: must be above 0 for a likelihood, which divides by "
     assert refusal(checks.check_measured, mixture).startswith(line)
     experiment = api.build(mixture)
-    assert refusal(api.log_prob, experiment, None, np.zeros((2, 3, 2))).startswith(line)
+    assert refusal(scoring.log_prob, experiment, None, np.zeros((2, 3, 2))).startswith(line)
     assert refusal(interface.evaluate, experiment, None).startswith(line)

@@ -11,7 +11,7 @@ import pytest
 from ml_collections import FrozenConfigDict
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api, devices
+from tiny_diffusion_jax import api, devices, scoring
 from tiny_diffusion_jax.metrics import embedding, points
 from tiny_diffusion_jax.models.layers import EMBEDDINGS
 from tiny_diffusion_jax.point_sets import NO_CONDITIONING
@@ -76,7 +76,7 @@ def test_a_network_has_the_precision_of_its_config():
 
 def test_a_likelihood_is_in_float32():
     of = build()
-    one = api._log_prob.lower(
+    one = scoring._log_prob.lower(
         of.process, params_of(of), of.dataset.shift, of.dataset.scale, SETS, model=of.model,
         num_steps=2,
     )  # fmt: skip

@@ -1,9 +1,8 @@
-"""Check the arguments of one call of `sample` or `log_prob`, and what a trained model allows."""
+"""Check the arguments of one call of `sample`, and what a trained model allows."""
 
 import math
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 
 from tiny_diffusion_jax import data, models
@@ -13,7 +12,6 @@ from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, resolv
 from tiny_diffusion_jax.diffusion.samplers import make_sampler
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.metrics import ragged
-from tiny_diffusion_jax.point_sets import lengths
 from tiny_diffusion_jax.sets import strategy_of
 
 # (option, whether its rule holds, the rule in words, which follow "must be")
@@ -69,7 +67,7 @@ def check_copies(model, num_points: int, n: int) -> None:
             f"takes at most {limit} for {model.traits.max_points_reason}")  # fmt: skip
 
 
-def _check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, ...]) -> None:
+def check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, ...]) -> None:
     """Raise UserError unless `labels` holds one of the labels `present` for each set."""
     require(model.num_labels > 0, "labels", labels.tolist(),
             "None for a model without labels; train one with config.model.labels=True")
@@ -84,14 +82,21 @@ def _check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, 
 # ---------------------------------------------------------------- sample
 
 
+def check_sees_given(model) -> None:
+    """Raise UserError for a model of sorted points that has seen no given points in training."""
+    if strategy_of(model).sorts:
+        require(model.given_share > 0, "config.model.given_share", model.given_share,
+                "above 0 in training, for a model of sorted points that is given points")
+
+
 def check_sample(
     config, sample, labels=None, given=None, about: About | None = None, model=None
 ) -> None:
-    """Raise UserError for a bad argument of `api.sample`.
+    """Raise UserError for a bad argument of `sampling.sample`.
 
     config: the whole config of the training, because a model cannot do what it never saw in
     training; sample: the `sample` part of a config, for this call; labels i32[num_sets] and given
-    f32[n, D]: see `api.sample`; about, model: see `check`.
+    f32[n, D]: see `sampling.sample`; about, model: see `check`.
     """
     for name, value in sample.items():
         require_allowed(f"sample.{name}", value)
@@ -100,7 +105,7 @@ def check_sample(
     if given is not None:
         _check_given(config, sample, model, np.asarray(given), about)
     if labels is not None:
-        _check_labels(sample.num_sets, model, np.asarray(labels), about.labels.present)
+        check_labels(sample.num_sets, model, np.asarray(labels), about.labels.present)
     config = editable(config)
     config.sample.update(sample)
     rules = sample_rules(config, sample, model, about, labels is not None, given is not None)
@@ -166,7 +171,7 @@ def sample_rules(
 
 def _check_given(config, sample, model, given: np.ndarray, about: About) -> None:
     """Raise UserError for points that `model` cannot complete to sets of sample.num_points."""
-    _check_sees_given(model)
+    check_sees_given(model)
     if not model.traits.completes:
         settings, completing = editable(config), []
         for settings.model.name in models.MODELS:
@@ -181,115 +186,6 @@ def _check_given(config, sample, model, given: np.ndarray, about: About) -> None
     require(bool(np.isfinite(given).all()), "given", NO_VALUE, "finite numbers")
     if num_points:
         check_copies(model, num_points, n)
-
-
-# ---------------------------------------------------------------- log_prob
-
-
-def check_has_likelihood(config, dataset) -> None:
-    """Raise UserError for a model without a likelihood.
-
-    Distilled models, latents without noise, and flows from a start without log p have none.
-    """
-    require(not is_distilled(config), "config.train.trajectories", config.train.trajectories,
-            f"0 for a likelihood: {DISTILLED}", "Score with the model that was distilled")
-    start = dataset.start
-    require(start is None or start.log_prob is not None, "config.data.start", config.data.start,
-            "a start with a density that is nowhere 0, for log p: not circle, line, checkerboard, "
-            "or a table without jitter")
-    check_latent_noise(config)
-
-
-def check_latent_noise(config, advice: str = "") -> None:
-    """Raise UserError for a model whose likelihood divides by the density of a noise of std 0."""
-    noise = config.model.latent_noise
-    require(config.model.name != "set_latent" or noise > 0, "config.model.latent_noise", noise,
-            "above 0 for a likelihood, which divides by the density of this noise", advice)
-
-
-def check_scored(
-    config, model, dim: int, points: np.ndarray, num_steps: int, labels, draws: int, sizes,
-    about: About, num_given: int = 0,
-) -> None:  # fmt: skip
-    """Raise UserError for arguments of `api.log_prob` that `model` cannot score.
-
-    points: f32[n, D] or f32[S, N, D]; config: the whole config of the training.
-    """
-    has_shape = points.ndim in (2, 3) and points.shape[-1] == dim and points.shape[1] > 0
-    require(has_shape, "points.shape", points.shape,
-            f"(n, {dim}) for points or (S, N, {dim}) for sets, N at least 1")  # fmt: skip
-    single = points.ndim == 2
-    require(not single or strategy_of(model).has_point_density, "config.model.name",
-            config.model.name,
-            "a denoiser of single points, as joint models have no density of a point")  # fmt: skip
-    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
-    require(draws >= 0, "draws", draws, "at least 0")
-    if single:
-        infinite = int((~np.isfinite(points)).any(-1).sum())
-        require(infinite == 0, "points: points that are not finite", infinite, "0")
-    else:
-        ragged.require_padded("points", points)
-    if num_given:
-        _check_num_given(model, points, num_given)
-    if labels is not None:
-        _check_labels(len(points), model, np.asarray(labels), about.labels.present)
-    require(labels is not None or not needs_labels(config, model), "labels", labels,
-            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
-    require(sizes is not None or not (single and model.counts), "sizes", sizes,
-            "given for single points: the model is conditioned on the size of their sets, as "
-            "config.model.sizes = True")  # fmt: skip
-    if sizes is None:
-        return
-    num_points, sizes = np.ones(len(points), int) if single else lengths(points), np.asarray(sizes)
-    require(model.counts, "sizes", "given", "None for a model with config.model.sizes = False")
-    require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
-            f"(num_sets,) = {num_points.shape}")  # fmt: skip
-    small = sizes < num_points
-    require(not small.any(), "sizes", sizes[small].tolist()[:1],
-            f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
-
-
-def _check_num_given(model, points: np.ndarray, num_given: int) -> None:
-    """Raise UserError unless `model` has the density of sets given their first points."""
-    require(points.ndim == 3 and strategy_of(model).grows, "num_given", num_given,
-            "0 unless sets f[S, N, D] are scored by a model that generates a set point by point")
-    _check_sees_given(model)
-    most = int(lengths(points).min(initial=points.shape[1])) - 1
-    require(0 <= num_given <= most, "num_given", num_given,
-            f"in 0..{most}: at least one point of each set is scored")  # fmt: skip
-
-
-def _check_sees_given(model) -> None:
-    """Raise UserError for a model of sorted points that has seen no given points in training."""
-    if strategy_of(model).sorts:
-        require(model.given_share > 0, "config.model.given_share", model.given_share,
-                "above 0 in training, for a model of sorted points that is given points")
-
-
-def check_traced(
-    config, model, dataset, points, num_steps: int, labels, sizes, num_given: int
-) -> None:
-    """Raise UserError for arguments of `api.log_prob` that JAX traces and `model` cannot score.
-
-    points: f32[..., D], whose values are unknown, or values for traced parameters.
-    """
-    dim, are_traced = dataset.dim, isinstance(points, jax.core.Tracer)
-    require(not (are_traced and dataset.origin), "points", "traced",
-            "values that JAX does not trace, because float32 would round points as far from 0 as "
-            f"{dataset.origin}", "To trace log_prob, train on points near 0")  # fmt: skip
-    require(points.ndim >= 1 and points.shape[-1] == dim, "points.shape", points.shape,
-            f"(..., {dim}) for arrays that JAX traces")  # fmt: skip
-    require(strategy_of(model).has_point_density, "config.model.name", config.model.name,
-            "a denoiser of single points, if JAX traces log_prob (in jit, grad or vmap)",
-            "Call log_prob with arrays of numpy")  # fmt: skip
-    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
-    require(num_given == 0, "num_given", num_given, "0 for single points, which have no set")
-    require(labels is None or model.num_labels > 0, "labels", "given",
-            "None for a model without labels")  # fmt: skip
-    require(labels is not None or not needs_labels(config, model), "labels", labels,
-            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
-    require((sizes is not None) == model.counts, "sizes", sizes,
-            f"{'given' if model.counts else 'None'} with config.model.sizes = {model.counts}")
 
 
 # ---------------------------------------------------------------- arguments of interface.py

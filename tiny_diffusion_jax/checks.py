@@ -1,7 +1,7 @@
 """Check options that depend on each other, on the model or on the data.
 
-options.py holds the rule of each single option, and call_checks.py the rules of one call. The
-reader of a file checks rules that depend on the content of the file.
+options.py holds the rule of each single option. call_checks.py and scoring_checks.py hold the rules
+of one call. The reader of a file checks rules that depend on the content of the file.
 """
 
 import jax
@@ -11,7 +11,6 @@ from tiny_diffusion_jax import data
 from tiny_diffusion_jax.call_checks import (
     Rules,
     check_copies,
-    check_latent_noise,
     check_sample,
     is_flow,
     make_denoiser,
@@ -24,6 +23,7 @@ from tiny_diffusion_jax.config import flatten, require_allowed
 from tiny_diffusion_jax.data import About, mixture, start
 from tiny_diffusion_jax.diffusion.schedules import FAMILIES
 from tiny_diffusion_jax.errors import require, require_choice
+from tiny_diffusion_jax.scoring_checks import check_latent_noise
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.training.batches import size_range
 

@@ -13,15 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import api, data, devices, reports, sets
+from tiny_diffusion_jax import api, data, devices, reports, sampling, scoring, sets
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.call_checks import (
-    check_drawn_with_log_prob,
-    check_has_likelihood,
-    check_latent_noise,
-    check_sample,
-    check_sets,
-)
+from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import names_agree_with_indices, resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
@@ -30,6 +24,7 @@ from tiny_diffusion_jax.errors import rename_fields, require
 from tiny_diffusion_jax.point_sets import Conditioning, pad_sets
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.run import distill as run_distill
+from tiny_diffusion_jax.scoring_checks import check_has_likelihood, check_latent_noise
 from tiny_diffusion_jax.training.step import TrainState
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -114,7 +109,8 @@ def sample(
     if labels is not None:
         labels = label_indices(experiment, labels)
     if not with_log_prob:
-        return api.sample(experiment, params, settings, keep_trajectory, progress, given, labels)
+        return sampling.sample(experiment, params, settings, keep_trajectory, progress, given,
+                               labels)  # fmt: skip
     check_has_likelihood(experiment.config, experiment.dataset)
     check_drawn_with_log_prob(experiment.model, settings, given, keep_trajectory)
     return _sample_with_log_prob(experiment, params, settings, labels)
@@ -141,7 +137,7 @@ def log_prob(
 
     Both are in own units; the density is per unit area. Sets of differing size are a list of
     arrays, or have rows of NaN after their points. labels: a name for each point or set, or an
-    index if no name is a number. `api.log_prob` describes the other arguments. The function of
+    index if no name is a number. `scoring.log_prob` describes the other arguments. The function of
     single points can be used in jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a
     number or an argument that the model cannot score.
     """
@@ -149,8 +145,8 @@ def log_prob(
         points = pad_sets(points)
     if labels is not None:
         labels = label_indices(experiment, labels)
-    return api.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws, sizes,
-                        num_given)  # fmt: skip
+    return scoring.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws,
+                            sizes, num_given)  # fmt: skip
 
 
 def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> dict:
@@ -178,7 +174,7 @@ def _sample_with_log_prob(experiment: Experiment, params, settings, labels):
     _, dataset, process, model, _ = experiment
     about = data.about_built(dataset)
     check_sample(experiment.config, settings, labels, about=about, model=model)
-    labels = api.labels_of_sets(experiment, settings) if labels is None else labels
+    labels = sampling.labels_of_sets(experiment, settings) if labels is None else labels
     keys = sets.set_keys(jax.random.key(settings.seed), jnp.arange(settings.num_sets))
     drawn = [
         _draw_with_log_prob(
@@ -197,7 +193,7 @@ def _draw_with_log_prob(
     process, params, shift, scale, key, label, *, model, num_points: int, num_steps: int
 ) -> tuple[jax.Array, jax.Array]:
     """Draw the points f32[N, D] of one set, in parts to bound memory, and their log p f32[N]."""
-    part, dim = min(num_points, api.LIKELIHOOD_CHUNK), shift.shape[0]
+    part, dim = min(num_points, scoring.LIKELIHOOD_CHUNK), shift.shape[0]
     shape = -(-num_points // part), 1, part, dim
     noise = process.draw_noise(key, shape)
     size = jnp.full(1, num_points) if model.counts else None

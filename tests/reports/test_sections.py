@@ -11,7 +11,7 @@ from scipy.optimize import linear_sum_assignment
 from weights import random_weights
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api, reports
+from tiny_diffusion_jax import reports, sampling, scoring
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.description import describe, restore
 from tiny_diffusion_jax.metrics import points, separation
@@ -51,14 +51,14 @@ def model(monkeypatch):
         steps = (config.num_steps + 1,) if keep_trajectory else ()
         return np.random.default_rng(0).normal(size=steps + shape).astype(np.float32)
 
-    monkeypatch.setattr(api, "sample", sample)
-    monkeypatch.setattr(api, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
+    monkeypatch.setattr(sampling, "sample", sample)
+    monkeypatch.setattr(scoring, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
     return asked
 
 
 def gather(built):
     params = random_weights(built.model)
-    return ReportData(built, params, api.sample(built, params))
+    return ReportData(built, params, sampling.sample(built, params))
 
 
 def figures_of(data, folder):
@@ -346,7 +346,7 @@ def test_trajectories_that_were_kept_are_not_drawn_again(monkeypatch):
     """The page shows the trajectories of the first sets, which were kept with the samples."""
     built = build(**MIXTURE, **{"sample.num_sets": 30})
     kept = np.random.default_rng(1).normal(size=(4, 30, 16, 2)).astype(np.float32)
-    monkeypatch.setattr(api, "sample", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(sampling, "sample", lambda *_, **__: pytest.fail("drawn again"))
     shown, levels = ReportData(built, None, kept[-1], trajectories=kept).trajectories
     assert len(levels) == 4
     np.testing.assert_array_equal(shown, kept[:, :24])

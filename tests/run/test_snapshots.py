@@ -11,7 +11,7 @@ from command_line import MOONS, TINY, config, run
 from run_files import arrays, losses, same
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import api, sampling
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.run import snapshots
 from tiny_diffusion_jax.run.checkpoints import open_checkpoints, restore_latest
@@ -59,7 +59,7 @@ def test_a_snapshot_has_the_samples_of_its_weights(finished):
     assert int(state.step) == 20
     options = editable(experiment.config.sample)
     options.num_sets = 1
-    samples = api.sample(experiment, state.ema, options)
+    samples = sampling.sample(experiment, state.ema, options)
     np.testing.assert_array_equal(snapshot.arrays["trajectory"][-1], samples)
     assert snapshot.arrays["levels"][-1] == 0 and snapshot.arrays["moments"][-1] == 4
 

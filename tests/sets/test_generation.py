@@ -15,7 +15,7 @@ import pytest
 from command_line import ROOT
 from weights import random_weights
 
-from tiny_diffusion_jax import api, devices, diffusion
+from tiny_diffusion_jax import api, devices, diffusion, sampling
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data.label_option import NO_LABEL
@@ -59,7 +59,7 @@ def sample(strategy, given=None, labels=None, keep_trajectory=False, **changes):
     setup, params = untrained(strategy)
     config = editable(setup.config.sample)
     config.update(changes)
-    return api.sample(setup, params, config, keep_trajectory, given=given, labels=labels)
+    return sampling.sample(setup, params, config, keep_trajectory, given=given, labels=labels)
 
 
 class Fake(NamedTuple):
@@ -95,7 +95,7 @@ def fake(answer, history_source="", num_labels=0, max_history=64, **changes):
     config.update(sampler="ddim", num_points=6, num_steps=2, first_block=1, growth=1.0)
     given, labels = changes.pop("given", None), changes.pop("labels", None)
     config.update(changes)
-    return api.sample(setup, None, config, given=given, labels=labels)
+    return sampling.sample(setup, None, config, given=given, labels=labels)
 
 
 def with_labels(dataset, num_labels):
@@ -231,7 +231,7 @@ def test_latents_start_from_noise_in_the_units_of_latents():
     config = editable(setup.config.sample)
     config.update(sampler="ddim", num_sets=500, num_points=2, num_steps=1, label=-2)
     setup = setup._replace(model=FakeLatent(), process=process)
-    z = setup.dataset.normalize(api.sample(setup, None, config))
+    z = setup.dataset.normalize(sampling.sample(setup, None, config))
     np.testing.assert_array_equal(z[:, 0], z[:, 1])
     spread = float(np.hypot(schedule.alpha[-1], schedule.sigma[-1]))
     np.testing.assert_allclose(z[:, 0].mean(0), 0, atol=4 * spread / 500**0.5)
@@ -245,7 +245,7 @@ def test_a_completed_set_has_the_latent_of_all_given_points():
     process = diffusion.make_process(setup.process.schedule, "x0")
     setup = setup._replace(model=FakeLatent(), process=process)
     given = np.array([[0.0, 1.0], [2.0, 3.0], [7.0, -1.0]])
-    drawn = api.sample(setup, None, config, given=given)
+    drawn = sampling.sample(setup, None, config, given=given)
     np.testing.assert_allclose(drawn, [[*given, [3, 1], [3, 1]]] * 2, atol=1e-5)
 
 
@@ -369,12 +369,12 @@ def test_samples_are_in_the_units_of_the_data():
     """Shift and scale the data: the history is normalised, generated points are in own units."""
     setup, params = untrained("autoregressive")
     moved = setup.dataset.replace(shift=jnp.array([5.0, -1.0]), scale=jnp.float32(2.0))
-    far = api.sample(setup._replace(dataset=moved), params)
-    plain = api.sample(setup, params)
+    far = sampling.sample(setup._replace(dataset=moved), params)
+    plain = sampling.sample(setup, params)
     np.testing.assert_allclose(far, 2 * plain + np.array([5, -1]), atol=1e-4)
     given = np.array([[7.0, 1.0]])
-    far = api.sample(setup._replace(dataset=moved), params, given=given)
-    plain = api.sample(setup, params, given=np.array([[1.0, 1.0]]))
+    far = sampling.sample(setup._replace(dataset=moved), params, given=given)
+    plain = sampling.sample(setup, params, given=np.array([[1.0, 1.0]]))
     np.testing.assert_allclose(far, 2 * plain + np.array([5, -1]), atol=1e-4)
 
 
@@ -396,10 +396,10 @@ def test_one_label_for_all_sets_equals_a_label_for_each_set():
     setup, params = untrained("joint", **changes)
     config = editable(setup.config.sample)
     config.update(label=1, guidance_scale=2.0)
-    named = api.sample(setup, params, config)
+    named = sampling.sample(setup, params, config)
     config.label = -2
-    each = api.sample(setup, params, config, labels=np.array([1, 1, 1]))
+    each = sampling.sample(setup, params, config, labels=np.array([1, 1, 1]))
     np.testing.assert_array_equal(named, each)
-    other = api.sample(setup, params, config, labels=np.array([1, 0, 1]))
+    other = sampling.sample(setup, params, config, labels=np.array([1, 0, 1]))
     np.testing.assert_allclose(other[[0, 2]], named[[0, 2]], atol=1e-5)
     assert np.abs(other[1] - named[1]).max() > 1e-3

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import sampling
 from tiny_diffusion_jax.api import Experiment, log_prob_of_sets
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
@@ -440,7 +440,7 @@ def test_given_points_imply_the_number_of_points_of_the_set(strategy):
     config.update(num_sets=3_000)
     z = SETS[0] + np.asarray(centre(np.array([10]), None))
     given = jnp.asarray(own_units(z), jnp.float32)
-    sizes = api._sizes_given(setup._replace(dataset=data), None, config, None, given)
+    sizes = sampling._sizes_given(setup._replace(dataset=data), None, config, None, given)
     log_p = N * exchangeable(z - np.asarray(centre(numbers, None))[:, None])
     expected = count * np.exp(log_p - log_p.max())
     share = [(sizes == n).mean() for n in numbers]

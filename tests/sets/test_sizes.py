@@ -11,7 +11,7 @@ from jax.tree_util import Partial
 from weights import random_weights
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api, checks
+from tiny_diffusion_jax import checks, sampling, scoring
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.observed import from_observed
 from tiny_diffusion_jax.errors import UserError
@@ -56,7 +56,7 @@ def draw(strategy, num_sets, num_points=0, **arguments):
     built, params = setup(strategy)
     config = editable(built.config.sample)
     config.update(num_sets=num_sets, num_points=num_points, num_steps=2)
-    return api.sample(built, params, config, **arguments)
+    return sampling.sample(built, params, config, **arguments)
 
 
 @pytest.mark.parametrize("fields, observed_sizes, expected", [
@@ -93,8 +93,8 @@ UNSEEN = ("warning: sets of %s points are outside of the range seen in training,
 
 
 def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog, monkeypatch):
-    monkeypatch.setattr(api.sets, "draw", lambda *_: np.zeros((2, 8, 2)))
-    monkeypatch.setattr(api, "estimate", lambda *_: Estimate(np.zeros(3), np.zeros(3)))
+    monkeypatch.setattr(sampling.sets, "draw", lambda *_: np.zeros((2, 8, 2)))
+    monkeypatch.setattr(scoring, "estimate", lambda *_: Estimate(np.zeros(3), np.zeros(3)))
     given = np.zeros((7, 2), np.float32)
     built, params = setup("joint")
     assert warnings_of(caplog, draw, "joint", 2, 8) == [UNSEEN % 8]
@@ -103,10 +103,10 @@ def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog,
     sets[0, 2:], sets[1, 5:] = np.nan, np.nan
     score = functools.partial(td.log_prob, built, params, num_steps=1)
     assert warnings_of(caplog, score, sets) == [UNSEEN % "2 to 9"]
-    assert warnings_of(caplog, api.warn_if_unseen, built, np.array([3, 5, 7])) == []
+    assert warnings_of(caplog, scoring.warn_if_unseen, built, np.array([3, 5, 7])) == []
     uncounted = built._replace(model=built.model.clone(counts=False))
-    assert warnings_of(caplog, api.warn_if_unseen, uncounted, np.array([99])) == []
-    [in_rows] = warnings_of(caplog, api.warn_if_unseen, uncounted._replace(
+    assert warnings_of(caplog, scoring.warn_if_unseen, uncounted, np.array([99])) == []
+    [in_rows] = warnings_of(caplog, scoring.warn_if_unseen, uncounted._replace(
         model=Causal(FourierTrunk(), order="rows:0.5")), np.array([99]))  # fmt: skip
     assert in_rows.endswith("(config.model.order = rows:0.5)")
 
@@ -161,7 +161,7 @@ def test_a_set_depends_on_its_number_only(strategy):
     built, _ = setup(strategy)
     config = editable(built.config.sample)
     config.update(num_sets=5, num_points=0)
-    labels, expected = api.conditioning(built, config)
+    labels, expected = sampling.conditioning(built, config)
     np.testing.assert_array_equal(drawn, expected)
     assert set(drawn[np.asarray(labels) == 1]) <= {6} and set(drawn) <= {3, 6, 7}
     assert len(set(drawn)) > 1 and many.shape == (5, drawn.max(), 2)
@@ -229,7 +229,7 @@ def test_sizes_cannot_be_drawn_from_data_without_sizes():
     config = editable(built.config.sample)
     config.num_points = 0
     with pytest.raises(UserError, match="sample.num_points = 0: must be at least 1 for data whose"):
-        api.sample(built, params, config)
+        sampling.sample(built, params, config)
     large = observed().replace(sizes=jnp.array([5_000]))
     with pytest.raises(UserError, match="the largest set of the data has 5000"):
         checks.check_drawn(large, built.model, config)
@@ -265,11 +265,11 @@ def test_completed_sets_have_the_number_of_points_that_the_given_points_imply(
 ):
     """The stand-in density of the given points is largest for sets of 6 points."""
     caplog.set_level("INFO")
-    monkeypatch.setattr(api, "log_prob_of_sets", lambda *a, sizes: Estimate(
+    monkeypatch.setattr(scoring, "log_prob_of_sets", lambda *a, sizes: Estimate(
         -9.0 * (sizes - 6) ** 2, np.zeros(len(sizes))))  # fmt: skip
     given = np.random.default_rng(1).normal(size=(3, 2)).astype(np.float32)
     assert set(lengths(draw(strategy, 8))) != {6}
     # sizes of the data are not drawn to be replaced
-    monkeypatch.setattr(api, "draw_sizes", None)
+    monkeypatch.setattr(sampling, "draw_sizes", None)
     assert set(lengths(draw(strategy, 8, given=given))) == {6}
     assert "numbers of points, given the points: 6 to 6, median 6" in caplog.text

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import sampling, scoring
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.metrics import score_field as fields
 from tiny_diffusion_jax.reports.data import ReportData
@@ -30,9 +30,9 @@ def folder(tmp_path_factory):
     params = jax.jit(setup.model.init)(jax.random.key(0), np.zeros((1, 1, 2)), np.zeros(1))
     folder = tmp_path_factory.mktemp("field")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "sample", lambda *a, keep_trajectory: np.linspace(
+        patch.setattr(sampling, "sample", lambda *a, keep_trajectory: np.linspace(
             12, 1, a[2].num_steps + 1)[:, None, None, None] * noise[:1])  # fmt: skip
-        patch.setattr(api, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
+        patch.setattr(scoring, "log_prob", lambda e, p, points, steps: -(points**2).sum(-1))
         patch.setattr(fields, "DRAWS", 2**12)
         data, description = ReportData(setup, params, noise[0]), {"parameters": 1, "device": "cpu"}
         write_html(data, folder / "report.html", description)

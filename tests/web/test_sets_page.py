@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import sampling
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.observed import from_observed
@@ -43,7 +43,7 @@ def write(folder, setup, sets: np.ndarray, given=None) -> ReportData:
         return trajectories if keep_trajectory else trajectories[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(api, "sample", draw)
+        patch.setattr(sampling, "sample", draw)
         calibrate = partial(separation.calibrate, num_reference=512, num_stray=512)
         patch.setattr(separation, "calibrate", calibrate)
         data = ReportData(setup, None, sets, given)

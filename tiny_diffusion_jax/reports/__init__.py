@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import __version__, api, devices
+from tiny_diffusion_jax import __version__, devices, sampling
+from tiny_diffusion_jax import api as api
 from tiny_diffusion_jax import data as datasets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM
@@ -103,13 +104,13 @@ def draw_samples(
     SamplesDiverged, and writes nothing, if a point is not finite.
     """
     options, is_terminal = experiment.config.sample, sys.stderr.isatty()
-    labels, same_size = api.labels_of_sets(experiment, options, given), options.num_points > 0
+    labels, same_size = sampling.labels_of_sets(experiment, options, given), options.num_points > 0
     if experiment.model.num_labels:
         log.info("label: %s", _label_in_words(experiment, given))
     num_points = options.num_sets * options.num_points * (options.num_steps + 1)
     shows_sets = given is not None or experiment.dataset.sets_differ
     keep = shows_sets and 0 < num_points <= KEPT_POINTS
-    samples, trajectories = api.sample(
+    samples, trajectories = sampling.sample(
         experiment, params, keep_trajectory=keep, progress=is_terminal, given=given), None
     if keep:
         samples, trajectories = samples[-1], samples
@@ -202,7 +203,7 @@ def _timed(seconds: dict, name: str):
 
 def _label_in_words(experiment: Experiment, given) -> str:
     """Name of the label that sets are conditioned on; "random" or "none" without a single label."""
-    index = api.label_of(experiment, experiment.config.sample, given)
+    index = sampling.label_of(experiment, experiment.config.sample, given)
     if index < 0:
         return {RANDOM: "random, as often as in the data", NO_LABEL: "none"}[index]
     labels = datasets.about_built(experiment.dataset).labels

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tiny_diffusion_jax import __version__, api
+from tiny_diffusion_jax import __version__, api, sampling
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import flatten
 from tiny_diffusion_jax.errors import rename_fields
@@ -62,7 +62,7 @@ def _draw(experiment: Experiment, params, options: dict, path: str) -> ReportDat
     """Samples of a run with the common `options`, and its losses."""
     experiment = api.with_options(experiment, "sample", options)
     rows = read_rows(Path(path).expanduser() / "metrics.jsonl")
-    return ReportData(experiment, params, api.sample(experiment, params), rows=rows)
+    return ReportData(experiment, params, sampling.sample(experiment, params), rows=rows)
 
 
 def _numbers(metrics: list[dict], is_comparable: bool) -> list[dict]:

@@ -5,7 +5,7 @@ from functools import cached_property
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import api, cache
+from tiny_diffusion_jax import cache, sampling, scoring
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import is_distilled
 from tiny_diffusion_jax.config import editable
@@ -127,7 +127,7 @@ class ReportData:
         num_points = self.experiment.config.train.num_points
         size = {"sizes": np.full(len(points), num_points)} if self.model.counts else {}
         points = units.to_own(self.dataset.origin, points)
-        return api.log_prob(self.experiment, self.params, points, num_steps, **size)
+        return scoring.log_prob(self.experiment, self.params, points, num_steps, **size)
 
     @cached_property
     def density(self) -> tuple[np.ndarray, tuple]:
@@ -227,10 +227,10 @@ class ReportData:
         return [int(n) for n in np.diff(ends, prepend=num_given) if n > 0]
 
     def _sample(self, options: dict, **arguments) -> np.ndarray:
-        """Draw as `api.sample` does, with these options of config.sample, in centred units."""
+        """Draw as `sampling.sample` does, with these options of config.sample, in centred units."""
         config = editable(self.options)
         config.update(options)
-        sets = api.sample(self.experiment, self.params, config, **arguments)
+        sets = sampling.sample(self.experiment, self.params, config, **arguments)
         return units.to_centred(self.dataset.origin, sets)
 
     def _levels(self, num_steps: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import sampling
 from tiny_diffusion_jax.reports import snapshots
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.sets import strategy_of
@@ -79,7 +79,7 @@ def _marks(data: ReportData, num_sets: int) -> Marks:
         separation = data.separation
         return Marks([names[k] for k in separation.member[:num_sets]], separation.member, names,
                      rejected=~separation.accepted, is_stray=separation.is_stray)  # fmt: skip
-    labels = api.labels_of_sets(data.experiment, data.options)
+    labels = sampling.labels_of_sets(data.experiment, data.options)
     if labels is None or (np.asarray(labels) < 0).any():
         return NO_MARKS
     labels = np.asarray(labels)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import sampling, scoring
 from tiny_diffusion_jax.call_checks import needs_labels
 from tiny_diffusion_jax.figures import attention, film, frames
 from tiny_diffusion_jax.figures import sets as set_figures
@@ -84,7 +84,7 @@ def label_accuracy(data: ReportData) -> dict:
 
 def likelihood(data: ReportData) -> dict:
     """Log-likelihood of whole sets, in nats per point."""
-    log_prob = lambda sets, labels=None, sizes=None: api.log_prob_of_sets(
+    log_prob = lambda sets, labels=None, sizes=None: scoring.log_prob_of_sets(
         data.experiment, data.params, sets, data.config.set_likelihood_steps, labels, sizes=sizes)
     metric = likelihood_metrics.compare_whole_sets(
         data.dataset, log_prob, jax.random.fold_in(data.key, 5), data.config.likelihood_sets,
@@ -176,7 +176,7 @@ def attention_weights(data: ReportData, points: np.ndarray, size: int) -> np.nda
     the last layer and averaged over heads. None if the network has no attention.
     """
     x = data.dataset.normalize(jnp.asarray(points))[None]
-    labels = api.labels_of_sets(data.experiment, data.options, data.given)
+    labels = sampling.labels_of_sets(data.experiment, data.options, data.given)
     conditioning = Conditioning(
         None if labels is None else jnp.asarray(labels)[:1],
         jnp.array([size]) if data.model.counts else None,

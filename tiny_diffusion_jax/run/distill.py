@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from tiny_diffusion_jax import api, devices
+from tiny_diffusion_jax import api, devices, sampling
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data import units
@@ -83,9 +83,9 @@ def with_trajectories(experiment: Experiment, params, progress: bool = True) -> 
     levels = visited_levels(process.schedule, options)
     log.info("drawing %d sets of %s points with their trajectories (%s, %d steps)",
              options.num_sets, num_points or "as many", options.sampler, len(levels) - 1)
-    paths = api.sample(teacher, params, keep_trajectory=True, progress=progress)
+    paths = sampling.sample(teacher, params, keep_trajectory=True, progress=progress)
     paths = np.asarray(dataset.normalize(units.to_centred(dataset.origin, paths)), np.float32)
-    labels, sizes = api.conditioning(teacher, options)
+    labels, sizes = sampling.conditioning(teacher, options)
     mask = None if sizes is None else jnp.asarray(~np.isnan(paths[-1, ..., 0]))
     size = np.full(len(paths[0]), num_points) if sizes is None else sizes
     size = jnp.asarray(size, jnp.int32) if model.counts else None

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import api, devices, sets
+from tiny_diffusion_jax import devices, sampling, sets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import is_distilled, is_flow
 from tiny_diffusion_jax.config import editable
@@ -123,7 +123,7 @@ def draw(experiment: Experiment, params) -> dict[str, np.ndarray]:
     """Arrays of a snapshot of the weights `params`, by name."""
     dataset, process, model = experiment.dataset, experiment.process, experiment.model
     options = sample_options(experiment)
-    labels = api.labels_of_sets(experiment, options)
+    labels = sampling.labels_of_sets(experiment, options)
     context = sets.SamplingContext(
         process, params, options, options.num_points, experiment.config.train.max_history,
         dataset.dim, keep_trajectory=True,

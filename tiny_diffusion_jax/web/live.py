@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from tiny_diffusion_jax import api
+from tiny_diffusion_jax import sampling
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import is_distilled, is_flow
 from tiny_diffusion_jax.checks import check
@@ -81,7 +81,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "unnamed": train.label_drop > 0, "density": data_density(experiment),
         "sample": options.to_dict() | {
             "max_history": train.max_history,
-            "label": max(api.label_of(experiment, options), RANDOM),
+            "label": max(sampling.label_of(experiment, options), RANDOM),
             "num_points": min(options.num_points or MOST_POINTS // 4, MOST_POINTS),
         },
     }  # fmt: skip
