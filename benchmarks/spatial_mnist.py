@@ -5,10 +5,11 @@
     python benchmarks/spatial_mnist.py --quick            # bundled digits: 94 s on two CPU cores
 
 main.py trains each of --models in runs/spatial_mnist_MODEL, unless that run is finished. A model is
-`rows`, `given` or another model of configs/spatial_mnist.py, or one of these variants of `rows`:
+`rows`, `given` or another model of configs/spatial_mnist.py, or one of these variants:
 
     rows_4, columns, sorted_x   another order: rows of 4 pixels, columns of 1, the first coordinate.
     unlabelled                  training without labels.
+    given_absolute              `given` without relative positions.
     fixed                       no labels, and one fixed set of each of 45,000 training images, from
                                 `spatial_protocol.py --write=runs/spatial`.
 
@@ -69,14 +70,15 @@ from tiny_diffusion_jax.sets import strategy_of
 BASELINES = ("independent", "images", "pixels", "pixel_rows", "real")
 WEAK, GUIDED = 1.2, 2.0  # guidance scales
 FRECHET_SEEDS = 3, 4
-VARIANTS = {
-    "rows_4": ["--config.model.order=rows:4"],
-    "columns": ["--config.model.order=columns:1"],
-    "sorted_x": ["--config.model.order=coordinate:x"],
-    "unlabelled": ["--config.model.labels=False"],
-    "fixed": ["--config.model.labels=False", "--config.data.name=sets",
+VARIANTS = {  # name: a model of configs/spatial_mnist.py, and options of main.py
+    "rows_4": ("rows", "--config.model.order=rows:4"),
+    "columns": ("rows", "--config.model.order=columns:1"),
+    "sorted_x": ("rows", "--config.model.order=coordinate:x"),
+    "unlabelled": ("rows", "--config.model.labels=False"),
+    "fixed": ("rows", "--config.model.labels=False", "--config.data.name=sets",
               "--config.data.path=runs/spatial/train.npz", "--config.data.array=sets",
-              "--config.data.jitter=none"],
+              "--config.data.jitter=none"),
+    "given_absolute": ("given", "--config.model.relative=False"),
 }  # fmt: skip
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",
@@ -187,8 +189,8 @@ def main(argv: list[str] | None = None) -> None:
 def flags_of(model: str) -> list[str]:
     """Return the options of main.py for one of --models, for example rows_4 or given@1."""
     name, _, seed = model.partition("@")
-    base = "rows" if name in VARIANTS else name
-    return [f"--config=configs/spatial_mnist.py:{base}", *VARIANTS.get(name, []),
+    base, *options = VARIANTS.get(name, (name,))
+    return [f"--config=configs/spatial_mnist.py:{base}", *options,
             *([f"--config.seed={seed}"] if seed else [])]  # fmt: skip
 
 

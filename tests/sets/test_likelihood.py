@@ -10,7 +10,7 @@ import pytest
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import sampling
-from tiny_diffusion_jax.api import Experiment, log_prob_of_sets
+from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
@@ -23,6 +23,7 @@ from tiny_diffusion_jax.point_sets import Conditioning, PointSets
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.reports.sets import likelihood as set_likelihood
 from tiny_diffusion_jax.reports.sets import scored_points
+from tiny_diffusion_jax.scoring import log_prob_of_sets
 from tiny_diffusion_jax.sets import joint, likelihood, strategy_of
 from tiny_diffusion_jax.sets.order import out_of_order, parse_order
 

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 import tiny_diffusion_jax as td
-from tiny_diffusion_jax.api import init, label_of
+from tiny_diffusion_jax.api import init
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.diffusion.process import make_denoise, make_process
 from tiny_diffusion_jax.diffusion.samplers import SAMPLERS, make_sampler, sample, time_grid
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import UserError
 from tiny_diffusion_jax.point_sets import Conditioning, PointSets
+from tiny_diffusion_jax.sampling import label_of
 from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.latent import BLUR_KEY, LATENT_RUN
 from tiny_diffusion_jax.sets.sizes import capacity
