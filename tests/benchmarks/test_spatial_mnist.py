@@ -133,7 +133,7 @@ def test_the_likelihood_of_a_set_is_the_mean_density_over_orders():
     assert many["ppll_one_order"] == pytest.approx(-100 * 2 / 3, abs=3)
 
 
-def test_the_share_of_exact_completions_has_its_closed_form(monkeypatch):
+def test_completions_by_exact_draws_have_a_share_in_closed_form(monkeypatch):
     """Two points lie left (label 0) or right (label 1) of the middle with probability 0.8 each.
 
     One point is given, and the classifier names 1 for two points on the right. Given a left point,
@@ -156,7 +156,7 @@ def test_the_share_of_exact_completions_has_its_closed_form(monkeypatch):
         sets_of=lambda dataset, index, seed: sets_of(dataset.source_labels, index, seed),
     )  # fmt: skip
     expected = (0.8 + 0.68 * 0.8 + 0.32 * 0.2) / 2
-    assert expected - 0.02 < completions.exact_share(bench) < expected + 0.005  # a lower bound
+    assert expected - 0.035 < completions.exact_share(bench) < expected + 0.005  # a lower bound
 
 
 def test_baselines_have_their_densities():

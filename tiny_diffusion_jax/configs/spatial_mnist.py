@@ -10,8 +10,8 @@ model is conditioned on the digit for only half of the sets, because the benchma
 
 `rows` (the default) is `causal` with the points of a set row by row, in reading order. It has the
 best likelihood. `given` also completes sets: random points are given before the rows in half of
-the training sets, and the model sees them relative to the point that it draws. `causal` takes the points in random order. All three need the same time, measured
-on one CPU core (6 steps per second).
+the training sets, and the model sees them relative to the point that it draws. `causal` takes the
+points in random order. All three need the same time, measured on one CPU core (6 steps per second).
 
 Time: 90 min.
 """
