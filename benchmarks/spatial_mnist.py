@@ -49,6 +49,7 @@ Prints a table and writes benchmarks/results/spatial_mnist.json, which keeps oth
 """
 
 import argparse
+import functools
 import json
 import subprocess
 import time
@@ -58,7 +59,7 @@ import jax
 import numpy as np
 from baselines import BlurredImages, Independent, PixelSoftmax
 from common import RESULTS, ROOT, command, finished, machine, of_training, write
-from completions import of_completions
+from completions import exact_share, of_completions
 from release import release
 from spatial_protocol import SEED, Bench, experiment_of, table
 
@@ -171,11 +172,12 @@ def main(argv: list[str] | None = None) -> None:
     rows = known["rows"] if known.get("test_sets") == bench.hash else {}
     for name in filter(None, args.baselines.split(",")):
         rows[name] = of_baseline(bench, name, args.pixel_steps, args.orders)
+    exact = functools.cache(lambda: exact_share(bench))  # computed if a model completes sets
     for name, (experiment, params, made) in loaded.items():
         rows[name] = of_model(bench, experiment, params, args.likelihood_steps, args.orders) | made
         rows[name] |= of_completions(bench, experiment, params, args.likelihood_steps or 16,
                                      [int(h) for h in args.given.split(",") if h],
-                                     args.given_sets)  # fmt: skip
+                                     args.given_sets, exact)  # fmt: skip
     if args.release:
         experiment, params, made = loaded[models[0]]
         release(args.release, experiment, params, made["command"], rows[models[0]])

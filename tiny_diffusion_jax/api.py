@@ -1,21 +1,14 @@
 """An experiment: all objects that a config describes, with functions to build and train it."""
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import data, devices, models
-from tiny_diffusion_jax.checks import (
-    check,
-    check_augmentation,
-    check_data,
-    check_sizes_vary,
-)
+from tiny_diffusion_jax.checks import check, check_augmentation, check_data, check_sizes_vary
 from tiny_diffusion_jax.config import changed
 from tiny_diffusion_jax.data.halves import with_validation
 from tiny_diffusion_jax.data.pairs import PAIRS
@@ -29,10 +22,6 @@ from tiny_diffusion_jax.progress import TrainingBar
 from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.step import TrainState, init_state
-
-log = logging.getLogger("tiny_diffusion_jax")
-Array = np.ndarray | jax.Array
-LIKELIHOOD_CHUNK = 16_384  # points at once
 
 
 class Experiment(NamedTuple):

@@ -79,14 +79,14 @@ def check_labels(num_sets: int, model, labels: np.ndarray, present: tuple[int, .
     require(not unknown, "labels", unknown, f"all {words}")
 
 
-# ---------------------------------------------------------------- sample
-
-
 def check_sees_given(model) -> None:
     """Raise UserError for a model of sorted points that has seen no given points in training."""
     if strategy_of(model).sorts:
         require(model.given_share > 0, "config.model.given_share", model.given_share,
                 "above 0 in training, for a model of sorted points that is given points")
+
+
+# ---------------------------------------------------------------- sample
 
 
 def check_sample(

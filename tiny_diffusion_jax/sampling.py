@@ -8,7 +8,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tiny_diffusion_jax import data, devices, sets
-from tiny_diffusion_jax.api import Array, Experiment
+from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import check_sample
 from tiny_diffusion_jax.checks import check_drawn
 from tiny_diffusion_jax.data import units
@@ -80,7 +80,7 @@ def _progress_bar(chunks, total: int):
     return tqdm(chunks, desc="sample", unit="chunk", total=total, disable=total == 1)
 
 
-def conditioning(experiment: Experiment, config) -> tuple[Array | None, np.ndarray | None]:
+def conditioning(experiment: Experiment, config) -> tuple[jax.Array | None, np.ndarray | None]:
     """Return the conditioning of each set: its label i32[S] and its number of points i64[S].
 
     The labels are None if the model has no labels. The numbers of points are None if all sets have

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tiny_diffusion_jax import data, devices, sets
-from tiny_diffusion_jax.api import Array, Experiment
+from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import log_likelihood
@@ -18,6 +18,7 @@ from tiny_diffusion_jax.sets.likelihood import Estimate, estimate
 from tiny_diffusion_jax.training.batches import size_range
 
 log = logging.getLogger("tiny_diffusion_jax")
+Array = np.ndarray | jax.Array
 LIKELIHOOD_CHUNK = 16_384  # points at once
 
 
