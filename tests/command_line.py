@@ -51,7 +51,8 @@ MOONS = [config("moons"), *TINY]
 def run(*arguments: str) -> Result:
     """Run `python main.py ARGUMENTS` without starting a process, then restore the global state."""
     before = logging.root.handlers[:], logging.root.level
-    handler, hook = signal.getsignal(signal.SIGTERM), sys.unraisablehook
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    hook = sys.unraisablehook
     out, err, code = io.StringIO(), io.StringIO(), 0
     try:
         with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
@@ -61,6 +62,7 @@ def run(*arguments: str) -> Result:
         code = end.code or 0
     finally:
         logging.root.handlers, logging.root.level = before
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         sys.unraisablehook = hook
     return Result(code, out.getvalue(), err.getvalue())

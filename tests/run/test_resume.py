@@ -1,5 +1,6 @@
 """Check how runs stop and resume: signals, kills, crashes and damage lose no results."""
 
+import contextlib
 import functools
 import os
 import re
@@ -16,6 +17,7 @@ import pytest
 from command_line import MOONS, ROOT, run
 from run_files import FILES, arrays, losses, same
 
+from tiny_diffusion_jax import interrupts
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.files import PART
 from tiny_diffusion_jax.run import checkpoints
@@ -137,6 +139,26 @@ def test_a_second_signal_does_not_wait():
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def test_a_dropped_interrupt_is_raised_again(monkeypatch):
+    numbers = signal.SIGINT, signal.SIGTERM
+    handlers, hook = [signal.getsignal(number) for number in numbers], sys.unraisablehook
+    monkeypatch.setattr(interrupts, "SECONDS", 0.2)
+    interrupts.raise_until_caught()
+    try:
+        for _ in range(2):  # a library drops the exceptions of two signals
+            with contextlib.suppress(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
+        with pytest.raises(KeyboardInterrupt) as dropped:
+            time.sleep(5)
+        assert interrupts.caught(dropped.value) == signal.SIGTERM
+        time.sleep(0.5)  # no signal is left
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monkeypatch):

@@ -3,9 +3,7 @@
 import errno
 import logging
 import os
-import signal
 import sys
-import threading
 import warnings
 from collections.abc import Callable
 
@@ -20,6 +18,7 @@ ENVIRONMENT = {
 from tiny_diffusion_jax.cli.flags import Command, help_text, parse
 from tiny_diffusion_jax.config_files import config_list
 from tiny_diffusion_jax.errors import UserError, reason_of
+from tiny_diffusion_jax.interrupts import caught, raise_until_caught
 from tiny_diffusion_jax.program import program_name
 
 USAGE = """Learn a distribution of points in the plane by diffusion.
@@ -67,8 +66,7 @@ def main(argv: list[str], leave: Callable[[int], None] = sys.exit) -> None:
     """
     os.environ.update(ENVIRONMENT)
     _set_up_logging()
-    signal.signal(signal.SIGTERM, stop)
-    sys.unraisablehook = resend_signal
+    raise_until_caught()
     try:
         command = parse(argv)
         if command is None:
@@ -78,7 +76,7 @@ def main(argv: list[str], leave: Callable[[int], None] = sys.exit) -> None:
     except UserError as error:
         fail(error, 2, leave)
     except KeyboardInterrupt as error:
-        number = (*error.args, signal.SIGINT)[0]
+        number = caught(error)
         fail(RuntimeError(
             "interrupted: every written file is complete, and the same command resumes from the "
             "last checkpoint"), 128 + number, leave)
@@ -117,20 +115,6 @@ def fail(error: Exception, exit_code: int, leave: Callable[[int], None]) -> None
     sys.stdout.flush()
     sys.stderr.flush()
     leave(exit_code)
-
-
-def stop(number: int, frame) -> None:
-    raise KeyboardInterrupt(number)
-
-
-def resend_signal(unraisable) -> None:
-    """Send a signal again, because Python drops exceptions raised in `__del__` and the like."""
-    if not isinstance(unraisable.exc_value, KeyboardInterrupt):
-        return sys.__unraisablehook__(unraisable)
-    number = (*unraisable.exc_value.args, signal.SIGINT)[0]
-    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
-    again.daemon = True
-    again.start()
 
 
 # ---------------------------------------------------------------- messages

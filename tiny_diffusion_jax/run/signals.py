@@ -6,6 +6,8 @@ Outside of these functions, both signals raise KeyboardInterrupt (cli/main.py).
 import contextlib
 import signal
 
+from tiny_diffusion_jax.interrupts import caught
+
 
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM arrived; `exit_code` is 128 + the signal's number, as in shells."""
@@ -45,4 +47,4 @@ def abandon_at_signal(received: list[int]):
     try:
         yield
     except KeyboardInterrupt as error:
-        received.append(error.args[0] if error.args else signal.SIGINT)
+        received.append(caught(error))
