@@ -7,11 +7,14 @@
 main.py trains each of --models in runs/spatial_mnist_MODEL, unless that run is finished. A model is
 `rows`, `given` or another model of configs/spatial_mnist.py, or one of these variants:
 
-    rows_4, columns, sorted_x   another order: rows of 4 pixels, columns of 1, the first coordinate.
-    unlabelled                  training without labels.
-    given_absolute              `given` without relative positions.
-    fixed                       no labels, and one fixed set of each of 45,000 training images, from
-                                `spatial_protocol.py --write=runs/spatial`.
+    rows_128, given_128     128 sets per training step instead of 32.
+    rows_absolute, given_absolute, causal_absolute
+                            without relative positions, like all of the following variants.
+    rows_4, columns, sorted_x
+                            another order: rows of 4 pixels, columns of 1, the first coordinate.
+    unlabelled              training without labels.
+    fixed                   no labels, and one fixed set of each of 45,000 training images, from
+                            `spatial_protocol.py --write=runs/spatial`.
 
 MODEL@SEED is a training with another seed. Words after `--` are options of main.py.
 `--release=NAME` puts the first of these models into the package, with its row as its scores. The
@@ -71,15 +74,20 @@ from tiny_diffusion_jax.sets import strategy_of
 BASELINES = ("independent", "images", "pixels", "pixel_rows", "real")
 WEAK, GUIDED = 1.2, 2.0  # guidance scales
 FRECHET_SEEDS = 3, 4
+ABSOLUTE = "--config.model.relative=False"
 VARIANTS = {  # name: a model of configs/spatial_mnist.py, and options of main.py
-    "rows_4": ("rows", "--config.model.order=rows:4"),
-    "columns": ("rows", "--config.model.order=columns:1"),
-    "sorted_x": ("rows", "--config.model.order=coordinate:x"),
-    "unlabelled": ("rows", "--config.model.labels=False"),
-    "fixed": ("rows", "--config.model.labels=False", "--config.data.name=sets",
+    "rows_128": ("rows", "--config.train.num_sets=128", "--config.train.steps=20000"),
+    "given_128": ("given", "--config.train.num_sets=128"),
+    "rows_absolute": ("rows", ABSOLUTE),
+    "given_absolute": ("given", ABSOLUTE),
+    "causal_absolute": ("causal", ABSOLUTE),
+    "rows_4": ("rows", ABSOLUTE, "--config.model.order=rows:4"),
+    "columns": ("rows", ABSOLUTE, "--config.model.order=columns:1"),
+    "sorted_x": ("rows", ABSOLUTE, "--config.model.order=coordinate:x"),
+    "unlabelled": ("rows", ABSOLUTE, "--config.model.labels=False"),
+    "fixed": ("rows", ABSOLUTE, "--config.model.labels=False", "--config.data.name=sets",
               "--config.data.path=runs/spatial/train.npz", "--config.data.array=sets",
               "--config.data.jitter=none"),
-    "given_absolute": ("given", "--config.model.relative=False"),
 }  # fmt: skip
 QUICK = [
     "--config.data.source=digits", "--config.train.steps=60", "--config.train.num_points=16",

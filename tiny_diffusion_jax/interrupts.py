@@ -1,8 +1,8 @@
 """KeyboardInterrupt for Ctrl-C and SIGTERM, raised again until the program has caught it.
 
 Code between the handler of a signal and the program may drop the exception: Python does in
-`__del__` and in callbacks of weak references, and so may the C++ code of libraries. Without a
-second signal the program would go on to its end.
+`__del__` and in callbacks of weak references, and so may the C++ code of libraries. Then
+only a second signal stops the program.
 """
 
 import os
@@ -16,7 +16,7 @@ SECONDS = 2.0  # until a signal is sent again; leaving the program's blocks take
 def raise_until_caught() -> None:
     """Let Ctrl-C and SIGTERM raise KeyboardInterrupt until `caught` has it.
 
-    If the process ignores Ctrl-C, as in the background of a shell, it goes on to ignore it.
+    A process that ignores Ctrl-C, as in the background of a shell, still ignores it.
     """
     handler = _Handler()
     signal.signal(signal.SIGTERM, handler)

@@ -77,8 +77,9 @@ def test_spatial_mnist_variants_are_trainings_that_differ_in_what_they_say():
     fixed = config("fixed")
     assert fixed.data.name == "sets" and not fixed.model.labels and fixed.model.order == "rows:1"
     assert (config("given@2").seed, config("given@2").model.given_share) == (2, 0.5)
-    relative = {name: config(name).model.relative for name in ("rows", "given", "given_absolute")}
-    assert relative == {"rows": False, "given": True, "given_absolute": False}
+    for model in ("rows", "given", "causal"):
+        assert config(model).model.relative and not config(f"{model}_absolute").model.relative
+    assert [config(name).train.num_sets for name in ("given", "given_128")] == [32, 128]
 
 
 def test_spatial_protocol_scores_files_of_any_model(tmp_path, capsys, monkeypatch):
