@@ -122,21 +122,30 @@ _log_prob = jax.jit(_density, static_argnames=("model", "num_steps"))
 _log_prob_steps = jax.jit(_density, static_argnames="model")
 
 
+def seen_sizes(experiment: Experiment) -> tuple[int, int] | None:
+    """Return the smallest and the largest number of points that sets had in training.
+
+    None if the network is not given this number, or if it is not known without the data.
+    """
+    dataset, model = experiment.dataset, experiment.model
+    is_known = dataset.has_points or experiment.config.data.name != "sets"
+    # The place of a point in the order depends on their number.
+    is_given = model.counts or sets.strategy_of(model).sorts
+    return size_range(experiment.config.train, dataset) if is_given and is_known else None
+
+
 def warn_if_unseen(experiment: Experiment, sizes: np.ndarray) -> None:
     """Log a warning if the network is given a number of points outside of the training range.
 
     sizes: i64[S], the number of points of each set.
     """
-    dataset, train_config = experiment.dataset, experiment.config.train
-    is_known = dataset.has_points or experiment.config.data.name != "sets"
-    # The place of a point in the order depends on their number.
-    sorts = sets.strategy_of(experiment.model).sorts
-    if not (experiment.model.counts or sorts) or not is_known:
+    if (seen := seen_sizes(experiment)) is None:
         return
-    least, most = size_range(train_config, dataset)
+    least, most = seen
     unseen = sizes[(sizes < least) | (sizes > most)]
     if unseen.size:
         span = f"{unseen.min()} to {unseen.max()}" if np.ptp(unseen) else f"{unseen[0]}"
+        sorts = sets.strategy_of(experiment.model).sorts
         log.warning(
             "warning: sets of %s points are outside of the range seen in training, %s points "
             "(config.model.%s)", span, f"{least} to {most}" if least < most else most,

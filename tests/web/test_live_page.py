@@ -99,7 +99,9 @@ def test_points_are_placed_and_completed(opened):
     tab = opened(PAGE)
     page, box = tab.page, tab.page.locator("#board").bounding_box()
     set_range(page, "steps", 0)
+    assert page.is_hidden("#unseen")
     set_range(page, "points", 20)
+    assert page.inner_text("#unseen") == "The model was trained with sets of 50 points."
     for count, x in enumerate((0.4, 0.5, 0.6), 1):
         page.mouse.click(box["x"] + x * box["width"], box["y"] + 0.3 * box["height"])
         tab.wait(DONE, 40)

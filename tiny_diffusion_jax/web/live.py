@@ -11,6 +11,7 @@ from tiny_diffusion_jax.data.label_option import RANDOM
 from tiny_diffusion_jax.data.units import to_own
 from tiny_diffusion_jax.diffusion import Process
 from tiny_diffusion_jax.errors import require, require_choice
+from tiny_diffusion_jax.scoring import seen_sizes
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.web.density import data_density
 from tiny_diffusion_jax.web.packing import pack_weights
@@ -68,6 +69,7 @@ def live_model(experiment: Experiment, params, name: str = "") -> dict:
         "strategy": model.traits.strategy, "dim": dataset.dim,
         "completes": model.traits.completes and not distilled,
         "options": config.model.to_dict() | {"num_labels": model.num_labels},
+        "seen_sizes": seen_sizes(experiment),
         "sort_keys": [key._asdict() for key in strategy_of(model).sort_keys],
         "weights": jax.tree.map(lambda a: pack_weights(a, BYTES_EACH), params["params"]),
         "levels": level_table(process), "steps": steps,

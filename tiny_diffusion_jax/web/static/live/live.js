@@ -54,6 +54,14 @@ function setRange(id, max, value, min = 0) {
   $(id).value = value;
 }
 
+// Warn of a number of points that the network has not seen in training.
+function showUnseen(numPoints) {
+  const [least, most] = model.seen_sizes ?? [0, Infinity];
+  $("unseen").hidden = least <= numPoints && numPoints <= most;
+  $("unseen").textContent = "The model was trained with sets of "
+    + (least < most ? `${least} to ${most}` : most) + " points.";
+}
+
 function showLabels() {
   const names = ["any", ...model.labels.map(({ name }) => name)];
   $("labels").hidden = !model.labels.length;
@@ -191,6 +199,7 @@ function update() {
   $("steps-value").textContent = numSteps();
   $("steps").setAttribute("aria-valuetext", numSteps()); // its value is a position in a list
   $("points-value").textContent = $("points").value;
+  showUnseen(Number($("points").value));
   $("guidance-value").textContent = Number($("guidance").value).toFixed(2);
   saveState();
 }
