@@ -48,21 +48,29 @@ def config(name: str) -> str:
 MOONS = [config("moons"), *TINY]
 
 
+@contextlib.contextmanager
+def kept_handlers():
+    """Restore what `raise_until_caught` replaces."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    hook = sys.unraisablehook
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+
+
 def run(*arguments: str) -> Result:
     """Run `python main.py ARGUMENTS` without starting a process, then restore the global state."""
     before = logging.root.handlers[:], logging.root.level
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    hook = sys.unraisablehook
     out, err, code = io.StringIO(), io.StringIO(), 0
     try:
         with (contextlib.redirect_stdout(out), contextlib.redirect_stderr(err),
-              warnings.catch_warnings()):
+              warnings.catch_warnings(), kept_handlers()):
             cli.main([str(ROOT / "main.py"), *arguments])
     except SystemExit as end:
         code = end.code or 0
     finally:
         logging.root.handlers, logging.root.level = before
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = hook
     return Result(code, out.getvalue(), err.getvalue())

@@ -73,7 +73,7 @@ def ends_with(error, monkeypatch):
 
 @pytest.mark.parametrize("error, code, line", [
     (KeyboardInterrupt(), 130, "interrupted: every written file is complete, and the same "),
-    (KeyboardInterrupt(signal.SIGTERM, None), 143, "interrupted: every written file is complete"),
+    (KeyboardInterrupt(signal.SIGTERM), 143, "interrupted: every written file is complete"),
     (OSError(errno.ENOSPC, "No space left on device", "runs/x/samples.npy"), 1,
      "[Errno 28] No space left on device: 'runs/x/samples.npy'"),
     (MemoryError("Unable to allocate 9 TiB"), 1,

@@ -14,15 +14,19 @@ import time
 from pathlib import Path
 
 import pytest
-from command_line import MOONS, ROOT, run
+from command_line import MOONS, ROOT, kept_handlers, run
 from run_files import FILES, arrays, losses, same
 
-from tiny_diffusion_jax import interrupts
 from tiny_diffusion_jax.cli import commands
 from tiny_diffusion_jax.files import PART
 from tiny_diffusion_jax.run import checkpoints
 from tiny_diffusion_jax.run import train as training
-from tiny_diffusion_jax.run.signals import abandon_at_signal, held_signals
+from tiny_diffusion_jax.run.signals import (
+    abandon_at_signal,
+    caught,
+    held_signals,
+    raise_until_caught,
+)
 from tiny_diffusion_jax.run.train_log import read_rows
 from tiny_diffusion_jax.training import loop
 
@@ -142,23 +146,17 @@ def test_a_second_signal_does_not_wait():
 
 
 def test_a_dropped_interrupt_is_raised_again(monkeypatch):
-    numbers = signal.SIGINT, signal.SIGTERM
-    handlers, hook = [signal.getsignal(number) for number in numbers], sys.unraisablehook
-    monkeypatch.setattr(interrupts, "SECONDS", 0.2)
-    interrupts.raise_until_caught()
-    try:
+    monkeypatch.setattr("tiny_diffusion_jax.run.signals.SECONDS", 0.2)
+    with kept_handlers():
+        raise_until_caught()
         for _ in range(2):  # a library drops the exceptions of two signals
             with contextlib.suppress(KeyboardInterrupt):
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(1)
         with pytest.raises(KeyboardInterrupt) as dropped:
             time.sleep(5)
-        assert interrupts.caught(dropped.value) == signal.SIGTERM
+        assert caught(dropped.value) == signal.SIGTERM
         time.sleep(0.5)  # no signal is left
-    finally:
-        for number, handler in zip(numbers, handlers, strict=True):
-            signal.signal(number, handler)
-        sys.unraisablehook = hook
 
 
 def test_a_long_block_is_not_waited_for(tmp_path, finished, only_training, monkeypatch):

@@ -18,8 +18,8 @@ ENVIRONMENT = {
 from tiny_diffusion_jax.cli.flags import Command, help_text, parse
 from tiny_diffusion_jax.config_files import config_list
 from tiny_diffusion_jax.errors import UserError, reason_of
-from tiny_diffusion_jax.interrupts import caught, raise_until_caught
 from tiny_diffusion_jax.program import program_name
+from tiny_diffusion_jax.run.signals import caught, raise_until_caught
 
 USAGE = """Learn a distribution of points in the plane by diffusion.
 
