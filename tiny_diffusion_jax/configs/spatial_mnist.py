@@ -12,7 +12,7 @@ model is conditioned on the digit for only half of the sets, because the benchma
 best likelihood. `given` also completes sets: random points are given before the rows in half of
 the training sets. `causal` takes the points in random order. All three see the earlier points
 relative to the point that they draw, because no two points are in one pixel. They need the same
-time, measured on one CPU core (6 steps per second).
+time: side by side on one GPU, each made 127 to 128 steps per second.
 
 Time: 90 min.
 """
