@@ -82,11 +82,13 @@ QUICK_TRAINING = {
 QUICK_TRAINING_OF_OTHERS = {"train.steps": 200, "train.num_sets": 32, "train.snapshots": 0}
 
 # Settings for sets of the user's own, beside the recipe of a denoiser. The sizes of the sets are
-# part of the data. Fresh noise corrects earlier errors, so points between strokes are rare.
+# part of the data. Fresh noise corrects earlier errors, so points between strokes are rare. Points
+# of a block do not see each other, so sets whose points may repel or follow each other grow by
+# single points.
 OWN_SETS = {
     "train.checkpoint_every": 5_000, "train.keep_best": True, "model.sizes": True,
     "sample.sampler": "sde-dpm++2m", "sample.num_steps": 30, "sample.num_sets": 500,
-    "sample.num_points": 0,
+    "sample.num_points": 0, "sample.growth": 1.0,
 }  # fmt: skip
 
 

@@ -15,6 +15,7 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, resolve_label
 from tiny_diffusion_jax.data.notices import far_from_data
 from tiny_diffusion_jax.scoring import log_prob_of_sets, warn_if_unseen
+from tiny_diffusion_jax.sets.autoregressive import blocks_between
 from tiny_diffusion_jax.sets.sizes import draw_sizes, draw_sizes_given
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -56,13 +57,34 @@ def sample(
         sizes = _sizes(experiment, config, labels, num_given)
     else:
         sizes = _sizes_given(experiment, params, config, labels, given)
-    warn_if_unseen(experiment, np.array([config.num_points]) if sizes is None else sizes)
+    sizes_of_sets = np.array([config.num_points]) if sizes is None else sizes
+    warn_if_unseen(experiment, sizes_of_sets)
+    _warn_of_blocks(experiment, config, sizes_of_sets.max(), num_given)
     context = sets.SamplingContext(process, params, config, config.num_points,
                                    train_config.max_history, dataset.dim,
                                    keep_trajectory)  # fmt: skip
     drawn = sets.draw(sets.strategy_of(model), context, dataset, labels, sizes, given,
                       _progress_bar if progress else None)  # fmt: skip
     return units.to_own(origin, drawn)
+
+
+def _warn_of_blocks(experiment: Experiment, config, num_points: int, num_given: int) -> None:
+    """Log a notice if points of own sets are drawn in blocks, whose points do not see each other.
+
+    Points of pictures, mixtures and digits are independent given the set, so blocks are exact.
+    """
+    about = experiment.config.data
+    if not sets.strategy_of(experiment.model).grows or about.name != "sets" or (
+        about.jitter != "none"  # pictures
+    ):  # fmt: skip
+        return
+    if (largest := max(blocks_between(config, num_given, num_points), default=1)) > 1:
+        log.warning(
+            "notice: up to %d points of a set are drawn without seeing each other "
+            "(config.sample.growth = %g, first_block = %d). 1 and 1 draw point by point, for "
+            "points that repel, attract or follow each other",
+            largest, config.growth, config.first_block,
+        )  # fmt: skip
 
 
 def _sizes_given(experiment: Experiment, params, config, labels, given) -> np.ndarray:

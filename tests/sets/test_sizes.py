@@ -111,6 +111,31 @@ def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog,
     assert in_rows.endswith("(config.model.order = rows:0.5)")
 
 
+def test_blocks_of_points_of_own_sets_log_a_notice(caplog, monkeypatch):
+    monkeypatch.setattr(sampling.sets, "draw", lambda *_: np.zeros((2, 8, 2)))
+    built, params = setup("causal")
+
+    def notices(first_block, growth, **of_data):
+        config = editable(built.config)
+        config.sample.update(num_sets=2, num_points=8, first_block=first_block, growth=growth)
+        config.data.update({"name": "sets"} | of_data)
+        experiment = built._replace(config=config, model=built.model.clone(counts=False))
+        sample = functools.partial(sampling.sample, experiment, params, config.sample)
+        return [warnings_of(caplog, sample, given=given)
+                for given in (None, np.zeros((4, 2), np.float32))]  # fmt: skip
+
+    [[new], [completed]] = notices(1, 2.0)  # blocks of 1, 1, 2 and 4 points
+    assert new == completed == (
+        "notice: up to 4 points of a set are drawn without seeing each other (config.sample.growth "
+        "= 2, first_block = 1). 1 and 1 draw point by point, for points that repel, attract or "
+        "follow each other"
+    )
+    [[new], [completed]] = notices(3, 1.0)
+    assert "up to 3 points" in new and "up to 3 points" in completed
+    assert notices(1, 1.0) == notices(1, 2.0, jitter="uniform") == [[], []]
+    assert notices(1, 2.0, name="mixture") == [[], []]
+
+
 @functools.cache
 def keys():
     return set_keys(jax.random.key(3), np.arange(2_000))
