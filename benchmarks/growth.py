@@ -1,99 +1,92 @@
 """Compare quality and time of autoregressive generation for several growths of its blocks.
 
     python benchmarks/growth.py --workdir=runs/mixture_dino+moons_history
+    python benchmarks/growth.py --workdir=runs/A,runs/B --growths=1.5 --repeats=6
 
-Draws sets from a trained run of `history` or `causal` with several growths. The times are from a
-second call, so they contain no compilation. CPU seconds are summed over all cores.
-Writes benchmarks/results/growth.json and growth.png.
+Draws sets from trained runs of `history` or `causal` with several growths. All runs and growths are
+timed in turn, --repeats times after a call that compiles. CPU seconds are summed over all cores.
+Prints a table with medians, and writes benchmarks/results/growth.json.
 """
 
 import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
-import numpy as np
-from common import RESULTS, ROOT, command, machine, write
+import jax
+from common import RESULTS, ROOT, command, machine, markdown, write
+
+import tiny_diffusion_jax as td
+from tiny_diffusion_jax.config import editable
+from tiny_diffusion_jax.dataset import draw_points
+from tiny_diffusion_jax.metrics import separation
+from tiny_diffusion_jax.sets.autoregressive import blocks_between
 
 GROWTHS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
 
-def measure(workdir: Path, growths: Sequence[float], num_sets: int) -> tuple[list[dict], dict]:
-    """Return a row for each growth, and the separation and stray points of real sets."""
-    import jax
-
-    import tiny_diffusion_jax as td
-    from tiny_diffusion_jax.config import editable
-    from tiny_diffusion_jax.dataset import draw_points
-    from tiny_diffusion_jax.metrics import separation
-    from tiny_diffusion_jax.sets.autoregressive import block_sizes
-
-    experiment, params = td.load(workdir)
-    dataset, config = experiment.dataset, editable(experiment.config.sample)
-    config.num_sets = num_sets
-    calibration = separation.calibrate(dataset, jax.random.key(3), config.num_points)
+def measure(
+    folders: Sequence[Path], growths: Sequence[float], num_sets: int, repeats: int
+) -> tuple[list[dict], dict]:
+    """Return a row for each run and growth, and the separation and stray points of real sets."""
+    runs = [td.load(folder) for folder in folders]
+    dataset, num_points = runs[0][0].dataset, runs[0][0].config.sample.num_points
+    calibration = separation.calibrate(dataset, jax.random.key(3), num_points)
 
     def summary(sets) -> dict:
         found = separation.summarize(separation.separate(calibration, sets), dataset.weights)
         return {name: found[name] for name in ("separation", "separation_se", "stray", "stray_se")}
 
-    rows = []
-    for growth in growths:
-        config.growth = growth
-        td.sample(experiment, params, config)  # compiles
-        start, cpu_start = time.perf_counter(), time.process_time()
-        sets = td.sample(experiment, params, config)
-        seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
-        _, blocks = block_sizes(config, config.num_points)
-        rows.append({"growth": growth, "blocks": len(blocks), "seconds": seconds,
-                     "cpu_seconds": cpu_seconds, "num_sets": num_sets} | summary(sets))  # fmt: skip
-        print(rows[-1], flush=True)
-    return rows, summary(draw_points(dataset, jax.random.key(5), num_sets, config.num_points))
+    cases = []
+    for folder, (experiment, params) in zip(folders, runs, strict=True):
+        for growth in growths:
+            config = editable(experiment.config.sample)
+            config.update(num_sets=num_sets, growth=growth)
+            row = {"run": folder.name, "growth": growth, "num_sets": num_sets,
+                   "blocks": len(blocks_between(config, 0, num_points))}  # fmt: skip
+            cases.append((row, experiment, params, config))
+    for repeat in range(repeats + 1):
+        for row, *arguments in cases:
+            start, cpu_start = time.perf_counter(), time.process_time()
+            sets = td.sample(*arguments)
+            seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+            if repeat == 0:
+                row |= summary(sets) | {"seconds": [], "cpu_seconds": []}
+            else:
+                row["seconds"].append(seconds)
+                row["cpu_seconds"].append(cpu_seconds)
+    real = summary(draw_points(dataset, jax.random.key(5), num_sets, num_points))
+    return [row for row, *_ in cases], real
 
 
-def figure(rows: Sequence[dict], real: dict):
-    """Plot separation, stray points and sampling time against the growth."""
-    from tiny_diffusion_jax.figures.page import Page
-    from tiny_diffusion_jax.figures.style import DATA, MEMBERS, MUTED, RULE, SAMPLES, heading, quiet
-
-    x = np.arange(len(rows))
-    page = Page("Growth of the blocks of points", 3)
-    row = page.panels()
-    axes = [page.axes(row, column, column) for column in range(3)]
-    for ax, name, color, title, note in (
-        (axes[0], "separation", SAMPLES, "separate", "% of sets"),
-        (axes[1], "stray", MEMBERS[4], "stray", "% of points"),
-    ):
-        value, error = (100 * np.array([row[key] for row in rows]) for key in (name, f"{name}_se"))
-        ax.errorbar(x, value, 1.96 * error, fmt="-o", color=color, markersize=4, capsize=3)
-        ax.axhline(100 * real[name], color=DATA, linewidth=1.2, linestyle=(0, (4, 3)))
-        heading(ax, title, color, note)
-    axes[2].plot(x, [row["seconds"] for row in rows], "-o", color=DATA, markersize=4)
-    axes[2].set_ylim(bottom=0)
-    heading(axes[2], "time", DATA, f"seconds, {rows[0]['num_sets']:,} sets")
-    for ax in axes:
-        ax.set_xticks(x, [f"{row['growth']:g}" for row in rows])
-        ax.grid(axis="y", color=RULE, linewidth=0.6, alpha=0.7)
-        quiet(ax)
-    page.text(page.row(), "growth g: a block has (g - 1) n points where n are drawn; "
-              "dashed: real sets; bars: 95 % confidence", MUTED, 8.5)  # fmt: skip
-    return page.finish()
+def table(rows: list[dict], real: dict) -> str:
+    """Format the rows, and the real sets, as a Markdown table."""
+    quality = lambda row: (f"{100 * row['separation']:.1f} %",
+                           f"{100 * row['stray']:.2f} % ± {100 * row['stray_se']:.2f}")  # fmt: skip
+    return markdown(
+        ("run", "g", "blocks", "separate sets", "stray points", "seconds", "CPU seconds"),
+        [(row["run"], f"{row['growth']:g}", str(row["blocks"]), *quality(row),
+          f"{median(row['seconds']):.2f}", f"{median(row['cpu_seconds']):.2f}") for row in rows]
+        + [("real sets", "", "", *quality(real), "", "")],
+    )  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
-    from tiny_diffusion_jax.figures.style import save_figure
-
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--workdir", type=Path, default=ROOT / "runs/mixture_dino+moons_history")
+    parser.add_argument("--workdir", default=str(ROOT / "runs/mixture_dino+moons_history"),
+                        help="run folders, separated by commas")  # fmt: skip
     parser.add_argument("--growths", default=",".join(map(str, GROWTHS)))
     parser.add_argument("--num_sets", type=int, default=1000)
-    parser.add_argument("--output", type=Path, default=RESULTS / "growth", help="without ending")
+    parser.add_argument("--repeats", type=int, default=1, help="timed draws, at least 1")
+    parser.add_argument("--output", type=Path, default=RESULTS / "growth.json")
     args = parser.parse_args(argv)
-    rows, real = measure(args.workdir, [float(g) for g in args.growths.split(",")], args.num_sets)
-    write(args.output.with_suffix(".json"), {
-        "command": command(__file__, argv), "machine": machine(), "rows": rows, "real": real,
-    })  # fmt: skip
-    save_figure(figure(rows, real), args.output.with_suffix(".png"))
+    folders = [Path(folder) for folder in args.workdir.split(",")]
+    growths = [float(growth) for growth in args.growths.split(",")]
+    rows, real = measure(folders, growths, args.num_sets, args.repeats)
+    write(args.output, {"command": command(__file__, argv), "machine": machine(), "rows": rows,
+                        "real": real})  # fmt: skip
+    print(table(rows, real))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ RECIPES = {
     # Muon learns in 500 steps what AdamW learns in 1,500.
     "causal": {
         "train.steps": 5_000, "train.num_sets": 32, "train.num_points": 64,
-        "train.optimizer": "muon", "train.learning_rate": 5e-3, "sample.growth": 1.25,
+        "train.optimizer": "muon", "train.learning_rate": 5e-3,
     },
     # Blocks of 50 steps cycle through sets of 32, 128, 512 and 2,048 points.
     "set_transformer": NO_FADE | {

@@ -75,15 +75,19 @@ def test_time_to_quality_reads_options_by_their_type():
     assert time_to_quality.parse("") == {}
 
 
-def test_growth(runs):
-    growth.main([f"--workdir={runs / 'mixture_moons+circle_history'}", "--growths=1.5,2",
-                 "--num_sets=6", f"--output={runs / 'growth'}"])  # fmt: skip
+def test_growth(runs, capsys):
+    folder = runs / "mixture_moons+circle_history"
+    growth.main([f"--workdir={folder},{folder}", "--growths=1.5,2", "--num_sets=6", "--repeats=2",
+                 f"--output={runs / 'growth.json'}"])  # fmt: skip
     result = read(runs / "growth.json")
-    assert [row["growth"] for row in result["rows"]] == [1.5, 2.0]
-    for row in result["rows"]:
-        assert {"separation", "separation_se", "stray", "stray_se", "seconds"} <= row.keys()
-    assert result["rows"][0]["blocks"] > result["rows"][1]["blocks"]
-    assert 0.5 < result["real"]["separation"] <= 1 and Image.open(runs / "growth.png").width > 1000
+    rows = result["rows"]
+    assert [row["growth"] for row in rows] == [1.5, 2.0, 1.5, 2.0]
+    for row in rows:
+        assert {"separation", "separation_se", "stray", "stray_se"} <= row.keys()
+        assert len(row["seconds"]) == len(row["cpu_seconds"]) == 2
+    assert rows[0]["blocks"] > rows[1]["blocks"] and rows[0]["stray"] == rows[2]["stray"]
+    assert 0.5 < result["real"]["separation"] <= 1
+    assert f"| {folder.name} | 1.5 | {rows[0]['blocks']} |" in capsys.readouterr().out
 
 
 def test_samplers(tmp_path, monkeypatch):

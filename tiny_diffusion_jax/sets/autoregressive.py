@@ -1,6 +1,7 @@
 """Generate block after block, each given the points so far: p(x_1) p(x_2 | x_1) ...
 
-The history is a plain array that grows. The network has no hidden state.
+The points so far are in one array, whose last points are the history. The network has no hidden
+state.
 """
 
 import math
@@ -82,18 +83,22 @@ class Autoregressive(Strategy):
         points: f32[m, D], the same for all sets, or f32[B, m, D]. number: number of the first
         block, which selects its noise.
         """
-        points = jnp.broadcast_to(points, (len(keys), *points.shape[-2:]))
+        n, widths = points.shape[-2], [block_capacity(size) for size in sizes]
+        # Arrays of n points would compile programs for every n, so `slots` has a fixed size.
+        free = max(widths, default=0) + context.max_history
+        slots = jnp.zeros((len(keys), n + sum(sizes) + free, context.dim))
+        slots = slots.at[:, :n].set(points)
         blocks = []
-        for i, size in enumerate(sizes):
-            history = _history(points, context.max_history)
+        for i, (size, width) in enumerate(zip(sizes, widths, strict=True)):
             drawn = reverse(
-                context, self.model, keys, (block_capacity(size), context.dim), number=number + i,
-                conditioning=conditioning._replace(history=history),
+                context, self.model, keys, (width, context.dim), number=number + i,
+                conditioning=conditioning._replace(history=_history(slots, n, context.max_history)),
             )  # fmt: skip
             blocks.append(drawn[..., :size, :])
-            last = blocks[-1][-1] if context.keep_trajectory else blocks[-1]
-            points = jnp.concatenate([points, last], axis=1)
-        return points, blocks
+            last = drawn[-1] if context.keep_trajectory else drawn
+            slots = jax.lax.dynamic_update_slice(slots, last, (0, n, 0))
+            n += size
+        return slots[:, :n], blocks
 
     # ------------------------------------------------------------ likelihood
 
@@ -133,13 +138,16 @@ def blocks_between(options, filled: int, end: int) -> list[int]:
     return sizes
 
 
-def _history(points: jax.Array, max_history: int) -> PointSets:
-    """The last max_history points, padded to a power of two or to max_history."""
-    points = points[:, -max_history:] if points.shape[1] else points
-    size = points.shape[1]
-    slots = min(max_history, capacity(max(size, 1)))
-    points = jnp.pad(points, ((0, 0), (0, slots - size), (0, 0)))
-    return PointSets(points, np.broadcast_to(np.arange(slots) < size, points.shape[:2]))
+def _history(slots: jax.Array, n: int, max_history: int) -> PointSets:
+    """The last max_history of the first n points f32[B, >= n + max_history, D].
+
+    They are padded to a power of two, or to max_history. Other points fill the padding.
+    """
+    size = min(n, max_history)
+    width = min(max_history, capacity(max(size, 1)))
+    shape = (len(slots), width, slots.shape[-1])
+    points = jax.lax.dynamic_slice(slots, (0, n - size, 0), shape)
+    return PointSets(points, np.broadcast_to(np.arange(width) < size, shape[:2]))
 
 
 def in_random_order(scored: ScoredSets) -> ScoredSets:
