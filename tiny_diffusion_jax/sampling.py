@@ -71,7 +71,8 @@ def sample(
 def _warn_of_blocks(experiment: Experiment, config, num_points: int, num_given: int) -> None:
     """Log a notice if points of own sets are drawn in blocks, whose points do not see each other.
 
-    Points of pictures, mixtures and digits are independent given the set, so blocks are exact.
+    Points of pictures, mixtures and digits are independent given the set that the first points
+    reveal, so their blocks lose nothing.
     """
     about = experiment.config.data
     if not sets.strategy_of(experiment.model).grows or about.name != "sets" or (
