@@ -59,7 +59,7 @@ def sample(
         sizes = _sizes_given(experiment, params, config, labels, given)
     sizes_of_sets = np.array([config.num_points]) if sizes is None else sizes
     warn_if_unseen(experiment, sizes_of_sets)
-    _warn_of_blocks(experiment, config, sizes_of_sets.max(), num_given)
+    _warn_if_points_are_blind(experiment, config, sizes_of_sets.max(), num_given)
     context = sets.SamplingContext(process, params, config, config.num_points,
                                    train_config.max_history, dataset.dim,
                                    keep_trajectory)  # fmt: skip
@@ -68,16 +68,16 @@ def sample(
     return units.to_own(origin, drawn)
 
 
-def _warn_of_blocks(experiment: Experiment, config, num_points: int, num_given: int) -> None:
-    """Log a notice if points of own sets are drawn in blocks, whose points do not see each other.
+def _warn_if_points_are_blind(
+    experiment: Experiment, config, num_points: int, num_given: int
+) -> None:
+    """Log a notice if a point of an own set is drawn without seeing all earlier points.
 
     Points of pictures, mixtures and digits are independent given the set that the first points
-    reveal, so their blocks lose nothing.
+    reveal, so nothing is lost.
     """
-    about = experiment.config.data
-    if not sets.strategy_of(experiment.model).grows or about.name != "sets" or (
-        about.jitter != "none"  # pictures
-    ):  # fmt: skip
+    strategy, about = sets.strategy_of(experiment.model), experiment.config.data
+    if not strategy.grows or about.name != "sets" or about.jitter != "none":  # pictures have jitter
         return
     if (largest := max(blocks_between(config, num_given, num_points), default=1)) > 1:
         log.warning(
@@ -85,6 +85,12 @@ def _warn_of_blocks(experiment: Experiment, config, num_points: int, num_given: 
             "(config.sample.growth = %g, first_block = %d). 1 and 1 draw point by point, for "
             "points that repel, attract or follow each other",
             largest, config.growth, config.first_block,
+        )  # fmt: skip
+    max_history = experiment.config.train.max_history
+    if strategy.reads_history and num_points > max_history + 1:
+        log.warning(
+            "notice: a point sees the last %d of up to %d earlier points of its set "
+            "(config.train.max_history)", max_history, num_points - 1,
         )  # fmt: skip
 
 

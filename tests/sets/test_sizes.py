@@ -111,13 +111,14 @@ def test_a_number_of_points_outside_of_the_training_range_logs_a_warning(caplog,
     assert in_rows.endswith("(config.model.order = rows:0.5)")
 
 
-def test_blocks_of_points_of_own_sets_log_a_notice(caplog, monkeypatch):
+def test_points_of_own_sets_that_do_not_see_each_other_log_a_notice(caplog, monkeypatch):
     monkeypatch.setattr(sampling.sets, "draw", lambda *_: np.zeros((2, 8, 2)))
-    built, params = setup("causal")
 
-    def notices(first_block, growth, **of_data):
+    def notices(first_block, growth, strategy="causal", num_points=8, **of_data):
+        built, params = setup(strategy)
         config = editable(built.config)
-        config.sample.update(num_sets=2, num_points=8, first_block=first_block, growth=growth)
+        config.sample.update(num_sets=2, num_points=num_points, first_block=first_block,
+                             growth=growth)  # fmt: skip
         config.data.update({"name": "sets"} | of_data)
         experiment = built._replace(config=config, model=built.model.clone(counts=False))
         sample = functools.partial(sampling.sample, experiment, params, config.sample)
@@ -134,6 +135,13 @@ def test_blocks_of_points_of_own_sets_log_a_notice(caplog, monkeypatch):
     assert "up to 3 points" in new and "up to 3 points" in completed
     assert notices(1, 1.0) == notices(1, 2.0, jitter="uniform") == [[], []]
     assert notices(1, 2.0, name="mixture") == [[], []]
+    # setup() has max_history = 8
+    assert notices(1, 1.0, "autoregressive", 9) == notices(1, 1.0, "causal", 10) == [[], []]
+    [[new], [completed]] = notices(1, 1.0, "autoregressive", 10)
+    assert new == completed == (
+        "notice: a point sees the last 8 of up to 9 earlier points of its set "
+        "(config.train.max_history)"
+    )
 
 
 @functools.cache
