@@ -70,7 +70,8 @@ def test_sets_at_an_offset_are_completed(tmp_path, only_training):
                comments="")  # fmt: skip
     folder = f"--workdir={tmp_path / 'run'}"
     result = run(config(f"sets:{tmp_path / 's.csv'}"), "--config.model.name=history", *SETS, folder,
-                 "--config.train.min_history=1", "--config.sample.num_points=6")  # fmt: skip
+                 "--config.train.min_history=1", "--config.sample.num_points=6",
+                 "--config.sample.first_block=1")  # fmt: skip
     assert result.code == 0 and "notice" not in result.err, result.err
     given = UTM + [(0.1234, 0.5678), (-1.25, 2.0)]
     np.savetxt(tmp_path / "given.csv", given, "%.4f", ",", header="x,y", comments="")
