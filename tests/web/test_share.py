@@ -43,7 +43,7 @@ def test_the_address_restores_the_set(opened):
     page.fill("#seed", "77")
     page.press("#seed", "Enter")
     first.wait(DONE, 20)
-    first.wait(f"{ADDRESS}.includes('seed=77') && {ADDRESS}.includes('given=')")
+    first.wait(f"{ADDRESS}.includes('seed=77') && {ADDRESS}.includes('given=')", 20)
     kept = "[scene.drawn, scene.given, numSteps(), $('sampler').value, $('guidance').value, seed]"
     state, address = page.evaluate(f"[{kept}, {ADDRESS}]")
     second = opened_at(opened, address)
