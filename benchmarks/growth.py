@@ -21,7 +21,7 @@ import tiny_diffusion_jax as td
 from tiny_diffusion_jax.config import editable
 from tiny_diffusion_jax.dataset import draw_points
 from tiny_diffusion_jax.metrics import separation
-from tiny_diffusion_jax.sets.autoregressive import blocks_between
+from tiny_diffusion_jax.sets.autoregressive import block_sizes
 
 GROWTHS = (1.0, 1.25, 1.5, 2.0, 4.0)
 
@@ -44,7 +44,7 @@ def measure(
             config = editable(experiment.config.sample)
             config.update(num_sets=num_sets, growth=growth)
             row = {"run": folder.name, "growth": growth, "num_sets": num_sets,
-                   "blocks": len(blocks_between(config, 0, num_points))}  # fmt: skip
+                   "blocks": len(block_sizes(config, num_points)[1])}  # fmt: skip
             cases.append((row, experiment, params, config))
     for repeat in range(repeats + 1):
         for row, *arguments in cases:

@@ -15,7 +15,7 @@ from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, resolve_label
 from tiny_diffusion_jax.data.notices import far_from_data
 from tiny_diffusion_jax.scoring import log_prob_of_sets, warn_if_unseen
-from tiny_diffusion_jax.sets.autoregressive import blocks_between
+from tiny_diffusion_jax.sets.autoregressive import block_sizes
 from tiny_diffusion_jax.sets.sizes import draw_sizes, draw_sizes_given
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -79,7 +79,8 @@ def _warn_if_points_are_blind(
     strategy, about = sets.strategy_of(experiment.model), experiment.config.data
     if not strategy.grows or about.name != "sets" or about.jitter != "none":  # pictures have jitter
         return
-    if (largest := max(blocks_between(config, num_given, num_points), default=1)) > 1:
+    _, blocks = block_sizes(config, num_points, num_given)
+    if (largest := max(blocks, default=1)) > 1:
         log.warning(
             "notice: up to %d points of a set are drawn without seeing each other "
             "(config.sample.growth = %g, first_block = %d). 1 and 1 draw point by point, for "
