@@ -157,9 +157,8 @@ def main(argv: list[str] | None = None) -> None:
              "--config.data.per_axis=True", f"--config.sample.num_sets={TEST}",
              f"--config.train.num_points={max(map(len, train))}"]  # fmt: skip
     if args.model == "causal":
-        flags += ["--config.model.order=coordinate:t", "--config.sample.growth=1.0",
-                  "--config.model.context_blocks=0", "--config.model.embedding=identity",
-                  "--config.train.steps=2500"]  # fmt: skip
+        flags += ["--config.model.order=coordinate:t", "--config.model.context_blocks=0",
+                  "--config.model.embedding=identity", "--config.train.steps=2500"]  # fmt: skip
     flags += args.options
     metrics = finished(workdir, flags)
     drawn = read_table(workdir / "samples.csv")

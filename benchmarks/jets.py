@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> None:
              f"--config.train.num_points={PARTICLES}",
              f"--config.sample.num_sets={args.test}"]  # fmt: skip
     if args.model == "causal":
-        flags += ["--config.model.order=coordinate:ptrel:desc", "--config.sample.growth=1.0"]
+        flags += ["--config.model.order=coordinate:ptrel:desc"]
     flags += args.options
     metrics = finished(workdir, flags)
     drawn, test, real = map(read_jets, (workdir / "samples.csv", paths["test"], paths["real"]))

@@ -283,7 +283,7 @@ def test_zero_or_one_set_held_out(count, missing, caplog):
     )  # fmt: skip
     data.dataset = data.dataset.replace(heldout=few)
     numbers = sets.collection_metrics(data)
-    assert list(numbers) == ["copies"] * count
+    assert list(numbers) == ["copies"] * count + ["outside", "neighbours"]
     assert json.loads(json.dumps(numbers, allow_nan=False)) == numbers
     assert [message.partition(" (")[0] for message in caplog.messages] == [missing]
 

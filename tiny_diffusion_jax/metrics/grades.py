@@ -62,6 +62,8 @@ _error_chance = lambda m: ERRORS * _error(m)
 _pooled_chance = lambda m: ERRORS * DRAW_SPREAD / m.get("num_sets", 1) ** 0.5
 _relative_interval_chance = lambda m: _interval_chance(m) / m["floor"]
 _size_chance = lambda m: (ERRORS + 1) * m["floor_std"] / max(m["true_sd"], 0.5)
+_sd_excess = lambda m: (m["value"] - m["floor"]) / m["true_sd"] if m["true_sd"] else None
+_sd_chance = lambda m: (ERRORS + 1) * m["floor_std"] / m["true_sd"]
 
 
 def _student(count: int) -> float:
@@ -134,6 +136,10 @@ LIMITS = {
         "its own test: chance explains the copies with probability 0.001 at most"),
     "sizes": Limit(_size_excess, _size_chance, 0.1, 0.5,
         "in standard deviations of the real sizes"),
+    "neighbours": Limit(_sd_excess, _sd_chance, 0.1, 0.5,
+        "in standard deviations of the real distances; 0.6 if 52 points that keep a distance of "
+        "0.06 in the unit square become uniform"),
+    "outside": Limit(_above, _error_chance, 0.01, 0.05, "shares of points: 1 of 100, 1 of 20"),
     "label_accuracy": Limit(_below, _interval_chance, 0.03, 0.15,
         "shares of sets: 1 of 33, 1 of 7"),
 }  # fmt: skip

@@ -124,6 +124,10 @@ SECTIONS = (
                        "of new real ones {floor:%}"),
             "sizes": ("Sizes of sets", "sets have {mean:.1f} ± {sd:.1f} points, real ones "
                       "{true_mean:.1f} ± {true_sd:.1f}"),
+            "outside": ("Outside of the data", "{value:%} of the points are outside of the box of "
+                        "all real points; of a new real set {floor:%}"),
+            "neighbours": ("Nearest neighbours", "the distance to the nearest point of the set is "
+                           "{mean} ± {sd}, in real sets {true_mean} ± {true_sd}"),
         }),
     Section("labels", lambda data: is_collection(data) and data.model.num_labels > 0,
         metrics=sets.label_accuracy,

@@ -17,9 +17,12 @@ from tiny_diffusion_jax.metrics import (
     classifier,
     likelihood_metrics,
     memorization,
+    neighbours,
+    outside,
     separation,
     sizes,
 )
+from tiny_diffusion_jax.metrics.ragged import one_set_each, pad
 from tiny_diffusion_jax.metrics.sets import compare_sets, different_real_sets
 from tiny_diffusion_jax.point_sets import Conditioning, ragged
 from tiny_diffusion_jax.reports.data import ReportData
@@ -31,6 +34,7 @@ FILM_SETS = 8  # sets in the animation.
 LABELLED = 60  # sets in labels.png.
 QUERIES = 4  # points whose attention is drawn.
 REAL = 8  # real sets in sets.png.
+MOST_REAL = 2_000  # training sets, and held-out sets, whose points are measured.
 LIKELIHOOD_POINTS = 64  # largest size of a set whose likelihood is measured.
 FEWEST_SOURCES = 4  # held-out images or sets, to make two groups of different real sets.
 
@@ -50,7 +54,7 @@ def member_metrics(data: ReportData) -> dict:
 
 
 def collection_metrics(data: ReportData) -> dict:
-    """Distances to held-out sets and copies of training sets, if enough sets are held out."""
+    """Compare generated sets with real sets: distances, copies, sizes, neighbours, the box."""
     dataset, samples = data.dataset, data.samples[: data.config.max_sets]
     real_key, copy_key, size_key = (jax.random.fold_in(data.key, number) for number in (0, 1, 4))
     metrics, heldout = {}, dataset.heldout
@@ -69,6 +73,26 @@ def collection_metrics(data: ReportData) -> dict:
         metrics["copies"] = memorization.compare(dataset, copy_key, samples)
     if data.options.num_points == 0:  # the model drew the sizes of the sets
         metrics["sizes"] = sizes.compare(dataset, size_key, data.samples)
+    return metrics | _metrics_of_points(data, samples)
+
+
+def _metrics_of_points(data: ReportData, samples: np.ndarray) -> dict:
+    """Nearest neighbours within sets, and points outside of the box of all real points."""
+    dataset, num_points = data.dataset, data.options.num_points
+    train_key, heldout_key, key = jax.random.split(jax.random.fold_in(data.key, 6), 3)
+    real = trained = one_set_each(dataset, train_key, MOST_REAL, num_points)[0]
+    heldout = None
+    if dataset.heldout is not None and dataset.heldout.num_sources:
+        heldout = one_set_each(dataset.heldout, heldout_key, MOST_REAL, num_points)[0]
+        most = max(trained.shape[1], heldout.shape[1])
+        real = np.concatenate([pad(trained, most), pad(heldout, most)])
+    metrics = {"outside": outside.compare(samples, real)}
+    if num_points == 0 or dataset.sizes is None:  # distances depend on the number of points
+        # With units that differ from axis to axis, coordinates are divided by their spread.
+        unit = np.asarray(dataset.scale) if np.ndim(dataset.scale) else 1.0
+        scaled = (None if sets is None else sets / unit for sets in (samples, trained, heldout))
+        if metric := neighbours.compare(key, *scaled):
+            metrics["neighbours"] = metric | data.weights_chosen_on
     return metrics
 
 
