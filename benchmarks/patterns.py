@@ -8,16 +8,18 @@ The R package spatstat.data has three of them: flu (41 membranes), pyramidal (31
 on CRAN), or Rdata.rdb and Rdata.rdx (data/ of the installed package, as in Debian's
 r-cran-spatstat.data). Reading needs `pip install rdata`. All sets are cropped to one box: a quarter
 of a membrane, and 45 micrometres of depth in bone. The types of points in flu are not used.
-Two processes of known law need no file: hard_core (Matern II) and thomas (clusters).
+Two processes of known law need no file: hard_core (Matern II) and thomas (clusters). They can have
+more sets (`--sets=2000 --name=causal_2000`).
 
-A third of the sets is the test set. A sixth of the others chooses the weights, and main.py trains
-on the rest, with the mirror images of each set. The result compares generated sets with the test
-sets. K is Ripley's function with the translation correction, and G is the law of the distance to
-the nearest neighbour with Hanisch's correction (summaries.py). A deviation is the largest
-difference between the mean functions of two groups, in standard deviations. The envelope contains
-95 % of the deviations if sets are exchanged between the groups at random. p is the share of
-exchanges with at least the deviation of the groups: below 0.05 it lies outside of the envelope.
-A copy follows one training set more closely than 99 % of new sets do (copies in metrics.json).
+A third of the sets is the test set, at most 12 of a process of known law. A sixth of the others
+chooses the weights, and main.py trains on the rest, with the mirror images of each set. The result
+compares generated sets with the test sets. K is Ripley's function with the translation correction,
+and G is the law of the distance to the nearest neighbour with Hanisch's correction (summaries.py).
+A deviation is the largest difference between the mean functions of two groups, in standard
+deviations. The envelope contains 95 % of the deviations if sets are exchanged between the groups at
+random. p is the share of exchanges with at least the deviation of the groups: below 0.05 it lies
+outside of the envelope. A copy follows one training set more closely than 99 % of new sets do
+(copies in metrics.json).
 
 Words after `--` are options of main.py. Runs with different options need different --name. Prints a
 table and writes benchmarks/results/patterns.json, which keeps the rows of other patterns and names.
@@ -35,7 +37,7 @@ from summaries import deviations, functions
 
 COLUMN = {"flu": "pattern", "pyramidal": "Neurons", "osteo": "pts"}
 SYNTHETIC = ("hard_core", "thomas")
-NUM = 36  # sets of a synthetic process, in the unit square
+NUM = 36  # sets of a synthetic process, in the unit square; of more sets, others train
 PARENTS, HARD = 80, 0.06  # hard_core: intensity before thinning, and the least distance
 CENTRES, CHILDREN, SPREAD = 10, 5, 0.04  # thomas: intensity, mean number and std of a cluster
 GENERATED = 200
@@ -95,11 +97,16 @@ def read_hyperframe(folder: Path, name: str) -> list[dict]:
     return [rdata.conversion.convert(pattern) for pattern in patterns]
 
 
-def load(name: str, folder: Path | None) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the sets f64[n, D] of these patterns, and the box f64[D, 2] that contains them."""
+def load(
+    name: str, folder: Path | None, num_sets: int = NUM
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """Return the sets f64[n, D] of these patterns, and the box f64[D, 2] that contains them.
+
+    num_sets: of a synthetic process.
+    """
     if name in SYNTHETIC:
         rng = np.random.default_rng(0)
-        return [globals()[name](rng) for _ in range(NUM)], np.array([[0.0, 1.0]] * 2)
+        return [globals()[name](rng) for _ in range(num_sets)], np.array([[0.0, 1.0]] * 2)
     if folder is None:
         raise SystemExit(f"--patterns = {name!r}: must be with --data=FOLDER (see --help)")
     sets, boxes = [], []
@@ -172,17 +179,21 @@ def main(argv: list[str] | None = None) -> None:
     parser = parser_of(__doc__, "patterns")
     parser.add_argument("--patterns", choices=[*COLUMN, *SYNTHETIC], default="hard_core")
     parser.add_argument("--data", type=Path, help="folder of the R data")
+    parser.add_argument("--sets", type=int, default=NUM, help="of a process of known law")
     args = parser.parse_args(argv)
-    sets, box = load(args.patterns, args.data)
+    sets, box = load(args.patterns, args.data, args.sets)
     index = np.arange(len(sets))
     test, choose = index % 3 == 2, index % 9 == 4
+    if args.patterns in SYNTHETIC:
+        test &= index < NUM
     while choose.sum() < 4:  # main.py needs four
         choose[np.flatnonzero(~test & ~choose)[-1]] = True
     parts = [[sets[i] for i in np.flatnonzero(part)]
              for part in (~test & ~choose, choose, test)]  # fmt: skip
     name = args.name or args.model
+    more = f"_{args.sets}" if args.sets != NUM else ""
     path, workdir = (args.runs / f"patterns_{args.patterns}{end}"
-                     for end in (".csv", f"_{name}"))  # fmt: skip
+                     for end in (f"{more}.csv", f"_{name}"))  # fmt: skip
     args.runs.mkdir(parents=True, exist_ok=True)
     write_table(path, *parts[:2], box)
     largest = max(map(len, parts[0]))
@@ -193,7 +204,7 @@ def main(argv: list[str] | None = None) -> None:
     rng, others = np.random.default_rng(1), [*parts[0], *parts[1]]
     uniform = poisson(rng, rng.choice(list(map(len, others)), GENERATED), box)
     rows = stored(args.output, "patterns").get(args.patterns, {}) | {
-        "training sets": compare(others, parts[2], box),
+        f"{len(others)} training sets" if more else "training sets": compare(others, parts[2], box),
         "uniform points": compare(uniform, parts[2], box),
         name: compare(read_table(workdir / "samples.csv"), parts[2], box)
         | {"copies": {part: metrics["metrics"]["copies"][part] for part in ("value", "floor")}}

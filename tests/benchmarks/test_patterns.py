@@ -67,22 +67,29 @@ def test_patterns_without_the_law_of_the_data_are_outside_of_the_envelope():
     assert moved["outside"] == pytest.approx(0.5, abs=0.1)
 
 
+def test_more_sets_of_a_process_begin_with_the_same_sets():
+    (few, _), (more, _) = patterns.load("thomas", None), patterns.load("thomas", None, 50)
+    assert (len(few), len(more)) == (36, 50)
+    assert all(np.array_equal(a, b) for a, b in zip(few, more, strict=False))
+
+
 def test_patterns_quick(tmp_path, capsys):
     arguments = [f"--runs={tmp_path}", f"--output={tmp_path / 'patterns.json'}"]
     with pytest.raises(SystemExit, match="--patterns = 'osteo': must be with --data"):
         patterns.main(["--patterns=osteo", *arguments])
-    patterns.main(["--patterns=thomas", *arguments, "--", *SETS,
+    patterns.main(["--patterns=thomas", "--sets=40", *arguments, "--", *SETS,
                    "--config.sample.num_sets=16", "--config.model.context_dim=8"])  # fmt: skip
     rows = read(tmp_path / "patterns.json")["patterns"]["thomas"]
-    assert list(rows) == ["training sets", "uniform points", "causal"]
-    assert rows["training sets"]["K"]["p"] > 0.05 > rows["uniform points"]["K"]["p"]
+    assert list(rows) == ["28 training sets", "uniform points", "causal"]
+    assert rows["28 training sets"]["K"]["p"] > 0.05 > rows["uniform points"]["K"]["p"]
     assert rows["causal"]["sets"] == 16
-    table = np.genfromtxt(tmp_path / "patterns_thomas.csv", delimiter=",", names=True, dtype=None,
+    written = tmp_path / "patterns_thomas_40.csv"
+    table = np.genfromtxt(written, delimiter=",", names=True, dtype=None,
                           encoding="utf-8")  # fmt: skip
     sets = [len(np.unique(table["set"][table["split"] == split])) for split in ("train", "test")]
-    assert sets == [4 * 20, 4]  # with mirror images
+    assert sets == [4 * 24, 4]  # with mirror images
     printed = capsys.readouterr().out
-    assert "20 training sets, 4 choose the weights, 12 test sets" in printed
+    assert "24 training sets, 4 choose the weights, 12 test sets" in printed
     assert "| thomas | causal | 16 |" in printed
 
 
