@@ -73,6 +73,22 @@ def test_a_second_sample_compiles_nothing(model):
     assert compilations.since() == 0
 
 
+@pytest.mark.parametrize("model", ["history", "causal"])
+def test_point_by_point_a_set_has_fewer_programs_than_points(model):
+    """Histories have a few sizes, so the number of programs does not grow with every point."""
+    def compiled(num_points: int) -> int:
+        config = small(model, sample__first_block=1, sample__num_points=num_points,
+                       train__max_history=32)  # fmt: skip
+        experiment = td.build(config)
+        params = random_weights(experiment.model)
+        compilations.since()
+        td.sample(experiment, params)
+        return compilations.since()
+
+    compiled(4)  # the programs that all sizes share
+    assert compiled(24) < 24
+
+
 def test_a_second_log_prob_compiles_nothing():
     config = small("fourier_mlp", data__name="moons", data__members="")
     experiment = td.build(config)
