@@ -5,6 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 
 from tiny_diffusion_jax.metrics import grades, neighbours, outside
 from tiny_diffusion_jax.point_sets import pad_sets
@@ -47,6 +48,14 @@ def test_the_value_is_the_difference_of_two_known_distances():
     deviation = (1 / 4 * (1 / 30 + 1 / 20)) ** 0.5
     assert metric["floor"] == pytest.approx(2 * deviation * (2 / np.pi) ** 0.5, rel=0.25)
     assert json.loads(json.dumps(metric, allow_nan=False)) == metric
+
+
+def test_the_value_is_that_of_scipy():
+    own, trained, heldout = (drawn(seed, count, 0.3) for seed, count in ((0, 9), (1, 7), (2, 5)))
+    metric = neighbours.compare(KEY, own, trained, heldout)
+    own, real = (np.concatenate(neighbours.distances(sets)) for sets in (own, heldout))
+    assert metric["value"] == pytest.approx(wasserstein_distance(own, real), rel=1e-9)
+    assert metric["num_sets"] == 9 and metric["num_real"] == 5
 
 
 @pytest.mark.parametrize("num_heldout", [4, 40])
