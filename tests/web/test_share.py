@@ -55,6 +55,19 @@ def test_the_address_restores_the_set(opened):
     assert second.page.is_checked("#field") and "label 7" in second.page.inner_text("#status")
 
 
+def test_a_seed_that_is_being_typed_stays_when_a_set_is_finished(opened):
+    tab = opened(PAGE)
+    tab.wait(DONE, 20)
+    tab.page.fill("#seed", "77")
+    tab.page.evaluate("finish(1)")  # of a set that was drawn meanwhile
+    assert tab.page.input_value("#seed") == "77"
+    tab.page.press("#seed", "Enter")
+    tab.wait("seed === 77", 20)
+    tab.page.fill("#seed", "0")
+    tab.page.press("#seed", "Enter")
+    tab.wait("seed === 1 && $('seed').value === '1'", 20)
+
+
 def test_the_address_restores_two_samplers(opened):
     address = ("tab=pair&pair-model=1&pair-seed=9&left-sampler=ddim&left-steps=2"
                "&right-spacing=log_snr")  # fmt: skip

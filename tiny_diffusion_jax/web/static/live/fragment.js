@@ -33,7 +33,7 @@ function restoreSample(state) {
   const named = [...$("model").options].find(({ dataset }) => dataset.name === state.get("model"));
   if (named) named.selected = true;
   choose($("model").value, false);
-  if (state.get("seed") > 0) seed = seedOf(state.get("seed"));
+  if (state.get("seed") > 0) seed = $("seed").value = seedOf(state.get("seed"));
   const steps = model.steps.indexOf(Number(state.get("steps")));
   if (steps >= 0) $("steps").value = steps;
   for (const id of SAMPLE_CONTROLS) setControl($(id), state.get(id));

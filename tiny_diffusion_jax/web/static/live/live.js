@@ -195,7 +195,7 @@ function update() {
   $("labels").disabled = model.strategy === "latent" && n > 0;
   $("guidance").disabled = !model.guides.includes("history") && n > 0
     && ($("labels").disabled || chosenLabel() < 0);
-  $("seed").value = seed;
+  if (document.activeElement !== $("seed")) $("seed").value = seed; // a seed is being typed
   $("steps-value").textContent = numSteps();
   $("steps").setAttribute("aria-valuetext", numSteps()); // its value is a position in a list
   $("points-value").textContent = $("points").value;
@@ -226,7 +226,7 @@ $("clear").onclick = () => {
 };
 $("model").onchange = () => choose($("model").value);
 $("seed").onchange = ({ target }) => {
-  seed = seedOf(target.value);
+  seed = target.value = seedOf(target.value);
   draw();
 };
 $("controls").onsubmit = (event) => event.preventDefault();
