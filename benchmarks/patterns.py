@@ -181,6 +181,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, help="folder of the R data")
     parser.add_argument("--sets", type=int, default=NUM, help="of a process of known law")
     args = parser.parse_args(argv)
+    if args.sets != NUM and (args.patterns not in SYNTHETIC or args.sets < NUM):
+        raise SystemExit(f"--sets = {args.sets}: must be at least {NUM}, and is only for "
+                         f"{' and '.join(SYNTHETIC)}")  # fmt: skip
     sets, box = load(args.patterns, args.data, args.sets)
     index = np.arange(len(sets))
     test, choose = index % 3 == 2, index % 9 == 4

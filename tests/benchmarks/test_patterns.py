@@ -73,6 +73,15 @@ def test_more_sets_of_a_process_begin_with_the_same_sets():
     assert all(np.array_equal(a, b) for a, b in zip(few, more, strict=False))
 
 
+@pytest.mark.parametrize("arguments", [
+    "--patterns=osteo --sets=100", "--patterns=thomas --sets=20",
+])  # fmt: skip
+def test_patterns_refuse_numbers_of_sets_that_they_do_not_have(arguments):
+    message = "--sets = .*: must be at least 36, and is only for hard_core and thomas"
+    with pytest.raises(SystemExit, match=message):
+        patterns.main(arguments.split())
+
+
 def test_patterns_quick(tmp_path, capsys):
     arguments = [f"--runs={tmp_path}", f"--output={tmp_path / 'patterns.json'}"]
     with pytest.raises(SystemExit, match="--patterns = 'osteo': must be with --data"):
