@@ -90,6 +90,7 @@ ALONE = {  # option: [(value, allowed values), ...], for the default config
     "train.snapshots": [(-1, "must be at least 0")],
     "train.pairs": [("odd", "must be one of independent, optimal")],
     "train.trajectories": [(-1, "must be at least 0")],
+    "train.references": [(-1, "must be at least 0")],
     "sample.sampler": [("euler9", "must be one of ancestral, ddim, dpm++2m, sde-dpm++2m, heun, "
                                     "consistency")],
     "sample.eta": [(1.5, "must be in [0, 1]")],

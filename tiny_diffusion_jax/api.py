@@ -19,6 +19,7 @@ from tiny_diffusion_jax.diffusion.level_law import level_law
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 from tiny_diffusion_jax.errors import require
 from tiny_diffusion_jax.progress import TrainingBar
+from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.training import loop
 from tiny_diffusion_jax.training.augment import make_augment
 from tiny_diffusion_jax.training.step import TrainState, init_state
@@ -73,8 +74,21 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
     schedule, law = make_schedule(**config.schedule), options.pop("levels")
     process = make_process(schedule, **options, **moments, source=source_of(dataset),
                            law=level_law(law, schedule, dataset),
-                           pair=PAIRS[config.train.pairs])  # fmt: skip
+                           pair=PAIRS[config.train.pairs],
+                           references=num_references(config, dataset, model))  # fmt: skip
     return Experiment(FrozenConfigDict(config), dataset, process, model)
+
+
+def num_references(config, dataset: Dataset, model) -> int:
+    """Points of a batch that average the target of a point: config.train.references, or 0.
+
+    0 for all but a denoiser of single points, if the data are one density without labels and the
+    noise is Gaussian and independent of them. Otherwise points of a batch differ in their laws.
+    """
+    one_density = not (dataset.sets_differ or model.num_labels or config.data.start)
+    is_plain = config.train.pairs == "independent" and not config.train.trajectories
+    averages = one_density and is_plain and strategy_of(model).has_point_density
+    return config.train.references if averages else 0
 
 
 def quick_notice(config) -> str:

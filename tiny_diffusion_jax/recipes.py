@@ -108,7 +108,7 @@ _STUDENT = NO_FADE | {
     "train.steps": 20_000,  # 50 epochs of 100,000 points
     "train.num_sets": 250, "train.num_points": 1,  # independent points
     "train.learning_rate": 1e-4, "train.warmup": 0, "train.weight_decay": 5e-10,
-    "train.ema_decay": 0.0,
+    "train.ema_decay": 0.0, "train.references": 0,
     "sample.sampler": "ancestral", "sample.num_steps": 250, "sample.num_sets": 2,
     "sample.num_points": 3000,
 }  # fmt: skip

@@ -119,6 +119,8 @@ class Process:
     law: jax.Array | None = None
     # pair(x_0, x_1) permutes x_1 f32[S, n, D] to pair it with x_0; None: independent pairs
     pair: Callable | None = flax.struct.field(pytree_node=False, default=None)
+    # Points that a training target averages, see posterior_mean.py; 0: the target is x_0.
+    references: int = flax.struct.field(pytree_node=False, default=0)
 
     def level(self, t: jax.Array) -> Level:
         """Return the levels of integer index t in 0..T."""
@@ -160,7 +162,7 @@ class Process:
 def make_process(
     schedule: Schedule, prediction: str = "edm", weighting: str = "simple",
     sigma_data: float = 1.0, data_mean: jax.Array | float = 0.0, source: Source | None = None,
-    law: jax.Array | None = None, pair: Callable | None = None,
+    law: jax.Array | None = None, pair: Callable | None = None, references: int = 0,
 ) -> Process:  # fmt: skip
     """Make a `Process` for data of the given mean and standard deviation.
 
@@ -169,7 +171,8 @@ def make_process(
     Do not combine "eps" with a schedule that ends in pure noise. There alpha_T = 0, so
     x_0_hat = (x_T - sigma_T eps) / alpha_T does not exist.
     """
-    return Process(schedule, prediction, weighting, float(sigma_data), data_mean, source, law, pair)
+    return Process(schedule, prediction, weighting, float(sigma_data), data_mean, source, law, pair,
+                   references)  # fmt: skip
 
 
 def add_noise(level: Level, x_0: jax.Array, eps: jax.Array) -> jax.Array:
@@ -225,7 +228,7 @@ def make_denoise(
 
 def loss_per_set(
     process: Process, apply: Callable, params, x_0, eps, t,
-    conditioning: Conditioning = NO_CONDITIONING, forced=None,
+    conditioning: Conditioning = NO_CONDITIONING, forced=None, mean=None,
 ) -> jax.Array:  # fmt: skip
     """w_t mean |x_0_hat - x_0|^2 for each set, f32[B]; x_0, eps: f32[B, N, D], t: i32[B] in 1..T.
 
@@ -233,7 +236,9 @@ def loss_per_set(
     every point. The loss is computed as the error |F - (x_0 - c_skip x_t) / c_out|^2 of the network
     output times w_t c_out^2. Both forms are equal, but this one avoids the overflow of 1/sigma^2
     at small noise. Points where conditioning.mask is False do not count. forced: bool[B], the sets
-    whose network reads the target (teacher forcing); None: the network takes no target.
+    whose network reads the target (teacher forcing); None: the network takes no target. mean:
+    f32[B, N, D], an estimate of E[x_0 | x_t] that takes the place of x_0 in the gradient. The value
+    remains the error of x_0, so it does not depend on the estimate.
     """
     level = process.level(t)
     x_t = add_noise(Level(*map(over_points, level)), x_0, eps)
@@ -242,6 +247,9 @@ def loss_per_set(
     teacher = {} if forced is None else {"target": target, "forced": forced}
     output = apply(params, c.c_in * x_t, level.time, conditioning, **teacher)
     error = jnp.mean((output - target) ** 2, axis=-1)  # [B, N]
+    if mean is not None:
+        averaged = jnp.mean((output - (mean - c.c_skip * x_t) / c.c_out) ** 2, axis=-1)
+        error = averaged + jax.lax.stop_gradient(error - averaged)
     if t.ndim == 1:
         error = jnp.mean(error, axis=-1, where=conditioning.mask)
     if process.weighting == "simple":

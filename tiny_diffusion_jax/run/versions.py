@@ -9,6 +9,7 @@ ADDED = {
     "data.heldout": 0.0,  # no sets were held out
     "model.fade": False,  # no features faded
     "evaluate.likelihood_sets": 0,  # no sets were scored
+    "train.references": 0,  # the target was x_0
 }
 REMOVED = {"train.shards", "model.row_height"}  # options that older versions had
 

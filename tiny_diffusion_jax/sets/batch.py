@@ -19,6 +19,7 @@ class Batch(NamedTuple):
     # f32[B, N], weight of each point in the loss of a causal model; None: all weigh 1
     weight: jax.Array | None = None
     forced: jax.Array | None = None  # bool[B], the sets whose decoder reads the target
+    mean: jax.Array | None = None  # f32[B, N, D], target of gradients (posterior_mean.py)
 
 
 class BatchSpec(NamedTuple):

@@ -108,7 +108,7 @@ class Strategy:
     def loss(self, process: Process, apply, params, batch: Batch) -> jax.Array:
         """Loss f32[B] of each set (or more values per set); the loss of a batch is the mean."""
         return loss_per_set(process, apply, params, batch.x_0, batch.eps, batch.t,
-                            batch.conditioning, batch.forced)  # fmt: skip
+                            batch.conditioning, batch.forced, batch.mean)  # fmt: skip
 
     # ------------------------------------------------------------ sampling
 

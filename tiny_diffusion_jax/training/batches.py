@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.diffusion import Process
+from tiny_diffusion_jax.diffusion.posterior_mean import posterior_mean
 from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.sets import strategy_of
 from tiny_diffusion_jax.sets.batch import Batch, BatchSpec
@@ -86,7 +87,8 @@ def draw_batches(
     """Draw the random values of `steps` steps; each leaf is [steps, num_sets, ...].
 
     process: its source takes the place of Gaussian noise, its pairs are not independent, and its
-    law changes the noise levels. None: independent Gaussian noise and uniform levels.
+    law changes the noise levels, and its references average the targets. None: independent
+    Gaussian noise, uniform levels, and x_0 as the target.
     """
     if dataset.trajectories is not None:
         return dataset.trajectories.draw_batches(key, num_levels, steps, spec)
@@ -130,7 +132,7 @@ def draw_batches(
 
 
 def _of_process(process: Process, key: jax.Array, points: jax.Array, noise: dict) -> dict:
-    """Return the fields `eps` and `t` of `noise` with the source, pairs and law of `process`."""
+    """Return the fields `eps`, `t` and `mean` with the source, pairs and law of `process`."""
     eps, t = noise["eps"], noise["t"]
     if process.source is not None:
         eps = process.draw_noise(key, points.shape)
@@ -139,4 +141,8 @@ def _of_process(process: Process, key: jax.Array, points: jax.Array, noise: dict
         eps = process.pair(*flat).reshape(eps.shape)
     if process.law is not None:
         t = process.law[t]
-    return {"eps": eps, "t": t}
+    if not process.references:
+        return {"eps": eps, "t": t}
+    mean_of_step = lambda step: posterior_mean(process.level(step[2]), *step[:2],
+                                               process.references)  # fmt: skip
+    return {"eps": eps, "t": t, "mean": jax.lax.map(mean_of_step, (points, eps, t))}
