@@ -66,8 +66,7 @@ MISTAKES = {
     "labels of a table": (
         lambda e, p: td.build(data=pandas.DataFrame(POINTS), labels="kind"),
         "labels = 'given': must be None for a table. Name its column: config="),
-    "several partial sets": (lambda e, p: td.complete(e, p, [POINTS[:2], POINTS[:3]]),
-                             "given: shapes of its rows = "),
+    "no points to complete": (lambda e, p: td.complete(e, p, None), "given = None: must be the poi"),
     "a module without traits": (lambda e, p: td.build(data=heart, model=Bare()),
                                 "model.traits = 'Bare': must be a field of the module. Add traits"),
     "an unknown option of sample": (lambda e, p: td.sample(e, p, num_set=2),

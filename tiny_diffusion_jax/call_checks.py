@@ -182,7 +182,8 @@ def _check_given(config, sample, model, given: np.ndarray, about: About) -> None
     has_dim = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
     words = f"in 1..{num_points - 1} (config.sample.num_points)" if num_points else "at least 1"
     require(has_dim and 1 <= n < (num_points or math.inf), "given.shape", given.shape,
-            f"(n, {dim or 'D'}), n {words}")  # fmt: skip
+            f"(n, {dim or 'D'}), n {words}",
+            "Complete each set in a call" if given.ndim == 3 else "")  # fmt: skip
     require(bool(np.isfinite(given).all()), "given", NO_VALUE, "finite numbers")
     if num_points:
         check_copies(model, num_points, n)

@@ -26,7 +26,7 @@ from tiny_diffusion_jax.data.densities import from_function
 from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
-from tiny_diffusion_jax.point_sets import as_sets
+from tiny_diffusion_jax.point_sets import as_sets, unmasked
 from tiny_diffusion_jax.recipes import own_sets
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
@@ -176,7 +176,7 @@ def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray],
         parts = as_sets(values)
         arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
     else:
-        points = values.filled(np.nan) if np.ma.isMaskedArray(values) else np.asarray(values)
+        points = unmasked(values)
         require(points.ndim in (2, 3) and points.dtype.kind in "biuf", "data.shape", points.shape,
                 "(P, D) for points, (S, N, D) for sets, or a list of arrays (n, D)",
                 "Numbers, not objects" if points.dtype.kind not in "biuf" else "")  # fmt: skip

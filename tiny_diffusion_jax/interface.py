@@ -16,12 +16,13 @@ import numpy as np
 from tiny_diffusion_jax import api, data, devices, reports, sampling, scoring, sets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
+from tiny_diffusion_jax.call_points import points_of
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import names_agree_with_indices, resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import sample_with_log_prob
 from tiny_diffusion_jax.errors import rename_fields, require
-from tiny_diffusion_jax.point_sets import Conditioning, pad_sets
+from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.run import distill as run_distill
 from tiny_diffusion_jax.scoring_checks import check_has_likelihood, check_latent_noise
@@ -108,6 +109,8 @@ def sample(
     settings = api.with_options(experiment, "sample", options).config.sample
     if labels is not None:
         labels = label_indices(experiment, labels)
+    if given is not None:
+        given = points_of("given", given, experiment.dataset)
     if not with_log_prob:
         return sampling.sample(experiment, params, settings, keep_trajectory, progress, given,
                                labels)  # fmt: skip
@@ -119,14 +122,12 @@ def sample(
 def complete(experiment: Experiment, weights: Any, given, **options) -> np.ndarray:
     """Draw num_sets sets that all start with the points `given` f[n, D], in own units.
 
-    options: see `sample`. Raises UserError for a model that does not complete sets, and for several
-    partial sets: one call completes one of them.
+    given: an array, a list, or a table of pandas with the columns of the data. options: see
+    `sample`. Raises UserError for a model that does not complete sets, and for several partial
+    sets: one call completes one of them.
     """
-    if isinstance(given, (list, tuple)):
-        shapes = sorted({np.shape(row) for row in given})
-        require(len(shapes) <= 1, "given: shapes of its rows", shapes, "equal: the points f[n, D] "
-                "of one set", "Complete each set in a call")  # fmt: skip
-    return sample(experiment, weights, given=np.asarray(given), **options)
+    require(given is not None, "given", None, "the points f[n, D] of one set")
+    return sample(experiment, weights, given=given, **options)
 
 
 def log_prob(
@@ -135,14 +136,13 @@ def log_prob(
 ):  # fmt: skip
     """Log-likelihood of points f[n, D], f[n], or of sets f[S, N, D], f[S], in nats per point.
 
-    Both are in own units; the density is per unit area. Sets of differing size are a list of
-    arrays, or have rows of NaN after their points. labels: a name for each point or set, or an
-    index if no name is a number. `scoring.log_prob` describes the other arguments. The function of
-    single points can be used in jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a
-    number or an argument that the model cannot score.
+    Both are in own units; the density is per unit area. Sets of differing size are a list, or have
+    rows of NaN after their points. A table of pandas has the columns of the data. labels: a name
+    for each point or set, or an index if no name is a number. `scoring.log_prob` describes the
+    other arguments. The function of single points can be used in jax.jit, jax.grad and jax.vmap.
+    Raises UserError for a shape, a number or an argument that the model cannot score.
     """
-    if isinstance(points, (list, tuple)) and len({np.shape(part) for part in points}) > 1:
-        points = pad_sets(points)
+    points = points_of("points", points, experiment.dataset)
     if labels is not None:
         labels = label_indices(experiment, labels)
     return scoring.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws,
@@ -152,7 +152,7 @@ def log_prob(
 def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> dict:
     """Measure `samples` against real sets; return the metrics of metrics.json, floors included.
 
-    samples: what `sample` returns, or a list of arrays; None: `sample(..., **options)`. Raises
+    samples: what `sample` returns, or a list of sets; None: `sample(..., **options)`. Raises
     UserError without the data, and for sets that cannot be compared with real ones.
     """
     params = weights_of(weights)
@@ -163,7 +163,7 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
         check_latent_noise(experiment.config, "config.evaluate.likelihood_sets=0 measures none")
     if samples is None:
         samples = sample(experiment, params)
-    samples = pad_sets(samples) if isinstance(samples, (list, tuple)) else np.asarray(samples)
+    samples = points_of("samples", samples, experiment.dataset)
     check_sets(samples, experiment.dataset.dim)
     return reports.measure(ReportData(experiment, params, samples))
 
