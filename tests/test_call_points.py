@@ -50,7 +50,7 @@ def test_given_points_may_be_a_table_of_one_set(history):
     for call in (td.log_prob, td.complete):
         with pytest.raises(td.UserError, match="sets in column set = 2: must be 1. A list of tabl"):
             call(*history, table)
-    with pytest.raises(td.UserError, match="given.shape = .2, 3, 2.: .*Complete each set in a call"):
+    with pytest.raises(td.UserError, match="given.shape = .2, 3, 2.: .*Complete each set in"):
         td.complete(*history, [TABLE[:2], TABLE[2:5]])
 
 
@@ -67,6 +67,22 @@ def test_a_table_without_the_columns_is_refused(call, density):
     for table in (TABLE.rename(columns={"lat": "y"}), [TABLE, TABLE[["lon"]]]):
         with pytest.raises(td.UserError, match="columns of the table = .*: must be lon, lat, the"):
             call(*density, table)
+
+
+@pytest.mark.parametrize("call", [td.log_prob, td.complete, td.evaluate])
+@pytest.mark.filterwarnings("error")
+def test_points_beyond_float32_are_refused(call, history):
+    for point in ([1e300, 1], [-1e39, 1]):
+        with pytest.raises(td.UserError, match=": a point = .-?1e.*, 1.0.: must be closer to the"):
+            call(*history, [[[0, 1], point], [[1, 2]]])
+
+
+def test_points_beyond_float32_in_units_of_the_network_are_refused():
+    points = LON_LAT * 1e-3 + [388098.25, 0]
+    experiment = td.build("history", data=points.reshape(12, 5, 2), config=TINY)
+    params = random_weights(experiment.model)
+    with pytest.raises(td.UserError, match="given: a point = .1e.37, 1.0.: must be closer to the"):
+        td.complete(experiment, params, [[0, 0], [1e37, 1]])
 
 
 def test_traced_points_may_be_in_a_list(density):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pandas
 
+from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require
 from tiny_diffusion_jax.point_sets import pad_sets, unmasked
@@ -20,14 +21,18 @@ def points_of(field: str, points, dataset: Dataset):
     become NaN, and rows of NaN follow the points of smaller sets. Arrays that JAX traces remain
     traced. field: the name of the argument, for messages.
 
-    Raises UserError for a table without these columns, and for values that are not real numbers.
+    Raises UserError for a table without these columns, for values that are not real numbers, and
+    for numbers too large for float32.
     """
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(points)):
         traced = jnp.asarray(points)
         _require_real(field, traced.dtype)
         return traced
     with rename_fields({"sets": field}):
-        return _floats(field, points, dataset)
+        array = _floats(field, points, dataset)
+    if array.shape[-1:] == (dataset.dim,):
+        _require_float32(field, array, dataset)
+    return array
 
 
 def _floats(field: str, points, dataset: Dataset) -> np.ndarray:
@@ -67,3 +72,14 @@ def _columns(field: str, table: pandas.DataFrame, dataset: Dataset) -> np.ndarra
 def _require_real(field: str, dtype) -> None:
     is_real = dtype.kind in "biuf" or jnp.issubdtype(dtype, jnp.floating)  # bfloat16 has kind V
     require(is_real, f"{field}.dtype", str(dtype), "a type of real numbers")
+
+
+def _require_float32(field: str, points: np.ndarray, dataset: Dataset) -> None:
+    """Raise UserError for finite numbers in `points` that are infinite in the network's units."""
+    shift, scale = np.asarray(dataset.shift), np.asarray(dataset.scale)
+    with np.errstate(over="ignore"):
+        x = (np.float32(units.to_centred(dataset.origin, points)) - shift) / scale
+    is_large = (np.isinf(x) & np.isfinite(points)).any(-1)
+    for point in points[is_large].tolist()[:1]:
+        raise UserError(f"{field}: a point", point,
+                        "closer to the data, because float32 holds numbers below 3.4e38")
