@@ -18,6 +18,7 @@ from tiny_diffusion_jax.sets import strategy_of
 Rules = Iterator[tuple[str, bool, str]]
 DISTILLED = "the network of a distilled model predicts ends of trajectories, not means"
 NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.label_drop = 0"
+NEVER_WITH_LABEL = "the model saw no set with its label, as config.train.label_drop = 1"
 
 
 # ---------------------------------------------------------------- what a model allows
@@ -26,6 +27,15 @@ NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.l
 def needs_labels(config, model) -> bool:
     """Return whether `model` saw the label of every set, so it has no density without a label."""
     return model.num_labels > 0 and config.train.label_drop == 0
+
+
+def _has_label(model, label: int, has_labels: bool, completes: bool) -> bool:
+    """Return whether a call of `sample` draws sets with a label.
+
+    A random label may contradict the given points, so completed sets have no random label.
+    """
+    is_given = has_labels or label >= 0 or (label == RANDOM and not completes)
+    return model.num_labels > 0 and is_given
 
 
 def is_distilled(config) -> bool:
@@ -110,6 +120,11 @@ def check_sample(
     config.sample.update(sample)
     rules = sample_rules(config, sample, model, about, labels is not None, given is not None)
     require_rules(config, rules)
+    label = resolve_label(sample.label, about.labels) if model.num_labels else NO_LABEL
+    if _has_label(model, label, labels is not None, given is not None):
+        drop = config.train.label_drop
+        require(drop < 1, "config.train.label_drop", drop, "below 1 to draw sets with a label, "
+                "because the model never saw a label. It can draw sets without a label")
     if given is None and strategy_of(model).reads_history:
         drop = config.train.history_drop
         require(drop > 0, "config.train.history_drop", drop, "above 0 to draw new sets, because "
@@ -149,9 +164,7 @@ def sample_rules(
         yield "sample.label", label < 0 and not has_labels, f"-1 {reason}"
         yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
         return
-    # A random label may contradict the given points, so completed sets have no random label.
-    has_label = label >= 0 or (label == RANDOM and not completes)
-    is_labelled = model.num_labels > 0 and (has_labels or has_label)
+    is_labelled = _has_label(model, label, has_labels, completes)
     if model.num_labels and not is_labelled:
         yield ("sample.label", config.train.label_drop > 0,
                "a label: the model saw no set without one, as config.train.label_drop = 0")

@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.checks import check, check_keeps_labels
 from tiny_diffusion_jax.config import changed, default_config, editable
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
@@ -95,6 +95,7 @@ def build(
             _choose_labels(settings, dataset, labels is not None, base)
     _use_module(settings, model)
     check(settings, api.data.about_built(dataset)._replace(jitters=jitters), model)
+    check_keeps_labels(settings, model)
     api.data.log_notices(dataset)
     return api.assemble(settings, dataset, model)._replace(source=source)
 

@@ -5,6 +5,7 @@ import numpy as np
 
 from tiny_diffusion_jax.call_checks import (
     DISTILLED,
+    NEVER_WITH_LABEL,
     NEVER_WITHOUT_LABEL,
     check_labels,
     check_sees_given,
@@ -65,8 +66,7 @@ def check_scored(
         _check_num_given(model, points, num_given)
     if labels is not None:
         check_labels(len(points), model, np.asarray(labels), about.labels.present)
-    require(labels is not None or not needs_labels(config, model), "labels", labels,
-            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    _check_seen_with(config, model, labels)
     require(sizes is not None or not (single and model.counts), "sizes", sizes,
             "given for single points: the model is conditioned on the size of their sets, as "
             "config.model.sizes = True")  # fmt: skip
@@ -79,6 +79,14 @@ def check_scored(
     small = sizes < num_points
     require(not small.any(), "sizes", sizes[small].tolist()[:1],
             f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
+
+
+def _check_seen_with(config, model, labels) -> None:
+    """Raise UserError unless `model` saw sets with labels, or without if `labels` is None."""
+    require(labels is not None or not needs_labels(config, model), "labels", labels,
+            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    require(labels is None or config.train.label_drop < 1, "labels", "given",
+            f"None: {NEVER_WITH_LABEL}")  # fmt: skip
 
 
 def _check_num_given(model, points: np.ndarray, num_given: int) -> None:
@@ -111,7 +119,6 @@ def check_traced(
     require(num_given == 0, "num_given", num_given, "0 for single points, which have no set")
     require(labels is None or model.num_labels > 0, "labels", "given",
             "None for a model without labels")  # fmt: skip
-    require(labels is not None or not needs_labels(config, model), "labels", labels,
-            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    _check_seen_with(config, model, labels)
     require((sizes is not None) == model.counts, "sizes", sizes,
             f"{'given' if model.counts else 'None'} with config.model.sizes = {model.counts}")

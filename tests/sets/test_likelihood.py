@@ -575,6 +575,15 @@ def test_labels_and_sizes_that_do_not_fit_are_refused(points, fields, words):
     assert str(error.value).startswith(words) and "\n" not in str(error.value)
 
 
+def test_labels_that_the_model_never_saw_are_refused():
+    setup = conditioned("independent", num_labels=2)
+    setup.config.train.label_drop = 1.0
+    score = lambda x: td.log_prob(setup, None, x, 2, labels=[0] * 6, sizes=np.full(6, 9))
+    for call in (score, jax.jit(score)):
+        with pytest.raises(UserError, match="labels = 'given': must be None: the model saw no set"):
+            call(np.ones((6, 2)))
+
+
 def test_numbers_that_are_not_finite_are_refused():
     setup = Experiment(td.default_config("fourier_mlp"), dataset(), PROCESS, Oracle("independent"))
     points = np.ones((2, 3, 2))
