@@ -10,6 +10,7 @@ from weights import random_weights
 
 import tiny_diffusion_jax as td
 from tiny_diffusion_jax import reports
+from tiny_diffusion_jax.call_points import points_of
 
 COLUMNS = ["lat", "lon"]  # the program orders them as lon, lat
 TABLE = pandas.DataFrame(RNG.normal(size=(60, 2)) + [0, 5], columns=COLUMNS)
@@ -83,6 +84,18 @@ def test_points_beyond_float32_in_units_of_the_network_are_refused():
     params = random_weights(experiment.model)
     with pytest.raises(td.UserError, match="given: a point = .1e.37, 1.0.: must be closer to the"):
         td.complete(experiment, params, [[0, 0], [1e37, 1]])
+
+
+def test_masked_points_are_missing(history):
+    mask = np.zeros((2, 3, 2), bool)
+    mask[1, 2:] = True
+    points = np.ma.array(np.arange(12).reshape(2, 3, 2), mask=mask)
+    expected = [[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [np.nan] * 2]]
+    for sets in (points, list(points), td.pad_sets(list(points))):
+        np.testing.assert_array_equal(points_of("points", sets, history[0].dataset), expected)
+    assert len(td.ragged(points)[1]) == 2
+    with pytest.raises(td.UserError, match="given: must be finite numbers"):
+        td.complete(*history, points[1])
 
 
 def test_traced_points_may_be_in_a_list(density):

@@ -17,6 +17,7 @@ from tiny_diffusion_jax import api, data, devices, reports, sampling, scoring, s
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
 from tiny_diffusion_jax.call_points import points_of
+from tiny_diffusion_jax.call_weights import weights_of
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import names_agree_with_indices, resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
@@ -74,7 +75,8 @@ def distill(
     trajectories. on_block, progress: see `train`. Raises UserError for a model that generates a set
     in several reverse processes, and for a distilled model.
     """
-    return run_distill.distill(experiment, weights_of(weights), options, on_block, progress)
+    params = weights_of(experiment, weights)
+    return run_distill.distill(experiment, params, options, on_block, progress)
 
 
 def sample(
@@ -84,9 +86,10 @@ def sample(
     """Draw sets of points, f[num_sets, num_points, D] in own units.
 
     options: fields of config.sample by name, such as num_sets, num_points, num_steps, sampler,
-    label, guidance_scale and seed; config: the `sample` part of a config that they change (None:
-    the one of the experiment). If num_points = 0, each set has its own number of points, and rows
-    of NaN follow the points of smaller sets (`ragged` splits them).
+    label, guidance_scale and seed; config: the `sample` part of a config that they change, or a
+    dictionary of its options (None: the part of the experiment). If num_points = 0, each set has
+    its own number of points, and rows of NaN follow the points of smaller sets (`ragged` splits
+    them).
 
     keep_trajectory: return f[steps + 1, num_sets, num_points, D], noise first. given: points
     f[n, D], the first points of every set. labels: a name for each set, in place of `label`, or an
@@ -101,11 +104,14 @@ def sample(
     Raises UserError for an unknown option, a value out of its range, and for conditions that the
     model was not trained for.
     """
-    params = weights_of(weights)
+    params = weights_of(experiment, weights)
     if with_log_prob:
         most = experiment.config.schedule.num_levels
         options = {"num_steps": min(LOG_PROB_STEPS, most)} | options
-    options = ({} if config is None else config.to_dict()) | options
+    config = {} if config is None else config
+    require(hasattr(config, "items"), "config", config,
+            "the part config.sample, or a dictionary of its options")  # fmt: skip
+    options = dict(config.items()) | options
     settings = api.with_options(experiment, "sample", options).config.sample
     if labels is not None:
         labels = label_indices(experiment, labels)
@@ -145,8 +151,8 @@ def log_prob(
     points = points_of("points", points, experiment.dataset)
     if labels is not None:
         labels = label_indices(experiment, labels)
-    return scoring.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws,
-                            sizes, num_given)  # fmt: skip
+    params = weights_of(experiment, weights)
+    return scoring.log_prob(experiment, params, points, num_steps, labels, draws, sizes, num_given)
 
 
 def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> dict:
@@ -155,12 +161,12 @@ def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> d
     samples: what `sample` returns, or a list of sets; None: `sample(..., **options)`. Raises
     UserError without the data, and for sets that cannot be compared with real ones.
     """
-    params = weights_of(weights)
     require(experiment.dataset.has_points, "experiment", experiment.dataset.title,
             "loaded with its data, td.load(path, with_data=True)")  # fmt: skip
     experiment = api.with_options(experiment, "sample", options)
     if experiment.config.evaluate.likelihood_sets > 0 and experiment.dataset.sets_differ:
         check_latent_noise(experiment.config, "config.evaluate.likelihood_sets=0 measures none")
+    params = weights_of(experiment, weights)
     if samples is None:
         samples = sample(experiment, params)
     samples = points_of("samples", samples, experiment.dataset)
@@ -206,18 +212,6 @@ def _draw_with_log_prob(
 
 
 # ---------------------------------------------------------------- arguments
-
-
-def weights_of(weights: Any):
-    """Parameters of the network in `weights`: a TrainState, the pair of `load`, or parameters."""
-    if isinstance(weights, tuple) and len(weights) == 2 and isinstance(weights[0], Experiment):
-        weights = weights[1]
-    if isinstance(weights, TrainState):
-        return weights.sampled
-    is_params = weights is None or (isinstance(weights, dict) and "params" in weights)
-    require(is_params, "weights", type(weights).__name__,
-            "the parameters {'params': ...}, a TrainState of td.train, or what td.load returns")
-    return weights
 
 
 def label_indices(experiment: Experiment, labels) -> Any:

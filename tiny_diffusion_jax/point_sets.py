@@ -45,6 +45,9 @@ def lengths(sets) -> np.ndarray:
 
 def ragged(sets) -> list[np.ndarray]:
     """Split sets f32[S, N, D] with rows of NaN into a list of sets f32[n_i, D]."""
+    sets = unmasked(sets)
+    require(sets.ndim == 3, "sets.shape", sets.shape, "(S, N, D)",
+            "A single set has no padding" if sets.ndim == 2 else "")  # fmt: skip
     return [points[:n] for points, n in zip(sets, lengths(sets), strict=True)]
 
 

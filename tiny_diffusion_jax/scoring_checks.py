@@ -1,5 +1,7 @@
 """Check the arguments of one call of `log_prob`, and whether a model has a likelihood."""
 
+import math
+
 import jax
 import numpy as np
 
@@ -55,8 +57,9 @@ def check_scored(
     require(not single or strategy_of(model).has_point_density, "config.model.name",
             config.model.name,
             "a denoiser of single points, as joint models have no density of a point")  # fmt: skip
-    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
-    require(draws >= 0, "draws", draws, "at least 0")
+    _require_whole("num_steps", num_steps, 1)
+    _require_whole("draws", draws, 0)
+    _require_whole("num_given", num_given)
     if single:
         infinite = int((~np.isfinite(points)).any(-1).sum())
         require(infinite == 0, "points: points that are not finite", infinite, "0")
@@ -73,6 +76,7 @@ def check_scored(
     if sizes is None:
         return
     num_points, sizes = np.ones(len(points), int) if single else lengths(points), np.asarray(sizes)
+    _require_whole_sizes(sizes)
     require(model.counts, "sizes", "given", "None for a model with config.model.sizes = False")
     require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
             f"(num_sets,) = {num_points.shape}")  # fmt: skip
@@ -115,10 +119,23 @@ def check_traced(
     require(strategy_of(model).has_point_density, "config.model.name", config.model.name,
             "a denoiser of single points, if JAX traces log_prob (in jit, grad or vmap)",
             "Call log_prob with arrays of numpy")  # fmt: skip
-    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
+    _require_whole("num_steps", num_steps, 1)
     require(num_given == 0, "num_given", num_given, "0 for single points, which have no set")
     require(labels is None or model.num_labels > 0, "labels", "given",
             "None for a model without labels")  # fmt: skip
     _check_seen_with(config, model, labels)
     require((sizes is not None) == model.counts, "sizes", sizes,
             f"{'given' if model.counts else 'None'} with config.model.sizes = {model.counts}")
+    if sizes is not None:
+        _require_whole_sizes(sizes if isinstance(sizes, jax.core.Tracer) else np.asarray(sizes))
+
+
+def _require_whole(field: str, value, least: float = -math.inf) -> None:
+    """Raise UserError unless `value` is a whole number, at least `least`; True is none."""
+    is_whole = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu"
+    require(is_whole, field, value, "a whole number")
+    require(value >= least, field, value, f"at least {least}")
+
+
+def _require_whole_sizes(sizes: np.ndarray | jax.Array) -> None:
+    require(sizes.dtype.kind in "iu", "sizes.dtype", str(sizes.dtype), "a type of whole numbers")

@@ -564,6 +564,8 @@ def test_arguments_that_cannot_be_scored_are_refused(points, fields, words):
     ((2, 6, 2), {}, "labels = None: must be given: the model saw no set without its label"),
     ((6, 2), {"sizes": np.full(6, 9)}, "labels = None: must be given: the model saw no set"),
     ((2, 6, 2), {"labels": [0, 1], "sizes": [6]}, "sizes.shape = (1,): must be (num_sets,) = (2,)"),
+    ((2, 6, 2), {"labels": [0, 1], "sizes": [6.5, 6]}, "sizes.dtype = 'float64': must be a type"),
+    ((2, 6, 2), {"labels": [0, 1], "sizes": ["a", "b"]}, "sizes.dtype = '<U1': must be a type of"),
     ((2, 6, 2), {"labels": [0, 1], "sizes": [6, 5]}, "sizes = [5]: must be at least the number of"),
     ((2, 2), {"labels": [0, 1]}, "sizes = None: must be given for single points"),
 ])  # fmt: skip
