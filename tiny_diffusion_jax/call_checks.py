@@ -8,7 +8,13 @@ import numpy as np
 from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.config import editable, flatten, require_allowed
 from tiny_diffusion_jax.data import About
-from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, resolve_label
+from tiny_diffusion_jax.data.label_option import (
+    NO_LABEL,
+    RANDOM,
+    WORDS,
+    random_option,
+    resolve_label,
+)
 from tiny_diffusion_jax.diffusion.samplers import make_sampler
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.metrics import ragged
@@ -161,7 +167,8 @@ def sample_rules(
                "-1 for a model without labels; train one with config.model.labels=True")
     if completes and strategy.guides_latent:
         reason = "when completing with latents: they come from the points"
-        yield "sample.label", label < 0 and not has_labels, f"-1 {reason}"
+        words = f"{random_option(about.labels)} {reason}"
+        yield "sample.label", label < 0 and not has_labels, words
         yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
         return
     is_labelled = _has_label(model, label, has_labels, completes)
