@@ -340,6 +340,21 @@ def test_a_set_from_nothing_takes_a_model_that_began_with_nothing():
     assert line.startswith("config.train.history_drop = 0.0: must be above 0")
 
 
+def test_a_model_sees_a_label_before_it_draws_one():
+    all_dropped = NAMED | {"train.label_drop": 1.0}
+    line = "config.train.label_drop = 1.0: must be below 1 "
+    for options in (all_dropped, all_dropped | {"sample.label": "-2"}):
+        assert refusal(api.build, config_of(options)).startswith(f"{line}for a model with labels")
+    checks.check(config_of(all_dropped))  # so that existing runs with this option can be loaded
+    for options in ({}, {"label": "1"}, {"labels": [0, 1], "num_sets": 2}):
+        message = refusal(check_call, all_dropped, **options)
+        assert message.startswith(f"{line}to draw sets with a label, because the model never saw")
+    check_call(all_dropped, label="-2")
+    check_call(all_dropped, "set_transformer", given=POINTS)
+    check_call(MIXTURE | {"train.label_drop": 1.0})
+    api.build(config_of(MIXTURE | {"train.label_drop": 1.0}))
+
+
 @pytest.mark.parametrize("fields, labels, line", [
     (MIXTURE, [0, 1], "labels = [0, 1]: must be None for a model without labels; train one with "
                       "config.model.labels=True"),

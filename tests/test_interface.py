@@ -96,6 +96,7 @@ def test_options_are_arguments_of_one_call(density):
     config = td.default_config().sample
     config.update(num_sets=3, num_points=2, num_steps=3)
     assert td.sample(density, params, config, num_points=5).shape == (3, 5, 2)
+    assert td.sample(density, params, {"num_sets": 3}, num_points=5).shape == (3, 5, 2)
     assert density.config.sample.num_sets == 4
 
 

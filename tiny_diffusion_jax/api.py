@@ -8,7 +8,13 @@ import jax
 from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import data, devices, models
-from tiny_diffusion_jax.checks import check, check_augmentation, check_data, check_sizes_vary
+from tiny_diffusion_jax.checks import (
+    check,
+    check_augmentation,
+    check_data,
+    check_keeps_labels,
+    check_sizes_vary,
+)
 from tiny_diffusion_jax.config import changed
 from tiny_diffusion_jax.data.halves import with_validation
 from tiny_diffusion_jax.data.pairs import PAIRS
@@ -46,6 +52,7 @@ def build(config, model=None) -> Experiment:
     model: see `assemble`.
     """
     check(config, model=model)
+    check_keeps_labels(config, model)
     return assemble(config, data.build(config.data), model)
 
 

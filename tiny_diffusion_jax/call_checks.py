@@ -8,7 +8,13 @@ import numpy as np
 from tiny_diffusion_jax import data, models
 from tiny_diffusion_jax.config import editable, flatten, require_allowed
 from tiny_diffusion_jax.data import About
-from tiny_diffusion_jax.data.label_option import NO_LABEL, RANDOM, WORDS, resolve_label
+from tiny_diffusion_jax.data.label_option import (
+    NO_LABEL,
+    RANDOM,
+    WORDS,
+    random_option,
+    resolve_label,
+)
 from tiny_diffusion_jax.diffusion.samplers import make_sampler
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.metrics import ragged
@@ -18,6 +24,7 @@ from tiny_diffusion_jax.sets import strategy_of
 Rules = Iterator[tuple[str, bool, str]]
 DISTILLED = "the network of a distilled model predicts ends of trajectories, not means"
 NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.label_drop = 0"
+NEVER_WITH_LABEL = "the model saw no set with its label, as config.train.label_drop = 1"
 
 
 # ---------------------------------------------------------------- what a model allows
@@ -26,6 +33,15 @@ NEVER_WITHOUT_LABEL = "the model saw no set without its label, as config.train.l
 def needs_labels(config, model) -> bool:
     """Return whether `model` saw the label of every set, so it has no density without a label."""
     return model.num_labels > 0 and config.train.label_drop == 0
+
+
+def _has_label(model, label: int, has_labels: bool, completes: bool) -> bool:
+    """Return whether a call of `sample` draws sets with a label.
+
+    A random label may contradict the given points, so completed sets have no random label.
+    """
+    is_given = has_labels or label >= 0 or (label == RANDOM and not completes)
+    return model.num_labels > 0 and is_given
 
 
 def is_distilled(config) -> bool:
@@ -110,6 +126,11 @@ def check_sample(
     config.sample.update(sample)
     rules = sample_rules(config, sample, model, about, labels is not None, given is not None)
     require_rules(config, rules)
+    label = resolve_label(sample.label, about.labels) if model.num_labels else NO_LABEL
+    if _has_label(model, label, labels is not None, given is not None):
+        drop = config.train.label_drop
+        require(drop < 1, "config.train.label_drop", drop, "below 1 to draw sets with a label, "
+                "because the model never saw a label. It can draw sets without a label")
     if given is None and strategy_of(model).reads_history:
         drop = config.train.history_drop
         require(drop > 0, "config.train.history_drop", drop, "above 0 to draw new sets, because "
@@ -146,12 +167,11 @@ def sample_rules(
                "-1 for a model without labels; train one with config.model.labels=True")
     if completes and strategy.guides_latent:
         reason = "when completing with latents: they come from the points"
-        yield "sample.label", label < 0 and not has_labels, f"-1 {reason}"
+        words = f"{random_option(about.labels)} {reason}"
+        yield "sample.label", label < 0 and not has_labels, words
         yield "sample.guidance_scale", sample.guidance_scale == 1, f"1 {reason}"
         return
-    # A random label may contradict the given points, so completed sets have no random label.
-    has_label = label >= 0 or (label == RANDOM and not completes)
-    is_labelled = model.num_labels > 0 and (has_labels or has_label)
+    is_labelled = _has_label(model, label, has_labels, completes)
     if model.num_labels and not is_labelled:
         yield ("sample.label", config.train.label_drop > 0,
                "a label: the model saw no set without one, as config.train.label_drop = 0")
@@ -182,7 +202,8 @@ def _check_given(config, sample, model, given: np.ndarray, about: About) -> None
     has_dim = given.ndim == 2 and given.shape[1] == (dim or given.shape[1])
     words = f"in 1..{num_points - 1} (config.sample.num_points)" if num_points else "at least 1"
     require(has_dim and 1 <= n < (num_points or math.inf), "given.shape", given.shape,
-            f"(n, {dim or 'D'}), n {words}")  # fmt: skip
+            f"(n, {dim or 'D'}), n {words}",
+            "Complete each set in a call" if given.ndim == 3 else "")  # fmt: skip
     require(bool(np.isfinite(given).all()), "given", NO_VALUE, "finite numbers")
     if num_points:
         check_copies(model, num_points, n)

@@ -53,6 +53,19 @@ def check(config, about: About | None = None, model=None) -> None:
     require_rules(config, sample_rules(config, config.sample, model, about))
 
 
+def check_keeps_labels(config, model=None) -> None:
+    """Raise UserError if the training of a model with labels would drop all labels.
+
+    Older versions accepted this. Such runs can still be loaded, to draw sets without a label.
+    model: see `check`.
+    """
+    has_labels = config.model.labels if model is None else model.num_labels > 0
+    drop = config.train.label_drop
+    require(drop < 1 or not has_labels, "config.train.label_drop", drop,
+            "below 1 for a model with labels, which would see no label. "
+            "config.model.labels = False learns without labels")  # fmt: skip
+
+
 def check_measured(config, about: About | None = None) -> None:
     """Check a config as `check` does, and check that its samples can be compared with real ones."""
     check(config, about)

@@ -96,10 +96,14 @@ def changed(config, options: Mapping) -> Config:
         part, _, last = option.rpartition(".")
         value = value.item() if isinstance(value, (np.generic, np.ndarray)) else value
         holder = config[part] if part else config
+        # ConfigDict accepts None for any option, and True for a number.
+        is_switch = isinstance(OPTIONS[option].default, bool)
+        fits = value is not None and (is_switch or not isinstance(value, bool))
+        require(fits, f"config.{option}", value, OPTIONS[option].type_and_rule)
         try:
             holder[last] = value
         except TypeError as error:
-            raise UserError(f"config.{option}", value, OPTIONS[option].allowed) from error
+            raise UserError(f"config.{option}", value, OPTIONS[option].type_and_rule) from error
         require_allowed(option, holder[last])
     return config
 

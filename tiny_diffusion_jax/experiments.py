@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.api import Experiment
-from tiny_diffusion_jax.checks import check
+from tiny_diffusion_jax.checks import check, check_keeps_labels
 from tiny_diffusion_jax.config import changed, default_config, editable
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
@@ -26,7 +26,7 @@ from tiny_diffusion_jax.data.densities import from_function
 from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
-from tiny_diffusion_jax.point_sets import as_sets
+from tiny_diffusion_jax.point_sets import as_sets, unmasked
 from tiny_diffusion_jax.recipes import own_sets
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
@@ -95,6 +95,7 @@ def build(
             _choose_labels(settings, dataset, labels is not None, base)
     _use_module(settings, model)
     check(settings, api.data.about_built(dataset)._replace(jitters=jitters), model)
+    check_keeps_labels(settings, model)
     api.data.log_notices(dataset)
     return api.assemble(settings, dataset, model)._replace(source=source)
 
@@ -176,7 +177,7 @@ def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray],
         parts = as_sets(values)
         arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
     else:
-        points = values.filled(np.nan) if np.ma.isMaskedArray(values) else np.asarray(values)
+        points = unmasked(values)
         require(points.ndim in (2, 3) and points.dtype.kind in "biuf", "data.shape", points.shape,
                 "(P, D) for points, (S, N, D) for sets, or a list of arrays (n, D)",
                 "Numbers, not objects" if points.dtype.kind not in "biuf" else "")  # fmt: skip

@@ -16,12 +16,14 @@ import numpy as np
 from tiny_diffusion_jax import api, data, devices, reports, sampling, scoring, sets
 from tiny_diffusion_jax.api import Experiment
 from tiny_diffusion_jax.call_checks import check_drawn_with_log_prob, check_sample, check_sets
+from tiny_diffusion_jax.call_points import points_of
+from tiny_diffusion_jax.call_weights import weights_of
 from tiny_diffusion_jax.data import units
 from tiny_diffusion_jax.data.label_option import names_agree_with_indices, resolve_label
 from tiny_diffusion_jax.diffusion import make_denoise
 from tiny_diffusion_jax.diffusion.ode_likelihood import sample_with_log_prob
 from tiny_diffusion_jax.errors import rename_fields, require
-from tiny_diffusion_jax.point_sets import Conditioning, pad_sets
+from tiny_diffusion_jax.point_sets import Conditioning
 from tiny_diffusion_jax.reports.data import ReportData
 from tiny_diffusion_jax.run import distill as run_distill
 from tiny_diffusion_jax.scoring_checks import check_has_likelihood, check_latent_noise
@@ -73,7 +75,8 @@ def distill(
     trajectories. on_block, progress: see `train`. Raises UserError for a model that generates a set
     in several reverse processes, and for a distilled model.
     """
-    return run_distill.distill(experiment, weights_of(weights), options, on_block, progress)
+    params = weights_of(experiment, weights)
+    return run_distill.distill(experiment, params, options, on_block, progress)
 
 
 def sample(
@@ -83,9 +86,10 @@ def sample(
     """Draw sets of points, f[num_sets, num_points, D] in own units.
 
     options: fields of config.sample by name, such as num_sets, num_points, num_steps, sampler,
-    label, guidance_scale and seed; config: the `sample` part of a config that they change (None:
-    the one of the experiment). If num_points = 0, each set has its own number of points, and rows
-    of NaN follow the points of smaller sets (`ragged` splits them).
+    label, guidance_scale and seed; config: the `sample` part of a config that they change, or a
+    dictionary of its options (None: the part of the experiment). If num_points = 0, each set has
+    its own number of points, and rows of NaN follow the points of smaller sets (`ragged` splits
+    them).
 
     keep_trajectory: return f[steps + 1, num_sets, num_points, D], noise first. given: points
     f[n, D], the first points of every set. labels: a name for each set, in place of `label`, or an
@@ -100,14 +104,19 @@ def sample(
     Raises UserError for an unknown option, a value out of its range, and for conditions that the
     model was not trained for.
     """
-    params = weights_of(weights)
+    params = weights_of(experiment, weights)
     if with_log_prob:
         most = experiment.config.schedule.num_levels
         options = {"num_steps": min(LOG_PROB_STEPS, most)} | options
-    options = ({} if config is None else config.to_dict()) | options
+    config = {} if config is None else config
+    require(hasattr(config, "items"), "config", config,
+            "the part config.sample, or a dictionary of its options")  # fmt: skip
+    options = dict(config.items()) | options
     settings = api.with_options(experiment, "sample", options).config.sample
     if labels is not None:
         labels = label_indices(experiment, labels)
+    if given is not None:
+        given = points_of("given", given, experiment.dataset)
     if not with_log_prob:
         return sampling.sample(experiment, params, settings, keep_trajectory, progress, given,
                                labels)  # fmt: skip
@@ -119,14 +128,12 @@ def sample(
 def complete(experiment: Experiment, weights: Any, given, **options) -> np.ndarray:
     """Draw num_sets sets that all start with the points `given` f[n, D], in own units.
 
-    options: see `sample`. Raises UserError for a model that does not complete sets, and for several
-    partial sets: one call completes one of them.
+    given: an array, a list, or a table of pandas with the columns of the data. options: see
+    `sample`. Raises UserError for a model that does not complete sets, and for several partial
+    sets: one call completes one of them.
     """
-    if isinstance(given, (list, tuple)):
-        shapes = sorted({np.shape(row) for row in given})
-        require(len(shapes) <= 1, "given: shapes of its rows", shapes, "equal: the points f[n, D] "
-                "of one set", "Complete each set in a call")  # fmt: skip
-    return sample(experiment, weights, given=np.asarray(given), **options)
+    require(given is not None, "given", None, "the points f[n, D] of one set")
+    return sample(experiment, weights, given=given, **options)
 
 
 def log_prob(
@@ -135,35 +142,34 @@ def log_prob(
 ):  # fmt: skip
     """Log-likelihood of points f[n, D], f[n], or of sets f[S, N, D], f[S], in nats per point.
 
-    Both are in own units; the density is per unit area. Sets of differing size are a list of
-    arrays, or have rows of NaN after their points. labels: a name for each point or set, or an
-    index if no name is a number. `scoring.log_prob` describes the other arguments. The function of
-    single points can be used in jax.jit, jax.grad and jax.vmap. Raises UserError for a shape, a
-    number or an argument that the model cannot score.
+    Both are in own units; the density is per unit area. Sets of differing size are a list, or have
+    rows of NaN after their points. A table of pandas has the columns of the data. labels: a name
+    for each point or set, or an index if no name is a number. `scoring.log_prob` describes the
+    other arguments. The function of single points can be used in jax.jit, jax.grad and jax.vmap.
+    Raises UserError for a shape, a number or an argument that the model cannot score.
     """
-    if isinstance(points, (list, tuple)) and len({np.shape(part) for part in points}) > 1:
-        points = pad_sets(points)
+    points = points_of("points", points, experiment.dataset)
     if labels is not None:
         labels = label_indices(experiment, labels)
-    return scoring.log_prob(experiment, weights_of(weights), points, num_steps, labels, draws,
-                            sizes, num_given)  # fmt: skip
+    params = weights_of(experiment, weights)
+    return scoring.log_prob(experiment, params, points, num_steps, labels, draws, sizes, num_given)
 
 
 def evaluate(experiment: Experiment, weights: Any, samples=None, **options) -> dict:
     """Measure `samples` against real sets; return the metrics of metrics.json, floors included.
 
-    samples: what `sample` returns, or a list of arrays; None: `sample(..., **options)`. Raises
+    samples: what `sample` returns, or a list of sets; None: `sample(..., **options)`. Raises
     UserError without the data, and for sets that cannot be compared with real ones.
     """
-    params = weights_of(weights)
     require(experiment.dataset.has_points, "experiment", experiment.dataset.title,
             "loaded with its data, td.load(path, with_data=True)")  # fmt: skip
     experiment = api.with_options(experiment, "sample", options)
     if experiment.config.evaluate.likelihood_sets > 0 and experiment.dataset.sets_differ:
         check_latent_noise(experiment.config, "config.evaluate.likelihood_sets=0 measures none")
+    params = weights_of(experiment, weights)
     if samples is None:
         samples = sample(experiment, params)
-    samples = pad_sets(samples) if isinstance(samples, (list, tuple)) else np.asarray(samples)
+    samples = points_of("samples", samples, experiment.dataset)
     check_sets(samples, experiment.dataset.dim)
     return reports.measure(ReportData(experiment, params, samples))
 
@@ -206,18 +212,6 @@ def _draw_with_log_prob(
 
 
 # ---------------------------------------------------------------- arguments
-
-
-def weights_of(weights: Any):
-    """Parameters of the network in `weights`: a TrainState, the pair of `load`, or parameters."""
-    if isinstance(weights, tuple) and len(weights) == 2 and isinstance(weights[0], Experiment):
-        weights = weights[1]
-    if isinstance(weights, TrainState):
-        return weights.sampled
-    is_params = weights is None or (isinstance(weights, dict) and "params" in weights)
-    require(is_params, "weights", type(weights).__name__,
-            "the parameters {'params': ...}, a TrainState of td.train, or what td.load returns")
-    return weights
 
 
 def label_indices(experiment: Experiment, labels) -> Any:

@@ -76,6 +76,11 @@ class Option(NamedTuple):
         """The allowed values in words: the rule, or else the type."""
         return self.rule.words or TYPES[type(self.default)]
 
+    @property
+    def type_and_rule(self) -> str:
+        """The type and the rule in words, for a value of another type."""
+        return ", ".join(filter(None, (TYPES[type(self.default)], self.rule.words)))
+
 
 TYPES = {bool: "True or False", int: "a whole number", float: "a number", str: "a text"}
 DATA = one_of(

@@ -45,12 +45,23 @@ def lengths(sets) -> np.ndarray:
 
 def ragged(sets) -> list[np.ndarray]:
     """Split sets f32[S, N, D] with rows of NaN into a list of sets f32[n_i, D]."""
+    sets = unmasked(sets)
+    require(sets.ndim == 3, "sets.shape", sets.shape, "(S, N, D)",
+            "A single set has no padding" if sets.ndim == 2 else "")  # fmt: skip
     return [points[:n] for points, n in zip(sets, lengths(sets), strict=True)]
+
+
+def unmasked(points) -> np.ndarray:
+    """Convert points to an array; the masked numbers of a masked array become NaN."""
+    array = np.ma.asarray(points)
+    if not np.ma.is_masked(array):
+        return array.data
+    return np.ma.filled(array.astype(np.result_type(array.dtype, np.float32)), np.nan)
 
 
 def as_sets(sets) -> list[np.ndarray]:
     """Convert sets to arrays f[n_i, D]; raise UserError unless all have the same D."""
-    sets = [np.asarray(points) for points in sets]
+    sets = [unmasked(points) for points in sets]
     holds = all(points.ndim == 2 for points in sets) and len({p.shape[1:] for p in sets}) <= 1
     require(holds, "sets", [points.shape for points in sets][:4], "arrays f[n, D] with one D")
     return sets

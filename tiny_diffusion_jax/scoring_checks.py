@@ -1,10 +1,13 @@
 """Check the arguments of one call of `log_prob`, and whether a model has a likelihood."""
 
+import math
+
 import jax
 import numpy as np
 
 from tiny_diffusion_jax.call_checks import (
     DISTILLED,
+    NEVER_WITH_LABEL,
     NEVER_WITHOUT_LABEL,
     check_labels,
     check_sees_given,
@@ -54,8 +57,9 @@ def check_scored(
     require(not single or strategy_of(model).has_point_density, "config.model.name",
             config.model.name,
             "a denoiser of single points, as joint models have no density of a point")  # fmt: skip
-    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
-    require(draws >= 0, "draws", draws, "at least 0")
+    _require_whole("num_steps", num_steps, 1)
+    _require_whole("draws", draws, 0)
+    _require_whole("num_given", num_given)
     if single:
         infinite = int((~np.isfinite(points)).any(-1).sum())
         require(infinite == 0, "points: points that are not finite", infinite, "0")
@@ -65,20 +69,28 @@ def check_scored(
         _check_num_given(model, points, num_given)
     if labels is not None:
         check_labels(len(points), model, np.asarray(labels), about.labels.present)
-    require(labels is not None or not needs_labels(config, model), "labels", labels,
-            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    _check_seen_with(config, model, labels)
     require(sizes is not None or not (single and model.counts), "sizes", sizes,
             "given for single points: the model is conditioned on the size of their sets, as "
             "config.model.sizes = True")  # fmt: skip
     if sizes is None:
         return
     num_points, sizes = np.ones(len(points), int) if single else lengths(points), np.asarray(sizes)
+    _require_whole_sizes(sizes)
     require(model.counts, "sizes", "given", "None for a model with config.model.sizes = False")
     require(sizes.shape == num_points.shape, "sizes.shape", sizes.shape,
             f"(num_sets,) = {num_points.shape}")  # fmt: skip
     small = sizes < num_points
     require(not small.any(), "sizes", sizes[small].tolist()[:1],
             f"at least the number of points of each set: {num_points[small].tolist()[:1]}")
+
+
+def _check_seen_with(config, model, labels) -> None:
+    """Raise UserError unless `model` saw sets with labels, or without if `labels` is None."""
+    require(labels is not None or not needs_labels(config, model), "labels", labels,
+            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    require(labels is None or config.train.label_drop < 1, "labels", "given",
+            f"None: {NEVER_WITH_LABEL}")  # fmt: skip
 
 
 def _check_num_given(model, points: np.ndarray, num_given: int) -> None:
@@ -107,11 +119,23 @@ def check_traced(
     require(strategy_of(model).has_point_density, "config.model.name", config.model.name,
             "a denoiser of single points, if JAX traces log_prob (in jit, grad or vmap)",
             "Call log_prob with arrays of numpy")  # fmt: skip
-    require(num_steps >= 1, "num_steps", num_steps, "at least 1")
+    _require_whole("num_steps", num_steps, 1)
     require(num_given == 0, "num_given", num_given, "0 for single points, which have no set")
     require(labels is None or model.num_labels > 0, "labels", "given",
             "None for a model without labels")  # fmt: skip
-    require(labels is not None or not needs_labels(config, model), "labels", labels,
-            f"given: {NEVER_WITHOUT_LABEL}")  # fmt: skip
+    _check_seen_with(config, model, labels)
     require((sizes is not None) == model.counts, "sizes", sizes,
             f"{'given' if model.counts else 'None'} with config.model.sizes = {model.counts}")
+    if sizes is not None:
+        _require_whole_sizes(sizes if isinstance(sizes, jax.core.Tracer) else np.asarray(sizes))
+
+
+def _require_whole(field: str, value, least: float = -math.inf) -> None:
+    """Raise UserError unless `value` is a whole number, at least `least`; True is none."""
+    is_whole = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu"
+    require(is_whole, field, value, "a whole number")
+    require(value >= least, field, value, f"at least {least}")
+
+
+def _require_whole_sizes(sizes: np.ndarray | jax.Array) -> None:
+    require(sizes.dtype.kind in "iu", "sizes.dtype", str(sizes.dtype), "a type of whole numbers")

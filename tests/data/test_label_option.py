@@ -42,6 +42,10 @@ def test_a_label_is_found_by_its_name(option, there, index):
     ("2", labels("disk", "ring"), "'2': must be one of disk, ring, "),
     ("-3", labels("disk", "ring"), "'-3': must be one of disk, ring, "),
     ("3", labels(*"0123456789", present=(2, 7)), "'3': must be one of 2, 7, "),
+    ("x", labels("-1", "10", "2"), "one of -1, 10, 2, '' for random ones, or -2 for none"),
+    ("x", labels("-2", "-1"), "'x': must be one of -2, -1, or '' for random ones"),
+    ("x", labels("a", "b", titles=("-2", "B")), "one of a, b, or -1 for random ones"),
+    ("x", labels("-1", "a", present=(1,)), "one of a, -1 for random ones, or -2 for none"),
     ("x", labels(*(f"name {i}" for i in range(30))), "name 19 and 10 more, -1 for random ones"),
 ])  # fmt: skip
 def test_a_mistake_lists_the_labels(option, there, line):

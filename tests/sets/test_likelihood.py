@@ -564,6 +564,8 @@ def test_arguments_that_cannot_be_scored_are_refused(points, fields, words):
     ((2, 6, 2), {}, "labels = None: must be given: the model saw no set without its label"),
     ((6, 2), {"sizes": np.full(6, 9)}, "labels = None: must be given: the model saw no set"),
     ((2, 6, 2), {"labels": [0, 1], "sizes": [6]}, "sizes.shape = (1,): must be (num_sets,) = (2,)"),
+    ((2, 6, 2), {"labels": [0, 1], "sizes": [6.5, 6]}, "sizes.dtype = 'float64': must be a type"),
+    ((2, 6, 2), {"labels": [0, 1], "sizes": ["a", "b"]}, "sizes.dtype = '<U1': must be a type of"),
     ((2, 6, 2), {"labels": [0, 1], "sizes": [6, 5]}, "sizes = [5]: must be at least the number of"),
     ((2, 2), {"labels": [0, 1]}, "sizes = None: must be given for single points"),
 ])  # fmt: skip
@@ -573,6 +575,15 @@ def test_labels_and_sizes_that_do_not_fit_are_refused(points, fields, words):
     with pytest.raises(UserError) as error:
         td.log_prob(setup, None, np.ones(points), 2, **fields)
     assert str(error.value).startswith(words) and "\n" not in str(error.value)
+
+
+def test_labels_that_the_model_never_saw_are_refused():
+    setup = conditioned("independent", num_labels=2)
+    setup.config.train.label_drop = 1.0
+    score = lambda x: td.log_prob(setup, None, x, 2, labels=[0] * 6, sizes=np.full(6, 9))
+    for call in (score, jax.jit(score)):
+        with pytest.raises(UserError, match="labels = 'given': must be None: the model saw no set"):
+            call(np.ones((6, 2)))
 
 
 def test_numbers_that_are_not_finite_are_refused():

@@ -26,18 +26,16 @@ def resolve_label(option: str | int, labels: Labels) -> int:
     Raises UserError with a list of the labels.
     """
     text = str(option).strip()
-    for names in (labels.names, labels.titles):
-        for index in labels.present:
-            if names and names[index] == text:
-                return index
+    present = _present(labels)
+    if text in present:
+        return present[text]
     if text in WORDS:
         return WORDS[text]
     by_index = text.isdecimal() and not any(map(_is_number, (*labels.names, *labels.titles)))
     if by_index and int(text) in labels.present:
         return int(text)
     near = difflib.get_close_matches(text, [labels.names[index] for index in labels.present], 1)
-    raise UserError("config.sample.label", text,
-                    f"{in_words(labels)}, -1 for random ones, or -2 for none",
+    raise UserError("config.sample.label", text, _all_in_words(labels),
                     f"Did you mean {near[0]}?" if near else "")  # fmt: skip
 
 
@@ -45,6 +43,24 @@ def names_agree_with_indices(labels: Labels) -> bool:
     """Return whether no label has a number as its name or title, apart from its own index."""
     return not any(_is_number(name) and name != str(i)
                    for names in (labels.names, labels.titles) for i, name in enumerate(names))
+
+
+def _present(labels: Labels) -> dict[str, int]:
+    """Index of each name and title of the labels that sets have; names have priority."""
+    return {names[index]: index for names in (labels.titles, labels.names) if names
+            for index in reversed(labels.present)}  # fmt: skip
+
+
+def random_option(labels: Labels) -> str:
+    """The option for random labels, in words: -1, or '' if a label has the name -1."""
+    return "''" if "-1" in _present(labels) else "-1"
+
+
+def _all_in_words(labels: Labels) -> str:
+    """List the labels and the options for random labels and for no label, for a message."""
+    options = [in_words(labels), f"{random_option(labels)} for random ones"]
+    options += ["-2 for none"] * ("-2" not in _present(labels))
+    return f"{', '.join(options[:-1])}, or {options[-1]}"
 
 
 def in_words(labels: Labels) -> str:
