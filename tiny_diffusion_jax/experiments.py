@@ -20,9 +20,9 @@ from tiny_diffusion_jax.checks import check
 from tiny_diffusion_jax.config import changed, default_config, editable
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
-from tiny_diffusion_jax.data.cells import texts_of
 from tiny_diffusion_jax.data.columns import has_role
 from tiny_diffusion_jax.data.densities import from_function
+from tiny_diffusion_jax.data.frames import are_frames, columns_of, join_sets, plain
 from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
@@ -49,8 +49,9 @@ def build(
     data: a function (key, n) -> f32[n, D] of JAX, which draws points of one density; an array
     f[P, D] of points of one density; sets, which are a list of arrays f[n_i, D] or an array
     f[S, N, D] with rows of NaN after the points of smaller sets; a dictionary of arrays, as in an
-    .npz file (points, mask, sizes, set, label); or a table of pandas. `base` decides whether the
-    rows of a table are sets: they are one density for a denoiser of single points.
+    .npz file (points, mask, sizes, set, label); a table of pandas; or a list of tables, one for
+    each set. `base` decides whether the rows of a table are sets: they are one density for a
+    denoiser of single points.
 
     For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. A ConfigDict
     keeps its options.
@@ -79,7 +80,9 @@ def build(
         dataset = from_function(data, settings.data, name, log_prob)
     else:
         require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
-        source, holds_sets = _arrays_of(data, labels, base, options.get("data.set_column"))
+        usual = base.data.set_column if isinstance(base, ConfigDict) else ""
+        set_column = options.get("data.set_column", usual)
+        source, holds_sets = _arrays_of(data, labels, base, set_column)
         settings = _config_of(base, "set_transformer" if holds_sets else "fourier_mlp", name)
         keeps = isinstance(base, ConfigDict) and base.data.name == "points"
         settings.data.path = f"{name}.npz"
@@ -168,10 +171,12 @@ def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray],
     if isinstance(values, pandas.DataFrame):
         require(labels is None, "labels", "given", "None for a table",
                 "Name its column: config={'data.label_column': NAME}")  # fmt: skip
-        columns = {str(name): _plain(values[name].to_numpy()) for name in values.columns}
+        columns = columns_of(values)
         return columns, _learns_sets(base, columns, set_column)
     if isinstance(values, Mapping):
-        arrays = {name: _plain(np.asarray(array)) for name, array in values.items()}
+        arrays = {name: plain(array) for name, array in values.items()}
+    elif isinstance(values, (list, tuple)) and are_frames(values):
+        return join_sets(values, None if labels is None else plain(labels), set_column), True
     elif isinstance(values, (list, tuple)) and np.ndim(values[0] if len(values) else 0) == 2:
         parts = as_sets(values)
         arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
@@ -188,11 +193,11 @@ def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray],
             return dict(zip(coordinate_names(points.shape[1]), points.T, strict=True)), False
         arrays = {"points": points}
     if labels is not None:
-        arrays["label"] = _plain(np.asarray(labels))
+        arrays["label"] = plain(labels)
     return arrays, True
 
 
-def _learns_sets(base, columns: dict, set_column: str | None) -> bool:
+def _learns_sets(base, columns: dict, set_column: str) -> bool:
     """Return whether the rows of a table are sets: by the denoiser, else by a column of sets."""
     if base is None and set_column:
         reason, is_sets = "config.data.set_column", True
@@ -204,8 +209,3 @@ def _learns_sets(base, columns: dict, set_column: str | None) -> bool:
     log.info("data: the rows of the table are points of %s (decided by %s)",
              "sets" if is_sets else "one density", reason)  # fmt: skip
     return is_sets
-
-
-def _plain(values: np.ndarray) -> np.ndarray:
-    """Convert objects to text, because an .npz file holds no objects."""
-    return values if values.dtype.kind in "iufbU" else texts_of(values).astype(str)

@@ -1,0 +1,74 @@
+"""Check data in memory: which points, sets and labels are read, and what is refused in one line."""
+
+import numpy as np
+import pandas
+import pytest
+
+import tiny_diffusion_jax as td
+
+RNG = np.random.default_rng(0)
+SIZES = RNG.integers(3, 7, 24)
+SETS = [RNG.normal(size=(n, 2)) for n in SIZES]
+POINTS, CODES = np.concatenate(SETS), np.repeat(np.arange(24), SIZES)
+LABELS = np.array(["ring", "disc"] * 12)
+TINY = {"model.hidden_dim": 8, "model.num_blocks": 1, "model.num_heads": 2}
+TABLE = pandas.DataFrame({"label": LABELS[CODES], "cell": CODES, "x": POINTS[:, 0],
+                          "y": POINTS[:, 1]})  # fmt: skip
+
+
+def build(data, base=None, labels=None, **options):
+    options = {f"data.{name}": value for name, value in options.items()}
+    return td.build(base, data=data, labels=labels, config=TINY | options).dataset
+
+
+def sets_of(dataset):
+    """All sets, in training and held out, sorted by their first coordinate."""
+    parts = [np.split(np.asarray(part.points), np.asarray(part.offsets)[1:])
+             for part in (dataset, dataset.heldout)]  # fmt: skip
+    return sorted([points[np.lexsort(points.T)].tolist() for part in parts for points in part])
+
+
+def refused(data, message, **arguments):
+    with pytest.raises(td.UserError) as error:
+        build(data, **arguments)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+EXPECTED = sets_of(build(SETS))
+
+
+# ---------------------------------------------------------------- tables of pandas
+
+
+def frames(table=TABLE, by="cell"):
+    return [frame for _, frame in table.groupby(by)]
+
+
+def test_tables_in_a_list_are_sets_with_columns_by_name():
+    for tables in (frames(), [f[["y", "cell", "x", "label"][:: 1 - 2 * (i % 2)]]
+                              for i, f in enumerate(frames())]):  # fmt: skip
+        dataset = build(tables)
+        assert dataset.columns == ("x", "y") and dataset.label_names == ("disc", "ring")
+        assert sets_of(dataset) == EXPECTED and dataset.set_column == "set"
+    assert build(frames(), set_column="cell").set_column == "cell"
+    named = build(frames(TABLE.rename(columns={"cell": "Set"}), "Set"))
+    assert named.set_column == "Set" and sets_of(named) == EXPECTED
+    bare = build([f[["x", "y"]] for f in frames()], labels=LABELS)
+    assert bare.label_names == ("disc", "ring") and sets_of(bare) == EXPECTED
+
+
+def test_tables_in_a_list_that_differ_are_refused():
+    tables = frames()
+    refused([*tables[:-1], tables[-1].drop(columns="label")], "data[23].columns = ['cell', 'x', 'y"
+            "']: must be ['label', 'cell', 'x', 'y'], as in data[0]")  # fmt: skip
+    refused([*tables[:-1], SETS[-1]], "data[23] = 'ndarray': must be a table, in a list of tables")
+    refused(list(TABLE.groupby("cell")), "data[0] = 'tuple': must be a table, in a list of tables")
+    refused([*tables, tables[0][:0]], "data[24] = 'empty': must be a table with rows")
+    refused(tables, "labels = 'given': must be None for tables with a column 'label'",
+            labels=LABELS)  # fmt: skip
+    bare = [frame[["x", "y"]] for frame in tables]
+    refused(bare, "labels.shape = (3,): must be (24,), one label for", labels=LABELS[:3])
+    refused([frame.assign(set=range(len(frame))) for frame in tables],
+            "data[0]['set'] = '1': must be one name of a set for each table")  # fmt: skip
+    refused([f.assign(label=LABELS[:len(f)]) for f in tables], "label: set '0' has 'ring' and 'd"
+            .replace("label:", "config.data.label_column = 'label':"))  # fmt: skip
