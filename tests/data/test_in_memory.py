@@ -72,3 +72,42 @@ def test_tables_in_a_list_that_differ_are_refused():
             "data[0]['set'] = '1': must be one name of a set for each table")  # fmt: skip
     refused([f.assign(label=LABELS[:len(f)]) for f in tables], "label: set '0' has 'ring' and 'd"
             .replace("label:", "config.data.label_column = 'label':"))  # fmt: skip
+
+
+# ---------------------------------------------------------------- sizes and masks of arrays
+
+PADDED = td.pad_sets(SETS)
+MASK = ~np.isnan(PADDED[..., 0])
+ZEROS = np.nan_to_num(PADDED)
+
+
+@pytest.mark.parametrize("arrays", [
+    {"sizes": SIZES}, {"sizes": SIZES[:, None]}, {"sizes": SIZES, "mask": MASK},
+    {"mask": MASK.astype(float)}, {"mask": MASK.astype(np.uint8)[..., None]},
+], ids=["sizes", "column", "both", "floats", "bytes"])  # fmt: skip
+def test_sizes_and_masks_leave_out_the_padding(arrays, tmp_path):
+    dataset = build({"points": ZEROS, **arrays})
+    assert sets_of(dataset) == EXPECTED and not dataset.notice
+    np.savez(tmp_path / "a.npz", points=ZEROS, **arrays)
+    assert sets_of(build(dict(np.load(tmp_path / "a.npz")))) == EXPECTED
+
+
+SHIFTED = np.roll(MASK, 1, axis=0)
+ODD_ARRAYS = {
+    "sizes of another length": ({"sizes": SIZES[1:]}, "data: sizes of shape (23,): must be [24], "
+                                "whole numbers from 0 to 6, the number of points of each set"),
+    "sizes above N": ({"sizes": SIZES + 9}, "data: sizes hold 1"),
+    "negative sizes": ({"sizes": SIZES - 9}, "data: sizes hold -"),
+    "sizes with fractions": ({"sizes": SIZES + 0.5}, "data: sizes of shape (24,): must be [24], w"),
+    "sizes that disagree": ({"sizes": SIZES, "mask": SHIFTED}, "data: sizes and mask differ in set "
+                            "'0': must be equal. Leave out one of them"),
+    "signs": ({"mask": np.where(MASK, 1, -1)}, "data: mask holds -1: must be True or False, or 1"),
+    "NaN": ({"mask": np.where(MASK, 1, np.nan)}, "data: mask holds nan: must be True or False"),
+    "logarithms": ({"mask": np.where(MASK, 0, -np.inf)}, "data: mask holds -inf: must be True or"),
+    "words": ({"mask": np.where(MASK, "yes", "no")}, "data: mask holds 'yes': must be True or F"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("arrays, message", ODD_ARRAYS.values(), ids=ODD_ARRAYS)
+def test_sizes_and_masks_that_have_no_meaning_are_refused(arrays, message):
+    refused({"points": ZEROS, **arrays}, message)
