@@ -22,7 +22,7 @@ from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
 from tiny_diffusion_jax.data.columns import has_role
 from tiny_diffusion_jax.data.densities import from_function
-from tiny_diffusion_jax.data.frames import are_frames, columns_of, join_sets, plain
+from tiny_diffusion_jax.data.frames import are_frames, columns_of, join_sets, plain, unmasked
 from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
@@ -178,10 +178,10 @@ def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray],
     elif isinstance(values, (list, tuple)) and are_frames(values):
         return join_sets(values, None if labels is None else plain(labels), set_column), True
     elif isinstance(values, (list, tuple)) and np.ndim(values[0] if len(values) else 0) == 2:
-        parts = as_sets(values)
+        parts = as_sets(map(unmasked, values))
         arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
     else:
-        points = values.filled(np.nan) if np.ma.isMaskedArray(values) else np.asarray(values)
+        points = unmasked(values)
         require(points.ndim in (2, 3) and points.dtype.kind in "biuf", "data.shape", points.shape,
                 "(P, D) for points, (S, N, D) for sets, or a list of arrays (n, D)",
                 "Numbers, not objects" if points.dtype.kind not in "biuf" else "")  # fmt: skip

@@ -111,3 +111,32 @@ ODD_ARRAYS = {
 @pytest.mark.parametrize("arrays, message", ODD_ARRAYS.values(), ids=ODD_ARRAYS)
 def test_sizes_and_masks_that_have_no_meaning_are_refused(arrays, message):
     refused({"points": ZEROS, **arrays}, message)
+
+
+def test_a_mask_of_points_in_a_row_leaves_points_out():
+    rows = np.concatenate([np.insert(points, 1, 9, axis=0) for points in SETS])
+    exists = (rows != 9).all(1)
+    sizes, label = SIZES + 1, LABELS[np.repeat(np.arange(24), SIZES + 1)]
+    arrays = {"points": rows, "mask": exists}
+    assert sets_of(build(arrays | {"sizes": sizes})) == EXPECTED
+    dataset = build(arrays | {"set": np.repeat(np.arange(24), sizes), "label": label})
+    assert sets_of(dataset) == EXPECTED and dataset.label_names == ("disc", "ring")
+    refused({"points": rows, "mask": exists[1:], "sizes": sizes}, "data: mask has shape (")
+
+
+def test_a_masked_array_has_missing_values():
+    mask = np.repeat(~MASK[..., None], 2, axis=-1)
+    padded = np.ma.masked_array(ZEROS, mask)
+    assert sets_of(build(padded)) == sets_of(build({"points": padded})) == EXPECTED
+    whole = np.ma.masked_array(np.rint(100 * ZEROS).astype(int), mask)
+    assert sets_of(build(whole)) == sets_of(build(list(np.rint(100 * p) for p in SETS)))
+    hole = [np.ma.masked_array(p, np.arange(len(p))[:, None] == [1, 1]) for p in SETS]
+    message = "data: set '0' has a point [nan, nan]: must be finite numbers"
+    refused(hole, message)
+    refused({"points": np.ma.concatenate(hole), "sizes": SIZES}, message)
+    dataset = build(hole, skip_incomplete=True)
+    assert int(dataset.sizes.sum() + dataset.heldout.sizes.sum()) == SIZES.sum() - 24
+    assert "left out: 24 of" in dataset.notice
+    label = np.ma.masked_array(LABELS, np.arange(24) == 3)
+    refused({"points": PADDED, "label": label}, "data: label of set '3' is missing")
+    refused(SETS, "data: label of set '3' is missing", labels=label)

@@ -1,4 +1,4 @@
-"""Tables of pandas as columns: the arrays of an .npz file, which holds no objects."""
+"""Data in memory as the arrays of an .npz file, which holds no objects and no masked values."""
 
 from collections.abc import Sequence
 
@@ -13,9 +13,18 @@ from tiny_diffusion_jax.errors import UserError, require
 FRAMES = "tables of pandas"
 
 
+def unmasked(values) -> np.ndarray:
+    """Convert values to an array; masked numbers become NaN, and other masked values None."""
+    if not np.ma.is_masked(values):
+        return np.asarray(values)
+    if values.dtype.kind in "biuf":
+        return values.astype(np.result_type(values.dtype, np.float32)).filled(np.nan)
+    return np.where(np.ma.getmaskarray(values), None, values.data)
+
+
 def plain(values) -> np.ndarray:
-    """Convert values to an array without objects, which become text."""
-    values = np.asarray(values)
+    """Convert values to an array without objects, which become text; see `unmasked`."""
+    values = unmasked(values)
     return values if values.dtype.kind in "iufbU" else texts_of(values).astype(str)
 
 
