@@ -140,3 +140,28 @@ def test_a_masked_array_has_missing_values():
     label = np.ma.masked_array(LABELS, np.arange(24) == 3)
     refused({"points": PADDED, "label": label}, "data: label of set '3' is missing")
     refused(SETS, "data: label of set '3' is missing", labels=label)
+
+
+# ---------------------------------------------------------------- columns and arrays by name
+
+
+def test_two_columns_of_one_name_are_refused():
+    rows = POINTS[:, [0, 1, 0]]
+    for names in (["x", "y", "x"], [0, 1, "0"]):
+        table = pandas.DataFrame(rows, columns=names)
+        message = f"data.columns = {names[2]!r}: must be different names of columns"
+        refused(table, message)
+        refused([table] * 8, message)
+    refused(TABLE.set_index("cell").assign(cell=1), "data.columns = 'cell': must be different nam")
+
+
+def test_the_index_is_a_column_if_it_has_a_name():
+    table = TABLE.rename(columns={"cell": "set"}).set_index("set")
+    dataset = build(table)
+    assert dataset.set_column == "set" and sets_of(dataset) == EXPECTED
+    both = table.set_index(["label"], append=True)
+    assert build(both).label_names == ("disc", "ring")
+    assert sets_of(build(frames(table, "set"))) == EXPECTED
+    assert build(TABLE[["y", "x"]]).columns == ("x", "y")
+    numbers = pandas.DataFrame(POINTS, columns=["u", "v"]).rename_axis("time")
+    assert build(numbers).columns == ("u", "v")

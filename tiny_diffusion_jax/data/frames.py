@@ -29,8 +29,19 @@ def plain(values) -> np.ndarray:
 
 
 def columns_of(frame: pandas.DataFrame) -> dict[str, np.ndarray]:
-    """Return the columns of a table by name."""
-    return {str(name): plain(frame[name].to_numpy()) for name in frame.columns}
+    """Return the columns of a table by name, and then the levels of its index that have names.
+
+    Raises UserError for columns with the same name.
+    """
+    parts = [(str(name), frame.iloc[:, i]) for i, name in enumerate(frame.columns)]
+    parts += [(str(name), frame.index.get_level_values(level))
+              for level, name in enumerate(frame.index.names) if name is not None]  # fmt: skip
+    columns: dict[str, np.ndarray] = {}
+    for name, values in parts:
+        require(name not in columns, "data.columns", name, "different names of columns",
+                "A number and its text are one name, and an index may have a name too")  # fmt: skip
+        columns[name] = plain(values.to_numpy())
+    return columns
 
 
 def are_frames(values: Sequence) -> bool:
