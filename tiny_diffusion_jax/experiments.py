@@ -31,6 +31,7 @@ from tiny_diffusion_jax.recipes import own_sets
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
 log = logging.getLogger("tiny_diffusion_jax")
+COORDINATES = coordinate_names(3)  # columns with these names are always coordinates
 CUSTOM = "custom"  # config.model.name of a module of the user
 
 
@@ -92,6 +93,9 @@ def build(
             settings.data.jitter = jitters[0]
         if holds_sets and not isinstance(base, ConfigDict):
             settings.update_from_flattened_dict(own_sets(settings.model.name))
+        is_array = not (holds_sets or isinstance(data, pandas.DataFrame))
+        if is_array and len(source) > len(COORDINATES) and not settings.data.columns:
+            settings.data.columns = ",".join(source)  # by default columns.py chooses two
         settings = changed(settings, options)
         dataset = _dataset_of(source, settings, holds_sets)
         if "model.labels" not in options:

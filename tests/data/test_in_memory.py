@@ -3,6 +3,7 @@
 import numpy as np
 import pandas
 import pytest
+from weights import random_weights
 
 import tiny_diffusion_jax as td
 
@@ -165,3 +166,18 @@ def test_the_index_is_a_column_if_it_has_a_name():
     assert build(TABLE[["y", "x"]]).columns == ("x", "y")
     numbers = pandas.DataFrame(POINTS, columns=["u", "v"]).rename_axis("time")
     assert build(numbers).columns == ("u", "v")
+
+
+def test_an_array_of_points_keeps_all_its_columns(tmp_path):
+    points = np.random.default_rng(1).normal(size=(300, 5))
+    points[:, 4] = np.arange(300)  # not a row number, because the array holds coordinates
+    experiment = td.build(data=points, config=TINY)
+    assert experiment.dataset.dim == 5 and not experiment.dataset.notice.startswith("coordinates")
+    assert experiment.dataset.columns == ("x0", "x1", "x2", "x3", "x4")
+    folder = td.save(tmp_path / "run", experiment, random_weights(experiment.model, 5))
+    assert td.load(folder, with_data=True)[0].dataset.dim == 5
+    assert build(points, columns="0,2").columns == ("x0", "x2")
+    assert build(points[:, :3]).dim == 3 and build(points[:, :2]).dim == 2
+    config = td.default_config()
+    config.data.columns = "x3,x1"
+    assert td.build(config, data=points).dataset.columns == ("x3", "x1")
