@@ -5,7 +5,7 @@ that run/save.py writes, with these arrays in data.npz, builds the same dataset.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def build(
         dataset = from_function(data, settings.data, name, log_prob)
     else:
         require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
+        _check_labels(data, labels, options.get("data.label_column"))
         usual = base.data.set_column if isinstance(base, ConfigDict) else ""
         set_column = options.get("data.set_column", usual)
         source, holds_sets = _arrays_of(data, labels, base, set_column)
@@ -170,11 +171,23 @@ def _check_module(model) -> None:
 # ---------------------------------------------------------------- data in memory
 
 
+def _check_labels(data, labels, label_column: str | None) -> None:
+    """Raise UserError for labels without an order, and for labels in two places."""
+    if labels is None:
+        return
+    require(not isinstance(labels, (Mapping, Set)), "labels", type(labels).__name__,
+            "a list with a label for each set, in the order of the sets")  # fmt: skip
+    require(not label_column, "labels", "given",
+            f"None with config.data.label_column = {label_column!r}")  # fmt: skip
+    require(not isinstance(data, Mapping) or "label" not in data, "labels", "given",
+            "None for data with an array 'label'")  # fmt: skip
+    require(not isinstance(data, pandas.DataFrame), "labels", "given", "None for a table",
+            "Name its column: config={'data.label_column': NAME}")  # fmt: skip
+
+
 def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray], bool]:
     """Data in memory as the arrays of an .npz file, and whether they hold sets."""
     if isinstance(values, pandas.DataFrame):
-        require(labels is None, "labels", "given", "None for a table",
-                "Name its column: config={'data.label_column': NAME}")  # fmt: skip
         columns = columns_of(values)
         return columns, _learns_sets(base, columns, set_column)
     if isinstance(values, Mapping):

@@ -181,3 +181,22 @@ def test_an_array_of_points_keeps_all_its_columns(tmp_path):
     config = td.default_config()
     config.data.columns = "x3,x1"
     assert td.build(config, data=points).dataset.columns == ("x3", "x1")
+
+
+@pytest.mark.parametrize("data, labels, options, message", [
+    (SETS, dict(zip("ab" * 12, LABELS, strict=True)), {}, "labels = 'dict': must be a list with a"),
+    (SETS, set(LABELS), {}, "labels = 'set': must be a list with a label for each set"),
+    ({"points": PADDED, "label": LABELS}, LABELS, {}, "labels = 'given': must be None for data with"
+     " an array 'label'"),
+    ({"points": PADDED, "kind": LABELS}, LABELS, {"label_column": "kind"},
+     "labels = 'given': must be None with config.data.label_column = 'kind'"),
+])  # fmt: skip
+def test_labels_that_contradict_the_data_are_refused(data, labels, options, message):
+    refused(data, message, labels=labels, **options)
+
+
+def test_arrays_that_are_not_read_have_a_notice():
+    dataset = build({"points": PADDED, "labels": LABELS, "mass": SIZES})
+    assert dataset.notice == ("not read: labels, mass; config.data.label_column=NAME names the "
+                              "array of labels")  # fmt: skip
+    assert build({"points": PADDED, "labels": LABELS}, label_column="labels").notice == ""

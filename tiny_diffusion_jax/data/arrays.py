@@ -48,10 +48,14 @@ def read(config, arrays: dict | None = None) -> Collection:
     """
     require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
     titles = {role: config[f"{role}_column"].strip() or role for role in ("set", "label", "split")}
+    in_memory = arrays is not None
     arrays, others = _by_role(config, titles, arrays)
     points, columns = _coordinates(arrays["points"], config)
     has_padding = points.ndim == 3 and not {"mask", "sizes"} & arrays.keys()
     notices = _padding_notices(points) if has_padding else []
+    if others and in_memory:  # a file may hold arrays of other programs
+        advice = "; config.data.label_column=NAME names the array of labels"
+        notices.append(f"not read: {listed(others)}{'' if 'label' in arrays else advice}")
     codes, ids = _codes(points, arrays, config, titles)
     exists = _exists(points, arrays)
     rows, kept = _finite(points[exists], codes[exists], ids, config, "mask" in arrays, notices)
