@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.data.cells import are_missing, texts_of
-from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
+from tiny_diffusion_jax.data.collection import Collection, collect, join_equal, listed, one_each
 from tiny_diffusion_jax.data.columns import NO_COLUMN, parse_columns
 from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
 from tiny_diffusion_jax.dataset import coordinate_names
@@ -56,7 +56,8 @@ def read(config, arrays: dict | None = None) -> Collection:
     if others and in_memory:  # a file may hold arrays of other programs
         advice = "; config.data.label_column=NAME names the array of labels"
         notices.append(f"not read: {listed(others)}{'' if 'label' in arrays else advice}")
-    codes, ids = _codes(points, arrays, config, titles)
+    codes, ids, equal_names = join_equal(*_codes(points, arrays, config, titles))
+    notices += [equal_names] if equal_names else []
     exists = _exists(points, arrays)
     rows, kept = _finite(points[exists], codes[exists], ids, config, "mask" in arrays, notices)
 

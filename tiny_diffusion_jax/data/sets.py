@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.data import arrays, folders, notices, table, units
 from tiny_diffusion_jax.data.cells import encode
-from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
+from tiny_diffusion_jax.data.collection import Collection, collect, join_equal, listed, one_each
 from tiny_diffusion_jax.data.columns import has_role, read_points
 from tiny_diffusion_jax.data.densities import with_heldout
 from tiny_diffusion_jax.data.image_sets import from_splits
@@ -139,7 +139,7 @@ def read_file(config, in_memory: dict | None = None) -> Collection:
         return arrays.read(config, in_memory)
     options = {name: config[name] for name in TABLE_OPTIONS}
     points = read_points(config.path, arrays=in_memory, **options)
-    codes, ids = encode(points.roles["set"][1])
+    codes, ids, equal_names = join_equal(*encode(points.roles["set"][1]))
     texts = {
         role: one_each(column, codes, ids, f"config.data.{role}_column", name,
                        points.rows.__getitem__)
@@ -149,5 +149,5 @@ def read_file(config, in_memory: dict | None = None) -> Collection:
         points.points, codes, ids, config, label=texts.get("label"), split=texts.get("split"),
         columns=points.columns, set_column=points.roles["set"][0],
         label_column=points.roles.get("label", [""])[0], others=[*points.others, *points.columns],
-        notice=points.notice, remarks=points.not_read,
+        notice="; ".join(filter(None, (equal_names, points.notice))), remarks=points.not_read,
     )  # fmt: skip
