@@ -244,6 +244,40 @@ def test_options_name_arrays(tmp_path):
         load(path, where="a=b")
 
 
+def test_set_names_that_are_equal_numbers_are_one_set(tmp_path):
+    names = [f"{s}.0" if y else str(s) for s, y in POINTS.tolist()]
+    rows = [f"{name},{x},{y}" for name, (x, y) in zip(names, POINTS.tolist(), strict=True)]
+    path = write(tmp_path, "\n".join(["set,x,y", *rows]))
+    read = same(load(path), labels=False)
+    assert read.notice == ("set names that are equal numbers are one set: 12 numbers, such as "
+                           "0 and 0.0")  # fmt: skip
+    np.savez(tmp_path / "a.npz", points=POINTS, set=np.array(names), label=NAMES[CODES % 2])
+    read = load(tmp_path / "a.npz")
+    assert len(read.sizes) == 12 and read.notice.startswith("set names that are equal numbers")
+    different = ["9007199254740993", "9007199254740992", "3", "3a", "1e999", "2e999"]
+    text = "".join(f"{name},1,2\n{name},2,3\n" for name in different)
+    read = load(write(tmp_path, "set,x,y\n" + text))
+    assert len(read.sizes) == 6 and not read.notice
+
+
+@pytest.mark.parametrize("columns, message", [
+    ("x,y,label", "config.data.columns = 'x,y,label': must be without the label 'label'. "
+                  "config.data.label_column=none reads it as a coordinate"),
+    ("set,x", "config.data.columns = 'set,x': must be without the set 'set'"),
+    ("0,1,2", "config.data.columns = '0,1,2': must be without the set 'set'"),
+    ("x,split", "config.data.columns = 'x,split': must be without the split 'split'"),
+])  # fmt: skip
+def test_a_coordinate_is_not_also_a_set_or_a_label(tmp_path, columns, message):
+    rows = [f"{s},{x},{y},{s % 2},{('train', 'test')[s % 2]}" for s, (x, y) in
+            zip(CODES, POINTS.tolist(), strict=True)]  # fmt: skip
+    path = write(tmp_path, "\n".join(["set,x,y,label,split", *rows]))
+    with pytest.raises(UserError) as error:
+        load(path, columns=columns)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    read = load(path, columns="x,y,label", label_column="none")
+    assert read.columns == ("x", "y", "label") and read.labels is None
+
+
 def test_numpy_files_that_are_tables(tmp_path):
     np.savez(tmp_path / "a.npz", set=CODES, x=POINTS[:, 0], y=POINTS[:, 1],
              label=NAMES[CODES % 2])  # fmt: skip
