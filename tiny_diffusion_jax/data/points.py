@@ -49,6 +49,7 @@ def build(config, dim: int | None = None, arrays: dict | None = None) -> Dataset
         details += f"; {notices.left_out(outliers, name)}"
     else:
         notice = notices.join(table.notice, notices.outliers(outliers, name))
+    units.check_spread(points, config.per_axis, config.path)
     if std == 0:
         notice = notices.join(notice, notices.grid(near, table.columns, can_jitter=True),
                               notices.repeats(near, None, can_jitter=True))  # fmt: skip

@@ -45,6 +45,7 @@ def build(config, arrays: dict | None = None) -> Dataset:
         train, heldout = ((sets.images[which], labels) for which, labels in splits)
         fields |= {"details": sets.details, "notice": sets.notice}
         return from_splits(train, heldout, config, **fields)
+    units.check_spread(sets.points, config.per_axis, config.path)
     fields |= {"details": _details(sets, config), "notice": _notice(sets, config),
                "origin": units.choose_origin(sets.points)}  # fmt: skip
     train, heldout = (
