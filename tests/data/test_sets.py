@@ -225,6 +225,20 @@ def test_padding_of_arrays(tmp_path):
     assert not load(path).notice
 
 
+def test_a_label_of_held_out_sets_only_has_a_notice(tmp_path):
+    split = np.array(["train"] * 8 + ["test"] * 4)
+    arrays = {"points": POINTS, "sizes": SIZES, "split": split}
+    label = np.array(["a", "b"] * 4 + ["c", "a", "d", "a"])
+    np.savez(tmp_path / "a.npz", label=label, **arrays)
+    notice = data.build(config(tmp_path / "a.npz")).notice.splitlines()[-1]
+    assert notice == ("labels c, d occur only in held-out sets, so the model does not learn them; "
+                      "a split in the data chooses other held-out sets")  # fmt: skip
+    np.savez(tmp_path / "a.npz", label=np.where(label == "d", "a", label), **arrays)
+    assert "label c occurs only in held-out" in data.build(config(tmp_path / "a.npz")).notice
+    np.savez(tmp_path / "a.npz", label=label[[*range(8), *range(4)]], **arrays)
+    assert "occur" not in data.build(config(tmp_path / "a.npz")).notice
+
+
 def test_options_name_arrays(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, points=np.random.default_rng(0).normal(size=(12, 3, 3)),

@@ -43,7 +43,7 @@ def build(config, arrays: dict | None = None) -> Dataset:
               for which in (~sets.heldout, sets.heldout)]  # fmt: skip
     if isinstance(sets, folders.Pictures):
         train, heldout = ((sets.images[which], labels) for which, labels in splits)
-        fields |= {"details": sets.details, "notice": sets.notice}
+        fields |= {"details": sets.details, "notice": notices.join(sets.notice, _unseen(sets))}
         return from_splits(train, heldout, config, **fields)
     units.check_spread(sets.points, config.per_axis, config.path)
     fields |= {"details": _details(sets, config), "notice": _notice(sets, config),
@@ -81,6 +81,22 @@ def _notice(sets: Collection, config) -> str:
         "" if config.clip_outliers else notices.outliers(outliers, sets.name_of_point),
         notices.grid(points, sets.columns, can_jitter=False),
         notices.repeats(points, index, can_jitter=False),
+        _unseen(sets),
+    )
+
+
+def _unseen(sets: Collection | folders.Pictures) -> str:
+    """Notice about labels without a set in training."""
+    if sets.labels is None:
+        return ""
+    trained = set(sets.labels[~sets.heldout].tolist())
+    names = [name for label, name in enumerate(sets.names) if label not in trained]
+    if not names:
+        return ""
+    subject, object_ = ("labels", "them") if len(names) > 1 else ("label", "it")
+    return (
+        f"{subject} {listed(names)} occur{'s' * (len(names) == 1)} only in held-out sets, so "
+        f"the model does not learn {object_}; a split in the data chooses other held-out sets"
     )
 
 
