@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas
 from ml_collections import ConfigDict
+from pandas.api.typing import DataFrameGroupBy
 
 from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.api import Experiment
@@ -50,9 +51,9 @@ def build(
     data: a function (key, n) -> f32[n, D] of JAX, which draws points of one density; an array
     f[P, D] of points of one density; sets, which are a list of arrays f[n_i, D] or an array
     f[S, N, D] with rows of NaN after the points of smaller sets; a dictionary of arrays, as in an
-    .npz file (points, mask, sizes, set, label); a table of pandas; or a list of tables, one for
-    each set. `base` decides whether the rows of a table are sets: they are one density for a
-    denoiser of single points.
+    .npz file (points, mask, sizes, set, label); a table of pandas; or a list or groupby of tables,
+    one for each set. `base` decides whether the rows of a table are sets. They are one density for
+    a denoiser of single points.
 
     For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. A ConfigDict
     keeps its options.
@@ -190,7 +191,12 @@ def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray],
     if isinstance(values, pandas.DataFrame):
         columns = columns_of(values)
         return columns, _learns_sets(base, columns, set_column)
+    if isinstance(values, DataFrameGroupBy):
+        values = [table for _, table in values]
     if isinstance(values, Mapping):
+        numbers = [str(name) for name in values if not isinstance(name, str)]
+        require(not numbers, "data", (numbers or [""])[0], "a dictionary with names of arrays",
+                "Sets are a list: list(data.values())")  # fmt: skip
         arrays = {name: plain(array) for name, array in values.items()}
     elif isinstance(values, (list, tuple)) and are_frames(values):
         return join_sets(values, None if labels is None else plain(labels), set_column), True

@@ -54,6 +54,7 @@ def test_tables_in_a_list_are_sets_with_columns_by_name():
     assert build(frames(), set_column="cell").set_column == "cell"
     named = build(frames(TABLE.rename(columns={"cell": "Set"}), "Set"))
     assert named.set_column == "Set" and sets_of(named) == EXPECTED
+    assert sets_of(build(TABLE.groupby("cell"))) == EXPECTED
     bare = build([f[["x", "y"]] for f in frames()], labels=LABELS)
     assert bare.label_names == ("disc", "ring") and sets_of(bare) == EXPECTED
 
@@ -64,6 +65,7 @@ def test_tables_in_a_list_that_differ_are_refused():
             "']: must be ['label', 'cell', 'x', 'y'], as in data[0]")  # fmt: skip
     refused([*tables[:-1], SETS[-1]], "data[23] = 'ndarray': must be a table, in a list of tables")
     refused(list(TABLE.groupby("cell")), "data[0] = 'tuple': must be a table, in a list of tables")
+    refused(dict(enumerate(tables)), "data = '0': must be a dictionary with names of arrays")
     refused([*tables, tables[0][:0]], "data[24] = 'empty': must be a table with rows")
     refused(tables, "labels = 'given': must be None for tables with a column 'label'",
             labels=LABELS)  # fmt: skip
