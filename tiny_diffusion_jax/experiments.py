@@ -5,7 +5,7 @@ that run/save.py writes, with these arrays in data.npz, builds the same dataset.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas
 from ml_collections import ConfigDict
+from pandas.api.typing import DataFrameGroupBy
 
 from tiny_diffusion_jax import api, devices
 from tiny_diffusion_jax.api import Experiment
@@ -20,9 +21,9 @@ from tiny_diffusion_jax.checks import check, check_keeps_labels
 from tiny_diffusion_jax.config import changed, default_config, editable
 from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
-from tiny_diffusion_jax.data.cells import texts_of
 from tiny_diffusion_jax.data.columns import has_role
 from tiny_diffusion_jax.data.densities import from_function
+from tiny_diffusion_jax.data.frames import are_frames, columns_of, join_sets, plain
 from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
@@ -31,6 +32,7 @@ from tiny_diffusion_jax.recipes import own_sets
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
 log = logging.getLogger("tiny_diffusion_jax")
+COORDINATES = coordinate_names(3)  # columns with these names are always coordinates
 CUSTOM = "custom"  # config.model.name of a module of the user
 
 
@@ -49,8 +51,9 @@ def build(
     data: a function (key, n) -> f32[n, D] of JAX, which draws points of one density; an array
     f[P, D] of points of one density; sets, which are a list of arrays f[n_i, D] or an array
     f[S, N, D] with rows of NaN after the points of smaller sets; a dictionary of arrays, as in an
-    .npz file (points, mask, sizes, set, label); or a table of pandas. `base` decides whether the
-    rows of a table are sets: they are one density for a denoiser of single points.
+    .npz file (points, mask, sizes, set, label); a table of pandas; or a list or groupby of tables,
+    one for each set. `base` decides whether the rows of a table are sets. They are one density for
+    a denoiser of single points.
 
     For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. A ConfigDict
     keeps its options.
@@ -79,7 +82,10 @@ def build(
         dataset = from_function(data, settings.data, name, log_prob)
     else:
         require(log_prob is None, "log_prob", log_prob, "None unless data is a function")
-        source, holds_sets = _arrays_of(data, labels, base, options.get("data.set_column"))
+        _check_labels(data, labels, options.get("data.label_column"))
+        usual = base.data.set_column if isinstance(base, ConfigDict) else ""
+        set_column = options.get("data.set_column", usual)
+        source, holds_sets = _arrays_of(data, labels, base, set_column)
         settings = _config_of(base, "set_transformer" if holds_sets else "fourier_mlp", name)
         keeps = isinstance(base, ConfigDict) and base.data.name == "points"
         settings.data.path = f"{name}.npz"
@@ -89,6 +95,9 @@ def build(
             settings.data.jitter = jitters[0]
         if holds_sets and not isinstance(base, ConfigDict):
             settings.update_from_flattened_dict(own_sets(settings.model.name))
+        is_array = not (holds_sets or isinstance(data, pandas.DataFrame))
+        if is_array and len(source) > len(COORDINATES) and not settings.data.columns:
+            settings.data.columns = ",".join(source)  # by default columns.py chooses two
         settings = changed(settings, options)
         dataset = _dataset_of(source, settings, holds_sets)
         if "model.labels" not in options:
@@ -164,15 +173,34 @@ def _check_module(model) -> None:
 # ---------------------------------------------------------------- data in memory
 
 
+def _check_labels(data, labels, label_column: str | None) -> None:
+    """Raise UserError for labels without an order, and for labels in two places."""
+    if labels is None:
+        return
+    require(not isinstance(labels, (Mapping, Set)), "labels", type(labels).__name__,
+            "a list with a label for each set, in the order of the sets")  # fmt: skip
+    require(not label_column, "labels", "given",
+            f"None with config.data.label_column = {label_column!r}")  # fmt: skip
+    require(not isinstance(data, Mapping) or "label" not in data, "labels", "given",
+            "None for data with an array 'label'")  # fmt: skip
+    require(not isinstance(data, pandas.DataFrame), "labels", "given", "None for a table",
+            "Name its column: config={'data.label_column': NAME}")  # fmt: skip
+
+
 def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray], bool]:
     """Data in memory as the arrays of an .npz file, and whether they hold sets."""
     if isinstance(values, pandas.DataFrame):
-        require(labels is None, "labels", "given", "None for a table",
-                "Name its column: config={'data.label_column': NAME}")  # fmt: skip
-        columns = {str(name): _plain(values[name].to_numpy()) for name in values.columns}
+        columns = columns_of(values)
         return columns, _learns_sets(base, columns, set_column)
+    if isinstance(values, DataFrameGroupBy):
+        values = [table for _, table in values]
     if isinstance(values, Mapping):
-        arrays = {name: _plain(np.asarray(array)) for name, array in values.items()}
+        numbers = [str(name) for name in values if not isinstance(name, str)]
+        require(not numbers, "data", (numbers or [""])[0], "a dictionary with names of arrays",
+                "Sets are a list: list(data.values())")  # fmt: skip
+        arrays = {name: plain(array) for name, array in values.items()}
+    elif isinstance(values, (list, tuple)) and are_frames(values):
+        return join_sets(values, None if labels is None else plain(labels), set_column), True
     elif isinstance(values, (list, tuple)) and np.ndim(values[0] if len(values) else 0) == 2:
         parts = as_sets(values)
         arrays = {"points": np.concatenate(parts), "sizes": np.array([len(p) for p in parts])}
@@ -189,11 +217,11 @@ def _arrays_of(values, labels, base, set_column) -> tuple[dict[str, np.ndarray],
             return dict(zip(coordinate_names(points.shape[1]), points.T, strict=True)), False
         arrays = {"points": points}
     if labels is not None:
-        arrays["label"] = _plain(np.asarray(labels))
+        arrays["label"] = plain(labels)
     return arrays, True
 
 
-def _learns_sets(base, columns: dict, set_column: str | None) -> bool:
+def _learns_sets(base, columns: dict, set_column: str) -> bool:
     """Return whether the rows of a table are sets: by the denoiser, else by a column of sets."""
     if base is None and set_column:
         reason, is_sets = "config.data.set_column", True
@@ -205,8 +233,3 @@ def _learns_sets(base, columns: dict, set_column: str | None) -> bool:
     log.info("data: the rows of the table are points of %s (decided by %s)",
              "sets" if is_sets else "one density", reason)  # fmt: skip
     return is_sets
-
-
-def _plain(values: np.ndarray) -> np.ndarray:
-    """Convert objects to text, because an .npz file holds no objects."""
-    return values if values.dtype.kind in "iufbU" else texts_of(values).astype(str)

@@ -51,12 +51,13 @@ def ragged(sets) -> list[np.ndarray]:
     return [points[:n] for points, n in zip(sets, lengths(sets), strict=True)]
 
 
-def unmasked(points) -> np.ndarray:
-    """Convert points to an array; the masked numbers of a masked array become NaN."""
-    array = np.ma.asarray(points)
-    if not np.ma.is_masked(array):
-        return array.data
-    return np.ma.filled(array.astype(np.result_type(array.dtype, np.float32)), np.nan)
+def unmasked(values) -> np.ndarray:
+    """Convert values to an array; masked numbers become NaN, and other masked values None."""
+    if not np.ma.is_masked(values):
+        return np.asarray(values)
+    if values.dtype.kind in "biuf":
+        return values.astype(np.result_type(values.dtype, np.float32)).filled(np.nan)
+    return np.where(np.ma.getmaskarray(values), None, values.data)
 
 
 def as_sets(sets) -> list[np.ndarray]:

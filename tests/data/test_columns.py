@@ -222,6 +222,17 @@ def test_notices_are_logged_once_as_warnings(tmp_path, caplog):
         "config.data.columns=NAME,NAME chooses others"]  # fmt: skip
 
 
+def test_a_split_that_points_do_not_follow_has_a_notice(tmp_path):
+    split = ["train", "test"] * 3
+    path = write(tmp_path, table(["x", "y", "Split"], Split=split))
+    notice = ("column Split is not used, so the rows of all its values (test, train) are learned; "
+              "config.data.where=Split=VALUE keeps the rows of one value")  # fmt: skip
+    assert data.build(config("points", path)).notice == notice
+    assert data.build(config("points", path, where="Split=train")).notice == ""
+    path = write(tmp_path, table(["x", "y", "Split"], Split=["train"] * 6))
+    assert data.build(config("points", path)).notice == ""
+
+
 def test_members_of_mixtures_lie_in_the_plane(tmp_path):
     path = write(tmp_path, table(["x", "y", "z"]))
     mixture = data.build(config("mixture", "", members=f"moons+{path}"))

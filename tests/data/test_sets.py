@@ -225,6 +225,20 @@ def test_padding_of_arrays(tmp_path):
     assert not load(path).notice
 
 
+def test_a_label_of_held_out_sets_only_has_a_notice(tmp_path):
+    split = np.array(["train"] * 8 + ["test"] * 4)
+    arrays = {"points": POINTS, "sizes": SIZES, "split": split}
+    label = np.array(["a", "b"] * 4 + ["c", "a", "d", "a"])
+    np.savez(tmp_path / "a.npz", label=label, **arrays)
+    notice = data.build(config(tmp_path / "a.npz")).notice.splitlines()[-1]
+    assert notice == ("labels c, d occur only in held-out sets, so the model does not learn them; "
+                      "a split in the data chooses other held-out sets")  # fmt: skip
+    np.savez(tmp_path / "a.npz", label=np.where(label == "d", "a", label), **arrays)
+    assert "label c occurs only in held-out" in data.build(config(tmp_path / "a.npz")).notice
+    np.savez(tmp_path / "a.npz", label=label[[*range(8), *range(4)]], **arrays)
+    assert "occur" not in data.build(config(tmp_path / "a.npz")).notice
+
+
 def test_options_name_arrays(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, points=np.random.default_rng(0).normal(size=(12, 3, 3)),
@@ -242,6 +256,40 @@ def test_options_name_arrays(tmp_path):
     same(load(path, label_column="kind"))  # one label per point
     with pytest.raises(UserError, match="data.where = 'a=b': must be '' for arrays without rows"):
         load(path, where="a=b")
+
+
+def test_set_names_that_are_equal_numbers_are_one_set(tmp_path):
+    names = [f"{s}.0" if y else str(s) for s, y in POINTS.tolist()]
+    rows = [f"{name},{x},{y}" for name, (x, y) in zip(names, POINTS.tolist(), strict=True)]
+    path = write(tmp_path, "\n".join(["set,x,y", *rows]))
+    read = same(load(path), labels=False)
+    assert read.notice == ("set names that are equal numbers are one set: 12 numbers, such as "
+                           "0 and 0.0")  # fmt: skip
+    np.savez(tmp_path / "a.npz", points=POINTS, set=np.array(names), label=NAMES[CODES % 2])
+    read = load(tmp_path / "a.npz")
+    assert len(read.sizes) == 12 and read.notice.startswith("set names that are equal numbers")
+    different = ["9007199254740993", "9007199254740992", "3", "3a", "1e999", "2e999"]
+    text = "".join(f"{name},1,2\n{name},2,3\n" for name in different)
+    read = load(write(tmp_path, "set,x,y\n" + text))
+    assert len(read.sizes) == 6 and not read.notice
+
+
+@pytest.mark.parametrize("columns, message", [
+    ("x,y,label", "config.data.columns = 'x,y,label': must be without the label 'label'. "
+                  "config.data.label_column=none reads it as a coordinate"),
+    ("set,x", "config.data.columns = 'set,x': must be without the set 'set'"),
+    ("0,1,2", "config.data.columns = '0,1,2': must be without the set 'set'"),
+    ("x,split", "config.data.columns = 'x,split': must be without the split 'split'"),
+])  # fmt: skip
+def test_a_coordinate_is_not_also_a_set_or_a_label(tmp_path, columns, message):
+    rows = [f"{s},{x},{y},{s % 2},{('train', 'test')[s % 2]}" for s, (x, y) in
+            zip(CODES, POINTS.tolist(), strict=True)]  # fmt: skip
+    path = write(tmp_path, "\n".join(["set,x,y,label,split", *rows]))
+    with pytest.raises(UserError) as error:
+        load(path, columns=columns)
+    assert message in str(error.value) and "\n" not in str(error.value)
+    read = load(path, columns="x,y,label", label_column="none")
+    assert read.columns == ("x", "y", "label") and read.labels is None
 
 
 def test_numpy_files_that_are_tables(tmp_path):

@@ -90,6 +90,24 @@ def test_own_units_survive_the_device(offset, scale):
         assert centred is own and units.to_own((), own) is own
 
 
+@pytest.mark.parametrize("scale", [1e-36, 1e-46, 1e-60, 1e-200, 1e-300])
+def test_a_spread_that_float32_cannot_hold_is_refused(scale, tmp_path):
+    message = ("config.data.path = '.*.csv': the points spread over .*e-.*: must be at least "
+               "1e-33, because numbers are float32. Write the points in other units")  # fmt: skip
+    for name, path in (("points", write_table(tmp_path / "a.csv", scale * PLANE)),
+                       ("sets", write_sets(tmp_path / "b.csv", scale * PLANE))):  # fmt: skip
+        for per_axis in (False, True):
+            config = small(name, path, per_axis=per_axis).data
+            with pytest.raises(UserError, match=message):
+                data.build(config)
+    narrow = write_table(tmp_path / "c.csv", PLANE * (1, scale))
+    with pytest.raises(UserError, match=message):
+        data.build(small("points", narrow, per_axis=True).data)
+    assert "coordinate y" in data.build(small("points", narrow).data).notice
+    held = write_table(tmp_path / "d.csv", 1e-30 * PLANE)
+    assert float(data.build(small("points", held).data).scale) > 0
+
+
 # ---------------------------------------------------------------- data without an offset
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_diffusion_jax.data.cells import are_missing, texts_of
-from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
+from tiny_diffusion_jax.data.collection import Collection, collect, join_equal, listed, one_each
 from tiny_diffusion_jax.data.columns import NO_COLUMN, parse_columns
 from tiny_diffusion_jax.data.table import ARRAYS, are_columns, load_arrays
 from tiny_diffusion_jax.dataset import coordinate_names
@@ -37,9 +37,10 @@ def read(config, arrays: dict | None = None) -> Collection:
 
     A .npy file holds points[S, N, D]. In an .npz file the points are the array `config.array`, or
     for '' the array named points, or else the only array. This array has one of two shapes.
-    points[S, N, D]: mask[S, N] is True for points that exist. Without a mask the rows of NaN at the
-    end of a set are padding.
+    points[S, N, D]: sizes[S] counts the first points of each set that exist, or mask[S, N] is True
+    for points that exist. Without both the rows of NaN at the end of a set are padding.
     points[P, D]: sizes[S] counts the points of each set, or set[P] names the set of each point.
+    mask[P] is True for points that exist.
     label[S] and split[S] have one entry for each set. With set[P] these entries are in the order of
     the sorted values of set. `config.set_column`, `config.label_column` and `config.split_column`
     replace the array names set, label and split. `config.columns` selects coordinates.
@@ -47,12 +48,18 @@ def read(config, arrays: dict | None = None) -> Collection:
     """
     require(not config.where, "config.data.where", config.where, "'' for arrays without rows")
     titles = {role: config[f"{role}_column"].strip() or role for role in ("set", "label", "split")}
+    in_memory = arrays is not None
     arrays, others = _by_role(config, titles, arrays)
     points, columns = _coordinates(arrays["points"], config)
-    notices = [] if points.ndim == 2 or "mask" in arrays else _padding_notices(points)
-    split_points = _padded if points.ndim == 3 else _concatenated
-    rows, codes, ids = split_points(points, arrays, config, titles)
-    rows, codes = _finite(rows, codes, ids, config, "mask" in arrays, notices)
+    has_padding = points.ndim == 3 and not {"mask", "sizes"} & arrays.keys()
+    notices = _padding_notices(points) if has_padding else []
+    if others and in_memory:  # a file may hold arrays of other programs
+        advice = "; config.data.label_column=NAME names the array of labels"
+        notices.append(f"not read: {listed(others)}{'' if 'label' in arrays else advice}")
+    codes, ids, equal_names = join_equal(*_codes(points, arrays, config, titles))
+    notices += [equal_names] if equal_names else []
+    exists = _exists(points, arrays)
+    rows, kept = _finite(points[exists], codes[exists], ids, config, "mask" in arrays, notices)
 
     def of_sets(role: str) -> np.ndarray | None:  # text [S]; the array has S or P entries
         if role not in arrays:
@@ -64,14 +71,14 @@ def read(config, arrays: dict | None = None) -> Collection:
                 entry = f"{name} of set {ids[absent[0]]!r} is missing"
                 raise UserError(problem=entry, allowed="a text or a number")
             return texts.astype(str)
-        if "set" in arrays and values.shape == (len(codes),):
+        if "set" in arrays and values.shape == codes.shape:
             field = f"config.data.{role}_column"
             return one_each(values, codes, ids, field, name, "row {}".format)
         raise UserError(problem=f"{name} has shape {values.shape}",
                         allowed=f"{(len(ids),)}, one a set")  # fmt: skip
 
     return collect(
-        rows, codes, ids, config, label=of_sets("label"), split=of_sets("split"), columns=columns,
+        rows, kept, ids, config, label=of_sets("label"), split=of_sets("split"), columns=columns,
         label_column=titles["label"], set_column=titles["set"], notice="; ".join(notices),
         remarks=f"; not read: {listed(others)}" if others else "",
     )  # fmt: skip
@@ -114,30 +121,18 @@ def _coordinates(points: np.ndarray, config) -> tuple[np.ndarray, list[str]]:
     return points[..., chosen], [names[i] for i in chosen]
 
 
-def _padded(points: np.ndarray, arrays: dict, config, titles):
-    """(rows [P, D], codes [P], ids) of points[S, N, D]."""
-    S, N, D = points.shape
-    mask = arrays.get("mask")
-    if mask is None:
-        mask = ~_trailing(np.isnan(points).all(-1) if points.dtype.kind == "f" else
-                          np.zeros((S, N), bool))  # fmt: skip
-    mask = mask[..., 0] if mask.shape == (S, N, 1) else mask
-    if mask.shape != (S, N):
-        raise UserError(problem=f"mask has shape {mask.shape}", allowed=f"{(S, N)}, as points")
-    mask = mask.astype(bool)
-    return points[mask], np.repeat(np.arange(S), mask.sum(1)), list(map(str, range(S)))
-
-
-def _concatenated(points: np.ndarray, arrays: dict, config, titles):
-    """(rows [P, D], codes [P], ids) of points[P, D]."""
+def _codes(points: np.ndarray, arrays: dict, config, titles) -> tuple[np.ndarray, list[str]]:
+    """Return the index of the set of each point, int[S, N] or int[P], and the names of the sets."""
     num = len(points)
+    if points.ndim == 3:
+        return np.repeat(np.arange(num)[:, None], points.shape[1], 1), list(map(str, range(num)))
     if "sizes" in arrays and not config.set_column:
-        sizes = arrays["sizes"]
-        is_valid = sizes.ndim == 1 and sizes.dtype.kind in "iu" and np.all(sizes >= 0)
-        if not is_valid or sizes.sum() != num:
-            raise UserError(problem=f"sizes of shape {sizes.shape} and sum {sizes.sum()}",
+        sizes = _whole_numbers(_flat(arrays["sizes"]))
+        if sizes is None or np.any(sizes < 0) or sizes.sum() != num:
+            total = "" if sizes is None else f" and sum {sizes.sum()}"
+            raise UserError(problem=f"sizes of shape {arrays['sizes'].shape}{total}",
                             allowed=f"[S], whole numbers of sum {num}, the number of points")
-        return points, np.repeat(np.arange(len(sizes)), sizes), list(map(str, range(len(sizes))))
+        return np.repeat(np.arange(len(sizes)), sizes), list(map(str, range(len(sizes))))
     if "set" not in arrays:
         raise UserError(problem="points have shape [P, D]: must go with set[P] or sizes[S]; one "
                                 "set of points is learned by --config=points")  # fmt: skip
@@ -148,7 +143,49 @@ def _concatenated(points: np.ndarray, arrays: dict, config, titles):
         raise UserError(problem=f"{titles['set']} of row {int(np.argmax(is_missing))} is missing",
                         allowed="the name of a set")  # fmt: skip
     ids, codes = np.unique(sets, return_inverse=True)
-    return points, codes, list(map(str, ids.tolist()))
+    return codes, list(map(str, ids.tolist()))
+
+
+def _exists(points: np.ndarray, arrays: dict) -> np.ndarray:
+    """Return which points exist, bool[S, N] or bool[P]: by sizes, by a mask, or by rows of NaN."""
+    mask = _mask(arrays["mask"], points.shape[:-1]) if "mask" in arrays else None
+    if points.ndim == 3 and "sizes" in arrays:
+        counted = _first_points(arrays["sizes"], *points.shape[:2])
+        if mask is not None and (differs := (mask != counted).any(1)).any():
+            raise UserError(problem=f"sizes and mask differ in set '{int(np.argmax(differs))}'",
+                            allowed="equal", hint="Leave out one of them")  # fmt: skip
+        return counted
+    if mask is None and points.ndim == 3 and points.dtype.kind == "f":
+        return ~_trailing(np.isnan(points).all(-1))
+    return np.ones(points.shape[:-1], bool) if mask is None else mask
+
+
+def _mask(mask: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Convert a mask of this shape to bool; raise UserError unless it holds truth values."""
+    mask = mask[..., 0] if mask.shape == (*shape, 1) else mask
+    if mask.shape != shape:
+        raise UserError(problem=f"mask has shape {mask.shape}", allowed=f"{shape}, as points")
+    if mask.dtype.kind not in "biuf" or (is_odd := ~np.isin(mask, (0, 1))).any():
+        value = mask.flat[0 if mask.dtype.kind not in "biuf" else np.argmax(is_odd)]
+        raise UserError(problem=f"mask holds {value.item()!r}",
+                        allowed="True or False, or 1 or 0, for each point")  # fmt: skip
+    return mask.astype(bool)
+
+
+def _first_points(sizes: np.ndarray, S: int, N: int) -> np.ndarray:
+    """Mask bool[S, N] of the first sizes[s] points of each set."""
+    numbers = _whole_numbers(_flat(sizes))
+    allowed = f"[{S}], whole numbers from 0 to {N}, the number of points of each set"
+    if numbers is None or numbers.shape != (S,):
+        raise UserError(problem=f"sizes of shape {sizes.shape}", allowed=allowed)
+    if (is_odd := (numbers < 0) | (numbers > N)).any():
+        raise UserError(problem=f"sizes hold {int(numbers[is_odd][0])}", allowed=allowed)
+    return np.arange(N) < numbers[:, None]
+
+
+def _whole_numbers(sizes: np.ndarray) -> np.ndarray | None:
+    """Return sizes [S] if they are whole numbers, else None."""
+    return sizes if sizes.ndim == 1 and sizes.dtype.kind in "iu" else None
 
 
 def _flat(values: np.ndarray) -> np.ndarray:

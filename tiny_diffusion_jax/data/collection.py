@@ -1,6 +1,8 @@
 """Common form of all files of observed sets: points, sizes, labels."""
 
+import re
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +15,7 @@ HELDOUT_WORDS = ("test", "heldout", "held_out", "held-out", "valid", "validation
 TRAIN_WORDS = ("train", "training")
 MIN_HELDOUT = 4  # sets; metrics compare two halves, and each half needs two sets
 MIN_TRAIN = 2
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?")  # as the name of a set
 SHOWN = 8  # names in a message
 
 
@@ -101,6 +104,24 @@ def collect(
         np.asarray(points, np.float64), sizes, labels, names, held, tuple(columns), set_column,
         label_column if names else "", notice, remarks,
     )  # fmt: skip
+
+
+def join_equal(codes: np.ndarray, ids: Sequence[str]) -> tuple[np.ndarray, list[str], str]:
+    """Join sets whose names are equal numbers, such as 3 and 3.0; return (codes, ids, notice).
+
+    The first of the equal names stays. Numbers are compared exactly, with all their digits.
+    """
+    keys = [Decimal(name) if NUMBER.fullmatch(name) else name for name in ids]
+    firsts = {key: i for i, key in reversed([*enumerate(keys)])}
+    kept = sorted(firsts.values())
+    if len(kept) == len(ids):
+        return codes, list(ids), ""
+    index = np.array([firsts[key] for key in keys])
+    again = int(np.argmax(index != np.arange(len(ids))))
+    num = len(set(index[index != np.arange(len(ids))].tolist()))
+    notice = (f"set names that are equal numbers are one set: {num:,} number{'s' * (num > 1)}, "
+              f"such as {ids[index[again]]} and {ids[again]}")  # fmt: skip
+    return np.searchsorted(kept, index)[codes], [ids[i] for i in kept], notice
 
 
 def listed(names: Sequence[str]) -> str:

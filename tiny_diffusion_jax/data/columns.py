@@ -91,6 +91,7 @@ def read_points(
             names, {"set": set_column, "label": label_column, "split": split_column})  # fmt: skip
         filtered = _find_where(names, where)
         named = parse_columns(names, columns, usual)
+        _check_apart(named, roles, names, columns)
         choice = (named, []) if named else find_coordinates(
             names, dim, lambda i: cells.has_numbers(table.parse(i)[1]))  # fmt: skip
         selected = table if filtered is None else _select(table, filtered, where)
@@ -148,6 +149,14 @@ def parse_columns(names: Sequence[str], columns: str, usual: Sequence[str] = ())
     require(is_valid, field, columns,
             "two different columns or more, as 'x,y', 'x,y,z' or '0,1'")  # fmt: skip
     return indices
+
+
+def _check_apart(chosen: list[int], roles: dict, names: Sequence[str], columns: str) -> None:
+    """Raise UserError if a chosen coordinate is also the column of the set, label or split."""
+    for role, index in roles.items():
+        hint = f"config.data.{role}_column=none reads it as a coordinate" if role != "set" else ""
+        require(index not in chosen, "config.data.columns", columns,
+                f"without the {role} {names[index] or str(index)!r}", hint)  # fmt: skip
 
 
 def _find_roles(names: Sequence[str], options: dict[str, str | None]) -> dict[str, int]:

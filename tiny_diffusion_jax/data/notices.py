@@ -145,7 +145,7 @@ def grid(points: np.ndarray, columns: Sequence[str], can_jitter: bool) -> str:
 def grid_step(x: np.ndarray) -> float:
     """Largest power of ten that divides all x f64[P]; 0.0 if this step is not coarse."""
     std = float(x.std())
-    if len(x) < FEWEST or np.ptp(x) == 0:
+    if len(x) < FEWEST or np.ptp(x) == 0 or std < units.SMALLEST:
         return 0.0
     for exponent in range(math.floor(math.log10(std)) + 1, math.ceil(math.log10(std / COARSE)) - 1,
                           -1):  # fmt: skip

@@ -8,7 +8,9 @@ import numpy as np
 from jax.tree_util import Partial
 
 from tiny_diffusion_jax.data import notices, units
-from tiny_diffusion_jax.data.columns import read_points
+from tiny_diffusion_jax.data.cells import encode
+from tiny_diffusion_jax.data.collection import listed
+from tiny_diffusion_jax.data.columns import Points, has_role, read_points
 from tiny_diffusion_jax.data.densities import (
     make_dataset,
     mixture_log_prob,
@@ -49,6 +51,8 @@ def build(config, dim: int | None = None, arrays: dict | None = None) -> Dataset
         details += f"; {notices.left_out(outliers, name)}"
     else:
         notice = notices.join(table.notice, notices.outliers(outliers, name))
+    notice = notices.join(notice, _unused_split(table))
+    units.check_spread(points, config.per_axis, config.path)
     if std == 0:
         notice = notices.join(notice, notices.grid(near, table.columns, can_jitter=True),
                               notices.repeats(near, None, can_jitter=True))  # fmt: skip
@@ -79,6 +83,18 @@ def build(config, dim: int | None = None, arrays: dict | None = None) -> Dataset
         origin=origin,
     )  # fmt: skip
     return dataset if heldout is None else with_heldout(dataset, heldout)
+
+
+def _unused_split(table: Points) -> str:
+    """Notice about a column of training and test rows, which a density does not use."""
+    for name, column in table.others.items():
+        values = sorted(filter(None, encode(column)[1])) if has_role(name, "split") else []
+        if len(values) > 1:
+            return (
+                f"column {name} is not used, so the rows of all its values ({listed(values)}) "
+                f"are learned; config.data.where={name}=VALUE keeps the rows of one value"
+            )
+    return ""
 
 
 def chosen_by_name(columns: str) -> tuple[str, ...]:

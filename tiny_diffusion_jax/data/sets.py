@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from tiny_diffusion_jax.data import arrays, folders, notices, table, units
 from tiny_diffusion_jax.data.cells import encode
-from tiny_diffusion_jax.data.collection import Collection, collect, listed, one_each
+from tiny_diffusion_jax.data.collection import Collection, collect, join_equal, listed, one_each
 from tiny_diffusion_jax.data.columns import has_role, read_points
 from tiny_diffusion_jax.data.densities import with_heldout
 from tiny_diffusion_jax.data.image_sets import from_splits
@@ -43,8 +43,9 @@ def build(config, arrays: dict | None = None) -> Dataset:
               for which in (~sets.heldout, sets.heldout)]  # fmt: skip
     if isinstance(sets, folders.Pictures):
         train, heldout = ((sets.images[which], labels) for which, labels in splits)
-        fields |= {"details": sets.details, "notice": sets.notice}
+        fields |= {"details": sets.details, "notice": notices.join(sets.notice, _unseen(sets))}
         return from_splits(train, heldout, config, **fields)
+    units.check_spread(sets.points, config.per_axis, config.path)
     fields |= {"details": _details(sets, config), "notice": _notice(sets, config),
                "origin": units.choose_origin(sets.points)}  # fmt: skip
     train, heldout = (
@@ -80,6 +81,22 @@ def _notice(sets: Collection, config) -> str:
         "" if config.clip_outliers else notices.outliers(outliers, sets.name_of_point),
         notices.grid(points, sets.columns, can_jitter=False),
         notices.repeats(points, index, can_jitter=False),
+        _unseen(sets),
+    )
+
+
+def _unseen(sets: Collection | folders.Pictures) -> str:
+    """Notice about labels without a set in training."""
+    if sets.labels is None:
+        return ""
+    trained = set(sets.labels[~sets.heldout].tolist())
+    names = [name for label, name in enumerate(sets.names) if label not in trained]
+    if not names:
+        return ""
+    subject, object_ = ("labels", "them") if len(names) > 1 else ("label", "it")
+    return (
+        f"{subject} {listed(names)} occur{'s' * (len(names) == 1)} only in held-out sets, so "
+        f"the model does not learn {object_}; a split in the data chooses other held-out sets"
     )
 
 
@@ -139,7 +156,7 @@ def read_file(config, in_memory: dict | None = None) -> Collection:
         return arrays.read(config, in_memory)
     options = {name: config[name] for name in TABLE_OPTIONS}
     points = read_points(config.path, arrays=in_memory, **options)
-    codes, ids = encode(points.roles["set"][1])
+    codes, ids, equal_names = join_equal(*encode(points.roles["set"][1]))
     texts = {
         role: one_each(column, codes, ids, f"config.data.{role}_column", name,
                        points.rows.__getitem__)
@@ -149,5 +166,5 @@ def read_file(config, in_memory: dict | None = None) -> Collection:
         points.points, codes, ids, config, label=texts.get("label"), split=texts.get("split"),
         columns=points.columns, set_column=points.roles["set"][0],
         label_column=points.roles.get("label", [""])[0], others=[*points.others, *points.columns],
-        notice=points.notice, remarks=points.not_read,
+        notice="; ".join(filter(None, (equal_names, points.notice))), remarks=points.not_read,
     )  # fmt: skip

@@ -15,10 +15,28 @@ import math
 
 import numpy as np
 
+from tiny_diffusion_jax.errors import UserError
+
 # float32 is precise enough if it rounds the largest number by at most 2^-12 of the standard
 # deviation, an eighth of the least default noise (schedule.sigma_min = 0.002).
 LARGEST = 2.0**12  # standard deviations
+# Smallest range of a coordinate. Normal numbers of float32 begin at 1e-38, and smaller differences
+# between points, down to 2^-12 of the range, must be normal too.
+SMALLEST = 1e-33
 DIGITS = 9  # significant digits that distinguish all float32 numbers
+
+
+def check_spread(points: np.ndarray, per_axis: bool, path: str) -> None:
+    """Raise UserError if float32 cannot hold the differences between points f64[P, D] of a file.
+
+    per_axis: whether each coordinate is divided by its own scale, so that the narrowest counts.
+    """
+    spread = np.ptp(points, axis=0)
+    spread = np.min(spread[spread > 0], initial=np.inf) if per_axis else spread.max()
+    if 0 < spread < SMALLEST:
+        raise UserError("config.data.path", path, f"at least {SMALLEST:g}, because numbers are "
+                        "float32", "Write the points in other units",
+                        problem=f"the points spread over {spread:.2g}")  # fmt: skip
 
 
 def choose_origin(points: np.ndarray) -> tuple[float, ...]:
