@@ -57,7 +57,7 @@ def unmasked(values) -> np.ndarray:
         return np.asarray(values)
     if values.dtype.kind in "biuf":
         return values.astype(np.result_type(values.dtype, np.float32)).filled(np.nan)
-    return np.where(np.ma.getmaskarray(values), None, values.data)
+    return np.asarray(np.where(np.ma.getmaskarray(values), None, values.data))
 
 
 def as_sets(sets) -> list[np.ndarray]:

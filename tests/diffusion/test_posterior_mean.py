@@ -58,7 +58,7 @@ def test_a_group_of_one_point_has_its_own_target():
 
 
 def test_the_mean_is_the_target_of_the_gradient_only():
-    """The value is the loss of x_0, and the gradient is nearly that of the exact mean."""
+    """The value is the loss of x_0, and the exact mean has nearly the same gradient."""
     process = make_process(make_schedule("karras", 100))
     x_0, eps = gaussian_batch(3, (64, 64, 2))
     t = jnp.full(64, 60)
