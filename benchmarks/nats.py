@@ -1,7 +1,7 @@
 """Measure the log-likelihood that a model misses on each analytic shape: nats to the truth.
 
-    python benchmarks/nats.py                            # 24,000 steps each: 25 min on one CPU core
-    python benchmarks/nats.py --steps=24000,120000       # and five times as many: 2.5 hours
+    python benchmarks/nats.py                          # 24,000 steps each: 40 min on one CPU core
+    python benchmarks/nats.py --steps=60000 -- --config.train.references=0     # other settings
 
 Trains `--config=moons:SHAPE` for each number of steps. The log density of each shape is known
 exactly (data/shapes.py), so the missing nats are E [log p(x) - log q(x)], the KL divergence. They

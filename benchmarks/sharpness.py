@@ -1,11 +1,12 @@
 """Measure the log-likelihood that a density misses, in nats per point and by noise level.
 
-    python benchmarks/sharpness.py                                    # MNIST 3 and 8: 5 minutes
+    python benchmarks/sharpness.py                                    # MNIST 3 and 8: 8 minutes
     python benchmarks/sharpness.py --table=DatasaurusDozen.tsv        # and five of its shapes
 
-Trains two models per density: with coordinate features that fade with the noise (the default), and
-with features of constant amplitude and frequencies up to 12. By the variational bound in continuous
-time (arXiv 2107.00630) the missing log-likelihood of a point is
+Trains three models per density: the default (`averaged`), whose targets are means over a batch;
+one whose target is x_0 (`fading`, for its features of coordinates, which fade with the noise); and
+one with features of constant amplitude and frequencies up to 12 in addition. By the variational
+bound in continuous time (arXiv 2107.00630) the missing log-likelihood of a point is
 
     integral over log sigma of E |x_0_hat - E[x_0 | x_t]|^2 / sigma^2.
 
@@ -37,9 +38,12 @@ from tiny_diffusion_jax.recipes import NO_FADE
 
 SHAPES = "star,bullseye,h_lines,away,x_shape"
 JITTER = 0.15  # noise added to a row of the table, on a canvas of 100
+TARGET_X_0 = "--config.train.references=0"
 VARIANTS = {
-    "fading": [],
-    "of one strength": [f"--config.{field}={value}" for field, value in NO_FADE.items()],
+    "averaged": [],
+    "fading": [TARGET_X_0],
+    "of one strength": [f"--config.{field}={value}" for field, value in NO_FADE.items()]
+    + [TARGET_X_0],
 }
 LEVELS = 40  # noise levels of the error
 
@@ -139,7 +143,7 @@ def figure(results: dict):
     for ax in axes[len(names):]:
         ax.set_visible(False)
     for ax, name in zip(axes, names, strict=False):
-        for (variant, row), color in zip(results[name].items(), ("C0", "0.6"), strict=False):
+        for (variant, row), color in zip(results[name].items(), ("C0", "C1", "0.6"), strict=False):
             label = f"{variant}: {row['nats_to_truth']:.3f}"
             ax.plot(row["sigma"], row["nats_by_log_sigma"], color=color, label=label)
             ax.fill_between(row["sigma"], row["nats_by_log_sigma"], color=color, alpha=0.2, lw=0)
@@ -156,7 +160,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--digits", default="3,8", help="separated by commas; '' for none")
     parser.add_argument("--table", default="", help="table of shapes: DatasaurusDozen.tsv")
     parser.add_argument("--shapes", default=SHAPES, help="values of the column `dataset`")
-    parser.add_argument("--variants", default=",".join(VARIANTS), help="fading, of one strength")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help=", ".join(VARIANTS))
     parser.add_argument("--points", type=int, default=4_000, help="number of scored points")
     parser.add_argument("--output", type=Path, default=RESULTS / "sharpness.json")
     parser.add_argument("options", nargs="*", help="options of main.py, after --")
