@@ -6,7 +6,7 @@
 The true density is known. It is proportional to the intensity of the image and uniform within each
 pixel.
 
-Time: 49 s.
+Time: 1-3 min.
 """
 
 from tiny_diffusion_jax.config import default_config
