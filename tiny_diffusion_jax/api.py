@@ -91,8 +91,11 @@ def num_references(config, dataset: Dataset, model) -> int:
 
     0 for all but a denoiser of single points, if the data are one density without labels and the
     noise is Gaussian and independent of them. Otherwise points of a batch differ in their laws.
+    Also 0 for the rows of a table without jitter, which a network with better targets would
+    memorise sooner.
     """
     one_density = not (dataset.sets_differ or model.num_labels or config.data.start)
+    one_density = one_density and dataset.rows is None
     is_plain = config.train.pairs == "independent" and not config.train.trajectories
     averages = one_density and is_plain and strategy_of(model).has_point_density
     return config.train.references if averages else 0

@@ -236,7 +236,7 @@ ROWS["train"] = (
      "optimal transport", one_of("independent optimal"), "fourier_mlp, schedule flow"),
     ("references", 1024, "points of a batch whose mean given x_t is the target of a point, which "
      "lowers the variance (arXiv 2302.00670); 0 = its own x_0", at_least(0),
-     "fourier_mlp of one density without labels"),
+     "fourier_mlp of one density without labels, but not of rows without jitter"),
     ("num_levels", 4, "noise levels at which each point is denoised in a step", at_least(1),
      "causal"),
     ("max_history", 64, "largest size of the history, or points to encode", at_least(1), HISTORY),

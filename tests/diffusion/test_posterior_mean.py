@@ -84,9 +84,15 @@ def test_the_mean_is_the_target_of_the_gradient_only():
     ("moons", {"data.start": "circle", "schedule.name": "flow"}, 0),
     ("moons", {"model.name": "history"}, 0),
     ("mixture", {"data.members": "moons+circle"}, 0),
+    ("points", {"data.path": "examples/points.csv"}, 0),
+    ("points", {"data.path": "examples/points.csv", "data.jitter": "gaussian",
+                "data.jitter_std": 0.1}, 1024),
 ])  # fmt: skip
 def test_only_points_of_one_density_share_targets(data, options, expected):
-    """The points of a batch are then draws of one law, whatever their sets."""
+    """The points of a batch are then draws of one law, whatever their sets.
+
+    A network would memorise rows without jitter.
+    """
     config = default_config(options.get("model.name", "fourier_mlp"))
     config.data.name = data
     config.update_from_flattened_dict(options)
