@@ -5,10 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.tree_util import Partial
+from scipy.stats import gaussian_kde, multivariate_normal
 
 from tiny_diffusion_jax.data import halves
 from tiny_diffusion_jax.data.densities import make_dataset, single_density
 from tiny_diffusion_jax.data.observed import from_observed
+from tiny_diffusion_jax.metrics import grades
 from tiny_diffusion_jax.metrics import likelihood_metrics as likelihood
 from tiny_diffusion_jax.point_sets import PointSets, lengths, ragged
 from tiny_diffusion_jax.reports import summary, words
@@ -119,6 +121,23 @@ def test_new_rows_have_no_warning_and_duplicates_are_counted():
     assert "warning" in count(held)
     one = count(held[:201])
     assert one["duplicates"] == pytest.approx(1 / 201) and "warning" not in one
+
+
+@pytest.mark.parametrize(("width", "grade"), [(0.005, 2), (0.2, None), (30.0, 2)])
+def test_a_model_that_memorises_its_rows_is_below_a_gaussian(width, grade):
+    """A kernel density of the rows: of narrow kernels it is spikes, of wide ones it is too flat."""
+    rows, held = np.split(np.asarray(normal(jax.random.key(1), 260)), [200])
+    make = lambda rows: make_dataset(single_density(Partial(normal)), rows=jnp.asarray(rows),
+                                     normalize=False)  # fmt: skip
+    kernels = gaussian_kde(rows.T, bw_method=width / 0.5)
+    entry = likelihood.compare(make(rows).replace(heldout=make(held)),
+                               lambda points: kernels.logpdf(points.T), jax.random.key(0), 60)
+    exact = multivariate_normal(rows.mean(0), np.cov(rows.T)).logpdf(held).mean()
+    assert entry["gaussian"] == pytest.approx(exact, rel=1e-5)
+    graded = grades.grade("log_likelihood", entry)
+    assert (None if graded is None else graded.grade) == grade
+    assert bool(entry.get("flagged")) == (grade == 2) == ("memorised" in entry.get("warning", ""))
+    assert f"a Gaussian gives {exact:.3f}" in words.log_likelihood(entry, ())
 
 
 def test_draws_that_repeat_have_the_warning_too():

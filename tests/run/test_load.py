@@ -116,7 +116,8 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     experiment, params = td.load(copy)
     np.testing.assert_array_equal(td.sample(experiment, params), drawn)
     monkeypatch.setattr(commands.reports, "evaluate_run", lambda *_: None)
-    result = run(*MOONS, "--config.data.heldout=0", f"--workdir={copy}")
+    as_older = "--config.data.heldout=0", "--config.train.references=0"
+    result = run(*MOONS, *as_older, f"--workdir={copy}")
     assert result.code == 0 and "already trained (step 40)" in result.err
 
     # features of this older model did not fade, whatever the default is now
@@ -124,7 +125,7 @@ def test_what_an_older_version_lacks_is_as_it_was(copy, monkeypatch):
     (copy / "config.json").write_text(json.dumps(older), "utf-8")
     assert run_folder.read_config(str(copy)).model.fade is False
     assert "It differs in model.fade: False -> True" in run(
-        *MOONS, "--config.data.heldout=0", f"--workdir={copy}").err
+        *MOONS, *as_older, f"--workdir={copy}").err
 
 
 def test_an_option_that_was_added_has_another_default_today():

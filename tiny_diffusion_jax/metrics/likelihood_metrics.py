@@ -16,6 +16,7 @@ from tiny_diffusion_jax.metrics import ragged
 
 MASS = 0.995  # share of the points around which the density is computed
 FEW_DUPLICATES = 0.01  # largest share of scored training points without a warning
+MOST_BELOW = 5.0  # nats
 COMPARED_DRAWS = 2**17  # training points to compare with, for data that are drawn anew
 
 
@@ -25,13 +26,16 @@ def compare(dataset: Dataset, log_prob: Callable, key: jax.Array, num_points: in
     Returns value, value_se, floor, nats_to_truth, unit, num_points, points and the entries of
     `duplicates`. `floor` is the mean log-likelihood of the same points under the true density, if
     the true density is known. `nats_to_truth` is the difference to the floor, an estimate of the
-    Kullback-Leibler divergence. `points` describes the points in words (`real_points`).
+    Kullback-Leibler divergence. `points` describes the points in words (`real_points`). Held-out
+    rows are compared with a Gaussian, too (`of_gaussian`).
     """
     points, which = real_points(dataset, key, num_points)
     log_p, true = in_blocks(log_prob, points, num_points), dataset.log_prob
     floor = None if true is None else float(np.mean(true(jnp.asarray(points))))
     size = {"num_points": len(points), "points": which}
-    return _entry(log_p, floor, "point") | size | duplicates(dataset, key, points)
+    repeats = duplicates(dataset, key, points)
+    gaussian = {} if repeats.get("flagged") else of_gaussian(dataset, points, log_p)
+    return _entry(log_p, floor, "point") | size | repeats | gaussian
 
 
 def compare_whole_sets(
@@ -87,6 +91,39 @@ def duplicates(dataset: Dataset, key: jax.Array, points: np.ndarray) -> dict:
         "at training points scores high: this number says nothing about new points"
     )
     return {"duplicates": share, "flagged": True, "warning": warning}
+
+
+def of_gaussian(dataset: Dataset, points: np.ndarray, log_p: np.ndarray) -> dict:
+    """Compare with a Gaussian that has the mean and the covariance of the training rows.
+
+    points: held-out rows f32[n, D], whose log-likelihood f[n] under the model is log_p. Returns
+    gaussian, the mean log-likelihood of the points under this density, and below_gaussian, whether
+    the model is worse by more than three standard errors: then the entry is flagged with a warning.
+    {} for other data than a table with held-out rows, and for fewer rows than 2 D. A model that has
+    memorised its training rows is worse. A few of its points lack hundreds of nats and would
+    dominate the standard error, so at most MOST_BELOW nats of a point count in the comparison.
+    """
+    from scipy.stats import multivariate_normal
+
+    rows = None if dataset.heldout is None else dataset.rows
+    if rows is None or len(rows) < 2 * dataset.dim or len(points) < 2:
+        return {}
+    rows = np.asarray(rows, np.float64)
+    normal = multivariate_normal(rows.mean(0), np.cov(rows.T), allow_singular=True)
+    expected = normal.logpdf(points)
+    if not np.isfinite(expected).all():  # rows in a plane, and a point outside of it
+        return {}
+    below = np.minimum(expected - log_p, MOST_BELOW)
+    is_below = bool(below.mean() > 3 * below.std() / np.sqrt(len(below)))
+    entry = {"gaussian": float(expected.mean()), "below_gaussian": is_below}
+    if not is_below:
+        return entry
+    warning = (
+        f"a Gaussian with the mean and covariance of the rows has {entry['gaussian']:.4g}, so the "
+        "model has memorised its rows, or is trained too little (config.train.keep_best=True draws "
+        "with the weights of the lowest held-out loss)"
+    )
+    return entry | {"flagged": True, "warning": warning}
 
 
 def _training_points(dataset: Dataset, key: jax.Array) -> np.ndarray:

@@ -105,7 +105,9 @@ def log_likelihood(metric: dict, members) -> str:
     missing = metric.get("nats_to_truth")
     return (f"mean log-density that the model gives to {metric.get('points', 'real points')}; "
             + ("the larger, the better" if missing is None else
-               f"the true density gives {missing:.3f} nats a point more"))  # fmt: skip
+               f"the true density gives {missing:.3f} nats a point more")
+            + (f"; a Gaussian gives {metric['gaussian']:.3f}" if "gaussian" in metric else "")
+    )  # fmt: skip
 
 
 def set_log_likelihood(metric: dict, members) -> str:
