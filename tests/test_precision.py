@@ -65,10 +65,10 @@ def test_angles_are_in_float32_at_any_precision_of_the_network(embedding):
 
 
 def test_a_network_has_the_precision_of_its_config():
-    """One product of a block is always exact: the product for the loss by noise level."""
+    """Two products of a block are always exact: for the targets and the loss by noise level."""
     fast, exact = build(), build(**{"train.precision": "float32", "sample.precision": "float32"})
     of_block = products(train_block(fast))
-    assert len(of_block) > 6 and sum(of_block) == 1
+    assert len(of_block) > 6 and sum(of_block) == 2
     assert all(products(train_block(exact)))
     assert len(products(sampler(fast))) > 2
     assert not any(products(sampler(fast))) and all(products(sampler(exact)))

@@ -9,6 +9,7 @@ from command_line import TINY, config, run
 from run_files import arrays, losses, same
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax import api
 from tiny_diffusion_jax.errors import UserError
 
 SHORT = ["--config.train.trajectories=32", "--config.train.steps=300"]
@@ -79,7 +80,7 @@ def test_what_a_distilled_model_cannot_do_is_one_line(few):
     assert result.code == 2 and "model.hidden_dim: 8 -> 16" in result.err
     history = td.build("mixture", config={"model.name": "history"})
     with pytest.raises(UserError, match="one reverse process"):
-        td.distill(history, {"params": {}})
+        td.distill(history, api.init(history))
 
 
 def test_a_config_cannot_be_distilled(tmp_path):

@@ -82,7 +82,8 @@ def test_stopped_twice_a_run_ends_as_if_never_stopped(uninterrupted, tmp_path, o
     lines = [line for line in screen(text) if line]
     assert re.search(r"\rtrain: .*\d+/4000 \[.*<.*step/s, loss=\d", text)
     assert [line.split()[0] for line in lines] == [
-        "data:", "device:", "schedule:", "open", "compiled", "train:", "error:"]  # fmt: skip
+        "data:", "device:", "schedule:", "targets:", "open", "compiled", "train:",
+        "error:"]  # fmt: skip
     stopped = int(re.fullmatch(
         rf"error: interrupted: step (\d+) of 4000 is saved in {re.escape(str(folder))}; the same "
         "command resumes from there", lines[-1])[1])  # fmt: skip

@@ -60,12 +60,14 @@ def test_the_log_is_short_and_plain(finished):
     lines = log.splitlines()
     assert lines[:2] == ["data: moons", "device: 1 x cpu"]
     assert lines[2] == "schedule: karras, terminal SNR 0.0069"
-    assert lines[3] == f"open {folder / 'report.html'}, which reloads itself"
-    assert re.fullmatch(r"compiled the training step in \d+\.\d s", lines[4])
-    assert re.fullmatch(r"step 40 of 40: loss \d\.\d{4}, \d+ steps/s", lines[5])
+    assert lines[3] == ("targets: mean of x_0 given x_t over 64 points of a batch "
+                        "(config.train.references)")  # fmt: skip
+    assert lines[4] == f"open {folder / 'report.html'}, which reloads itself"
+    assert re.fullmatch(r"compiled the training step in \d+\.\d s", lines[5])
+    assert re.fullmatch(r"step 40 of 40: loss \d\.\d{4}, \d+ steps/s", lines[6])
     assert lines[-1] == f"wrote {folder}; open its report.html" and "sliced_wasserstein2: " in log
     assert re.fullmatch("grade: .*; the worst of 5 measures is .*", lines[-2])
-    assert len(lines) == 13 and max(map(len, lines)) < 100
+    assert len(lines) == 14 and max(map(len, lines)) < 100
 
 
 def test_a_finished_run_is_not_trained_again(copy, monkeypatch):

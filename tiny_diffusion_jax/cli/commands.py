@@ -235,7 +235,7 @@ def _open(
 
 
 def announce(experiment: Experiment) -> None:
-    """Log the data, the device, the schedule, and whether targets are averaged."""
+    """Log the data, the device and the schedule."""
     dataset, device = experiment.dataset, jax.devices()[0]
     log.info("data: %s", describe_data(dataset))
     if experiment.config.quick:
@@ -250,10 +250,6 @@ def announce(experiment: Experiment) -> None:
             "warning: terminal SNR above %g: the last noise level still shows the data, and "
             "samples will be fuzzy; use more levels or more noise", TERMINAL_SNR_WARNING,
         )
-    if most := experiment.process.references:
-        train = experiment.config.train
-        log.info("targets: mean of x_0 given x_t over %d points of a batch "
-                 "(config.train.references)", min(most, train.num_sets * train.num_points))
 
 
 def describe_data(dataset) -> str:

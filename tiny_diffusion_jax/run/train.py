@@ -49,6 +49,9 @@ def train_in_folder(
     if saved_step:
         log.info("resuming from step %d of %d", saved_step, config.steps)
     before, signals = state, []
+    if most := experiment.process.references:
+        log.info("targets: mean of x_0 given x_t over %d points of a batch "
+                 "(config.train.references)", min(most, config.num_sets * config.num_points))
     if page:
         page.announce()
     during_block, during_write = abandon_at_signal, held_signals
