@@ -8,6 +8,7 @@ import jax
 from ml_collections import FrozenConfigDict
 
 from tiny_diffusion_jax import data, devices, models
+from tiny_diffusion_jax.call_checks import is_distilled, is_flow
 from tiny_diffusion_jax.checks import (
     check,
     check_augmentation,
@@ -94,11 +95,10 @@ def num_references(config, dataset: Dataset, model) -> int:
     Also 0 for the rows of a table without jitter, which a network with better targets would
     memorise sooner.
     """
-    one_density = not (dataset.sets_differ or model.num_labels or config.data.start)
-    one_density = one_density and dataset.rows is None
-    is_plain = config.train.pairs == "independent" and not config.train.trajectories
-    averages = one_density and is_plain and strategy_of(model).has_point_density
-    return config.train.references if averages else 0
+    one_density = strategy_of(model).has_point_density and not (
+        dataset.sets_differ or model.num_labels or is_flow(config) or is_distilled(config)
+    )
+    return config.train.references if one_density and dataset.rows is None else 0
 
 
 def quick_notice(config) -> str:

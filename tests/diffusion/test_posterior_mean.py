@@ -8,7 +8,7 @@ import pytest
 from tiny_diffusion_jax.api import assemble
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data import build
-from tiny_diffusion_jax.diffusion.posterior_mean import posterior_mean
+from tiny_diffusion_jax.diffusion.posterior_mean import group_sizes, posterior_mean
 from tiny_diffusion_jax.diffusion.process import Level, add_noise, loss_per_set, make_process
 from tiny_diffusion_jax.diffusion.schedules import make_schedule
 
@@ -50,6 +50,14 @@ def test_groups_are_the_same_as_a_loop_over_points():
         log_weight = -np.sum((x_t[i] - 0.8 * group) ** 2, axis=1) / (2 * sigma[i] ** 2)
         weight = np.exp(log_weight - log_weight.max())
         np.testing.assert_allclose(mean[i], weight @ group / weight.sum(), rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("num", "most", "expected"), [
+    (512, 1024, (1, 512)), (1025, 1024, (2, 513)), (33, 10, (4, 9)),
+])  # fmt: skip
+def test_groups_are_equal_and_at_most_as_large_as_allowed(num, most, expected):
+    groups, size = group_sizes(num, most)
+    assert (groups, size) == expected and size <= most and groups * size >= num
 
 
 def test_a_group_of_one_point_has_its_own_target():

@@ -11,8 +11,6 @@ from tiny_diffusion_jax.data.columns import has_role
 from tiny_diffusion_jax.errors import UserError, require
 from tiny_diffusion_jax.point_sets import unmasked
 
-FRAMES = "tables of pandas"
-
 
 def plain(values) -> np.ndarray:
     """Convert values to an array without objects, which become text; see `unmasked`."""
@@ -45,7 +43,7 @@ def are_frames(values: Sequence) -> bool:
     if any(pairs) or any(is_frame) and not all(is_frame):
         index = pairs.index(True) if any(pairs) else is_frame.index(False)
         kind = type(values[index]).__name__
-        raise UserError(f"data[{index}]", kind, f"a table, in a list of {FRAMES}", hint)
+        raise UserError(f"data[{index}]", kind, "a table, in a list of tables of pandas", hint)
     return any(is_frame)
 
 

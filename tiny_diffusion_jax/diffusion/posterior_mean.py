@@ -8,6 +8,12 @@ import jax.numpy as jnp
 from tiny_diffusion_jax.diffusion.process import Level, over_points
 
 
+def group_sizes(num: int, most: int) -> tuple[int, int]:
+    """Number of groups, and points in each, of `num` points in equal groups of at most `most`."""
+    groups = math.ceil(num / most)
+    return groups, math.ceil(num / groups)
+
+
 def posterior_mean(level: Level, x_0: jax.Array, eps: jax.Array, most: int) -> jax.Array:
     """Estimate E[x_0 | x_t] of each point of a batch x_0 f32[B, N, D] of one density, f32[B, N, D].
 
@@ -19,8 +25,7 @@ def posterior_mean(level: Level, x_0: jax.Array, eps: jax.Array, most: int) -> j
     each set, [B].
     """
     num = x_0[..., 0].size
-    groups = math.ceil(num / most)
-    size = math.ceil(num / groups)
+    groups, size = group_sizes(num, most)
 
     def grouped(values: jax.Array) -> jax.Array:
         values = jnp.broadcast_to(values, (*x_0.shape[:2], values.shape[-1])).reshape(num, -1)

@@ -44,15 +44,14 @@ class Graded(NamedTuple):
 _ratio = lambda m: None if m.get("ratio") is None else m["ratio"] - 1
 _above = lambda m: None if m.get("floor") is None else m["value"] - m["floor"]
 _below = lambda m: None if m.get("floor") is None else m["floor"] - m["value"]
-_missing_nats = lambda m: None if m.get("bound") else m.get("nats_to_truth")
 _size_excess = lambda m: (m["value"] - m["floor"]) / max(m["true_sd"], 0.5)
 
 
-def _missing_nats_of_points(metric: dict) -> float | None:
+def _missing_nats(metric: dict) -> float | None:
     """Nats to the truth, or nats to a Gaussian if that is better than the model."""
     if metric.get("below_gaussian"):
         return metric["gaussian"] - metric["value"]
-    return _missing_nats(metric)
+    return None if metric.get("bound") else metric.get("nats_to_truth")
 
 
 def spreads_above_floor(metric: dict) -> float | None:
@@ -121,7 +120,7 @@ LIMITS = {
     "mmd_rbf": Limit(spreads_above_floor, _spreads_chance, 3.0, 10.0, "as the energy distance"),
     "total_variation": Limit(_above, _nothing, 0.05, 0.25,
         "shares of the mass: 1 of 20, 1 of 4"),
-    "log_likelihood": Limit(_missing_nats_of_points, _nothing, 0.05, 0.5,
+    "log_likelihood": Limit(_missing_nats, _nothing, 0.05, 0.5,
         "by Pinsker's inequality at most 16 % and 50 % of the mass lies elsewhere"),
     "set_log_likelihood": Limit(_missing_nats, _nothing, 0.05, 0.5, "as the log-likelihood"),
     "separation": Limit(_below, _share_chance, 0.02, 0.1, "shares of sets: 1 of 50, 1 of 10"),

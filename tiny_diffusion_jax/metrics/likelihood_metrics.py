@@ -13,6 +13,7 @@ import numpy as np
 from tiny_diffusion_jax.data.observed import flat_index
 from tiny_diffusion_jax.dataset import Dataset, draw_points
 from tiny_diffusion_jax.metrics import ragged
+from tiny_diffusion_jax.metrics.grades import ERRORS
 
 MASS = 0.995  # share of the points around which the density is computed
 FEW_DUPLICATES = 0.01  # largest share of scored training points without a warning
@@ -114,7 +115,7 @@ def of_gaussian(dataset: Dataset, points: np.ndarray, log_p: np.ndarray) -> dict
     if not np.isfinite(expected).all():  # rows in a plane, and a point outside of it
         return {}
     below = np.minimum(expected - log_p, MOST_BELOW)
-    is_below = bool(below.mean() > 3 * below.std() / np.sqrt(len(below)))
+    is_below = bool(below.mean() > ERRORS * below.std() / np.sqrt(len(below)))
     entry = {"gaussian": float(expected.mean()), "below_gaussian": is_below}
     if not is_below:
         return entry

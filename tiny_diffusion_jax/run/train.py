@@ -11,6 +11,7 @@ import numpy as np
 
 from tiny_diffusion_jax import devices
 from tiny_diffusion_jax.api import Experiment, train_blocks
+from tiny_diffusion_jax.diffusion.posterior_mean import group_sizes
 from tiny_diffusion_jax.files import sync
 from tiny_diffusion_jax.program import program_name
 from tiny_diffusion_jax.run import debug_step, processes
@@ -51,7 +52,8 @@ def train_in_folder(
     before, signals = state, []
     if most := experiment.process.references:
         log.info("targets: mean of x_0 given x_t over %d points of a batch "
-                 "(config.train.references)", min(most, config.num_sets * config.num_points))
+                 "(config.train.references)",
+                 group_sizes(config.num_sets * config.num_points, most)[1])  # fmt: skip
     if page:
         page.announce()
     during_block, during_write = abandon_at_signal, held_signals

@@ -86,7 +86,7 @@ def draw_batches(
 ) -> Batch:  # fmt: skip
     """Draw the random values of `steps` steps; each leaf is [steps, num_sets, ...].
 
-    process: its source takes the place of Gaussian noise, its pairs are not independent, and its
+    process: its source takes the place of Gaussian noise, its pairs are not independent, its
     law changes the noise levels, and its references average the targets. None: independent
     Gaussian noise, uniform levels, and x_0 as the target.
     """
