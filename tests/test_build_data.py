@@ -104,6 +104,28 @@ def test_points_in_memory_keep_their_jitter():
     assert td.build(config, data=np.concatenate(RINGS)).dataset.log_prob is None
 
 
+@pytest.mark.parametrize("options, keeps", [
+    ({}, True), ({"train.keep_best": False}, False), ({"data.heldout": 0.0}, False),
+    ({"data.jitter_std": 0.5}, False),
+])  # fmt: skip
+def test_a_table_selects_its_weights_on_held_out_rows(options, keeps, tmp_path):
+    """A model that is trained for longer memorises the rows. With jitter none are held out."""
+    points = np.concatenate(RINGS)
+    np.save(tmp_path / "a.npy", points)
+    config = load_config(f"points:{tmp_path / 'a.npy'}")
+    for name, value in options.items():
+        config.update_from_flattened_dict({name: value})
+    for experiment in (td.build(config), td.build(data=points, config=options)):
+        assert experiment.config.train.keep_best is keeps
+        assert ("rows are held out" in experiment.dataset.details) == (
+            experiment.dataset.heldout is not None)  # fmt: skip
+
+
+def test_a_density_without_held_out_data_cannot_select_weights():
+    with pytest.raises(td.UserError, match="no sets are held out"):
+        td.build(td.default_config(), config={"train.keep_best": True})
+
+
 def test_a_label_with_the_name_of_a_number_is_its_name_in_every_argument():
     experiment = td.build("set_latent", data=RINGS, labels=[1, 2, 3] * 20, config=TINY | {
         "train.label_drop": 0.15, "sample.num_steps": 2, "sample.num_points": 4})  # fmt: skip

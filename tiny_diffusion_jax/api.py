@@ -68,6 +68,8 @@ def assemble(config, dataset: Dataset, model=None) -> Experiment:
         model = models.make_model(config.model, num_labels, dataset.coordinates)
     dataset = data.with_start(config.data, dataset)
     check_data(config, dataset, model)
+    if config.train.keep_best and dataset.has_points and dataset.heldout is None:
+        config = changed(config, {"train.keep_best": False})
     if config.train.keep_best and config.train.split_heldout and dataset.has_points:
         dataset = with_validation(dataset)
     if config.quick:

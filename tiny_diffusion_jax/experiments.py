@@ -55,8 +55,8 @@ def build(
     one for each set. `base` decides whether the rows of a table are sets. They are one density for
     a denoiser of single points.
 
-    For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. A ConfigDict
-    keeps its options.
+    For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. For the rows of
+    a table it gets train.keep_best. A ConfigDict keeps its options.
 
     labels: a text or a number for each set. counts: whether the denoiser is conditioned on the
     number of points of each set (config.model.sizes; None: as in the settings). model: a Flax
@@ -93,8 +93,9 @@ def build(
         jitters = ("none",) if holds_sets else ("gaussian", "none")
         if settings.data.jitter == "none" and not keeps:
             settings.data.jitter = jitters[0]
-        if holds_sets and not isinstance(base, ConfigDict):
-            settings.update_from_flattened_dict(own_sets(settings.model.name))
+        if not isinstance(base, ConfigDict):  # as in configs/sets.py and configs/points.py
+            own = own_sets(settings.model.name) if holds_sets else {"train.keep_best": True}
+            settings.update_from_flattened_dict(own)
         is_array = not (holds_sets or isinstance(data, pandas.DataFrame))
         if is_array and len(source) > len(COORDINATES) and not settings.data.columns:
             settings.data.columns = ",".join(source)  # by default columns.py chooses two

@@ -252,7 +252,8 @@ ROWS["train"] = (
     ("precision", "default", "matrix products; default = the fastest of the device (TPU: "
      "bfloat16, recent GPU: TF32, CPU: float32)", PRECISION),
     ("ema_decay", 0.998, "decay of the EMA weights, which draw the samples", interval("[0, 1)")),
-    ("keep_best", False, "draw with the EMA weights of the lowest held-out loss"),
+    ("keep_best", False, "draw with the EMA weights of the lowest held-out loss; for a table "
+     "of points, if rows are held out"),
     ("split_heldout", True, "keep_best chooses on half of the held-out sets; False = on all"),
     ("block", 200, "steps in one program, which write one line of metrics.jsonl", at_least(1)),
     ("checkpoint_every", 4000, "steps between checkpoints, rounded up to blocks", at_least(1)),

@@ -121,7 +121,7 @@ def test_the_floor_is_of_labels_that_were_trained_on():
     result = classifier.accuracy(two.replace(heldout=rings), KEY, *samples)
     assert result["floor"] is None and result["floor_se"] is None
     row = summary.rows({"label_accuracy": result | {"value": 0.5}})[0]
-    assert row["floor"] == "" and row["text"].startswith("too few held-out sets")
+    assert row["floor"] == "" and row["text"].startswith("too few sets")
 
 
 def test_the_box_of_histograms_holds_the_points_of_all_sets():

@@ -13,11 +13,13 @@ from tiny_diffusion_jax.metrics.score_field import noise
 from tiny_diffusion_jax.reports.training import lowest_losses, overfitting
 
 
-def warning(*losses, keep_best=False, model=""):
+def warning(*losses, keep_best=False, model="", is_table=False):
     config = td.default_config(model)
     config.train.keep_best = keep_best
     rows = [{"step": 10 * i + 10, "heldout_loss": loss} for i, loss in enumerate(losses)]
-    return overfitting(SimpleNamespace(rows=rows, experiment=SimpleNamespace(config=config)))
+    dataset = SimpleNamespace(rows=np.zeros((9, 2)) if is_table else None)
+    experiment = SimpleNamespace(config=config)
+    return overfitting(SimpleNamespace(rows=rows, experiment=experiment, dataset=dataset))
 
 
 def test_a_held_out_loss_that_rises_is_warned_of():
@@ -26,6 +28,8 @@ def test_a_held_out_loss_that_rises_is_warned_of():
     assert "keep_best=True" in warning(1.0, 2.0)
     assert "(config.model.hidden_dim) help" in text
     assert "(config.model.hidden_dim, context_dim and context" in warning(1.0, 2.0, model="causal")
+    assert "more sets, moved ones" in text
+    assert "more rows, jitter (config.data.jitter_std)" in warning(1.0, 2.0, is_table=True)
     for losses in ((3.0, 2.0, 1.0), (3.0, 1.0, 1.01), (None,), ()):
         assert warning(*losses) == ""
 

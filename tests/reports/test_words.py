@@ -13,7 +13,8 @@ def test_a_likelihood_that_is_conditional_says_so():
 
 
 def test_words_follow_the_numbers():
-    metric = {"value": 0.031, "floor": 0.0295, "floor_std": 0.0041, "ratio": 1.05, "num_sets": 9}
+    metric = {"value": 0.031, "floor": 0.0295, "floor_std": 0.0041, "ratio": 1.05, "ratio_se": 0.05,
+              "num_sets": 9}
     assert summary.headline({"sliced_wasserstein2": metric}) == (
         "Cannot be told from the data by these measures; the only measure is Sliced W2: 0.031 "
         "(floor 0.0295 ± 0.0041), 1.05 x the floor")  # fmt: skip
@@ -65,18 +66,24 @@ def test_few_sets_are_not_judged():
     few = {"value": 1 / 3, "floor": 0.5, "ratio": None, "num_sets": 3, "interval": [0.1, 0.8],
            "floor_interval": [0.2, 0.9], "note": TOO_FEW}  # fmt: skip
     row = summary.rows({"nna_cd": few})[0]
-    assert row["text"] == "too few held-out sets to judge: 95 % interval 0.1 to 0.8 over 3 sets"
+    assert row["text"] == "too few sets to judge: 95 % interval 0.1 to 0.8 over 3 sets"
     assert row["grade"] == "" and row["floor"] == "0.5 (0.2 to 0.9)"
-    assert summary.headline({"nna_cd": few}) == "Too few held-out sets to judge"
+    assert summary.headline({"nna_cd": few}) == "Too few sets to judge"
+    undecided = {"value": 0.3, "floor": 0.2, "ratio": 1.5, "num_sets": 1}
+    assert summary.rows({"wasserstein2": undecided})[0]["grade"] == "too few sets"
+    assert summary.headline({"wasserstein2": undecided}) == "Too few sets to judge"
     likelihood = {"value": -2.0, "floor": -1.0, "nats_to_truth": 1.0}
     assert summary.verdict({"nna_cd": few, "set_log_likelihood": likelihood}) == (
-        "Differs from the data; for 1 more there are too few held-out sets to judge; the only "
-        "measure is Log-likelihood of sets")  # fmt: skip
+        "Differs from the data (too few sets for 1 more); the only measure is Log-likelihood of "
+        "sets")  # fmt: skip
     copies = {"value": 0.0, "floor": 0.04, "flagged": False}
+    assert summary.verdict({"wasserstein2": undecided, "copies": copies}) == (
+        "Cannot be told from the data by these measures (too few sets for 1 more); the only "
+        "measure is Copies")  # fmt: skip
     assert summary.headline({"nna_cd": few, "copies": copies}) == (
-        "Too few held-out sets to judge; another measure sees no difference")  # fmt: skip
+        "Too few sets to judge; another measure sees no difference")  # fmt: skip
     assert words.log_line("nna_cd", few) == (
-        "nna_cd: 0.3333, floor 0.5 (0.2 to 0.9), 95 % interval 0.1 to 0.8, too few held-out sets "
+        "nna_cd: 0.3333, floor 0.5 (0.2 to 0.9), 95 % interval 0.1 to 0.8, too few sets "
         "to judge")  # fmt: skip
     assert summary.headline({"log_likelihood": {"value": 1.0, "floor": None}}) == ""
 

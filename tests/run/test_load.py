@@ -161,7 +161,10 @@ def test_the_log_names_the_step_of_the_best_weights():
     assert describe_weights(state, sets) == line + "held-out sets"
     heldout = sets.replace(heldout=sets)
     assert describe_weights(state, heldout) == line + (
-        "2 sets; 1-NNA and likelihood are measured on the same sets, so they are optimistic")
+        "2 sets; 1-NNA and likelihood are measured on the same sets, which is optimistic")
+    table = heldout.replace(rows=np.eye(2), validation=part(sets, np.array([0])))
+    assert describe_weights(state, table) == line + (
+        "1 rows; the likelihood is measured on 2 other rows")
     halves = heldout.replace(validation=part(sets, np.array([0])))
     assert describe_weights(state, halves) == line + (
         "1 sets; 1-NNA and likelihood are measured on 2 other sets")

@@ -66,6 +66,7 @@ def build(config, dim: int | None = None, arrays: dict | None = None) -> Dataset
         rows = jnp.asarray(points[is_held], jnp.float32)
         heldout = make_dataset(_draw(rows, 0.0), normalize=False, rows=rows, origin=origin)
         points = points[~is_held]
+        details += f"; {num_held:,} rows are held out (config.data.heldout)"
     rows = jnp.asarray(points, jnp.float32)
     log_prob = None
     if 0 < std and len(rows) <= MAX_MIXTURE:

@@ -4,8 +4,8 @@
 
 `excess` is the distance of the value from its floor, in the unit of the metric's description.
 `chance` is about three standard errors of the excess, so real data have grade 0 in nearly every
-metric of nearly every run. Metrics over too few sets (`note`) and metrics without a floor have no
-grade.
+metric of nearly every run. Metrics over too few sets and metrics without a floor have no grade.
+The number of sets is too small if the metric has a `note`, or if chance alone may reach grade 2.
 """
 
 import math
@@ -151,13 +151,29 @@ LIMITS = {
 }  # fmt: skip
 
 
-def grade(name: str, metric: dict) -> Graded | None:
-    """Return the grade of one metric; None without a limit, a floor or enough sets."""
+def _excess(name: str, metric: dict) -> float | None:
+    """Excess of a metric; None without a limit, a floor or enough sets."""
     limit = LIMITS.get(name)
     if limit is None or metric.get("note") or metric.get("value") is None:
         return None
-    if (excess := limit.excess(metric)) is None:
+    return limit.excess(metric)
+
+
+def is_undecided(name: str, metric: dict) -> bool:
+    """Whether the excess is within chance, and chance alone may reach the excess of grade 2."""
+    excess = _excess(name, metric)
+    if excess is None:
+        return False
+    chance = LIMITS[name].chance(metric)
+    return excess <= chance and 0 < LIMITS[name].close <= chance
+
+
+def grade(name: str, metric: dict) -> Graded | None:
+    """Return the grade of one metric; None without a limit or a floor, and for too few sets."""
+    excess = _excess(name, metric)
+    if excess is None or is_undecided(name, metric):
         return None
+    limit = LIMITS[name]
     least = max(limit.same, limit.chance(metric))
     if excess <= least:
         return Graded(0, excess / least if least else 0.0)
@@ -167,15 +183,16 @@ def grade(name: str, metric: dict) -> Graded | None:
 def best(name: str, metrics: Sequence[dict | None]) -> int | None:
     """Index of the metric with the smallest excess, of several runs on the same data.
 
-    None if fewer than two of them have a grade, or if the two smallest differ by less than the
+    None if fewer than two of them have an excess, or if the two smallest differ by less than the
     larger of their chances.
     """
-    graded = [i for i, metric in enumerate(metrics) if metric and grade(name, metric)]
-    if len(graded) < 2:
+    excess = {i: _excess(name, metric) for i, metric in enumerate(metrics) if metric}
+    known = {i: value for i, value in excess.items() if value is not None}
+    if len(known) < 2:
         return None
     limit = LIMITS[name]
-    first, second = sorted(graded, key=lambda i: limit.excess(metrics[i]))[:2]
-    apart = limit.excess(metrics[second]) - limit.excess(metrics[first])
+    first, second = sorted(known, key=known.get)[:2]
+    apart = known[second] - known[first]
     chance = max(limit.chance(metrics[i]) for i in (first, second))
     return first if apart > chance else None
 

@@ -17,7 +17,7 @@ import numpy as np
 
 RESAMPLES, AT_ONCE = 1_000, 200
 ENOUGH = 30  # sets in a group; with fewer the intervals of 1-NNA are wider than 0.25
-TOO_FEW = "too few held-out sets to judge"
+TOO_FEW = "too few sets to judge"
 NAMES = "mmd", "cov", "nna"
 QUANTILES = 0.025, 0.975
 NORMAL = 1.96  # the same quantiles of a normal distribution

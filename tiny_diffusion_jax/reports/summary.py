@@ -35,15 +35,21 @@ def rows(metrics: dict, members: Sequence[str] = ()) -> list[dict]:
     result = []
     for key, metric in metrics.items():
         name, text = WORDS.get(key, (key.replace("_", " "), ""))
-        graded = grades.grade(key, metric)
         result.append({
             "name": name, "value": words.number(metric["value"]), "floor": words.floor(metric),
-            "grade": "" if graded is None else grades.SHORT[graded.grade],
+            "grade": _short_grade(key, metric),
             "text": (metric.get("verdict") or _too_few(metric)
                      or words.describe(text, metric, members)) + _reservations(metric),
             "flagged": bool(metric.get("flagged")),
         })  # fmt: skip
     return result
+
+
+def _short_grade(key: str, metric: dict) -> str:
+    graded = grades.grade(key, metric)
+    if graded is None:
+        return "too few sets" if grades.is_undecided(key, metric) else ""
+    return grades.SHORT[graded.grade]
 
 
 def headline(metrics: dict, members: Sequence[str] = ()) -> str:
@@ -58,15 +64,17 @@ def headline(metrics: dict, members: Sequence[str] = ()) -> str:
 
 def verdict(metrics: dict) -> str:
     """Sentence that grades the samples by the worst metric and names this metric; or ""."""
-    worst, num_too_few = grades.worst(metrics), _num_too_few(metrics)
+    worst, num_few = grades.worst(metrics), _num_too_few(metrics)
+    num_undecided = sum(grades.is_undecided(*item) for item in metrics.items())
+    num_too_few = num_few + num_undecided
     if worst is None:
         return TOO_FEW.capitalize() if num_too_few else ""
     key, graded, count = worst
-    if num_too_few and graded.grade == 0:
+    if num_few and graded.grade == 0:
         others = f"{count} other measures see" if count > 1 else "another measure sees"
         return f"{TOO_FEW.capitalize()}; {others} no difference"
     measure = f"the worst of {count} measures" if count > 1 else "the only measure"
-    without = f"; for {num_too_few} more there are {TOO_FEW}" if num_too_few else ""
+    without = f" (too few sets for {num_too_few} more)" if num_too_few else ""
     return f"{grades.GRADES[graded.grade].capitalize()}{without}; {measure} is {WORDS[key][0]}"
 
 

@@ -101,6 +101,7 @@ def overfitting(data: ReportData) -> str:
         widths += ", context_dim and context_blocks"
     advice = ("samples are drawn with the weights of that step" if config.train.keep_best else
               "config.train.keep_best=True draws with the weights of that step")  # fmt: skip
+    more = ("more sets, moved ones (config.data.augment_*)" if data.dataset.rows is None else
+            "more rows, jitter (config.data.jitter_std)")  # fmt: skip
     return (f"overfitting: the held-out loss was {lowest:.4f} at step {step} and is {last:.4f} "
-            f"at the end; {advice}; more sets, moved ones (config.data.augment_*) or a smaller "
-            f"network ({widths}) help")  # fmt: skip
+            f"at the end; {advice}; {more} or a smaller network ({widths}) help")

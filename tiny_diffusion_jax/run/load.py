@@ -100,14 +100,15 @@ def _dataset(path: str, config, with_data: bool, function=None, model=None) -> d
 def describe_weights(state: TrainState, dataset: data.Dataset) -> str:
     """Sentence with the step of the best weights, and the held-out sets that selected them."""
     num_measured = 0 if dataset.heldout is None else size(dataset.heldout)
+    kind, measured = (("sets", "1-NNA and likelihood are measured") if dataset.rows is None else
+                      ("rows", "the likelihood is measured"))  # fmt: skip
     if not num_measured:  # a run that is read without its data
-        sets = "held-out sets"
+        sets = f"held-out {kind}"
     elif dataset.validation is None:
-        sets = (f"{num_measured} sets; 1-NNA and likelihood are measured on the same sets, so they "
-                "are optimistic")  # fmt: skip
+        sets = f"{num_measured} {kind}; {measured} on the same {kind}, which is optimistic"
     else:
-        sets = (f"{size(dataset.validation)} sets; 1-NNA and likelihood are measured on "
-                f"{num_measured} other sets")  # fmt: skip
+        sets = (f"{size(dataset.validation)} {kind}; {measured} on {num_measured} other "
+                f"{kind}")  # fmt: skip
     best: Any = state.best
     if not np.isfinite(best.loss):  # parameters that td.save was given
         return "weights: the saved parameters, whose held-out loss was not measured"
