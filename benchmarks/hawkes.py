@@ -16,9 +16,10 @@ test set, beside 200 new real ones (the floor):
     next arm        share of events after which the next event, within 0.1, is on the next arm.
 
 `causal` has no blocks, no high frequencies of positions and a large weight decay, because it would
-memorise the times of the training sequences. It sees the earlier events relative to the next one (`model.relative`).
-Words after `--` are options of main.py. Runs with different options need different --name. Prints a
-table and writes benchmarks/results/hawkes.json, which keeps the rows of other names.
+memorise the times of the training sequences. It sees the earlier events relative to the next one
+(`model.relative`). Words after `--` are options of main.py. Runs with different options need
+different --name. Prints a table and writes benchmarks/results/hawkes.json, which keeps the rows of
+other names.
 """
 
 from pathlib import Path
