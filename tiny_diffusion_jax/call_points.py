@@ -1,4 +1,4 @@
-"""Convert the points of a call: arrays, lists, tables of pandas and masked arrays."""
+"""Convert the points of a call: arrays, lists, tables and masked arrays."""
 
 import numbers
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas
 
 from tiny_diffusion_jax.data import units
+from tiny_diffusion_jax.data.frames import as_pandas
 from tiny_diffusion_jax.dataset import Dataset
 from tiny_diffusion_jax.errors import UserError, reason_of, rename_fields, require
 from tiny_diffusion_jax.point_sets import pad_sets, unmasked
@@ -16,10 +17,10 @@ from tiny_diffusion_jax.point_sets import pad_sets, unmasked
 def points_of(field: str, points, dataset: Dataset):
     """Convert points f[n, D] or sets f[S, N, D] in own units to an array of floats.
 
-    points: an array, a list, a table of pandas or a masked array; or a list of sets, each of one of
-    these types. The columns of a table are selected by their names in `dataset`. Masked numbers
-    become NaN, and rows of NaN follow the points of smaller sets. Arrays that JAX traces remain
-    traced. field: the name of the argument, for messages.
+    points: an array, a list, a table (pandas, polars, pyarrow) or a masked array; or a list of
+    sets, each of one of these types. The columns of a table are selected by their names in
+    `dataset`. Masked numbers become NaN, and rows of NaN follow the points of smaller sets. Arrays
+    that JAX traces remain traced. field: the name of the argument, for messages.
 
     Raises UserError for a table without these columns, for values that are not real numbers, and
     for numbers too large for float32.
@@ -36,6 +37,7 @@ def points_of(field: str, points, dataset: Dataset):
 
 
 def _floats(field: str, points, dataset: Dataset) -> np.ndarray:
+    points = as_pandas(points)
     if isinstance(points, pandas.DataFrame):
         points = _columns(field, points, dataset)
     try:

@@ -23,7 +23,7 @@ from tiny_diffusion_jax.config_files import load_config
 from tiny_diffusion_jax.data import points, sets
 from tiny_diffusion_jax.data.columns import has_role
 from tiny_diffusion_jax.data.densities import from_function
-from tiny_diffusion_jax.data.frames import are_frames, columns_of, join_sets, plain
+from tiny_diffusion_jax.data.frames import are_frames, as_pandas, columns_of, join_sets, plain
 from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
@@ -51,9 +51,9 @@ def build(
     data: a function (key, n) -> f32[n, D] of JAX, which draws points of one density; an array
     f[P, D] of points of one density; sets, which are a list of arrays f[n_i, D] or an array
     f[S, N, D] with rows of NaN after the points of smaller sets; a dictionary of arrays, as in an
-    .npz file (points, mask, sizes, set, label); a table of pandas; or a list or groupby of tables,
-    one for each set. `base` decides whether the rows of a table are sets. They are one density for
-    a denoiser of single points.
+    .npz file (points, mask, sizes, set, label); a table (pandas, polars, pyarrow); or a list of
+    tables, or a groupby of pandas, one for each set. `base` decides whether the rows of a table are
+    sets. They are one density for a denoiser of single points.
 
     For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. For the rows of
     a table it gets train.keep_best. A ConfigDict keeps its options.
@@ -65,7 +65,7 @@ def build(
 
     Raises UserError for data that cannot be learned, and for options out of their range.
     """
-    options, source = dict(config or {}), None
+    options, source, data = dict(config or {}), None, as_pandas(data)
     if counts is not None:
         options["model.sizes"] = bool(counts)
     if data is None:

@@ -6,6 +6,7 @@ import pytest
 from weights import random_weights
 
 import tiny_diffusion_jax as td
+from tiny_diffusion_jax.call_points import points_of
 
 RNG = np.random.default_rng(0)
 SIZES = RNG.integers(3, 7, 24)
@@ -57,6 +58,36 @@ def test_tables_in_a_list_are_sets_with_columns_by_name():
     assert sets_of(build(TABLE.groupby("cell"))) == EXPECTED
     bare = build([f[["x", "y"]] for f in frames()], labels=LABELS)
     assert bare.label_names == ("disc", "ring") and sets_of(bare) == EXPECTED
+
+
+class Table:
+    """A table of another library: columns by name, and an array by position."""
+
+    def __init__(self, frame, names="columns"):
+        self.frame = frame.iloc[:, ::-1]
+        self.columns = self.frame.to_numpy().T
+        setattr(self, names, list(self.frame.columns))
+
+    def __getitem__(self, name):
+        return self.frame[name].to_list()
+
+    def __array__(self, dtype=None, copy=None):
+        return self.frame.to_numpy(dtype)
+
+    def to_pandas(self):
+        raise ImportError("pyarrow")
+
+
+@pytest.mark.parametrize("names", ["columns", "column_names"])  # polars and pyarrow
+def test_tables_of_other_libraries_are_read_by_name(names):
+    assert sets_of(build(Table(TABLE, names), set_column="cell")) == EXPECTED
+    tables = [Table(frame, names) for frame in frames()]
+    assert sets_of(build(tables)) == sets_of(build(tuple(tables))) == EXPECTED
+    density = build(Table(TABLE[["x", "y"]], names))
+    assert density.columns == ("x", "y")
+    read = points_of("points", Table(TABLE, names), density)
+    np.testing.assert_array_equal(read, POINTS)
+    refused([(1, table) for table in tables], "lists the tables of a groupby")
 
 
 def test_tables_in_a_list_that_differ_are_refused():

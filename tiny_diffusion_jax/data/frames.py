@@ -18,6 +18,25 @@ def plain(values) -> np.ndarray:
     return values if values.dtype.kind in "iufbU" else texts_of(values).astype(str)
 
 
+def as_pandas(data):
+    """Return tables of other libraries (polars, pyarrow), also in a list, as tables of pandas.
+
+    All other data are returned unchanged. NumPy would read such tables by position.
+    """
+    if isinstance(data, (list, tuple)):
+        pair = data[0] if data and isinstance(data[0], tuple) else ()  # of a groupby
+        has_tables = any(map(_is_of_other_library, (*data, *pair)))
+        return type(data)(map(as_pandas, data)) if has_tables else data
+    if not _is_of_other_library(data):
+        return data
+    names = data.column_names if hasattr(data, "column_names") else data.columns
+    return pandas.DataFrame({name: np.asarray(data[name]) for name in names})
+
+
+def _is_of_other_library(value) -> bool:
+    return hasattr(value, "to_pandas") and hasattr(value, "columns")
+
+
 def columns_of(frame: pandas.DataFrame) -> dict[str, np.ndarray]:
     """Return the columns of a table by name, and then the levels of its index that have names.
 
