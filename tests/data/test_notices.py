@@ -42,7 +42,7 @@ def test_an_outlier_is_named_and_can_be_left_out(tmp_path):
     assert dataset.notice.endswith("config.data.clip_outliers=True leaves it out")
     config.data.clip_outliers = True
     dataset = data.build(config.data)
-    assert dataset.notice == "" and dataset.details.endswith("; 1 outlier left out (line 2)")
+    assert dataset.notice == "" and "; 1 outlier left out (line 2); 20" in dataset.details
     rows = np.concatenate([dataset.rows, dataset.heldout.rows])
     assert len(rows) == 200 and abs(float(dataset.scale) - 1) < 0.2
 
@@ -96,7 +96,7 @@ def test_outliers_do_not_decide_on_the_origin(tmp_path):
     """GPS without a fix writes 0, 0. If this row counted, float32 would round all other rows."""
     far = with_rows((0, 0)) + np.array([4e5, 5e6]) * (np.arange(201) > 0)[:, None]
     dataset = data.build(table(tmp_path, far, clip_outliers=True).data)
-    assert dataset.details.endswith("; 1 outlier left out (line 2)")
+    assert "; 1 outlier left out (line 2); 20" in dataset.details
     rows = units.to_own(dataset.origin, np.concatenate([dataset.rows, dataset.heldout.rows]))
     assert len(np.unique(rows[:, 1])) == 200
 
