@@ -28,7 +28,7 @@ from tiny_diffusion_jax.dataset import Dataset, coordinate_names
 from tiny_diffusion_jax.errors import NO_VALUE, UserError, require
 from tiny_diffusion_jax.models import MODELS, make_model
 from tiny_diffusion_jax.point_sets import as_sets, unmasked
-from tiny_diffusion_jax.recipes import own_sets
+from tiny_diffusion_jax.recipes import OWN_ROWS, own_sets
 from tiny_diffusion_jax.sets import STRATEGIES, strategy_of
 
 log = logging.getLogger("tiny_diffusion_jax")
@@ -55,8 +55,8 @@ def build(
     tables, or a groupby of pandas, one for each set. `base` decides whether the rows of a table are
     sets. They are one density for a denoiser of single points.
 
-    For sets, a name in `base`, or no base, gets the settings of recipes.own_sets. For the rows of
-    a table it gets train.keep_best. A ConfigDict keeps its options.
+    A name in `base`, or no base, gets the settings of recipes.own_sets for sets, and of OWN_ROWS
+    for points. A ConfigDict keeps its options.
 
     labels: a text or a number for each set. counts: whether the denoiser is conditioned on the
     number of points of each set (config.model.sizes; None: as in the settings). model: a Flax
@@ -93,8 +93,8 @@ def build(
         jitters = ("none",) if holds_sets else ("gaussian", "none")
         if settings.data.jitter == "none" and not keeps:
             settings.data.jitter = jitters[0]
-        if not isinstance(base, ConfigDict):  # as in configs/sets.py and configs/points.py
-            own = own_sets(settings.model.name) if holds_sets else {"train.keep_best": True}
+        if not isinstance(base, ConfigDict):
+            own = own_sets(settings.model.name) if holds_sets else OWN_ROWS
             settings.update_from_flattened_dict(own)
         is_array = not (holds_sets or isinstance(data, pandas.DataFrame))
         if is_array and len(source) > len(COORDINATES) and not settings.data.columns:

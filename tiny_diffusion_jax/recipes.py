@@ -92,6 +92,10 @@ OWN_SETS = {
 }  # fmt: skip
 
 
+# Settings for rows of the user's own: a model that is trained for longer memorises them.
+OWN_ROWS = {"train.keep_best": True}
+
+
 def own_sets(model: str) -> dict:
     """Return the settings for sets of the user's own, beside the recipe of the denoiser `model`."""
     small = SMALL_SETS if model == "set_transformer" else {}

@@ -14,7 +14,7 @@ def test_a_likelihood_that_is_conditional_says_so():
 
 def test_words_follow_the_numbers():
     metric = {"value": 0.031, "floor": 0.0295, "floor_std": 0.0041, "ratio": 1.05, "ratio_se": 0.05,
-              "num_sets": 9}
+              "num_sets": 9}  # fmt: skip
     assert summary.headline({"sliced_wasserstein2": metric}) == (
         "Cannot be told from the data by these measures; the only measure is Sliced W2: 0.031 "
         "(floor 0.0295 ± 0.0041), 1.05 x the floor")  # fmt: skip

@@ -16,6 +16,7 @@ Time: about 1 min.
 from tiny_diffusion_jax.config import default_config
 from tiny_diffusion_jax.data.table import stem
 from tiny_diffusion_jax.errors import UserError
+from tiny_diffusion_jax.recipes import OWN_ROWS
 
 
 def get_config(path: str = "", model: str = "fourier_mlp"):
@@ -28,5 +29,5 @@ def get_config(path: str = "", model: str = "fourier_mlp"):
     config.data.path = path
     config.data.jitter = "gaussian"
     config.data.jitter_std = 0.0
-    config.train.keep_best = True
+    config.update_from_flattened_dict(OWN_ROWS)
     return config

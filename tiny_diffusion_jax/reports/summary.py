@@ -64,13 +64,12 @@ def headline(metrics: dict, members: Sequence[str] = ()) -> str:
 
 def verdict(metrics: dict) -> str:
     """Sentence that grades the samples by the worst metric and names this metric; or ""."""
-    worst, num_few = grades.worst(metrics), _num_too_few(metrics)
-    num_undecided = sum(grades.is_undecided(*item) for item in metrics.items())
-    num_too_few = num_few + num_undecided
+    worst, num_noted = grades.worst(metrics), _num_too_few(metrics)
+    num_too_few = num_noted + sum(grades.is_undecided(*item) for item in metrics.items())
     if worst is None:
         return TOO_FEW.capitalize() if num_too_few else ""
     key, graded, count = worst
-    if num_few and graded.grade == 0:
+    if num_noted and graded.grade == 0:
         others = f"{count} other measures see" if count > 1 else "another measure sees"
         return f"{TOO_FEW.capitalize()}; {others} no difference"
     measure = f"the worst of {count} measures" if count > 1 else "the only measure"
